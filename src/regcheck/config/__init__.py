@@ -1,0 +1,1 @@
+"""What the user asked for: options, configuration, selection and silencing. No torch."""

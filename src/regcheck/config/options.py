@@ -1,0 +1,96 @@
+"""The options of a run, as every door hands them on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from regcheck.core.errors import UsageError, unknown
+from regcheck.core.finding import Severity
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to check and how. Keys are those of `[tool.regcheck]`, with `_` for `-`.
+
+    `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU and
+    every accelerator present. `confirm` measures suspicions; `require_proof` lets only confirmed findings fail. `budget`
+    bounds the seconds spent on proving the findings of one model.
+    """
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+    fail_on: Severity | None = Severity.WARNING
+    devices: tuple[str, ...] = ("auto",)
+    confirm: bool = True
+    require_proof: bool = False
+    require_reason: bool = False
+    seed: int = 0
+    budget: float = 60.0
+    strict: bool = False
+    exclude: tuple[str, ...] = ()
+    per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    per_module_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    baseline: str | None = None
+
+    @classmethod
+    def of(cls, given: Options | Mapping[str, Any] | None) -> Options:
+        """Options from a mapping whose keys may be written with `-` or `_`.
+
+        Raises:
+            UsageError: an unknown key (with its nearest neighbour) or a value of the wrong type.
+        """
+        if isinstance(given, Options):
+            return given
+        known = {each.name: each for each in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in (given or {}).items():
+            name = key.replace("-", "_")
+            if name not in known:
+                raise unknown("option", key, [each.replace("_", "-") for each in known])
+            values[name] = _read(name, value)
+        return cls(**values)
+
+
+def _read(name: str, value: Any) -> Any:
+    default = getattr(Options(), name)
+    if name == "fail_on":
+        return severity(value)
+    if isinstance(default, bool):
+        return _checked(name, value, bool, "true or false")
+    if isinstance(default, tuple):
+        items = (value,) if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(each, str) for each in items):
+            raise UsageError(f"option {name.replace('_', '-')!r} takes a list of strings, not {value!r}")
+        return tuple(items)
+    if isinstance(default, dict):
+        entries = _checked(name, value, Mapping, "a table of lists").items()
+        return {key: (each,) if isinstance(each, str) else tuple(each) for key, each in entries}
+    if isinstance(default, (int, float)):
+        return _checked(name, value, (int, float), "a number")
+    return _checked(name, value, (str, type(None)), "a string")
+
+
+def _checked(name: str, value: Any, types: Any, what: str) -> Any:
+    if not isinstance(value, types):
+        raise UsageError(f"option {name.replace('_', '-')!r} takes {what}, not {value!r}")
+    return value
+
+
+def severity(value: Severity | str | None) -> Severity | None:
+    """The severity of that name; None for `never`.
+
+    Raises:
+        UsageError: no such severity, with its nearest neighbour.
+    """
+    if value is None or isinstance(value, Severity):
+        return value
+    names = [each.value for each in Severity]
+    if value == "never":
+        return None
+    if value not in names:
+        raise unknown("severity", str(value), [*names, "never"])
+    return Severity(value)

@@ -1,0 +1,68 @@
+"""Errors that a user can act on. Each has a slug, which is also the name of its page under `docs/errors/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+DOCS = "https://regcheck.readthedocs.io/"
+
+
+class RegcheckError(Exception):
+    """Base of every error regcheck raises on purpose."""
+
+    slug = "error"
+
+    @property
+    def page(self) -> str:
+        """Address of the page that explains this error."""
+        return f"{DOCS}errors/{self.slug}/"
+
+
+class UsageError(RegcheckError):
+    """An option, a rule code, a configuration key or a target that cannot be understood (exit code 2)."""
+
+    slug = "usage"
+
+
+class CannotBuild(RegcheckError):
+    """A target's model could not be imported or constructed."""
+
+    slug = "cannot-build"
+
+
+class CannotTrace(RegcheckError):
+    """A model could not be turned into a graph."""
+
+    slug = "cannot-trace"
+
+
+class CannotMeasure(RegcheckError):
+    """A measurement could not be made; the finding stands unproven."""
+
+    slug = "cannot-measure"
+
+
+class BrokenRule(RegcheckError):
+    """A rule file that cannot be imported or lacks a required part: the run stops and names it."""
+
+    slug = "broken-rule"
+
+
+class Failed(RegcheckError, AssertionError):
+    """Raised by `Report.raise_if_failed`: the report has findings at or above `fail_on`."""
+
+    slug = "failed"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the closest of `known`, or an empty string."""
+    close = get_close_matches(word.lower(), {each.lower(): each for each in known}, n=1, cutoff=0.5)
+    names = {each.lower(): each for each in known}
+    return f" (did you mean {names[close[0]]!r}?)" if close else ""
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
+    """The error for a `word` that is not among the `known` names of a kind of thing."""
+    known = list(known)
+    return UsageError(f"unknown {what} {word!r}{nearest(word, known)}; known: {', '.join(known)}")

@@ -1,0 +1,160 @@
+"""Suspicions, the evidence a measurement gave for them, and the findings that result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from functools import total_ordering
+from typing import Any
+
+from .graph import Op, Place
+from .usage import Event
+
+
+@total_ordering
+class Severity(Enum):
+    """How much a finding matters: wrong predictions, weaker regularization, or advice."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Severity):
+            return NotImplemented
+        order = list(Severity)
+        return order.index(self) < order.index(other)
+
+
+class Verdict(Enum):
+    """What a measurement said of a suspicion."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    UNMEASURED = "unmeasured"
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What a rule says from the graph or the usage alone: where, what is wrong, and what to do about it.
+
+    Suspicions of one rule at one place with one message are merged: `ops` then holds every op concerned.
+    """
+
+    at: Op | Event
+    message: str
+    fix: str = ""
+    ops: tuple[Op, ...] = ()
+    severity: Severity | None = None
+
+    @property
+    def op(self) -> Op:
+        if not isinstance(self.at, Op):
+            raise TypeError("this suspicion is about an event, not about an op of a graph")
+        return self.at
+
+    @property
+    def event(self) -> Event:
+        if isinstance(self.at, Op):
+            raise TypeError("this suspicion is about an op of a graph, not about an event")
+        return self.at
+
+    @property
+    def place(self) -> Place | None:
+        return self.at.place
+
+    @property
+    def module(self) -> str:
+        if isinstance(self.at, Op):
+            more = len({op.module for op in self.ops}) - 1
+            return self.at.module + (f" (and {more} more)" if more > 0 else "")
+        subject = getattr(self.at, "model", None) or getattr(self.at, "optimizer", None)
+        return subject.name if subject else ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a measurement found on one device.
+
+    `measured` and `expected` are the figure found and the figure the reference predicts; `statistic` names the figure
+    and the test; `alpha` bounds the probability that the verdict `confirmed` is a false alarm; `samples` counts the
+    independent samples the test rests on. `because` is the one sentence a reader needs. Evidence may lower the severity
+    of its finding (`lowers_to`), never raise it.
+    """
+
+    verdict: Verdict
+    measured: float | None = None
+    expected: float | None = None
+    statistic: str = ""
+    alpha: float | None = None
+    samples: int | None = None
+    device: str = ""
+    seed: int | None = None
+    because: str = ""
+    lowers_to: Severity | None = field(default=None, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        document = asdict(self)
+        del document["lowers_to"]
+        return {**document, "verdict": self.verdict.value}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One defect, with its evidence. `line` and `column` count from 1; None where the source is not known."""
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    module: str
+    path: str | None
+    line: int | None
+    column: int | None
+    fix: str
+    evidence: Evidence
+    docs: str
+
+    @property
+    def key(self) -> tuple[str, str | None, int | None, str]:
+        """What makes two findings the same defect, wherever and however often it was seen."""
+        return self.code, self.path, self.line, self.message if self.path is None else ""
+
+    @property
+    def where(self) -> str:
+        """The finding's position as `path:line:column`, or the module's path where no source is known."""
+        return f"{self.path}:{self.line}:{self.column}" if self.path else f"<{self.module or 'model'}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**document, "severity": self.severity.value, "evidence": self.evidence.to_dict()}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Finding:
+        """Rebuild a finding from `to_dict`."""
+        evidence = document["evidence"]
+        return cls(
+            **{
+                **document,
+                "severity": Severity(document["severity"]),
+                "evidence": Evidence(**{**evidence, "verdict": Verdict(evidence["verdict"])}),
+            }
+        )
+
+    def at(self, path: str | None) -> Finding:
+        """The same finding with its path written as `path`."""
+        return replace(self, path=path)
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """Something that could not be traced or measured: never counted as clean."""
+
+    subject: str
+    reason: str
+    what_to_do: str = ""
+    path: str | None = None
+    line: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

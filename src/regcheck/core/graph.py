@@ -1,0 +1,226 @@
+"""One model's dataflow in the domain's own terms, one flow per mode.
+
+Both front ends (a recorded run, a class body) produce these values; every graph rule reads nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+
+class Mode(Enum):
+    """Which of `train()` and `eval()` the model is in."""
+
+    TRAIN = "train"
+    EVAL = "eval"
+
+
+class Gate(Enum):
+    """When a random op acts."""
+
+    MODE = "mode"
+    ALWAYS = "always"
+    NEVER = "never"
+    UNKNOWN = "unknown"
+
+
+class Kind(Enum):
+    """What an op does, as far as regularization is concerned."""
+
+    INPUT = "input"
+    PARAMETER = "parameter"
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    CONV = "conv"
+    EMBEDDING = "embedding"
+    RECURRENT = "recurrent"
+    ATTENTION = "attention"
+    BATCH_NORM = "batch_norm"
+    NORM = "norm"
+    DROPOUT = "dropout"
+    RANDOM = "random"
+    ACTIVATION = "activation"
+    SIGMOID = "sigmoid"
+    SOFTMAX = "softmax"
+    POOL = "pool"
+    IDENTITY = "identity"
+    RESHAPE = "reshape"
+    SCALE = "scale"
+    COMBINE = "combine"
+    JOIN = "join"
+    OTHER = "other"
+    OPAQUE = "opaque"
+
+
+class Drops(Enum):
+    """What a dropout drops as one unit; the value is the word used in messages."""
+
+    ELEMENTS = "activations"
+    CHANNELS = "channels"
+    ATTENTION = "attention weights"
+    PATHS = "paths"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A position in the user's source; `line` and `column` count from 1."""
+
+    path: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Which call of a running model an op is: the `turn`-th call of `function` from `place` inside `module`.
+
+    The same site is met again in every later run that takes the same branches, so a site names the op in both modes
+    and tells an intervention what to replace.
+    """
+
+    module: str
+    function: str
+    place: Place | None = None
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation of one flow.
+
+    `active` says whether a random op draws in this flow's mode (None: the front end cannot tell). `shape` is the shape
+    of the result where it is known. `learned` is True when the op consumes parameters. `window` is True for
+    a convolution or pooling that looks at more than one position of its input at a time.
+    """
+
+    id: str
+    kind: Kind
+    site: Site
+    call: str = ""
+    inputs: tuple[str, ...] = ()
+    rate: float | None = None
+    drops: Drops | None = None
+    active: bool | None = False
+    learned: bool = False
+    shape: tuple[int, ...] | None = None
+    window: bool = False
+    mode: Mode = Mode.TRAIN
+
+    @property
+    def place(self) -> Place | None:
+        return self.site.place
+
+    @property
+    def module(self) -> str:
+        return self.site.module
+
+    @property
+    def extent(self) -> tuple[int, ...] | None:
+        """The spatial extent of a (N, C, …) map; None when the shape is unknown, empty when there is none."""
+        return None if self.shape is None else self.shape[2:]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The ops of one mode in the order they ran, and the outputs by name."""
+
+    mode: Mode
+    ops: Mapping[str, Op]
+    outputs: tuple[tuple[str, str], ...] = ()
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self.ops.values())
+
+    def inputs_of(self, op: Op) -> tuple[Op, ...]:
+        return tuple(self.ops[name] for name in op.inputs if name in self.ops)
+
+    @cached_property
+    def _users(self) -> dict[str, list[Op]]:
+        users: dict[str, list[Op]] = {}
+        for op in self:
+            for name in dict.fromkeys(op.inputs):
+                users.setdefault(name, []).append(op)
+        return users
+
+    def users_of(self, op: Op) -> tuple[Op, ...]:
+        return tuple(self._users.get(op.id, ()))
+
+    def behind(self, op: Op, through: Callable[[Op], bool]) -> list[Op]:
+        """The first ops met walking from `op` towards the inputs that do not satisfy `through`."""
+        return self._walk(self.inputs_of(op), self.inputs_of, through)[1]
+
+    def ahead(self, op: Op, through: Callable[[Op], bool]) -> tuple[list[Op], list[Op]]:
+        """What `op` reaches walking towards the outputs: the ops passed through, and the ops that stopped the walk."""
+        return self._walk(self.users_of(op), self.users_of, through)
+
+    @staticmethod
+    def _walk(
+        start: Iterable[Op], step: Callable[[Op], tuple[Op, ...]], through: Callable[[Op], bool]
+    ) -> tuple[list[Op], list[Op]]:
+        passed: list[Op] = []
+        stopped: list[Op] = []
+        todo = list(start)
+        seen: set[str] = set()
+        while todo:
+            op = todo.pop()
+            if op.id in seen:
+                continue
+            seen.add(op.id)
+            if through(op):
+                passed.append(op)
+                todo.extend(step(op))
+            else:
+                stopped.append(op)
+        return passed, stopped
+
+    def outputs_reached(self, op: Op, through: Callable[[Op], bool] = lambda op: True) -> tuple[str, ...]:
+        """Names of the outputs that `op` reaches through ops that satisfy `through` (any op by default)."""
+        passed, _ = self.ahead(op, through)
+        reached = {op.id, *(each.id for each in passed)}
+        return tuple(name for name, producer in self.outputs if producer in reached)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's two flows.
+
+    `root` says whether the subject is a whole model rather than a part of one; None where a front end cannot know.
+    `assumed` is True when values had to be guessed to obtain the graph.
+    """
+
+    subject: str
+    train: Flow
+    eval: Flow
+    root: bool | None = True
+    assumed: bool = False
+    _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for flow in (self.train, self.eval):
+            self._by_site[flow.mode] = {op.site: op for op in flow if op.active is not False or op.drops}
+
+    def flow(self, mode: Mode) -> Flow:
+        return self.train if mode is Mode.TRAIN else self.eval
+
+    def dropouts(self, active_in: Mode) -> Iterator[Op]:
+        """Ops that drop something with a rate above zero in that mode."""
+        return (op for op in self.flow(active_in) if op.drops and op.active and op.rate != 0)
+
+    def randoms(self, active_in: Mode) -> Iterator[Op]:
+        """Random draws other than dropout that happen in that mode."""
+        return (op for op in self.flow(active_in) if op.kind is Kind.RANDOM and op.active)
+
+    def gate(self, op: Op) -> Gate:
+        """When `op` acts, by comparing the call at its site in the two flows."""
+        acts = [
+            (found.active if (found := self._by_site[mode].get(op.site)) else False) for mode in (Mode.TRAIN, Mode.EVAL)
+        ]
+        if None in acts:
+            return Gate.UNKNOWN
+        return {(True, False): Gate.MODE, (False, False): Gate.NEVER}.get((acts[0] is True, acts[1] is True), Gate.ALWAYS)

@@ -1,0 +1,124 @@
+"""The result of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import Failed
+from .finding import Finding, NotChecked, Severity
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found, what it refuted, and what it could not check.
+
+    `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    refuted: tuple[Finding, ...] = ()
+    devices: tuple[str, ...] = ()
+    seed: int = 0
+    version: str = ""
+    fail_on: Severity | None = Severity.WARNING
+    strict: bool = False
+    subjects: tuple[str, ...] = ()
+    fx_graph: Any = None
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """Findings at or above `fail_on`."""
+        fail_on = self.fail_on
+        return () if fail_on is None else tuple(each for each in self.findings if each.severity >= fail_on)
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean; 1 findings at or above `fail_on`; 3 something was not checked, with `strict`."""
+        if self.failures:
+            return 1
+        return 3 if self.strict and self.not_checked else 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit code is 0."""
+        return self.exit_code == 0
+
+    def raise_if_failed(self) -> None:
+        """Raise unless the report is ok.
+
+        Raises:
+            Failed: the report's text.
+        """
+        if not self.ok:
+            raise Failed(str(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as the published JSON schema describes it."""
+        return {
+            "version": self.version,
+            "devices": list(self.devices),
+            "seed": self.seed,
+            "findings": [each.to_dict() for each in self.findings],
+            "not_checked": [each.to_dict() for each in self.not_checked],
+            "refuted": [each.to_dict() for each in self.refuted],
+        }
+
+    def to_json(self) -> str:
+        """The report as a JSON document."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        lines = []
+        for each in self.findings:
+            lines += [f"{each.where} {each.code} {each.name}  {each.module}", f"    {each.message}"]
+            if each.fix:
+                lines.append(f"    fix: {each.fix}")
+            lines.append(f"    {each.evidence.verdict.value}: {each.evidence.because}")
+        lines += [f"not checked: {each.subject}: {each.reason}" for each in self.not_checked]
+        lines.append(self.headline)
+        return "\n".join(lines)
+
+    @property
+    def headline(self) -> str:
+        """One line: how many findings, how many not checked."""
+        parts = [counted(len(self.findings), "finding")]
+        if self.refuted:
+            parts.append(f"{len(self.refuted)} suspicion{'s' * (len(self.refuted) != 1)} refuted by measurement")
+        if self.not_checked:
+            parts.append(f"{len(self.not_checked)} not checked")
+        return ", ".join(parts)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 finding`, `2 findings`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def gathered(reports: Iterable[Report]) -> Report:
+    """One report of many, each finding once, worst and nearest the top of a file first."""
+    reports = list(reports)
+    findings: dict[object, Finding] = {}
+    refuted: dict[object, Finding] = {}
+    for report in reports:
+        for each in report.findings:
+            findings.setdefault(each.key, each)
+        for each in report.refuted:
+            refuted.setdefault(each.key, each)
+    first = reports[0] if reports else Report()
+    ordered = sorted(findings.values(), key=lambda each: (each.path or "", each.line or 0, each.column or 0, each.code))
+    return Report(
+        findings=tuple(ordered),
+        not_checked=tuple(dict.fromkeys(each for report in reports for each in report.not_checked)),
+        refuted=tuple(each for key, each in refuted.items() if key not in findings),
+        devices=tuple(dict.fromkeys(each for report in reports for each in report.devices)),
+        seed=first.seed,
+        version=first.version,
+        fail_on=first.fail_on,
+        strict=any(report.strict for report in reports),
+        subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
+        fx_graph=first.fx_graph if len(reports) == 1 else None,
+    )

@@ -1,0 +1,123 @@
+"""What a program did with its models: the ordered events of a test, a script or a function body.
+
+The watcher of a running program and the reader of its source produce the same events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .graph import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as the program knows it: `name` for messages, `key` to find the live object again.
+
+    `mode_dependent` names the kinds of layer whose result depends on the mode; `learned` says that the model has
+    learned layers beside them (a lone dropout or batch norm is a layer, not a model).
+    """
+
+    key: str
+    name: str
+    mode_dependent: tuple[str, ...] = ()
+    learned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One parameter group of an optimizer; None where the value cannot be known."""
+
+    weight_decay: float | None
+    decoupled: bool | None = False
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """An optimizer: `rule` is the torch.optim class whose update it follows (`Adam`, `SGD`, …), None if unknown."""
+
+    key: str
+    name: str
+    rule: str | None
+    groups: tuple[Group, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at `place`, called from the function `function` of the program under examination."""
+
+    place: Place | None = None
+    function: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Called(Event):
+    """A model was called as a whole (not from inside another model).
+
+    `training` is None when the mode cannot be known. `result` says what became of it: `used`, `discarded`, or
+    `unknown`. `test_code` is True when the call stands in a test's own body rather than in the code under test.
+    `capture` tells where a watcher kept the call's inputs.
+    """
+
+    model: Model = field(kw_only=True)
+    training: bool | None = field(kw_only=True)
+    grad: bool = field(kw_only=True)
+    result: str = field(default="used", kw_only=True)
+    test_code: bool = field(default=False, kw_only=True)
+    capture: int | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSet(Event):
+    """`train()` or `eval()` was called on a model."""
+
+    model: Model = field(kw_only=True)
+    training: bool = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Backward(Event):
+    """A loss was back-propagated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped(Event):
+    """An optimizer was built (source) or stepped (live)."""
+
+    optimizer: Optimizer = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The events of one test, script or function, in order."""
+
+    subject: str
+    events: tuple[Event, ...] = ()
+
+    def calls(self) -> Iterator[tuple[int, Called]]:
+        """Model calls with their position."""
+        return ((index, event) for index, event in enumerate(self.events) if isinstance(event, Called))
+
+    def optimizers(self) -> Iterator[Stepped]:
+        """The first event of every optimizer."""
+        seen: set[str] = set()
+        for event in self.events:
+            if isinstance(event, Stepped) and event.optimizer.key not in seen:
+                seen.add(event.optimizer.key)
+                yield event
+
+    def trains_in(self, function: str) -> bool:
+        """Whether `function` itself takes a training step (back-propagates or steps an optimizer)."""
+        return any(event.function == function and isinstance(event, (Backward, Stepped)) for event in self.events)
+
+    def put_in_train_mode_for(self, index: int) -> bool:
+        """Whether the program asked for train mode just before event `index`: no training happened since."""
+        called = self.events[index]
+        assert isinstance(called, Called)
+        for event in reversed(self.events[:index]):
+            if isinstance(event, ModeSet) and event.model.key == called.model.key:
+                return event.training
+            if isinstance(event, (Backward, Stepped)) or (isinstance(event, Called) and event.grad):
+                return False
+        return False

@@ -1,0 +1,1 @@
+"""What follows train and eval mode, and what does not."""

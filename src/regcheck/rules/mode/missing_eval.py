@@ -1,0 +1,186 @@
+"""Predictions made in train mode.
+
+## What it finds
+
+A model called for inference (gradients off, the result kept) while dropout or batch norm are still in train mode,
+because nobody called `eval()`. Passes that need train mode are left alone: a call whose result is thrown away (batch
+norm recalibration, `update_bn`), a call right after an explicit `train()` (Monte-Carlo dropout), a call inside a
+training step (teachers, generators), and a test's own smoke call.
+
+## Why it matters
+
+Dropout zeroes activations at random and batch norm normalizes by the test batch, so scores depend on chance and on how
+the data is batched. At least one published medical result was computed this way.
+
+## How it is confirmed
+
+On a copy of the model, with the very input of the call: predictions with the layers' modes as they were at the call
+against predictions in eval mode. Each of the former must lie farther from an eval run than any other eval run does (an
+exact rank test). The figures are the relative change and the share of argmax flips.
+
+## When to keep the code
+
+Monte-Carlo dropout and test-time batch statistics: call `train()` explicitly just before, or ignore the line.
+
+## References
+
+Gal and Ghahramani, "Dropout as a Bayesian approximation", ICML 2016 (the case where train mode is meant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.rule import Example, Probe
+from regcheck.core.usage import Called, Usage
+
+CODE = "REG201"
+SEVERITY = Severity.ERROR
+
+
+def check(usage: Usage) -> Iterator[Suspicion]:
+    for index, call in usage.calls():
+        if is_prediction(call) and not usage.trains_in(call.function) and not usage.put_in_train_mode_for(index):
+            layers = " and ".join(call.model.mode_dependent)
+            yield Suspicion(
+                call,
+                f"`{call.model.name}` predicts in train mode: {layers} still act as in training",
+                fix="call `model.eval()` before predicting, and `model.train()` before training again",
+            )
+
+
+def is_prediction(call: Called) -> bool:
+    """Whether a call made in train mode, without gradients, is kept as a prediction."""
+    kept = call.result == "used" and not call.test_code
+    return call.training is True and not call.grad and kept and call.model.learned and bool(call.model.mode_dependent)
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    assert isinstance(suspicion.event, Called)
+    gap = probe.gap(suspicion.event)
+    flips = "" if gap.flips is None else f", {gap.flips:.0%} of the predicted classes change"
+    if gap.smallest <= gap.floor:
+        return probe.evidence(
+            Verdict.REFUTED,
+            "the prediction is the same in eval mode",
+            measured=gap.relative,
+            expected=0.0,
+            statistic=gap.statistic,
+            samples=gap.runs,
+        )
+    return probe.evidence(
+        Verdict.CONFIRMED,
+        f"on this call's input the prediction is {gap.relative:.2g} (relative) away from eval mode's{flips}",
+        measured=gap.relative,
+        expected=0.0,
+        statistic=gap.statistic,
+        samples=gap.runs,
+    )
+
+
+BAD = (
+    Example('''\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+def evaluate(model, batches):
+    hits = 0
+    with torch.no_grad():
+        for x, y in batches:
+            scores = model(x)  # <-
+            hits += (scores.argmax(1) == y).sum().item()
+    return hits
+
+
+def main():
+    model = Classifier()
+    evaluate(model, [(torch.randn(32, 16), torch.zeros(32))])
+
+
+main()
+'''),
+    Example('''\
+import torch
+from torch import nn
+
+
+def train(model, x, y):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.train()
+    loss = nn.functional.mse_loss(model(x), y)
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def predict(model, x):
+    return model(x).sigmoid()  # <-
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def main():
+    model = Net()
+    train(model, torch.randn(32, 8), torch.randn(32, 2))
+    print(predict(model, torch.randn(32, 8)).shape)
+
+
+main()
+'''),
+)
+
+GOOD = (
+    Example('''\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+def evaluate(model, batches):
+    model.eval()
+    hits = 0
+    with torch.no_grad():
+        for x, y in batches:
+            scores = model(x)
+            hits += (scores.argmax(1) == y).sum().item()
+    return hits
+
+
+def main():
+    model = Classifier()
+    evaluate(model, [(torch.randn(32, 16), torch.zeros(32))])
+
+
+main()
+'''),
+)

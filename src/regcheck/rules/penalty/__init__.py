@@ -1,0 +1,1 @@
+"""Weight decay and explicit penalties."""

@@ -1,0 +1,146 @@
+"""Weight decay folded into an adaptive optimizer's gradient.
+
+## What it finds
+
+An adaptive optimizer whose `weight_decay` is added to the gradient before the gradient is divided by its own scale:
+`Adam`, `NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero. `AdamW`, the
+`decoupled_weight_decay=True` flag, zero decay and `SGD` are left alone.
+
+## Why it matters
+
+Divided by the gradient's scale, the same number decays each parameter by a different amount: weights with large
+gradients are hardly regularized at all. The regularization asked for is not the one applied.
+
+## How it is confirmed
+
+The very optimizer takes real steps on copies of (a sample of) its parameters, in float64. The last step must equal the
+coupled reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over parameters) of
+the effective decay relative to the constant asked for.
+
+## When to keep the code
+
+To reproduce results that were tuned with coupled decay. Changing to decoupled decay needs the decay to be tuned again.
+
+## References
+
+Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.rule import Example, Probe
+from regcheck.core.usage import Optimizer, Stepped, Usage
+from regcheck.core.vocabulary import COUPLED
+
+CODE = "REG301"
+SEVERITY = Severity.WARNING
+
+
+def check(usage: Usage) -> Iterator[Suspicion]:
+    for stepped in usage.optimizers():
+        decay = coupled_decay(stepped.optimizer)
+        if decay:
+            yield Suspicion(
+                stepped,
+                f"`{stepped.optimizer.name}(weight_decay={decay:g})` folds the decay into the gradient, so each "
+                "parameter is decayed by a different amount",
+                fix=remedy(stepped.optimizer.rule),
+            )
+
+
+def coupled_decay(optimizer: Optimizer) -> float | None:
+    """The largest decay among the coupled groups of an adaptive optimizer; None where there is none or it is unknown."""
+    if optimizer.rule not in COUPLED:
+        return None
+    return max((g.weight_decay for g in optimizer.groups if g.weight_decay and g.decoupled is False), default=None)
+
+
+def remedy(rule: str | None) -> str:
+    if rule == "Adam":
+        return "use `torch.optim.AdamW` and tune the decay again"
+    if rule in ("NAdam", "RAdam"):
+        return "pass `decoupled_weight_decay=True` and tune the decay again"
+    return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and tune the decay again"
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    assert isinstance(suspicion.event, Stepped)
+    decay = probe.decay(suspicion.event)
+    spread = f"effective decay is {decay.p5:.2g} to {decay.p95:.2g} times the {decay.asked:g} asked for (5th to 95th "
+    spread += f"percentile of {decay.parameters} weights)"
+    coupled = decay.coupled is not None and decay.coupled <= decay.tolerance
+    decoupled = decay.decoupled is not None and decay.decoupled <= decay.tolerance
+    verdict, because = Verdict.UNMEASURED, "the step equals neither reference"
+    if coupled and not decoupled:
+        verdict, because = Verdict.CONFIRMED, f"a real step equals the coupled reference, not the decoupled; {spread}"
+    elif decoupled:
+        verdict, because = Verdict.REFUTED, f"a real step equals the decoupled reference; {spread}"
+    return probe.evidence(
+        verdict,
+        because,
+        measured=decay.p95 - decay.p5,
+        expected=0.0,
+        statistic="spread (p5 to p95) of the effective decay relative to weight_decay; exact step comparison",
+        samples=decay.parameters,
+    )
+
+
+BAD = (
+    Example('''\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)  # <-
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+'''),
+    Example('''\
+import torch
+from torch import nn, optim
+
+
+def train(model, x):
+    optimizer = optim.RMSprop(model.parameters(), lr=1e-3, weight_decay=1e-4)  # <-
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+
+train(nn.Linear(16, 4), torch.randn(8, 16))
+'''),
+)
+
+GOOD = (
+    Example('''\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+'''),
+    Example('''\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-4)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+'''),
+    Example('''\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2, decoupled_weight_decay=True)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+'''),
+)

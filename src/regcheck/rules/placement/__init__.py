@@ -1,0 +1,1 @@
+"""Where dropout stands in a model."""

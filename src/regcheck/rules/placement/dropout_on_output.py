@@ -1,0 +1,181 @@
+"""Dropout applied to the model's output.
+
+## What it finds
+
+A dropout on the result of the last learned layer that reaches a model output through passive ops only (reshape,
+softmax, sigmoid, scaling). Each output of a tuple or a dict is judged on its own. Dropout before the last layer is right
+and is not reported, nor is a block whose output has the shape of its input (its dropout sits inside a larger model), nor
+features that leave a backbone.
+
+## Why it matters
+
+In training, a share of the predictions is replaced by a constant whatever the network computed, and the loss pushes the
+weights to answer for it. Nothing after the dropout can learn to compensate, so this is label noise, not regularization.
+
+## How it is confirmed
+
+In train mode, with every other random op held still: dropping everything gives the constant image of a dropped unit,
+which must be the same for all samples; the share of output units equal to it must lie in the exact binomial interval
+around the rate p; and with this call made identity no unit may equal it.
+
+## When to keep the code
+
+A module that is a part of a larger model, and is only tried on its own here.
+
+## References
+
+Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG101"
+SEVERITY = Severity.WARNING
+
+PASSIVE = {Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID}
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    if not graph.root:
+        return
+    flow = graph.train
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        outputs = [name for name in flow.outputs_reached(drop, passive) if not as_wide_as_an_input(flow, name)]
+        if drop.kind is Kind.DROPOUT and outputs and on_predictions(flow, drop):
+            where = "the model's output" if outputs == ["output"] else f"output `{outputs[0]}`"
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` drops {where} itself: no learned layer comes after it",
+                fix="move it before the last layer, or remove it",
+            )
+
+
+def passive(op: Op) -> bool:
+    return op.kind in PASSIVE or (op.kind is Kind.DROPOUT and not op.active)
+
+
+def on_predictions(flow: Flow, drop: Op) -> bool:
+    """Whether what is dropped comes straight from a linear or conv layer: predictions rather than hidden features."""
+    return any(op.kind in (Kind.LINEAR, Kind.CONV) for op in flow.behind(drop, passive))
+
+
+def as_wide_as_an_input(flow: Flow, output: str) -> bool:
+    """Whether an output has the shape of an input, as the output of a block has."""
+    produced = flow.ops[dict(flow.outputs)[output]].shape
+    return produced is not None and any(op.shape == produced for op in flow if op.kind is Kind.INPUT)
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    share = probe.zeroed(suspicion.op)
+    low, high = share.interval
+    figures = {
+        "measured": share.value,
+        "expected": share.expected,
+        "statistic": "share of output units replaced by a constant; exact binomial interval",
+        "samples": share.draws,
+    }
+    if not share.constant:
+        return probe.evidence(Verdict.REFUTED, "what is left of a dropped unit still depends on the input", **figures)
+    if not share.as_expected or share.without > 0:
+        because = f"{share.value:.1%} of the output units are lost, outside {low:.1%} to {high:.1%} around p"
+        return probe.evidence(Verdict.REFUTED, because, **figures)
+    because = f"{share.value:.1%} of the output units are lost in train mode (p = {share.expected:g}); with this call"
+    return probe.evidence(Verdict.CONFIRMED, f"{because} made identity, none", **figures)
+
+
+BAD = (
+    Example('''\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 10)
+        self.drop = nn.Dropout(0.4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        return self.drop(self.head(x))  # <-
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+loss = nn.functional.cross_entropy(model(*inputs), torch.zeros(32, dtype=torch.long))
+'''),
+    Example('''\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        scores = self.head(F.relu(self.hidden(x)))
+        scores = F.dropout(scores, 0.4, training=self.training)  # <-
+        return F.log_softmax(scores, dim=1)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+loss = F.nll_loss(model(*inputs), torch.zeros(32, dtype=torch.long))
+'''),
+)
+
+GOOD = (
+    Example('''\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.drop = nn.Dropout(0.4)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        return self.head(self.drop(x)).softmax(-1)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+loss = model(*inputs).log().mean()
+'''),
+    Example('''\
+import torch
+from torch import nn
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(16)
+        self.hidden = nn.Linear(16, 64)
+        self.out = nn.Linear(64, 16)
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, x):
+        return x + self.drop(self.out(torch.relu(self.hidden(self.norm(x)))))
+
+
+model = Residual()
+inputs = (torch.randn(32, 16),)
+loss = model(*inputs).square().mean()
+'''),
+)

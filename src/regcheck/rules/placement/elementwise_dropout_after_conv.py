@@ -1,0 +1,168 @@
+"""Elementwise dropout on a convolution's feature map.
+
+## What it finds
+
+`nn.Dropout` (elementwise) on a convolutional feature map that still has more than one spatial position where the
+dropout runs. Flattened features, pooled 1×1 maps and tokens made of patches are left alone.
+
+## Why it matters
+
+Neighbouring positions of a feature map say nearly the same, so a dropped value can be read off its neighbours: the mask
+costs noise and regularizes little. Spatial dropout drops whole channels instead.
+
+## How it is confirmed
+
+The mask is read off the very call in train mode: maps must be zeroed in part. A least-squares fit of the dropped values
+on the mean of their kept neighbours gives the share of their variance that the neighbours still tell (R²), with an F
+test; under the reference spatial dropout at the same rate that share is zero. Where neighbours tell nothing the finding
+is lowered to `info`.
+
+## When to keep the code
+
+To reproduce published weights of an architecture defined this way (SqueezeNet, FCN and DeepLab heads).
+
+## References
+
+Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG102"
+SEVERITY = Severity.WARNING
+
+KEEPS_THE_MAP = {Kind.IDENTITY, Kind.ACTIVATION, Kind.SIGMOID, Kind.BATCH_NORM, Kind.NORM, Kind.POOL, Kind.SCALE}
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    flow = graph.train
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        behind = flow.behind(drop, keeps_the_map)
+        if drop.kind is Kind.DROPOUT and drop.drops is Drops.ELEMENTS and any(op.kind is Kind.CONV for op in behind):
+            if has_extent(graph, drop):
+                rank = len(drop.shape) - 2 if drop.shape else 2
+                yield Suspicion(
+                    drop,
+                    f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; their neighbours "
+                    "still tell what was dropped",
+                    fix=f"drop whole channels with `nn.Dropout{rank}d`, or drop after pooling",
+                )
+
+
+def keeps_the_map(op: Op) -> bool:
+    return op.kind in KEEPS_THE_MAP or (op.kind is Kind.DROPOUT and not op.active)
+
+
+def has_extent(graph: Graph, drop: Op) -> bool:
+    """Whether the map has more than one position: by its shape, or else because a window moves over it later on."""
+    if drop.extent is not None:
+        return any(size > 1 for size in drop.extent)
+    passed, stopped = graph.train.ahead(drop, lambda op: not op.window and (keeps_the_map(op) or op.kind is Kind.CONV))
+    return any(op.window for op in (*passed, *stopped))
+
+
+def size(drop: Op) -> str:
+    return f" of {'×'.join(map(str, drop.extent))} positions" if drop.extent else ""
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    maps = probe.maps(suspicion.op)
+    figures = {
+        "measured": maps.r_squared,
+        "expected": maps.reference,
+        "statistic": "R² of dropped values on their kept neighbours; F test",
+        "samples": maps.samples,
+    }
+    if not maps.conv_map or not any(size > 1 for size in maps.extent):
+        return probe.evidence(Verdict.REFUTED, "it does not run on a convolutional map with spatial extent", **figures)
+    if maps.partly == 0:
+        return probe.evidence(Verdict.REFUTED, f"all {maps.maps} maps are kept or dropped whole", **figures)
+    because = f"{maps.partly} of {maps.maps} maps are zeroed in part; neighbours explain {maps.r_squared:.0%} of the"
+    because += f" dropped values' variance ({maps.reference:.0%} under spatial dropout)"
+    telling = maps.p_value <= probe.alpha
+    return probe.evidence(Verdict.CONFIRMED, because, **figures, lowers_to=None if telling else Severity.INFO)
+
+
+BAD = (
+    Example('''\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.drop = nn.Dropout(0.25)
+        self.second = nn.Conv2d(16, 32, 3, padding=1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        x = self.drop(x)  # <-
+        x = torch.relu(self.second(x))
+        return self.head(self.pool(x).flatten(1))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 32, 32),)
+'''),
+    Example('''\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.25),  # <-
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 32, 32),)
+'''),
+)
+
+GOOD = (
+    Example('''\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.spatial = nn.Dropout2d(0.25)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.spatial(torch.relu(self.first(x)))
+        return self.head(self.drop(self.pool(x).flatten(1)))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 32, 32),)
+'''),
+)
