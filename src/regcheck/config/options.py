@@ -14,9 +14,9 @@ from regcheck.core.finding import Severity
 class Options:
     """What to check and how. Keys are those of `[tool.regcheck]`, with `_` for `-`.
 
-    `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU and
-    every accelerator present. `confirm` measures suspicions; `require_proof` lets only confirmed findings fail. `budget`
-    bounds the seconds spent on proving the findings of one model.
+    `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU
+    and every accelerator present. `confirm` measures suspicions; `require_proof` lets only confirmed findings fail.
+    `budget` bounds the seconds spent on proving the findings of one model.
     """
 
     select: tuple[str, ...] = ()

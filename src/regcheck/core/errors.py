@@ -26,9 +26,15 @@ class UsageError(RegcheckError):
 
 
 class CannotBuild(RegcheckError):
-    """A target's model could not be imported or constructed."""
+    """A target's model could not be imported or constructed: why, what to do, and the user's line that stopped it."""
 
     slug = "cannot-build"
+
+    def __init__(self, reason: str, what_to_do: str = "", path: str | None = None, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.what_to_do = what_to_do
+        self.path = path
+        self.line = line
 
 
 class CannotTrace(RegcheckError):

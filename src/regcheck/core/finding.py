@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import total_ordering
+from math import isfinite
 from typing import Any
 
 from .graph import Op, Place
@@ -96,6 +97,9 @@ class Evidence:
     def to_dict(self) -> dict[str, Any]:
         document = asdict(self)
         del document["lowers_to"]
+        for name in ("measured", "expected"):
+            figure = document[name]
+            document[name] = figure if figure is not None and isfinite(figure) else None
         return {**document, "verdict": self.verdict.value}
 
 

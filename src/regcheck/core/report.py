@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Failed
-from .finding import Finding, NotChecked, Severity
+from .finding import Finding, NotChecked, Severity, Verdict
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,18 @@ class Report:
     version: str = ""
     fail_on: Severity | None = Severity.WARNING
     strict: bool = False
+    require_proof: bool = False
     subjects: tuple[str, ...] = ()
     fx_graph: Any = None
 
     @property
     def failures(self) -> tuple[Finding, ...]:
-        """Findings at or above `fail_on`."""
-        fail_on = self.fail_on
-        return () if fail_on is None else tuple(each for each in self.findings if each.severity >= fail_on)
+        """Findings at or above `fail_on`; with `require_proof`, only those that a measurement confirmed."""
+        if self.fail_on is None:
+            return ()
+        serious = tuple(each for each in self.findings if each.severity >= self.fail_on)
+        proven = tuple(each for each in serious if each.evidence.verdict is Verdict.CONFIRMED)
+        return proven if self.require_proof else serious
 
     @property
     def exit_code(self) -> int:
@@ -119,6 +123,7 @@ def gathered(reports: Iterable[Report]) -> Report:
         version=first.version,
         fail_on=first.fail_on,
         strict=any(report.strict for report in reports),
+        require_proof=first.require_proof,
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         fx_graph=first.fx_graph if len(reports) == 1 else None,
     )

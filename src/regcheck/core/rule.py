@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .usage import Called, Stepped
+from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
@@ -147,11 +147,11 @@ class Probe(Protocol):
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""
 
-    def gap(self, call: Called) -> Gap:
-        """Predictions as `call` made them against eval mode, on its captured input."""
+    def gap(self, event: Event) -> Gap:
+        """Predictions as a call made them against eval mode, on its captured input."""
 
-    def decay(self, stepped: Stepped) -> Decay:
-        """One real step of the optimizer against the coupled and the decoupled reference."""
+    def decay(self, event: Event) -> Decay:
+        """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""
 
     def evidence(
         self,

@@ -35,9 +35,11 @@ _FUNCTIONS = {
     Kind.RESHAPE: (
         "view reshape flatten unflatten squeeze unsqueeze permute transpose t movedim moveaxis swapaxes swapdims"
         " expand expand_as repeat repeat_interleave getitem chunk split tensor_split unbind narrow select index_select"
-        " cat concat concatenate stack roll flip rearrange"
+        " stack roll flip rearrange"
     ),
-    Kind.COMBINE: "add sub rsub mul div truediv radd rmul rtruediv matmul mm bmm einsum baddbmm where lerp addcmul",
+    Kind.CONCAT: "cat concat concatenate",
+    Kind.COMBINE: "add sub rsub mul div truediv radd rmul rtruediv where lerp addcmul",
+    Kind.MATMUL: "matmul mm bmm einsum baddbmm",
     Kind.RANDOM: (
         "rand randn randint rand_like randn_like randint_like bernoulli multinomial normal uniform random exponential"
         " geometric cauchy log_normal poisson randperm gumbel_softmax binomial"
@@ -51,6 +53,8 @@ KINDS = {name: kind for kind, names in _FUNCTIONS.items() for name in names.spli
 
 SCALING = frozenset("add sub rsub mul div truediv radd rmul rtruediv".split())
 """Arithmetic that only scales or shifts when its other operand is a number."""
+
+_FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
 
 LEARNED = frozenset({Kind.LINEAR, Kind.CONV, Kind.EMBEDDING, Kind.RECURRENT})
 """Kinds that always hold weights."""
@@ -175,6 +179,12 @@ def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
         name = f"nn.{layer}"
     elif function in DROPPING and function not in ("scaled_dot_product_attention", "feature_dropout"):
         name = f"F.{function}"
+    elif function == "gumbel_softmax" or function.startswith("fractional"):
+        name = f"F.{function}"
+    elif function in _FILLING:
+        name = f"Tensor.{function}_"
+    elif KINDS.get(function) is Kind.RANDOM:
+        name = f"torch.{function}"
     else:
         name = function
     if function not in DROPPING or rate is None:

@@ -57,7 +57,6 @@ def is_prediction(call: Called) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    assert isinstance(suspicion.event, Called)
     gap = probe.gap(suspicion.event)
     flips = "" if gap.flips is None else f", {gap.flips:.0%} of the predicted classes change"
     if gap.smallest <= gap.floor:

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Optimizer, Stepped, Usage
+from regcheck.core.usage import Optimizer, Usage
 from regcheck.core.vocabulary import COUPLED
 
 CODE = "REG301"
@@ -67,7 +67,6 @@ def remedy(rule: str | None) -> str:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    assert isinstance(suspicion.event, Stepped)
     decay = probe.decay(suspicion.event)
     spread = f"effective decay is {decay.p5:.2g} to {decay.p95:.2g} times the {decay.asked:g} asked for (5th to 95th "
     spread += f"percentile of {decay.parameters} weights)"

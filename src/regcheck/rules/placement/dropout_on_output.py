@@ -38,7 +38,7 @@ from regcheck.core.rule import Example, Probe
 CODE = "REG101"
 SEVERITY = Severity.WARNING
 
-PASSIVE = {Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID}
+PASSIVE = {Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

@@ -37,7 +37,17 @@ from regcheck.core.rule import Example, Probe
 CODE = "REG102"
 SEVERITY = Severity.WARNING
 
-KEEPS_THE_MAP = {Kind.IDENTITY, Kind.ACTIVATION, Kind.SIGMOID, Kind.BATCH_NORM, Kind.NORM, Kind.POOL, Kind.SCALE}
+KEEPS_THE_MAP = {
+    Kind.IDENTITY,
+    Kind.ACTIVATION,
+    Kind.SIGMOID,
+    Kind.BATCH_NORM,
+    Kind.NORM,
+    Kind.POOL,
+    Kind.SCALE,
+    Kind.COMBINE,
+    Kind.CONCAT,
+}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -112,7 +122,7 @@ class Net(nn.Module):
 
 
 model = Net()
-inputs = (torch.randn(8, 3, 32, 32),)
+inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
 '''),
     Example('''\
 import torch
@@ -138,7 +148,7 @@ class Net(nn.Module):
 
 
 model = Net()
-inputs = (torch.randn(8, 3, 32, 32),)
+inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
 '''),
 )
 

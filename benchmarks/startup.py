@@ -1,0 +1,51 @@
+"""Time what must be quick: the start of the process, the list of rules, and scans without torch.
+
+    python benchmarks/startup.py
+
+Prints the best of several runs in seconds, beside the same Python doing nothing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+QUICKSTART = Path(__file__).parent.parent / "fixtures" / "projects" / "quickstart"
+TORCH_BLOCKED = "import sys; sys.modules['torch'] = None; from regcheck.cli.main import main; main(sys.argv[1:])"
+
+
+def seconds(*argv: str, runs: int = 7) -> float:
+    """The best wall time of a Python process with these arguments."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *argv], capture_output=True, check=False)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main() -> None:
+    """Print a table of times."""
+    rows = [
+        ("python, doing nothing", seconds("-c", "pass")),
+        ("import regcheck", seconds("-c", "import regcheck")),
+        ("regcheck rule", seconds("-c", TORCH_BLOCKED, "rule")),
+        ("regcheck scan quickstart", seconds("-c", TORCH_BLOCKED, "scan", str(QUICKSTART))),
+        (
+            "regcheck scan quickstart, concise",
+            seconds("-c", TORCH_BLOCKED, "scan", str(QUICKSTART), "--output-format=concise"),
+        ),
+    ]
+    torch = find_spec("torch")
+    if torch and torch.origin:
+        nn = str(Path(torch.origin).parent / "nn")
+        rows.append(("regcheck scan torch/nn", seconds("-c", TORCH_BLOCKED, "scan", nn, runs=3)))
+    for name, best in rows:
+        print(f"{best:7.3f} s  {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Finds dropout, regularization and train/eval mistakes in PyTorch models, and proves each one by measuring the model.
+
+`import regcheck` is cheap: what a name needs (torch, for `audit`) is loaded when the name is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from regcheck.core.version import __version__
+
+if TYPE_CHECKING:
+    from regcheck.auditing import audit
+    from regcheck.config.silence import ignore
+    from regcheck.core.finding import Finding
+    from regcheck.core.report import Report
+    from regcheck.core.rule import Rule
+    from regcheck.scanning import scan
+
+__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "scan"]
+
+_HOME = {
+    "Finding": "core.finding",
+    "Report": "core.report",
+    "Rule": "core.rule",
+    "audit": "auditing",
+    "ignore": "config.silence",
+    "scan": "scanning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,297 @@
+"""One audit, told top to bottom: choose the rules, look at the model, prove what is suspected, silence, report."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from regcheck.config import select, silence
+from regcheck.config.options import Options
+from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
+from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Suspicion, Verdict
+from regcheck.core.graph import Place
+from regcheck.core.report import Report, gathered
+from regcheck.core.rule import Probe, Rule, merged
+from regcheck.core.usage import Called, Stepped, Usage
+from regcheck.core.version import __version__
+from regcheck.plugins import catalogue
+from regcheck.probe import devices
+from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
+from regcheck.probe.restore import State, copied, workspace, world_untouched
+from regcheck.probe.run import Runner
+from regcheck.source.places import constructors
+from regcheck.trace.inputs import Inputs
+from regcheck.trace.ladder import Traced, look
+from regcheck.trace.unwrap import unwrapped
+from regcheck.watch.optimizers import described
+
+if TYPE_CHECKING:
+    from regcheck.watch.sessions import Capture, Seen
+
+ProbeOn = Callable[[Suspicion, str], Probe]
+"""Gives the probe that measures a suspicion on a device."""
+
+
+def audit(
+    model: nn.Module,
+    *args: Any,
+    optimizer: torch.optim.Optimizer | None = None,
+    options: Options | Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Report:
+    """Check a model, and prove what is wrong with it by measuring a copy of it.
+
+    Args:
+        model: the model; wrappers (DDP, `torch.compile`, …) are looked through. It is left exactly as it is.
+        args: positional inputs of its `forward`; inferred where none are given.
+        kwargs: keyword inputs of its `forward`.
+        optimizer: checked too, on copies of its parameters.
+        options: an `Options` or a mapping with its fields (`select`, `ignore`, `fail_on`, `devices`, `seed`, …).
+
+    Raises:
+        UsageError: an unknown option or rule code, an unusable device, or something that is no model.
+    """
+    subject = unwrapped(model)
+    if not isinstance(subject, nn.Module):
+        raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
+    run = Run.of(Options.of(options))
+    given = Inputs(args, kwargs) if args or kwargs else None
+    with world_untouched():
+        reports = [run.model(subject, given)]
+        if optimizer is not None:
+            stepped = Stepped(optimizer=described(optimizer))
+            usage = Usage(type(subject).__name__, (stepped,))
+            reports.append(run.usage(usage, (), {stepped.optimizer.key: optimizer}))
+    return gathered(reports)
+
+
+def judge(
+    seen: Seen, options: Options | Mapping[str, Any] | None = None, known: set[object] | None = None
+) -> Report:
+    """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
+
+    Structures that were checked are added to `known`.
+    """
+    run = Run.of(Options.of(options))
+    known = set() if known is None else known
+    with world_untouched():
+        reports = [run.usage(seen.usage, seen.captures, seen.optimizers)]
+        for capture in seen.captures:
+            if capture.model_key not in known:
+                known.add(capture.model_key)
+                reports.append(run.model(unwrapped(capture.model), Inputs(capture.args, capture.kwargs, "captured")))
+    return gathered(reports)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The choices that hold for a whole run."""
+
+    options: Options
+    rules: tuple[Rule, ...]
+    devices: tuple[str, ...]
+
+    @classmethod
+    def of(cls, options: Options) -> Run:
+        return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
+
+    def model(self, model: nn.Module, given: Inputs | None) -> Report:
+        """Check one model with the graph rules."""
+        subject = type(model).__name__
+        with ExitStack() as stack:
+            twin = stack.enter_context(workspace(model))
+            lazy = any(isinstance(each, nn.parameter.UninitializedParameter) for each in twin.parameters())
+            state = None if lazy else State(twin)
+            try:
+                traced = look(twin, subject, given, locate)
+            except CannotTrace as error:
+                return self._report((), (untraced(subject, error),), subject)
+            if state is not None:
+                state.restore()
+            suspicions, broken = self._suspicions("graph", traced.graph)
+            judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
+        modules = dict(model.named_modules())
+        kept = [each for each in judged if not declared(each, modules)]
+        return replace(self._report(kept, (*traced.not_checked, *broken), subject), fx_graph=traced.fx_graph)
+
+    def usage(
+        self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
+    ) -> Report:
+        """Check what a program did with its models and optimizers with the usage rules."""
+        suspicions, broken = self._suspicions("usage", usage)
+
+        probe_on = usage_probes(captures, optimizers, self.options.seed)
+        return self._report([*self._proved(suspicions, probe_on)], broken, usage.subject)
+
+    def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
+        found: list[tuple[Rule, Suspicion]] = []
+        broken: list[NotChecked] = []
+        for rule in self.rules:
+            if rule.about != about:
+                continue
+            try:
+                found += [(rule, suspicion) for suspicion in merged(rule.check(value))]
+            except Exception as error:
+                broken.append(NotChecked(value.subject, f"{rule.code} failed: {type(error).__name__}: {error}"))
+        return found, tuple(broken)
+
+    def _proved(self, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> Iterator[Finding]:
+        deadline = time.monotonic() + self.options.budget
+        for rule, suspicion in suspicions:
+            yield finding(rule, suspicion, self._evidence(rule, suspicion, probe_on, deadline))
+
+    def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn, deadline: float) -> Evidence:
+        if not self.options.confirm or rule.confirm is None:
+            return Evidence(Verdict.UNMEASURED, because="measuring is switched off" if rule.confirm else "source only")
+        if time.monotonic() > deadline:
+            return Evidence(Verdict.UNMEASURED, because=f"the budget of {self.options.budget:g} s was used up")
+        found = []
+        for device in self.devices:
+            try:
+                found.append(rule.confirm(suspicion, probe_on(suspicion, device)))
+            except CannotMeasure as error:
+                found.append(Evidence(Verdict.UNMEASURED, device=device, because=str(error)))
+            except Exception as error:
+                because = f"the measurement failed: {type(error).__name__}: {error}"
+                found.append(Evidence(Verdict.UNMEASURED, device=device, because=because))
+        return combined(found)
+
+    def _report(self, judged: Sequence[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
+        options = self.options
+        shown = [each for each in judged if not self._silenced(each)]
+        refuted = [each for each in shown if each.evidence.verdict is Verdict.REFUTED]
+        return Report(
+            findings=tuple(each.at(shown_path(each.path)) for each in shown if each not in refuted),
+            not_checked=tuple(replace(each, path=shown_path(each.path)) for each in not_checked),
+            refuted=tuple(each.at(shown_path(each.path)) for each in refuted),
+            devices=self.devices,
+            seed=options.seed,
+            version=__version__,
+            fail_on=options.fail_on,
+            strict=options.strict,
+            require_proof=options.require_proof,
+            subjects=(subject,),
+        )
+
+    def _silenced(self, finding: Finding) -> bool:
+        patterns = [code for code, _ in silence.active()]
+        patterns += select.ignored_within(finding.module.split(" (")[0], self.options)
+        lines: Sequence[str] = ()
+        if finding.path is not None:
+            patterns += select.ignored_in(shown_path(finding.path) or "", self.options)
+            lines = linecache.getlines(finding.path)
+        named = select.ignores(finding.code, patterns, finding.name)
+        return named or silence.silenced(finding, lines, self.options.require_reason)
+
+
+def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
+    """One probe per device, made when it is first asked for: the CPU's runs `twin` itself, the others a copy."""
+    made: dict[str, Probe] = {}
+
+    def probe_on(suspicion: Suspicion, device: str) -> Probe:
+        if traced.inputs is None:
+            raise CannotMeasure("there are no inputs to run the model on")
+        if device not in made:
+            model = twin if device == "cpu" else copied(twin)
+            runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate)
+            made[device] = ModelProbe(runner, traced.graph, seed)
+        return made[device]
+
+    return probe_on
+
+
+def usage_probes(
+    captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer], seed: int
+) -> ProbeOn:
+    """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
+
+    def probe_on(suspicion: Suspicion, device: str) -> Probe:
+        event = suspicion.event
+        if isinstance(event, Stepped) and event.optimizer.key in optimizers:
+            return OptimizerProbe(optimizers[event.optimizer.key], device, seed)
+        if isinstance(event, Called) and event.capture is not None:
+            capture = captures[event.capture]
+            twin = copied(capture.model)
+            return CallProbe(Runner(twin, capture.args, capture.kwargs, device, locate), capture.modes, seed)
+        return UnableProbe(device, seed)
+
+    return probe_on
+
+
+def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:
+    """The finding a rule's suspicion becomes, with its evidence; evidence may lower the severity."""
+    severities = (rule.severity, suspicion.severity, evidence.lowers_to)
+    place = suspicion.place
+    return Finding(
+        code=rule.code,
+        name=rule.name,
+        severity=min(each for each in severities if isinstance(each, Severity)),
+        message=suspicion.message,
+        module=suspicion.module,
+        path=place.path if place else None,
+        line=place.line if place else None,
+        column=place.column if place else None,
+        fix=suspicion.fix,
+        evidence=evidence,
+        docs=rule.docs,
+    )
+
+
+def combined(found: Sequence[Evidence]) -> Evidence:
+    """The evidence of several devices as one: confirmed if any confirms, and devices that disagree are named."""
+    for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNMEASURED):
+        agreeing = [each for each in found if each.verdict is verdict]
+        if agreeing:
+            others = "".join(f"; on {each.device}: {each.verdict.value}" for each in found if each not in agreeing)
+            first, names = agreeing[0], ", ".join(each.device for each in agreeing)
+            return replace(first, device=names, because=first.because + others)
+    raise UsageError("no device to measure on")
+
+
+def untraced(subject: str, error: CannotTrace) -> NotChecked:
+    """The entry for a model that no way of tracing could follow, with the user's line that stopped it."""
+    place: Place | None = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
+    what = "pass inputs that the model accepts: audit(model, x)"
+    return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
+
+
+def declared(finding: Finding, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a class that contains the finding's module carries an ignore for it."""
+    path = finding.module.split(" (")[0]
+    around = [module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}.")]
+    return any(select.ignores(finding.code, [c for c, _ in silence.ignored_by(m)], finding.name) for m in around)
+
+
+def locate(cls: type, path: str) -> Place | None:
+    """Where the source of a class builds the layer at `path`; None where the source does not say."""
+    for base in cls.__mro__:
+        function = vars(base).get("__init__")
+        if function is None or base.__module__.startswith("torch."):
+            continue
+        try:
+            file = inspect.getsourcefile(function)
+        except TypeError:
+            continue
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        if file is not None and code is not None:
+            found = constructors(file, base.__name__, code.co_firstlineno).get(path)
+            if found is not None:
+                return found
+    return None
+
+
+def shown_path(path: str | None) -> str | None:
+    """The path relative to the working directory where it lies below it."""
+    if path is None or not os.path.isabs(path):
+        return path
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

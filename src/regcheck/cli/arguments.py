@@ -1,0 +1,111 @@
+"""What the commands have in common: parsing that names nearest neighbours, and the shared options."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import SUPPRESS
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import NoReturn
+
+from regcheck.config.load import load
+from regcheck.config.options import Options, severity
+from regcheck.core.errors import UsageError, nearest
+from regcheck.core.finding import Severity
+from regcheck.report import FORMATS, known
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises `UsageError` and names the nearest option for an unknown one."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog, description=description, allow_abbrev=False)
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Read the arguments; positional ones may stand between options.
+
+        Raises:
+            UsageError: they cannot be understood.
+        """
+        arguments, unread = self.parse_known_intermixed_args(argv)
+        for word in unread:
+            name = word.partition("=")[0]
+            options = [each for each in self._option_string_actions if each.startswith("--")]
+            raise UsageError(f"unknown option {name!r}{nearest(name, options)}; see `{self.prog} --help`")
+        return arguments
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def add_common(parser: Parser) -> None:
+    """Add the options that every examining command takes."""
+    rules = parser.add_argument_group("rules")
+    for option, text in (
+        ("--select", "run only these: codes, names, prefixes"),
+        ("--ignore", "leave these out"),
+        ("--extend-select", "run these too"),
+    ):
+        rules.add_argument(
+            option,
+            metavar="RULES",
+            type=words,
+            action="extend",
+            default=SUPPRESS,
+            help=text,
+        )
+    rules.add_argument(
+        "--fail-on",
+        metavar="SEVERITY",
+        type=severity,
+        default=SUPPRESS,
+        help=f"exit 1 from this severity on: {', '.join(each.value for each in Severity)}, never",
+    )
+    rules.add_argument("--strict", action="store_true", default=SUPPRESS, help="exit 3 when something was not checked")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output-format",
+        metavar="FORMAT",
+        type=known,
+        default="full",
+        help=f"one of {', '.join(FORMATS)} (default: full)",
+    )
+    output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report there")
+    output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
+    output.add_argument("--show-refuted", action="store_true", help="show what measurements refuted, too")
+    proof = parser.add_argument_group("proof")
+    proof.add_argument("--no-confirm", dest="confirm", action="store_false", default=SUPPRESS, help="measure nothing")
+    proof.add_argument(
+        "--device",
+        dest="devices",
+        metavar="DEVICES",
+        type=words,
+        action="extend",
+        default=SUPPRESS,
+        help="measure on these devices (default: auto, the CPU and every accelerator present)",
+    )
+    proof.add_argument("--seed", type=int, default=SUPPRESS, help="start every measurement from this seed (default: 0)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="read this file's [tool.regcheck] (default: the nearest pyproject.toml that has one)",
+    )
+
+
+def options_from(arguments: argparse.Namespace) -> Options:
+    """The configured options, with what the command line says in their place.
+
+    Raises:
+        UsageError: the configuration is wrong, or a value is.
+    """
+    options = load(Path.cwd(), arguments.config)
+    given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return replace(options, **given)
+
+
+def words(text: str) -> list[str]:
+    """The items of a comma-separated list."""
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -1,0 +1,64 @@
+"""The command `regcheck`: picks the verb, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from regcheck.core.errors import RegcheckError, unknown
+from regcheck.core.version import __version__
+
+VERBS = {
+    "scan": "examine source files without importing them (no torch needed)",
+    "audit": "build models, measure them, and prove each finding",
+    "rule": "list the rules, or show one rule's page",
+}
+"""Each verb is the module of that name in this folder, with `run(argv) -> int`."""
+
+CLEAN, FOUND, USAGE, NOT_CHECKED = 0, 1, 2, 3
+"""The exit codes: nothing found, findings at or above `fail-on`, wrong usage, something not checked (`--strict`)."""
+
+HELP = f"""\
+usage: regcheck VERB …
+
+Finds dropout, regularization and train/eval mistakes in PyTorch models, and proves each one by measuring the model.
+
+{chr(10).join(f"  regcheck {verb:<6} {does}" for verb, does in VERBS.items())}
+
+`regcheck VERB --help` tells the options of a verb; `regcheck --version` the version.
+exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage, 3 something not checked (with --strict)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = dispatch(words)
+        sys.stdout.flush()
+        return code
+    except RegcheckError as error:
+        print(f"regcheck: error: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; nothing is left to say, not even at exit.
+        sys.stdout = None
+        return FOUND
+    except SystemExit as stop:  # argparse, after printing the help
+        return stop.code if isinstance(stop.code, int) else USAGE
+
+
+def dispatch(words: list[str]) -> int:
+    """Hand the arguments to their verb."""
+    verb, *rest = words or ["--help"]
+    if verb in ("-h", "--help"):
+        print(HELP, end="")
+        return CLEAN if words else USAGE
+    if verb in ("-V", "--version"):
+        print(f"regcheck {__version__}")
+        return CLEAN
+    if verb not in VERBS:
+        raise unknown("option" if verb.startswith("-") else "verb", verb, [*VERBS, "--help", "--version"])
+    code: int = import_module(f"regcheck.cli.{verb}").run(rest)
+    return code

@@ -1,0 +1,67 @@
+"""Plugins: found by entry point, asked through the hooks of `hookspecs`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from regcheck import rules
+from regcheck.core.errors import BrokenRule
+from regcheck.core.rule import Rule
+
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
+GROUP = "regcheck"
+
+
+@cache
+def manager() -> PluginManager | None:
+    """The plugins installed here; None, without importing pluggy, where there are none.
+
+    Raises:
+        BrokenRule: a plugin cannot be imported, or implements a hook that does not exist.
+    """
+    found = entry_points(group=GROUP)
+    if not found:
+        return None
+    import pluggy
+
+    from regcheck import hookspecs
+
+    plugins = pluggy.PluginManager("regcheck")
+    plugins.add_hookspecs(hookspecs)
+    for point in found:
+        try:
+            plugins.register(point.load(), point.name)
+            plugins.check_pending()
+        except Exception as error:
+            raise BrokenRule(f"plugin {point.name!r} ({point.value}) cannot be loaded: {error}") from error
+    return plugins
+
+
+def call(hook: str, **arguments: Any) -> Any:
+    """What the plugins answer to a hook; None where there are none."""
+    plugins = manager()
+    return getattr(plugins.hook, hook)(**arguments) if plugins else None
+
+
+@cache
+def catalogue() -> tuple[Rule, ...]:
+    """The rules of regcheck and those of plugins, by code.
+
+    Raises:
+        BrokenRule: a rule is broken, or its code or name is taken.
+    """
+    known = {rule.code: rule for rule in rules.load()}
+    names = {rule.name: rule for rule in known.values()}
+    for given in call("regcheck_rules") or ():
+        for each in given:
+            rule = Rule.from_module(each) if isinstance(each, ModuleType) else each
+            for other, what in ((known.get(rule.code), rule.code), (names.get(rule.name), rule.name)):
+                if other:
+                    raise BrokenRule(f"{rule.module} and {other.module} are both called {what}")
+            known[rule.code] = names[rule.name] = rule
+    return tuple(known[code] for code in sorted(known))

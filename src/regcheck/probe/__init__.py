@@ -1,0 +1,1 @@
+"""Run a model under control, intervene in it, and measure."""

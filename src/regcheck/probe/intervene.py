@@ -1,0 +1,97 @@
+"""Change what single calls of a running model do, without touching the model.
+
+Every random call draws from a stream of its own, seeded by its site. So one call's stream can be changed, or the call
+removed, and nobody else draws different numbers for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from regcheck.core.graph import Kind, Site
+from regcheck.core.vocabulary import DROPPING, KINDS
+from regcheck.trace.sight import Locate, Sight, is_placed, name_of
+
+Replacement = Callable[[Any, Any, Any], Any]
+"""Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
+
+
+class Intervention(Sight):
+    """A function mode that gives every random call its own stream and replaces the calls at chosen sites.
+
+    Args:
+        model: the model about to run.
+        seed: seeds every stream.
+        locate: as given to the recorder, so that the same calls have the same sites.
+        vary: seeds by site for the calls whose stream shall differ from what `seed` gives them.
+        replace: what to do instead, by site.
+        observe: called with the site, the function's name, its arguments and its result, for every call.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        seed: int,
+        *,
+        locate: Locate | None = None,
+        vary: Mapping[Site, int] | None = None,
+        replace: Mapping[Site, Replacement] | None = None,
+        observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
+    ) -> None:
+        super().__init__(model, locate)
+        self._seed = seed
+        self._vary = vary or {}
+        self._replace = replace or {}
+        self._observe = observe
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = name_of(func)
+        if not is_placed(name):
+            result = func(*args, **kwargs)
+            if self._observe is not None:
+                self._observe(None, name, args, kwargs, result)
+            return result
+        site = self.site(name)
+        if name in DROPPING or KINDS.get(name) is Kind.RANDOM:
+            torch.manual_seed(stream(self._vary.get(site, self._seed), site))
+        before = _kept(args) if self._observe is not None else args
+        replacement = self._replace.get(site)
+        result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)
+        if self._observe is not None:
+            self._observe(site, name, before, kwargs, result)
+        return result
+
+
+def stream(seed: int, site: Site) -> int:
+    """The seed of a site's own random stream."""
+    text = f"{seed}|{site.module}|{site.function}|{site.place.line if site.place else 0}|{site.turn}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+
+
+def _kept(args: Any) -> Any:
+    """Positional arguments as they were before the call, which may work in place."""
+    return tuple(each.detach().clone() if isinstance(each, torch.Tensor) else each for each in args)
+
+
+def identity(func: Any, args: Any, kwargs: Any) -> Any:
+    """The call with its dropping taken out: dropout returns its input, attention keeps every weight."""
+    name = name_of(func)
+    how = DROPPING[name]
+    position, rate_name, _ = how.rate
+    if name.endswith("dropout") or name.startswith("dropout"):
+        tensor = args[0] if args else kwargs["input"]
+        return tensor.clone()
+    args = tuple(0.0 if index == position else each for index, each in enumerate(args))
+    return func(*args, **({**kwargs, rate_name: 0.0} if rate_name in kwargs else kwargs))
+
+
+def nothing(func: Any, args: Any, kwargs: Any) -> Any:
+    """Everything dropped: zeros in place of a dropout's result."""
+    tensor = args[0] if args else kwargs["input"]
+    return torch.zeros_like(tensor)

@@ -1,0 +1,127 @@
+"""The statistics that verdicts rest on: exact tests, no thresholds of our own."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+REPLAYS = 12
+"""Runs on each side of the rank test: the least for which its false-alarm probability is below 1e-6."""
+
+
+def rank_test(kept: int, changed: int) -> float:
+    """Probability that all `changed` deviations exceed all `kept` ones when they come from one distribution.
+
+    All deviations are taken from one common reference run, so under the null hypothesis they are exchangeable and every
+    one of the C(kept + changed, kept) orders is equally likely (Fisher's randomization argument).
+    """
+    return 1 / math.comb(kept + changed, kept)
+
+
+def beta_tail(a: float, b: float, x: float) -> float:
+    """The regularized incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - beta_tail(b, a, 1 - x)
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
+    tiny = 1e-300
+    c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
+    value = d
+    for m in range(1, 10_000):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / (1 + term * d or tiny)
+            c = 1 + term / c or tiny
+            step = c * d
+            value *= step
+        if abs(step - 1) < 1e-15:
+            break
+    return front * value
+
+
+def at_least(successes: int, draws: int, rate: float) -> float:
+    """P(X ≥ successes) of a binomial count."""
+    if not 0 < successes <= draws:
+        return float(successes <= 0)
+    return beta_tail(successes, draws - successes + 1, rate)
+
+
+def binomial_interval(draws: int, rate: float, alpha: float) -> tuple[float, float]:
+    """The shares between which a binomial count falls with probability at least 1 - `alpha` (exact tails, alpha/2 each)."""
+    low = _first(lambda k: 1 - at_least(k + 1, draws, rate) > alpha / 2, draws)
+    high = _first(lambda k: at_least(k + 1, draws, rate) <= alpha / 2, draws)
+    return low / draws, high / draws
+
+
+def _first(holds: object, draws: int) -> int:
+    """The least count in 0…draws at which a monotone condition holds."""
+    assert callable(holds)
+    low, high = 0, draws
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def fit_test(r_squared: float, samples: int, groups: int) -> float:
+    """P-value of the F test that one predictor with a slope and a mean per group explains nothing.
+
+    Under the null hypothesis 1 - R² follows Beta((samples - 2 groups) / 2, groups / 2).
+    """
+    freedom = samples - 2 * groups
+    return 1.0 if freedom < 1 else beta_tail(freedom / 2, groups / 2, 1 - r_squared)
+
+
+def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
+    """The largest absolute difference between two runs' outputs; infinite where shapes or finiteness differ."""
+    if len(first) != len(second):
+        return math.inf
+    worst = 0.0
+    for one, other in zip(first, second, strict=True):
+        if one.shape != other.shape:
+            return math.inf
+        if one.numel():
+            gap = (one.double() - other.double()).abs()
+            gap = torch.where(one == other, 0.0, gap)
+            both_nan = one.isnan() & other.isnan()
+            worst = max(worst, float(torch.where(both_nan, 0.0, gap).nan_to_num(nan=math.inf).max()))
+    return worst
+
+
+def neighbour_fit(values: torch.Tensor, dropped: torch.Tensor, kept: torch.Tensor) -> tuple[float, int, int]:
+    """R² of dropped values on the mean of their kept direct neighbours, the number of values, and that of channels.
+
+    Args:
+        values: maps before dropping, shape (N, C, …extent).
+        dropped: where the mask dropped, same shape, bool.
+        kept: where the mask is known to have kept, same shape, bool.
+
+    Every channel has a mean and a slope of its own, so that only what is local counts.
+    """
+    total = torch.zeros_like(values)
+    count = torch.zeros_like(values)
+    for axis in range(2, values.dim()):
+        for shift in (1, -1):
+            for source, target in ((values * kept, total), (kept.to(values.dtype), count)):
+                rolled = source.roll(shift, axis)
+                edge = 0 if shift == 1 else rolled.size(axis) - 1
+                rolled.select(axis, edge).zero_()
+                target += rolled
+    usable = dropped & (count > 0)
+    samples = int(usable.sum())
+    channel = torch.arange(values.size(1), device=values.device).view(1, -1, *[1] * (values.dim() - 2))
+    channel = channel.expand_as(values)[usable]
+
+    def sums(each: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(values.size(1), dtype=each.dtype, device=each.device).index_add_(0, channel, each)
+
+    sizes = sums(torch.ones_like(channel, dtype=values.dtype))
+    left, right = values[usable], (total / count.clamp(min=1))[usable]
+    left, right = (each - (sums(each) / sizes.clamp(min=1))[channel] for each in (left, right))
+    crossed, squares, variance = sums(left * right), sums(right * right), float(left @ left)
+    explained = float(torch.where(squares > 0, crossed.square() / squares.clamp(min=1e-300), 0.0).sum())
+    return (min(explained / variance, 1.0) if variance > 0 else 0.0), samples, int((sizes > 0).sum())

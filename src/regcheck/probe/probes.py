@@ -1,0 +1,232 @@
+"""What rules ask: the measurements of one subject on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.finding import Evidence, Severity, Verdict
+from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
+from regcheck.core.rule import Decay, Gap, Maps, Share, Spread
+from regcheck.core.usage import Event, Stepped
+from regcheck.core.vocabulary import KINDS
+from regcheck.reference.dropout import spatial_dropout
+
+from . import measure
+from .decay import measure_decay
+from .intervene import Replacement, identity, nothing
+from .run import Runner
+
+ALPHA = 1e-6
+DRAWS = 20_000
+"""Masks are drawn until this many draws were seen (at most `measure.REPLAYS` runs)."""
+
+
+class UnableProbe:
+    """The measurements that a probe's subject does not allow: each says so."""
+
+    def __init__(self, device: str, seed: int, alpha: float = ALPHA) -> None:
+        self.device = device
+        self.seed = seed
+        self.alpha = alpha
+
+    def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
+        raise CannotMeasure("there is no model to run here")
+
+    def zeroed(self, op: Op) -> Share:
+        raise CannotMeasure("there is no model to run here")
+
+    def maps(self, op: Op) -> Maps:
+        raise CannotMeasure("there is no model to run here")
+
+    def gap(self, event: Event) -> Gap:
+        raise CannotMeasure("the inputs of this call were not kept")
+
+    def decay(self, event: Event) -> Decay:
+        raise CannotMeasure("there is no optimizer to step here")
+
+    def evidence(
+        self,
+        verdict: Verdict,
+        because: str,
+        *,
+        measured: float | None = None,
+        expected: float | None = None,
+        statistic: str = "",
+        samples: int | None = None,
+        lowers_to: Severity | None = None,
+    ) -> Evidence:
+        """Evidence with this probe's device, seed and alpha filled in."""
+        alpha, device, seed = self.alpha, self.device, self.seed
+        return Evidence(verdict, measured, expected, statistic, alpha, samples, device, seed, because, lowers_to)
+
+
+class OptimizerProbe(UnableProbe):
+    """Measures an optimizer of the user's on copies of its parameters."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: str, seed: int) -> None:
+        super().__init__(device, seed)
+        self._optimizer = optimizer
+
+    def decay(self, event: Event) -> Decay:
+        rule = event.optimizer.rule if isinstance(event, Stepped) else None
+        return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device)
+
+
+class CallProbe(UnableProbe):
+    """Measures one call that a program made, from its captured model state and inputs."""
+
+    def __init__(self, runner: Runner, modes: Mapping[str, bool], seed: int) -> None:
+        super().__init__(runner.device, seed)
+        self._runner = runner
+        self._modes = modes
+
+    def gap(self, event: Event) -> Gap:
+        def away(modes: Mode | Mapping[str, bool], seeds: range) -> list[float]:
+            return [measure.deviation(self._runner.run(modes, seed), reference) for seed in seeds]
+
+        reference = self._runner.run(Mode.EVAL, self.seed)
+        first, second = self.seed + 1, self.seed + 1 + measure.REPLAYS
+        replays = away(Mode.EVAL, range(first, second))
+        as_called = away(self._modes, range(second, second + measure.REPLAYS))
+        made = self._runner.run(self._modes, self.seed)
+        relative, flips = change(made, reference)
+        runs = len(replays) + len(as_called)
+        return Gap(relative, flips, min(as_called), max(replays), measure.rank_test(len(replays), len(as_called)), runs)
+
+
+def change(made: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> tuple[float, float | None]:
+    """Relative norm of the change of the first floating output, and the share of argmax flips along its classes."""
+    for one, other in zip(made, reference, strict=False):
+        if one.is_floating_point() and one.shape == other.shape and other.norm() > 0:
+            classes = 1 if one.dim() in (2, 4) else -1
+            flips = None
+            if one.dim() > 1 and one.size(classes) > 1:
+                flips = float((one.argmax(classes) != other.argmax(classes)).double().mean())
+            return float((one - other).double().norm() / other.double().norm()), flips
+    return 0.0, None
+
+
+class ModelProbe(UnableProbe):
+    """Measures a model through runs with interventions."""
+
+    def __init__(self, runner: Runner, graph: Graph, seed: int) -> None:
+        super().__init__(runner.device, seed)
+        self._runner = runner
+        self._graph = graph
+
+    def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
+        sites = {op.site for op in ops}
+
+        def away(seeds: range) -> tuple[list[float], list[list[torch.Tensor]]]:
+            runs = [self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed)) for seed in seeds]
+            return [measure.deviation(run, reference) for run in runs], runs
+
+        reference = self._runner.run(mode, self.seed)
+        kept, _ = away(range(self.seed, self.seed + 1))
+        kept += [measure.deviation(self._runner.run(mode, self.seed), reference) for _ in range(measure.REPLAYS - 1)]
+        varied, runs = away(range(self.seed + 1, self.seed + 1 + measure.REPLAYS))
+        removed: list[float] = []
+        silent: dict[Site, Replacement] = {op.site: identity for op in ops if op.drops is not None}
+        if silent:
+            calm = [self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, s), replace=silent) for s in (1, 2, 3)]
+            removed = [measure.deviation(run, calm[0]) for run in calm[1:]]
+        p_value = measure.rank_test(len(kept), len(varied))
+        return Spread(tuple(kept), tuple(varied), tuple(removed), relative_spread(runs), p_value)
+
+    def zeroed(self, op: Op) -> Share:
+        if op.rate is None:
+            raise CannotMeasure("the rate of this dropout is not a number")
+        passed, _ = self._graph.flow(op.mode).ahead(op, lambda each: True)
+        bare: dict[Site, Replacement] = {
+            each.site: _first_argument for each in passed if each.kind is Kind.SOFTMAX and each.site.place is not None
+        }
+        draws_per_run = 0
+
+        def count(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+            nonlocal draws_per_run
+            if site == op.site and isinstance(result, torch.Tensor):
+                draws_per_run = result[:, :, *[0] * (result.dim() - 2)].numel() if _by_channel(op, result) else result.numel()
+
+        def run(how: Replacement | None, seed: int = 0, **extra: Any) -> list[torch.Tensor]:
+            swapped = {**bare, **({op.site: how} if how else {})}
+            vary = {op.site: self.seed + seed}
+            return self._runner.run(Mode.TRAIN, self.seed, vary=vary, replace=swapped, **extra)
+
+        image, other = run(nothing), run(nothing, change=_another)
+        constant = len(image) == len(other)
+        noisy = [run(None, 1, observe=count)]
+        wanted = min(measure.REPLAYS, -(-DRAWS // max(draws_per_run, 1)))
+        noisy += [run(None, 1 + n) for n in range(1, wanted)]
+        clean = run(identity)
+        lost = touched = remaining = 0
+        for index, blank in enumerate(image):
+            moves = clean[index] != blank
+            for each in noisy:
+                moves |= each[index] != blank
+            if not blank.is_floating_point() or not moves.any():
+                continue
+            constant = constant and bool((blank == other[index])[moves].all())
+            touched += int(moves.sum())
+            lost += sum(int((each[index] == blank)[moves].sum()) for each in noisy)
+            remaining += int((clean[index] == blank)[moves].sum())
+        if touched == 0:
+            raise CannotMeasure("what this call drops does not reach the output")
+        draws = draws_per_run * len(noisy)
+        interval = measure.binomial_interval(draws, op.rate, self.alpha)
+        return Share(lost / (touched * len(noisy)), draws, op.rate, interval, constant, remaining / touched)
+
+    def maps(self, op: Op) -> Maps:
+        met: list[tuple[torch.Tensor, torch.Tensor]] = []
+        made: set[tuple[int, int]] = set()
+
+        def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+            if site == op.site:
+                met.append((args[0] if args else kwargs["input"], result))
+            elif KINDS.get(name) is Kind.CONV and isinstance(result, torch.Tensor):
+                made.add((result.dim(), result.size(1)))
+
+        self._runner.run(Mode.TRAIN, self.seed, observe=look)
+        if not met:
+            raise CannotMeasure("this call does not run in train mode")
+        values, result = (each.detach().double() for each in met[0])
+        extent = tuple(values.shape[2:])
+        if values.dim() < 3:
+            return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False)
+        dropped, kept = (result == 0) & (values != 0), result != 0
+        partly = int((dropped.flatten(2).any(2) & kept.flatten(2).any(2)).sum())
+        r_squared, samples, channels = measure.neighbour_fit(values, dropped, kept)
+        keep = torch.rand(values.shape[:2], generator=torch.Generator().manual_seed(self.seed)) >= (op.rate or 0.0)
+        spatial = spatial_dropout(values, keep.to(values.device), op.rate or 0.0)
+        reference, _, _ = measure.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
+        p_value = measure.fit_test(r_squared, samples, channels)
+        conv_map = (values.dim(), values.size(1)) in made
+        maps = values.shape[0] * values.shape[1]
+        return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map)
+
+
+def relative_spread(runs: Sequence[Sequence[torch.Tensor]]) -> float:
+    """Standard deviation over runs relative to that over values, of the outputs that can be compared."""
+    noise = signal = 0.0
+    for outputs in zip(*runs, strict=False):
+        if outputs[0].is_floating_point() and all(each.shape == outputs[0].shape for each in outputs):
+            stacked = torch.stack([each.double() for each in outputs])
+            noise += float(stacked.var(0).sum())
+            signal += float((stacked - stacked.mean()).square().mean(0).sum())
+    return float((noise / signal) ** 0.5) if signal > 0 else 0.0
+
+
+def _by_channel(op: Op, result: torch.Tensor) -> bool:
+    return op.drops is Drops.CHANNELS and result.dim() > 2
+
+
+def _first_argument(func: Any, args: Any, kwargs: Any) -> Any:
+    return (args[0] if args else kwargs["input"]).clone()
+
+
+def _another(tensor: torch.Tensor) -> torch.Tensor:
+    """Another valid input of the same shape."""
+    return tensor * 0.5 if tensor.is_floating_point() else tensor.flip(-1) if tensor.dim() else tensor

@@ -1,0 +1,122 @@
+"""Run one model, on one device, the same way as often as needed."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.graph import Mode, Site
+from regcheck.trace.place import runs_the_model
+from regcheck.trace.record import named_tensors
+from regcheck.trace.sight import Locate
+
+from .devices import moved
+from .intervene import Intervention, Replacement
+from .restore import State
+
+Modes = Mode | Mapping[str, bool]
+"""A mode for the whole model, or the training flag of each module by path."""
+
+
+class Runner:
+    """Runs a copy of a model on `device`; every run starts from the same state, inputs and random streams.
+
+    Args:
+        model: a copy that may be run and moved; its state is put back before each run.
+        args: positional arguments of its forward.
+        kwargs: keyword arguments of its forward.
+        device: where to run it.
+        locate: as given to the recorder, so that the same calls have the same sites.
+    """
+
+    def __init__(
+        self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], device: str, locate: Locate | None = None
+    ) -> None:
+        try:
+            self.model = model.to(device)
+        except Exception as error:
+            raise CannotMeasure(f"the model cannot be moved to {device}: {error}") from error
+        self.device = device
+        self._args, self._kwargs = tuple(args), dict(kwargs)
+        self._state = State(self.model)
+        self._locate = locate
+
+    @runs_the_model
+    def run(
+        self,
+        modes: Modes,
+        seed: int,
+        *,
+        vary: Mapping[Site, int] | None = None,
+        replace: Mapping[Site, Replacement] | None = None,
+        observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> list[torch.Tensor]:
+        """One forward; the tensors of its result, detached.
+
+        Args:
+            modes: the mode to run in.
+            seed: seeds every random stream; the same seed gives the same draws.
+            vary: seeds by site for the calls that shall draw differently.
+            replace: what to do instead, by site.
+            observe: sees every call.
+            change: applied to every input tensor.
+
+        Raises:
+            CannotMeasure: forward raised.
+        """
+        self._state.restore()
+        self._set(modes)
+        args, kwargs = moved(self._args, self.device), moved(self._kwargs, self.device)
+        if change is not None:
+            args, kwargs = changed(args, change), changed(kwargs, change)
+        random.seed(seed)
+        torch.manual_seed(seed)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(seed % 2**32)
+        intervention = Intervention(
+            self.model, seed, locate=self._locate, vary=vary, replace=replace, observe=observe
+        )
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        with ExitStack() as undo:
+            undo.callback(self._state.restore)
+            undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
+            torch.backends.mha.set_fastpath_enabled(False)
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
+            undo.enter_context(torch.no_grad())
+            undo.enter_context(intervention.watching())
+            try:
+                result = self.model(*args, **kwargs)  # type: ignore[misc,arg-type]
+            except Exception as error:
+                raise CannotMeasure(f"forward raised {type(error).__name__} on {self.device}: {error}") from error
+        return [each.detach().clone() for each in outputs_of(result)]
+
+    def _set(self, modes: Modes) -> None:
+        if isinstance(modes, Mode):
+            self.model.train(modes is Mode.TRAIN)
+            return
+        for path, module in self.model.named_modules():
+            module.training = modes.get(path, module.training)
+
+
+def outputs_of(result: Any) -> list[torch.Tensor]:
+    """The tensors of a forward's result, in a stable order."""
+    return [tensor for _, tensor in named_tensors(result, "output")]
+
+
+def changed(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Nested inputs with `change` applied to every tensor."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(changed(each, change) for each in value)
+    if isinstance(value, dict):
+        return {key: changed(each, change) for key, each in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""What the papers say, written to be read beside them: masks and gradients are handed in, so nothing here is random."""

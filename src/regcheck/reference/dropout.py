@@ -1,0 +1,113 @@
+"""Dropout as its papers define it, for a mask that is handed in.
+
+A mask is boolean and True where a unit is kept. All functions are differentiable in their floating-point arguments.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def inverted_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
+    """Drop single activations and scale up those that are kept.
+
+        y = m ⊙ x / (1 - p),  m ~ Bernoulli(1 - p) per element
+
+    so that E[y] = x and nothing needs to be done at prediction time. At p = 1 everything is dropped and y = 0.
+
+    Args:
+        input: x, any shape.
+        keep: m, bool, broadcastable to the shape of x.
+        rate: p, the probability of dropping.
+
+    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014),
+    section 4 (the mask) and section 10 (scaling by 1 / (1 - p) in training in place of 1 - p at prediction).
+    """
+    mask = keep.to(input.dtype)
+    return input * (mask / (1 - rate) if rate < 1 else mask)
+
+
+def spatial_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
+    """Drop whole channels: one draw per sample and channel, shared by all positions.
+
+        y[n, c, …] = m[n, c] x[n, c, …] / (1 - p),  m ~ Bernoulli(1 - p) per sample and channel
+
+    Args:
+        input: x, shape (N, C, …) with one to three spatial axes.
+        keep: m, bool, shape (N, C).
+        rate: p, the probability of dropping.
+
+    Raises:
+        ValueError: the ranks do not fit.
+
+    Source: Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015, section 3.2.
+    """
+    extents = input.dim() - 2
+    if not 1 <= extents <= 3 or keep.shape != input.shape[:2]:
+        raise ValueError(f"a mask of shape {tuple(keep.shape)} is no channel mask of maps {tuple(input.shape)}")
+    return inverted_dropout(input, keep.reshape(*keep.shape, *[1] * extents), rate)
+
+
+def attention_weights(
+    query: Tensor, key: Tensor, *, mask: Tensor | None = None, causal: bool = False, scale: float | None = None
+) -> Tensor:
+    """The share of attention that each query gives to each key.
+
+        A = softmax(s Q Kᵀ + B)
+
+    A query that may attend to no key at all gives none: its row of A is zero.
+
+    Args:
+        query: Q, shape (…, L, E).
+        key: K, shape (…, S, E).
+        mask: B, broadcastable to (…, L, S): added to the scores, or, where bool, True for keys that may be attended to.
+        causal: query i attends to the keys 0 … i only.
+        scale: s; 1 / √E by default.
+
+    Source: Vaswani et al., "Attention is all you need", NIPS 2017, equation 1 and section 3.2.3 (masks).
+    """
+    scores = query @ key.transpose(-2, -1) * (query.size(-1) ** -0.5 if scale is None else scale)
+    if causal:
+        scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
+    nowhere = (scores == -torch.inf).all(-1, keepdim=True)
+    return scores.masked_fill(nowhere, 0.0).softmax(-1).masked_fill(nowhere, 0.0)
+
+
+def attention_dropout(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keep: Tensor,
+    rate: float,
+    *,
+    mask: Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """Attend with some of the attention weights dropped.
+
+        Y = (M ⊙ A / (1 - p)) V,  M ~ Bernoulli(1 - p) per attention weight
+
+    The weights that are kept are not normalized again, so a row of M ⊙ A / (1 - p) sums to one in the mean only.
+
+    Args:
+        query: Q, shape (…, L, E).
+        key: K, shape (…, S, E).
+        value: V, shape (…, S, D).
+        keep: M, bool, shape (…, L, S).
+        rate: p, the probability of dropping.
+        mask: as in `attention_weights`.
+        causal: as in `attention_weights`.
+        scale: as in `attention_weights`.
+
+    Returns:
+        Y, shape (…, L, D).
+
+    Source: the code published with Vaswani et al., "Attention is all you need", NIPS 2017 (the paper's own section 5.4
+    names only residual dropout); variants that normalize again: Zehui et al., "DropAttention", 2019.
+    """
+    weights = attention_weights(query, key, mask=mask, causal=causal, scale=scale)
+    return inverted_dropout(weights, keep, rate) @ value

@@ -1,0 +1,34 @@
+"""A report as text, in a format chosen by name. Each format is one module with `render(report, view)`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from regcheck.core.errors import unknown
+from regcheck.core.report import Report
+from regcheck.report.view import View
+
+FORMATS = {"full": "terminal", "concise": "concise", "json": "json"}
+"""The formats there are, and the module of this folder that renders each."""
+
+
+def rendered(report: Report, format: str = "full", view: View | None = None) -> str:
+    """The report as text that ends in a newline.
+
+    Raises:
+        UsageError: there is no such format, with its nearest neighbour.
+    """
+    module = import_module(f"{__name__}.{FORMATS[known(format)]}")
+    text: str = module.render(report, view or View())
+    return text
+
+
+def known(format: str) -> str:
+    """The name of a format, if there is such a format.
+
+    Raises:
+        UsageError: there is none, with its nearest neighbour.
+    """
+    if format not in FORMATS:
+        raise unknown("output format", format, FORMATS)
+    return format

@@ -1,0 +1,28 @@
+"""One line for each finding, and one for each thing that was not checked."""
+
+from __future__ import annotations
+
+from regcheck.core.finding import Finding, NotChecked
+from regcheck.core.report import Report
+from regcheck.report.view import View, counts, proof
+
+
+def render(report: Report, view: View) -> str:
+    lines = [line(each) for each in report.findings]
+    if view.show_refuted:
+        lines += [line(each) for each in report.refuted]
+    lines += [unchecked(each) for each in report.not_checked]
+    if view.statistics:
+        lines += [f"{number:>4}  {code}  {name}" for number, code, name in counts(report)]
+    return "\n".join([*lines, report.headline, ""])
+
+
+def line(finding: Finding) -> str:
+    module = f" [{finding.module}]" if finding.module else ""
+    return f"{finding.where} {finding.code} {finding.name}{module}: {finding.message} ({proof(finding.evidence)})"
+
+
+def unchecked(each: NotChecked) -> str:
+    where = f"{each.path}:{each.line}: " if each.path and each.line else f"{each.path}: " if each.path else ""
+    todo = f"; {each.what_to_do}" if each.what_to_do else ""
+    return f"{where}not checked: {each.subject}: {each.reason}{todo}"

@@ -1,0 +1,78 @@
+"""The report for people: each finding with its line of source, its evidence and what to do."""
+
+from __future__ import annotations
+
+import io
+import linecache
+
+from rich.console import Console
+from rich.text import Text
+
+from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
+from regcheck.core.report import Report
+from regcheck.report.concise import unchecked
+from regcheck.report.view import View, counts, figures, proof
+
+SEVERITY_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
+VERDICT_STYLES = {Verdict.CONFIRMED: "green", Verdict.REFUTED: "dim", Verdict.UNMEASURED: "yellow"}
+INDENT = "    "
+
+
+def render(report: Report, view: View) -> str:
+    shown = [*report.findings, *(report.refuted if view.show_refuted else ())]
+    blocks = [block(each) for each in shown]
+    if report.not_checked:
+        blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
+    if view.statistics and report.findings:
+        rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
+        blocks.append(Text("\n".join(rows)))
+    blocks.append(headline(report))
+    out = io.StringIO()
+    console = Console(
+        file=out, force_terminal=view.color, color_system="standard" if view.color else None, highlight=False
+    )
+    console.print(Text("\n\n").join(blocks), soft_wrap=True)
+    return out.getvalue()
+
+
+def block(finding: Finding) -> Text:
+    """Where and what, the source, the proof, the figures, the fix."""
+    title = Text.assemble(
+        (finding.where, "bold"), " ", (finding.code, SEVERITY_STYLES[finding.severity]), f" {finding.name}"
+    )
+    if finding.module:
+        title.append(f"  {finding.module}", "cyan")
+    lines = [title, Text(INDENT + finding.message), *excerpt(finding)]
+    lines.append(Text(INDENT + proof(finding.evidence), VERDICT_STYLES[finding.evidence.verdict]))
+    if figures(finding.evidence):
+        lines.append(Text(INDENT + figures(finding.evidence), "dim"))
+    if finding.fix:
+        lines.append(Text.assemble(INDENT, ("fix: ", "bold"), finding.fix))
+    return Text("\n").join(lines)
+
+
+def excerpt(finding: Finding) -> list[Text]:
+    """The line of source and a caret under the column; nothing where the source cannot be read."""
+    if finding.path is None or finding.line is None:
+        return []
+    linecache.checkcache(finding.path)
+    source = linecache.getline(finding.path, finding.line).rstrip()
+    if not source:
+        return []
+    gutter = f"{finding.line:>5}"
+    column = min(finding.column or 1, len(source))
+    # A tab stays a tab, so that the caret stands below its character whatever the terminal's tab width is.
+    below = "".join("\t" if character == "\t" else " " for character in source[: column - 1])
+    return [
+        Text.assemble((f"{gutter} | ", "blue"), source),
+        Text.assemble((f"{' ' * len(gutter)} | ", "blue"), below, ("^", SEVERITY_STYLES[finding.severity])),
+    ]
+
+
+def missed(each: NotChecked) -> Text:
+    return Text(unchecked(each), "yellow")
+
+
+def headline(report: Report) -> Text:
+    worst = max((each.severity for each in report.findings), default=None)
+    return Text(report.headline, SEVERITY_STYLES[worst] if worst else "yellow" if report.not_checked else "green")

@@ -1,0 +1,486 @@
+"""Evaluating expressions: names, attributes, folding of constants, and what cannot be folded."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .machine import ABSENT, OUTER, Frame, Machine, Next
+from .names import Definition
+from .values import (
+    OPEN,
+    Bound,
+    Container,
+    Either,
+    Entries,
+    External,
+    Function,
+    Instance,
+    Items,
+    Known,
+    Layer,
+    Maybe,
+    Module,
+    Several,
+    Super,
+    Traced,
+    Unknown,
+    Value,
+    Weight,
+    truth,
+)
+
+_BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("add", operator.add),
+    ast.Sub: ("sub", operator.sub),
+    ast.Mult: ("mul", operator.mul),
+    ast.Div: ("div", operator.truediv),
+    ast.FloorDiv: ("floordiv", operator.floordiv),
+    ast.Mod: ("mod", operator.mod),
+    ast.Pow: ("pow", operator.pow),
+    ast.MatMult: ("matmul", operator.matmul),
+    ast.BitAnd: ("and", operator.and_),
+    ast.BitOr: ("or", operator.or_),
+    ast.BitXor: ("xor", operator.xor),
+}
+_COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda one, other: one in other,
+    ast.NotIn: lambda one, other: one not in other,
+}
+_LARGEST = 10_000
+
+
+class Expressions(Machine):
+    """The evaluator of expressions."""
+
+    def evaluate(self, node: ast.expr) -> Value:
+        self.steps += 1
+        if self.exhausted:
+            return Unknown(varies=True)
+        known = getattr(self, f"_eval_{type(node).__name__}", None)
+        if known is not None:
+            found: Value = known(node)
+            return found
+        return self.opaque([self.evaluate(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)], node)
+
+    def _eval_Constant(self, node: ast.Constant) -> Value:
+        return Known(node.value)
+
+    def _eval_Name(self, node: ast.Name) -> Value:
+        return self.named(node.id)
+
+    def named(self, name: str) -> Value:
+        """What a name stands for here: a local, one of an enclosing function, of the file, or a builtin."""
+        cells: Any = self.frame.locals
+        while isinstance(cells, dict):
+            if name in cells:
+                found: Value = cells[name]
+                return found
+            cells = cells.get(OUTER)
+        return self.top_level(name)
+
+    def top_level(self, name: str) -> Value:
+        """What a name stands for at the top of the file that is being interpreted."""
+        source = self.frame.source
+        found = self.project.lookup(source, name)
+        if isinstance(found, ast.expr):
+            return self.constant(found, Frame(None, source, {}, "<module>"))
+        if isinstance(found, Unknown) and name not in source.bindings and hasattr(builtins, name):
+            return External(f"builtins.{name}")
+        return found
+
+    def constant(self, node: ast.expr, frame: Frame) -> Value:
+        """A constant or a function bound at the top of a file or a class; objects with a state are not constants."""
+        if len(self.frames) > 60:
+            return Unknown()
+        with self.entered(frame):
+            value = self.evaluate(node)
+        return Unknown() if isinstance(value, (Module, Traced)) else value
+
+    def _eval_Attribute(self, node: ast.Attribute) -> Value:
+        return self.attribute(self.evaluate(node.value), node.attr)
+
+    def attribute(self, owner: Value, name: str) -> Value:
+        if isinstance(owner, External):
+            found = self.project.member(owner, name)
+            return found
+        if isinstance(owner, Either):
+            options = [each for each in owner.options if each != Known(None)]
+            return self.join([self.attribute(each, name) for each in options]) if options else Unknown()
+        if isinstance(owner, Instance):
+            return self._instance_attribute(owner, name)
+        if isinstance(owner, Module) and name == "training":
+            return self.training(owner)
+        if isinstance(owner, Layer):
+            return self._layer_attribute(owner, name)
+        if isinstance(owner, Container) and name in owner.entries:
+            inner: Value = owner.entries[name]
+            return inner
+        if isinstance(owner, Definition):
+            method = owner.method(name)
+            return method or self._class_constant(owner, name)
+        if isinstance(owner, Super):
+            return self._super_attribute(owner, name)
+        if isinstance(owner, Unknown):
+            return owner
+        if isinstance(owner, Traced):
+            return self.opaque((owner,), ast.Name(name, ast.Load()))
+        return Bound(owner, name)
+
+    def _instance_attribute(self, owner: Instance, name: str) -> Value:
+        if name in owner.cells and name != "training":
+            found: Value = owner.cells[name]
+            return found
+        if name == "training" and owner.definition.is_module:
+            return self.training(owner)
+        method = owner.definition.method(name)
+        if method is not None:
+            decorators = {each.id for each in _decorators(method) if isinstance(each, ast.Name)}
+            if "staticmethod" in decorators:
+                return method
+            method.instance = owner
+            if decorators & {"property", "cached_property"}:
+                return self.call(method, (), {}, ast.Name(name, ast.Load()))
+            return method
+        if owner.base is not None:
+            return self.attribute(owner.base, name)
+        found = self._class_constant(owner.definition, name)
+        return found if found != Unknown() else self.missing(owner, name)
+
+    def missing(self, owner: Instance, name: str) -> Value:
+        """An attribute that is neither set nor defined in the scanned files: inherited from elsewhere."""
+        return Bound(owner, name) if owner.definition.is_module else Unknown()
+
+    def _class_constant(self, owner: Definition, name: str) -> Value:
+        found = owner.constant(name)
+        if found is None:
+            return Unknown()
+        return self.constant(found[1], Frame(None, found[0].source, {OUTER: owner.outer}, owner.name))
+
+    def _super_attribute(self, owner: Super, name: str) -> Value:
+        if not isinstance(owner.instance, Instance):
+            return Unknown()
+        method = owner.instance.definition.method(name, owner.after)
+        if method is None:
+            return Bound(owner, name)
+        method.instance = owner.instance
+        return method
+
+    def _layer_attribute(self, owner: Layer, name: str) -> Value:
+        if name in ("weight", "bias", "in_proj_weight", "in_proj_bias"):
+            return Weight()
+        if name == "p" and "Dropout" in owner.name:
+            return owner.argument(0, "p", 0.5)
+        return owner.kwargs.get(name, Bound(owner, name) if not owner.args else Unknown())
+
+    def _eval_Tuple(self, node: ast.Tuple) -> Value:
+        return Items.of(tuple(self.items(node.elts)), mutable=False)
+
+    def _eval_List(self, node: ast.List) -> Value:
+        return Items.of(tuple(self.items(node.elts)))
+
+    _eval_Set = _eval_List
+
+    def items(self, nodes: Sequence[ast.expr]) -> Iterator[Value]:
+        """The values of a display's or a call's elements, stars unpacked."""
+        for node in nodes:
+            if isinstance(node, ast.Starred):
+                yield from self.iterated(self.evaluate(node.value))
+            else:
+                yield self.evaluate(node)
+
+    def iterated(self, value: Value) -> tuple[Value, ...]:
+        """What iterating a value gives."""
+        if isinstance(value, Items):
+            return value.items
+        if isinstance(value, Instance) and isinstance(value.base, Container):
+            return self.iterated(value.base)
+        if isinstance(value, Container):
+            if value.name == "ModuleDict":
+                return tuple(Known(name) for name in value.entries)
+            return tuple(value.entries.values())
+        if isinstance(value, Entries):
+            names = tuple(Known(name) for name in value.cells if name != OPEN)
+            return (*names, Several(Unknown(varies=True))) if OPEN in value.cells else names
+        if isinstance(value, Known) and isinstance(value.value, (str, range, tuple, list)) and len(value.value) < 200:
+            return tuple(Known(each) for each in value.value)
+        if isinstance(value, Traced):
+            return (Several(value),)
+        return (Several(Unknown(varies=isinstance(value, Unknown) and value.varies)),)
+
+    def _eval_Dict(self, node: ast.Dict) -> Value:
+        cells: dict[str, Value] = {}
+        for key, each in zip(node.keys, node.values, strict=True):
+            value = self.evaluate(each)
+            if key is None:
+                cells.update(value.cells if isinstance(value, Entries) else {OPEN: Unknown()})
+            else:
+                name = self.evaluate(key)
+                cells[str(name.value) if isinstance(name, Known) else f"*{len(cells)}"] = value
+                if not isinstance(name, Known):
+                    cells[OPEN] = Unknown()
+        return Entries(cells)
+
+    def _eval_JoinedStr(self, node: ast.JoinedStr) -> Value:
+        text = ""
+        for each in node.values:
+            value = self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each)
+            if not isinstance(value, Known):
+                return Unknown(varies=True)
+            text += str(value.value)
+        return Known(text)
+
+    def _eval_NamedExpr(self, node: ast.NamedExpr) -> Value:
+        value = self.evaluate(node.value)
+        self.set(self.frame.locals, node.target.id, value)
+        return value
+
+    def _eval_Lambda(self, node: ast.Lambda) -> Value:
+        return Function(node, self.frame.source, f"{self.frame.name}.<lambda>", self.frame.locals)
+
+    def _eval_Starred(self, node: ast.Starred) -> Value:
+        return self.opaque(self.iterated(self.evaluate(node.value)), node)
+
+    def _eval_Await(self, node: ast.Await) -> Value:
+        return self.evaluate(node.value)
+
+    def _eval_IfExp(self, node: ast.IfExp) -> Value:
+        test, doubt = self.tested(node.test)
+        if test is not None:
+            return self.evaluate(node.body if test else node.orelse)
+        return self.alternatives([lambda: self.evaluate(node.body), lambda: self.evaluate(node.orelse)], doubt)
+
+    def alternatives(self, makers: Sequence[Callable[[], Value]], doubt: bool) -> Value:
+        """The joined result of expressions of which one is evaluated."""
+        found: list[Value] = []
+
+        def run(make: Callable[[], Value]) -> Callable[[], Next]:
+            return lambda: (found.append(make()), Next.GO)[1]
+
+        self.branch([run(make) for make in makers], doubt)
+        return self.join(found)
+
+    def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
+        """Whether a condition holds (None: cannot be told), and whether it may differ from call to call."""
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            found, doubt = self.tested(node.operand)
+            return (None if found is None else not found), doubt
+        if isinstance(node, ast.BoolOp):
+            decisive = isinstance(node.op, ast.Or)
+            results = []
+            for each in node.values:
+                results.append(self.tested(each))
+                if results[-1][0] is decisive:
+                    return decisive, False
+            known = not decisive if all(found is not None for found, _ in results) else None
+            return known, any(doubt for found, doubt in results if found is None)
+        value = self.evaluate(node)
+        return truth(value), self.doubt(node, value)
+
+    def _eval_BoolOp(self, node: ast.BoolOp) -> Value:
+        decisive = isinstance(node.op, ast.Or)
+        rest: list[Value] = []
+        for each in node.values[:-1]:
+            value = self.evaluate(each)
+            known = truth(value)
+            if known is decisive:
+                return value
+            if known is None:
+                rest.append(value)
+        last = self.evaluate(node.values[-1])
+        if not rest or (not decisive and truth(last) is False):
+            return last
+        return self.join([*rest, last]) if not any(isinstance(each, Traced) for each in rest) else self.opaque(
+            [*rest, last], node
+        )
+
+    def _eval_UnaryOp(self, node: ast.UnaryOp) -> Value:
+        value = self.evaluate(node.operand)
+        if isinstance(node.op, ast.Not):
+            known = truth(value)
+            return Known(not known) if known is not None else self.opaque((value,), node)
+        if isinstance(value, Known) and isinstance(value.value, (int, float)):
+            sign = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: lambda each: ~int(each)}
+            return Known(sign[type(node.op)](value.value))
+        return self.arithmetic("neg", (value,), node)
+
+    def _eval_BinOp(self, node: ast.BinOp) -> Value:
+        return self.binary(node.op, self.evaluate(node.left), self.evaluate(node.right), node)
+
+    def binary(self, op: ast.operator, left: Value, right: Value, node: ast.AST) -> Value:
+        """`left op right`, folded where both are known, or where one is a zero factor."""
+        name, compute = _BINARY.get(type(op), ("other", None))
+        if isinstance(left, Known) and isinstance(right, Known) and compute is not None:
+            return _folded(compute, left.value, right.value)
+        if name == "mul" and any(each in (Known(0), Known(0.0), Known(False)) for each in (left, right)):
+            return self.zero((left, right), node)
+        if isinstance(left, Items) and isinstance(right, Items) and name == "add":
+            return Items.of((*left.items, *right.items))
+        if isinstance(left, Items) and name == "mul":
+            times = right.value if isinstance(right, Known) and isinstance(right.value, int) else None
+            if times is not None and times * len(left.items) <= 200:
+                return Items.of(left.items * times)
+            return Items.of(tuple(each if isinstance(each, Several) else Several(each) for each in left.items))
+        if name == "div" and isinstance(left, Unknown) and isinstance(right, Unknown):
+            return Unknown(varies=left.varies or right.varies)
+        return self.arithmetic(name, (left, right), node)
+
+    def zero(self, values: tuple[Value, ...], node: ast.AST) -> Value:
+        """Something multiplied by a known zero."""
+        return Known(0.0)
+
+    def arithmetic(self, name: str, values: tuple[Value, ...], node: ast.AST) -> Value:
+        """An operator applied to values that cannot be folded."""
+        return self.opaque(values, node)
+
+    def _eval_Compare(self, node: ast.Compare) -> Value:
+        left, right = self.evaluate(node.left), self.evaluate(node.comparators[0])
+        rest = [self.evaluate(each) for each in node.comparators[1:]]
+        if not rest:
+            op = node.ops[0]
+            if isinstance(op, (ast.Is, ast.IsNot)):
+                same = _identical(left, right)
+                if same is not None:
+                    return Known(same is isinstance(op, ast.Is))
+            elif isinstance(left, Known) and isinstance(right, Known):
+                return _folded(_COMPARED[type(op)], left.value, right.value)
+            elif isinstance(op, (ast.In, ast.NotIn)) and isinstance(left, Known):
+                known = right.cells if isinstance(right, (Entries,)) else None
+                if known is not None and (str(left.value) in known or OPEN not in known):
+                    return Known((str(left.value) in known) is isinstance(op, ast.In))
+        return self.arithmetic("compare", (left, right, *rest), node)
+
+    def _eval_Subscript(self, node: ast.Subscript) -> Value:
+        owner = self.evaluate(node.value)
+        if isinstance(owner, Items) and isinstance(node.slice, ast.Slice):
+            return self._sliced(owner, node.slice)
+        return self.item(owner, self.evaluate(node.slice), node)
+
+    def _sliced(self, owner: Items, node: ast.Slice) -> Value:
+        bounds = [self.evaluate(each) if each else Known(None) for each in (node.lower, node.upper, node.step)]
+        if owner.exact and all(isinstance(each, Known) for each in bounds):
+            try:
+                return Items.of(owner.items[slice(*(each.value for each in bounds if isinstance(each, Known)))])
+            except (TypeError, ValueError):
+                return Unknown(varies=True)
+        return Items.of((Several(self.join([_inner(each) for each in owner.items] or [Unknown()])),))
+
+    def _eval_Slice(self, node: ast.Slice) -> Value:
+        return Unknown(varies=True)
+
+    def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
+        """`owner[key]`."""
+        if isinstance(owner, Instance) and isinstance(owner.base, Container):
+            owner = owner.base
+        if isinstance(owner, Container) and isinstance(key, Known):
+            names = list(owner.entries)
+            name = key.value
+            if isinstance(name, int) and not any(each.startswith("*") for each in names) and -len(names) <= name < len(names):
+                name = names[name]
+            if name in owner.entries:
+                found: Value = owner.entries[name]
+                return found
+        if isinstance(owner, Container):
+            return self.join([_inner(each) for each in owner.entries.values()]) if owner.entries else Unknown()
+        if isinstance(owner, Items):
+            if isinstance(key, Known) and isinstance(key.value, int) and owner.exact:
+                return owner.items[key.value] if -len(owner.items) <= key.value < len(owner.items) else Unknown()
+            return self.join([_inner(each) for each in owner.items] or [Unknown()])
+        if isinstance(owner, Entries) and isinstance(key, Known):
+            return owner.cells.get(str(key.value), Unknown())
+        if isinstance(owner, Entries) and owner.cells:
+            return self.join([value for value in owner.cells.values()])
+        if isinstance(owner, Known) and isinstance(key, Known):
+            return _folded(operator.getitem, owner.value, key.value)
+        return self.opaque((owner, key), node)
+
+    def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:
+        return Items.of(tuple(self._produced(node.generators, node.elt)))
+
+    _eval_ListComp = _eval_GeneratorExp = _eval_SetComp = _comprehension
+
+    def _produced(self, generators: Sequence[ast.comprehension], element: ast.expr) -> Iterator[Value]:
+        if not generators:
+            yield self.evaluate(element)
+            return
+        first, *rest = generators
+        for each in self.iterated(self.evaluate(first.iter)):
+            many = isinstance(each, (Several, Maybe))
+            self.assign(first.target, _inner(each))
+            known = [self.tested(test)[0] for test in first.ifs]
+            if False in known:
+                continue
+            for value in self._produced(rest, element):
+                yield Several(_inner(value)) if many or None in known else value
+
+    def _eval_DictComp(self, node: ast.DictComp) -> Value:
+        cells: dict[str, Value] = {}
+        pair = ast.Tuple([node.key, node.value], ast.Load())
+        for each in self._produced(node.generators, pair):
+            inner = _inner(each)
+            key, value = inner.items if isinstance(inner, Items) else (Unknown(), Unknown())
+            exact = isinstance(key, Known) and not isinstance(each, Several)
+            cells[str(key.value) if isinstance(key, Known) else f"*{len(cells)}"] = value
+            if not exact:
+                cells[OPEN] = Unknown()
+        return Entries(cells)
+
+    def assign(self, target: ast.expr, value: Value) -> None:
+        raise NotImplementedError
+
+    def given(self, node: ast.Call) -> tuple[tuple[Value, ...], dict[str, Value]]:
+        """The arguments of a call."""
+        args = tuple(self.items(node.args))
+        kwargs: dict[str, Value] = {}
+        for each in node.keywords:
+            value = self.evaluate(each.value)
+            if each.arg is not None:
+                kwargs[each.arg] = value
+            else:
+                kwargs.update(value.cells if isinstance(value, Entries) else {OPEN: value})
+        return args, kwargs
+
+
+def _inner(value: Value) -> Value:
+    if isinstance(value, Several):
+        return value.item
+    return value.items[0] if isinstance(value, Maybe) else value
+
+
+def _folded(compute: Callable[[Any, Any], Any], left: Any, right: Any) -> Value:
+    simple = (int, float, str, type(None))
+    if not isinstance(left, (*simple, tuple, range)) or not isinstance(right, (*simple, tuple, range)):
+        return Unknown()
+    if compute in (operator.pow, operator.mul) and any(isinstance(each, str) or abs(each or 0) > _LARGEST for each in (left, right)):
+        return Unknown()
+    try:
+        return Known(compute(left, right))
+    except Exception:
+        return Unknown()
+
+
+def _identical(left: Value, right: Value) -> bool | None:
+    if isinstance(left, Known) and isinstance(right, Known):
+        return left == right if left.value is None or right.value is None or isinstance(left.value, bool) else None
+    for one, other in ((left, right), (right, left)):
+        if one == Known(None) and not isinstance(other, (Unknown, Traced, Either, Bound)):
+            return False
+    if isinstance(left, (Definition, External)) and isinstance(right, (Definition, External)):
+        return left == right
+    return None
+
+
+def _decorators(function: Function) -> Sequence[ast.expr]:
+    return [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
+
+
+__all__ = ["ABSENT", "Expressions", "Mapping"]

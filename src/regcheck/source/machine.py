@@ -1,0 +1,227 @@
+"""The state of an interpreted program: frames, a trail that lets branches be undone, and how alternatives are joined."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+
+from regcheck.core.graph import Place
+
+from .names import Project, Source
+from .values import (
+    Bound,
+    Cells,
+    Either,
+    External,
+    Function,
+    Items,
+    Known,
+    Maybe,
+    Module,
+    Partial,
+    Several,
+    Traced,
+    Unknown,
+    Value,
+    Weight,
+)
+
+ABSENT = object()
+OUTER = "<outer>"
+_ABOUT_MODE = re.compile(r"train|eval|infer|test|valid|predict|sampl|determin|phase|stage|mode|mc_|stoch|nois|augm", re.I)
+
+
+class Next(Enum):
+    """Where control goes after a statement."""
+
+    GO = "on"
+    RETURN = "out of the function"
+    RAISE = "out, by an error"
+    BREAK = "out of the loop"
+    CONTINUE = "to the next pass"
+
+
+@dataclass(eq=False)
+class Frame:
+    """A function being interpreted, or the top of a file (`function` is None)."""
+
+    function: Function | None
+    source: Source
+    locals: Cells
+    name: str
+    returns: list[Value] = field(default_factory=list)
+
+
+class Machine:
+    """State, and the questions that what is built on it answers: lowering and program reading differ in these only."""
+
+    limit = 40_000
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.frames: list[Frame] = []
+        self.doubts: list[bool] = []
+        self.steps = 0
+        self.log: list[tuple[Cells, str, object]] = []
+        self.ran: set[int] = set()
+
+    @property
+    def frame(self) -> Frame:
+        return self.frames[-1]
+
+    @property
+    def exhausted(self) -> bool:
+        return self.steps > self.limit
+
+    def place(self, node: ast.AST) -> Place:
+        """Where a node stands, as a running program would tell it."""
+        return Place(self.frame.source.path, getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
+
+    def evaluate(self, node: ast.expr) -> Value:
+        raise NotImplementedError
+
+    def run(self, body: Sequence[ast.stmt]) -> Next:
+        raise NotImplementedError
+
+    def call(self, callee: Value, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr) -> Value:
+        raise NotImplementedError
+
+    def method(
+        self, owner: Value, name: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
+    ) -> Value:
+        raise NotImplementedError
+
+    def attribute(self, owner: Value, name: str) -> Value:
+        raise NotImplementedError
+
+    def call_module(
+        self, module: Module, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
+    ) -> Value:
+        """What a call of a module gives."""
+        return self.opaque((module, *args, *kwargs.values()), node)
+
+    def call_torch(
+        self, name: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
+    ) -> Value | None:
+        """What a call of torch's function of that canonical name gives; None to treat it as any unknown function."""
+        return None
+
+    def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
+        """What something that cannot be followed gives for these values."""
+        return Unknown(varies=any(isinstance(each, Unknown) and each.varies for each in values))
+
+    def join_traced(self, values: Sequence[Value]) -> Value:
+        """One of several values, some of them traced."""
+        return Unknown(varies=True)
+
+    def training(self, module: Module) -> Value:
+        """The mode a module is in."""
+        return module.cells.get("training", Known(True))
+
+    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
+        """`train()`, `eval()` or an assignment to `training`."""
+        if isinstance(value, Module):
+            self.set(value.cells, "training", training)
+
+    def set(self, cells: Cells, key: str, value: object) -> None:
+        self.log.append((cells, key, cells.get(key, ABSENT)))
+        cells[key] = value
+
+    def undo(self, mark: int) -> None:
+        while len(self.log) > mark:
+            cells, key, before = self.log.pop()
+            if before is ABSENT:
+                cells.pop(key, None)
+            else:
+                cells[key] = before
+
+    def branch(self, runs: Sequence[Callable[[], Next]], doubt: bool) -> Next:
+        """Run alternatives from the same state, and go on with what those that go on leave behind."""
+        outcomes: list[tuple[Next, dict[tuple[int, str], tuple[Cells, str, object]]]] = []
+        for each in runs:
+            mark, known = len(self.log), len(self.doubts)
+            self.doubts.append(doubt)
+            end = each()
+            del self.doubts[known:]
+            left = {(id(cells), key): (cells, key, cells.get(key, ABSENT)) for cells, key, _ in self.log[mark:]}
+            self.undo(mark)
+            outcomes.append((end, left))
+        going = [left for end, left in outcomes if end not in (Next.RETURN, Next.RAISE)]
+        for cells, key, _ in {where: cell for left in going for where, cell in left.items()}.values():
+            before = cells.get(key, ABSENT)
+            found = [left.get((id(cells), key), (cells, key, before))[2] for left in going]
+            self.set(cells, key, self._joined(found))
+        ends = {end for end, _ in outcomes}
+        if not going:
+            return Next.RETURN if Next.RETURN in ends else Next.RAISE
+        if Next.RETURN in ends:
+            self.doubts.append(doubt)
+        return ends.pop() if len(ends) == 1 else Next.GO
+
+    def _joined(self, found: Sequence[object]) -> object:
+        present = [each for each in found if each is not ABSENT]
+        if all(isinstance(each, tuple) for each in present):
+            return self._joined_items([each for each in present if isinstance(each, tuple)])
+        return self.join([each for each in present if not isinstance(each, tuple)])  # type: ignore[misc]
+
+    def _joined_items(self, found: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
+        shortest, longest = min(found, key=len), max(found, key=len)
+        common = 0
+        while common < len(shortest) and all(_same(each[common], shortest[common]) for each in found):
+            common += 1
+        if common == len(longest):
+            return longest
+        if common == len(shortest) and len({len(each) for each in found}) == 2:
+            return (*shortest, Maybe(longest[common:]))
+        if len(shortest) == len(longest) and all(not isinstance(each, tuple) for each in longest):
+            return tuple(self.join(list(column)) for column in zip(*found, strict=True))
+        return (*shortest[:common], Several(Unknown(varies=True)))
+
+    def join(self, values: Sequence[Value]) -> Value:
+        """The value that is one of `values`, whichever branch was taken."""
+        distinct: list[Value] = []
+        for each in values:
+            for option in each.options if isinstance(each, Either) else (each,):
+                if not any(_same(option, known) for known in distinct):
+                    distinct.append(option)
+        if len(distinct) == 1:
+            return distinct[0]
+        if any(isinstance(each, Traced) for each in distinct):
+            return self.join_traced(distinct)
+        if all(isinstance(each, Items) and each.exact for each in distinct):
+            lists = [each.items for each in distinct if isinstance(each, Items)]
+            if len({len(each) for each in lists}) == 1:
+                return Items.of(tuple(self.join(list(column)) for column in zip(*lists, strict=True)))
+        if len(distinct) > 4 or any(isinstance(each, Unknown) for each in distinct):
+            kept = [each for each in distinct if isinstance(each, (Module, Known, Function, Partial))]
+            return Either((*kept[:4], Unknown(varies=True))) if kept else Unknown(varies=True)
+        return Either(tuple(distinct))
+
+    def doubt(self, test: ast.expr, value: Value) -> bool:
+        """Whether a condition that cannot be told may differ between calls or modes; else it is a fixed setting."""
+        if isinstance(value, Traced) or (isinstance(value, Unknown) and value.varies):
+            return True
+        return any(
+            (isinstance(each, ast.Name) and _ABOUT_MODE.search(each.id) is not None)
+            or (isinstance(each, ast.Attribute) and _ABOUT_MODE.search(each.attr) is not None)
+            or (isinstance(each, ast.Constant) and isinstance(each.value, str) and _ABOUT_MODE.search(each.value) is not None)
+            for each in ast.walk(test)
+        )
+
+    @contextmanager
+    def entered(self, frame: Frame) -> Iterator[Frame]:
+        known = len(self.doubts)
+        self.frames.append(frame)
+        try:
+            yield frame
+        finally:
+            self.frames.pop()
+            del self.doubts[known:]
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other or (isinstance(one, (Known, Unknown, Traced, Bound, External, Weight)) and one == other)

@@ -1,0 +1,290 @@
+"""What the interpreter knows of a value: a constant, a tensor's origin, a layer, a function, or nothing."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Union
+
+from regcheck.core.graph import Place
+
+if TYPE_CHECKING:
+    from .names import Definition, Source
+
+
+@dataclass(frozen=True)
+class Known:
+    """A constant."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Known) and type(self.value) is type(other.value) and self.value == other.value
+
+    __hash__ = object.__hash__
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A value that cannot be told. `varies` says that it may differ from call to call (a choice, a size, an input)."""
+
+    varies: bool = False
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A value computed from the ops (or, in a program, from the model calls) of these ids."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class External:
+    """Something that is not defined in the scanned files, by its canonical dotted name (`torch.nn.Dropout`)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A learned parameter."""
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of several values, depending on something unknown."""
+
+    options: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Several:
+    """An unknown number of values like this one; stands among the items of a sequence."""
+
+    item: Value
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """Items that may or may not be there; stands at the end of a sequence's known beginning."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A method, by name, of a value that has no scanned class."""
+
+    receiver: Value
+    name: str
+
+
+@dataclass(frozen=True)
+class Partial:
+    """`functools.partial`."""
+
+    callee: Value
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Super:
+    """`super()` inside a method of `after`."""
+
+    instance: Value
+    after: Definition
+
+
+Cells = dict[str, Any]
+"""A mutable place of the interpreted program; written through the trail only, so that branches can be undone."""
+
+
+@dataclass(eq=False)
+class Items:
+    """A list or a tuple. `cells["items"]` holds its items."""
+
+    cells: Cells
+    mutable: bool = True
+
+    @classmethod
+    def of(cls, items: tuple[Value, ...], mutable: bool = True) -> Items:
+        return cls({"items": items}, mutable)
+
+    @property
+    def items(self) -> tuple[Value, ...]:
+        found: tuple[Value, ...] = self.cells["items"]
+        return found
+
+    @property
+    def exact(self) -> bool:
+        """Whether every item is known to be there, in its place."""
+        return not any(isinstance(each, (Several, Maybe)) for each in self.items)
+
+
+@dataclass(eq=False)
+class Entries:
+    """A dict; `OPEN` among its keys says that there may be others."""
+
+    cells: Cells
+
+
+OPEN = "**"
+
+
+@dataclass(eq=False)
+class Function:
+    """A function or a lambda of the scanned files, with the locals of the function it was made in."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    source: Source
+    name: str
+    outer: Cells | None = None
+    owner: Definition | None = None
+    instance: Value | None = None
+
+
+@dataclass(eq=False)
+class Module:
+    """Any `nn.Module`: `cells["training"]` holds its mode where the program has set it."""
+
+    place: Place | None
+    cells: Cells = field(default_factory=dict)
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """Registered submodules with their names; `*` where the name cannot be told."""
+        yield from ()
+
+
+@dataclass(eq=False)
+class Layer(Module):
+    """A layer of torch.nn, with the arguments it was built with."""
+
+    name: str = ""
+    args: tuple[Value, ...] = ()
+    kwargs: Mapping[str, Value] = field(default_factory=dict)
+
+    def argument(self, position: int, name: str, default: Any = None) -> Value:
+        return argument(self.args, self.kwargs, position, name, default)
+
+
+@dataclass(eq=False)
+class Container(Module):
+    """`nn.Sequential`, `nn.ModuleList` or `nn.ModuleDict`; a name that begins with `*` cannot be told."""
+
+    name: str = ""
+    entries: Cells = field(default_factory=dict)
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        for name, value in list(self.entries.items()):
+            yield from (("*" if name.startswith("*") else name, module) for module in modules_in(value))
+
+
+@dataclass(eq=False)
+class Instance(Module):
+    """An object of a scanned class, a module or not; its attributes are its cells."""
+
+    definition: Definition = field(kw_only=True)
+    base: Container | Layer | None = None
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        if self.base is not None:
+            yield from self.base.children()
+        for name, value in list(self.cells.items()):
+            yield from ((name, module) for module in modules_in(value) if not isinstance(value, Items))
+
+
+@dataclass(eq=False)
+class Optimizer:
+    """An optimizer of torch.optim."""
+
+    name: str
+    place: Place | None
+
+
+Value = Union[
+    Known,
+    Unknown,
+    Traced,
+    External,
+    Weight,
+    Either,
+    Several,
+    Maybe,
+    Bound,
+    Partial,
+    Super,
+    Items,
+    Entries,
+    Function,
+    Layer,
+    Container,
+    Instance,
+    Module,
+    Optimizer,
+    "Definition",
+]
+
+
+def modules_in(value: Any) -> Iterator[Module]:
+    """The modules that a value may be."""
+    if isinstance(value, Instance):
+        if value.definition.is_module:
+            yield value
+    elif isinstance(value, Module):
+        yield value
+    elif isinstance(value, Either):
+        for each in value.options:
+            yield from modules_in(each)
+    elif isinstance(value, Several):
+        yield from modules_in(value.item)
+    elif isinstance(value, (Maybe, Items)):
+        for each in value.items:
+            yield from modules_in(each)
+
+
+def descendants(module: Module, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+    """A module and its registered submodules with their dotted paths, each once."""
+    seen = set() if seen is None else seen
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield path, module
+    for name, child in module.children():
+        yield from descendants(child, f"{path}.{name}" if path else name, seen)
+
+
+def argument(
+    args: tuple[Value, ...], kwargs: Mapping[str, Value], position: int, name: str, default: Any = None
+) -> Value:
+    """The argument at a position or of a name; unknown where a star may hide it."""
+    if name in kwargs:
+        return kwargs[name]
+    for index, each in enumerate(args):
+        if isinstance(each, (Several, Maybe)):
+            return Unknown(varies=True)
+        if index == position:
+            return each
+    return Unknown(varies=True) if OPEN in kwargs else Known(default)
+
+
+def truth(value: Value) -> bool | None:
+    """Whether a value is true; None where that cannot be told."""
+    if isinstance(value, Known):
+        try:
+            return bool(value.value)
+        except Exception:
+            return None
+    if isinstance(value, Either):
+        found = {truth(each) for each in value.options}
+        return found.pop() if len(found) == 1 else None
+    if isinstance(value, Items):
+        return bool(value.items) if value.exact else None
+    if isinstance(value, Entries):
+        return bool(value.cells) if OPEN not in value.cells else None
+    if isinstance(value, Container) and not value.entries:
+        return False
+    if isinstance(value, (Unknown, Traced, Weight, Several, Maybe, Bound)):
+        return None
+    return True

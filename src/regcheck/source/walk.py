@@ -1,0 +1,83 @@
+"""Which files to read, and reading them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from regcheck.core.errors import UsageError
+from regcheck.core.finding import NotChecked
+
+SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ __pypackages__".split())
+MARK = b"torch"
+
+
+def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> Iterator[Path]:
+    """The Python files at and below `paths`, each once: no hidden, generated, installed or excluded ones.
+
+    A path that is named is always taken; only what lies below a named folder is skipped.
+
+    Raises:
+        UsageError: a path that does not exist.
+    """
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+        for file in [path] if path.is_file() else _below(path, exclude):
+            known = file.resolve()
+            if known not in seen:
+                seen.add(known)
+                yield file
+
+
+def _below(folder: Path, exclude: Sequence[str]) -> Iterator[Path]:
+    for top, folders, files in os.walk(folder):
+        here = Path(top)
+        folders[:] = sorted(name for name in folders if not _is_skipped(here / name, exclude))
+        for name in sorted(files):
+            if name.endswith(".py") and not name.startswith(".") and not _is_excluded(here / name, exclude):
+                yield here / name
+
+
+def _is_skipped(folder: Path, exclude: Sequence[str]) -> bool:
+    hidden = folder.name.startswith(".") or folder.name in SKIPPED or folder.name.endswith(".egg-info")
+    return hidden or (folder / "pyvenv.cfg").exists() or _is_excluded(folder, exclude)
+
+
+def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
+    tails = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
+    return any(fnmatch(tail, glob.rstrip("/")) for glob in exclude for tail in tails)
+
+
+def read(path: Path) -> tuple[ast.Module, str] | NotChecked | None:
+    """A file's tree and text; why it cannot be read; or None where it has nothing to do with torch."""
+    try:
+        content = path.read_bytes()
+        if MARK not in content:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(content, str(path))
+        return tree, _decoded(content)
+    except SyntaxError as error:
+        return NotChecked(
+            str(path), f"syntax error: {error.msg}", "fix the syntax, or exclude the file", str(path), error.lineno
+        )
+    except OSError as error:
+        return NotChecked(str(path), f"cannot be read: {error.strerror}", "exclude the file", str(path))
+    except (RecursionError, MemoryError):
+        return NotChecked(str(path), "too deeply nested to read", "exclude the file", str(path))
+    except (ValueError, LookupError) as error:
+        return NotChecked(str(path), f"not Python source: {error}", "exclude the file", str(path))
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

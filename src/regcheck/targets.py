@@ -1,0 +1,153 @@
+"""Models built from what `regcheck audit` is told: `pkg.mod:Name`, `file.py:Name`, `torchvision:NAME`, `timm:NAME`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from torch import nn
+
+from regcheck import plugins
+from regcheck.core.errors import CannotBuild, UsageError, nearest
+
+T = TypeVar("T")
+FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME` or `timm:NAME`"
+
+
+def build(target: str) -> nn.Module:
+    """The model that a target names. A name may stand for a model, a class or a factory; the last two take nothing.
+
+    Raises:
+        UsageError: the target cannot be understood: its form, its file, its module or its name is unknown.
+        CannotBuild: the user's code raised, or made something else than a model.
+    """
+    model = _attempt(lambda: plugins.call("regcheck_targets", target=target), f"a plugin cannot build {target}")
+    if model is None:
+        where, _, name = target.rpartition(":")
+        if not where or not name:
+            raise UsageError(f"target {target!r} is not of the form {FORMS}")
+        model = ZOOS[where](name) if where in ZOOS else _made(target, _member(_module(where), name, target))
+    if not isinstance(model, nn.Module):
+        raise CannotBuild(f"{target} is of type {type(model).__name__}, not an nn.Module", "return the model itself")
+    return model
+
+
+def _torchvision(name: str) -> Any:
+    models = _library("torchvision.models", "torchvision")
+    if name not in models.list_models():
+        raise UsageError(f"torchvision has no model {name!r}{nearest(name, models.list_models())}")
+    return _attempt(lambda: models.get_model(name, weights=None), f"torchvision:{name} cannot be built")
+
+
+def _timm(name: str) -> Any:
+    timm = _library("timm", "timm")
+    if not timm.is_model(name):
+        raise UsageError(f"timm has no model {name!r}{nearest(name, timm.list_models())}")
+    return _attempt(lambda: timm.create_model(name, pretrained=False), f"timm:{name} cannot be built")
+
+
+ZOOS: dict[str, Callable[[str], Any]] = {"timm": _timm, "torchvision": _torchvision}
+
+
+def _library(module: str, package: str) -> Any:
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(f"{package} is not installed: `pip install {package}`")
+    todo = f"install a {package} that was made for the installed torch"
+    return _attempt(lambda: importlib.import_module(module), f"{package} cannot be imported", todo)
+
+
+def _module(where: str) -> ModuleType:
+    """The user's module: a file, or a dotted name looked up from the working directory first."""
+    if where.endswith(".py"):
+        return _file(Path(where))
+    _look_in(Path.cwd())
+    try:
+        found = importlib.util.find_spec(where)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"there is no module {error.name!r}; a target is {FORMS}") from None
+    except Exception as error:  # the parent package's own code failed
+        raise _failed(error, f"{where} cannot be imported") from error
+    if found is None:
+        raise UsageError(f"there is no module {where!r}; a target is {FORMS}")
+    return _attempt(lambda: importlib.import_module(where), f"{where} cannot be imported")
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"there is no file {str(path)!r}")
+    _look_in(path.resolve().parent)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    loader, module = spec.loader, importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    _attempt(lambda: loader.exec_module(module), f"{path} cannot be imported")
+    return module
+
+
+def _look_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _member(module: ModuleType, name: str, target: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [each for each in vars(found) if not each.startswith("_")]
+            raise UsageError(f"{target}: there is no {part!r}{nearest(part, public)}")
+        found = getattr(found, part)
+    return found
+
+
+def _made(target: str, found: Any) -> Any:
+    if isinstance(found, nn.Module) or not callable(found):
+        return found
+    needed = _needed(found)
+    if needed:
+        todo = f"name a function that takes none, as in `def model(): return {target.rpartition(':')[2]}(…)`"
+        raise CannotBuild(f"{target} takes arguments: {', '.join(needed)}", todo)
+    return _attempt(found, f"{target} cannot be built")
+
+
+def _needed(function: Callable[..., Any]) -> list[str]:
+    """The arguments that a callable cannot be called without."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.default is each.empty and each.kind not in optional]
+
+
+def _attempt(act: Callable[[], T], failure: str, what_to_do: str = "make it run on its own first") -> T:
+    """What `act` returns; what it raises becomes `CannotBuild`, with the user's line."""
+    try:
+        return act()
+    except (Exception, SystemExit) as error:
+        raise _failed(error, failure, what_to_do) from error
+
+
+def _failed(error: BaseException, failure: str, what_to_do: str = "make it run on its own first") -> CannotBuild:
+    path, line = _user_line(error)
+    return CannotBuild(f"{failure}: {type(error).__name__}: {error}", what_to_do, path, line)
+
+
+def _user_line(error: BaseException) -> tuple[str | None, int | None]:
+    """The last line of the user's own code that the error passed through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno
+    paths = sysconfig.get_paths()
+    foreign = (paths["stdlib"], paths["purelib"], paths["platlib"], str(Path(__file__).parent), "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(foreign):
+            return frame.filename, frame.lineno
+    return None, None

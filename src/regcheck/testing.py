@@ -1,0 +1,126 @@
+"""Test a rule against its own file: `check_rule` holds regcheck's rules, and yours, to the same promises."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from regcheck.auditing import Run, audit, judge, locate, model_probes, usage_probes
+from regcheck.config.options import Options
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
+from regcheck.core.graph import Mode
+from regcheck.core.report import Report
+from regcheck.core.rule import Example, Rule
+from regcheck.core.usage import Called, Stepped
+from regcheck.scanning import scan
+from regcheck.trace.inputs import Inputs
+from regcheck.trace.ladder import look
+from regcheck.watch.sessions import Seen, Watch
+
+__all__ = ["broken_promises", "check_rule"]
+
+
+def check_rule(rule: Rule, *, devices: Sequence[str] = ("cpu",)) -> None:
+    """Hold a rule to its promises, each over every example of its file.
+
+    BAD: source and run both report exactly the lines marked `# <-`, and the measurement confirms them. GOOD: neither
+    reports anything, and a measurement forced on what the rule might have suspected confirms nothing and refutes
+    something.
+
+    Raises:
+        AssertionError: the promises that are broken, one a line.
+    """
+    broken = [*broken_promises(rule, devices=devices)]
+    assert not broken, f"{rule.code} {rule.name} breaks its promises:\n" + "\n".join(broken)
+
+
+def broken_promises(rule: Rule, *, devices: Sequence[str] = ("cpu",)) -> Iterator[str]:
+    """What `check_rule` complains of, one sentence each."""
+    if not rule.bad or not rule.good:
+        yield "there must be at least one BAD and one GOOD example"
+    for kind, examples in (("BAD", rule.bad), ("GOOD", rule.good)):
+        for number, example in enumerate(examples, 1):
+            if bool(example.marked) != (kind == "BAD"):
+                yield f"{kind} {number}: mark the lines to be reported, and only those"
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, f"{rule.name.replace('-', '_')}_{kind.lower()}_{number}.py")
+                path.write_text(example.source)
+                options = Options(select=(rule.code,), devices=tuple(devices))
+                for complaint in _about(rule, example, path, options):
+                    yield f"{kind} {number}: {complaint}"
+
+
+def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterator[str]:
+    read = scan([path], options=options)
+    yield from _wrong_lines("from source", read.findings, rule, example)
+    for each in read.not_checked:
+        yield f"from source: not checked: {each.reason}"
+    with _run(path) as (module, seen):
+        report = judge(seen, options) if rule.about == "usage" else audit(module.model, *module.inputs, options=options)
+        yield from _wrong_lines("when run", report.findings, rule, example)
+        yield from _unproven(report)
+        if not example.marked and rule.confirm is not None:
+            verdicts = {each.verdict for each in _forced(rule, module, seen, options)}
+            if Verdict.CONFIRMED in verdicts:
+                yield "a forced measurement confirms it"
+            if Verdict.REFUTED not in verdicts:
+                yield "no forced measurement refutes it"
+
+
+def _wrong_lines(how: str, findings: Iterable[Finding], rule: Rule, example: Example) -> Iterator[str]:
+    lines = {each.line for each in findings if each.code == rule.code}
+    if lines != set(example.marked):
+        yield f"{how}: reports lines {sorted(map(str, lines))}, not {sorted(map(str, example.marked))}"
+
+
+def _unproven(report: Report) -> Iterator[str]:
+    for each in report.findings:
+        if each.evidence.verdict is not Verdict.CONFIRMED:
+            yield f"line {each.line} is {each.evidence.verdict.value}: {each.evidence.because}"
+    for missed in report.not_checked:
+        yield f"when run: not checked: {missed.reason}"
+
+
+@contextmanager
+def _run(path: Path) -> Iterator[tuple[ModuleType, Seen]]:
+    """Import an example while watching it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        with Watch() as watch:
+            spec.loader.exec_module(module)
+            seen = watch.take()
+        yield module, seen
+    finally:
+        del sys.modules[path.stem]
+
+
+def _forced(rule: Rule, module: Any, seen: Seen, options: Options) -> Iterator[Evidence]:
+    """What the rule's measurement says of everything it might have suspected."""
+    confirm, seed = rule.confirm, options.seed
+    assert confirm is not None
+    if rule.about == "graph":
+        twin = copy.deepcopy(module.model)
+        traced = look(twin, "example", Inputs(module.inputs), locate)
+        probe_on = model_probes(twin, traced, seed)
+        suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active]
+        suspicions = [Suspicion(op, "forced", ops=(op,)) for op in suspects]
+    else:
+        probe_on = usage_probes(seen.captures, seen.optimizers, seed)
+        suspicions = [Suspicion(each, "forced") for each in seen.usage.events if isinstance(each, (Called, Stepped))]
+    for suspicion in suspicions:
+        for device in Run.of(options).devices:
+            try:
+                yield confirm(suspicion, probe_on(suspicion, device))
+            except CannotMeasure:
+                continue

@@ -1,0 +1,111 @@
+"""Guess example inputs for a model that came without any."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arguments of a forward, and where they come from (for the report)."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "given"
+
+
+def candidates(model: nn.Module) -> Iterator[Inputs]:
+    """Inputs to try, most trustworthy first. Nothing is run here."""
+    yield from _declared(model)
+    required = _required(model)
+    if not required:
+        yield Inputs(origin="forward takes no arguments")
+        return
+    for shape, origin in _shapes(model):
+        first = shape if isinstance(shape, torch.Tensor) else smooth(shape)
+        if len(required) == 1:
+            yield Inputs((first,), origin=origin)
+        else:
+            yield Inputs((first, *(first.clone() for _ in required[1:])), origin=f"{origin}, for every argument")
+
+
+def smooth(shape: tuple[int, ...]) -> torch.Tensor:
+    """Low-frequency waves of that shape, different in every sample and channel, of about unit variance.
+
+    A trained network sees smooth images, not white noise; neighbouring positions resemble each other here as there.
+    """
+    generator = torch.Generator().manual_seed(0)
+    if len(shape) <= 2:
+        return torch.randn(shape, generator=generator)
+    lead = math.prod(shape[:2])
+    result = torch.zeros(lead, *shape[2:])
+    for _ in range(4):
+        phase = torch.rand(lead, generator=generator) * 2 * math.pi
+        wave = phase.view(-1, *[1] * (len(shape) - 2))
+        for axis, size in enumerate(shape[2:]):
+            grid = torch.linspace(0, 2 * math.pi, size).view([-1 if i == axis else 1 for i in range(len(shape) - 2)])
+            cycles = torch.randint(0, 4, (lead,), generator=generator).view(-1, *[1] * (len(shape) - 2))
+            wave = wave + cycles * grid
+        result += torch.sin(wave)
+    return (result / math.sqrt(2)).view(shape)
+
+
+def _declared(model: nn.Module) -> Iterator[Inputs]:
+    """What the model itself says of its inputs."""
+    for name in ("example_inputs", "example_input_array", "dummy_inputs"):
+        value = getattr(model, name, None)
+        if isinstance(value, Mapping):
+            yield Inputs((), dict(value), name)
+        elif isinstance(value, (tuple, list)):
+            yield Inputs(tuple(value), {}, name)
+        elif isinstance(value, torch.Tensor):
+            yield Inputs((value,), {}, name)
+    declared = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    size = declared.get("input_size") if isinstance(declared, Mapping) else None
+    if isinstance(size, (tuple, list)) and all(isinstance(each, int) for each in size):
+        yield Inputs((smooth((SAMPLES, *size)),), {}, "pretrained_cfg")
+
+
+def _required(model: nn.Module) -> list[str]:
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return ["input"]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [each.name for each in parameters if each.kind in positional and each.default is inspect.Parameter.empty]
+    optional = [each.name for each in parameters if each.kind in (*positional, inspect.Parameter.VAR_POSITIONAL)]
+    return needed or optional[:1]
+
+
+def _shapes(model: nn.Module) -> Iterator[tuple[tuple[int, ...] | torch.Tensor, str]]:
+    """Shapes that the first layers with weights would take; several sizes where the layer leaves the size open."""
+    for path, layer in model.named_modules():
+        origin = f"shape of {path or 'the model'} ({type(layer).__name__})"
+        if isinstance(layer, nn.Linear):
+            yield (SAMPLES, layer.in_features), origin
+            yield (SAMPLES, 16, layer.in_features), origin
+        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            rank = len(layer.kernel_size)
+            for size in ((224, 64, 32, 28, 256, 299, 512) if rank == 2 else (64, 256, 1024) if rank == 1 else (16, 32)):
+                yield (SAMPLES, layer.in_channels, *[size] * rank), origin
+        elif isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
+            yield torch.arange(SAMPLES * 16).view(SAMPLES, 16) % layer.num_embeddings, origin
+        elif isinstance(layer, nn.RNNBase):
+            yield (SAMPLES, 16, layer.input_size), origin
+        elif isinstance(layer, nn.MultiheadAttention):
+            yield (SAMPLES, 16, layer.embed_dim), origin
+        elif isinstance(layer, (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)) and not path:
+            width = layer.normalized_shape if isinstance(layer, nn.LayerNorm) else (layer.num_features,)
+            yield (SAMPLES, *width), origin
+        else:
+            continue
+        return

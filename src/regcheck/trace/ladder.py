@@ -1,0 +1,95 @@
+"""Produce a model's graph by whatever means works, and say exactly what did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from regcheck.core.errors import CannotTrace
+from regcheck.core.finding import NotChecked
+from regcheck.core.graph import Flow, Graph, Mode
+
+from . import symbolic
+from .inputs import Inputs, candidates
+from .lower import lowered
+from .record import ForwardRaised, Recording, record
+from .sight import Locate
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out."""
+
+    graph: Graph
+    fx_graph: fx.Graph
+    inputs: Inputs | None
+    not_checked: tuple[NotChecked, ...] = ()
+
+
+def look(model: nn.Module, subject: str, given: Inputs | None, locate: Locate | None = None) -> Traced:
+    """Trace `model` in both modes.
+
+    Forwards run and modes change on the very module handed in: hand in a copy.
+
+    Raises:
+        CannotTrace: no way of tracing works; the message says why each failed.
+    """
+    if given is None and any(each.is_meta for each in model.parameters()):
+        return _without_inputs(model, subject)
+    tried = [*_tried(model, [given] if given else candidates(model), locate)]
+    if not tried:
+        return _without_inputs(model, subject)
+    inputs, recordings = max(tried, key=lambda each: sum(isinstance(one, Recording) for one in each[1].values()))
+    found = [each for each in recordings.values() if isinstance(each, Recording)]
+    if given is None and not found:
+        return _without_inputs(model, subject)
+    flows: list[Flow] = []
+    missed: list[NotChecked] = []
+    for mode, each in recordings.items():
+        if isinstance(each, Recording):
+            flows.append(lowered(each.graph, each.outputs, mode))
+        elif not found:
+            raise each
+        else:
+            flows.append(Flow(mode, {}))
+            missed.append(_missing(f"{subject} in {mode.value} mode", each))
+    return Traced(Graph(subject, *flows), found[0].graph, inputs, tuple(missed))
+
+
+Recordings = dict[Mode, Recording | ForwardRaised]
+
+
+def _tried(model: nn.Module, tries: Iterable[Inputs], locate: Locate | None) -> Iterator[tuple[Inputs, Recordings]]:
+    """Recordings in both modes for each of the inputs, up to the first that the model accepts in both."""
+    for inputs in tries:
+        evaluation = _recorded(model, Mode.EVAL, inputs, locate)
+        train = _recorded(model, Mode.TRAIN, inputs, locate)
+        yield inputs, {Mode.TRAIN: train, Mode.EVAL: evaluation}
+        if isinstance(train, Recording) and isinstance(evaluation, Recording):
+            return
+
+
+def _recorded(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | None) -> Recording | ForwardRaised:
+    model.train(mode is Mode.TRAIN)
+    try:
+        return record(model, inputs.args, inputs.kwargs, locate=locate)
+    except ForwardRaised as error:
+        return error
+
+
+def _without_inputs(model: nn.Module, subject: str) -> Traced:
+    what = "pass example inputs: audit(model, x), or give the model an `example_inputs` attribute"
+    try:
+        (train, opaque), (evaluation, _) = (symbolic.trace(model.train(mode)) for mode in (True, False))
+    except CannotTrace as error:
+        raise CannotTrace(f"no inputs could be inferred; {error}; {what}") from error
+    flows = [lowered(each.graph, each.outputs, mode) for each, mode in zip((train, evaluation), Mode, strict=True)]
+    missed = tuple(NotChecked(f"{subject}.{path}", "cannot be followed without inputs", what) for path in opaque)
+    return Traced(Graph(subject, *flows), train.graph, None, missed)
+
+
+def _missing(subject: str, error: ForwardRaised) -> NotChecked:
+    what, place = "pass inputs that the model accepts in both modes", error.place
+    return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)

@@ -1,0 +1,61 @@
+"""From a running frame to the user's line."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from itertools import islice
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import TypeVar
+
+import torch
+
+from regcheck.core.graph import Place
+
+_TORCH = str(Path(torch.__file__).parent) + "/"
+_OURS = str(Path(__file__).parent.parent) + "/"
+_PASSED_OVER = {contextlib.__file__, functools.__file__}
+Function = TypeVar("Function")
+
+
+_runs: set[CodeType] = set()
+
+
+def runs_the_model(function: Function) -> Function:
+    """Mark a function of ours that calls the user's model: above its frame there is none of the model's code."""
+    _runs.add(function.__code__)  # type: ignore[attr-defined]
+    return function
+
+
+def calling_place() -> Place | None:
+    """Where the innermost running frame of the model's own code stands; None where torch was called by us."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code not in _runs:
+        path = frame.f_code.co_filename
+        if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+            return Place(path, *_position(frame, frame.f_lasti, frame.f_lineno))
+        frame = frame.f_back
+    return None
+
+
+def raising_place(traceback: TracebackType | None) -> Place | None:
+    """Where the innermost frame of the model's own code raised."""
+    place = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        path = frame.f_code.co_filename
+        if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+            place = Place(path, *_position(frame, traceback.tb_lasti, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return place
+
+
+def _position(frame: FrameType, instruction: int, line: int) -> tuple[int, int]:
+    """Line and column, from 1, of the expression being evaluated; Python 3.10 keeps no columns."""
+    if sys.version_info >= (3, 11):
+        found = next(islice(frame.f_code.co_positions(), instruction // 2, None), None)
+        if found is not None and found[0] is not None and found[2] is not None:
+            return found[0], found[2] + 1
+    return line, 1

@@ -1,0 +1,133 @@
+"""Trace without inputs: torch.fx, with every submodule that cannot be traced turned into a leaf."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from regcheck.core.errors import CannotTrace
+from regcheck.core.graph import Kind, Place, Site
+from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS
+
+from .place import calling_place, raising_place, runs_the_model
+from .record import META, Recording, Seen
+from .sight import arguments_of, is_placed, layer_of, name_of
+
+
+class CannotFollow(CannotTrace):
+    """The root's own forward cannot be traced symbolically; `place` is the line that stopped it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.place: Place | None = raising_place(error.__traceback__)
+        super().__init__(f"without inputs, symbolic tracing stopped: {str(error).strip().splitlines()[0]}")
+
+
+@runs_the_model
+def trace(model: nn.Module) -> tuple[Recording, tuple[str, ...]]:
+    """Trace `model` in the mode it is in; also the paths of the submodules that had to stay opaque.
+
+    torch.fx writes onto the model it traces: hand in a copy.
+
+    Raises:
+        CannotFollow: the root's own forward cannot be followed.
+    """
+    tracer = LeafyTracer()
+    try:
+        graph = tracer.trace(model)
+    except Exception as error:
+        raise CannotFollow(error) from error
+    output = next(node for node in graph.nodes if node.op == "output")
+    outputs = tuple(_named_nodes(output.args[0], "output"))
+    paths = {path for path, _ in model.named_modules()}
+    return Recording(graph, outputs, frozenset(paths)), tuple(tracer.opaque)
+
+
+class LeafyTracer(fx.Tracer):
+    """A tracer that notes what was seen at each node, looks into dropouts, and survives submodules it cannot trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opaque: list[str] = []
+        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+        self._path = ""
+        self._module: nn.Module | None = None
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if LAYERS.get(layer_of(m)) in DROPPING and not isinstance(m, nn.MultiheadAttention):
+            return False
+        return bool(super().is_leaf_module(m, module_qualified_name))
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        path = self.path_of_module(m)
+        above, self._path, self._module = (self._path, self._module), path, m
+        before = len(self.graph.nodes)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            for node in reversed(list(self.graph.nodes)[before:]):
+                self.graph.erase_node(node)
+            self.opaque.append(path)
+            return self.create_proxy("call_module", path, args, kwargs)
+        finally:
+            self._path, self._module = above
+
+    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> fx.Node:
+        node: fx.Node = super().create_node(kind, target, args, kwargs, *rest, **named)
+        if kind != "output":
+            node.meta[META] = self._seen(kind, target, args, kwargs)
+        return node
+
+    def _seen(self, kind: str, target: Any, args: Any, kwargs: Any) -> Seen:
+        if kind == "placeholder":
+            return Seen(str(target), Site("", str(target)), kind=Kind.INPUT)
+        if kind == "get_attr":
+            value = _attribute(self.root, str(target))
+            what = Kind.PARAMETER if isinstance(value, nn.Parameter) else Kind.CONSTANT
+            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+            return Seen(str(target), Site("", str(target)), kind=what, shape=shape)
+        module = self._module
+        layer = layer_of(module) if module is not None else ""
+        if kind == "call_module":
+            name = "" if str(target) in self.opaque else LAYERS.get(layer, "")
+            window = any(size > 1 for size in _sizes(getattr(module, "kernel_size", 1))) or "Adaptive" in layer
+            active = KINDS.get(name) is Kind.RANDOM
+            shown = Kind.OPAQUE if not name else None
+            return Seen(name or layer, Site(self._path, name or layer), layer, shown, active=active, window=window)
+        name = name_of(target) if not isinstance(target, str) else target.strip("_")
+        rate, active = None, KINDS.get(name) is Kind.RANDOM
+        if name in DROPPING:
+            rate, active = arguments_of(name, args, kwargs)
+        site = self._site(name) if is_placed(name) else Site(self._path, name)
+        return Seen(name, site, layer, None, rate, active)
+
+    def _site(self, name: str) -> Site:
+        place = calling_place()
+        turn = self._turns[self._path, name, place]
+        self._turns[self._path, name, place] += 1
+        return Site(self._path, name, place, turn)
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (int(value),)
+
+
+def _attribute(root: Any, path: str) -> Any:
+    for name in path.split("."):
+        root = getattr(root, name, None)
+    return root
+
+
+def _named_nodes(value: Any, name: str) -> list[tuple[str, fx.Node]]:
+    if isinstance(value, fx.Node):
+        return [(name, value)]
+    if isinstance(value, dict):
+        return [pair for key, each in value.items() for pair in _named_nodes(each, str(key))]
+    if isinstance(value, (tuple, list)):
+        return [pair for index, each in enumerate(value) for pair in _named_nodes(each, f"{name}[{index}]")]
+    return []

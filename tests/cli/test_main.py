@@ -1,0 +1,235 @@
+"""The command line as a user meets it: real processes, their output and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from regcheck.core.version import __version__
+from regcheck.report.json import schema
+
+FAULTY = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = F.relu(self.hidden(x))
+        x = F.dropout(x, p=0.5)
+        return self.head(x)
+"""
+SOUND = FAULTY.replace("p=0.5)", "p=0.5, training=self.training)")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project with one faulty model, one sound one, and one that cannot be built."""
+    (tmp_path / "pyproject.toml").write_text("[tool.regcheck]\ndevices = ['cpu']\n", encoding="utf-8")
+    (tmp_path / "faulty.py").write_text(FAULTY, encoding="utf-8")
+    (tmp_path / "sound.py").write_text(SOUND, encoding="utf-8")
+    (tmp_path / "needy.py").write_text(FAULTY.replace("(self):", "(self, width):"), encoding="utf-8")
+    return tmp_path
+
+
+def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "regcheck", *argv]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("scna .", "unknown verb 'scna' (did you mean 'scan'?)"),
+        ("--versoin", "unknown option '--versoin' (did you mean '--version'?)"),
+        ("scan --slect REG202", "unknown option '--slect' (did you mean '--select'?)"),
+        ("scan --output-fromat=json", "unknown option '--output-fromat' (did you mean '--output-format'?)"),
+        ("scan --sel REG202", "unknown option '--sel'"),
+        ("scan --select REG2O2", "unknown rule 'REG2O2' (did you mean 'REG202'?)"),
+        ("scan --ignore dropout-ignore-mode", "(did you mean 'dropout-ignores-mode'?)"),
+        ("scan --fail-on eror", "unknown severity 'eror' (did you mean 'error'?)"),
+        ("scan --output-format jsn", "unknown output format 'jsn' (did you mean 'json'?)"),
+        ("scan --output-format sarif", "unknown output format 'sarif'; known: full, concise, json"),
+        ("scan --seed x", "argument --seed: invalid int value: 'x'"),
+        ("scan --seed", "argument --seed: expected one argument"),
+        ("scan --config nowhere.toml", "nowhere.toml: cannot be read"),
+        ("scan --output-file . sound.py", "--output-file .: cannot be written"),
+        ("rule REG209", "unknown rule 'REG209' (did you mean 'REG20"),
+        ("rule missing-evil", "(did you mean 'missing-eval'?)"),
+        ("audit", "name a TARGET"),
+        ("audit --input 3x0 sound.py:Net", "a shape is written as in 1x3x224x224, not '3x0'"),
+        ("audit sound.py:Nut", "there is no 'Nut' (did you mean 'Net'?)"),
+        ("audit --device gpu9 sound.py:Net", "gpu9"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, argv: str, says: str) -> None:
+    """What cannot be understood is one line on standard error that names its nearest neighbour; nothing is printed."""
+    done = regcheck(folder, *argv.split())
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("regcheck: error: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_configuration_names_its_file(folder: Path) -> None:
+    """An unknown key stops every door, naming file and neighbour."""
+    (folder / "pyproject.toml").write_text("[tool.regcheck]\nselekt = []\n", encoding="utf-8")
+    done = regcheck(folder, "scan")
+    assert done.returncode == 2
+    assert "pyproject.toml: [tool.regcheck]: unknown option 'selekt' (did you mean 'select'?)" in done.stderr
+
+
+@pytest.mark.parametrize(("argv", "code"), [(("--help",), 0), ((), 2), (("scan", "--help"), 0), (("audit", "-h"), 0)])
+def test_help_is_given(folder: Path, argv: tuple[str, ...], code: int) -> None:
+    """Help goes to standard output; a bare `regcheck` shows it too, but has done nothing and says so."""
+    done = regcheck(folder, *argv)
+    assert done.returncode == code
+    assert done.stdout.startswith("usage: regcheck ")
+    assert done.stderr == ""
+
+
+def test_the_version_is_told(folder: Path) -> None:
+    """`--version` is the version of the package."""
+    assert regcheck(folder, "--version").stdout == f"regcheck {__version__}\n"
+
+
+def test_rules_are_listed_and_shown(folder: Path) -> None:
+    """`regcheck rule` lists every rule; with a code or a name it shows the same page."""
+    listing = regcheck(folder, "rule").stdout
+    assert "REG202  dropout-ignores-mode            error    Dropout that stays on after `eval()`." in listing
+    by_code, by_name = (regcheck(folder, "rule", word) for word in ("REG202", "dropout-ignores-mode"))
+    assert by_code.stdout == by_name.stdout
+    assert "## How it is confirmed" in by_code.stdout
+
+
+def test_a_scan_finds_and_exits_1(folder: Path) -> None:
+    """`regcheck scan` reports the faulty line, and only that."""
+    done = regcheck(folder, "scan", "faulty.py", "sound.py", "--output-format", "concise")
+    assert done.returncode == 1
+    assert done.stdout.startswith("faulty.py:14:")
+    assert " REG202 dropout-ignores-mode" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[-1].startswith("1 finding")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (("faulty.py",), 1),
+        (("sound.py",), 0),
+        (("faulty.py", "--ignore", "REG202"), 0),
+        (("faulty.py", "--select", "REG1,REG3"), 0),
+        (("faulty.py", "--select", "REG1", "--extend-select", "dropout-ignores-mode"), 1),
+        (("faulty.py", "--fail-on", "never"), 0),
+        (("--fail-on", "error", "faulty.py", "sound.py"), 1),
+    ],
+)
+def test_options_decide_the_exit_code(folder: Path, argv: tuple[str, ...], code: int) -> None:
+    """Selection and `--fail-on` change the exit code, wherever they stand among the paths."""
+    assert regcheck(folder, "scan", *argv).returncode == code
+
+
+def test_configuration_holds_and_the_command_line_overrules_it(folder: Path) -> None:
+    """What `[tool.regcheck]` says counts, unless the command line says otherwise."""
+    (folder / "pyproject.toml").write_text("[tool.regcheck]\nignore = ['REG202']\n", encoding="utf-8")
+    assert regcheck(folder, "scan", "faulty.py").returncode == 0
+    assert regcheck(folder, "scan", "faulty.py", "--ignore", "REG101").returncode == 1
+
+
+def test_a_file_that_does_not_parse_does_not_stop_the_others(folder: Path) -> None:
+    """A syntax error is reported as not checked, with its line, and the other files are still scanned."""
+    (folder / "broken.py").write_text("x = 1\ndef (:\n", encoding="utf-8")
+    done = regcheck(folder, "scan", "broken.py", "faulty.py", "--output-format", "json")
+    document = json.loads(done.stdout)
+    assert [(each["path"], each["line"]) for each in document["not_checked"]] == [("broken.py", 2)]
+    assert [(each["path"], each["line"], each["code"]) for each in document["findings"]] == [
+        ("faulty.py", 14, "REG202")
+    ]
+    assert done.returncode == 1
+    assert regcheck(folder, "scan", "broken.py").returncode == 0
+    assert regcheck(folder, "scan", "broken.py", "--strict").returncode == 3
+
+
+def test_the_report_can_be_written_to_a_file(folder: Path) -> None:
+    """`--output-file` holds what would have been printed, and nothing is printed."""
+    printed = regcheck(folder, "scan", "faulty.py", "--output-format", "json")
+    written = regcheck(folder, "scan", "faulty.py", "--output-format", "json", "--output-file", "report.json")
+    assert written.stdout == ""
+    assert written.returncode == printed.returncode == 1
+    assert (folder / "report.json").read_text(encoding="utf-8") == printed.stdout
+    Draft202012Validator(schema()).validate(json.loads(printed.stdout))
+
+
+def test_colour_is_for_terminals(folder: Path) -> None:
+    """Into a pipe there is no escape code, unless the environment forces colour; `NO_COLOR` beats that."""
+    assert "\x1b" not in regcheck(folder, "scan", "faulty.py").stdout
+    assert "\x1b" in regcheck(folder, "scan", "faulty.py", FORCE_COLOR="1").stdout
+    assert "\x1b" not in regcheck(folder, "scan", "faulty.py", FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
+    """`regcheck … | head` ends quietly."""
+    command = f"{sys.executable} -m regcheck scan faulty.py | true"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_an_audit_proves_its_finding(folder: Path) -> None:
+    """`regcheck audit` measures the faulty model, confirms the fault with figures, and leaves the sound one alone."""
+    done = regcheck(folder, "audit", "sound.py:Net", "faulty.py:Net", "--input", "8x16", "--output-format", "json")
+    document = json.loads(done.stdout)
+    Draft202012Validator(schema()).validate(document)
+    (finding,) = document["findings"]
+    assert (finding["code"], finding["path"], finding["line"]) == ("REG202", "faulty.py", 14)
+    assert finding["evidence"]["verdict"] == "confirmed"
+    assert finding["evidence"]["measured"] > 0
+    assert finding["evidence"]["device"] == "cpu"
+    assert document["not_checked"] == []
+    assert done.returncode == 1
+
+
+def test_a_model_that_cannot_be_built_is_not_checked(folder: Path) -> None:
+    """One target that cannot be built costs nothing but itself; with `--strict` it costs the exit code."""
+    argv = ("audit", "needy.py:Net", "sound.py:Net", "--output-format", "json")
+    done = regcheck(folder, *argv)
+    document = json.loads(done.stdout)
+    assert [each["subject"] for each in document["not_checked"]] == ["needy.py:Net"]
+    assert document["not_checked"][0]["reason"] == "needy.py:Net takes arguments: width"
+    assert "def model(): return Net(…)" in document["not_checked"][0]["what_to_do"]
+    assert document["findings"] == []
+    assert done.returncode == 0
+    assert regcheck(folder, *argv, "--strict").returncode == 3
+
+
+def test_targets_can_be_configured(folder: Path) -> None:
+    """Without targets, `regcheck audit` takes the configured `models`; `--no-confirm` leaves findings unmeasured."""
+    text = "[tool.regcheck]\nmodels = ['faulty.py:Net']\n"
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    done = regcheck(folder, "audit", "--no-confirm", "--output-format=json")
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["evidence"]["verdict"] == "unmeasured"
+    assert done.returncode == 1
+
+
+def test_an_audit_without_torch_says_what_to_install(folder: Path) -> None:
+    """Where torch is missing, `regcheck audit` names the extra that brings it."""
+    code = (
+        "import sys; sys.modules['torch'] = None; from regcheck.cli.main import main; sys.exit(main(['audit', 'a:b']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "regcheck: error: `regcheck audit` needs torch: `pip install 'regcheck[torch]'`\n"

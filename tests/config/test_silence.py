@@ -1,0 +1,119 @@
+"""Ignoring a finding: on the line, on a class, around a block."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import regcheck
+from regcheck.config.silence import active, ignored_by, ignored_on, silenced
+from regcheck.core.errors import UsageError
+from regcheck.core.finding import Evidence, Finding, Severity, Verdict
+
+
+def finding(line: int | None) -> Finding:
+    evidence = Evidence(Verdict.UNMEASURED)
+    return Finding("REG202", "dropout-ignores-mode", Severity.ERROR, "", "", "net.py", line, 1, "", evidence, "")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = F.dropout(x)  # regcheck: ignore[REG202] Monte-Carlo dropout", True),
+        ("x = F.dropout(x)  # regcheck: ignore[REG202]", True),
+        ("x = F.dropout(x)  # regcheck:ignore[ REG101 , REG202 ]", True),
+        ("x = F.dropout(x)  #regcheck: ignore[REG2]", True),
+        ("x = F.dropout(x)  # regcheck: ignore[dropout-ignores-mode]", True),
+        ("x = F.dropout(x)  # noqa # regcheck: ignore[REG202] why", True),
+        ("x = F.dropout(x)  # regcheck: ignore[REG101]", False),
+        ("x = F.dropout(x)  # regcheck: ignore", False),
+        ("x = F.dropout(x)  # regcheck: ignore[]", False),
+        ("x = F.dropout(x)  # ignore[REG202]", False),
+        ("x = F.dropout(x)", False),
+    ],
+)
+def test_a_comment_silences_what_it_names_on_its_own_line(source: str, expected: bool) -> None:
+    """`# regcheck: ignore[…]` silences the rules it names, there and nowhere else; it never silences everything."""
+    assert silenced(finding(line=2), ["import torch", source, "x"]) is expected
+    assert not silenced(finding(line=3), ["import torch", source, "x"])
+
+
+@pytest.mark.parametrize("line", [None, 0, 4])
+def test_a_finding_without_a_line_of_the_file_is_not_silenced(line: int | None) -> None:
+    """Where the source has no such line there is nothing to read, and nothing is silenced."""
+    assert not silenced(finding(line), ["# regcheck: ignore[REG202]"] * 3)
+
+
+def test_a_reason_can_be_required() -> None:
+    """With `require-reason` an ignore without a reason silences nothing."""
+    assert not silenced(finding(1), ["# regcheck: ignore[REG202]"], require_reason=True)
+    assert silenced(finding(1), ["# regcheck: ignore[REG202] as in the paper"], require_reason=True)
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\n")))
+def test_any_line_can_be_read(text: str) -> None:
+    """No line of source, however odd, stops the reader."""
+    assert all(code and "]" not in code for code, _ in ignored_on(text))
+
+
+def test_a_class_declares_for_itself_and_its_subclasses() -> None:
+    """The decorator's ignores are those of the class, of its instances and of derived classes; not of others."""
+
+    @regcheck.ignore("REG202", reason="Monte-Carlo dropout")
+    class Prenet:
+        pass
+
+    @regcheck.ignore("REG203", "REG101")
+    class Louder(Prenet):
+        pass
+
+    assert ignored_by(Prenet) == ignored_by(Prenet()) == (("REG202", "Monte-Carlo dropout"),)
+    assert ignored_by(Louder()) == (("REG203", ""), ("REG101", ""), ("REG202", "Monte-Carlo dropout"))
+    assert ignored_by(object()) == ()
+
+
+def test_decorators_add_up() -> None:
+    """Two decorators on one class ignore what both name."""
+
+    @regcheck.ignore("REG202", reason="first")
+    @regcheck.ignore("REG203", reason="second")
+    class Net:
+        pass
+
+    assert ignored_by(Net) == (("REG202", "first"), ("REG203", "second"))
+
+
+def test_a_block_declares_while_it_runs() -> None:
+    """Inside `with regcheck.ignore(…)` its ignores are active, nested ones add up, and all end with their block."""
+    outer = regcheck.ignore("REG301", reason="as in the paper")
+    with outer:
+        with outer, regcheck.ignore("REG101"):
+            assert active() == (("REG301", "as in the paper"),) * 2 + (("REG101", ""),)
+        assert active() == (("REG301", "as in the paper"),)
+    with pytest.raises(ZeroDivisionError), regcheck.ignore("REG101"):
+        _ = 1 / 0
+    assert active() == ()
+
+
+def test_a_block_is_the_callers_own() -> None:
+    """Another thread's audit is not silenced by this thread's block."""
+    seen: list[object] = []
+    with regcheck.ignore("REG301"):
+        thread = threading.Thread(target=lambda: seen.append(active()))
+        thread.start()
+        thread.join()
+    assert seen == [()]
+
+
+@pytest.mark.parametrize("codes", [(), ("",), (int,), (3,)])
+def test_what_to_ignore_must_be_said(codes: tuple[str, ...]) -> None:
+    """An ignore without codes, such as the bare decorator, is refused rather than silencing everything."""
+    with pytest.raises(UsageError, match="say what to ignore"):
+        regcheck.ignore(*codes)
+
+
+def test_only_classes_are_decorated() -> None:
+    """A decorated function would silence nothing, so it is refused."""
+    with pytest.raises(UsageError, match="goes on a class"):
+        regcheck.ignore("REG202")(print)  # type: ignore[type-var]

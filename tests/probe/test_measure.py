@@ -1,0 +1,97 @@
+"""The statistics behind the verdicts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from regcheck.probe import measure
+
+
+@pytest.mark.parametrize("a", [0.5, 1.0, 3.0, 40.0])
+@pytest.mark.parametrize("x", [0.01, 0.3, 0.5, 0.9])
+def test_the_beta_function_of_whole_numbers_is_a_binomial_tail(a: float, x: float) -> None:
+    """I_x(k, n - k + 1) equals the sum of binomial probabilities from k up."""
+    k, n = math.ceil(a), 60
+    exact = sum(math.comb(n, i) * x**i * (1 - x) ** (n - i) for i in range(k, n + 1))
+    assert measure.beta_tail(k, n - k + 1, x) == pytest.approx(exact, rel=1e-10)
+
+
+def test_the_beta_function_of_halves() -> None:
+    """I_x(1/2, 1/2) is 2/π·asin(√x), and I_x(a, b) + I_{1-x}(b, a) is one."""
+    for x in (0.1, 0.5, 0.77):
+        assert measure.beta_tail(0.5, 0.5, x) == pytest.approx(2 / math.pi * math.asin(math.sqrt(x)), rel=1e-12)
+        assert measure.beta_tail(2.5, 7.0, x) + measure.beta_tail(7.0, 2.5, 1 - x) == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(("draws", "rate"), [(10, 0.5), (100, 0.1), (1000, 0.02), (100_000, 0.3)])
+def test_a_binomial_interval_holds_what_it_promises(draws: int, rate: float) -> None:
+    """The tails outside the interval sum to at most α, and a narrower interval would not do."""
+    alpha = 1e-6
+    low, high = (round(share * draws) for share in measure.binomial_interval(draws, rate, alpha))
+    assert (1 - measure.at_least(low, draws, rate)) <= alpha / 2
+    assert measure.at_least(high + 1, draws, rate) <= alpha / 2
+    assert high == draws or measure.at_least(high, draws, rate) > alpha / 2
+
+
+def test_the_number_of_replays_keeps_its_alpha() -> None:
+    """The rank test's false-alarm probability is below 1e-6, and one replay fewer would not be."""
+    assert measure.rank_test(measure.REPLAYS, measure.REPLAYS) < 1e-6
+    assert measure.rank_test(measure.REPLAYS - 1, measure.REPLAYS - 1) > 1e-6
+
+
+def test_the_rank_test_is_uniform_under_the_null() -> None:
+    """In 20 000 shuffles of 3 + 3 deviations, complete separation happens as often as stated (α = 1e-6)."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.rand(20_000, 6, generator=generator)
+    separated = int((values[:, :3].min(1).values > values[:, 3:].max(1).values).sum())
+    low, high = measure.binomial_interval(20_000, measure.rank_test(3, 3), 1e-6)
+    assert low <= separated / 20_000 <= high
+
+
+def test_neighbours_tell_nothing_of_white_noise() -> None:
+    """On independent values the fit's p-value is not small (α = 1e-6), and R² is what chance gives."""
+    generator = torch.Generator().manual_seed(2)
+    values = torch.randn(4, 8, 16, 16, generator=generator, dtype=torch.float64)
+    dropped = torch.rand(values.shape, generator=generator) < 0.3
+    r_squared, samples, channels = measure.neighbour_fit(values, dropped, ~dropped)
+    assert channels == 8 and samples > 1000
+    assert measure.fit_test(r_squared, samples, channels) > 1e-6
+
+
+def test_neighbours_tell_smooth_maps() -> None:
+    """On smooth maps neighbours explain nearly everything; under spatial dropout there is nobody to ask."""
+    grid = torch.linspace(0, 3, 16, dtype=torch.float64)
+    values = torch.sin(grid[:, None] + grid[None, :] + torch.arange(8.0)[:, None, None]).expand(4, 8, 16, 16)
+    generator = torch.Generator().manual_seed(3)
+    dropped = torch.rand(values.shape, generator=generator) < 0.3
+    r_squared, samples, channels = measure.neighbour_fit(values, dropped, ~dropped)
+    assert r_squared > 0.9 and measure.fit_test(r_squared, samples, channels) < 1e-6
+    whole = (torch.rand(4, 8, 1, 1, generator=generator) < 0.3).expand_as(values)
+    assert measure.neighbour_fit(values, whole, ~whole)[:2] == (0.0, 0)
+
+
+def test_the_fit_test_is_uniform_under_the_null() -> None:
+    """Over 2 000 white maps the p-value falls below 0.05 as often as stated (α = 1e-6)."""
+    generator = torch.Generator().manual_seed(4)
+    small = 0
+    for _ in range(2000):
+        values = torch.randn(1, 2, 8, 8, generator=generator, dtype=torch.float64)
+        dropped = torch.zeros(8, 8, dtype=torch.bool)
+        dropped[1::3, 1::3] = True
+        dropped = dropped.expand_as(values)
+        small += measure.fit_test(*measure.neighbour_fit(values, dropped, ~dropped)) < 0.05
+    low, high = measure.binomial_interval(2000, 0.05, 1e-6)
+    assert low <= small / 2000 <= high
+
+
+def test_deviation_sees_shapes_infinities_and_nans() -> None:
+    """Equal non-finite values are no deviation; differing shapes or a lone NaN are infinitely far."""
+    nan, inf = torch.tensor([math.nan, 1.0]), torch.tensor([math.inf, 1.0])
+    assert measure.deviation([nan], [nan.clone()]) == 0
+    assert measure.deviation([inf], [inf.clone()]) == 0
+    assert measure.deviation([nan], [torch.tensor([0.0, 1.0])]) == math.inf
+    assert measure.deviation([torch.ones(2)], [torch.ones(3)]) == math.inf
+    assert measure.deviation([torch.ones(2)], [torch.tensor([1.0, 1.5])]) == 0.5

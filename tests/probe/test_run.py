@@ -1,0 +1,108 @@
+"""Running a model under control, and intervening in it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from regcheck.core.graph import Mode
+from regcheck.probe.devices import chosen
+from regcheck.probe.intervene import identity, nothing
+from regcheck.probe.measure import deviation
+from regcheck.probe.run import Runner
+from regcheck.trace.inputs import Inputs
+from regcheck.trace.ladder import look
+
+DEVICES = chosen(("auto",))
+
+
+class Two(nn.Module):
+    """Two dropouts that ignore the mode, and a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 64)
+        self.norm = nn.BatchNorm1d(64)
+        self.second = nn.Linear(64, 8)
+        self.calls = 0
+        self.history: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.calls += 1
+        self.history.append(self.calls)
+        hidden = F.dropout(self.norm(self.first(x)), 0.5)
+        return hidden, F.dropout(self.second(x.repeat(1, 8)), 0.25)
+
+
+X = torch.randn(16, 8)
+
+
+def runner(device: str = "cpu") -> tuple[Runner, list[Any]]:
+    model = Two()
+    drops = list(look(model, "two", Inputs((X,))).graph.dropouts(Mode.EVAL))
+    return Runner(model, (X,), {}, device), drops
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_one_seed_gives_one_result(device: str) -> None:
+    """Runs with one seed are equal in both modes, also after batch norm moved its statistics; other seeds differ."""
+    run, _ = runner(device)
+    for mode in Mode:
+        first = run.run(mode, 1)
+        run.run(Mode.TRAIN, 2)
+        assert deviation(run.run(mode, 1), first) == 0
+        assert deviation(run.run(mode, 2), first) > 0
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_streams_are_independent(device: str) -> None:
+    """Changing or removing one dropout's draws leaves the other's exactly as they were."""
+    run, (first, second) = runner(device)
+    hidden, scores = run.run(Mode.EVAL, 1)
+    varied = run.run(Mode.EVAL, 1, vary={first.site: 99})
+    assert not torch.equal(varied[0], hidden) and torch.equal(varied[1], scores)
+    removed = run.run(Mode.EVAL, 1, replace={second.site: identity})
+    assert torch.equal(removed[0], hidden) and not torch.equal(removed[1], scores)
+    zeroed = run.run(Mode.EVAL, 1, replace={first.site: nothing})
+    assert not zeroed[0].any() and torch.equal(zeroed[1], scores)
+
+
+def test_identity_takes_the_dropping_out_of_attention() -> None:
+    """Attention made identity keeps every weight and still attends."""
+
+    class Attend(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.scaled_dot_product_attention(x, x, x, None, 0.5)
+
+    model, x = Attend(), torch.randn(2, 4, 8)
+    (drop,) = look(model, "attend", Inputs((x,))).graph.dropouts(Mode.EVAL)
+    (result,) = Runner(model, (x,), {}, "cpu").run(Mode.EVAL, 0, replace={drop.site: identity})
+    assert torch.allclose(result, F.scaled_dot_product_attention(x, x, x))
+
+
+def test_every_run_starts_from_the_same_state() -> None:
+    """Counters, lists and buffers that a forward changes are put back before and after each run."""
+    run, _ = runner()
+    before = run.model.norm.running_mean.clone()
+    for _ in range(3):
+        run.run(Mode.TRAIN, 0)
+        assert torch.equal(run.model.norm.running_mean, before)
+        assert run.model.calls == len(run.model.history) == 2
+
+
+def test_python_and_numpy_draws_are_held() -> None:
+    """Random numbers drawn outside torch repeat with the seed."""
+    numpy = pytest.importorskip("numpy")
+
+    class Noisy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * random.random() + float(numpy.random.rand())
+
+    run = Runner(Noisy(), (X,), {}, "cpu")
+    assert deviation(run.run(Mode.EVAL, 5), run.run(Mode.EVAL, 5)) == 0
+    assert deviation(run.run(Mode.EVAL, 5), run.run(Mode.EVAL, 6)) > 0

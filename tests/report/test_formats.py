@@ -1,0 +1,22 @@
+"""The registry of formats."""
+
+from __future__ import annotations
+
+import pytest
+
+from regcheck.core.errors import UsageError
+from regcheck.core.report import Report
+from regcheck.report import FORMATS, rendered
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_renders_the_empty_report(format: str) -> None:
+    """Each format of the registry is there, and its text ends in a newline."""
+    assert rendered(Report(), format).endswith("\n")
+
+
+@pytest.mark.parametrize("format", ["sarif", "github", "gitlab", "junit", "html", "jsn", ""])
+def test_formats_that_do_not_exist_are_refused(format: str) -> None:
+    """A format that is not built yet is an error that lists those that are."""
+    with pytest.raises(UsageError, match=r"unknown output format .*; known: full, concise, json"):
+        rendered(Report(), format)

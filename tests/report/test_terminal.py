@@ -1,0 +1,136 @@
+"""The text for people, held against the report it stands for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.report import Report
+from regcheck.report import rendered
+from regcheck.report.view import View
+
+GOLDEN = """\
+{path}:6:9 REG202 dropout-ignores-mode  net.blocks.0.attn
+    `scaled_dot_product_attention(dropout_p=0.1)` still drops attention weights after `eval()`
+    6 |     y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate)
+      |         ^
+    confirmed on cpu: 16 eval runs differ (std 0.031 of the output's)
+    measured 0.03123, expected 0, α 1e-06, 24 samples, seed 0 (std over seeds relative to the output's; exact rank test)
+    fix: pass `dropout_p=… if self.training else 0.0`
+
+<model> REG301 coupled-l2-adaptive
+    `Adam(weight_decay=0.01)` folds the decay into the gradient
+    unmeasured: source only
+    fix: use `torch.optim.AdamW`
+
+pkg/net.py:3: not checked: pkg.net:Net: takes arguments: width; name a function that takes none
+
+2 findings, 1 suspicion refuted by measurement, 1 not checked
+"""
+
+
+def test_the_full_text_is_this(report: Report) -> None:
+    """A reader gets place, rule and module; message, source and caret; proof and figures; the fix."""
+    assert rendered(report) == GOLDEN.format(path=report.findings[0].path)
+
+
+def test_a_tab_does_not_move_the_caret(report: Report) -> None:
+    """The caret stands below its character also where the line begins with a tab."""
+    tabbed = Report(findings=(replace(report.refuted[0], column=6),))
+    source, caret = [line for line in rendered(tabbed).splitlines() if " | " in line]
+    assert source[caret.index("^")] == "F"
+
+
+def test_refuted_and_statistics_are_shown_when_asked_for(report: Report) -> None:
+    """`--show-refuted` adds the refuted suspicions, `--statistics` a count for each rule, to both text formats."""
+    for format in ("full", "concise"):
+        plain, asked = rendered(report, format), rendered(report, format, View(show_refuted=True, statistics=True))
+        assert "REG101" not in plain
+        assert "refuted on cpu: no unit is constant" in asked
+        assert "   1  REG202  dropout-ignores-mode" in asked
+        assert "   1  REG202" not in plain
+        assert asked.splitlines()[-1] == plain.splitlines()[-1] == report.headline
+
+
+def test_concise_has_one_line_for_each(report: Report) -> None:
+    """Concise output is a line for each finding, a line for each thing not checked, and the headline."""
+    first, second, third, last = rendered(report, "concise").splitlines()
+    assert first.startswith(f"{report.findings[0].where} REG202 dropout-ignores-mode [net.blocks.0.attn]: `scaled")
+    assert first.endswith("(confirmed on cpu: 16 eval runs differ (std 0.031 of the output's))")
+    assert second.startswith("<model> REG301 coupled-l2-adaptive: `Adam")
+    assert third.startswith("pkg/net.py:3: not checked: pkg.net:Net")
+    assert last == report.headline
+
+
+@pytest.mark.parametrize("format", ["full", "concise"])
+def test_colour_changes_no_word(report: Report, format: str) -> None:
+    """Without colour there is no escape code, and with it the words are the same."""
+    assert "\x1b" not in rendered(report, format)
+    coloured = rendered(report, format, View(color=True))
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == rendered(report, format)
+
+
+def test_source_that_is_gone_is_left_out(report: Report) -> None:
+    """A file that cannot be read any more costs the excerpt, not the finding."""
+    assert report.findings[0].path is not None
+    Path(report.findings[0].path).unlink()
+    assert rendered(report).splitlines()[2].startswith("    confirmed on cpu")
+
+
+words = st.text(st.characters(categories=["L", "N", "P", "S"], include_characters=" "), min_size=1, max_size=40)
+numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)
+evidence = st.builds(
+    Evidence,
+    st.sampled_from([Verdict.CONFIRMED, Verdict.UNMEASURED]),
+    measured=numbers,
+    expected=numbers,
+    samples=st.none() | st.integers(0, 10**6),
+    because=words,
+)
+findings = st.builds(
+    Finding,
+    code=st.sampled_from(["REG101", "REG202", "REG301"]),
+    name=st.just("some-rule"),
+    severity=st.sampled_from(Severity),
+    message=words.map(lambda text: f"M {text}"),
+    module=st.just("net.layer"),
+    path=st.sampled_from([None, "a.py", "b/c.py"]),
+    line=st.integers(1, 999),
+    column=st.integers(1, 99),
+    fix=st.just("do it"),
+    evidence=evidence,
+    docs=st.just("https://example.org/"),
+)
+reports = st.builds(
+    Report,
+    findings=st.lists(findings, max_size=5).map(tuple),
+    refuted=st.lists(findings, max_size=2).map(tuple),
+    not_checked=st.lists(st.builds(NotChecked, words, words), max_size=3).map(tuple),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(reports)
+def test_the_text_adds_up(report: Report) -> None:
+    """Whatever the report, a judge that knows only the text counts the same findings, figures and things missed."""
+    text = rendered(report, "full", View(statistics=True))
+    titles = re.findall(r"^(\S+) (REG\d+) some-rule  net\.layer$", text, re.MULTILINE)
+    assert titles == [(each.where, each.code) for each in report.findings]
+    messages = re.findall(r"^    (M .*)$", text, re.MULTILINE)
+    assert [each.strip() for each in messages] == [each.message.strip() for each in report.findings]
+    measured = re.findall(r"^    measured (\S+?)(?:,|$)", text, re.MULTILINE)
+    figures = [each.evidence.measured for each in report.findings if each.evidence.measured is not None]
+    assert [float(each) for each in measured] == pytest.approx(figures, rel=1e-3)
+    counted = re.findall(r"^ *(\d+)  REG\d+  some-rule$", text, re.MULTILINE)
+    assert sum(int(each) for each in counted) == len(report.findings)
+    assert len(re.findall(r"^not checked: ", text, re.MULTILINE)) == len(report.not_checked)
+    headline = text.splitlines()[-1]
+    assert re.match(r"(\d+) findings?\b", headline).group(1) == str(len(report.findings))  # type: ignore[union-attr]
+    missed = re.search(r"(\d+) not checked", headline)
+    assert int(missed.group(1) if missed else 0) == len(report.not_checked)

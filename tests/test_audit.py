@@ -1,0 +1,194 @@
+"""`audit(model)`: what a user sees of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import regcheck
+from regcheck import audit
+from regcheck.core.errors import Failed, UsageError
+from regcheck.core.finding import Severity, Verdict
+
+
+class Leaky(nn.Module):
+    """Its functional dropout ignores the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        return self.head(F.dropout(self.hidden(x) * scale))
+
+
+class Sound(Leaky):
+    def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        return self.head(F.dropout(self.hidden(x) * scale, training=self.training))
+
+
+def test_a_fault_is_found_proven_and_fails() -> None:
+    """The finding has code, line, figures and fix; the report fails and can raise."""
+    report = audit(Leaky())
+    (finding,) = report.findings
+    assert (finding.code, finding.name, finding.severity) == ("REG202", "dropout-ignores-mode", Severity.ERROR)
+    assert finding.line == Leaky.forward.__code__.co_firstlineno + 1
+    assert finding.evidence.verdict is Verdict.CONFIRMED
+    assert finding.evidence.measured is not None and finding.evidence.measured > 0
+    assert finding.evidence.alpha == 1e-6 and finding.evidence.samples == 24
+    assert (report.ok, report.exit_code) == (False, 1)
+    with pytest.raises(Failed, match="REG202"):
+        report.raise_if_failed()
+
+
+def test_a_sound_model_is_clean() -> None:
+    """Nothing is found, nothing is left unchecked, and the recorded graph is there."""
+    report = audit(Sound())
+    assert report.ok and not report.findings and not report.not_checked
+    assert isinstance(report.fx_graph, torch.fx.Graph)
+    report.raise_if_failed()
+
+
+def test_inputs_are_passed_on_as_to_the_model() -> None:
+    """Positional and keyword arguments go to forward, and one seed gives one report."""
+    reports = [audit(Leaky(), torch.ones(8, 16), scale=2.0, options={"seed": 3}) for _ in range(2)]
+    assert reports[0].seed == 3
+    torch.manual_seed(0)
+    model = Leaky()
+    first, second = (audit(model, torch.ones(8, 16), scale=2.0).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_an_optimizer_is_checked_too() -> None:
+    """Coupled weight decay of an adaptive optimizer is found on the optimizer handed in."""
+    model = Sound()
+    coupled = torch.optim.Adam(model.parameters(), weight_decay=0.01)
+    (finding,) = audit(model, optimizer=coupled).findings
+    assert finding.code == "REG301" and finding.evidence.verdict is Verdict.CONFIRMED
+    assert not audit(model, optimizer=torch.optim.AdamW(model.parameters(), weight_decay=0.01)).findings
+
+
+def test_the_json_report_has_the_published_keys() -> None:
+    """Keys are those the contract names, no more and no fewer."""
+    document = json.loads(audit(Leaky()).to_json())
+    assert set(document) == {"version", "devices", "seed", "findings", "not_checked", "refuted"}
+    (finding,) = document["findings"]
+    assert list(finding) == "code name severity message module path line column fix evidence docs".split()
+    keys = "verdict measured expected statistic alpha samples device seed because".split()
+    assert list(finding["evidence"]) == keys
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"slect": ["REG202"]}, "did you mean 'select'"),
+        ({"select": ["REG22"]}, "did you mean 'REG202'"),
+        ({"fail_on": "eror"}, "did you mean 'error'"),
+        ({"devices": ["coda"]}, "coda"),
+    ],
+)
+def test_what_cannot_be_understood_names_its_nearest_neighbour(options: dict[str, Any], says: str) -> None:
+    """A wrong option, code, severity or device is an error that says what was meant."""
+    with pytest.raises(UsageError, match=says):
+        audit(Leaky(), options=options)
+
+
+def test_something_that_is_no_model_is_refused() -> None:
+    """The error says what audit takes."""
+    with pytest.raises(UsageError, match=r"takes an nn\.Module, not function"):
+        audit(lambda x: x)  # type: ignore[arg-type]
+
+
+class Raises(Leaky):
+    def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        raise RuntimeError("no such thing")
+
+
+def test_a_forward_that_raises_is_not_checked() -> None:
+    """The report is not clean by silence: it names the line, and `strict` makes it fail."""
+    report = audit(Raises(), torch.ones(2, 16), options={"strict": True})
+    (missed,) = report.not_checked
+    assert "no such thing" in missed.reason and missed.path is not None
+    assert missed.line == Raises.forward.__code__.co_firstlineno + 1
+    assert report.exit_code == 3
+
+
+class RaisesLater(Leaky):
+    """Raises from the fifth call on: the graph is known by then, the measurement is cut short."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        RaisesLater.calls += 1
+        if RaisesLater.calls > 4:
+            raise RuntimeError("enough")
+        return super().forward(x, scale)
+
+
+def test_a_forward_that_raises_later_loses_no_finding() -> None:
+    """What the graph showed stays a finding, unmeasured, with the reason."""
+    (finding,) = audit(RaisesLater(), torch.ones(2, 16)).findings
+    assert finding.evidence.verdict is Verdict.UNMEASURED
+    assert "enough" in finding.evidence.because
+
+
+def test_an_ignore_with_a_reason_silences() -> None:
+    """On the class, around the call, by option, and on the line."""
+
+    class OnLine(Leaky):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            return self.head(F.dropout(self.hidden(x)))  # regcheck: ignore[REG202] Monte-Carlo dropout
+
+    @regcheck.ignore("REG202", reason="Monte-Carlo dropout")
+    class OnClass(Leaky):
+        pass
+
+    assert audit(OnLine()).ok
+    assert audit(OnClass()).ok
+    assert audit(Leaky(), options={"ignore": ["dropout-ignores-mode"]}).ok
+    with regcheck.ignore("REG202", reason="Monte-Carlo dropout"):
+        assert audit(Leaky()).ok
+    assert not audit(Leaky()).ok
+
+
+def test_without_confirmation_nothing_is_measured() -> None:
+    """Suspicions are reported unproven, and with `require_proof` they do not fail."""
+    report = audit(Leaky(), options={"confirm": False, "require_proof": True})
+    (finding,) = report.findings
+    assert finding.evidence.verdict is Verdict.UNMEASURED and report.ok
+
+
+def test_one_line_that_runs_often_is_one_finding() -> None:
+    """Twelve blocks that share a faulty line are reported once, with how many more there are."""
+    (finding,) = audit(nn.Sequential(nn.Linear(16, 16), *(Block() for _ in range(12)))).findings
+    assert finding.module == "1 (and 11 more)"
+    assert finding.evidence.verdict is Verdict.CONFIRMED
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + F.dropout(self.linear(x), 0.2)
+
+
+def test_a_suspicion_that_the_measurement_refutes_is_no_finding() -> None:
+    """It is kept among the refuted, with its reason."""
+
+    class Masked(Leaky):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            gate = torch.zeros(())
+            return self.head(self.hidden(x)) + gate * F.dropout(x).sum()
+
+    report = audit(Masked())
+    assert report.ok and not report.findings
+    (refuted,) = report.refuted
+    assert refuted.evidence.verdict is Verdict.REFUTED

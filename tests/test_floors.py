@@ -1,0 +1,142 @@
+"""The order of the parts: imports only go down, and what must be light is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "regcheck"
+FLOORS = (
+    ("core",),
+    ("config",),
+    ("trace", "watch", "source", "reference"),
+    ("probe",),
+    ("rules",),
+    ("hookspecs",),
+    ("plugins",),
+    ("auditing", "scanning", "targets"),
+    ("report",),
+    ("cli", "pytest_plugin", "testing"),
+    ("__init__", "__main__"),
+)
+"""The parts of the package from the ground up; parts on one floor may not import one another."""
+
+FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The full names that a file imports, wherever in the file the import stands."""
+    package = ["regcheck", *file.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def parts_imported(file: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(file) if name.startswith("regcheck.")}
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_every_part_has_a_floor() -> None:
+    """A new part of the package is given its floor before it lands."""
+    assert {part_of(file) for file in FILES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_only_go_down(file: Path) -> None:
+    """A file imports its own part and parts on lower floors, never a sibling and never upwards."""
+    part = part_of(file)
+    assert {each for each in parts_imported(file) if each != part and FLOOR[each] >= FLOOR[part]} == set()
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.glob("rules/*/*.py")), ids=lambda file: file.stem)
+def test_rules_import_core_only(file: Path) -> None:
+    """A rule speaks of core's values: it imports no other part, no other rule and no third party."""
+    names = set(imported(file))
+    assert {each for each in names if each.startswith("regcheck.") and not each.startswith("regcheck.core.")} == set()
+    assert {each.split(".")[0] for each in names} - {"regcheck"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("part", ["core", "config", "source", "rules", "scanning", "report"])
+def test_light_parts_never_name_torch(part: str) -> None:
+    """What `regcheck scan` and a report reader run does not mention torch in any import."""
+    files = [file for file in FILES if part_of(file) == part]
+    assert {name.split(".")[0] for file in files for name in imported(file)} & {"torch", "numpy"} == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_no_module_is_long(file: Path) -> None:
+    """A module that needs more than 400 lines is two modules."""
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_every_test_states_its_promise() -> None:
+    """Each test function says in its docstring what it promises."""
+    silent = [
+        f"{file.name}::{node.name}"
+        for file in Path(__file__).parent.rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_the_catalogue_loads_without_torch() -> None:
+    """Every rule file can be imported where torch is not installed."""
+    code = "import sys; sys.modules['torch'] = None; from regcheck.plugins import catalogue; print(len(catalogue()))"
+    assert int(run(code)) >= 6
+
+
+@pytest.mark.parametrize(
+    ("code", "light"),
+    [
+        ("import regcheck; regcheck.Finding, regcheck.Report, regcheck.ignore", "torch rich pluggy"),
+        ("from regcheck.plugins import catalogue; catalogue()", "torch rich"),
+        ("import regcheck.pytest_plugin", "torch rich"),
+        ("from regcheck.cli.main import main; main(['rule'])", "torch rich"),
+        ("from regcheck.cli.main import main; main(['scan', '--output-format=concise', 'setup.py'])", "torch rich"),
+        ("from regcheck.cli.main import main; main(['scan', '--help'])", "torch rich"),
+    ],
+)
+def test_light_things_stay_light(code: str, light: str) -> None:
+    """Importing regcheck, listing the rules and scanning load neither torch nor rich."""
+    loaded = run(f"import sys\n{code}\nprint({light.split()!r}, [n for n in {light.split()!r} if n in sys.modules])")
+    assert loaded.endswith("[]")
+
+
+def test_public_names_are_there_and_stay() -> None:
+    """The public functions are not replaced by submodules when those are imported."""
+    code = (
+        "import regcheck, regcheck.auditing, regcheck.scanning\n"
+        "regcheck.audit, regcheck.scan\n"
+        "from regcheck import *\n"
+        "print(callable(regcheck.audit), callable(audit), callable(scan), set(regcheck.__all__) <= set(dir(regcheck)))"
+    )
+    assert run(code) == "True True True True"
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    """`regcheck.nothing` fails as it does for any module."""
+    import regcheck
+
+    with pytest.raises(AttributeError, match="module 'regcheck' has no attribute 'nothing'"):
+        _ = regcheck.nothing

@@ -1,0 +1,98 @@
+"""Plugins as a user installs them: a distribution with an entry point of the group `regcheck`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regcheck.rules.mode import missing_eval
+
+PLUGIN = """\
+from pathlib import Path
+
+from regcheck.hookspecs import hookimpl
+
+
+@hookimpl
+def regcheck_rules():
+    import acme_rule
+    return [acme_rule]
+
+
+@hookimpl
+def regcheck_targets(target):
+    if target.startswith("acme:"):
+        from torch import nn
+        return nn.Linear(int(target[5:]), 2)
+
+
+@hookimpl
+def regcheck_inputs(model):
+    import torch
+    return (torch.zeros(3, model.in_features),), {}
+
+
+@hookimpl
+def regcheck_report(report):
+    Path("told.txt").write_text(f"{len(report.findings)} {report.subjects}")
+"""
+
+
+def rule(code: str, name: str = "acme_rule") -> str:
+    source = Path(missing_eval.__file__ or "").read_text(encoding="utf-8")
+    return source.replace('CODE = "REG201"', f'CODE = "{code}"').replace("Predictions made", f"{name} made")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder on the path with an installed plugin."""
+    info = tmp_path / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[regcheck]\nacme = acme_plugin\n", encoding="utf-8")
+    (tmp_path / "acme_plugin.py").write_text(PLUGIN, encoding="utf-8")
+    (tmp_path / "acme_rule.py").write_text(rule("ACME201"), encoding="utf-8")
+    return tmp_path
+
+
+def regcheck(site: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-m", "regcheck", *argv]
+    return subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_plugins_rule_runs_beside_ours(site: Path) -> None:
+    """A plugin's rule is listed, has its page, and can be selected."""
+    assert "ACME201  acme-rule" in regcheck(site, "rule").stdout
+    assert regcheck(site, "rule", "acme-rule").stdout.startswith("# ACME201 acme-rule")
+    assert regcheck(site, "scan", "--select", "ACME", "acme_plugin.py").returncode == 0
+
+
+def test_a_plugin_builds_its_targets_and_hears_of_the_report(site: Path) -> None:
+    """A plugin can claim a prefix, give a model its inputs, and is told of the finished report."""
+    done = regcheck(site, "audit", "acme:6", "--strict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (site / "told.txt").read_text(encoding="utf-8") == "0 ('Linear',)"
+
+
+@pytest.mark.parametrize(
+    ("code", "plugin", "says"),
+    [
+        ("REG201", PLUGIN, "acme_rule and regcheck.rules.mode.missing_eval are both called REG201"),
+        ("ACME1", PLUGIN, "CODE 'ACME1' is not letters followed by three digits"),
+        ("ACME201", "import nothing_there", "plugin 'acme' (acme_plugin) cannot be loaded: No module named"),
+        ("ACME201", PLUGIN.replace("regcheck_rules", "regcheck_rulez"), "unknown hook 'regcheck_rulez'"),
+    ],
+)
+def test_a_broken_plugin_stops_the_run(site: Path, code: str, plugin: str, says: str) -> None:
+    """A rule that reuses a code, or a plugin that cannot be loaded, is named; nothing is silently left out."""
+    (site / "acme_plugin.py").write_text(plugin, encoding="utf-8")
+    (site / "acme_rule.py").write_text(rule(code), encoding="utf-8")
+    done = regcheck(site, "scan", "acme_plugin.py")
+    assert done.returncode == 2
+    assert says in done.stderr

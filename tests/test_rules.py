@@ -1,0 +1,58 @@
+"""Every rule keeps the promises of its own file, and a rule that does not is caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from regcheck.core.finding import Suspicion, Verdict
+from regcheck.core.rule import Rule
+from regcheck.core.usage import Called, Stepped
+from regcheck.probe.devices import chosen
+from regcheck.rules import load
+from regcheck.testing import broken_promises, check_rule
+
+RULES = load()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_rule_keeps_its_promises(rule: Rule) -> None:
+    """BAD: exactly the marked lines, confirmed, on every device. GOOD: nothing, and a forced measurement refutes."""
+    check_rule(rule, devices=chosen(("auto",)))
+
+
+def never(value: Any) -> list[Suspicion]:
+    return []
+
+
+def always(value: Any) -> list[Suspicion]:
+    if hasattr(value, "events"):
+        return [Suspicion(each, "always") for each in value.events if isinstance(each, (Called, Stepped))]
+    return [Suspicion(op, "always") for op in value.train if op.drops or op.active]
+
+
+def confirms(suspicion: Suspicion, probe: Any) -> Any:
+    return probe.evidence(Verdict.CONFIRMED, "always")
+
+
+def refutes(suspicion: Suspicion, probe: Any) -> Any:
+    return probe.evidence(Verdict.REFUTED, "always")
+
+
+MUTANTS: dict[str, Callable[[Rule], Rule]] = {
+    "never fires": lambda rule: replace(rule, check=never),
+    "always fires, always confirms": lambda rule: replace(rule, check=always, confirm=confirms),
+    "always confirms": lambda rule: replace(rule, confirm=confirms),
+    "never confirms": lambda rule: replace(rule, confirm=refutes),
+    "has no good example": lambda rule: replace(rule, good=()),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_mutant_is_caught(rule: Rule, mutant: str) -> None:
+    """A rule that never fires, always fires, or whose measurement cannot come out otherwise breaks a promise."""
+    assert [*broken_promises(MUTANTS[mutant](rule))]
