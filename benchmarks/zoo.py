@@ -22,22 +22,23 @@ import torch
 from rich.progress import track
 from torch import nn
 
-TIMM_FAMILIES = (
-    "beit_base_patch16_224 botnet26t_256 caformer_s18 cait_xxs24_224 coat_tiny coatnet_0_rw_224 convit_tiny convmixer_768_32"
-    " convnext_tiny convnextv2_tiny crossvit_tiny_240 cs3darknet_m cspresnet50 darknet53 davit_tiny deit_tiny_patch16_224"
-    " deit3_small_patch16_224 densenet121 dla34 dm_nfnet_f0 dpn68 eca_nfnet_l0 edgenext_small efficientformer_l1"
-    " efficientformerv2_s0 efficientnet_b0 efficientnetv2_rw_t efficientvit_b0 efficientvit_m0 ese_vovnet19b_dw eva02_tiny_patch14_224"
-    " fastvit_t8 fbnetc_100 flexivit_small focalnet_tiny_srf gcvit_xxtiny gernet_s ghostnet_100 gmixer_24_224 gmlp_s16_224"
-    " halonet26t hardcorenas_a hgnet_tiny hiera_tiny_224 hrnet_w18_small inception_next_tiny inception_resnet_v2"
-    " inception_v3 inception_v4 lambda_resnet26t lcnet_050 levit_128 maxvit_rmlp_pico_rw_256 metaformer_ppff_s12_224"
-    " mixer_s32_224 mixnet_s mnasnet_100 mobilenetv2_100 mobilenetv3_small_100 mobilenetv4_conv_small mobileone_s0"
-    " mobilevit_xxs mobilevitv2_050 mvitv2_tiny nasnetalarge nest_tiny nextvit_small nfnet_f0 pit_ti_224 poolformer_s12"
-    " pvt_v2_b0 regnetx_002 regnety_002 repghostnet_050 repvgg_a0 repvit_m0_9 res2net50_26w_4s resmlp_12_224 resnest14d"
-    " resnet18 resnetv2_50 resnext50_32x4d rexnet_100 samvit_base_patch16_224 sehalonet33ts selecsls42b seresnet18"
-    " sequencer2d_s skresnet18 spnasnet_100 swin_tiny_patch4_window7_224 swinv2_cr_tiny_224 tf_efficientnet_b0 tiny_vit_5m_224"
-    " tinynet_e tnt_s_legacy_patch16_224 tresnet_m twins_pcpvt_small vgg11 visformer_tiny vit_tiny_patch16_224"
-    " vit_relpos_small_patch16_224 vitamin_small_224 volo_d1_224 wide_resnet50_2 xception41 xcit_nano_12_p16_224"
-)
+TIMM_FAMILIES = """
+    beit_base_patch16_224 botnet26t_256 caformer_s18 cait_xxs24_224 coat_tiny coatnet_0_rw_224 convit_tiny
+    convmixer_768_32 convnext_tiny convnextv2_tiny crossvit_tiny_240 cs3darknet_m cspresnet50 darknet53 davit_tiny
+    deit_tiny_patch16_224 deit3_small_patch16_224 densenet121 dla34 dm_nfnet_f0 dpn68 eca_nfnet_l0 edgenext_small
+    efficientformer_l1 efficientformerv2_s0 efficientnet_b0 efficientnetv2_rw_t efficientvit_b0 efficientvit_m0
+    ese_vovnet19b_dw eva02_tiny_patch14_224 fastvit_t8 fbnetc_100 flexivit_small focalnet_tiny_srf gcvit_xxtiny
+    gernet_s ghostnet_100 gmixer_24_224 gmlp_s16_224 halonet26t hardcorenas_a hgnet_tiny hiera_tiny_224
+    hrnet_w18_small inception_next_tiny inception_resnet_v2 inception_v3 inception_v4 lambda_resnet26t lcnet_050
+    levit_128 maxvit_rmlp_pico_rw_256 metaformer_ppff_s12_224 mixer_s32_224 mixnet_s mnasnet_100 mobilenetv2_100
+    mobilenetv3_small_100 mobilenetv4_conv_small mobileone_s0 mobilevit_xxs mobilevitv2_050 mvitv2_tiny
+    nasnetalarge nest_tiny nextvit_small nfnet_f0 pit_ti_224 poolformer_s12 pvt_v2_b0 regnetx_002 regnety_002
+    repghostnet_050 repvgg_a0 repvit_m0_9 res2net50_26w_4s resmlp_12_224 resnest14d resnet18 resnetv2_50
+    resnext50_32x4d rexnet_100 samvit_base_patch16_224 sehalonet33ts selecsls42b seresnet18 sequencer2d_s
+    skresnet18 spnasnet_100 swin_tiny_patch4_window7_224 swinv2_cr_tiny_224 tf_efficientnet_b0 tiny_vit_5m_224
+    tinynet_e tnt_s_legacy_patch16_224 tresnet_m twins_pcpvt_small vgg11 visformer_tiny vit_tiny_patch16_224
+    vit_relpos_small_patch16_224 vitamin_small_224 volo_d1_224 wide_resnet50_2 xception41 xcit_nano_12_p16_224
+"""
 
 
 def import_torchvision() -> Any:
@@ -95,8 +96,10 @@ def _with_rates(timm: Any, name: str) -> nn.Module:
 def state_of(model: nn.Module) -> list[Any]:
     """What an audit must leave alone: values, gradients, flags and hooks."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
-    values = [(name, tensor.detach().double().sum().item(), tensor._version, tensor.grad is None) for name, tensor in tensors]
-    modules = [(name, m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for name, m in model.named_modules()]
+    values = [(name, each.detach().double().sum().item(), each._version, each.grad is None) for name, each in tensors]
+    modules = [
+        (name, m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for name, m in model.named_modules()
+    ]
     return [values, modules, torch.get_rng_state().sum().item()]
 
 
@@ -134,7 +137,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--timeout", type=float, default=600.0)
     options = parser.parse_args()
-    done = {(row["source"], row["model"]) for row in map(json.loads, options.out.open())} if options.out.exists() else set()
+    lines = options.out.read_text().splitlines() if options.out.exists() else []
+    done = {(row["source"], row["model"]) for row in map(json.loads, lines)}
     todo = [
         (source, name, build)
         for source in options.sources

@@ -74,9 +74,7 @@ def audit(
     return gathered(reports)
 
 
-def judge(
-    seen: Seen, options: Options | Mapping[str, Any] | None = None, known: set[object] | None = None
-) -> Report:
+def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known: set[object] | None = None) -> Report:
     """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
 
     Structures that were checked are added to `known`.
@@ -209,9 +207,7 @@ def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
     return probe_on
 
 
-def usage_probes(
-    captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer], seed: int
-) -> ProbeOn:
+def usage_probes(captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer], seed: int) -> ProbeOn:
     """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:

@@ -93,7 +93,8 @@ def _unproven(report: Report) -> Iterator[str]:
 def _run(path: Path) -> Iterator[tuple[ModuleType, Seen]]:
     """Import an example while watching it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:

@@ -225,4 +225,6 @@ class Graph:
         ]
         if None in acts:
             return Gate.UNKNOWN
-        return {(True, False): Gate.MODE, (False, False): Gate.NEVER}.get((acts[0] is True, acts[1] is True), Gate.ALWAYS)
+        if acts == [True, False]:
+            return Gate.MODE
+        return Gate.ALWAYS if any(acts) else Gate.NEVER

@@ -20,6 +20,16 @@ MARK = "# <-"
 
 
 @dataclass(frozen=True)
+class Figures:
+    """The figure a measurement found, the one the reference predicts, what it is, and the samples it rests on."""
+
+    measured: float
+    expected: float
+    statistic: str
+    samples: int
+
+
+@dataclass(frozen=True)
 class Spread:
     """Output deviations from a reference run, as the suspect's random stream is kept, changed, and removed.
 
@@ -33,11 +43,14 @@ class Spread:
     removed: tuple[float, ...]
     relative: float
     p_value: float
-    statistic: str = "std over seeds relative to the output's; exact rank test"
 
     @property
     def runs(self) -> int:
         return len(self.kept) + len(self.changed)
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact rank test", self.runs)
 
     @property
     def floor(self) -> float:
@@ -74,6 +87,11 @@ class Share:
     def as_expected(self) -> bool:
         return self.interval[0] <= self.value <= self.interval[1]
 
+    @property
+    def figures(self) -> Figures:
+        statistic = "share of output units replaced by a constant; exact binomial interval"
+        return Figures(self.value, self.expected, statistic, self.draws)
+
 
 @dataclass(frozen=True)
 class Maps:
@@ -94,6 +112,11 @@ class Maps:
     extent: tuple[int, ...]
     conv_map: bool
 
+    @property
+    def figures(self) -> Figures:
+        statistic = "R² of dropped values on their kept neighbours; F test"
+        return Figures(self.r_squared, self.reference, statistic, self.samples)
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -110,7 +133,10 @@ class Gap:
     floor: float
     p_value: float
     runs: int
-    statistic: str = "relative change against eval mode; exact rank test"
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.relative, 0.0, "relative change against eval mode; exact rank test", self.runs)
 
 
 @dataclass(frozen=True)
@@ -129,6 +155,28 @@ class Decay:
     asked: float
     parameters: int
     tolerance: float
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether the step equals the coupled reference and differs from the decoupled one."""
+        return _within(self.coupled, self.tolerance) and not _within(self.decoupled, self.tolerance)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every weight is decayed by the constant asked for."""
+        return _within(self.p5 - 1, self.tolerance) and _within(self.p95 - 1, self.tolerance)
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "spread (p5 to p95) of the effective decay relative to weight_decay; exact step comparison"
+        return Figures(self.p95 - self.p5, 0.0, statistic, self.parameters)
+
+
+def _within(distance: float | None, tolerance: float) -> bool:
+    return distance is not None and abs(distance) <= tolerance
+
+
+Measured = Spread | Share | Maps | Gap | Decay
 
 
 class Probe(Protocol):
@@ -154,17 +202,9 @@ class Probe(Protocol):
         """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""
 
     def evidence(
-        self,
-        verdict: Verdict,
-        because: str,
-        *,
-        measured: float | None = None,
-        expected: float | None = None,
-        statistic: str = "",
-        samples: int | None = None,
-        lowers_to: Severity | None = None,
+        self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
     ) -> Evidence:
-        """Evidence with this probe's device, seed and alpha filled in."""
+        """Evidence with the measurement's figures and this probe's device, seed and alpha."""
 
 
 @dataclass(frozen=True)

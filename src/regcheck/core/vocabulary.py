@@ -54,8 +54,6 @@ KINDS = {name: kind for kind, names in _FUNCTIONS.items() for name in names.spli
 SCALING = frozenset("add sub rsub mul div truediv radd rmul rtruediv".split())
 """Arithmetic that only scales or shifts when its other operand is a number."""
 
-_FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
-
 LEARNED = frozenset({Kind.LINEAR, Kind.CONV, Kind.EMBEDDING, Kind.RECURRENT})
 """Kinds that always hold weights."""
 
@@ -83,6 +81,12 @@ DROPPING = {
     "feature_dropout": Dropping(Drops.CHANNELS, (1, "p", None), (2, "train", True)),
     "scaled_dot_product_attention": Dropping(Drops.ATTENTION, (4, "dropout_p", 0.0), None),
     "multi_head_attention_forward": Dropping(Drops.ATTENTION, (10, "dropout_p", None), (13, "training", True)),
+}
+
+_FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
+_FUNCTIONAL = {
+    *(name for name in DROPPING if name not in ("scaled_dot_product_attention", "feature_dropout")),
+    *(name for name in KINDS if name.startswith(("gumbel", "fractional"))),
 }
 
 _LAYERS = {
@@ -177,9 +181,7 @@ def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
     """The call as messages show it: `nn.Dropout(p=0.5)`, `F.dropout(p=0.5)`, `torch.rand_like`."""
     if layer:
         name = f"nn.{layer}"
-    elif function in DROPPING and function not in ("scaled_dot_product_attention", "feature_dropout"):
-        name = f"F.{function}"
-    elif function == "gumbel_softmax" or function.startswith("fractional"):
+    elif function in _FUNCTIONAL:
         name = f"F.{function}"
     elif function in _FILLING:
         name = f"Tensor.{function}_"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -18,7 +19,8 @@ def chosen(devices: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     for name in devices:
         if name == "auto":
-            names += ["cpu", *([torch.accelerator.current_accelerator().type] if torch.accelerator.is_available() else [])]
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            names += ["cpu"] if accelerator is None else ["cpu", accelerator.type]
             continue
         try:
             torch.empty(0, device=name)
@@ -29,7 +31,7 @@ def chosen(devices: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def moved(value: object, device: str) -> object:
+def moved(value: Any, device: str) -> Any:
     """A copy of nested inputs on `device`, detached from any autograd graph."""
     if isinstance(value, torch.Tensor):
         copied = value.detach().to(device, copy=True)

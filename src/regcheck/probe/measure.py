@@ -51,7 +51,7 @@ def at_least(successes: int, draws: int, rate: float) -> float:
 
 
 def binomial_interval(draws: int, rate: float, alpha: float) -> tuple[float, float]:
-    """The shares between which a binomial count falls with probability at least 1 - `alpha` (exact tails, alpha/2 each)."""
+    """The shares between which a binomial count falls with probability 1 - `alpha` or more (exact, alpha/2 a tail)."""
     low = _first(lambda k: 1 - at_least(k + 1, draws, rate) > alpha / 2, draws)
     high = _first(lambda k: at_least(k + 1, draws, rate) <= alpha / 2, draws)
     return low / draws, high / draws

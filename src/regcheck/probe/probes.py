@@ -10,7 +10,7 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.rule import Decay, Gap, Maps, Share, Spread
+from regcheck.core.rule import Decay, Gap, Maps, Measured, Share, Spread
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -49,19 +49,21 @@ class UnableProbe:
         raise CannotMeasure("there is no optimizer to step here")
 
     def evidence(
-        self,
-        verdict: Verdict,
-        because: str,
-        *,
-        measured: float | None = None,
-        expected: float | None = None,
-        statistic: str = "",
-        samples: int | None = None,
-        lowers_to: Severity | None = None,
+        self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
     ) -> Evidence:
-        """Evidence with this probe's device, seed and alpha filled in."""
-        alpha, device, seed = self.alpha, self.device, self.seed
-        return Evidence(verdict, measured, expected, statistic, alpha, samples, device, seed, because, lowers_to)
+        figures = measured.figures
+        return Evidence(
+            verdict,
+            measured=figures.measured,
+            expected=figures.expected,
+            statistic=figures.statistic,
+            alpha=self.alpha,
+            samples=figures.samples,
+            device=self.device,
+            seed=self.seed,
+            because=because,
+            lowers_to=lowers_to,
+        )
 
 
 class OptimizerProbe(UnableProbe):
@@ -149,7 +151,8 @@ class ModelProbe(UnableProbe):
         def count(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
             nonlocal draws_per_run
             if site == op.site and isinstance(result, torch.Tensor):
-                draws_per_run = result[:, :, *[0] * (result.dim() - 2)].numel() if _by_channel(op, result) else result.numel()
+                whole_channels = op.drops is Drops.CHANNELS and result.dim() > 2
+                draws_per_run = result.flatten(2)[..., 0].numel() if whole_channels else result.numel()
 
         def run(how: Replacement | None, seed: int = 0, **extra: Any) -> list[torch.Tensor]:
             swapped = {**bare, **({op.site: how} if how else {})}
@@ -217,10 +220,6 @@ def relative_spread(runs: Sequence[Sequence[torch.Tensor]]) -> float:
             noise += float(stacked.var(0).sum())
             signal += float((stacked - stacked.mean()).square().mean(0).sum())
     return float((noise / signal) ** 0.5) if signal > 0 else 0.0
-
-
-def _by_channel(op: Op, result: torch.Tensor) -> bool:
-    return op.drops is Drops.CHANNELS and result.dim() > 2
 
 
 def _first_argument(func: Any, args: Any, kwargs: Any) -> Any:

@@ -22,7 +22,8 @@ def world_untouched() -> Iterator[None]:
     numpy = sys.modules.get("numpy")
     python_state, torch_state = random.getstate(), torch.get_rng_state()
     numpy_state = numpy.random.get_state() if numpy is not None else None
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cuda_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda_states = torch.cuda.get_rng_state_all() if cuda_used else []
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     detecting = torch.is_anomaly_enabled()
     try:
@@ -43,7 +44,7 @@ def world_untouched() -> Iterator[None]:
 
 @contextmanager
 def workspace(model: nn.Module) -> Iterator[nn.Module]:
-    """A copy of `model` to run and to change at will; the model itself, put back afterwards, where it cannot be copied."""
+    """A copy of `model` to run and to change; where it cannot be copied, the model itself, put back afterwards."""
     try:
         twin = copy.deepcopy(model)
     except Exception:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode, Site
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.record import named_tensors
-from regcheck.trace.sight import Locate
+from regcheck.trace.sight import Locate, eager
 
 from .devices import moved
 from .intervene import Intervention, Replacement
@@ -37,7 +36,12 @@ class Runner:
     """
 
     def __init__(
-        self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], device: str, locate: Locate | None = None
+        self,
+        model: nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        device: str,
+        locate: Locate | None = None,
     ) -> None:
         try:
             self.model = model.to(device)
@@ -81,21 +85,14 @@ class Runner:
         torch.manual_seed(seed)
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed(seed % 2**32)
-        intervention = Intervention(
-            self.model, seed, locate=self._locate, vary=vary, replace=replace, observe=observe
-        )
-        fast_path = torch.backends.mha.get_fastpath_enabled()
-        with ExitStack() as undo:
-            undo.callback(self._state.restore)
-            undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-            torch.backends.mha.set_fastpath_enabled(False)
-            undo.enter_context(torch.compiler.set_stance("force_eager"))
-            undo.enter_context(torch.no_grad())
-            undo.enter_context(intervention.watching())
-            try:
-                result = self.model(*args, **kwargs)  # type: ignore[misc,arg-type]
-            except Exception as error:
-                raise CannotMeasure(f"forward raised {type(error).__name__} on {self.device}: {error}") from error
+        intervention = Intervention(self.model, seed, locate=self._locate, vary=vary, replace=replace, observe=observe)
+        try:
+            with eager(), torch.no_grad(), intervention.watching():
+                result = self.model(*args, **kwargs)
+        except Exception as error:
+            raise CannotMeasure(f"forward raised {type(error).__name__} on {self.device}: {error}") from error
+        finally:
+            self._state.restore()
         return [each.detach().clone() for each in outputs_of(result)]
 
     def _set(self, modes: Modes) -> None:

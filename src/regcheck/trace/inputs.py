@@ -95,7 +95,7 @@ def _shapes(model: nn.Module) -> Iterator[tuple[tuple[int, ...] | torch.Tensor, 
             yield (SAMPLES, 16, layer.in_features), origin
         elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             rank = len(layer.kernel_size)
-            for size in ((224, 64, 32, 28, 256, 299, 512) if rank == 2 else (64, 256, 1024) if rank == 1 else (16, 32)):
+            for size in (224, 64, 32, 28, 256, 299, 512) if rank == 2 else (64, 256, 1024) if rank == 1 else (16, 32):
                 yield (SAMPLES, layer.in_channels, *[size] * rank), origin
         elif isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
             yield torch.arange(SAMPLES * 16).view(SAMPLES, 16) % layer.num_embeddings, origin

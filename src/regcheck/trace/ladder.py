@@ -45,17 +45,17 @@ def look(model: nn.Module, subject: str, given: Inputs | None, locate: Locate | 
     found = [each for each in recordings.values() if isinstance(each, Recording)]
     if given is None and not found:
         return _without_inputs(model, subject)
-    flows: list[Flow] = []
+    flows: dict[Mode, Flow] = {}
     missed: list[NotChecked] = []
     for mode, each in recordings.items():
         if isinstance(each, Recording):
-            flows.append(lowered(each.graph, each.outputs, mode))
+            flows[mode] = lowered(each.graph, each.outputs, mode)
         elif not found:
             raise each
         else:
-            flows.append(Flow(mode, {}))
+            flows[mode] = Flow(mode, {})
             missed.append(_missing(f"{subject} in {mode.value} mode", each))
-    return Traced(Graph(subject, *flows), found[0].graph, inputs, tuple(missed))
+    return Traced(Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL]), found[0].graph, inputs, tuple(missed))
 
 
 Recordings = dict[Mode, Recording | ForwardRaised]
@@ -85,9 +85,13 @@ def _without_inputs(model: nn.Module, subject: str) -> Traced:
         (train, opaque), (evaluation, _) = (symbolic.trace(model.train(mode)) for mode in (True, False))
     except CannotTrace as error:
         raise CannotTrace(f"no inputs could be inferred; {error}; {what}") from error
-    flows = [lowered(each.graph, each.outputs, mode) for each, mode in zip((train, evaluation), Mode, strict=True)]
+    graph = Graph(
+        subject,
+        lowered(train.graph, train.outputs, Mode.TRAIN),
+        lowered(evaluation.graph, evaluation.outputs, Mode.EVAL),
+    )
     missed = tuple(NotChecked(f"{subject}.{path}", "cannot be followed without inputs", what) for path in opaque)
-    return Traced(Graph(subject, *flows), train.graph, None, missed)
+    return Traced(graph, train.graph, None, missed)
 
 
 def _missing(subject: str, error: ForwardRaised) -> NotChecked:

@@ -28,7 +28,8 @@ def _op(node: fx.Node, ops: dict[str, Op], mode: Mode) -> Op:
     kind = seen.kind or kind_of(seen.name, scalar=len(inputs) == 1)
     if kind is Kind.MATMUL and len(flowing) < len(inputs):
         kind = Kind.LINEAR
-    if kind is Kind.SCALE and seen.name == "mul" and any(each == 0 for each in node.args if not isinstance(each, fx.Node)):
+    numbers = [each for each in node.args if isinstance(each, (int, float))]
+    if kind is Kind.SCALE and seen.name == "mul" and 0 in numbers:
         kind, inputs = Kind.CONSTANT, ()
     how = DROPPING.get(seen.name)
     return Op(

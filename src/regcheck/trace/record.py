@@ -6,7 +6,6 @@ import dataclasses
 import operator
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from regcheck.core.graph import Kind, Place, Site
 from regcheck.core.vocabulary import DROPPING, KINDS
 
 from .place import raising_place, runs_the_model
-from .sight import Locate, Sight, arguments_of, is_placed, name_of, tensors_in
+from .sight import Locate, Sight, arguments_of, eager, is_placed, name_of, tensors_in
 
 META = "regcheck"
 
@@ -51,7 +50,8 @@ class ForwardRaised(CannotTrace):
 
     def __init__(self, error: BaseException) -> None:
         self.place: Place | None = raising_place(error.__traceback__)
-        super().__init__(f"forward raised {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
+        said = next(iter(str(error).strip().splitlines()), "")
+        super().__init__(f"forward raised {type(error).__name__}: {said}")
 
 
 @runs_the_model
@@ -67,12 +67,7 @@ def record(
     """
     recorder = Recorder(model, locate)
     recorder.bind_inputs(args, kwargs)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as undo:
-        undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        torch.backends.mha.set_fastpath_enabled(False)
-        undo.enter_context(torch.compiler.set_stance("force_eager"))
-        undo.enter_context(recorder.watching())
+    with eager(), recorder.watching():
         try:
             result = model(*args, **kwargs)
         except Exception as error:
@@ -125,7 +120,7 @@ class Recorder(Sight):
         return result
 
     def left(self, module: nn.Module, args: Any, result: Any) -> None:
-        """A module whose result no torch call was seen to make (scripted, or another library's) becomes one opaque op."""
+        """A module whose result no torch call was seen to make (it is scripted, say) becomes one opaque op."""
         made = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
         if made:
             given = tuple(self._node_of(tensor) for tensor in tensors_in(args))
@@ -138,10 +133,9 @@ class Recorder(Sight):
         known = self._nodes.get(id(tensor))
         return (known is not None and known[0]() is tensor) or id(tensor) in self._owned
 
-    def _describe(
-        self, node: fx.Node, name: str, site: Site | None, args: Any, kwargs: Any, result: Any
-    ) -> None:
-        rate, active = None, False
+    def _describe(self, node: fx.Node, name: str, site: Site | None, args: Any, kwargs: Any, result: Any) -> None:
+        rate: float | None = None
+        active: bool | None = False
         if name in DROPPING:
             rate, active = arguments_of(name, args, kwargs)
         elif KINDS.get(name) is Kind.RANDOM:
@@ -202,7 +196,7 @@ def _alias(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _window(name: str, args: Any, kwargs: Any, result: Any) -> bool:
-    """Whether a convolution or pooling looks at more than one position; only shapes are known here, so ask the kernel."""
+    """Whether a convolution or pooling looks at more than one position at a time."""
     if name.startswith("conv"):
         weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
         return isinstance(weight, torch.Tensor) and any(size > 1 for size in weight.shape[2:])

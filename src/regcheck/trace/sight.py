@@ -6,9 +6,10 @@ same `Site`.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -34,15 +35,13 @@ def name_of(function: Any) -> str:
     try:
         return _names[function]
     except (KeyError, TypeError):
-        name = getattr(function, "__name__", type(function).__name__)
+        name = str(getattr(function, "__name__", type(function).__name__))
         if name == "__get__":
             name = getattr(getattr(function, "__self__", None), "__name__", name)
         name = name if name in _RENAMED else name.strip("_")
         name = _RENAMED.get(name, name)
-        try:
+        with suppress(TypeError):
             _names[function] = name
-        except TypeError:
-            pass
         return name
 
 
@@ -59,12 +58,24 @@ def layer_of(module: nn.Module) -> str:
     return ""
 
 
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run what the user wrote: no fused attention path, no compiled code."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as undo:
+        undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
+        torch.backends.mha.set_fastpath_enabled(False)
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and asking would import it
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
 class Sight(TorchFunctionMode):
     """A function mode that knows which module is running and gives random calls their `Site`."""
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
-        self._paths = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
         self._running: list[nn.Module] = []
         self._turns: Counter[tuple[str, str, Place | None]] = Counter()
         self._locate = locate
@@ -103,12 +114,12 @@ class Sight(TorchFunctionMode):
         if known is not None:
             return known
         above = next((self._paths[id(each)] for each in reversed(self._running) if id(each) in self._paths), "")
-        return f"{above}.<{type(module).__name__}>".lstrip(".")
+        return f"{above}.<{type(module).__name__}>".removeprefix(".")
 
     @property
     def module(self) -> str:
         """Path of the innermost running module."""
-        return self.path_of(self._running[-1]) if self._running else ""
+        return "" if not self._running else self.path_of(self._running[-1])
 
     @property
     def layer(self) -> str:
@@ -131,7 +142,7 @@ class Sight(TorchFunctionMode):
         return place
 
     def _owner(self) -> tuple[type, str] | None:
-        """For a layer that a container calls: the class whose `forward` runs the container, and the layer's path in it."""
+        """For a layer that a container calls: the class that runs the container, and the layer's path in it."""
         if len(self._running) < 2 or not layer_of(self._running[-2]):
             return None
         user = next((each for each in reversed(self._running) if not layer_of(each)), None)

@@ -96,11 +96,12 @@ class LeafyTracer(fx.Tracer):
         if kind == "call_module":
             name = "" if str(target) in self.opaque else LAYERS.get(layer, "")
             window = any(size > 1 for size in _sizes(getattr(module, "kernel_size", 1))) or "Adaptive" in layer
-            active = KINDS.get(name) is Kind.RANDOM
+            random = KINDS.get(name) is Kind.RANDOM
             shown = Kind.OPAQUE if not name else None
-            return Seen(name or layer, Site(self._path, name or layer), layer, shown, active=active, window=window)
+            return Seen(name or layer, Site(self._path, name or layer), layer, shown, active=random, window=window)
         name = name_of(target) if not isinstance(target, str) else target.strip("_")
-        rate, active = None, KINDS.get(name) is Kind.RANDOM
+        rate: float | None = None
+        active: bool | None = KINDS.get(name) is Kind.RANDOM
         if name in DROPPING:
             rate, active = arguments_of(name, args, kwargs)
         site = self._site(name) if is_placed(name) else Site(self._path, name)

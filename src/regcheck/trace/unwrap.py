@@ -7,7 +7,12 @@ from typing import Any
 
 from torch import nn
 
-_INNER = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module", "AveragedModel": "module"}
+_INNER = {
+    "OptimizedModule": "_orig_mod",
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "AveragedModel": "module",
+}
 
 
 def unwrapped(model: Any) -> Any:

@@ -57,27 +57,14 @@ def remedy(drop: Op) -> str:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
     if not spread.acts:
-        return probe.evidence(
-            Verdict.REFUTED,
-            f"{spread.runs} eval runs agree whatever this call draws",
-            measured=spread.relative,
-            expected=0.0,
-            statistic=spread.statistic,
-            samples=spread.runs,
-        )
-    return probe.evidence(
-        Verdict.CONFIRMED,
-        f"{len(spread.changed)} eval runs differ (std {spread.relative:.2g} of the output's); "
-        + ("with this call made identity they are equal" if spread.vanishes else "replays with its mask kept are equal"),
-        measured=spread.relative,
-        expected=0.0,
-        statistic=spread.statistic,
-        samples=spread.runs,
-    )
+        return probe.evidence(Verdict.REFUTED, f"{spread.runs} eval runs agree whatever this call draws", spread)
+    because = f"{len(spread.changed)} eval runs differ (std {spread.relative:.2g} of the output's); "
+    because += "with this call made identity they are equal" if spread.vanishes else "with its mask kept they are equal"
+    return probe.evidence(Verdict.CONFIRMED, because, spread)
 
 
 BAD = (
-    Example('''\
+    Example("""\
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -97,8 +84,8 @@ class Classifier(nn.Module):
 
 model = Classifier()
 inputs = (torch.randn(8, 16),)
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -122,8 +109,8 @@ class Attention(nn.Module):
 
 model = Attention()
 inputs = (torch.randn(4, 10, 32),)
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn
 
@@ -142,11 +129,11 @@ class Classifier(nn.Module):
 
 model = Classifier()
 inputs = (torch.randn(8, 16),)
-'''),
+"""),
 )
 
 GOOD = (
-    Example('''\
+    Example("""\
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -169,8 +156,8 @@ class Classifier(nn.Module):
 
 model = Classifier()
 inputs = (torch.randn(8, 16),)
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -195,5 +182,5 @@ class Attention(nn.Module):
 
 model = Attention()
 inputs = (torch.randn(4, 10, 32),)
-'''),
+"""),
 )

@@ -58,28 +58,15 @@ def is_prediction(call: Called) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     gap = probe.gap(suspicion.event)
-    flips = "" if gap.flips is None else f", {gap.flips:.0%} of the predicted classes change"
     if gap.smallest <= gap.floor:
-        return probe.evidence(
-            Verdict.REFUTED,
-            "the prediction is the same in eval mode",
-            measured=gap.relative,
-            expected=0.0,
-            statistic=gap.statistic,
-            samples=gap.runs,
-        )
-    return probe.evidence(
-        Verdict.CONFIRMED,
-        f"on this call's input the prediction is {gap.relative:.2g} (relative) away from eval mode's{flips}",
-        measured=gap.relative,
-        expected=0.0,
-        statistic=gap.statistic,
-        samples=gap.runs,
-    )
+        return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
+    because = f"on this call's input the prediction is {gap.relative:.2g} (relative) away from eval mode's"
+    because += "" if gap.flips is None else f", {gap.flips:.0%} of the predicted classes change"
+    return probe.evidence(Verdict.CONFIRMED, because, gap)
 
 
 BAD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -110,8 +97,8 @@ def main():
 
 
 main()
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn
 
@@ -145,11 +132,11 @@ def main():
 
 
 main()
-'''),
+"""),
 )
 
 GOOD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -181,5 +168,5 @@ def main():
 
 
 main()
-'''),
+"""),
 )

@@ -52,27 +52,14 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
     if not spread.acts:
-        return probe.evidence(
-            Verdict.REFUTED,
-            f"{spread.runs} eval runs agree whatever this call draws",
-            measured=spread.relative,
-            expected=0.0,
-            statistic=spread.statistic,
-            samples=spread.runs,
-        )
-    return probe.evidence(
-        Verdict.CONFIRMED,
-        f"{len(spread.changed)} eval runs differ (std {spread.relative:.2g} of the output's); "
-        "with this call's draw kept they are equal",
-        measured=spread.relative,
-        expected=0.0,
-        statistic=spread.statistic,
-        samples=spread.runs,
-    )
+        return probe.evidence(Verdict.REFUTED, f"{spread.runs} eval runs agree whatever this call draws", spread)
+    because = f"{len(spread.changed)} eval runs differ (std {spread.relative:.2g} of the output's); "
+    because += "with this call's draw kept they are equal"
+    return probe.evidence(Verdict.CONFIRMED, because, spread)
 
 
 BAD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -91,8 +78,8 @@ class NoisyRegressor(nn.Module):
 
 model = NoisyRegressor()
 inputs = (torch.randn(8, 16),)
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn
 
@@ -121,11 +108,11 @@ class Residual(nn.Module):
 
 model = Residual()
 inputs = (torch.randn(8, 16),)
-'''),
+"""),
 )
 
 GOOD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -146,5 +133,5 @@ class Regressor(nn.Module):
 
 model = Regressor()
 inputs = (torch.randn(8, 16),)
-'''),
+"""),
 )

@@ -13,9 +13,9 @@ gradients are hardly regularized at all. The regularization asked for is not the
 
 ## How it is confirmed
 
-The very optimizer takes real steps on copies of (a sample of) its parameters, in float64. The last step must equal the
-coupled reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over parameters) of
-the effective decay relative to the constant asked for.
+The very optimizer takes real steps on copies of a sample of its parameters, in float64. The last step must equal the
+coupled reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over weights) of
+the effective decay relative to the constant asked for; where that is one for all weights, the suspicion is refuted.
 
 ## When to keep the code
 
@@ -52,7 +52,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 
 
 def coupled_decay(optimizer: Optimizer) -> float | None:
-    """The largest decay among the coupled groups of an adaptive optimizer; None where there is none or it is unknown."""
+    """The largest decay among the coupled groups of an adaptive optimizer; None where none is known."""
     if optimizer.rule not in COUPLED:
         return None
     return max((g.weight_decay for g in optimizer.groups if g.weight_decay and g.decoupled is False), default=None)
@@ -70,25 +70,16 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     decay = probe.decay(suspicion.event)
     spread = f"effective decay is {decay.p5:.2g} to {decay.p95:.2g} times the {decay.asked:g} asked for (5th to 95th "
     spread += f"percentile of {decay.parameters} weights)"
-    coupled = decay.coupled is not None and decay.coupled <= decay.tolerance
-    decoupled = decay.decoupled is not None and decay.decoupled <= decay.tolerance
-    verdict, because = Verdict.UNMEASURED, "the step equals neither reference"
-    if coupled and not decoupled:
-        verdict, because = Verdict.CONFIRMED, f"a real step equals the coupled reference, not the decoupled; {spread}"
-    elif decoupled:
-        verdict, because = Verdict.REFUTED, f"a real step equals the decoupled reference; {spread}"
-    return probe.evidence(
-        verdict,
-        because,
-        measured=decay.p95 - decay.p5,
-        expected=0.0,
-        statistic="spread (p5 to p95) of the effective decay relative to weight_decay; exact step comparison",
-        samples=decay.parameters,
-    )
+    if decay.is_uniform:
+        return probe.evidence(Verdict.REFUTED, f"every weight is decayed by what was asked for; {spread}", decay)
+    if decay.is_coupled:
+        because = f"a real step equals the coupled reference, not the decoupled one; {spread}"
+        return probe.evidence(Verdict.CONFIRMED, because, decay)
+    return probe.evidence(Verdict.UNMEASURED, f"the step equals neither reference; {spread}", decay)
 
 
 BAD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -96,8 +87,8 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)  # <-
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn, optim
 
@@ -111,11 +102,11 @@ def train(model, x):
 
 
 train(nn.Linear(16, 4), torch.randn(8, 16))
-'''),
+"""),
 )
 
 GOOD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -123,8 +114,8 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn
 
@@ -132,8 +123,8 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-4)
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn
 
@@ -141,5 +132,5 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2, decoupled_weight_decay=True)
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-'''),
+"""),
 )

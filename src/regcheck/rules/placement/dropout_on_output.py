@@ -3,9 +3,9 @@
 ## What it finds
 
 A dropout on the result of the last learned layer that reaches a model output through passive ops only (reshape,
-softmax, sigmoid, scaling). Each output of a tuple or a dict is judged on its own. Dropout before the last layer is right
-and is not reported, nor is a block whose output has the shape of its input (its dropout sits inside a larger model), nor
-features that leave a backbone.
+softmax, sigmoid, scaling). Each output of a tuple or a dict is judged on its own. Dropout before the last layer is
+right and is not reported, nor is a block whose output has the shape of its input (its dropout sits inside a larger
+model), nor features that leave a backbone.
 
 ## Why it matters
 
@@ -74,23 +74,17 @@ def as_wide_as_an_input(flow: Flow, output: str) -> bool:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     share = probe.zeroed(suspicion.op)
     low, high = share.interval
-    figures = {
-        "measured": share.value,
-        "expected": share.expected,
-        "statistic": "share of output units replaced by a constant; exact binomial interval",
-        "samples": share.draws,
-    }
     if not share.constant:
-        return probe.evidence(Verdict.REFUTED, "what is left of a dropped unit still depends on the input", **figures)
+        return probe.evidence(Verdict.REFUTED, "what is left of a dropped unit still depends on the input", share)
     if not share.as_expected or share.without > 0:
         because = f"{share.value:.1%} of the output units are lost, outside {low:.1%} to {high:.1%} around p"
-        return probe.evidence(Verdict.REFUTED, because, **figures)
+        return probe.evidence(Verdict.REFUTED, because, share)
     because = f"{share.value:.1%} of the output units are lost in train mode (p = {share.expected:g}); with this call"
-    return probe.evidence(Verdict.CONFIRMED, f"{because} made identity, none", **figures)
+    return probe.evidence(Verdict.CONFIRMED, f"{because} made identity, none", share)
 
 
 BAD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -110,8 +104,8 @@ class Classifier(nn.Module):
 model = Classifier()
 inputs = (torch.randn(32, 16),)
 loss = nn.functional.cross_entropy(model(*inputs), torch.zeros(32, dtype=torch.long))
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -132,11 +126,11 @@ class Classifier(nn.Module):
 model = Classifier()
 inputs = (torch.randn(32, 16),)
 loss = F.nll_loss(model(*inputs), torch.zeros(32, dtype=torch.long))
-'''),
+"""),
 )
 
 GOOD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -156,8 +150,8 @@ class Classifier(nn.Module):
 model = Classifier()
 inputs = (torch.randn(32, 16),)
 loss = model(*inputs).log().mean()
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn
 
@@ -177,5 +171,5 @@ class Residual(nn.Module):
 model = Residual()
 inputs = (torch.randn(32, 16),)
 loss = model(*inputs).square().mean()
-'''),
+"""),
 )

@@ -54,15 +54,15 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         behind = flow.behind(drop, keeps_the_map)
-        if drop.kind is Kind.DROPOUT and drop.drops is Drops.ELEMENTS and any(op.kind is Kind.CONV for op in behind):
-            if has_extent(graph, drop):
-                rank = len(drop.shape) - 2 if drop.shape else 2
-                yield Suspicion(
-                    drop,
-                    f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; their neighbours "
-                    "still tell what was dropped",
-                    fix=f"drop whole channels with `nn.Dropout{rank}d`, or drop after pooling",
-                )
+        elementwise = drop.kind is Kind.DROPOUT and drop.drops is Drops.ELEMENTS
+        if elementwise and any(op.kind is Kind.CONV for op in behind) and has_extent(graph, drop):
+            rank = len(drop.shape) - 2 if drop.shape else 2
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
+                "their neighbours still tell what was dropped",
+                fix=f"drop whole channels with `nn.Dropout{rank}d`, or drop after pooling",
+            )
 
 
 def keeps_the_map(op: Op) -> bool:
@@ -83,24 +83,18 @@ def size(drop: Op) -> str:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     maps = probe.maps(suspicion.op)
-    figures = {
-        "measured": maps.r_squared,
-        "expected": maps.reference,
-        "statistic": "R² of dropped values on their kept neighbours; F test",
-        "samples": maps.samples,
-    }
     if not maps.conv_map or not any(size > 1 for size in maps.extent):
-        return probe.evidence(Verdict.REFUTED, "it does not run on a convolutional map with spatial extent", **figures)
+        return probe.evidence(Verdict.REFUTED, "it does not run on a convolutional map with spatial extent", maps)
     if maps.partly == 0:
-        return probe.evidence(Verdict.REFUTED, f"all {maps.maps} maps are kept or dropped whole", **figures)
+        return probe.evidence(Verdict.REFUTED, f"all {maps.maps} maps are kept or dropped whole", maps)
     because = f"{maps.partly} of {maps.maps} maps are zeroed in part; neighbours explain {maps.r_squared:.0%} of the"
     because += f" dropped values' variance ({maps.reference:.0%} under spatial dropout)"
     telling = maps.p_value <= probe.alpha
-    return probe.evidence(Verdict.CONFIRMED, because, **figures, lowers_to=None if telling else Severity.INFO)
+    return probe.evidence(Verdict.CONFIRMED, because, maps, lowers_to=None if telling else Severity.INFO)
 
 
 BAD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -123,8 +117,8 @@ class Net(nn.Module):
 
 model = Net()
 inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
-'''),
-    Example('''\
+"""),
+    Example("""\
 import torch
 from torch import nn
 
@@ -149,11 +143,11 @@ class Net(nn.Module):
 
 model = Net()
 inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
-'''),
+"""),
 )
 
 GOOD = (
-    Example('''\
+    Example("""\
 import torch
 from torch import nn
 
@@ -174,5 +168,5 @@ class Net(nn.Module):
 
 model = Net()
 inputs = (torch.randn(8, 3, 32, 32),)
-'''),
+"""),
 )
