@@ -8,7 +8,7 @@ READY = $(VENV)/.ready
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test test-all lint docs bench format clean
+.PHONY: help demo test test-all lint docs readme bench format clean
 
 help:
 	@echo "make demo      all three doors on a small project with planted faults"
@@ -16,17 +16,25 @@ help:
 	@echo "make test-all  all tests"
 	@echo "make lint      ruff, mypy, the docs, what is generated, the floors"
 	@echo "make docs      regenerate the rule pages and build the docs into site/"
+	@echo "make readme    put the current output of the three doors into the README"
 	@echo "make bench     time what must be quick"
 	@echo "make format    format the code and fix what can be fixed"
 
+# Debian's Python has pip and venv but, without a further package, not the means to put the one into the other.
+WITHOUT_ENSUREPIP = { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "regcheck needs Python 3.10 or newer")'
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || $(WITHOUT_ENSUREPIP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,dev]'
 	@touch $(READY)
 
 # A door is meant to find the planted faults, which is exit code 1; anything else is a failure of the demo.
-DOOR = sh -c 'echo; echo "$$ $$*"; "$(BIN)/$$0" "$$@" 2>&1; code=$$?; echo "(exit code $$code)"; test $$code -eq 1'
+DOOR = sh -c 'echo; echo "$$ $$0 $$*"; "$(BIN)/$$0" "$$@" 2>&1; code=$$?; echo "(exit code $$code)"; test $$code -eq 1'
+
+DEMO_TARGETS = $(addprefix quickstart.,attention:ReviewTransformer pictures:PictureNet pictures:SpatialNet \
+	tabular:BagOfWords tabular:SensorNet tabular:QuietSensorNet)
 
 demo: $(READY)
 	@cd fixtures/projects/quickstart && \
@@ -47,10 +55,14 @@ lint: $(READY)
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q tests/test_floors.py
+	$(BIN)/regcheck scan src
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
+
+readme: $(READY)
+	$(BIN)/python docs/readme.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py

@@ -21,8 +21,8 @@ FLOORS = (
     ("plugins",),
     ("auditing", "scanning", "targets"),
     ("report",),
-    ("cli", "pytest_plugin", "testing"),
-    ("__init__", "__main__"),
+    ("cli", "suite", "testing"),
+    ("__init__", "__main__", "pytest_plugin"),
 )
 """The parts of the package from the ground up; parts on one floor may not import one another."""
 

@@ -94,3 +94,11 @@ def test_no_page_is_about_an_error_that_is_gone() -> None:
     """Every page in `docs/errors/` is some error's."""
     pages = {file.stem for file in (ROOT / "docs" / "errors").glob("*.md")} - {"index"}
     assert pages == {cls.slug for cls in error_classes()}
+
+
+def test_the_readme_lists_the_rules_there_are() -> None:
+    """The README's table holds every rule with its severity, and no other."""
+    rows = re.findall(
+        r"^\| (\w+) \| \[(\S+)\]\(docs/rules/(\S+)\.md\) \| (\w+) \|", (ROOT / "README.md").read_text(), re.M
+    )
+    assert rows == [(rule.code, rule.name, rule.name, rule.severity.value) for rule in RULES]

@@ -110,11 +110,11 @@ def test_what_is_not_there_is_a_usage_error(target: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("target", "says", "line"),
     [
-        ("nets.py:Wide", "nets.py:Wide takes arguments: width", None),
-        ("nets.py:Broken", "nets.py:Broken cannot be built: ", 18),
+        ("nets.py:Wide", "takes arguments: width", None),
+        ("nets.py:Broken", "cannot be built: ", 18),
         ("nets.py:leaves", "cannot be built: SystemExit: 2", 30),
-        ("nets.py:number", "nets.py:number is of type int, not an nn.Module", None),
-        ("nets.py:WORD", "nets.py:WORD is of type str, not an nn.Module", None),
+        ("nets.py:number", "is of type int, not an nn.Module", None),
+        ("nets.py:WORD", "is of type str, not an nn.Module", None),
         ("nets_wrong:Net", "nets_wrong cannot be imported: AttributeError: 'int' object has no attribute 'nothing'", 2),
         ("nets_wrong.py:Net", "nets_wrong.py cannot be imported: AttributeError", 2),
         ("nets_unparsed.py:Net", "nets_unparsed.py cannot be imported: SyntaxError", 2),
@@ -124,7 +124,7 @@ def test_what_cannot_be_built_names_the_users_line(project: Path, target: str, s
     """When the user's code stops, the error says why, what to do, and the user's own line, not torch's."""
     with pytest.raises(CannotBuild) as caught:
         build(target)
-    assert str(caught.value).startswith(says) or says in str(caught.value)
+    assert str(caught.value).startswith(says)
     assert caught.value.what_to_do
     assert caught.value.line == line
     assert (caught.value.path is not None) == (line is not None)

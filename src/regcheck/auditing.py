@@ -77,17 +77,22 @@ def audit(
 def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known: set[object] | None = None) -> Report:
     """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
 
-    Structures that were checked are added to `known`.
+    Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
+    only calls it may try a part on its own.
     """
     run = Run.of(Options.of(options))
     known = set() if known is None else known
+    trained = {call.model.key for _, call in seen.usage.calls() if call.grad and seen.usage.trains_in(call.function)}
+    whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
     with world_untouched():
         reports = [run.usage(seen.usage, seen.captures, seen.optimizers)]
-        for capture in seen.captures:
-            if capture.model_key not in known:
-                known.add(capture.model_key)
-                reports.append(run.model(unwrapped(capture.model), Inputs(capture.args, capture.kwargs, "captured")))
-    return gathered(reports)
+        for index, capture in enumerate(seen.captures):
+            root = True if capture.whole and index in whole else None
+            if (capture.model_key, root) not in known:
+                known |= {(capture.model_key, root), (capture.model_key, None)}
+                given = Inputs(capture.args, capture.kwargs, "captured")
+                reports.append(run.model(unwrapped(capture.model), given, root))
+    return gathered([*reports, Report(not_checked=seen.skipped)])
 
 
 @dataclass(frozen=True)
@@ -102,15 +107,15 @@ class Run:
     def of(cls, options: Options) -> Run:
         return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
 
-    def model(self, model: nn.Module, given: Inputs | None) -> Report:
-        """Check one model with the graph rules."""
+    def model(self, model: nn.Module, given: Inputs | None, root: bool | None = True) -> Report:
+        """Check one model with the graph rules; `root` says whether it is known to be a whole one."""
         subject = type(model).__name__
         with ExitStack() as stack:
             twin = stack.enter_context(workspace(model))
             lazy = any(isinstance(each, nn.parameter.UninitializedParameter) for each in twin.parameters())
             state = None if lazy else State(twin)
             try:
-                traced = look(twin, subject, given, locate)
+                traced = look(twin, subject, given, locate, root)
             except CannotTrace as error:
                 return self._report((), (untraced(subject, error),), subject)
             if state is not None:
@@ -270,16 +275,12 @@ def declared(finding: Finding, modules: Mapping[str, nn.Module]) -> bool:
 def locate(cls: type, path: str) -> Place | None:
     """Where the source of a class builds the layer at `path`; None where the source does not say."""
     for base in cls.__mro__:
-        function = vars(base).get("__init__")
-        if function is None or base.__module__.startswith("torch."):
-            continue
-        try:
-            file = inspect.getsourcefile(function)
-        except TypeError:
-            continue
-        code = getattr(inspect.unwrap(function), "__code__", None)
-        if file is not None and code is not None:
-            found = constructors(file, base.__name__, code.co_firstlineno).get(path)
+        if "__init__" in vars(base) and not base.__module__.startswith("torch."):
+            try:
+                file, first_line = inspect.getsourcefile(base), inspect.findsource(base)[1] + 1
+            except (OSError, TypeError):
+                continue
+            found = constructors(file, base.__qualname__, first_line).get(path) if file else None
             if found is not None:
                 return found
     return None

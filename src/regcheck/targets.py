@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from regcheck import plugins
-from regcheck.core.errors import CannotBuild, UsageError, nearest
+from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, nearest
 
 T = TypeVar("T")
 FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME` or `timm:NAME`"
@@ -29,14 +29,14 @@ def build(target: str) -> nn.Module:
         UsageError: the target cannot be understood: its form, its file, its module or its name is unknown.
         CannotBuild: the user's code raised, or made something else than a model.
     """
-    model = _attempt(lambda: plugins.call("regcheck_targets", target=target), f"a plugin cannot build {target}")
+    model = _attempt(lambda: plugins.call("regcheck_targets", target=target), "a plugin cannot build it")
     if model is None:
         where, _, name = target.rpartition(":")
         if not where or not name:
             raise UsageError(f"target {target!r} is not of the form {FORMS}")
         model = ZOOS[where](name) if where in ZOOS else _made(target, _member(_module(where), name, target))
     if not isinstance(model, nn.Module):
-        raise CannotBuild(f"{target} is of type {type(model).__name__}, not an nn.Module", "return the model itself")
+        raise CannotBuild(f"is of type {type(model).__name__}, not an nn.Module", "return the model itself")
     return model
 
 
@@ -44,14 +44,14 @@ def _torchvision(name: str) -> Any:
     models = _library("torchvision.models", "torchvision")
     if name not in models.list_models():
         raise UsageError(f"torchvision has no model {name!r}{nearest(name, models.list_models())}")
-    return _attempt(lambda: models.get_model(name, weights=None), f"torchvision:{name} cannot be built")
+    return _attempt(lambda: models.get_model(name, weights=None), "cannot be built")
 
 
 def _timm(name: str) -> Any:
     timm = _library("timm", "timm")
     if not timm.is_model(name):
         raise UsageError(f"timm has no model {name!r}{nearest(name, timm.list_models())}")
-    return _attempt(lambda: timm.create_model(name, pretrained=False), f"timm:{name} cannot be built")
+    return _attempt(lambda: timm.create_model(name, pretrained=False), "cannot be built")
 
 
 ZOOS: dict[str, Callable[[str], Any]] = {"timm": _timm, "torchvision": _torchvision}
@@ -114,8 +114,8 @@ def _made(target: str, found: Any) -> Any:
     needed = _needed(found)
     if needed:
         todo = f"name a function that takes none, as in `def model(): return {target.rpartition(':')[2]}(…)`"
-        raise CannotBuild(f"{target} takes arguments: {', '.join(needed)}", todo)
-    return _attempt(found, f"{target} cannot be built")
+        raise CannotBuild(f"takes arguments: {', '.join(needed)}", todo)
+    return _attempt(found, "cannot be built")
 
 
 def _needed(function: Callable[..., Any]) -> list[str]:
@@ -132,13 +132,16 @@ def _attempt(act: Callable[[], T], failure: str, what_to_do: str = "make it run 
     """What `act` returns; what it raises becomes `CannotBuild`, with the user's line."""
     try:
         return act()
+    except RegcheckError:
+        raise
     except (Exception, SystemExit) as error:
         raise _failed(error, failure, what_to_do) from error
 
 
 def _failed(error: BaseException, failure: str, what_to_do: str = "make it run on its own first") -> CannotBuild:
     path, line = _user_line(error)
-    return CannotBuild(f"{failure}: {type(error).__name__}: {error}", what_to_do, path, line)
+    first_line = str(error).strip().partition("\n")[0]
+    return CannotBuild(f"{failure}: {type(error).__name__}: {first_line}", what_to_do, path, line)
 
 
 def _user_line(error: BaseException) -> tuple[str | None, int | None]:

@@ -56,14 +56,14 @@ def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Rep
     """The report on one target; a model that cannot be built is not checked."""
     import torch
 
-    from regcheck.auditing import audit
+    from regcheck.auditing import audit, shown_path
     from regcheck.targets import build
 
     torch.manual_seed(options.seed)
     try:
         model = build(target)
     except CannotBuild as error:
-        return unbuilt(NotChecked(target, str(error), error.what_to_do, error.path, error.line), options)
+        return unbuilt(NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line), options)
     args: tuple[Any, ...] = tuple(drawn(shape, options.seed) for shape in shapes)
     kwargs: dict[str, Any] = {}
     if not args:

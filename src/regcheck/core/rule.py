@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, Literal, Protocol
 
 from .errors import DOCS, BrokenRule
-from .finding import Evidence, Severity, Suspicion, Verdict
+from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
 from .usage import Event
 
@@ -300,3 +300,22 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
         ops = tuple(each.at for each in group if isinstance(each.at, Op))
         first = group[0]
         yield Suspicion(first.at, first.message, first.fix, ops, first.severity)
+
+
+def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:
+    """The finding that a rule's suspicion becomes with its evidence, which may lower the severity."""
+    severities = (rule.severity, suspicion.severity, evidence.lowers_to)
+    place = suspicion.place
+    return Finding(
+        code=rule.code,
+        name=rule.name,
+        severity=min(each for each in severities if each is not None),
+        message=suspicion.message,
+        module=suspicion.module,
+        path=place.path if place else None,
+        line=place.line if place else None,
+        column=place.column if place else None,
+        fix=suspicion.fix,
+        evidence=evidence,
+        docs=rule.docs,
+    )

@@ -124,9 +124,9 @@ class _Sample:
         originals = tuple(real[index] for index in _evenly(len(real), TENSORS).tolist())
         weights = tuple(_part(each).to(device, torch.float64) for each in originals)
         sizes = [_gradient_size(each, generator) for each in originals]
+        noise: dict[str, Any] = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
         steps = tuple(
-            tuple((size * torch.randn(size.shape, generator=generator, dtype=size.dtype)).to(device) for size in sizes)
-            for _ in range(WARM_UP + 1)
+            tuple((size * torch.randn(size.shape, **noise)).to(device) for size in sizes) for _ in range(WARM_UP + 1)
         )
         return cls(settings, originals, weights, steps)
 
@@ -165,7 +165,7 @@ def _gradient_size(parameter: Tensor, generator: torch.Generator) -> Tensor:
         if bool(size.isfinite().all()) and bool(size.any()):
             return size
     shape = _part(parameter).shape
-    return 10 ** (-4 * torch.rand(shape, generator=generator, dtype=torch.float64))
+    return 10 ** (-4 * torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu"))
 
 
 def _steps(optimizer: optim.Optimizer, samples: Sequence[_Sample], *, decay_at_last: bool) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import builtins
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .machine import ABSENT, OUTER, Frame, Machine, Next
+from .machine import OUTER, Frame, Machine, Next
 from .names import Definition
 from .values import (
     OPEN,
@@ -66,16 +66,16 @@ class Expressions(Machine):
         self.steps += 1
         if self.exhausted:
             return Unknown(varies=True)
-        known = getattr(self, f"_eval_{type(node).__name__}", None)
+        known = getattr(self, f"_eval_{type(node).__name__.lower()}", None)
         if known is not None:
             found: Value = known(node)
             return found
         return self.opaque([self.evaluate(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)], node)
 
-    def _eval_Constant(self, node: ast.Constant) -> Value:
+    def _eval_constant(self, node: ast.Constant) -> Value:
         return Known(node.value)
 
-    def _eval_Name(self, node: ast.Name) -> Value:
+    def _eval_name(self, node: ast.Name) -> Value:
         return self.named(node.id)
 
     def named(self, name: str) -> Value:
@@ -106,7 +106,7 @@ class Expressions(Machine):
             value = self.evaluate(node)
         return Unknown() if isinstance(value, (Module, Traced)) else value
 
-    def _eval_Attribute(self, node: ast.Attribute) -> Value:
+    def _eval_attribute(self, node: ast.Attribute) -> Value:
         return self.attribute(self.evaluate(node.value), node.attr)
 
     def attribute(self, owner: Value, name: str) -> Value:
@@ -182,13 +182,13 @@ class Expressions(Machine):
             return owner.argument(0, "p", 0.5)
         return owner.kwargs.get(name, Bound(owner, name) if not owner.args else Unknown())
 
-    def _eval_Tuple(self, node: ast.Tuple) -> Value:
+    def _eval_tuple(self, node: ast.Tuple) -> Value:
         return Items.of(tuple(self.items(node.elts)), mutable=False)
 
-    def _eval_List(self, node: ast.List) -> Value:
+    def _eval_list(self, node: ast.List) -> Value:
         return Items.of(tuple(self.items(node.elts)))
 
-    _eval_Set = _eval_List
+    _eval_set = _eval_list
 
     def items(self, nodes: Sequence[ast.expr]) -> Iterator[Value]:
         """The values of a display's or a call's elements, stars unpacked."""
@@ -217,7 +217,7 @@ class Expressions(Machine):
             return (Several(value),)
         return (Several(Unknown(varies=isinstance(value, Unknown) and value.varies)),)
 
-    def _eval_Dict(self, node: ast.Dict) -> Value:
+    def _eval_dict(self, node: ast.Dict) -> Value:
         cells: dict[str, Value] = {}
         for key, each in zip(node.keys, node.values, strict=True):
             value = self.evaluate(each)
@@ -230,7 +230,7 @@ class Expressions(Machine):
                     cells[OPEN] = Unknown()
         return Entries(cells)
 
-    def _eval_JoinedStr(self, node: ast.JoinedStr) -> Value:
+    def _eval_joinedstr(self, node: ast.JoinedStr) -> Value:
         text = ""
         for each in node.values:
             value = self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each)
@@ -239,21 +239,21 @@ class Expressions(Machine):
             text += str(value.value)
         return Known(text)
 
-    def _eval_NamedExpr(self, node: ast.NamedExpr) -> Value:
+    def _eval_namedexpr(self, node: ast.NamedExpr) -> Value:
         value = self.evaluate(node.value)
         self.set(self.frame.locals, node.target.id, value)
         return value
 
-    def _eval_Lambda(self, node: ast.Lambda) -> Value:
+    def _eval_lambda(self, node: ast.Lambda) -> Value:
         return Function(node, self.frame.source, f"{self.frame.name}.<lambda>", self.frame.locals)
 
-    def _eval_Starred(self, node: ast.Starred) -> Value:
+    def _eval_starred(self, node: ast.Starred) -> Value:
         return self.opaque(self.iterated(self.evaluate(node.value)), node)
 
-    def _eval_Await(self, node: ast.Await) -> Value:
+    def _eval_await(self, node: ast.Await) -> Value:
         return self.evaluate(node.value)
 
-    def _eval_IfExp(self, node: ast.IfExp) -> Value:
+    def _eval_ifexp(self, node: ast.IfExp) -> Value:
         test, doubt = self.tested(node.test)
         if test is not None:
             return self.evaluate(node.body if test else node.orelse)
@@ -286,7 +286,7 @@ class Expressions(Machine):
         value = self.evaluate(node)
         return truth(value), self.doubt(node, value)
 
-    def _eval_BoolOp(self, node: ast.BoolOp) -> Value:
+    def _eval_boolop(self, node: ast.BoolOp) -> Value:
         decisive = isinstance(node.op, ast.Or)
         rest: list[Value] = []
         for each in node.values[:-1]:
@@ -303,7 +303,7 @@ class Expressions(Machine):
             [*rest, last], node
         )
 
-    def _eval_UnaryOp(self, node: ast.UnaryOp) -> Value:
+    def _eval_unaryop(self, node: ast.UnaryOp) -> Value:
         value = self.evaluate(node.operand)
         if isinstance(node.op, ast.Not):
             known = truth(value)
@@ -313,7 +313,7 @@ class Expressions(Machine):
             return Known(sign[type(node.op)](value.value))
         return self.arithmetic("neg", (value,), node)
 
-    def _eval_BinOp(self, node: ast.BinOp) -> Value:
+    def _eval_binop(self, node: ast.BinOp) -> Value:
         return self.binary(node.op, self.evaluate(node.left), self.evaluate(node.right), node)
 
     def binary(self, op: ast.operator, left: Value, right: Value, node: ast.AST) -> Value:
@@ -342,7 +342,7 @@ class Expressions(Machine):
         """An operator applied to values that cannot be folded."""
         return self.opaque(values, node)
 
-    def _eval_Compare(self, node: ast.Compare) -> Value:
+    def _eval_compare(self, node: ast.Compare) -> Value:
         left, right = self.evaluate(node.left), self.evaluate(node.comparators[0])
         rest = [self.evaluate(each) for each in node.comparators[1:]]
         if not rest:
@@ -359,7 +359,7 @@ class Expressions(Machine):
                     return Known((str(left.value) in known) is isinstance(op, ast.In))
         return self.arithmetic("compare", (left, right, *rest), node)
 
-    def _eval_Subscript(self, node: ast.Subscript) -> Value:
+    def _eval_subscript(self, node: ast.Subscript) -> Value:
         owner = self.evaluate(node.value)
         if isinstance(owner, Items) and isinstance(node.slice, ast.Slice):
             return self._sliced(owner, node.slice)
@@ -374,7 +374,7 @@ class Expressions(Machine):
                 return Unknown(varies=True)
         return Items.of((Several(self.join([_inner(each) for each in owner.items] or [Unknown()])),))
 
-    def _eval_Slice(self, node: ast.Slice) -> Value:
+    def _eval_slice(self, node: ast.Slice) -> Value:
         return Unknown(varies=True)
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
@@ -406,7 +406,7 @@ class Expressions(Machine):
     def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:
         return Items.of(tuple(self._produced(node.generators, node.elt)))
 
-    _eval_ListComp = _eval_GeneratorExp = _eval_SetComp = _comprehension
+    _eval_listcomp = _eval_generatorexp = _eval_setcomp = _comprehension
 
     def _produced(self, generators: Sequence[ast.comprehension], element: ast.expr) -> Iterator[Value]:
         if not generators:
@@ -422,7 +422,7 @@ class Expressions(Machine):
             for value in self._produced(rest, element):
                 yield Several(_inner(value)) if many or None in known else value
 
-    def _eval_DictComp(self, node: ast.DictComp) -> Value:
+    def _eval_dictcomp(self, node: ast.DictComp) -> Value:
         cells: dict[str, Value] = {}
         pair = ast.Tuple([node.key, node.value], ast.Load())
         for each in self._produced(node.generators, pair):
@@ -482,5 +482,3 @@ def _identical(left: Value, right: Value) -> bool | None:
 def _decorators(function: Function) -> Sequence[ast.expr]:
     return [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
 
-
-__all__ = ["ABSENT", "Expressions", "Mapping"]

@@ -68,6 +68,7 @@ class Machine:
         self.steps = 0
         self.log: list[tuple[Cells, str, object]] = []
         self.ran: set[int] = set()
+        self.made: list[Module] = []
 
     @property
     def frame(self) -> Frame:

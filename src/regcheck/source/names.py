@@ -187,15 +187,14 @@ class Definition:
         return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
 
     @cached_property
-    def reassigned(self) -> dict[str, frozenset[str]]:
-        """The attributes of `self` that each method other than `forward` assigns, by method."""
-        found: dict[str, frozenset[str]] = {}
+    def reassigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
+        """The attributes that each method other than `forward` assigns, by method."""
+        found: list[tuple[ast.AST, frozenset[str]]] = []
         for each in self.mro:
             for name, node in each.methods.items():
                 if name != "forward":
-                    stored = (n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
-                    names = {n.attr for n in stored if isinstance(n.value, ast.Name)}
-                    found[f"{each.name}.{name}"] = frozenset(names)
+                    stored = (n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+                    found.append((node, frozenset(stored)))
         return found
 
 

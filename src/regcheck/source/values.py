@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
+from regcheck.core import usage
 from regcheck.core.graph import Place
 
 if TYPE_CHECKING:
@@ -199,8 +200,7 @@ class Instance(Module):
 class Optimizer:
     """An optimizer of torch.optim."""
 
-    name: str
-    place: Place | None
+    described: usage.Optimizer
 
 
 Value = Union[

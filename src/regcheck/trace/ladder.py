@@ -28,8 +28,10 @@ class Traced:
     not_checked: tuple[NotChecked, ...] = ()
 
 
-def look(model: nn.Module, subject: str, given: Inputs | None, locate: Locate | None = None) -> Traced:
-    """Trace `model` in both modes.
+def look(
+    model: nn.Module, subject: str, given: Inputs | None, locate: Locate | None = None, root: bool | None = True
+) -> Traced:
+    """Trace `model` in both modes; `root` says whether it is known to be a whole model.
 
     Forwards run and modes change on the very module handed in: hand in a copy.
 
@@ -37,14 +39,14 @@ def look(model: nn.Module, subject: str, given: Inputs | None, locate: Locate | 
         CannotTrace: no way of tracing works; the message says why each failed.
     """
     if given is None and any(each.is_meta for each in model.parameters()):
-        return _without_inputs(model, subject)
+        return _without_inputs(model, subject, root)
     tried = [*_tried(model, [given] if given else candidates(model), locate)]
     if not tried:
-        return _without_inputs(model, subject)
+        return _without_inputs(model, subject, root)
     inputs, recordings = max(tried, key=lambda each: sum(isinstance(one, Recording) for one in each[1].values()))
     found = [each for each in recordings.values() if isinstance(each, Recording)]
     if given is None and not found:
-        return _without_inputs(model, subject)
+        return _without_inputs(model, subject, root)
     flows: dict[Mode, Flow] = {}
     missed: list[NotChecked] = []
     for mode, each in recordings.items():
@@ -55,7 +57,7 @@ def look(model: nn.Module, subject: str, given: Inputs | None, locate: Locate | 
         else:
             flows[mode] = Flow(mode, {})
             missed.append(_missing(f"{subject} in {mode.value} mode", each))
-    return Traced(Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL]), found[0].graph, inputs, tuple(missed))
+    return Traced(Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root), found[0].graph, inputs, tuple(missed))
 
 
 Recordings = dict[Mode, Recording | ForwardRaised]
@@ -79,7 +81,7 @@ def _recorded(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | Non
         return error
 
 
-def _without_inputs(model: nn.Module, subject: str) -> Traced:
+def _without_inputs(model: nn.Module, subject: str, root: bool | None) -> Traced:
     what = "pass example inputs: audit(model, x), or give the model an `example_inputs` attribute"
     try:
         (train, opaque), (evaluation, _) = (symbolic.trace(model.train(mode)) for mode in (True, False))
@@ -89,6 +91,7 @@ def _without_inputs(model: nn.Module, subject: str) -> Traced:
         subject,
         lowered(train.graph, train.outputs, Mode.TRAIN),
         lowered(evaluation.graph, evaluation.outputs, Mode.EVAL),
+        root,
     )
     missed = tuple(NotChecked(f"{subject}.{path}", "cannot be followed without inputs", what) for path in opaque)
     return Traced(graph, train.graph, None, missed)

@@ -1,0 +1,63 @@
+"""The pytest plugin: options, marker and fixture. Everything else is loaded when `--regcheck` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from regcheck.core.report import Report
+
+MARKER = (
+    "regcheck(ignore=[CODE, …], reason=…): the findings of these rules that this test shows are intended, "
+    "and this is why"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("regcheck", "dropout, regularization and train/eval mistakes (regcheck)")
+    group.addoption("--regcheck", action="store_true", help="check and measure every model that the tests run")
+    for name, text in (
+        ("select", "run only these rules: codes, names, prefixes, separated by commas"),
+        ("ignore", "leave these rules out"),
+    ):
+        group.addoption(f"--regcheck-{name}", metavar="RULES", help=text)
+    group.addoption(
+        "--regcheck-fail-on",
+        metavar="SEVERITY",
+        help="exit 1 from this severity on: info, warning, error, never (default: warning)",
+    )
+    group.addoption("--regcheck-device", metavar="DEVICES", help="measure on these devices (default: auto)")
+    group.addoption(
+        "--regcheck-report",
+        metavar="FORMAT:PATH",
+        action="append",
+        default=[],
+        help="write the report there too, as in json:regcheck.json; may be given more than once",
+    )
+    group.addoption(
+        "--regcheck-strict", action="store_true", default=None, help="exit 1 when something was not checked, too"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+    if not config.getoption("regcheck") or config.getoption("collectonly"):
+        return
+    try:
+        import torch  # noqa: F401, only asked whether it is there
+    except ModuleNotFoundError:
+        raise pytest.UsageError("--regcheck needs torch: `pip install 'regcheck[torch]'`") from None
+    from regcheck.suite.sessions import SuiteSession
+
+    config.pluginmanager.register(SuiteSession(config), "regcheck-session")
+
+
+@pytest.fixture
+def regcheck(request: pytest.FixtureRequest) -> Callable[..., Report]:
+    """Check a model: `regcheck(model, *inputs)` takes what `regcheck.audit` takes, and fails the test if it must."""
+    from regcheck.suite.auditor import auditor
+
+    return auditor(request.node)

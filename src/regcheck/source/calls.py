@@ -1,0 +1,445 @@
+"""Calling things: functions of the scanned files are entered, their classes built, and a few builtins computed."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from regcheck.core.graph import Place
+
+from .expressions import Expressions
+from .machine import OUTER, Frame, Next
+from .names import CONTAINERS, Definition
+from .values import (
+    OPEN,
+    Bound,
+    Container,
+    Either,
+    Entries,
+    External,
+    Function,
+    Instance,
+    Items,
+    Known,
+    Layer,
+    Maybe,
+    Module,
+    Partial,
+    Several,
+    Super,
+    Unknown,
+    Value,
+    Weight,
+    argument,
+    truth,
+)
+
+Args = tuple[Value, ...]
+Kwargs = Mapping[str, Value]
+
+_DEEPEST = 40
+_TRANSPARENT = frozenset(
+    "torch.compile torch.jit.script torch.nn.DataParallel torch.nn.parallel.DataParallel torch.jit.ignore"
+    " torch.nn.parallel.DistributedDataParallel torch.nn.SyncBatchNorm.convert_sync_batchnorm copy.copy"
+    " torch.nn.utils.spectral_norm torch.nn.utils.weight_norm torch.nn.utils.parametrizations.spectral_norm"
+    " torch.nn.utils.parametrizations.weight_norm torch.jit.export copy.deepcopy".split()
+)
+_SELF_RETURNING = frozenset(
+    "to cuda cpu half float double bfloat16 type requires_grad_ apply share_memory to_empty compile xpu ipu".split()
+)
+_MATH = {name: getattr(math, name) for name in "sqrt log log2 log10 exp floor ceil pow prod gcd".split()}
+_PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "abs": abs, "round": round, "max": max, "min": min}
+
+
+class Calls(Expressions):
+    """The evaluator of calls."""
+
+    def _eval_call(self, node: ast.Call) -> Value:
+        if isinstance(node.func, ast.Attribute):
+            owner = self.evaluate(node.func.value)
+            args, kwargs = self.given(node)
+            return self.method(owner, node.func.attr, args, kwargs, node)
+        if isinstance(node.func, ast.Name) and node.func.id == "super":
+            return self._super(node)
+        callee = self.evaluate(node.func)
+        args, kwargs = self.given(node)
+        return self.call(callee, args, kwargs, node)
+
+    def _super(self, node: ast.Call) -> Value:
+        function = next((each.function for each in reversed(self.frames) if each.function and each.function.owner), None)
+        if function is None or function.owner is None or function.instance is None:
+            return Unknown()
+        after: Value = function.owner
+        if node.args:
+            named = self.evaluate(node.args[0])
+            after = named if isinstance(named, Definition) else after
+        return Super(function.instance, after) if isinstance(after, Definition) else Unknown()
+
+    def call(self, callee: Value, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        if isinstance(callee, Function):
+            return self.call_function(callee, args, kwargs, node)
+        if isinstance(callee, External):
+            return self.call_external(callee.name, args, kwargs, node)
+        if isinstance(callee, Definition):
+            return self.construct(callee, args, kwargs, node)
+        if isinstance(callee, Partial):
+            return self.call(callee.callee, (*callee.args, *args), {**callee.kwargs, **kwargs}, node)
+        if isinstance(callee, Bound):
+            return self.method(callee.receiver, callee.name, args, kwargs, node)
+        if isinstance(callee, Instance) and not callee.definition.is_module:
+            return self.method(callee, "__call__", args, kwargs, node)
+        if isinstance(callee, Module):
+            return self.call_module(callee, args, kwargs, node)
+        if isinstance(callee, Either):
+            options = [each for each in callee.options if each != Known(None)]
+
+            def option(each: Value) -> Callable[[], Value]:
+                return lambda: self.call(each, args, kwargs, node)
+
+            return self.alternatives([option(each) for each in options], doubt=False) if options else Unknown()
+        return self.opaque((callee, *args, *kwargs.values()), node)
+
+    def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
+        """Enter a function, or treat it as opaque where it calls itself or the limits are reached."""
+        running = sum(each.function is not None and each.function.node is function.node for each in self.frames)
+        if running > 1 or len(self.frames) > _DEEPEST or self.exhausted:
+            return self.opaque((*args, *kwargs.values()), node)
+        self.ran.add(id(function.node))
+        bound = (function.instance, *args) if function.instance is not None else args
+        with self.entered(Frame(function, function.source, {OUTER: function.outer}, function.name)) as frame:
+            self.bind(function, bound, kwargs)
+            if isinstance(function.node, ast.Lambda):
+                return self.evaluate(function.node.body)
+            end = self.run(function.node.body)
+            returned = [*frame.returns, *([Known(None)] if end is Next.GO and not frame.returns else [])]
+            return self.join(returned) if returned else Unknown()
+
+    def bind(self, function: Function, args: Args, kwargs: Kwargs) -> None:
+        """Give a function's parameters their values in the current frame."""
+        spec, cells = function.node.args, self.frame.locals
+        named = [each.arg for each in (*spec.posonlyargs, *spec.args)]
+        first_default = len(named) - len(spec.defaults)
+        rest = dict(kwargs)
+        for index, name in enumerate(named):
+            default = spec.defaults[index - first_default] if index >= first_default else None
+            cells[name] = self._parameter(args, rest, index, name, default, function)
+            rest.pop(name, None)
+        for name_node, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+            cells[name_node.arg] = self._parameter((), rest, 0, name_node.arg, default, function)
+            rest.pop(name_node.arg, None)
+        if spec.vararg:
+            cells[spec.vararg.arg] = Items.of(tuple(args[len(named) :]), mutable=False)
+        if spec.kwarg:
+            cells[spec.kwarg.arg] = Entries(rest)
+
+    def _parameter(
+        self, args: Args, kwargs: Kwargs, index: int, name: str, default: ast.expr | None, function: Function
+    ) -> Value:
+        if name in kwargs:
+            return kwargs[name]
+        for position, each in enumerate(args[: index + 1]):
+            if isinstance(each, (Several, Maybe)):
+                return each.item if isinstance(each, Several) else Unknown(varies=True)
+            if position == index:
+                return each
+        if OPEN in kwargs or default is None:
+            return kwargs.get(OPEN, Unknown())
+        return self.constant(default, Frame(None, function.source, {OUTER: function.outer}, function.name))
+
+    def construct(self, definition: Definition, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
+        """Build an object of a scanned class by entering its `__init__`."""
+        instance = Instance(self.place(node), definition=definition)
+        self.made.append(instance)
+        self.initialize(instance, args, kwargs, node)
+        return instance
+
+    def initialize(self, instance: Instance, args: Args, kwargs: Kwargs, node: ast.AST) -> None:
+        """Run an object's `__init__` with these arguments."""
+        definition = instance.definition
+        method = definition.method("__init__")
+        if method is not None:
+            method.instance = instance
+            self.call_function(method, args, kwargs, node)
+        elif definition.torch_base not in ("", "Module"):
+            instance.base = self.layer(definition.torch_base, args, kwargs, instance.place)
+        elif not definition.is_module:
+            for index, (name, default) in enumerate(definition.fields):
+                frame = Frame(None, definition.source, {}, definition.name)
+                fallback = Unknown() if default is None else self.constant(default, frame)
+                given = argument(args, kwargs, index, name, ...)
+                self.set(instance.cells, name, fallback if given == Known(...) else given)
+
+    def layer(self, name: str, args: Args, kwargs: Kwargs, place: Place | None) -> Container | Layer:
+        """A layer or a container of torch.nn."""
+        if name in CONTAINERS:
+            container = Container(place, name=name)
+            self.made.append(container)
+            self.fill(container, args)
+            return container
+        layer = Layer(place, name=name, args=args, kwargs=dict(kwargs))
+        self.made.append(layer)
+        return layer
+
+    def fill(self, container: Container, args: Args) -> None:
+        """Give a container its first items."""
+        if args and (container.name != "Sequential" or isinstance(args[0], Entries)):
+            given = args[0]
+            if isinstance(given, Entries):
+                for name, value in given.cells.items():
+                    if name != OPEN:
+                        self.set(container.entries, name, value)
+                return
+            args = self.iterated(given)
+            named = [each.items for each in args if isinstance(each, Items) and not each.mutable and len(each.items) == 2]
+            if named and len(named) == len(args):
+                for key, value in named:
+                    self.set(container.entries, str(key.value) if isinstance(key, Known) else "*", value)
+                return
+        for each in args:
+            self.append(container, each)
+
+    def append(self, container: Container, value: Value) -> None:
+        exact = not self.doubts and not any(name.startswith("*") for name in container.entries)
+        exact = exact and not isinstance(value, (Several, Maybe))
+        self.set(container.entries, f"{'' if exact else '*'}{len(container.entries)}", value)
+
+    def call_external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        """What a function or class that is not in the scanned files gives."""
+        package, _, last = name.rpartition(".")
+        if package == "torch.nn" and last[:1].isupper() and name not in _TRANSPARENT:
+            return Weight() if last == "Parameter" else self.layer(last, args, kwargs, self.place(node))
+        if name in _TRANSPARENT and args:
+            return self.copied(args[0]) if name.startswith("copy.") else args[0]
+        if name == "functools.partial" and args:
+            return Partial(args[0], args[1:], kwargs)
+        if name == "collections.OrderedDict":
+            return self._dict(args, kwargs)
+        if name in ("torch.utils.checkpoint.checkpoint", "torch.jit.checkpoint") and args:
+            return self.call(args[0], args[1:], {}, node)
+        if name.startswith("torch."):
+            found = self.call_torch(name, args, kwargs, node)
+            if found is not None:
+                return found
+        if package == "math" and last in _MATH:
+            return self._computed(_MATH[last], args, node)
+        if package == "math" and last in ("pi", "inf"):
+            return Unknown()
+        if package == "builtins":
+            return self._builtin(last, args, kwargs, node)
+        return self.opaque((*args, *kwargs.values()), node)
+
+    def copied(self, value: Value) -> Value:
+        """A copy of a module, with a mode of its own."""
+        return value
+
+    def _computed(self, compute: Callable[..., object], args: Args, node: ast.AST) -> Value:
+        if args and all(isinstance(each, Known) for each in args):
+            try:
+                return Known(compute(*(each.value for each in args if isinstance(each, Known))))
+            except Exception:
+                return Unknown()
+        return self.opaque(args, node)
+
+    def _builtin(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        if name in _PLAIN:
+            return self._computed(_PLAIN[name], args, node)
+        if name in ("list", "tuple", "sorted", "reversed", "set"):
+            items = self.iterated(args[0]) if args else ()
+            return Items.of(items[::-1] if name == "reversed" else items, mutable=name != "tuple")
+        if name == "range":
+            if all(isinstance(each, Known) and isinstance(each.value, int) for each in args):
+                return Known(range(*(each.value for each in args if isinstance(each, Known))))
+            return Items.of((Several(Unknown(varies=True)),))
+        if name == "enumerate" and args:
+            return Items.of(tuple(_pair(index, each) for index, each in enumerate(self.iterated(args[0]))))
+        if name == "zip" and args:
+            return self._zipped([self.iterated(each) for each in args])
+        if name == "dict":
+            return self._dict(args, kwargs)
+        if name == "len" and args:
+            known = args[0]
+            exact = isinstance(known, Items) and known.exact
+            return Known(len(self.iterated(known))) if exact or isinstance(known, Container) else Unknown(varies=True)
+        if name == "getattr" and len(args) > 1 and isinstance(args[1], Known) and isinstance(args[1].value, str):
+            found = self.attribute(args[0], args[1].value)
+            return Unknown(varies=len(args) > 2) if isinstance(found, (Bound, Unknown)) else found
+        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance) and isinstance(args[1], Known):
+            self.set(args[0].cells, str(args[1].value), args[2])
+            return Known(None)
+        if name in ("isinstance", "issubclass", "hasattr", "callable", "type", "any", "all", "print", "id", "repr"):
+            return Unknown(varies=False)
+        return self.opaque((*args, *kwargs.values()), node)
+
+    def _zipped(self, columns: Sequence[tuple[Value, ...]]) -> Value:
+        length = max((len(each) for each in columns if not _is_open(each)), default=1)
+        rows = []
+        for index in range(length):
+            row = [each[min(index, len(each) - 1)] if each else Unknown() for each in columns]
+            rows.append(Items.of(tuple(each.item if isinstance(each, Several) else each for each in row), mutable=False))
+        return Items.of(tuple(rows) if not all(map(_is_open, columns)) else (Several(rows[0]),))
+
+    def _dict(self, args: Args, kwargs: Kwargs) -> Value:
+        cells: dict[str, Value] = {}
+        if args and isinstance(args[0], Entries):
+            cells.update(args[0].cells)
+        elif args:
+            for each in self.iterated(args[0]):
+                pair = each.items if isinstance(each, Items) and len(each.items) == 2 else (Unknown(), Unknown())
+                key = pair[0]
+                cells[str(key.value) if isinstance(key, Known) else OPEN] = pair[1]
+        return Entries({**cells, **kwargs})
+
+    def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        """`owner.name(…)`."""
+        if isinstance(owner, Either) and any(isinstance(each, (Module, Items, Entries)) for each in owner.options):
+            kept = [each for each in owner.options if each != Known(None)]
+
+            def option(each: Value) -> Callable[[], Value]:
+                return lambda: self.method(each, name, args, kwargs, node)
+
+            return self.alternatives([option(each) for each in kept], doubt=False)
+        if isinstance(owner, Super):
+            return self._super_call(owner, name, args, kwargs, node)
+        if isinstance(owner, Instance):
+            found = self.attribute(owner, name)
+            if not isinstance(found, Bound):
+                return self.call(found, args, kwargs, node)
+        if isinstance(owner, Module):
+            return self.module_method(owner, name, args, kwargs, node)
+        if isinstance(owner, Items):
+            return self._list_method(owner, name, args, node)
+        if isinstance(owner, Entries):
+            return self._dict_method(owner, name, args, kwargs, node)
+        if isinstance(owner, (External, Definition)):
+            return self.call(self.attribute(owner, name), args, kwargs, node)
+        if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
+            return self._computed(getattr(owner.value, name, Unknown), args, node) if args else self._own(owner, name)
+        return self.opaque((owner, *args, *kwargs.values()), node)
+
+    def _own(self, owner: Known, name: str) -> Value:
+        try:
+            return Known(getattr(owner.value, name)())
+        except Exception:
+            return Unknown()
+
+    def _super_call(self, owner: Super, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        instance = owner.instance
+        found = self.attribute(owner, name)
+        if isinstance(found, Function):
+            return self.call_function(found, args, kwargs, node)
+        if not isinstance(instance, Instance):
+            return Unknown()
+        if name == "__init__":
+            base = instance.definition.torch_base
+            if base not in ("", "Module") and instance.base is None:
+                instance.base = self.layer(base, args, kwargs, instance.place)
+            return Known(None)
+        if name in ("forward", "__call__") and instance.base is not None:
+            return self.call_module(instance.base, args, kwargs, node)
+        return self.module_method(instance, name, args, kwargs, node)
+
+    def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        """A method that every `nn.Module` has."""
+        if name in ("train", "eval"):
+            mode = Known(False) if name == "eval" else argument(args, kwargs, 0, "mode", True)
+            known = truth(mode)
+            self.set_training(module, Unknown(varies=True) if known is None else Known(known), node)
+            return module
+        if name in _SELF_RETURNING:
+            return module
+        if name in ("forward", "__call__"):
+            return self.call_module(module, args, kwargs, node)
+        target = module.base if isinstance(module, Instance) and isinstance(module.base, Container) else module
+        if isinstance(target, Container):
+            found = self._container_method(target, name, args)
+            if found is not None:
+                return found
+        if name in ("add_module", "register_module", "register_parameter", "register_buffer") and len(args) > 1:
+            value = {"register_parameter": Weight(), "register_buffer": Unknown(varies=True)}.get(name, args[1])
+            cells = target.entries if isinstance(target, Container) else module.cells
+            key = str(args[0].value) if isinstance(args[0], Known) else f"*{len(cells)}"
+            self.set(cells, key, value if args[1] != Known(None) else args[1])
+            return Known(None)
+        return self.opaque((module, *args, *kwargs.values()), node)
+
+    def _container_method(self, container: Container, name: str, args: Args) -> Value | None:
+        entries = container.entries
+        if name == "append" and args:
+            self.append(container, args[0])
+            return container
+        if name == "extend" and args:
+            for each in self.iterated(args[0]):
+                self.append(container, each)
+            return container
+        if name in ("values", "children"):
+            return Items.of(tuple(entries.values()))
+        if name == "keys":
+            return Items.of(tuple(Known(key) for key in entries))
+        if name in ("items", "named_children"):
+            return Items.of(tuple(Items.of((Known(key), value), mutable=False) for key, value in entries.items()))
+        return None
+
+    def _list_method(self, owner: Items, name: str, args: Args, node: ast.AST) -> Value:
+        changed: tuple[Value, ...] | None = None
+        if name == "append" and len(args) == 1:
+            changed = (*owner.items, args[0])
+        elif name == "extend" and len(args) == 1:
+            changed = (*owner.items, *self.iterated(args[0]))
+        elif name == "insert" and len(args) == 2 and args[0] == Known(0):
+            changed = (args[1], *owner.items)
+        elif name == "pop" and owner.items and owner.exact and args in ((), (Known(0),), (Known(-1),)):
+            index = 0 if args == (Known(0),) else -1
+            found = owner.items[index]
+            self.set(owner.cells, "items", owner.items[1:] if index == 0 else owner.items[:-1])
+            return found
+        elif name == "copy":
+            return Items.of(owner.items)
+        elif name in ("index", "count"):
+            return Unknown(varies=True)
+        else:
+            self.set(owner.cells, "items", (Several(self.opaque(owner.items, node)),))
+            return self.opaque((*owner.items, *args), node)
+        self.set(owner.cells, "items", changed)
+        return Known(None)
+
+    def _dict_method(self, owner: Entries, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
+        cells = owner.cells
+        known = {key: value for key, value in cells.items() if key != OPEN}
+        more: tuple[Value, ...] = (Several(Unknown(varies=True)),) if OPEN in cells else ()
+        if name == "items":
+            pairs = tuple(Items.of((Known(key), value), mutable=False) for key, value in known.items())
+            return Items.of((*pairs, *(Several(Items.of((Unknown(), Unknown()), mutable=False)) for _ in more)))
+        if name == "keys":
+            return Items.of((*(Known(key) for key in known), *more))
+        if name == "values":
+            return Items.of((*known.values(), *more))
+        if name in ("get", "pop", "setdefault") and args and isinstance(args[0], Known):
+            key = str(args[0].value)
+            default = args[1] if len(args) > 1 else Known(None)
+            found: Value = cells.get(key, Unknown() if OPEN in cells else default)
+            if name == "setdefault":
+                self.set(cells, key, found)
+            return found
+        if name == "update":
+            for each in args:
+                for key, value in (each.cells if isinstance(each, Entries) else {OPEN: Unknown()}).items():
+                    self.set(cells, key, value)
+            for key, value in kwargs.items():
+                self.set(cells, key, value)
+            return Known(None)
+        if name == "copy":
+            return Entries(dict(cells))
+        return self.opaque((*cells.values(), *args), node)
+
+
+def _pair(index: int, value: Value) -> Value:
+    if isinstance(value, (Several, Maybe)):
+        inner = value.item if isinstance(value, Several) else value.items[0]
+        return Several(Items.of((Unknown(varies=True), inner), mutable=False))
+    return Items.of((Known(index), value), mutable=False)
+
+
+def _is_open(column: tuple[Value, ...]) -> bool:
+    return len(column) == 1 and isinstance(column[0], Several)
+

@@ -1,0 +1,383 @@
+"""From a model's class to its graph: its `forward` is interpreted once per mode, and every torch call becomes an op."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from regcheck.core.graph import Drops, Flow, Graph, Kind, Mode, Op, Place, Site
+from regcheck.core.vocabulary import DROPPING, LAYERS, call_text, kind_of
+
+from .interpret import Interpreter
+from .machine import Frame
+from .names import Project
+from .torchops import (
+    FACTORIES,
+    METADATA,
+    NEVER,
+    RENAMED,
+    Doing,
+    Rate,
+    doing,
+    drops_now,
+    is_random,
+    layer_doing,
+    learns,
+)
+from .values import (
+    Bound,
+    Container,
+    Either,
+    Entries,
+    Function,
+    Instance,
+    Items,
+    Known,
+    Layer,
+    Maybe,
+    Module,
+    Several,
+    Traced,
+    Unknown,
+    Value,
+    Weight,
+    argument,
+    descendants,
+)
+
+Args = tuple[Value, ...]
+Kwargs = Mapping[str, Value]
+
+_TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
+
+
+def lowered(project: Project, model: Module, subject: str, ran: set[int], root: bool | None = None) -> Graph | None:
+    """The graph of a built model; None where it has no `forward` that gives anything. `ran`: what building it entered."""
+    flows = [Lowering(project, model, mode, ran).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
+    return Graph(subject, flows[0], flows[1], root, assumed=True) if flows[0].outputs else None
+
+
+class Lowering(Interpreter):
+    """One forward in one mode."""
+
+    def __init__(self, project: Project, model: Module, mode: Mode, ran: set[int]) -> None:
+        super().__init__(project)
+        self.model = model
+        self.mode = mode
+        self.built_by = ran
+        self.ops: dict[str, Op] = {}
+        self.paths: dict[int, str] = {}
+        for path, module in descendants(model):
+            self.paths.setdefault(id(module), path)
+        self.preset = {id(each) for _, each in descendants(model) if "training" in each.cells}
+        self.running: list[str] = [""]
+        self.seeded = False
+        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+
+    def flow(self) -> Flow:
+        """Interpret the forward, and leave the model as it was."""
+        source = self.model.definition.source if isinstance(self.model, Instance) else None
+        first = source or next(iter(self.project.sources))
+        with self.entered(Frame(None, first, {}, "<module>")):
+            result = self._enter()
+        self.undo(0)
+        if not any(op.learned for op in self.ops.values()):
+            # An augmentation, a loss or a sampler is random on purpose; only a model's predictions are judged.
+            for name, op in self.ops.items():
+                if op.kind is Kind.RANDOM:
+                    self.ops[name] = replace(op, active=None if op.active else op.active)
+        return Flow(self.mode, self.ops, tuple(_named(result, "output")))
+
+    def _enter(self) -> Value:
+        node = ast.Name("forward", ast.Load(), lineno=1, col_offset=0)
+        forward = self.model.definition.method("forward") if isinstance(self.model, Instance) else None
+        if forward is None:
+            if not isinstance(self.model, (Instance, Container)):
+                return Unknown()
+            return self.call_module(self.model, (self._input("input"),), {}, node)
+        spec = forward.node.args
+        names = [each.arg for each in (*spec.posonlyargs, *spec.args)][1:]
+        forward.instance = self.model
+        inputs = tuple(self._input(name) for name in names)
+        more: Args = (Several(self._input(spec.vararg.arg)),) if spec.vararg else ()
+        kwargs: dict[str, Value] = {each.arg: self._input(each.arg) for each in spec.kwonlyargs}
+        return self.call_function(forward, (*inputs, *more), kwargs, node)
+
+    def _input(self, name: str) -> Value:
+        return self.emit(Kind.INPUT, name, (), place=None)
+
+    def emit(
+        self,
+        kind: Kind,
+        function: str,
+        inputs: Sequence[Value],
+        *,
+        place: Place | None,
+        layer: Layer | None = None,
+        rate: float | None = None,
+        drops: Drops | None = None,
+        active: bool | None = False,
+        learned: bool = False,
+        window: bool = False,
+    ) -> Traced:
+        """Add an op."""
+        module = self.path(layer) if layer is not None else self.running[-1]
+        turn = self._turns[module, function, place]
+        self._turns[module, function, place] += 1
+        ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
+        name = f"{function}_{len(self.ops)}"
+        self.ops[name] = Op(
+            id=name,
+            kind=kind,
+            site=Site(module, function, place, turn),
+            call=call_text(function, layer.name if layer else "", rate),
+            inputs=ids,
+            rate=rate,
+            drops=drops,
+            active=active,
+            learned=learned or any(self.ops[each].kind is Kind.PARAMETER for each in ids),
+            window=window,
+            mode=self.mode,
+        )
+        return Traced((name,))
+
+    def origins(self, value: Value) -> Iterator[str]:
+        """The ops a value comes from."""
+        if isinstance(value, Traced):
+            yield from value.ids
+        elif isinstance(value, Weight):
+            yield from self.emit(Kind.PARAMETER, "parameter", (), place=None).ids
+        elif isinstance(value, (Items, Maybe)):
+            for each in value.items:
+                yield from self.origins(each)
+        elif isinstance(value, Several):
+            yield from self.origins(value.item)
+        elif isinstance(value, Entries):
+            for each in value.cells.values():
+                yield from self.origins(each)
+        elif isinstance(value, Either):
+            for each in value.options:
+                yield from self.origins(each)
+
+    def path(self, module: Module) -> str:
+        """The module's path in the model; one that is not registered is named after where it runs."""
+        known = self.paths.get(id(module))
+        if known is not None:
+            return known
+        name = module.definition.name if isinstance(module, Instance) else getattr(module, "name", "")
+        return f"{self.running[-1]}.<{name}>".lstrip(".")
+
+    def training(self, module: Module) -> Value:
+        """A registered module follows the model, unless its mode was set; one that is not is as it was built."""
+        mine = self.mode is Mode.TRAIN
+        if "training" in module.cells:
+            set_to: Value = module.cells["training"]
+            if id(module) in self.preset:
+                return Unknown(varies=True) if mine else Known(False)
+            return Unknown(varies=True) if set_to == Known(True) else set_to
+        if id(module) in self.paths:
+            return Known(mine)
+        return Known(True) if any(module is each for each in self.made) or self._is_hidden(module) else Unknown(True)
+
+    def _is_hidden(self, module: Module) -> bool:
+        """Whether a module sits in a plain list of the model, where `eval()` does not reach it."""
+        owners = [each for _, each in descendants(self.model) if isinstance(each, Instance)]
+        lists = [value for each in owners for value in each.cells.values() if isinstance(value, Items)]
+        return any(module is item for each in lists for item in each.items)
+
+    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
+        if isinstance(value, Module):
+            for _, each in descendants(value):
+                self.set(each.cells, "training", training)
+
+    def _instance_attribute(self, owner: Instance, name: str) -> Value:
+        found = super()._instance_attribute(owner, name)
+        if isinstance(found, (Known, Unknown)) and name != "training" and self._is_changed(owner, name):
+            return Unknown(varies=True)
+        return found
+
+    def _is_changed(self, owner: Instance, name: str) -> bool:
+        """Whether a setting is assigned by anything else than the constructor."""
+        if name in self.project.tampered:
+            return True
+        return any(name in names and id(node) not in self.built_by for node, names in owner.definition.reassigned)
+
+    def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
+        if not any(True for each in values for _ in self.origins(each)):
+            return Unknown(varies=any(isinstance(each, Unknown) and each.varies for each in values))
+        return self.emit(Kind.OPAQUE, "opaque", values, place=self.place(node))
+
+    def join_traced(self, values: Sequence[Value]) -> Value:
+        return self.emit(Kind.JOIN, "join", values, place=None)
+
+    def zero(self, values: tuple[Value, ...], node: ast.AST) -> Value:
+        traced = any(isinstance(each, Traced) for each in values)
+        return self.emit(Kind.CONSTANT, "zero", (), place=None) if traced else Known(0.0)
+
+    def arithmetic(self, name: str, values: tuple[Value, ...], node: ast.AST) -> Value:
+        tensors = [each for each in values if isinstance(each, (Traced, Weight))]
+        if not tensors:
+            return self.opaque(values, node)
+        scalar = len(tensors) == 1 and all(isinstance(each, (Traced, Weight, Known)) for each in values)
+        kind = Kind.SCALE if name == "neg" else kind_of(name, scalar)
+        return self.emit(kind, name, values, place=self.place(node))
+
+    def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
+        if isinstance(owner, Traced):
+            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.place(node))
+        return super().item(owner, key, node)
+
+    def attribute(self, owner: Value, name: str) -> Value:
+        if isinstance(owner, (Traced, Weight)):
+            if name in METADATA:
+                return Unknown(varies=True)
+            kind = kind_of(RENAMED[name]) if name in RENAMED else Kind.OPAQUE
+            return self.emit(kind, RENAMED.get(name, name), (owner,), place=None)
+        return super().attribute(owner, name)
+
+    def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        if isinstance(owner, (Traced, Weight)):
+            if name in METADATA:
+                return Unknown(varies=True)
+            found = self._function(name, (owner, *args), kwargs, node)
+            return found if found is not None else self.opaque((owner, *args, *kwargs.values()), node)
+        return super().method(owner, name, args, kwargs, node)
+
+    def call_torch(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        package, _, function = name.rpartition(".")
+        if name in NEVER:
+            return Known(False)
+        if name == "torch.manual_seed":
+            self.seeded = True
+        return self._function(function, args, kwargs, node) if package in _TORCH else None
+
+    def _function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        """A torch function or tensor method; None for one that is not known."""
+        function = RENAMED.get(name.strip("_"), name.strip("_"))
+        values = (*args, *kwargs.values())
+        if function in DROPPING:
+            return self._dropping(function, args, kwargs, node)
+        if is_random(function):
+            drawn = True if not self.doubts and not self.seeded else None
+            generator = kwargs.get("generator", Known(None))
+            drawn = drawn if generator == Known(None) else None
+            return self.emit(Kind.RANDOM, function, values, place=self.place(node), active=drawn)
+        if function in FACTORIES:
+            return self.emit(Kind.CONSTANT, function, (), place=self.place(node))
+        given = [each for each in values if isinstance(each, (Traced, Weight, Items))]
+        scalar = len(given) == 1 and all(isinstance(each, (Traced, Weight, Known)) for each in args)
+        what = doing(function, args, kwargs, scalar)
+        if what.kind is Kind.OTHER and not given:
+            return None
+        return self.emit(what.kind, function, values, place=self.place(node), window=what.window)
+
+    def _dropping(self, function: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        how = DROPPING[function]
+        rate = Rate.of(argument(args, kwargs, *how.rate))
+        switch: Value = Known(True)
+        if how.training is not None:
+            switch = kwargs.get("train", argument(args, kwargs, *how.training))
+        return self.drop(function, rate, switch, (*args, *kwargs.values()), self.place(node))
+
+    def drop(
+        self, function: str, rate: Rate, switch: Value, values: Sequence[Value], place: Place | None, layer: Layer | None = None
+    ) -> Value:
+        """Add a dropping op."""
+        active = drops_now(function, rate, switch)
+        return self.emit(
+            kind_of(function),
+            function,
+            values,
+            place=place,
+            layer=layer,
+            rate=rate.number,
+            drops=DROPPING[function].drops,
+            active=None if active and any(self.doubts) else active,
+            learned=function == "multi_head_attention_forward",
+        )
+
+    def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        return self._run_module(module, args, kwargs, node, self.place(node))
+
+    def _run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
+        if isinstance(module, Layer):
+            return self._layer(module, args, kwargs, place)
+        if isinstance(module, Container):
+            return self._container(module, args, node)
+        assert isinstance(module, Instance)
+        forward = module.definition.method("forward")
+        if forward is None:
+            if module.base is not None:
+                return self._run_module(module.base, args, kwargs, node, place)
+            return self.emit(Kind.OPAQUE, "opaque", (*args, *kwargs.values()), place=place, learned=True)
+        forward.instance = module
+        self.running.append(self.path(module))
+        try:
+            return self.call_function(forward, args, kwargs, node)
+        finally:
+            self.running.pop()
+
+    def _container(self, container: Container, args: Args, node: ast.expr) -> Value:
+        if container.name != "Sequential" or not args:
+            return self.opaque(args, node)
+        value = args[0]
+        for each in container.entries.values():
+            value = self._element(each, value, node)
+        return value
+
+    def _element(self, element: Value, value: Value, node: ast.expr) -> Value:
+        """An element of a `Sequential`: its ops stand where the element was built."""
+        if isinstance(element, Several):
+            return self._element(element.item, value, node)
+        if isinstance(element, Maybe):
+            inside = value
+            for each in element.items:
+                inside = self._element(each, inside, node)
+            return self.join([value, inside])
+        if isinstance(element, Either):
+            return self.join([self._element(each, value, node) for each in element.options if each != Known(None)])
+        if isinstance(element, Module):
+            return self._run_module(element, (value,), {}, node, element.place)
+        return self.call(element, (value,), {}, node)
+
+    def _layer(self, layer: Layer, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
+        function = LAYERS.get(layer.name, "")
+        values = (*args, *kwargs.values())
+        if function in DROPPING:
+            position, name = (2, "dropout") if layer.name == "MultiheadAttention" else (0, "p")
+            rate = Rate.of(layer.argument(position, name, 0.0 if position else 0.5))
+            return self.drop(function, rate, self.training(layer), values, place, layer)
+        what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
+        active = (None if self.doubts else True) if what.kind is Kind.RANDOM else False
+        return self.emit(
+            what.kind,
+            function or layer.name,
+            values,
+            place=place,
+            layer=layer,
+            active=active,
+            learned=learns(what.kind),
+            window=what.window,
+        )
+
+
+def _named(value: Value, name: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """The ops that a result consists of, by the name of their part of it."""
+    if isinstance(value, Traced):
+        yield from ((name, each) for each in value.ids)
+    elif isinstance(value, Items):
+        for index, each in enumerate(value.items):
+            yield from _named(each, f"{name}[{index}]", depth + 1)
+    elif isinstance(value, Entries):
+        for key, each in value.cells.items():
+            yield from _named(each, key if depth == 0 else f"{name}[{key!r}]", depth + 1)
+    elif isinstance(value, Instance) and depth < 4:
+        for key, each in value.cells.items():
+            yield from _named(each, key, depth + 1)
+    elif isinstance(value, (Several, Either, Maybe)):
+        options = (value.item,) if isinstance(value, Several) else value.options if isinstance(value, Either) else value.items
+        for each in options:
+            yield from _named(each, name, depth + 1)
+

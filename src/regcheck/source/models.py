@@ -1,0 +1,71 @@
+"""What a built model is, as far as its mode and its use go."""
+
+from __future__ import annotations
+
+from regcheck.core.vocabulary import DROPPING, LAYERS, LEARNED, kind_of
+
+from .values import Container, Either, Instance, Known, Layer, Module, Unknown, Value, Weight, descendants
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_LEARNING = frozenset(name for name, function in LAYERS.items() if kind_of(function) in LEARNED) | {
+    "MultiheadAttention",
+    "TransformerEncoderLayer",
+    "TransformerDecoderLayer",
+    "Transformer",
+}
+
+
+def depends_on_mode(layer: Layer) -> str:
+    """The kind of a layer whose result is known to depend on its mode, or an empty string."""
+    function = LAYERS.get(layer.name, "")
+    if function == "batch_norm":
+        return "" if layer.argument(4, "track_running_stats", True) == Known(False) else "batch norm"
+    if function in DROPPING or layer.name in _RECURRENT:
+        place = (0, "p", 0.5) if function and "dropout" in function else (2, "dropout", 0.0)
+        rate = layer.argument(*place) if layer.name not in _RECURRENT else Known(0.0)
+        return "dropout" if isinstance(rate, Known) and isinstance(rate.value, (int, float)) and rate.value > 0 else ""
+    return ""
+
+
+def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether any layer acts as in training (None: cannot be told), and the kinds of layer that depend on it."""
+    acting: dict[object, set[str]] = {}
+    for _, each in descendants(model):
+        kind = depends_on_mode(each) if isinstance(each, Layer) else ""
+        if kind:
+            training = each.cells.get("training", Known(True))
+            acting.setdefault(training.value if isinstance(training, Known) else None, set()).add(kind)
+    for state in (True, None, False):
+        if state in acting:
+            return state, tuple(sorted(acting[state]))
+    own = model.cells.get("training", Known(True))
+    return (bool(own.value) if isinstance(own, Known) else None), ()
+
+
+def has_learned_layers(model: Module) -> bool:
+    """Whether there are learned layers beside those that depend on the mode."""
+    for _, each in descendants(model):
+        if isinstance(each, Layer) and each.name in _LEARNING:
+            return True
+        if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
+            return True
+    return False
+
+
+def identity(model: Module) -> object:
+    """What stands for all models built like this one: their class, or the expression that builds them."""
+    return model.definition if isinstance(model, Instance) else model.place
+
+
+def name_of(model: Module) -> str:
+    if isinstance(model, Instance):
+        return model.definition.name.rpartition(".")[2]
+    return model.name if isinstance(model, (Layer, Container)) else "model"
+
+
+def single(value: Value) -> Value:
+    """A value without the alternative that there is none."""
+    if isinstance(value, Either):
+        rest = [each for each in value.options if each != Known(None)]
+        return rest[0] if len(rest) == 1 else Unknown(varies=True)
+    return value

@@ -1,0 +1,49 @@
+"""Which functions are worth interpreting as programs of their own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from .names import Project
+from .values import Function
+
+_TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward", "weight_decay", "argmax", "Sequential"))
+
+
+def worthwhile(project: Project) -> Iterator[Function]:
+    """The functions that use models or optimizers themselves, or call scanned functions that do.
+
+    A method is worth it only where it builds an optimizer: how its object was treated before cannot be told.
+    """
+    functions = [(each, *_mentioned(each.node)) for each in project.functions()]
+    telling = {_simple(each) for each, words, _ in functions if words & _TELLING}
+    while True:
+        more = {_simple(each) for each, _, called in functions if called & telling} - telling
+        if not more:
+            break
+        telling |= more
+    for each, words, _ in functions:
+        if "weight_decay" in words or (each.owner is None and _simple(each) in telling):
+            yield each
+
+
+def _simple(function: Function) -> str:
+    return function.name.rpartition(".")[2]
+
+
+def _mentioned(node: ast.AST) -> tuple[set[str], set[str]]:
+    """The names a function mentions, and the names of what it calls."""
+    words: set[str] = set()
+    called: set[str] = set()
+    for each in ast.walk(node):
+        if isinstance(each, ast.Attribute):
+            words.add(each.attr)
+        elif isinstance(each, ast.Name):
+            words.add(each.id)
+        elif isinstance(each, ast.keyword) and each.arg:
+            words.add(each.arg)
+        elif isinstance(each, ast.Call):
+            callee = each.func
+            called.add(callee.attr if isinstance(callee, ast.Attribute) else getattr(callee, "id", ""))
+    return words, called

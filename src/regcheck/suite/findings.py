@@ -1,0 +1,108 @@
+"""The findings of a session: each once, with the tests that showed it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from regcheck.config import select
+from regcheck.config.options import Options
+from regcheck.core.finding import Finding, NotChecked, Verdict
+from regcheck.core.report import Report, gathered
+from regcheck.core.version import __version__
+
+Key = tuple[str, str | None, int | None, str]
+
+
+class Findings:
+    """What the tests of a session showed so far. Paths are relative to `root` where they lie below it."""
+
+    def __init__(self, options: Options, root: Path) -> None:
+        self._options = options
+        self._root = root
+        self._found: dict[Key, Finding] = {}
+        self._refuted: dict[Key, Finding] = {}
+        self._missed: dict[NotChecked, None] = {}
+        self._subjects: dict[str, None] = {}
+        self._devices: dict[str, None] = {}
+        self.tests: dict[Key, dict[str, None]] = {}
+
+    def add(self, report: Report, test: str = "", ignored: Collection[str] = ()) -> None:
+        """Take in what one test showed, but for the rules that the test ignores."""
+        for finding in report.findings:
+            if not select.ignores(finding.code, ignored, finding.name):
+                self._add(self._at_root(finding), [test] if test else [])
+        for finding in report.refuted:
+            self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
+        self._missed.update(dict.fromkeys(replace(each, path=self.shown(each.path)) for each in report.not_checked))
+        self._subjects.update(dict.fromkeys(report.subjects))
+        self._devices.update(dict.fromkeys(report.devices))
+
+    def miss(self, test: str, reason: str) -> None:
+        """Note that what a test did could not be judged."""
+        self._missed[NotChecked(test, reason, "please report this")] = None
+
+    @property
+    def confirmed_at(self) -> set[tuple[str | None, int | None]]:
+        """Path, relative to the root, and line of what a measurement has confirmed."""
+        return {(e.path, e.line) for e in self._found.values() if e.evidence.verdict is Verdict.CONFIRMED}
+
+    def report(self) -> Report:
+        """Everything as one report."""
+        options = self._options
+        whole = Report(
+            findings=tuple(self._found.values()),
+            not_checked=tuple(self._missed),
+            refuted=tuple(self._refuted.values()),
+            devices=tuple(self._devices),
+            seed=options.seed,
+            version=__version__,
+            fail_on=options.fail_on,
+            strict=options.strict,
+            require_proof=options.require_proof,
+            subjects=tuple(self._subjects),
+        )
+        return gathered([whole])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What another process needs to take it all in with `merge`."""
+        return {
+            **self.report().to_dict(),
+            "subjects": list(self._subjects),
+            "tests": [list(self.tests.get(each.key, ())) for each in self.report().findings],
+        }
+
+    def merge(self, document: dict[str, Any]) -> None:
+        """Take in what another process found, as its `to_dict` says it."""
+        for finding, tests in zip(document["findings"], document["tests"], strict=True):
+            self._add(Finding.from_dict(finding), tests)
+        for each in map(Finding.from_dict, document["refuted"]):
+            self._refuted.setdefault(each.key, each)
+        self._missed.update(dict.fromkeys(NotChecked(**each) for each in document["not_checked"]))
+        self._subjects.update(dict.fromkeys(document["subjects"]))
+        self._devices.update(dict.fromkeys(document["devices"]))
+
+    def _add(self, finding: Finding, tests: Iterable[str]) -> None:
+        known = self._found.get(finding.key)
+        if known is None or _rank(finding) > _rank(known):
+            self._found[finding.key] = finding
+        self.tests.setdefault(finding.key, {}).update(dict.fromkeys(tests))
+
+    def _at_root(self, finding: Finding) -> Finding:
+        return finding.at(self.shown(finding.path))
+
+    def shown(self, path: str | None) -> str | None:
+        """The path as findings show it: relative to the root where it lies below it."""
+        if path is None or path.startswith("<"):
+            return path
+        absolute = os.path.abspath(path)
+        relative = os.path.relpath(absolute, self._root)
+        return absolute if relative.startswith("..") else relative
+
+
+def _rank(finding: Finding) -> tuple[bool, Any]:
+    """What is confirmed, and then what is worse, stands for the rest."""
+    return finding.evidence.verdict is Verdict.CONFIRMED, finding.severity

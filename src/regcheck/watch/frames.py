@@ -1,0 +1,120 @@
+"""From a running frame to the user's call: where it stands, in which function, and what becomes of its result."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import contextlib
+import dis
+import functools
+import os
+import sys
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+from regcheck.core.graph import Place
+
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+_WATCH = str(Path(__file__).parent) + os.sep
+_OURS = str(Path(__file__).parent.parent) + os.sep
+_PASSED_OVER = {
+    contextlib.__file__,
+    functools.__file__,
+    threading.__file__,
+    concurrent.futures.thread.__file__,
+    "<frozen importlib._bootstrap>",
+}
+_INNER = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """A call in the user's code. `whole` is False where a module's own method calls one of its parts."""
+
+    place: Place
+    function: str
+    discarded: bool
+    test_code: bool
+    code: CodeType
+
+
+class Sites:
+    """The sites met so far. `root` is the folder below which a folder named `tests` marks test code."""
+
+    def __init__(self, root: str, test_files: Collection[str] = ()) -> None:
+        self._root = os.path.join(root, "")
+        self._test_files = test_files
+        self._known: dict[tuple[int, int, bool], Site] = {}
+
+    def of(self, frame: FrameType | None) -> Site | None:
+        """The innermost call in the user's own code, at or above `frame`; None where regcheck or nobody made it."""
+        recalibrates = False
+        while frame is not None:
+            code = frame.f_code
+            path = code.co_filename
+            if path.startswith(_TORCH):
+                recalibrates = recalibrates or code.co_name == "update_bn"
+            elif path.startswith(_OURS):
+                if not path.startswith(_WATCH):
+                    return None
+            elif path not in _PASSED_OVER:
+                key = (id(code), frame.f_lasti, recalibrates)
+                site = self._known.get(key)
+                if site is None:
+                    site = self._known[key] = self._read(frame, recalibrates)
+                return site
+            frame = frame.f_back
+        return None
+
+    def _read(self, frame: FrameType, recalibrates: bool) -> Site:
+        code = frame.f_code
+        place = Place(code.co_filename, *_position(frame))
+        discarded = recalibrates or _discards(code, frame.f_lasti)
+        return Site(place, _function(frame), discarded, self.is_test_file(code.co_filename), code)
+
+    def is_test_file(self, path: str) -> bool:
+        """Whether a file holds tests or what only tests use."""
+        name = os.path.basename(path)
+        if path in self._test_files or name == "conftest.py" or name.startswith("test_") or name.endswith("_test.py"):
+            return True
+        if not path.startswith(self._root):
+            return False
+        folders = path[len(self._root) :].split(os.sep)[:-1]
+        return "tests" in folders or "test" in folders
+
+
+def _position(frame: FrameType) -> tuple[int, int]:
+    """Line and column, from 1, of the call being made; Python 3.10 keeps no columns."""
+    if sys.version_info >= (3, 11):
+        found = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+        if found is not None and found[0] is not None and found[2] is not None:
+            return found[0], found[2] + 1
+    return frame.f_lineno, 1
+
+
+def _function(frame: FrameType) -> str:
+    """A name for the function that encloses the call; a comprehension belongs to the function around it."""
+    path = frame.f_code.co_filename
+    while frame.f_code.co_name in _INNER and frame.f_back is not None and frame.f_back.f_code.co_filename == path:
+        frame = frame.f_back
+    return f"{path}:{frame.f_code.co_name}:{frame.f_code.co_firstlineno}"
+
+
+def _discards(code: CodeType, at: int) -> bool:
+    """Whether the result of the call at that instruction is dropped, or bound to `_`, at once."""
+    following = (each for each in dis.get_instructions(code) if each.offset > at and each.opname not in _FILLERS)
+    following_one = next(following, None)
+    if following_one is None:
+        return False
+    if following_one.opname == "POP_TOP":
+        return True
+    target = following_one.argval[0] if isinstance(following_one.argval, tuple) else following_one.argval
+    return following_one.opname.startswith("STORE_") and target == "_"
+
+
+_FILLERS = {"CACHE", "NOP", "EXTENDED_ARG", "NOT_TAKEN"}

@@ -1,0 +1,114 @@
+"""What a model is, as far as its mode goes: which layers depend on it, and which other models are built the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import UninitializedParameter
+
+_LEARNED = (
+    nn.Linear,
+    nn.Bilinear,
+    _ConvNd,
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.MultiheadAttention,
+)
+_COMPOSED = (nn.Sequential, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
+_RATES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
+
+
+def parts(module: nn.Module) -> Iterator[nn.Module]:
+    """The module and every module in it, each once."""
+    seen: set[int] = set()
+    todo = [module]
+    while todo:
+        each = todo.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            todo.extend(child for child in each._modules.values() if child is not None)
+
+
+def depends_on_mode(layer: nn.Module) -> str:
+    """The kind of a layer whose result depends on its mode, or an empty string."""
+    if isinstance(layer, _DropoutNd):
+        return "dropout" if layer.p > 0 else ""
+    if isinstance(layer, _NormBase):
+        kind = "instance norm" if isinstance(layer, _InstanceNorm) else "batch norm"
+        return kind if layer.running_mean is not None else ""
+    if isinstance(layer, nn.RNNBase):
+        return "dropout" if layer.dropout > 0 and layer.num_layers > 1 else ""
+    if isinstance(layer, nn.MultiheadAttention):
+        return "dropout" if layer.dropout > 0 else ""
+    rate = _RATES.get(type(layer).__name__)
+    return "stochastic depth" if rate and getattr(layer, rate, None) else ""
+
+
+def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
+    """Whether any layer acts as in training, and the kinds of those that do (of all that could, when none does)."""
+    kinds: dict[bool, dict[str, None]] = {True: {}, False: {}}
+    for each in parts(module):
+        kind = depends_on_mode(each)
+        if kind:
+            kinds[each.training][kind] = None
+    training = bool(kinds[True])
+    return training, tuple(sorted(kinds[training]))
+
+
+def has_learned_layers(module: nn.Module) -> bool:
+    """Whether there are learned layers; scales and shifts, as norms have them, do not count."""
+    return any(isinstance(each, _LEARNED) or _holds_weights(each) for each in parts(module))
+
+
+def _holds_weights(layer: nn.Module) -> bool:
+    owned = [each for each in layer._parameters.values() if each is not None]
+    norm = isinstance(layer, (_NormBase, nn.LayerNorm, nn.GroupNorm))
+    return not norm and any(isinstance(each, UninitializedParameter) or each.dim() > 1 for each in owned)
+
+
+def is_lone_layer(module: nn.Module) -> bool:
+    """Whether this is one of torch's own layers rather than something composed of them."""
+    return type(module).__module__.startswith("torch.nn.modules.") and not isinstance(module, _COMPOSED)
+
+
+def name_of(module: nn.Module) -> str:
+    """The class of the model, wrappers looked through."""
+    while type(module).__name__ in _WRAPPERS:
+        inner = module._modules.get(_WRAPPERS[type(module).__name__])
+        if inner is None:
+            break
+        module = inner
+    return type(module).__name__
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Equal for models that are built alike: the same classes, sizes, rates and switches in the same places.
+
+    Weights do not count, nor do modes. It is the same in every process.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for path, each in module.named_modules():
+        cls = type(each)
+        digest.update(f"{path}:{cls.__module__}.{cls.__qualname__}".encode())
+        for name, tensor in (*each._parameters.items(), *each._buffers.items()):
+            lazy = tensor is None or isinstance(tensor, UninitializedParameter)
+            digest.update(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}".encode())
+        for name, value in sorted(vars(each).items()):
+            if name != "training" and _is_setting(value):
+                digest.update(f"{name}={value}".encode())
+    return digest.hexdigest()
+
+
+def _is_setting(value: object) -> bool:
+    """Switches and rates. Other numbers show in the shapes, or count things that change from one model to the next."""
+    return value is None or isinstance(value, bool) or (isinstance(value, float) and 0 <= value <= 1)

@@ -1,0 +1,70 @@
+"""Optimizers: what one is, where it was built, and when it steps."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils.weak import WeakIdKeyDictionary
+
+from regcheck.core.usage import Group, Optimizer
+
+_numbers = itertools.count(1)
+_keys: Any = WeakIdKeyDictionary()
+
+
+def described(optimizer: torch.optim.Optimizer) -> Optimizer:
+    """The optimizer in the words of rules. Its key stays the same for as long as it lives."""
+    name = type(optimizer).__name__
+    if optimizer not in _keys:
+        _keys[optimizer] = f"{name}#{next(_numbers)}"
+    groups = tuple(_group(each) for each in optimizer.param_groups)
+    return Optimizer(_keys[optimizer], name, followed(type(optimizer)), groups)
+
+
+def followed(cls: type[torch.optim.Optimizer]) -> str | None:
+    """The torch.optim class whose update a class follows; None if it has an update of its own."""
+    base: Any
+    for base in cls.__mro__:
+        if base is torch.optim.Optimizer:
+            return None
+        if base.__module__.startswith("torch.optim."):
+            # torch wraps `step` on the class of each optimizer it builds, so only what is inside the wrapping tells.
+            return base.__name__ if inspect.unwrap(cls.step) is inspect.unwrap(base.step) else None
+    return None
+
+
+def _group(group: dict[str, Any]) -> Group:
+    try:
+        decay = float(group["weight_decay"])
+    except (KeyError, TypeError, ValueError):
+        decay = None
+    return Group(decay, bool(group.get("decoupled_weight_decay", False)))
+
+
+def building(original: Callable[..., None], note: Callable[[Any, FrameType | None], None]) -> Callable[..., None]:
+    """`Optimizer.__init__`, telling `note` of the optimizer and of the frame that builds it."""
+
+    @functools.wraps(original)
+    def __init__(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:  # noqa: N807, it replaces a method
+        __tracebackhide__ = True
+        note(self, _builder(sys._getframe(1), self))
+        original(self, *args, **kwargs)
+
+    return __init__
+
+
+def _builder(frame: FrameType | None, optimizer: torch.optim.Optimizer) -> FrameType | None:
+    """The frame that built the optimizer: past the `__init__` of every class derived from torch's."""
+    while frame is not None and frame.f_code.co_name == "__init__":
+        names = frame.f_code.co_varnames[:1]
+        if not names or frame.f_locals.get(names[0]) is not optimizer:
+            break
+        frame = frame.f_back
+    return frame

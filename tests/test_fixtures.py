@@ -1,0 +1,111 @@
+"""What must never be reported stays silent in every way in, and faulty models are reported by line and confirmed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from regcheck.auditing import audit, judge
+from regcheck.core.finding import Severity, Verdict
+from regcheck.scanning import scan
+from regcheck.watch.sessions import Watch
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+NEVER = sorted((FIXTURES / "never").glob("*.py"))
+MODELS = sorted((FIXTURES / "models").glob("*.py"))
+DEVICES = ("cpu", *["cuda"] * torch.cuda.is_available())
+
+
+def named(path):
+    return path.stem
+
+
+@contextmanager
+def imported(path):
+    """The fixture as a module, run under a seed of its own."""
+    name = f"fixture_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            spec.loader.exec_module(module)
+            yield module
+    finally:
+        del sys.modules[name]
+
+
+def serious(report):
+    """What a report says at warning or above, in words that a failed assertion shows."""
+    found = [each for each in report.findings if each.severity >= Severity.WARNING]
+    return [f"{each.code} at {each.path}:{each.line}: {each.message}" for each in found]
+
+
+def marked(path):
+    """The codes and lines that a fixture wants reported."""
+    return {
+        (code, number)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if (marks := re.search(r"# <-((?: REG\d{3})+)$", line))
+        for code in marks[1].split()
+    }
+
+
+def test_the_fixtures_are_there():
+    """Each fault of a model has at least three fixtures, and each innocent says why it is one."""
+    wanted = Counter(code for path in MODELS for code in {code for code, _ in marked(path)})
+    assert wanted.keys() == {"REG101", "REG102", "REG202", "REG203"}
+    assert min(wanted.values()) >= 3
+    assert [path.name for path in NEVER if not path.read_text().startswith('"""Silent because ')] == []
+    assert len(NEVER) >= 25
+
+
+@pytest.mark.parametrize("path", NEVER, ids=named)
+def test_source_of_what_is_right_is_silent(path):
+    """Reading the source reports nothing, and leaves nothing unread."""
+    report = scan([path])
+    assert serious(report) == []
+    assert [each.reason for each in report.not_checked] == []
+
+
+@pytest.mark.parametrize("path", NEVER, ids=named)
+def test_running_what_is_right_is_silent(path, capsys):
+    """Watching it run and auditing its model report nothing, on every device present."""
+    options = {"devices": DEVICES}
+    with Watch(root=str(FIXTURES)) as watch, imported(path) as module:
+        for name, function in list(vars(module).items()):
+            if name.startswith("test_"):
+                function()
+        seen = watch.take()
+        reports = [judge(seen, options)]
+        if hasattr(module, "model"):
+            reports.append(audit(module.model, *module.inputs, options=options))
+    for report in reports:
+        assert serious(report) == []
+        assert [each.reason for each in report.not_checked] == []
+
+
+@pytest.mark.parametrize("path", MODELS, ids=named)
+def test_source_of_what_is_faulty_tells_no_more_than_is_true(path):
+    """Reading the source may miss a fault that only a run shows, and never reports another line."""
+    assert {(each.code, each.line) for each in scan([path]).findings} <= marked(path)
+
+
+@pytest.mark.parametrize("path", MODELS, ids=named)
+def test_faulty_models_are_reported_and_confirmed(path):
+    """Exactly the marked lines are reported, each confirmed on every device present and grave enough to fail."""
+    with imported(path) as module:
+        report = audit(module.model, *module.inputs, options={"devices": DEVICES})
+    assert {(each.code, each.line) for each in report.findings} == marked(path)
+    assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []
+    assert {each.evidence.device for each in report.findings} == {", ".join(DEVICES)}
+    assert [each.reason for each in report.not_checked] == []
+    assert len(serious(report)) == len(report.findings)

@@ -1,0 +1,270 @@
+"""An audit leaves the model and the program exactly as they were, also when something raises."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import random
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from regcheck import rules
+from regcheck.auditing import audit
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+EXAMPLES = {
+    f"{rule.name}-{kind}-{number}": example.source
+    for rule in rules.load()
+    if rule.about == "graph"
+    for kind, examples in (("bad", rule.bad), ("good", rule.good))
+    for number, example in enumerate(examples)
+}
+FILES = {
+    path.stem: path.read_text()
+    for path in sorted(FIXTURES.glob("[nm]*/*.py"))
+    if "\nmodel = " in path.read_text() and "\ninputs = " in path.read_text()
+}
+SUBJECTS = {**FILES, **EXAMPLES}
+
+
+def frozen(value, depth=0):
+    """A value that two looks at `value` share only if nothing in it changed: identities outside, contents inside."""
+    if isinstance(value, torch.Tensor):
+        gradient = None if value.grad_fn is not None else value.grad
+        bits = None if value.is_meta else value.detach().clone().cpu().contiguous().numpy().tobytes()
+        return (id(value), value.requires_grad, bits, None if gradient is None else frozen(gradient))
+    if depth < 6 and isinstance(value, Mapping):
+        return (id(value), [(key, frozen(each, depth + 1)) for key, each in value.items()])
+    if depth < 6 and isinstance(value, (list, tuple)):
+        return (id(value), [frozen(each, depth + 1) for each in value])
+    if isinstance(value, (set, frozenset)):
+        return (id(value), sorted(map(id, value)))
+    return value if isinstance(value, (bool, int, float, str, type(None))) else id(value)
+
+
+def snapshot(model, inputs):
+    """Everything that an audit could change: the model, module by module, its inputs, and the world around it."""
+    cuda = torch.cuda.is_available()
+    hooks = torch.nn.modules.module
+    return {
+        "modules": {path: frozen(vars(module)) for path, module in model.named_modules()},
+        "inputs": frozen(inputs),
+        "torch random": torch.get_rng_state().numpy().tobytes(),
+        "cuda random": [each.numpy().tobytes() for each in torch.cuda.get_rng_state_all()] if cuda else None,
+        "python random": random.getstate(),
+        "numpy random": str(numpy.random.get_state()),
+        "grad mode": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "anomaly mode": torch.is_anomaly_enabled(),
+        "autocast": [
+            (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", *["cuda"] * cuda)
+        ],
+        "autocast cache": torch.is_autocast_cache_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "fast path": torch.backends.mha.get_fastpath_enabled(),
+        "flash attention": (torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()),
+        "function modes": torch._C._len_torch_function_stack(),
+        "dispatch modes": torch._C._len_torch_dispatch_stack(),
+        "global hooks": [(name, len(each)) for name, each in vars(hooks).items() if name.endswith("_hooks")],
+        "module calls": (nn.Module.__call__, nn.Module.train, nn.Module.__getattr__, nn.Module.__setattr__),
+        "warnings": list(warnings.filters),
+        "recursion": sys.getrecursionlimit(),
+    }
+
+
+def unchanged(before, model, inputs):
+    after = snapshot(model, inputs)
+    return [name for name in before if before[name] != after[name]]
+
+
+@pytest.fixture(autouse=True)
+def world():
+    """Random streams to disturb, put back for the other tests."""
+    python, numbers = random.getstate(), numpy.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    random.setstate(python)
+    numpy.random.set_state(numbers)
+
+
+@pytest.fixture(params=list(SUBJECTS))
+def subject(request, tmp_path, capsys):
+    """The model and inputs of a fixture or an example, with gradients, hooks and mixed modes to be left alone."""
+    path = tmp_path / f"subject_{request.param.replace('-', '_')}.py"
+    path.write_text(SUBJECTS[request.param])
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    module.model.register_forward_hook(lambda module, args, output: None)
+    module.model.register_full_backward_hook(lambda module, before, after: None)
+    for number, parameter in enumerate(module.model.parameters()):
+        parameter.grad = torch.randn_like(parameter) if number % 2 else None
+    for number, each in enumerate(module.model.modules()):
+        each.training = number % 3 != 0
+    yield module.model, module.inputs
+    del sys.modules[path.stem]
+
+
+def learned_layer(model):
+    """A layer in the middle of the model's forward, or the model itself where all is written by hand."""
+    leaves = [each for each in model.modules() if not [*each.children()] and [*each.parameters()]]
+    return leaves[len(leaves) // 2] if leaves else model
+
+
+def raising_from(layer, calls):
+    """Make the layer's forward raise from its `calls`-th call on."""
+    forward, made = layer.forward, []
+
+    def raises(*args, **kwargs):
+        made.append(None)
+        if len(made) >= calls:
+            raise RuntimeError("midway")
+        return forward(*args, **kwargs)
+
+    layer.forward = raises
+
+
+@pytest.mark.parametrize("calls", [None, 1, 4], ids=["well", "raising at once", "raising later on"])
+@pytest.mark.parametrize("copied", [True, False], ids=["a copy", "the model itself"])
+def test_audit_leaves_no_trace(subject, calls, copied):
+    """Model and world are bit-identical after an audit, whether it runs a copy or the model, and wherever it raises."""
+    model, inputs = subject
+    if not copied:
+        model.lock = threading.Lock()  # cannot be copied
+    if calls:
+        raising_from(learned_layer(model), calls)
+    before = snapshot(model, inputs)
+    report = audit(model, *inputs)
+    assert unchanged(before, model, inputs) == []
+    assert calls != 1 or report.not_checked
+
+
+@pytest.mark.parametrize("how", ["register_forward_pre_hook", "register_forward_hook"])
+def test_a_raising_hook_leaves_no_trace(subject, how):
+    """When a hook of the user's raises, model and world are bit-identical, and the report says what was not checked."""
+    model, inputs = subject
+
+    def raises(*args):
+        raise RuntimeError("from a hook")
+
+    getattr(learned_layer(model), how)(raises)
+    before = snapshot(model, inputs)
+    report = audit(model, *inputs)
+    assert unchanged(before, model, inputs) == []
+    assert report.not_checked
+
+
+class Restless(nn.Module):
+    """A model whose forward changes all that a forward can change."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.2))
+        self.head = nn.Linear(8, 2)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.cache, self.log, self.seen, self.calls = {}, [], set(), 0
+
+    def forward(self, x):
+        self.calls += 1
+        self.steps += 1
+        self.log.append(x)
+        self.seen.add(self.calls)
+        self.cache["mean"] = x.mean()
+        self.last = x
+        self.register_buffer("mean", x.mean(0))
+        self.extra = nn.Linear(2, 2)
+        self.body[2].p = 0.5
+        self.body[1].eval()
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        random.random()
+        numpy.random.rand()
+        with torch.no_grad():
+            self.head.weight.mul_(1.1)
+        self.head.bias.requires_grad_(False)
+        self.head.bias.grad = torch.ones_like(self.head.bias)
+        noise = torch.randn_like(x)
+        return self.head(self.body(x + noise))
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["a copy", "the model itself"])
+def test_a_forward_that_changes_everything_is_undone(copied):
+    """Counters, caches, logs, new buffers and modules, weights, flags and modes of the world are all put back."""
+    model, inputs = Restless(), (torch.randn(4, 8),)
+    if not copied:
+        model.lock = threading.Lock()
+    before = snapshot(model, inputs)
+    report = audit(model, *inputs)
+    assert unchanged(before, model, inputs) == []
+    assert [each.code for each in report.findings] == ["REG203"]
+
+
+WORLDS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "anomaly": lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
+    "default device": lambda: torch.device("cpu"),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_world_it_is_called_in_stays(name):
+    """Grad mode, inference mode, autocast, anomaly detection and the default device of the caller outlive an audit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        world = WORLDS[name]()
+    with world:
+        model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2), nn.Dropout(0.5))
+        inputs = (torch.randn(4, 8),)
+        before = snapshot(model, inputs)
+        audit(model, *inputs)
+        assert unchanged(before, model, inputs) == []
+
+
+def test_shared_and_frozen_parts_stay_shared_and_frozen():
+    """Tied weights, shared modules, frozen parameters and non-persistent buffers are what they were."""
+    embed, block = nn.Embedding(20, 8), nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))
+    head = nn.Linear(8, 20, bias=False)
+    head.weight = embed.weight
+    model = nn.Sequential(embed, block, block, head)
+    block[0].weight.requires_grad_(False)
+    model.register_buffer("scratch", torch.ones(2), persistent=False)
+    inputs = (torch.randint(0, 20, (2, 5)),)
+    before = snapshot(model, inputs)
+    audit(model, *inputs)
+    assert unchanged(before, model, inputs) == []
+    assert model[3].weight is model[0].weight
+
+
+@pytest.mark.parametrize("change", ["weight", "gradient", "flag", "hook", "attribute", "random", "dtype"])
+def test_the_snapshot_sees_every_change(change):
+    """The tests above would notice: each kind of change shows in a snapshot."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].weight.grad = torch.zeros(2, 2)
+    before = snapshot(model, ())
+    with contextlib.ExitStack() as undo:
+        undo.callback(torch.set_default_dtype, torch.get_default_dtype())
+        {
+            "weight": lambda: model[0].weight.data.add_(1e-7),
+            "gradient": lambda: model[0].weight.grad.add_(1e-7),
+            "flag": lambda: setattr(model[0], "training", False),
+            "hook": lambda: model[0].register_forward_hook(lambda *args: None),
+            "attribute": lambda: setattr(model[0], "extra", copy),
+            "random": lambda: torch.rand(1),
+            "dtype": lambda: torch.set_default_dtype(torch.float64),
+        }[change]()
+        assert unchanged(before, model, ())
