@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from xml.etree import ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+import torch._dynamo  # noqa: F401, it can be loaded once only: before pytester notes which modules there are
 
 from regcheck.report.json import schema
 

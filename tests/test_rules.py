@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from regcheck.core.finding import Suspicion, Verdict
-from regcheck.core.rule import Rule
+from regcheck.core.finding import Evidence, Suspicion, Verdict
+from regcheck.core.rule import Probe, Rule
 from regcheck.core.usage import Called, Stepped
 from regcheck.probe.devices import chosen
 from regcheck.rules import load
@@ -21,7 +21,7 @@ RULES = load()
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_the_rule_keeps_its_promises(rule: Rule) -> None:
     """BAD: exactly the marked lines, confirmed, on every device. GOOD: nothing, and a forced measurement refutes."""
-    check_rule(rule, devices=chosen(("auto",)))
+    check_rule(rule, on=chosen(("auto",)))
 
 
 def never(value: Any) -> list[Suspicion]:
@@ -34,12 +34,12 @@ def always(value: Any) -> list[Suspicion]:
     return [Suspicion(op, "always") for op in value.train if op.drops or op.active]
 
 
-def confirms(suspicion: Suspicion, probe: Any) -> Any:
-    return probe.evidence(Verdict.CONFIRMED, "always")
+def confirms(suspicion: Suspicion, probe: Probe) -> Evidence:
+    return Evidence(Verdict.CONFIRMED, because="always")
 
 
-def refutes(suspicion: Suspicion, probe: Any) -> Any:
-    return probe.evidence(Verdict.REFUTED, "always")
+def refutes(suspicion: Suspicion, probe: Probe) -> Evidence:
+    return Evidence(Verdict.REFUTED, because="always")
 
 
 MUTANTS: dict[str, Callable[[Rule], Rule]] = {

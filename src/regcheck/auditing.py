@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import linecache
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,13 +14,13 @@ from torch import nn
 
 from regcheck.config import select, silence
 from regcheck.config.options import Options
+from regcheck.config.outcome import outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
-from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Suspicion, Verdict
+from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
 from regcheck.core.graph import Place
 from regcheck.core.report import Report, gathered
-from regcheck.core.rule import Probe, Rule, merged
+from regcheck.core.rule import Probe, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped, Usage
-from regcheck.core.version import __version__
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
@@ -81,18 +79,8 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     only calls it may try a part on its own.
     """
     run = Run.of(Options.of(options))
-    known = set() if known is None else known
-    trained = {call.model.key for _, call in seen.usage.calls() if call.grad and seen.usage.trains_in(call.function)}
-    whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
     with world_untouched():
-        reports = [run.usage(seen.usage, seen.captures, seen.optimizers)]
-        for index, capture in enumerate(seen.captures):
-            root = True if capture.whole and index in whole else None
-            if (capture.model_key, root) not in known:
-                known |= {(capture.model_key, root), (capture.model_key, None)}
-                given = Inputs(capture.args, capture.kwargs, "captured")
-                reports.append(run.model(unwrapped(capture.model), given, root))
-    return gathered([*reports, Report(not_checked=seen.skipped)])
+        return run.seen(seen, set() if known is None else known)
 
 
 @dataclass(frozen=True)
@@ -123,8 +111,23 @@ class Run:
             suspicions, broken = self._suspicions("graph", traced.graph)
             judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
         modules = dict(model.named_modules())
-        kept = [each for each in judged if not declared(each, modules)]
+        kept = [each for each in judged if not declared_by_class(each, modules)]
         return replace(self._report(kept, (*traced.not_checked, *broken), subject), fx_graph=traced.fx_graph)
+
+    def seen(self, seen: Seen, known: set[object]) -> Report:
+        """Check what a watched program did, and the structures it ran that are not `known`."""
+        trained = {
+            call.model.key for _, call in seen.usage.calls() if call.grad and seen.usage.trains_in(call.function)
+        }
+        whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
+        reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        for index, capture in enumerate(seen.captures):
+            root = True if capture.whole and index in whole else None
+            if (capture.model_key, root) not in known:
+                known |= {(capture.model_key, root), (capture.model_key, None)}
+                given = Inputs(capture.args, capture.kwargs, "captured")
+                reports.append(self.model(unwrapped(capture.model), given, root))
+        return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(
         self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
@@ -168,32 +171,8 @@ class Run:
                 found.append(Evidence(Verdict.UNMEASURED, device=device, because=because))
         return combined(found)
 
-    def _report(self, judged: Sequence[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
-        options = self.options
-        shown = [each for each in judged if not self._silenced(each)]
-        refuted = [each for each in shown if each.evidence.verdict is Verdict.REFUTED]
-        return Report(
-            findings=tuple(each.at(shown_path(each.path)) for each in shown if each not in refuted),
-            not_checked=tuple(replace(each, path=shown_path(each.path)) for each in not_checked),
-            refuted=tuple(each.at(shown_path(each.path)) for each in refuted),
-            devices=self.devices,
-            seed=options.seed,
-            version=__version__,
-            fail_on=options.fail_on,
-            strict=options.strict,
-            require_proof=options.require_proof,
-            subjects=(subject,),
-        )
-
-    def _silenced(self, finding: Finding) -> bool:
-        patterns = [code for code, _ in silence.active()]
-        patterns += select.ignored_within(finding.module.split(" (")[0], self.options)
-        lines: Sequence[str] = ()
-        if finding.path is not None:
-            patterns += select.ignored_in(shown_path(finding.path) or "", self.options)
-            lines = linecache.getlines(finding.path)
-        named = select.ignores(finding.code, patterns, finding.name)
-        return named or silence.silenced(finding, lines, self.options.require_reason)
+    def _report(self, judged: Iterable[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
+        return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))
 
 
 def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
@@ -228,25 +207,6 @@ def usage_probes(captures: Sequence[Capture], optimizers: Mapping[str, torch.opt
     return probe_on
 
 
-def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:
-    """The finding a rule's suspicion becomes, with its evidence; evidence may lower the severity."""
-    severities = (rule.severity, suspicion.severity, evidence.lowers_to)
-    place = suspicion.place
-    return Finding(
-        code=rule.code,
-        name=rule.name,
-        severity=min(each for each in severities if isinstance(each, Severity)),
-        message=suspicion.message,
-        module=suspicion.module,
-        path=place.path if place else None,
-        line=place.line if place else None,
-        column=place.column if place else None,
-        fix=suspicion.fix,
-        evidence=evidence,
-        docs=rule.docs,
-    )
-
-
 def combined(found: Sequence[Evidence]) -> Evidence:
     """The evidence of several devices as one: confirmed if any confirms, and devices that disagree are named."""
     for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNMEASURED):
@@ -265,7 +225,7 @@ def untraced(subject: str, error: CannotTrace) -> NotChecked:
     return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
 
 
-def declared(finding: Finding, modules: Mapping[str, nn.Module]) -> bool:
+def declared_by_class(finding: Finding, modules: Mapping[str, nn.Module]) -> bool:
     """Whether a class that contains the finding's module carries an ignore for it."""
     path = finding.module.split(" (")[0]
     around = [module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}.")]
@@ -284,11 +244,3 @@ def locate(cls: type, path: str) -> Place | None:
             if found is not None:
                 return found
     return None
-
-
-def shown_path(path: str | None) -> str | None:
-    """The path relative to the working directory where it lies below it."""
-    if path is None or not os.path.isabs(path):
-        return path
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from regcheck.auditing import Run, audit, judge, locate, model_probes, usage_probes
+from regcheck.auditing import Run, locate, model_probes, usage_probes
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
@@ -20,7 +20,9 @@ from regcheck.core.graph import Mode
 from regcheck.core.report import Report
 from regcheck.core.rule import Example, Rule
 from regcheck.core.usage import Called, Stepped
-from regcheck.scanning import scan
+from regcheck.probe import devices
+from regcheck.probe.restore import world_untouched
+from regcheck.scanning import scanned
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look
 from regcheck.watch.sessions import Seen, Watch
@@ -28,7 +30,7 @@ from regcheck.watch.sessions import Seen, Watch
 __all__ = ["broken_promises", "check_rule"]
 
 
-def check_rule(rule: Rule, *, devices: Sequence[str] = ("cpu",)) -> None:
+def check_rule(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> None:
     """Hold a rule to its promises, each over every example of its file.
 
     BAD: source and run both report exactly the lines marked `# <-`, and the measurement confirms them. GOOD: neither
@@ -38,11 +40,11 @@ def check_rule(rule: Rule, *, devices: Sequence[str] = ("cpu",)) -> None:
     Raises:
         AssertionError: the promises that are broken, one a line.
     """
-    broken = [*broken_promises(rule, devices=devices)]
+    broken = [*broken_promises(rule, on=on)]
     assert not broken, f"{rule.code} {rule.name} breaks its promises:\n" + "\n".join(broken)
 
 
-def broken_promises(rule: Rule, *, devices: Sequence[str] = ("cpu",)) -> Iterator[str]:
+def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str]:
     """What `check_rule` complains of, one sentence each."""
     if not rule.bad or not rule.good:
         yield "there must be at least one BAD and one GOOD example"
@@ -53,22 +55,24 @@ def broken_promises(rule: Rule, *, devices: Sequence[str] = ("cpu",)) -> Iterato
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, f"{rule.name.replace('-', '_')}_{kind.lower()}_{number}.py")
                 path.write_text(example.source)
-                options = Options(select=(rule.code,), devices=tuple(devices))
+                options = Options(devices=tuple(on))
                 for complaint in _about(rule, example, path, options):
                     yield f"{kind} {number}: {complaint}"
 
 
 def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterator[str]:
-    read = scan([path], options=options)
+    run = Run(options, (rule,), devices.chosen(options.devices))
+    read = scanned([path], options, (rule,))
     yield from _wrong_lines("from source", read.findings, rule, example)
     for each in read.not_checked:
         yield f"from source: not checked: {each.reason}"
     with _run(path) as (module, seen):
-        report = judge(seen, options) if rule.about == "usage" else audit(module.model, *module.inputs, options=options)
+        with world_untouched():
+            report = run.seen(seen, set()) if rule.about == "usage" else run.model(module.model, Inputs(module.inputs))
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
         if not example.marked and rule.confirm is not None:
-            verdicts = {each.verdict for each in _forced(rule, module, seen, options)}
+            verdicts = {each.verdict for each in _forced(rule, module, seen, run)}
             if Verdict.CONFIRMED in verdicts:
                 yield "a forced measurement confirms it"
             if Verdict.REFUTED not in verdicts:
@@ -106,9 +110,9 @@ def _run(path: Path) -> Iterator[tuple[ModuleType, Seen]]:
         del sys.modules[path.stem]
 
 
-def _forced(rule: Rule, module: Any, seen: Seen, options: Options) -> Iterator[Evidence]:
+def _forced(rule: Rule, module: Any, seen: Seen, run: Run) -> Iterator[Evidence]:
     """What the rule's measurement says of everything it might have suspected."""
-    confirm, seed = rule.confirm, options.seed
+    confirm, seed = rule.confirm, run.options.seed
     assert confirm is not None
     if rule.about == "graph":
         twin = copy.deepcopy(module.model)
@@ -120,7 +124,7 @@ def _forced(rule: Rule, module: Any, seen: Seen, options: Options) -> Iterator[E
         probe_on = usage_probes(seen.captures, seen.optimizers, seed)
         suspicions = [Suspicion(each, "forced") for each in seen.usage.events if isinstance(each, (Called, Stepped))]
     for suspicion in suspicions:
-        for device in Run.of(options).devices:
+        for device in run.devices:
             try:
                 yield confirm(suspicion, probe_on(suspicion, device))
             except CannotMeasure:

@@ -56,7 +56,8 @@ def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Rep
     """The report on one target; a model that cannot be built is not checked."""
     import torch
 
-    from regcheck.auditing import audit, shown_path
+    from regcheck.auditing import audit
+    from regcheck.config.outcome import shown_path
     from regcheck.targets import build
 
     torch.manual_seed(options.seed)

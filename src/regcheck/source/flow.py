@@ -10,9 +10,9 @@ from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped, Usage
 from regcheck.core.usage import Model as Subject
 
 from .build import Builder
-from .machine import OUTER, Frame, Next
+from .machine import Frame, Next
 from .models import has_learned_layers, identity, modes, name_of
-from .names import Definition, Project, Source
+from .names import Project, Source
 from .optimizers import described
 from .torchops import METADATA
 from .values import (
@@ -29,7 +29,6 @@ from .values import (
     Layer,
     Module,
     Optimizer,
-    Partial,
     Several,
     Traced,
     Unknown,

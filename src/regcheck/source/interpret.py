@@ -117,9 +117,7 @@ class Interpreter(Calls):
         owner = self.evaluate(target.value)
         if target.attr == "training":
             self.set_training(owner, value, target)
-        elif isinstance(owner, Instance):
-            self.set(owner.cells, target.attr, value)
-        elif isinstance(owner, Layer) and not isinstance(value, Traced):
+        elif isinstance(owner, Instance) or (isinstance(owner, Layer) and not isinstance(value, Traced)):
             self.set(owner.cells, target.attr, value)
 
     def _assign_item(self, target: ast.Subscript, value: Value) -> None:

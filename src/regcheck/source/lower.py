@@ -27,11 +27,9 @@ from .torchops import (
     learns,
 )
 from .values import (
-    Bound,
     Container,
     Either,
     Entries,
-    Function,
     Instance,
     Items,
     Known,

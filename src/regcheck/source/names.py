@@ -21,7 +21,7 @@ Binding = ast.stmt | ast.expr | None
 
 
 def canonical(name: str) -> str:
-    """torch's name for a thing, wherever it was imported from: `torch.nn.modules.dropout.Dropout` is `torch.nn.Dropout`."""
+    """Torch's name for a thing, wherever it was imported from: `torch.nn.modules.dropout.Dropout` is `torch.nn.Dropout`."""
     parts = name.split(".")
     if parts[:2] in (["torch", "nn"], ["torch", "optim"]) and len(parts) > 3 and parts[2] not in _KEPT:
         return ".".join((*parts[:2], parts[-1]))
