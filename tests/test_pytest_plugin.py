@@ -396,7 +396,10 @@ def test_outcomes_are_the_same_bit_for_bit(project: Project) -> None:
 
         torch.manual_seed(0)
         random.seed(0)
-        LOG = open("drawn.txt", "w")
+
+        def log(*drawn):
+            with open("drawn.txt", "a") as file:
+                print(*drawn, file=file)
 
         @pytest.mark.parametrize("model", [Leaky, Sound, Leaky])
         def test_train(model):
@@ -405,7 +408,7 @@ def test_outcomes_are_the_same_bit_for_bit(project: Project) -> None:
             for _ in range(3):
                 net(torch.randn(4, 8)).sum().backward()
                 optimizer.step()
-            print(predict(net, torch.randn(4, 8)).flatten().tolist(), random.random(), file=LOG, flush=True)
+            log(predict(net, torch.randn(4, 8)).flatten().tolist(), random.random())
             assert random.random() < 0.8
 
         def test_error():
@@ -424,7 +427,9 @@ def test_outcomes_are_the_same_bit_for_bit(project: Project) -> None:
     for flags in ((), ("--regcheck", "--regcheck-fail-on", "never")):
         done = project.run("-rA", "--tb=no", *flags)
         outcomes = [line for line in done.stdout.splitlines() if line.startswith(("PASSED ", "FAILED ", "ERROR "))]
-        seen.append((done.returncode, outcomes, (project.folder / "drawn.txt").read_text(encoding="utf-8")))
+        drawn = project.folder / "drawn.txt"
+        seen.append((done.returncode, outcomes, drawn.read_text(encoding="utf-8")))
+        drawn.unlink()
     assert seen[0] == seen[1]
     assert len(seen[0][1]) == 6
 

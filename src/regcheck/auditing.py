@@ -116,9 +116,7 @@ class Run:
 
     def seen(self, seen: Seen, known: set[object]) -> Report:
         """Check what a watched program did, and the structures it ran that are not `known`."""
-        trained = {
-            call.model.key for _, call in seen.usage.calls() if call.grad and seen.usage.trains_in(call.function)
-        }
+        trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
         for index, capture in enumerate(seen.captures):

@@ -130,9 +130,40 @@ def test_one_mode_that_fails_does_not_lose_the_other() -> None:
     assert "targets are needed" in missed.reason and missed.path == __file__
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of DataParallel, and of what importing the compiler does
 def test_wrappers_are_looked_through() -> None:
     """DataParallel, AveragedModel and compiled models are unwrapped to the user's model."""
     model = nn.Linear(2, 2)
     assert unwrapped(nn.DataParallel(model)) is model
     assert unwrapped(torch.compile(model)) is model
     assert type(unwrapped(torch.optim.swa_utils.AveragedModel(model))) is nn.Linear
+
+
+class Positions(nn.Module):
+    """Takes token ids of exactly as many positions as it has learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(50, 8)
+        self.positions = nn.Parameter(torch.zeros(1, 24, 8))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(F.dropout(self.tokens(tokens) + self.positions, 0.2).mean(1))
+
+
+def test_learned_positions_tell_the_length() -> None:
+    """A table of positions beside the embedding says how long the sequence must be."""
+    inputs = look(Positions(), "model", None).inputs
+    assert inputs is not None and inputs.args[0].shape == (4, 24)
+
+
+def test_parameters_are_followed_symbolically() -> None:
+    """A parameter used in the root's own forward does not stop the symbolic trace."""
+
+    class Wrapped(Positions):
+        def forward(self, batch: Any) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(batch["tokens"])
+
+    traced = look(Wrapped(), "model", None)
+    assert traced.inputs is None and any(op.kind is Kind.PARAMETER for op in traced.graph.train)

@@ -232,6 +232,7 @@ def test_the_graph_of_a_lazy_model() -> None:
     assert sum(op.kind is Kind.LINEAR for op in graph.train) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # users still have scripted modules
 def test_a_scripted_submodule_is_one_opaque_op() -> None:
     """What torch does not show is kept as an op that proves nothing, and the flow around it stays connected."""
     scripted = torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.ReLU()))

@@ -163,8 +163,8 @@ class Decay:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether every weight is decayed by the constant asked for."""
-        return _within(self.p5 - 1, self.tolerance) and _within(self.p95 - 1, self.tolerance)
+        """Whether every weight is decayed by the same share of itself."""
+        return abs(self.p95 - self.p5) <= self.tolerance * abs(self.p95)
 
     @property
     def figures(self) -> Figures:

@@ -111,6 +111,18 @@ class Usage:
         """Whether `function` itself takes a training step (back-propagates or steps an optimizer)."""
         return any(event.function == function and isinstance(event, (Backward, Stepped)) for event in self.events)
 
+    def models_trained_alone(self) -> set[str]:
+        """Keys of the models that a function trains without calling another one: each is a whole model, not a part."""
+        called: dict[str, set[str]] = {}
+        for _, call in self.calls():
+            if call.grad:
+                called.setdefault(call.function, set()).add(call.model.key)
+        alone = {
+            key for function, keys in called.items() if len(keys) == 1 and self.trains_in(function) for key in keys
+        }
+        shared = {key for keys in called.values() if len(keys) > 1 for key in keys}
+        return alone - shared
+
     def put_in_train_mode_for(self, index: int) -> bool:
         """Whether the program asked for train mode just before event `index`: no training happened since."""
         called = self.events[index]

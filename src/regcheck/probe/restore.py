@@ -6,6 +6,7 @@ import copy
 import random
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,31 +71,69 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 class State:
-    """Everything a forward can change on the modules of a model: tensors, flags, hooks, plain attributes."""
+    """Everything a forward can change on the modules of a model: tensors, gradients, flags, hooks, plain attributes.
+
+    What the modules hold stays the same objects: containers are refilled and tensors are written back in place, so that
+    whoever else refers to them notices nothing.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self._attributes = [(module, _shallow(vars(module))) for module in model.modules()]
-        self._parameters = [(each, each._version, each.detach().clone()) for each in model.parameters()]
-        self._buffers = [(each, each.detach().clone()) for each in model.buffers()]
+        self._attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
+        self._containers: dict[int, tuple[Any, Any]] = {}
+        self._tensors: dict[int, _Tensor] = {}
+        for _, attributes in self._attributes:
+            for value in attributes.values():
+                self._remember(value)
+
+    def _remember(self, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            if id(value) not in self._tensors and not value.is_meta:
+                self._tensors[id(value)] = _Tensor(value)
+        elif isinstance(value, (dict, list, set, deque, tuple)) and id(value) not in self._containers:
+            self._containers[id(value)] = value, copy.copy(value)
+            for each in value.values() if isinstance(value, dict) else value:
+                self._remember(each)
 
     def restore(self) -> None:
-        """Put it back. Parameters that were not written to are left alone."""
-        for module, saved in self._attributes:
-            attributes = vars(module)
-            for name in [name for name in attributes if name not in saved]:
-                del attributes[name]
-            attributes.update(_shallow(saved))
+        """Put it back."""
+        for attributes, saved in self._attributes:
+            _refill(attributes, saved)
+        for container, contents in self._containers.values():
+            _refill(container, contents)
         with torch.no_grad():
-            for index, (parameter, version, value) in enumerate(self._parameters):
-                if parameter._version != version:
-                    parameter.copy_(value)
-                    self._parameters[index] = (parameter, parameter._version, value)
-            for buffer, value in self._buffers:  # batch norm's kernel writes without counting a version
-                buffer.copy_(value)
+            for tensor in self._tensors.values():
+                tensor.restore()
 
 
-def _shallow(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes with their containers copied one level, so that what is registered or appended later can be undone."""
-    return {
-        name: copy.copy(value) if isinstance(value, (dict, list, set)) else value for name, value in attributes.items()
-    }
+class _Tensor:
+    """A tensor with its values, its gradient and whether it wants one."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor, self._wanted = tensor, tensor.requires_grad
+        self._value = tensor.detach().clone()
+        gradient = tensor.grad if tensor.is_leaf else None
+        self._gradient = None if gradient is None else _Tensor(gradient)
+
+    def restore(self) -> torch.Tensor:
+        tensor = self._tensor
+        if not torch.equal(tensor, self._value):  # batch norm's kernel writes without counting a version
+            tensor.detach().copy_(self._value)
+        if tensor.is_leaf:
+            tensor.requires_grad_(self._wanted)
+            tensor.grad = None if self._gradient is None else self._gradient.restore()
+        return tensor
+
+
+def _refill(container: Any, contents: Any) -> None:
+    """Give a container its contents back where they are others now."""
+    if isinstance(container, dict):
+        if [*map(id, container.values())] != [*map(id, contents.values())] or [*container] != [*contents]:
+            container.clear()
+            container.update(contents)
+    elif isinstance(container, (list, deque)):
+        if [*map(id, container)] != [*map(id, contents)]:
+            container.clear()
+            container.extend(contents)
+    elif isinstance(container, set) and container != contents:
+        container.clear()
+        container.update(contents)

@@ -76,7 +76,6 @@ class Runner:
         Raises:
             CannotMeasure: forward raised.
         """
-        self._state.restore()
         self._set(modes)
         args, kwargs = moved(self._args, self.device), moved(self._kwargs, self.device)
         if change is not None:

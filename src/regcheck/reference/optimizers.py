@@ -15,6 +15,7 @@ parameter groups; settings that are absent have torch.optim's defaults.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -50,7 +51,7 @@ def step(
     Returns:
         θ after the step.
     """
-    decay = float(settings.get("weight_decay", 0.0))
+    decay = number(settings, "weight_decay", 0.0)
     if settings.get("maximize", False):
         gradient = -gradient
     if decoupled:
@@ -70,12 +71,12 @@ def sgd(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, section 2,
     with the learning rate outside of the momentum.
     """
-    lr, momentum = float(settings["lr"]), settings.get("momentum", 0.0)
+    lr, momentum = float(settings["lr"]), number(settings, "momentum", 0.0)
     if momentum == 0:
         return -lr * gradient
     buffer = gradient
     if "momentum" in state:
-        buffer = momentum * state["momentum"] + (1 - settings.get("dampening", 0.0)) * gradient
+        buffer = momentum * state["momentum"] + (1 - number(settings, "dampening", 0.0)) * gradient
     state["momentum"] = buffer
     return -lr * (gradient + momentum * buffer if settings.get("nesterov", False) else buffer)
 
@@ -90,11 +91,11 @@ def adam(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
     convergence of Adam and beyond", ICLR 2018, algorithm 2 (the maximum is taken before the bias is corrected).
     """
     beta1, beta2 = betas(settings)
-    t = state["step"]
+    t: int = state["step"]
     first, second = moments(gradient, state, beta1, beta2)
     if settings.get("amsgrad", False):
         second = state["largest"] = torch.maximum(state.get("largest", second), second)
-    scale = (second / (1 - beta2**t)).sqrt() + settings.get("eps", 1e-8)
+    scale = (second / (1 - beta2**t)).sqrt() + number(settings, "eps", 1e-8)
     return -float(settings["lr"]) * first / (1 - beta1**t) / scale
 
 
@@ -108,12 +109,13 @@ def nadam(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor
     schedule of μ (m is averaged with β₁, as in torch.optim).
     """
     beta1, beta2 = betas(settings)
-    t, psi = state["step"], settings.get("momentum_decay", 4e-3)
+    t: int = state["step"]
+    psi = number(settings, "momentum_decay", 4e-3)
     first, second = moments(gradient, state, beta1, beta2)
-    now, later = (beta1 * (1 - 0.5 * 0.96 ** (each * psi)) for each in (t, t + 1))
-    product = state["product"] = state.get("product", 1.0) * now
-    ahead = later * first / (1 - product * later) + (1 - now) * gradient / (1 - product)
-    return -float(settings["lr"]) * ahead / ((second / (1 - beta2**t)).sqrt() + settings.get("eps", 1e-8))
+    now, later = (beta1 * (1 - 0.5 * math.pow(0.96, each * psi)) for each in (t, t + 1))
+    product = state["product"] = number(state, "product", 1.0) * now
+    ahead: Tensor = later * first / (1 - product * later) + (1 - now) * gradient / (1 - product)
+    return -float(settings["lr"]) * ahead / ((second / (1 - beta2**t)).sqrt() + number(settings, "eps", 1e-8))
 
 
 def radam(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
@@ -127,15 +129,15 @@ def radam(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor
     in place of 4, as in its published code).
     """
     beta1, beta2 = betas(settings)
-    t = state["step"]
+    t: int = state["step"]
     first, second = moments(gradient, state, beta1, beta2)
     ahead = -float(settings["lr"]) * first / (1 - beta1**t)
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * t * beta2**t / (1 - beta2**t)
     if length <= 5:
         return ahead
-    rectified = ((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) ** 0.5
-    return ahead * rectified * (1 - beta2**t) ** 0.5 / (second.sqrt() + settings.get("eps", 1e-8))
+    rectified = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    return ahead * rectified * math.sqrt(1 - beta2**t) / (second.sqrt() + number(settings, "eps", 1e-8))
 
 
 def adamax(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
@@ -147,12 +149,13 @@ def adamax(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tenso
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 2.
     """
     beta1, beta2 = betas(settings)
-    first = state["first"] = beta1 * state.get("first", 0.0) + (1 - beta1) * gradient
-    largest = gradient.abs() + settings.get("eps", 1e-8)
+    t: int = state["step"]
+    first = averaged(state, "first", gradient, beta1)
+    largest = gradient.abs() + number(settings, "eps", 1e-8)
     if "largest" in state:
         largest = torch.maximum(beta2 * state["largest"], largest)
     state["largest"] = largest
-    return -float(settings["lr"]) / (1 - beta1 ** state["step"]) * first / largest
+    return -float(settings["lr"]) / (1 - beta1**t) * first / largest
 
 
 def adagrad(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
@@ -164,10 +167,11 @@ def adagrad(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tens
     Source: Duchi et al., "Adaptive subgradient methods for online learning and stochastic optimization", JMLR 12
     (2011), section 1.1 (diagonal case); the decay η of the learning rate is torch.optim's.
     """
-    total = state.get("sum", settings.get("initial_accumulator_value", 0.0)) + gradient.square()
+    t: int = state["step"]
+    total: Tensor = gradient.square() + state.get("sum", number(settings, "initial_accumulator_value", 0.0))
     state["sum"] = total
-    lr = float(settings["lr"]) / (1 + (state["step"] - 1) * settings.get("lr_decay", 0.0))
-    return -lr * gradient / (total.sqrt() + settings.get("eps", 1e-10))
+    lr = float(settings["lr"]) / (1 + (t - 1) * number(settings, "lr_decay", 0.0))
+    return -lr * gradient / (total.sqrt() + number(settings, "eps", 1e-10))
 
 
 def rmsprop(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
@@ -180,13 +184,13 @@ def rmsprop(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tens
     Source: Tieleman and Hinton, "Lecture 6.5: rmsprop", Neural networks for machine learning, 2012; centered: Graves,
     "Generating sequences with recurrent neural networks", 2013, equations 38-45.
     """
-    alpha, momentum = settings.get("alpha", 0.99), settings.get("momentum", 0.0)
-    second = state["second"] = alpha * state.get("second", 0.0) + (1 - alpha) * gradient.square()
+    alpha, momentum = number(settings, "alpha", 0.99), number(settings, "momentum", 0.0)
+    second = averaged(state, "second", gradient.square(), alpha)
     if settings.get("centered", False):
-        mean = state["mean"] = alpha * state.get("mean", 0.0) + (1 - alpha) * gradient
-        second = second - mean.square()
-    scaled = gradient / (second.sqrt() + settings.get("eps", 1e-8))
-    buffer = state["momentum"] = momentum * state.get("momentum", 0.0) + scaled
+        second = second - averaged(state, "mean", gradient, alpha).square()
+    scaled = gradient / (second.sqrt() + number(settings, "eps", 1e-8))
+    buffer: Tensor = scaled + momentum * state.get("momentum", 0.0)
+    state["momentum"] = buffer
     return -float(settings["lr"]) * buffer
 
 
@@ -200,12 +204,17 @@ def adadelta(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Ten
 
     Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1 (γ = 1 there).
     """
-    rho, eps = settings.get("rho", 0.9), settings.get("eps", 1e-6)
-    second = state["second"] = rho * state.get("second", 0.0) + (1 - rho) * gradient.square()
-    moved = state.get("moved", torch.zeros_like(gradient))
+    rho, eps = number(settings, "rho", 0.9), number(settings, "eps", 1e-6)
+    second = averaged(state, "second", gradient.square(), rho)
+    moved: Tensor = state.get("moved", torch.zeros_like(gradient))
     delta = (moved + eps).sqrt() / (second + eps).sqrt() * gradient
-    state["moved"] = rho * moved + (1 - rho) * delta.square()
+    averaged(state, "moved", delta.square(), rho)
     return -float(settings["lr"]) * delta
+
+
+def number(settings: Mapping[str, Any], name: str, default: float) -> float:
+    """A setting, or torch.optim's default."""
+    return float(settings.get(name, default))
 
 
 def betas(settings: Mapping[str, Any]) -> tuple[float, float]:
@@ -216,9 +225,14 @@ def betas(settings: Mapping[str, Any]) -> tuple[float, float]:
 
 def moments(gradient: Tensor, state: State, beta1: float, beta2: float) -> tuple[Tensor, Tensor]:
     """The running means of the gradient and of its square."""
-    first = state["first"] = beta1 * state.get("first", 0.0) + (1 - beta1) * gradient
-    second = state["second"] = beta2 * state.get("second", 0.0) + (1 - beta2) * gradient.square()
-    return first, second
+    return averaged(state, "first", gradient, beta1), averaged(state, "second", gradient.square(), beta2)
+
+
+def averaged(state: State, name: str, value: Tensor, weight: float) -> Tensor:
+    """A running mean with exponential `weight`, from zero on."""
+    mean: Tensor = (1 - weight) * value + weight * state.get(name, 0.0)
+    state[name] = mean
+    return mean
 
 
 RULES: Mapping[str, Update] = {

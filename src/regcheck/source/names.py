@@ -210,6 +210,7 @@ class Project:
             self._by_tail.setdefault(file.resolve().parent.name if source.is_package else file.stem, []).append(source)
         self._definitions: dict[int, Definition] = {}
         self._functions: dict[int, Function] = {}
+        self._found: dict[tuple[str, str], Value | ast.expr] = {}
 
     @cached_property
     def tampered(self) -> frozenset[str]:
@@ -272,11 +273,15 @@ class Project:
                 return found
         return External(canonical(f"{owner.name}.{name}"))
 
-    def lookup(self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Value | ast.expr:
+    def lookup(self, source: Source, name: str) -> Value | ast.expr:
         """What a file's top-level name stands for, or the one expression it is assigned."""
-        if (source.path, name) in seen or len(seen) > 20:
-            return Unknown()
-        seen |= {(source.path, name)}
+        key = source.path, name
+        if key not in self._found:
+            self._found[key] = Unknown()
+            self._found[key] = self._looked_up(source, name)
+        return self._found[key]
+
+    def _looked_up(self, source: Source, name: str) -> Value | ast.expr:
         bindings = source.bindings.get(name, [])
         for each in reversed(bindings):
             if isinstance(each, ast.ClassDef):
@@ -285,32 +290,25 @@ class Project:
                 return self.function(each, source)
         for each in bindings:
             if isinstance(each, (ast.Import, ast.ImportFrom)):
-                return self.imported(source, each, seen).get(name, Unknown())
+                return self.imported(source, each).get(name, Unknown())
         if len(bindings) == 1 and isinstance(bindings[0], ast.expr):
             return bindings[0]
         if not bindings:
             for star in source.stars:
-                found = self._through_star(source, star, name, seen)
+                found = self._through_star(source, star, name)
                 if found is not None:
                     return found
         return Unknown()
 
-    def _through_star(
-        self, source: Source, star: ast.ImportFrom, name: str, seen: frozenset[tuple[str, str]]
-    ) -> Value | ast.expr | None:
+    def _through_star(self, source: Source, star: ast.ImportFrom, name: str) -> Value | ast.expr | None:
         module = self._module_of(source, star)
         if isinstance(module, Source):
-            found = self.lookup(module, name, seen)
+            found = self.lookup(module, name)
             return None if isinstance(found, Unknown) else found
         known = name in LAYERS or name in CONTAINERS or name in ("Module", "Parameter")
         return External(f"torch.nn.{name}") if module == "torch.nn" and known else None
 
-    def imported(
-        self,
-        source: Source,
-        statement: ast.Import | ast.ImportFrom,
-        seen: frozenset[tuple[str, str]] = frozenset(),
-    ) -> dict[str, Value]:
+    def imported(self, source: Source, statement: ast.Import | ast.ImportFrom) -> dict[str, Value]:
         """What an import statement binds."""
         if isinstance(statement, ast.Import):
             return {
@@ -324,7 +322,7 @@ class Project:
         for alias in statement.names:
             value: Value
             if isinstance(module, Source):
-                inner = self.lookup(module, alias.name, seen)
+                inner = self.lookup(module, alias.name)
                 value = self.resolve(module, inner) if isinstance(inner, ast.expr) else inner
                 if isinstance(value, Unknown) and alias.name not in module.bindings:
                     value = External(f"{module.module}.{alias.name}")

@@ -42,7 +42,7 @@ class ModelItem(pytest.Item):
         return super().repr_failure(excinfo, *args)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        return self.config.rootpath / "regcheck", None, self.nodeid
+        return self.config.rootpath / "regcheck", None, f"regcheck of {self.name}"
 
 
 def model_items(session: pytest.Session, options: Options, findings: Findings) -> Iterator[pytest.Item]:

@@ -98,7 +98,8 @@ def _shapes(model: nn.Module) -> Iterator[tuple[tuple[int, ...] | torch.Tensor, 
             for size in (224, 64, 32, 28, 256, 299, 512) if rank == 2 else (64, 256, 1024) if rank == 1 else (16, 32):
                 yield (SAMPLES, layer.in_channels, *[size] * rank), origin
         elif isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
-            yield torch.arange(SAMPLES * 16).view(SAMPLES, 16) % layer.num_embeddings, origin
+            for length in (16, *_lengths(model, layer), 8, 1):
+                yield torch.arange(SAMPLES * length).view(SAMPLES, length) % layer.num_embeddings, origin
         elif isinstance(layer, nn.RNNBase):
             yield (SAMPLES, 16, layer.input_size), origin
         elif isinstance(layer, nn.MultiheadAttention):
@@ -109,3 +110,9 @@ def _shapes(model: nn.Module) -> Iterator[tuple[tuple[int, ...] | torch.Tensor, 
         else:
             continue
         return
+
+
+def _lengths(model: nn.Module, embedding: nn.Embedding | nn.EmbeddingBag) -> list[int]:
+    """Sequence lengths that parameters as wide as the embedding, one row per position, may ask for."""
+    shapes = [tuple(each.shape) for each in model.parameters(recurse=False)]
+    return [shape[-2] for shape in shapes if len(shape) > 1 and shape[-1] == embedding.embedding_dim]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
+import sysconfig
 from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
@@ -16,7 +16,8 @@ from regcheck.core.graph import Place
 
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _OURS = str(Path(__file__).parent.parent) + "/"
-_PASSED_OVER = {contextlib.__file__, functools.__file__}
+_STDLIB = sysconfig.get_path("stdlib") + "/"
+_PACKAGES = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("platlib") + "/", _STDLIB + "site-packages/")
 Function = TypeVar("Function")
 
 
@@ -34,7 +35,7 @@ def calling_place() -> Place | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code not in _runs:
         path = frame.f_code.co_filename
-        if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+        if _is_the_users(path):
             return Place(path, *_position(frame, frame.f_lasti, frame.f_lineno))
         frame = frame.f_back
     return None
@@ -46,10 +47,18 @@ def raising_place(traceback: TracebackType | None) -> Place | None:
     while traceback is not None:
         frame = traceback.tb_frame
         path = frame.f_code.co_filename
-        if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+        if _is_the_users(path):
             place = Place(path, *_position(frame, traceback.tb_lasti, traceback.tb_lineno))
         traceback = traceback.tb_next
     return place
+
+
+@functools.cache
+def _is_the_users(path: str) -> bool:
+    """Whether a file is the model's own: not torch's, not ours, not the standard library's."""
+    if path.startswith((_TORCH, _OURS, "<frozen ")):
+        return False
+    return path.startswith(_PACKAGES) or not path.startswith(_STDLIB)
 
 
 def _position(frame: FrameType, instruction: int, line: int) -> tuple[int, int]:

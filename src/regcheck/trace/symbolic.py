@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
@@ -35,7 +34,7 @@ def trace(model: nn.Module) -> tuple[Recording, tuple[str, ...]]:
     Raises:
         CannotFollow: the root's own forward cannot be followed.
     """
-    tracer = LeafyTracer()
+    tracer = LeafyTracer(model)
     try:
         graph = tracer.trace(model)
     except Exception as error:
@@ -49,9 +48,11 @@ def trace(model: nn.Module) -> tuple[Recording, tuple[str, ...]]:
 class LeafyTracer(fx.Tracer):
     """A tracer that notes what was seen at each node, looks into dropouts, and survives submodules it cannot trace."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.opaque: list[str] = []
+        self._shapes = {name: tuple(each.shape) for name, each in (*model.named_parameters(), *model.named_buffers())}
+        self._parameters = {name for name, _ in model.named_parameters()}
         self._turns: Counter[tuple[str, str, Place | None]] = Counter()
         self._path = ""
         self._module: nn.Module | None = None
@@ -87,10 +88,8 @@ class LeafyTracer(fx.Tracer):
         if kind == "placeholder":
             return Seen(str(target), Site("", str(target)), kind=Kind.INPUT)
         if kind == "get_attr":
-            value = _attribute(self.root, str(target))
-            what = Kind.PARAMETER if isinstance(value, nn.Parameter) else Kind.CONSTANT
-            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
-            return Seen(str(target), Site("", str(target)), kind=what, shape=shape)
+            what = Kind.PARAMETER if target in self._parameters else Kind.CONSTANT
+            return Seen(str(target), Site("", str(target)), kind=what, shape=self._shapes.get(target))
         module = self._module
         layer = layer_of(module) if module is not None else ""
         if kind == "call_module":
@@ -116,12 +115,6 @@ class LeafyTracer(fx.Tracer):
 
 def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (int(value),)
-
-
-def _attribute(root: Any, path: str) -> Any:
-    for name in path.split("."):
-        root = getattr(root, name, None)
-    return root
 
 
 def _named_nodes(value: Any, name: str) -> list[tuple[str, fx.Node]]:

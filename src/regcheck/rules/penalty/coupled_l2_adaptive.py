@@ -15,7 +15,8 @@ gradients are hardly regularized at all. The regularization asked for is not the
 
 The very optimizer takes real steps on copies of a sample of its parameters, in float64. The last step must equal the
 coupled reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over weights) of
-the effective decay relative to the constant asked for; where that is one for all weights, the suspicion is refuted.
+the effective decay relative to the constant asked for; where that is the same for all weights, the suspicion is
+refuted.
 
 ## When to keep the code
 
@@ -68,10 +69,10 @@ def remedy(rule: str | None) -> str:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     decay = probe.decay(suspicion.event)
-    spread = f"effective decay is {decay.p5:.2g} to {decay.p95:.2g} times the {decay.asked:g} asked for (5th to 95th "
+    spread = f"effective decay is {decay.p5:.3g} to {decay.p95:.3g} times the {decay.asked:g} asked for (5th to 95th "
     spread += f"percentile of {decay.parameters} weights)"
     if decay.is_uniform:
-        return probe.evidence(Verdict.REFUTED, f"every weight is decayed by what was asked for; {spread}", decay)
+        return probe.evidence(Verdict.REFUTED, f"every weight is decayed by the same share of itself; {spread}", decay)
     if decay.is_coupled:
         because = f"a real step equals the coupled reference, not the decoupled one; {spread}"
         return probe.evidence(Verdict.CONFIRMED, because, decay)
