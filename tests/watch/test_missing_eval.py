@@ -204,6 +204,13 @@ INTENDED = {
                 return layer(x)
         evaluate(nn.BatchNorm1d(8))
     """,
+    "a lone layer with normalized weights": """
+        def evaluate(layer):
+            with torch.no_grad():
+                return layer(torch.ones(3, 2, 8))
+        layer = nn.LSTM(8, 8, num_layers=2, dropout=0.5)
+        evaluate(nn.utils.parametrizations.weight_norm(layer, "weight_hh_l0"))
+    """,
     "a lone recurrent layer with dropout": """
         def evaluate(layer):
             with torch.no_grad():

@@ -14,6 +14,7 @@ from .machine import Frame, Next
 from .models import has_learned_layers, identity, modes, name_of
 from .names import Project, Source
 from .optimizers import described
+from .relevance import worthwhile
 from .torchops import METADATA
 from .values import (
     Bound,
@@ -64,9 +65,26 @@ class Program(Builder):
         self.world: Cells = {"grad": Known(True)}
         self.globals: dict[str, Cells] = {source.path: {} for source in project.sources}
         self.callees: dict[int, Module] = {}
+        self.built: list[Module] = []
         self.whole: set[object] = set()
         self.feeding: set[object] = set()
-        self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
+        self._parts: tuple[tuple[int, int], frozenset[int]] = ((0, 0), frozenset())
+
+    def programs(self) -> Iterator[Usage]:
+        """What running each file does, and then each function that may be worth it and that no scanned code called."""
+        for source in self.project.sources:
+            yield self.top_of(source)
+        self.unsettle(self.made)
+        self.built += self._outermost()
+        for function in worthwhile(self.project):
+            if id(function.node) not in self.ran:
+                self.made = []
+                yield self.call_of(function)
+                self.built += self._outermost()
+
+    def _outermost(self) -> list[Module]:
+        """The models that were made and are no part of another one."""
+        return [each for each in self.made if id(each) not in self.parts and each.is_module]
 
     def top_of(self, source: Source) -> Usage:
         """What running a file does."""
@@ -85,7 +103,7 @@ class Program(Builder):
                 instance = Instance(None, definition=function.owner)
                 self.initialize(instance, (), {}, function.owner.node)
                 function.instance = instance
-            self.unsettle(self.made)
+                self.unsettle(self.made)
             node = ast.Name(function.name, ast.Load(), lineno=1, col_offset=0)
             kwargs = {name: Unknown() for name in _settings(function)}
             self.consume([self.call_function(function, (), kwargs, node)])
@@ -129,9 +147,10 @@ class Program(Builder):
     @property
     def parts(self) -> frozenset[int]:
         """The modules that are registered in another one."""
-        if self._parts[0] != len(self.made):
-            owners = [each for each in self.made if not isinstance(each, Instance) or each.definition.is_module]
-            self._parts = len(self.made), frozenset(id(child) for each in owners for _, child in each.children())
+        known = id(self.made), len(self.made)
+        if self._parts[0] != known:
+            owners = [each for each in self.made if each.is_module]
+            self._parts = known, frozenset(id(child) for each in owners for _, child in each.children())
         return self._parts[1]
 
     def origins(self, values: Sequence[Value]) -> Iterator[int]:

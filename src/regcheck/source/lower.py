@@ -51,7 +51,7 @@ Kwargs = Mapping[str, Value]
 _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
 
 
-def lowered(project: Project, model: Module, subject: str, ran: set[int], root: bool | None = None) -> Graph | None:
+def graph_of(project: Project, model: Module, subject: str, ran: set[int], root: bool | None = None) -> Graph | None:
     """The graph of a built model; None where it has no `forward` that gives anything. `ran`: what building it entered."""
     flows = [Lowering(project, model, mode, ran).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
     return Graph(subject, flows[0], flows[1], root, assumed=True) if flows[0].outputs else None

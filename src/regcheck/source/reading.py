@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from regcheck.core.finding import NotChecked
@@ -10,10 +11,9 @@ from regcheck.core.usage import Usage
 
 from .build import Builder
 from .flow import Program
-from .lower import lowered as model_lowered
+from .lower import graph_of
 from .models import identity, name_of
 from .names import Project
-from .relevance import worthwhile
 from .values import Container, Instance, Module
 
 
@@ -26,39 +26,45 @@ class Reading:
     not_checked: tuple[NotChecked, ...] = ()
 
 
+@dataclass(frozen=True)
+class Built:
+    """A model as some code builds it, and the functions that were entered to build it."""
+
+    model: Module
+    entered: set[int]
+
+
 def lowered(project: Project) -> Reading:
-    """Lower every model class and every program of the project."""
+    """Lower every program of the project, and every model: each class on its own, and each model a program builds."""
     program = Program(project)
-    usages = [program.top_of(source) for source in project.sources]
-    for function in worthwhile(project):
-        if id(function.node) not in program.ran:
-            usages.append(program.call_of(function))
+    usages = tuple(program.programs())
+    built: list[Built] = []
+    parts: set[object] = set()
     not_checked: list[NotChecked] = []
-    models: list[tuple[Module, set[int]]] = []
-    made: list[Module] = [*program.made]
     for definition in project.definitions():
         if definition.is_module:
             builder = Builder(project)
             try:
-                models.append((builder.built(definition), builder.ran))
+                built.append(Built(builder.built(definition), builder.ran))
             except RecursionError:
                 path, line = definition.source.path, definition.node.lineno
                 not_checked.append(NotChecked(definition.name, "too deeply nested to follow", "", path, line))
-            made += builder.made
-    parts = {identity(each) for owner in made for _, each in owner.children() if _is_module(owner)}
-    used = [each for each in program.made if _is_module(each) and id(each) not in program.parts]
-    models += [(each, program.ran) for each in used if isinstance(each, (Container, Instance))]
+            parts.update(_parts(builder.made))
+    models = [each for each in program.built if isinstance(each, (Container, Instance))]
+    built += [Built(each, program.ran) for each in models]
+    parts.update(_parts(program.built))
+    whole = program.whole - parts - program.feeding
     graphs = []
-    for model, ran in models:
-        who = identity(model)
-        root = True if who in program.whole and who not in parts and who not in program.feeding else None
-        graph = model_lowered(project, model, name_of(model), ran, root)
+    for each in built:
+        who = identity(each.model)
+        graph = graph_of(project, each.model, name_of(each.model), each.entered, True if who in whole else None)
         if graph is not None:
             graphs.append(graph)
-    return Reading(tuple(graphs), tuple(usages), tuple(not_checked))
+    return Reading(tuple(graphs), usages, tuple(not_checked))
 
 
-def _is_module(value: Module) -> bool:
-    return not isinstance(value, Instance) or value.definition.is_module
-
-
+def _parts(models: list[Module]) -> Iterator[object]:
+    """What is registered in a model as a part of it."""
+    for owner in models:
+        if owner.is_module:
+            yield from (identity(each) for _, each in owner.children())

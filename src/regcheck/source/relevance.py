@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .names import Project
 from .values import Function
 
-_TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward", "weight_decay", "argmax", "Sequential"))
+_TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward", "weight_decay", "argmax"))
 
 
 def worthwhile(project: Project) -> Iterator[Function]:
@@ -24,7 +24,7 @@ def worthwhile(project: Project) -> Iterator[Function]:
             break
         telling |= more
     for each, words, _ in functions:
-        if "weight_decay" in words or (each.owner is None and _simple(each) in telling):
+        if "weight_decay" in words or (each.owner is None and (_simple(each) in telling or "Sequential" in words)):
             yield each
 
 

@@ -153,6 +153,11 @@ class Module:
     place: Place | None
     cells: Cells = field(default_factory=dict)
 
+    @property
+    def is_module(self) -> bool:
+        """Whether it is an `nn.Module` after all, and not an object of any other class."""
+        return True
+
     def children(self) -> Iterator[tuple[str, Module]]:
         """Registered submodules with their names; `*` where the name cannot be told."""
         yield from ()
@@ -188,6 +193,10 @@ class Instance(Module):
 
     definition: Definition = field(kw_only=True)
     base: Container | Layer | None = None
+
+    @property
+    def is_module(self) -> bool:
+        return self.definition.is_module
 
     def children(self) -> Iterator[tuple[str, Module]]:
         if self.base is not None:
@@ -229,11 +238,9 @@ Value = Union[
 
 def modules_in(value: Any) -> Iterator[Module]:
     """The modules that a value may be."""
-    if isinstance(value, Instance):
-        if value.definition.is_module:
+    if isinstance(value, Module):
+        if value.is_module:
             yield value
-    elif isinstance(value, Module):
-        yield value
     elif isinstance(value, Either):
         for each in value.options:
             yield from modules_in(each)

@@ -18,7 +18,10 @@ Key = tuple[str, str | None, int | None, str]
 
 
 class Findings:
-    """What the tests of a session showed so far. Paths are relative to `root` where they lie below it."""
+    """What the tests of a session showed so far. Paths are relative to `root` where they lie below it.
+
+    `tests` names the tests that showed each finding, `models` the distinct models that were examined.
+    """
 
     def __init__(self, options: Options, root: Path) -> None:
         self._options = options
@@ -29,6 +32,7 @@ class Findings:
         self._subjects: dict[str, None] = {}
         self._devices: dict[str, None] = {}
         self.tests: dict[Key, dict[str, None]] = {}
+        self.models: dict[str, None] = {}
 
     def add(self, report: Report, test: str = "", ignored: Collection[str] = ()) -> None:
         """Take in what one test showed, but for the rules that the test ignores."""
@@ -72,6 +76,7 @@ class Findings:
         return {
             **self.report().to_dict(),
             "subjects": list(self._subjects),
+            "models": list(self.models),
             "tests": [list(self.tests.get(each.key, ())) for each in self.report().findings],
         }
 
@@ -83,6 +88,7 @@ class Findings:
             self._refuted.setdefault(each.key, each)
         self._missed.update(dict.fromkeys(NotChecked(**each) for each in document["not_checked"]))
         self._subjects.update(dict.fromkeys(document["subjects"]))
+        self.models.update(dict.fromkeys(document["models"]))
         self._devices.update(dict.fromkeys(document["devices"]))
 
     def _add(self, finding: Finding, tests: Iterable[str]) -> None:

@@ -34,6 +34,7 @@ class ModelItem(pytest.Item):
                 (pytest.fail if self._options.strict else pytest.skip)(reason)
         report = audit(model, options=self._options)
         self._findings.add(report, self.nodeid)
+        self._findings.models[self.nodeid] = None
         report.raise_if_failed()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:

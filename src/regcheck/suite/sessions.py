@@ -81,6 +81,7 @@ class SuiteSession:
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                     report = judge(seen, self._options, self._known)
                 self._findings.add(report, item.nodeid, self._ignored.get(item.nodeid, ()))
+                self._findings.models.update(dict.fromkeys(each.model_key for each in seen.captures))
         except (Exception, OutcomeException) as error:
             self._findings.miss(item.nodeid, f"judging it failed: {type(error).__name__}: {error}")
 
@@ -131,4 +132,4 @@ class SuiteSession:
         report = self._findings.report()
         terminalreporter.section("regcheck")
         color = terminalreporter.hasmarkup
-        terminalreporter.write(summary(report, self._findings.tests, self._config.rootpath, color))
+        terminalreporter.write(summary(report, self._findings, self._config.rootpath, color))

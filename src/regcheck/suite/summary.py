@@ -5,27 +5,27 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from regcheck.core.report import Report
+from regcheck.core.report import Report, counted
 from regcheck.report.terminal import INDENT, block, headline, missed
-from regcheck.suite.findings import Key
+from regcheck.suite.findings import Findings
 
 MOST_TESTS = 3
 """More tests than this are counted rather than named."""
 
 
-def summary(report: Report, tests: Mapping[Key, Iterable[str]], root: Path, color: bool) -> str:
+def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
     """The text of the section. Paths are read from `root`."""
     blocks = []
     with _inside(root):
         for each in report.findings:
             shown = block(each)
-            names = list(tests.get(each.key, ()))
+            names = list(findings.tests.get(each.key, ()))
             if names:
                 shown = Text("\n").join([shown, Text(INDENT + seen_in(names), "dim")])
             blocks.append(shown)
@@ -33,7 +33,8 @@ def summary(report: Report, tests: Mapping[Key, Iterable[str]], root: Path, colo
         blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
     out = io.StringIO()
     console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
-    console.print(Text("\n\n").join([*blocks, headline(report)]), soft_wrap=True)
+    last = headline(report).append(f", {counted(len(findings.models), 'model')} examined")
+    console.print(Text("\n\n").join([*blocks, last]), soft_wrap=True)
     return out.getvalue()
 
 

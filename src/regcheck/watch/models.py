@@ -78,7 +78,8 @@ def _holds_weights(layer: nn.Module) -> bool:
 
 def is_lone_layer(module: nn.Module) -> bool:
     """Whether this is one of torch's own layers rather than something composed of them."""
-    return type(module).__module__.startswith("torch.nn.modules.") and not isinstance(module, _COMPOSED)
+    home = type(module).__module__
+    return home.startswith(("torch.nn.modules.", "torch.nn.utils.")) and not isinstance(module, _COMPOSED)
 
 
 def name_of(module: nn.Module) -> str:
