@@ -15,6 +15,7 @@ import resource
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ TIMM_FAMILIES = """
 
 def import_torchvision() -> Any:
     """Import torchvision beside a CPU build of torch."""
-    library = torch.library.Library("torchvision", "DEF")
+    declare: Any = torch.library.Library
+    library = declare("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define(
@@ -62,20 +64,20 @@ def models(source: str) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     if source == "torchvision":
         for module in (torchvision.models, torchvision.models.segmentation):
             for name in torchvision.models.list_models(module=module):
-                yield name, lambda name=name: torchvision.models.get_model(name, weights=None, **_backbone(name))
+                yield name, partial(torchvision.models.get_model, name, weights=None, **_backbone(name))
     elif source == "timm":
         import timm
 
         known = set(timm.list_models())
         for name in TIMM_FAMILIES.split():
             if name in known:
-                yield name, lambda name=name: timm.create_model(name, pretrained=False)
+                yield name, partial(timm.create_model, name, pretrained=False)
     elif source == "timm-regularized":
         import timm
 
         for name in TIMM_FAMILIES.split():
             if name in timm.list_models():
-                yield name, lambda name=name: _with_rates(timm, name)
+                yield name, partial(_with_rates, timm, name)
 
 
 def _backbone(name: str) -> dict[str, Any]:
