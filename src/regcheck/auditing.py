@@ -24,10 +24,10 @@ from regcheck.core.usage import Called, Stepped, Usage
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
-from regcheck.probe.restore import State, copied, workspace, world_untouched
+from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.source.places import constructors
-from regcheck.trace.inputs import Inputs
+from regcheck.trace.inputs import Inputs, home_of
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.unwrap import unwrapped
 from regcheck.watch.optimizers import described
@@ -100,14 +100,11 @@ class Run:
         subject = type(model).__name__
         with ExitStack() as stack:
             twin = stack.enter_context(workspace(model))
-            lazy = any(isinstance(each, nn.parameter.UninitializedParameter) for each in twin.parameters())
-            state = None if lazy else State(twin)
             try:
-                traced = look(twin, subject, given, locate, root)
+                with unchanged(twin):
+                    traced = look(twin, subject, given, locate, root)
             except CannotTrace as error:
                 return self._report((), (untraced(subject, error),), subject)
-            if state is not None:
-                state.restore()
             suspicions, broken = self._suspicions("graph", traced.graph)
             judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
         modules = dict(model.named_modules())
@@ -132,7 +129,6 @@ class Run:
     ) -> Report:
         """Check what a program did with its models and optimizers with the usage rules."""
         suspicions, broken = self._suspicions("usage", usage)
-
         probe_on = usage_probes(captures, optimizers, self.options.seed)
         return self._report([*self._proved(suspicions, probe_on)], broken, usage.subject)
 
@@ -174,14 +170,14 @@ class Run:
 
 
 def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
-    """One probe per device, made when it is first asked for: the CPU's runs `twin` itself, the others a copy."""
+    """One probe per device, made when it is first asked for: where `twin` is it is run itself, elsewhere a copy."""
     made: dict[str, Probe] = {}
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         if traced.inputs is None:
             raise CannotMeasure("there are no inputs to run the model on")
         if device not in made:
-            model = twin if device == "cpu" else copied(twin)
+            model = twin if device == home_of(twin).type else copied(twin)
             runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate)
             made[device] = ModelProbe(runner, traced.graph, seed)
         return made[device]

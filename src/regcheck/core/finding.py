@@ -122,7 +122,7 @@ class Finding:
     @property
     def key(self) -> tuple[str, str | None, int | None, str]:
         """What makes two findings the same defect, wherever and however often it was seen."""
-        return self.code, self.path, self.line, self.message if self.path is None else ""
+        return self.code, self.path, self.line, f"{self.module}: {self.message}" if self.path is None else ""
 
     @property
     def where(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -29,17 +28,3 @@ def chosen(devices: Sequence[str]) -> tuple[str, ...]:
             raise UsageError(f"device {name!r} cannot be used: {reason}") from error
         names.append(name)
     return tuple(dict.fromkeys(names))
-
-
-def moved(value: Any, device: str) -> Any:
-    """A copy of nested inputs on `device`, detached from any autograd graph."""
-    if isinstance(value, torch.Tensor):
-        copied = value.detach().to(device, copy=True)
-        return copied.requires_grad_(value.requires_grad) if value.is_leaf else copied
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(each, device) for each in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(moved(each, device) for each in value)
-    if isinstance(value, dict):
-        return {key: moved(each, device) for key, each in value.items()}
-    return value

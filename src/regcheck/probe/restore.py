@@ -49,11 +49,8 @@ def workspace(model: nn.Module) -> Iterator[nn.Module]:
     try:
         twin = copy.deepcopy(model)
     except Exception:
-        state = State(model)
-        try:
+        with unchanged(model):
             yield model
-        finally:
-            state.restore()
         return
     yield twin
 
@@ -68,6 +65,18 @@ def copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as error:
         raise CannotMeasure(f"the model cannot be copied: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Put back what runs change on `model`; what a lazy model becomes by its first run, it stays."""
+    lazy = any(nn.parameter.is_lazy(each) for each in model.parameters())
+    state = None if lazy else State(model)
+    try:
+        yield
+    finally:
+        if state is not None:
+            state.restore()
 
 
 class State:

@@ -12,11 +12,11 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode, Site
+from regcheck.trace.inputs import moved
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.record import named_tensors
 from regcheck.trace.sight import Locate, eager
 
-from .devices import moved
 from .intervene import Intervention, Replacement
 from .restore import State
 

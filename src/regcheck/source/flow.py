@@ -68,7 +68,7 @@ class Program(Builder):
         self.built: list[Module] = []
         self.whole: set[object] = set()
         self.feeding: set[object] = set()
-        self._parts: tuple[tuple[int, int], frozenset[int]] = ((0, 0), frozenset())
+        self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
 
     def programs(self) -> Iterator[Usage]:
         """What running each file does, and then each function that may be worth it and that no scanned code called."""
@@ -78,13 +78,14 @@ class Program(Builder):
         self.built += self._outermost()
         for function in worthwhile(self.project):
             if id(function.node) not in self.ran:
-                self.made = []
+                self.made, self._parts = [], (-1, frozenset())
                 yield self.call_of(function)
                 self.built += self._outermost()
 
     def _outermost(self) -> list[Module]:
         """The models that were made and are no part of another one."""
-        return [each for each in self.made if id(each) not in self.parts and each.is_module]
+        models = [each for each in self.made if isinstance(each, (Container, Instance)) and each.is_module]
+        return [each for each in models if id(each) not in self.parts]
 
     def top_of(self, source: Source) -> Usage:
         """What running a file does."""
@@ -147,7 +148,7 @@ class Program(Builder):
     @property
     def parts(self) -> frozenset[int]:
         """The modules that are registered in another one."""
-        known = id(self.made), len(self.made)
+        known = len(self.made)
         if self._parts[0] != known:
             owners = [each for each in self.made if each.is_module]
             self._parts = known, frozenset(id(child) for each in owners for _, child in each.children())

@@ -14,7 +14,7 @@ from .flow import Program
 from .lower import graph_of
 from .models import identity, name_of
 from .names import Project
-from .values import Container, Instance, Module
+from .values import Module
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ def lowered(project: Project) -> Reading:
                 path, line = definition.source.path, definition.node.lineno
                 not_checked.append(NotChecked(definition.name, "too deeply nested to follow", "", path, line))
             parts.update(_parts(builder.made))
-    models = [each for each in program.built if isinstance(each, (Container, Instance))]
-    built += [Built(each, program.ran) for each in models]
+    built += [Built(each, program.ran) for each in program.built]
     parts.update(_parts(program.built))
     whole = program.whole - parts - program.feeding
     graphs = []

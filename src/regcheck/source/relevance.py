@@ -14,18 +14,27 @@ _TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward
 def worthwhile(project: Project) -> Iterator[Function]:
     """The functions that use models or optimizers themselves, or call scanned functions that do.
 
-    A method is worth it only where it builds an optimizer: how its object was treated before cannot be told.
+    A method is worth it only where it builds an optimizer: how its object was treated before cannot be told. What a
+    decorator of the project takes (a registry of model factories, say) is worth it only for what it does itself.
     """
     functions = [(each, *_mentioned(each.node)) for each in project.functions()]
-    telling = {_simple(each) for each, words, _ in functions if words & _TELLING}
+    own = {id(each.node) for each, words, _ in functions if words & _TELLING}
+    telling = {_simple(each) for each, _, _ in functions if id(each.node) in own}
     while True:
         more = {_simple(each) for each, _, called in functions if called & telling} - telling
         if not more:
             break
         telling |= more
     for each, words, _ in functions:
-        if "weight_decay" in words or (each.owner is None and (_simple(each) in telling or "Sequential" in words)):
+        calls = _simple(each) in telling and (id(each.node) in own or not _is_taken(project, each))
+        if "weight_decay" in words or (each.owner is None and (calls or "Sequential" in words)):
             yield each
+
+
+def _is_taken(project: Project, function: Function) -> bool:
+    decorators = [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
+    heads = [each.func if isinstance(each, ast.Call) else each for each in decorators]
+    return any(isinstance(project.resolve(function.source, each), Function) for each in heads)
 
 
 def _simple(function: Function) -> str:

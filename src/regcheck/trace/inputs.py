@@ -23,8 +23,33 @@ class Inputs:
     origin: str = "given"
 
 
+def home_of(model: nn.Module) -> torch.device:
+    """The device a model is on: that of its first parameter or buffer."""
+    return next((each.device for each in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
 def candidates(model: nn.Module) -> Iterator[Inputs]:
-    """Inputs to try, most trustworthy first. Nothing is run here."""
+    """Inputs to try, on the model's device, most trustworthy first. Nothing is run here."""
+    home = home_of(model)
+    for each in _guesses(model):
+        yield Inputs(moved(each.args, home), moved(each.kwargs, home), each.origin)
+
+
+def moved(value: Any, device: torch.device | str) -> Any:
+    """A copy of nested inputs on `device`, detached from any autograd graph."""
+    if isinstance(value, torch.Tensor):
+        copied = value.detach().to(device, copy=True)
+        return copied.requires_grad_(value.requires_grad) if value.is_leaf else copied
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(moved(each, device) for each in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(moved(each, device) for each in value)
+    if isinstance(value, dict):
+        return {key: moved(each, device) for key, each in value.items()}
+    return value
+
+
+def _guesses(model: nn.Module) -> Iterator[Inputs]:
     yield from _declared(model)
     required = _required(model)
     if not required:
