@@ -192,3 +192,15 @@ def test_a_suspicion_that_the_measurement_refutes_is_no_finding() -> None:
     assert report.ok and not report.findings
     (refuted,) = report.refuted
     assert refuted.evidence.verdict is Verdict.REFUTED
+
+
+def test_the_inputs_are_left_alone_too() -> None:
+    """A forward that works in place on its input, or empties the dict it is given, does so on copies."""
+
+    class Greedy(Leaky):
+        def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(batch.pop("x").mul_(2))
+
+    batch = {"x": torch.ones(4, 16)}
+    assert [each.code for each in audit(Greedy(), batch).findings] == ["REG202"]
+    assert torch.equal(batch["x"], torch.ones(4, 16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Iterator, Mapping
@@ -35,17 +36,19 @@ def candidates(model: nn.Module) -> Iterator[Inputs]:
         yield Inputs(moved(each.args, home), moved(each.kwargs, home), each.origin)
 
 
-def moved(value: Any, device: torch.device | str) -> Any:
-    """A copy of nested inputs on `device`, detached from any autograd graph."""
+def moved(value: Any, device: torch.device | str | None = None) -> Any:
+    """A copy of nested inputs, on `device` or where they are, detached from any autograd graph."""
     if isinstance(value, torch.Tensor):
-        copied = value.detach().to(device, copy=True)
+        copied = value.detach().to(device or value.device, copy=True)
         return copied.requires_grad_(value.requires_grad) if value.is_leaf else copied
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(moved(each, device) for each in value))
     if isinstance(value, (tuple, list)):
         return type(value)(moved(each, device) for each in value)
     if isinstance(value, dict):
-        return {key: moved(each, device) for key, each in value.items()}
+        twin = copy.copy(value)
+        twin.update((key, moved(each, device)) for key, each in value.items())
+        return twin
     return value
 
 

@@ -12,7 +12,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode
 
 from . import symbolic
-from .inputs import Inputs, candidates
+from .inputs import Inputs, candidates, moved
 from .lower import lowered
 from .record import ForwardRaised, Recording, record
 from .sight import Locate
@@ -76,7 +76,7 @@ def _tried(model: nn.Module, tries: Iterable[Inputs], locate: Locate | None) -> 
 def _recorded(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | None) -> Recording | ForwardRaised:
     model.train(mode is Mode.TRAIN)
     try:
-        return record(model, inputs.args, inputs.kwargs, locate=locate)
+        return record(model, moved(inputs.args), moved(inputs.kwargs), locate=locate)
     except ForwardRaised as error:
         return error
 
