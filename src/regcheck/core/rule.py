@@ -100,7 +100,7 @@ class Maps:
     `partly` of `maps` maps were zeroed in part. `r_squared` is that of a least-squares fit of dropped values on the
     mean of their kept neighbours, `p_value` that of the F test that neighbours say nothing, over `samples` values.
     `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is the map's
-    spatial extent; `conv_map` says whether a convolution of this run produced maps of that rank and channel count.
+    spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent.
     """
 
     partly: int

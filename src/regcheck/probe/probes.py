@@ -184,13 +184,13 @@ class ModelProbe(UnableProbe):
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []
-        made: set[tuple[int, int]] = set()
+        extents: set[tuple[int, ...]] = set()
 
         def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
             if site == op.site:
                 met.append((args[0] if args else kwargs["input"], result))
-            elif KINDS.get(name) is Kind.CONV and isinstance(result, torch.Tensor):
-                made.add((result.dim(), result.size(1)))
+            elif KINDS.get(name) in (Kind.CONV, Kind.POOL) and isinstance(result, torch.Tensor):
+                extents.add(tuple(result.shape[2:]))
 
         self._runner.run(Mode.TRAIN, self.seed, observe=look)
         if not met:
@@ -206,7 +206,7 @@ class ModelProbe(UnableProbe):
         spatial = spatial_dropout(values, keep.to(values.device), op.rate or 0.0)
         reference, _, _ = measure.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
         p_value = measure.fit_test(r_squared, samples, channels)
-        conv_map = (values.dim(), values.size(1)) in made
+        conv_map = extent in extents
         maps = values.shape[0] * values.shape[1]
         return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map)
 

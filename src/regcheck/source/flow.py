@@ -14,7 +14,7 @@ from .machine import Frame, Next
 from .models import has_learned_layers, identity, modes, name_of
 from .names import Project, Source
 from .optimizers import described
-from .relevance import worthwhile
+from .relevance import is_plain, worthwhile
 from .torchops import METADATA
 from .values import (
     Bound,
@@ -51,7 +51,6 @@ _HARMLESS = frozenset(
     " named_children get_submodule get_buffer double_ float_".split()
 )
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
-_KNOWN_DECORATORS = ("torch.", "functools.", "contextlib.", "typing.", "pytest.", "hydra.", "click.", "typer.", "builtins.")
 
 
 class Program(Builder):
@@ -264,7 +263,7 @@ class Program(Builder):
         name = callee.name if isinstance(callee, External) else ""
         if name in ("torch.no_grad", "torch.inference_mode") or name.endswith(".no_grad"):
             self.set(self.world, "grad", Known(False))
-        elif not name.startswith(_KNOWN_DECORATORS):
+        elif not is_plain(callee):
             self.unsettle(values)
 
     def call_external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:

@@ -6,16 +6,27 @@ import ast
 from collections.abc import Iterator
 
 from .names import Project
-from .values import Function
+from .values import External, Function, Value
 
 _TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward", "weight_decay", "argmax"))
+_PLAIN_DECORATORS = (
+    "torch.",
+    "functools.",
+    "contextlib.",
+    "typing.",
+    "pytest.",
+    "hydra.",
+    "click.",
+    "typer.",
+    "builtins.",
+)
 
 
 def worthwhile(project: Project) -> Iterator[Function]:
     """The functions that use models or optimizers themselves, or call scanned functions that do.
 
-    A method is worth it only where it builds an optimizer: how its object was treated before cannot be told. What a
-    decorator of the project takes (a registry of model factories, say) is worth it only for what it does itself.
+    A method is worth it only where it builds an optimizer: how its object was treated before cannot be told. What an
+    unknown decorator takes (a registry of model factories, say) is worth it only for what it does itself.
     """
     functions = [(each, *_mentioned(each.node)) for each in project.functions()]
     own = {id(each.node) for each, words, _ in functions if words & _TELLING}
@@ -31,10 +42,15 @@ def worthwhile(project: Project) -> Iterator[Function]:
             yield each
 
 
+def is_plain(decorator: Value) -> bool:
+    """Whether a decorator leaves a function's meaning alone."""
+    return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
+
+
 def _is_taken(project: Project, function: Function) -> bool:
     decorators = [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
     heads = [each.func if isinstance(each, ast.Call) else each for each in decorators]
-    return any(isinstance(project.resolve(function.source, each), Function) for each in heads)
+    return not all(is_plain(project.resolve(function.source, each)) for each in heads)
 
 
 def _simple(function: Function) -> str:
