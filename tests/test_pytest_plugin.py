@@ -156,6 +156,14 @@ def test_quickstart_shows_exactly_its_planted_faults(quickstart: Project, worker
         assert code in done.stdout
 
 
+def test_a_stand_in_in_a_test_file_is_advice(project: Project) -> None:
+    """A model that a test file defines for its own ends is shown as `info` and does not fail the run."""
+    project.write("test_models.py", MODELS + "def test_it():\n    assert Leaky()(torch.ones(4, 8)).shape == (4, 2)\n")
+    done, document = project.report()
+    assert [(each["code"], each["severity"]) for each in document["findings"]] == [("REG202", "info")]
+    assert done.returncode == 0
+
+
 def test_findings_are_shown_with_the_tests_that_showed_them(project: Project) -> None:
     """The section names file, line, fault and test, and the header says what runs."""
     done, document = project.report()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from _pytest.outcomes import OutcomeException
 from regcheck.auditing import judge
 from regcheck.config import select
 from regcheck.core.errors import RegcheckError
+from regcheck.core.finding import Severity
 from regcheck.core.report import Report, counted
 from regcheck.core.usage import Called, Event, Stepped
 from regcheck.core.version import __version__
@@ -80,10 +82,20 @@ class SuiteSession:
             if seen.usage.events or seen.captures or seen.skipped:
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                     report = judge(seen, self._options, self._known)
-                self._findings.add(report, item.nodeid, self._ignored.get(item.nodeid, ()))
+                self._findings.add(self._lowered(report), item.nodeid, self._ignored.get(item.nodeid, ()))
                 self._findings.models.update(dict.fromkeys(each.model_key for each in seen.captures))
         except (Exception, OutcomeException) as error:
             self._findings.miss(item.nodeid, f"judging it failed: {type(error).__name__}: {error}")
+
+    def _lowered(self, report: Report) -> Report:
+        """With what stands in test code lowered to advice: it is about stand-ins, not about the code under test."""
+        findings = (
+            replace(each, severity=Severity.INFO)
+            if each.path is not None and self._watch.is_test_file(os.path.abspath(each.path))
+            else each
+            for each in report.findings
+        )
+        return replace(report, findings=tuple(findings))
 
     def _lighter(self, seen: Seen) -> Seen:
         """Without the means to measure once more what an earlier test has confirmed."""

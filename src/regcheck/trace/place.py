@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 import sysconfig
-from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import TypeVar
@@ -13,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from regcheck.core.graph import Place
+from regcheck.core.position import position
 
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _OURS = str(Path(__file__).parent.parent) + "/"
@@ -36,7 +36,7 @@ def calling_place() -> Place | None:
     while frame is not None and frame.f_code not in _runs:
         path = frame.f_code.co_filename
         if _is_the_users(path):
-            return Place(path, *_position(frame, frame.f_lasti, frame.f_lineno))
+            return Place(path, *position(frame.f_code, frame.f_lasti, frame.f_lineno))
         frame = frame.f_back
     return None
 
@@ -48,7 +48,7 @@ def raising_place(traceback: TracebackType | None) -> Place | None:
         frame = traceback.tb_frame
         path = frame.f_code.co_filename
         if _is_the_users(path):
-            place = Place(path, *_position(frame, traceback.tb_lasti, traceback.tb_lineno))
+            place = Place(path, *position(frame.f_code, traceback.tb_lasti, traceback.tb_lineno))
         traceback = traceback.tb_next
     return place
 
@@ -59,12 +59,3 @@ def _is_the_users(path: str) -> bool:
     if path.startswith((_TORCH, _OURS, "<frozen ")):
         return False
     return path.startswith(_PACKAGES) or not path.startswith(_STDLIB)
-
-
-def _position(frame: FrameType, instruction: int, line: int) -> tuple[int, int]:
-    """Line and column, from 1, of the expression being evaluated; Python 3.10 keeps no columns."""
-    if sys.version_info >= (3, 11):
-        found = next(islice(frame.f_code.co_positions(), instruction // 2, None), None)
-        if found is not None and found[0] is not None and found[2] is not None:
-            return found[0], found[2] + 1
-    return line, 1

@@ -7,17 +7,16 @@ import contextlib
 import dis
 import functools
 import os
-import sys
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType
 
 import torch
 
 from regcheck.core.graph import Place
+from regcheck.core.position import position
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _WATCH = str(Path(__file__).parent) + os.sep
@@ -73,7 +72,7 @@ class Sites:
 
     def _read(self, frame: FrameType, recalibrates: bool) -> Site:
         code = frame.f_code
-        place = Place(code.co_filename, *_position(frame))
+        place = Place(code.co_filename, *position(code, frame.f_lasti, frame.f_lineno))
         discarded = recalibrates or _discards(code, frame.f_lasti)
         return Site(place, _function(frame), discarded, self.is_test_file(code.co_filename), code)
 
@@ -86,15 +85,6 @@ class Sites:
             return False
         folders = path[len(self._root) :].split(os.sep)[:-1]
         return "tests" in folders or "test" in folders
-
-
-def _position(frame: FrameType) -> tuple[int, int]:
-    """Line and column, from 1, of the call being made; Python 3.10 keeps no columns."""
-    if sys.version_info >= (3, 11):
-        found = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
-        if found is not None and found[0] is not None and found[2] is not None:
-            return found[0], found[2] + 1
-    return frame.f_lineno, 1
 
 
 def _function(frame: FrameType) -> str:

@@ -142,6 +142,10 @@ class Watch:
                 self._trained |= {model_key for (model_key, _, grad, _) in notes.captured if grad}
         return Seen(Usage(subject, notes.log.events()), tuple(notes.captures), notes.optimizers, tuple(notes.skipped))
 
+    def is_test_file(self, path: str) -> bool:
+        """Whether a file holds tests or what only tests use."""
+        return self._sites.is_test_file(path)
+
     def _patch(self, owner: Any, name: str, wrap: Callable[..., Any], note: Callable[..., Any]) -> None:
         original = vars(owner)[name]
         replacement = wrap(original, note)
