@@ -43,10 +43,10 @@ demo: $(READY)
 	$(DOOR) pytest --regcheck -q -p no:randomly -p no:cacheprovider
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n auto -m ""
 
 lint: $(READY)
 	$(BIN)/ruff check

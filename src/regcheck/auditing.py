@@ -61,6 +61,8 @@ def audit(
     subject = unwrapped(model)
     if not isinstance(subject, nn.Module):
         raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
+    if not isinstance(optimizer, (torch.optim.Optimizer, type(None))):
+        raise UsageError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
     run = Run.of(Options.of(options))
     given = Inputs(args, kwargs) if args or kwargs else None
     with world_untouched():
@@ -214,8 +216,7 @@ def combined(found: Sequence[Evidence]) -> Evidence:
 
 def untraced(subject: str, error: CannotTrace) -> NotChecked:
     """The entry for a model that no way of tracing could follow, with the user's line that stopped it."""
-    place: Place | None = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
-    what = "pass inputs that the model accepts: audit(model, x)"
+    what, place = "pass inputs that the model accepts (audit(model, x), or --input)", error.place
     return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
 
 

@@ -29,7 +29,6 @@ def test_every_key_of_the_contract_is_read(tmp_path: Path) -> None:
         exclude = ["build"]
         models = ["net.py:Net"]
         devices = ["cpu"]
-        baseline = "known.json"
         require-reason = true
         per-file-ignores = { "tests/*" = ["REG201"] }
         per-module-ignores = { "prenet.*" = "REG202" }
@@ -43,7 +42,6 @@ def test_every_key_of_the_contract_is_read(tmp_path: Path) -> None:
         exclude=("build",),
         models=("net.py:Net",),
         devices=("cpu",),
-        baseline="known.json",
         require_reason=True,
         per_file_ignores={"tests/*": ("REG201",)},
         per_module_ignores={"prenet.*": ("REG202",)},

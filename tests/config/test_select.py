@@ -56,7 +56,7 @@ def test_the_pattern_that_says_most_decides(options: dict[str, object], expected
     [
         {"select": ["REG220"]},
         {"ignore": ["dropout-ignore-mode"]},
-        {"extend_select": ["REG9"]},
+        {"extend_select": ["REG20x"]},
         {"per_file_ignores": {"*.py": ["REG2022"]}},
         {"per_module_ignores": {"net.*": ["reg202"]}},
     ],

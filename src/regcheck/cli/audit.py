@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from regcheck import plugins
@@ -62,7 +64,8 @@ def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Rep
 
     torch.manual_seed(options.seed)
     try:
-        model = build(target)
+        with redirect_stdout(sys.stderr):
+            model = build(target)
     except CannotBuild as error:
         return unbuilt(NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line), options)
     args: tuple[Any, ...] = tuple(drawn(shape, options.seed) for shape in shapes)

@@ -34,7 +34,6 @@ class Options:
     per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_module_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     models: tuple[str, ...] = ()
-    baseline: str | None = None
 
     @classmethod
     def of(cls, given: Options | Mapping[str, Any] | None) -> Options:
@@ -45,6 +44,8 @@ class Options:
         """
         if isinstance(given, Options):
             return given
+        if not isinstance(given, (Mapping, type(None))):
+            raise UsageError(f"options are an Options or a mapping, not {type(given).__name__}")
         known = {each.name: each for each in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in (given or {}).items():
@@ -69,9 +70,9 @@ def _read(name: str, value: Any) -> Any:
     if isinstance(default, dict):
         entries = _checked(name, value, Mapping, "a table of lists").items()
         return {key: (each,) if isinstance(each, str) else tuple(each) for key, each in entries}
-    if isinstance(default, (int, float)):
-        return _checked(name, value, (int, float), "a number")
-    return _checked(name, value, (str, type(None)), "a string")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise UsageError(f"option {name.replace('_', '-')!r} takes a number, zero or more, not {value!r}")
+    return type(default)(value)
 
 
 def _checked(name: str, value: Any, types: Any, what: str) -> Any:

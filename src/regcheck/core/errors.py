@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from .graph import Place
+
 DOCS = "https://regcheck.readthedocs.io/"
 
 
@@ -38,9 +40,13 @@ class CannotBuild(RegcheckError):
 
 
 class CannotTrace(RegcheckError):
-    """A model could not be turned into a graph."""
+    """A model could not be turned into a graph; `place` is the user's line that stopped it, where one did."""
 
     slug = "cannot-trace"
+
+    def __init__(self, reason: str, place: Place | None = None) -> None:
+        super().__init__(reason)
+        self.place = place
 
 
 class CannotMeasure(RegcheckError):
@@ -63,7 +69,7 @@ class Failed(RegcheckError, AssertionError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest of `known`, or an empty string."""
-    close = get_close_matches(word.lower(), {each.lower(): each for each in known}, n=1, cutoff=0.5)
+    close = get_close_matches(word.lower(), {each.lower(): each for each in known}, n=1, cutoff=0.65)
     names = {each.lower(): each for each in known}
     return f" (did you mean {names[close[0]]!r}?)" if close else ""
 

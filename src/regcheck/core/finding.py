@@ -125,6 +125,11 @@ class Finding:
         return self.code, self.path, self.line, f"{self.module}: {self.message}" if self.path is None else ""
 
     @property
+    def title(self) -> str:
+        """Code and name, with a word where the finding is mere advice."""
+        return f"{self.code} {self.name}" + (" (info)" if self.severity is Severity.INFO else "")
+
+    @property
     def where(self) -> str:
         """The finding's position as `path:line:column`, or the module's path where no source is known."""
         return f"{self.path}:{self.line}:{self.column}" if self.path else f"<{self.module or 'model'}>"

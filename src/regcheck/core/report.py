@@ -78,7 +78,7 @@ class Report:
     def __str__(self) -> str:
         lines = []
         for each in self.findings:
-            lines += [f"{each.where} {each.code} {each.name}  {each.module}", f"    {each.message}"]
+            lines += [f"{each.where} {each.title}  {each.module}", f"    {each.message}"]
             if each.fix:
                 lines.append(f"    fix: {each.fix}")
             lines.append(f"    {each.evidence.verdict.value}: {each.evidence.because}")

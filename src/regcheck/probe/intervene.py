@@ -15,7 +15,8 @@ from torch import nn
 
 from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS
-from regcheck.trace.sight import Locate, Sight, is_placed, name_of
+from regcheck.trace.running import Locate
+from regcheck.trace.sight import Sight, is_placed, name_of
 
 Replacement = Callable[[Any, Any, Any], Any]
 """Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
@@ -57,9 +58,13 @@ class Intervention(Sight):
             if self._observe is not None:
                 self._observe(None, name, args, kwargs, result)
             return result
-        site = self.site(name)
+        site = self.running.site(name)
         if name in DROPPING or KINDS.get(name) is Kind.RANDOM:
-            torch.manual_seed(stream(self._vary.get(site, self._seed), site))
+            seed = stream(self._vary.get(site, self._seed), site)
+            torch.manual_seed(seed)
+            for each in (*args, *kwargs.values()):
+                if isinstance(each, torch.Generator):  # the model's own: its state is put back after the run
+                    each.manual_seed(seed)
         before = _kept(args) if self._observe is not None else args
         replacement = self._replace.get(site)
         result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)

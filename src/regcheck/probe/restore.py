@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import io
 import random
 import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 
+from .reach import held_by_functions
+
 
 @contextmanager
 def world_untouched() -> Iterator[None]:
-    """Put back every random stream, grad mode, default dtype and device, and silence warnings meanwhile."""
+    """Put back random streams, grad mode, default dtype and anomaly mode; what is printed or warned of is dropped."""
     numpy = sys.modules.get("numpy")
     python_state, torch_state = random.getstate(), torch.get_rng_state()
     numpy_state = numpy.random.get_state() if numpy is not None else None
@@ -28,7 +31,7 @@ def world_untouched() -> Iterator[None]:
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     detecting = torch.is_anomaly_enabled()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -46,21 +49,29 @@ def world_untouched() -> Iterator[None]:
 @contextmanager
 def workspace(model: nn.Module) -> Iterator[nn.Module]:
     """A copy of `model` to run and to change; where it cannot be copied, the model itself, put back afterwards."""
+    containers = [(each, copy.copy(each)) for each in held_by_functions(model) if not isinstance(each, nn.Module)]
     try:
-        twin = copy.deepcopy(model)
-    except Exception:
-        with unchanged(model):
-            yield model
-        return
-    yield twin
+        try:
+            twin = copied(model)
+        except CannotMeasure:
+            with unchanged(model):
+                yield model
+        else:
+            yield twin
+    finally:
+        for container, contents in containers:
+            _refill(container, contents)
 
 
 def copied(model: nn.Module) -> nn.Module:
     """A copy of `model`, for measurements that move it or change its modes.
 
     Raises:
-        CannotMeasure: the model cannot be copied.
+        CannotMeasure: the model cannot be copied, or a copy would run parts of the original.
     """
+    own = {id(each) for each in model.modules()}
+    if any(id(each) in own for each in held_by_functions(model)):
+        raise CannotMeasure("the model cannot be copied: a function kept on it refers to it")
     try:
         return copy.deepcopy(model)
     except Exception as error:
@@ -90,6 +101,7 @@ class State:
         self._attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
         self._containers: dict[int, tuple[Any, Any]] = {}
         self._tensors: dict[int, _Tensor] = {}
+        self._generators: list[tuple[torch.Generator, torch.Tensor]] = []
         for _, attributes in self._attributes:
             for value in attributes.values():
                 self._remember(value)
@@ -98,6 +110,8 @@ class State:
         if isinstance(value, torch.Tensor):
             if id(value) not in self._tensors and not value.is_meta:
                 self._tensors[id(value)] = _Tensor(value)
+        elif isinstance(value, torch.Generator):
+            self._generators.append((value, value.get_state()))
         elif isinstance(value, (dict, list, set, deque, tuple)) and id(value) not in self._containers:
             self._containers[id(value)] = value, copy.copy(value)
             for each in value.values() if isinstance(value, dict) else value:
@@ -112,6 +126,8 @@ class State:
         with torch.no_grad():
             for tensor in self._tensors.values():
                 tensor.restore()
+        for generator, draws in self._generators:
+            generator.set_state(draws)
 
 
 class _Tensor:

@@ -15,7 +15,8 @@ from regcheck.core.graph import Mode, Site
 from regcheck.trace.inputs import moved
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.record import named_tensors
-from regcheck.trace.sight import Locate, eager
+from regcheck.trace.running import Locate
+from regcheck.trace.sight import eager
 
 from .intervene import Intervention, Replacement
 from .restore import State
@@ -88,7 +89,7 @@ class Runner:
         try:
             with eager(), torch.no_grad(), intervention.watching():
                 result = self.model(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CannotMeasure(f"forward raised {type(error).__name__} on {self.device}: {error}") from error
         finally:
             self._state.restore()

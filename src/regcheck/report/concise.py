@@ -19,7 +19,7 @@ def render(report: Report, view: View) -> str:
 
 def line(finding: Finding) -> str:
     module = f" [{finding.module}]" if finding.module else ""
-    return f"{finding.where} {finding.code} {finding.name}{module}: {finding.message} ({proof(finding.evidence)})"
+    return f"{finding.where} {finding.title}{module}: {finding.message} ({proof(finding.evidence)})"
 
 
 def unchecked(each: NotChecked) -> str:

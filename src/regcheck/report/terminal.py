@@ -38,7 +38,10 @@ def render(report: Report, view: View) -> str:
 def block(finding: Finding) -> Text:
     """Where and what, the source, the proof, the figures, the fix."""
     title = Text.assemble(
-        (finding.where, "bold"), " ", (finding.code, SEVERITY_STYLES[finding.severity]), f" {finding.name}"
+        (finding.where, "bold"),
+        " ",
+        (finding.code, SEVERITY_STYLES[finding.severity]),
+        finding.title.removeprefix(finding.code),
     )
     if finding.module:
         title.append(f"  {finding.module}", "cyan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .interpret import Interpreter
 from .machine import Frame
 from .names import Definition
-from .values import Instance, Value
+from .values import Cells, Instance, Value
 
 
 class Builder(Interpreter):
@@ -13,7 +13,7 @@ class Builder(Interpreter):
 
     def built(self, definition: Definition, otherwise: Value | None = None) -> Instance:
         """An instance made without arguments; `otherwise` stands for every parameter in place of its default."""
-        with self.entered(Frame(None, definition.source, {}, "<module>")):
+        with self.entered(Frame(None, definition.source, Cells())):
             kwargs: dict[str, Value] = {}
             method = definition.method("__init__")
             if otherwise is not None and method is not None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from regcheck.core.graph import Place
 
-from .expressions import Expressions
 from .machine import OUTER, Frame, Next
 from .names import CONTAINERS, Definition
+from .sequences import Sequences, paired
 from .values import (
     OPEN,
     Bound,
+    Cells,
     Container,
     Either,
     Entries,
@@ -49,10 +50,19 @@ _SELF_RETURNING = frozenset(
     "to cuda cpu half float double bfloat16 type requires_grad_ apply share_memory to_empty compile xpu ipu".split()
 )
 _MATH = {name: getattr(math, name) for name in "sqrt log log2 log10 exp floor ceil pow prod gcd".split()}
-_PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "abs": abs, "round": round, "max": max, "min": min}
+_PLAIN: dict[str, Callable[..., object]] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "abs": abs,
+    "round": round,
+    "max": max,
+    "min": min,
+}
 
 
-class Calls(Expressions):
+class Calls(Sequences):
     """The evaluator of calls."""
 
     def _eval_call(self, node: ast.Call) -> Value:
@@ -67,7 +77,9 @@ class Calls(Expressions):
         return self.call(callee, args, kwargs, node)
 
     def _super(self, node: ast.Call) -> Value:
-        function = next((each.function for each in reversed(self.frames) if each.function and each.function.owner), None)
+        function = next(
+            (each.function for each in reversed(self.frames) if each.function and each.function.owner), None
+        )
         if function is None or function.owner is None or function.instance is None:
             return Unknown()
         after: Value = function.owner
@@ -107,7 +119,7 @@ class Calls(Expressions):
             return self.opaque((*args, *kwargs.values()), node)
         self.ran.add(id(function.node))
         bound = (function.instance, *args) if function.instance is not None else args
-        with self.entered(Frame(function, function.source, {OUTER: function.outer}, function.name)) as frame:
+        with self.entered(Frame(function, function.source, Cells({OUTER: function.outer}), function.name)) as frame:
             self.bind(function, bound, kwargs)
             if isinstance(function.node, ast.Lambda):
                 return self.evaluate(function.node.body)
@@ -131,7 +143,7 @@ class Calls(Expressions):
         if spec.vararg:
             cells[spec.vararg.arg] = Items.of(tuple(args[len(named) :]), mutable=False)
         if spec.kwarg:
-            cells[spec.kwarg.arg] = Entries(rest)
+            cells[spec.kwarg.arg] = Entries.of(rest)
 
     def _parameter(
         self, args: Args, kwargs: Kwargs, index: int, name: str, default: ast.expr | None, function: Function
@@ -145,7 +157,7 @@ class Calls(Expressions):
                 return each
         if OPEN in kwargs or default is None:
             return kwargs.get(OPEN, Unknown())
-        return self.constant(default, Frame(None, function.source, {OUTER: function.outer}, function.name))
+        return self.constant(default, Frame(None, function.source, Cells({OUTER: function.outer}), function.name))
 
     def construct(self, definition: Definition, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         """Build an object of a scanned class by entering its `__init__`."""
@@ -165,7 +177,7 @@ class Calls(Expressions):
             instance.base = self.layer(definition.torch_base, args, kwargs, instance.place)
         elif not definition.is_module:
             for index, (name, default) in enumerate(definition.fields):
-                frame = Frame(None, definition.source, {}, definition.name)
+                frame = Frame(None, definition.source, Cells(), definition.name)
                 fallback = Unknown() if default is None else self.constant(default, frame)
                 given = argument(args, kwargs, index, name, ...)
                 self.set(instance.cells, name, fallback if given == Known(...) else given)
@@ -181,29 +193,6 @@ class Calls(Expressions):
         self.made.append(layer)
         return layer
 
-    def fill(self, container: Container, args: Args) -> None:
-        """Give a container its first items."""
-        if args and (container.name != "Sequential" or isinstance(args[0], Entries)):
-            given = args[0]
-            if isinstance(given, Entries):
-                for name, value in given.cells.items():
-                    if name != OPEN:
-                        self.set(container.entries, name, value)
-                return
-            args = self.iterated(given)
-            named = [each.items for each in args if isinstance(each, Items) and not each.mutable and len(each.items) == 2]
-            if named and len(named) == len(args):
-                for key, value in named:
-                    self.set(container.entries, str(key.value) if isinstance(key, Known) else "*", value)
-                return
-        for each in args:
-            self.append(container, each)
-
-    def append(self, container: Container, value: Value) -> None:
-        exact = not self.doubts and not any(name.startswith("*") for name in container.entries)
-        exact = exact and not isinstance(value, (Several, Maybe))
-        self.set(container.entries, f"{'' if exact else '*'}{len(container.entries)}", value)
-
     def call_external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """What a function or class that is not in the scanned files gives."""
         package, _, last = name.rpartition(".")
@@ -214,7 +203,7 @@ class Calls(Expressions):
         if name == "functools.partial" and args:
             return Partial(args[0], args[1:], kwargs)
         if name == "collections.OrderedDict":
-            return self._dict(args, kwargs)
+            return self.dictionary(args, kwargs)
         if name in ("torch.utils.checkpoint.checkpoint", "torch.jit.checkpoint") and args:
             return self.call(args[0], args[1:], {}, node)
         if name.startswith("torch."):
@@ -252,11 +241,11 @@ class Calls(Expressions):
                 return Known(range(*(each.value for each in args if isinstance(each, Known))))
             return Items.of((Several(Unknown(varies=True)),))
         if name == "enumerate" and args:
-            return Items.of(tuple(_pair(index, each) for index, each in enumerate(self.iterated(args[0]))))
+            return Items.of(tuple(paired(index, each) for index, each in enumerate(self.iterated(args[0]))))
         if name == "zip" and args:
-            return self._zipped([self.iterated(each) for each in args])
+            return self.zipped([self.iterated(each) for each in args])
         if name == "dict":
-            return self._dict(args, kwargs)
+            return self.dictionary(args, kwargs)
         if name == "len" and args:
             known = args[0]
             exact = isinstance(known, Items) and known.exact
@@ -270,25 +259,6 @@ class Calls(Expressions):
         if name in ("isinstance", "issubclass", "hasattr", "callable", "type", "any", "all", "print", "id", "repr"):
             return Unknown(varies=False)
         return self.opaque((*args, *kwargs.values()), node)
-
-    def _zipped(self, columns: Sequence[tuple[Value, ...]]) -> Value:
-        length = max((len(each) for each in columns if not _is_open(each)), default=1)
-        rows = []
-        for index in range(length):
-            row = [each[min(index, len(each) - 1)] if each else Unknown() for each in columns]
-            rows.append(Items.of(tuple(each.item if isinstance(each, Several) else each for each in row), mutable=False))
-        return Items.of(tuple(rows) if not all(map(_is_open, columns)) else (Several(rows[0]),))
-
-    def _dict(self, args: Args, kwargs: Kwargs) -> Value:
-        cells: dict[str, Value] = {}
-        if args and isinstance(args[0], Entries):
-            cells.update(args[0].cells)
-        elif args:
-            for each in self.iterated(args[0]):
-                pair = each.items if isinstance(each, Items) and len(each.items) == 2 else (Unknown(), Unknown())
-                key = pair[0]
-                cells[str(key.value) if isinstance(key, Known) else OPEN] = pair[1]
-        return Entries({**cells, **kwargs})
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """`owner.name(…)`."""
@@ -308,9 +278,9 @@ class Calls(Expressions):
         if isinstance(owner, Module):
             return self.module_method(owner, name, args, kwargs, node)
         if isinstance(owner, Items):
-            return self._list_method(owner, name, args, node)
+            return self.list_method(owner, name, args, node)
         if isinstance(owner, Entries):
-            return self._dict_method(owner, name, args, kwargs, node)
+            return self.dict_method(owner, name, args, kwargs, node)
         if isinstance(owner, (External, Definition)):
             return self.call(self.attribute(owner, name), args, kwargs, node)
         if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
@@ -352,7 +322,7 @@ class Calls(Expressions):
             return self.call_module(module, args, kwargs, node)
         target = module.base if isinstance(module, Instance) and isinstance(module.base, Container) else module
         if isinstance(target, Container):
-            found = self._container_method(target, name, args)
+            found = self.container_method(target, name, args)
             if found is not None:
                 return found
         if name in ("add_module", "register_module", "register_parameter", "register_buffer") and len(args) > 1:
@@ -362,84 +332,3 @@ class Calls(Expressions):
             self.set(cells, key, value if args[1] != Known(None) else args[1])
             return Known(None)
         return self.opaque((module, *args, *kwargs.values()), node)
-
-    def _container_method(self, container: Container, name: str, args: Args) -> Value | None:
-        entries = container.entries
-        if name == "append" and args:
-            self.append(container, args[0])
-            return container
-        if name == "extend" and args:
-            for each in self.iterated(args[0]):
-                self.append(container, each)
-            return container
-        if name in ("values", "children"):
-            return Items.of(tuple(entries.values()))
-        if name == "keys":
-            return Items.of(tuple(Known(key) for key in entries))
-        if name in ("items", "named_children"):
-            return Items.of(tuple(Items.of((Known(key), value), mutable=False) for key, value in entries.items()))
-        return None
-
-    def _list_method(self, owner: Items, name: str, args: Args, node: ast.AST) -> Value:
-        changed: tuple[Value, ...] | None = None
-        if name == "append" and len(args) == 1:
-            changed = (*owner.items, args[0])
-        elif name == "extend" and len(args) == 1:
-            changed = (*owner.items, *self.iterated(args[0]))
-        elif name == "insert" and len(args) == 2 and args[0] == Known(0):
-            changed = (args[1], *owner.items)
-        elif name == "pop" and owner.items and owner.exact and args in ((), (Known(0),), (Known(-1),)):
-            index = 0 if args == (Known(0),) else -1
-            found = owner.items[index]
-            self.set(owner.cells, "items", owner.items[1:] if index == 0 else owner.items[:-1])
-            return found
-        elif name == "copy":
-            return Items.of(owner.items)
-        elif name in ("index", "count"):
-            return Unknown(varies=True)
-        else:
-            self.set(owner.cells, "items", (Several(self.opaque(owner.items, node)),))
-            return self.opaque((*owner.items, *args), node)
-        self.set(owner.cells, "items", changed)
-        return Known(None)
-
-    def _dict_method(self, owner: Entries, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        cells = owner.cells
-        known = {key: value for key, value in cells.items() if key != OPEN}
-        more: tuple[Value, ...] = (Several(Unknown(varies=True)),) if OPEN in cells else ()
-        if name == "items":
-            pairs = tuple(Items.of((Known(key), value), mutable=False) for key, value in known.items())
-            return Items.of((*pairs, *(Several(Items.of((Unknown(), Unknown()), mutable=False)) for _ in more)))
-        if name == "keys":
-            return Items.of((*(Known(key) for key in known), *more))
-        if name == "values":
-            return Items.of((*known.values(), *more))
-        if name in ("get", "pop", "setdefault") and args and isinstance(args[0], Known):
-            key = str(args[0].value)
-            default = args[1] if len(args) > 1 else Known(None)
-            found: Value = cells.get(key, Unknown() if OPEN in cells else default)
-            if name == "setdefault":
-                self.set(cells, key, found)
-            return found
-        if name == "update":
-            for each in args:
-                for key, value in (each.cells if isinstance(each, Entries) else {OPEN: Unknown()}).items():
-                    self.set(cells, key, value)
-            for key, value in kwargs.items():
-                self.set(cells, key, value)
-            return Known(None)
-        if name == "copy":
-            return Entries(dict(cells))
-        return self.opaque((*cells.values(), *args), node)
-
-
-def _pair(index: int, value: Value) -> Value:
-    if isinstance(value, (Several, Maybe)):
-        inner = value.item if isinstance(value, Several) else value.items[0]
-        return Several(Items.of((Unknown(varies=True), inner), mutable=False))
-    return Items.of((Known(index), value), mutable=False)
-
-
-def _is_open(column: tuple[Value, ...]) -> bool:
-    return len(column) == 1 and isinstance(column[0], Several)
-

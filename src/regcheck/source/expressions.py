@@ -8,58 +8,30 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .machine import OUTER, Frame, Machine, Next
-from .names import Definition
+from .attributes import Attributes
+from .folding import BINARY, COMPARED, folded, identical
+from .machine import OUTER, Frame, Next
 from .values import (
     OPEN,
-    Bound,
+    Cells,
     Container,
-    Either,
     Entries,
     External,
     Function,
     Instance,
     Items,
     Known,
-    Layer,
     Maybe,
-    Module,
     Several,
-    Super,
     Traced,
     Unknown,
     Value,
-    Weight,
+    inner,
     truth,
 )
 
-_BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Add: ("add", operator.add),
-    ast.Sub: ("sub", operator.sub),
-    ast.Mult: ("mul", operator.mul),
-    ast.Div: ("div", operator.truediv),
-    ast.FloorDiv: ("floordiv", operator.floordiv),
-    ast.Mod: ("mod", operator.mod),
-    ast.Pow: ("pow", operator.pow),
-    ast.MatMult: ("matmul", operator.matmul),
-    ast.BitAnd: ("and", operator.and_),
-    ast.BitOr: ("or", operator.or_),
-    ast.BitXor: ("xor", operator.xor),
-}
-_COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda one, other: one in other,
-    ast.NotIn: lambda one, other: one not in other,
-}
-_LARGEST = 10_000
 
-
-class Expressions(Machine):
+class Expressions(Attributes):
     """The evaluator of expressions."""
 
     def evaluate(self, node: ast.expr) -> Value:
@@ -70,7 +42,9 @@ class Expressions(Machine):
         if known is not None:
             found: Value = known(node)
             return found
-        return self.opaque([self.evaluate(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)], node)
+        return self.opaque(
+            [self.evaluate(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)], node
+        )
 
     def _eval_constant(self, node: ast.Constant) -> Value:
         return Known(node.value)
@@ -93,94 +67,10 @@ class Expressions(Machine):
         source = self.frame.source
         found = self.project.lookup(source, name)
         if isinstance(found, ast.expr):
-            return self.constant(found, Frame(None, source, {}, "<module>"))
+            return self.constant(found, Frame(None, source, Cells()))
         if isinstance(found, Unknown) and name not in source.bindings and hasattr(builtins, name):
             return External(f"builtins.{name}")
         return found
-
-    def constant(self, node: ast.expr, frame: Frame) -> Value:
-        """A constant or a function bound at the top of a file or a class; objects with a state are not constants."""
-        if len(self.frames) > 60:
-            return Unknown()
-        with self.entered(frame):
-            value = self.evaluate(node)
-        return Unknown() if isinstance(value, (Module, Traced)) else value
-
-    def _eval_attribute(self, node: ast.Attribute) -> Value:
-        return self.attribute(self.evaluate(node.value), node.attr)
-
-    def attribute(self, owner: Value, name: str) -> Value:
-        if isinstance(owner, External):
-            found = self.project.member(owner, name)
-            return found
-        if isinstance(owner, Either):
-            options = [each for each in owner.options if each != Known(None)]
-            return self.join([self.attribute(each, name) for each in options]) if options else Unknown()
-        if isinstance(owner, Instance):
-            return self._instance_attribute(owner, name)
-        if isinstance(owner, Module) and name == "training":
-            return self.training(owner)
-        if isinstance(owner, Layer):
-            return self._layer_attribute(owner, name)
-        if isinstance(owner, Container) and name in owner.entries:
-            inner: Value = owner.entries[name]
-            return inner
-        if isinstance(owner, Definition):
-            method = owner.method(name)
-            return method or self._class_constant(owner, name)
-        if isinstance(owner, Super):
-            return self._super_attribute(owner, name)
-        if isinstance(owner, Unknown):
-            return owner
-        if isinstance(owner, Traced):
-            return self.opaque((owner,), ast.Name(name, ast.Load()))
-        return Bound(owner, name)
-
-    def _instance_attribute(self, owner: Instance, name: str) -> Value:
-        if name in owner.cells and name != "training":
-            found: Value = owner.cells[name]
-            return found
-        if name == "training" and owner.definition.is_module:
-            return self.training(owner)
-        method = owner.definition.method(name)
-        if method is not None:
-            decorators = {each.id for each in _decorators(method) if isinstance(each, ast.Name)}
-            if "staticmethod" in decorators:
-                return method
-            method.instance = owner
-            if decorators & {"property", "cached_property"}:
-                return self.call(method, (), {}, ast.Name(name, ast.Load()))
-            return method
-        if owner.base is not None:
-            return self.attribute(owner.base, name)
-        found = self._class_constant(owner.definition, name)
-        return found if found != Unknown() else self.missing(owner, name)
-
-    def missing(self, owner: Instance, name: str) -> Value:
-        """An attribute that is neither set nor defined in the scanned files: inherited from elsewhere."""
-        return Bound(owner, name) if owner.definition.is_module else Unknown()
-
-    def _class_constant(self, owner: Definition, name: str) -> Value:
-        found = owner.constant(name)
-        if found is None:
-            return Unknown()
-        return self.constant(found[1], Frame(None, found[0].source, {OUTER: owner.outer}, owner.name))
-
-    def _super_attribute(self, owner: Super, name: str) -> Value:
-        if not isinstance(owner.instance, Instance):
-            return Unknown()
-        method = owner.instance.definition.method(name, owner.after)
-        if method is None:
-            return Bound(owner, name)
-        method.instance = owner.instance
-        return method
-
-    def _layer_attribute(self, owner: Layer, name: str) -> Value:
-        if name in ("weight", "bias", "in_proj_weight", "in_proj_bias"):
-            return Weight()
-        if name == "p" and "Dropout" in owner.name:
-            return owner.argument(0, "p", 0.5)
-        return owner.kwargs.get(name, Bound(owner, name) if not owner.args else Unknown())
 
     def _eval_tuple(self, node: ast.Tuple) -> Value:
         return Items.of(tuple(self.items(node.elts)), mutable=False)
@@ -228,7 +118,7 @@ class Expressions(Machine):
                 cells[str(name.value) if isinstance(name, Known) else f"*{len(cells)}"] = value
                 if not isinstance(name, Known):
                     cells[OPEN] = Unknown()
-        return Entries(cells)
+        return Entries.of(cells)
 
     def _eval_joinedstr(self, node: ast.JoinedStr) -> Value:
         text = ""
@@ -263,10 +153,14 @@ class Expressions(Machine):
         """The joined result of expressions of which one is evaluated."""
         found: list[Value] = []
 
-        def run(make: Callable[[], Value]) -> Callable[[], Next]:
-            return lambda: (found.append(make()), Next.GO)[1]
+        def alternative(make: Callable[[], Value]) -> Callable[[], Next]:
+            def run() -> Next:
+                found.append(make())
+                return Next.GO
 
-        self.branch([run(make) for make in makers], doubt)
+            return run
+
+        self.branch([alternative(make) for make in makers], doubt)
         return self.join(found)
 
     def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
@@ -299,8 +193,10 @@ class Expressions(Machine):
         last = self.evaluate(node.values[-1])
         if not rest or (not decisive and truth(last) is False):
             return last
-        return self.join([*rest, last]) if not any(isinstance(each, Traced) for each in rest) else self.opaque(
-            [*rest, last], node
+        return (
+            self.join([*rest, last])
+            if not any(isinstance(each, Traced) for each in rest)
+            else self.opaque([*rest, last], node)
         )
 
     def _eval_unaryop(self, node: ast.UnaryOp) -> Value:
@@ -309,8 +205,8 @@ class Expressions(Machine):
             known = truth(value)
             return Known(not known) if known is not None else self.opaque((value,), node)
         if isinstance(value, Known) and isinstance(value.value, (int, float)):
-            sign = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: lambda each: ~int(each)}
-            return Known(sign[type(node.op)](value.value))
+            signed = {ast.USub: -value.value, ast.UAdd: +value.value, ast.Invert: ~int(value.value)}
+            return Known(signed[type(node.op)])
         return self.arithmetic("neg", (value,), node)
 
     def _eval_binop(self, node: ast.BinOp) -> Value:
@@ -318,9 +214,9 @@ class Expressions(Machine):
 
     def binary(self, op: ast.operator, left: Value, right: Value, node: ast.AST) -> Value:
         """`left op right`, folded where both are known, or where one is a zero factor."""
-        name, compute = _BINARY.get(type(op), ("other", None))
+        name, compute = BINARY.get(type(op), ("other", None))
         if isinstance(left, Known) and isinstance(right, Known) and compute is not None:
-            return _folded(compute, left.value, right.value)
+            return folded(compute, left.value, right.value)
         if name == "mul" and any(each in (Known(0), Known(0.0), Known(False)) for each in (left, right)):
             return self.zero((left, right), node)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
@@ -348,11 +244,11 @@ class Expressions(Machine):
         if not rest:
             op = node.ops[0]
             if isinstance(op, (ast.Is, ast.IsNot)):
-                same = _identical(left, right)
+                same = identical(left, right)
                 if same is not None:
                     return Known(same is isinstance(op, ast.Is))
             elif isinstance(left, Known) and isinstance(right, Known):
-                return _folded(_COMPARED[type(op)], left.value, right.value)
+                return folded(COMPARED[type(op)], left.value, right.value)
             elif isinstance(op, (ast.In, ast.NotIn)) and isinstance(left, Known):
                 known = right.cells if isinstance(right, (Entries,)) else None
                 if known is not None and (str(left.value) in known or OPEN not in known):
@@ -372,7 +268,7 @@ class Expressions(Machine):
                 return Items.of(owner.items[slice(*(each.value for each in bounds if isinstance(each, Known)))])
             except (TypeError, ValueError):
                 return Unknown(varies=True)
-        return Items.of((Several(self.join([_inner(each) for each in owner.items] or [Unknown()])),))
+        return Items.of((Several(self.join([inner(each) for each in owner.items] or [Unknown()])),))
 
     def _eval_slice(self, node: ast.Slice) -> Value:
         return Unknown(varies=True)
@@ -384,23 +280,28 @@ class Expressions(Machine):
         if isinstance(owner, Container) and isinstance(key, Known):
             names = list(owner.entries)
             name = key.value
-            if isinstance(name, int) and not any(each.startswith("*") for each in names) and -len(names) <= name < len(names):
+            if (
+                isinstance(name, int)
+                and not any(each.startswith("*") for each in names)
+                and -len(names) <= name < len(names)
+            ):
                 name = names[name]
             if name in owner.entries:
                 found: Value = owner.entries[name]
                 return found
         if isinstance(owner, Container):
-            return self.join([_inner(each) for each in owner.entries.values()]) if owner.entries else Unknown()
+            return self.join([inner(each) for each in owner.entries.values()]) if owner.entries else Unknown()
         if isinstance(owner, Items):
             if isinstance(key, Known) and isinstance(key.value, int) and owner.exact:
                 return owner.items[key.value] if -len(owner.items) <= key.value < len(owner.items) else Unknown()
-            return self.join([_inner(each) for each in owner.items] or [Unknown()])
+            return self.join([inner(each) for each in owner.items] or [Unknown()])
         if isinstance(owner, Entries) and isinstance(key, Known):
-            return owner.cells.get(str(key.value), Unknown())
+            entry: Value = owner.cells.get(str(key.value), Unknown())
+            return entry
         if isinstance(owner, Entries) and owner.cells:
-            return self.join([value for value in owner.cells.values()])
+            return self.join(list(owner.cells.values()))
         if isinstance(owner, Known) and isinstance(key, Known):
-            return _folded(operator.getitem, owner.value, key.value)
+            return folded(operator.getitem, owner.value, key.value)
         return self.opaque((owner, key), node)
 
     def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:
@@ -415,24 +316,24 @@ class Expressions(Machine):
         first, *rest = generators
         for each in self.iterated(self.evaluate(first.iter)):
             many = isinstance(each, (Several, Maybe))
-            self.assign(first.target, _inner(each))
+            self.assign(first.target, inner(each))
             known = [self.tested(test)[0] for test in first.ifs]
             if False in known:
                 continue
             for value in self._produced(rest, element):
-                yield Several(_inner(value)) if many or None in known else value
+                yield Several(inner(value)) if many or None in known else value
 
     def _eval_dictcomp(self, node: ast.DictComp) -> Value:
         cells: dict[str, Value] = {}
         pair = ast.Tuple([node.key, node.value], ast.Load())
         for each in self._produced(node.generators, pair):
-            inner = _inner(each)
-            key, value = inner.items if isinstance(inner, Items) else (Unknown(), Unknown())
+            both = inner(each)
+            key, value = both.items if isinstance(both, Items) else (Unknown(), Unknown())
             exact = isinstance(key, Known) and not isinstance(each, Several)
             cells[str(key.value) if isinstance(key, Known) else f"*{len(cells)}"] = value
             if not exact:
                 cells[OPEN] = Unknown()
-        return Entries(cells)
+        return Entries.of(cells)
 
     def assign(self, target: ast.expr, value: Value) -> None:
         raise NotImplementedError
@@ -448,37 +349,3 @@ class Expressions(Machine):
             else:
                 kwargs.update(value.cells if isinstance(value, Entries) else {OPEN: value})
         return args, kwargs
-
-
-def _inner(value: Value) -> Value:
-    if isinstance(value, Several):
-        return value.item
-    return value.items[0] if isinstance(value, Maybe) else value
-
-
-def _folded(compute: Callable[[Any, Any], Any], left: Any, right: Any) -> Value:
-    simple = (int, float, str, type(None))
-    if not isinstance(left, (*simple, tuple, range)) or not isinstance(right, (*simple, tuple, range)):
-        return Unknown()
-    if compute in (operator.pow, operator.mul) and any(isinstance(each, str) or abs(each or 0) > _LARGEST for each in (left, right)):
-        return Unknown()
-    try:
-        return Known(compute(left, right))
-    except Exception:
-        return Unknown()
-
-
-def _identical(left: Value, right: Value) -> bool | None:
-    if isinstance(left, Known) and isinstance(right, Known):
-        return left == right if left.value is None or right.value is None or isinstance(left.value, bool) else None
-    for one, other in ((left, right), (right, left)):
-        if one == Known(None) and not isinstance(other, (Unknown, Traced, Either, Bound)):
-            return False
-    if isinstance(left, (Definition, External)) and isinstance(right, (Definition, External)):
-        return left == right
-    return None
-
-
-def _decorators(function: Function) -> Sequence[ast.expr]:
-    return [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
-

@@ -17,6 +17,7 @@ from .optimizers import described
 from .relevance import is_plain, worthwhile
 from .torchops import METADATA
 from .values import (
+    OPEN,
     Bound,
     Cells,
     Container,
@@ -61,10 +62,10 @@ class Program(Builder):
     def __init__(self, project: Project) -> None:
         super().__init__(project)
         self.events: list[Event] = []
-        self.world: Cells = {"grad": Known(True)}
-        self.globals: dict[str, Cells] = {source.path: {} for source in project.sources}
+        self.world = Cells(grad=Known(True))
+        self.globals = {source.path: Cells() for source in project.sources}
         self.callees: dict[int, Module] = {}
-        self.built: list[Module] = []
+        self.models: list[Module] = []
         self.whole: set[object] = set()
         self.feeding: set[object] = set()
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
@@ -74,12 +75,12 @@ class Program(Builder):
         for source in self.project.sources:
             yield self.top_of(source)
         self.unsettle(self.made)
-        self.built += self._outermost()
+        self.models += self._outermost()
         for function in worthwhile(self.project):
             if id(function.node) not in self.ran:
                 self.made, self._parts = [], (-1, frozenset())
                 yield self.call_of(function)
-                self.built += self._outermost()
+                self.models += self._outermost()
 
     def _outermost(self) -> list[Module]:
         """The models that were made and are no part of another one."""
@@ -90,24 +91,26 @@ class Program(Builder):
         """What running a file does."""
         self.steps = 0
         start = len(self.events)
-        with self.entered(Frame(None, source, self.globals[source.path], "<module>")):
+        with self.entered(Frame(None, source, self.globals[source.path])):
             self.run(source.tree.body)
         return Usage(source.path, tuple(self.events[start:]))
 
     def call_of(self, function: Function) -> Usage:
         """What a function does that no scanned code calls: nothing is known of what it is given."""
         self.steps = 0
-        start, mark = len(self.events), len(self.log)
-        with self.entered(Frame(None, function.source, self.globals[function.source.path], "<module>")):
+        start = len(self.events)
+        with self.entered(Frame(None, function.source, self.globals[function.source.path])):
             if function.owner is not None:
                 instance = Instance(None, definition=function.owner)
                 self.initialize(instance, (), {}, function.owner.node)
                 function.instance = instance
                 self.unsettle(self.made)
             node = ast.Name(function.name, ast.Load(), lineno=1, col_offset=0)
-            kwargs = {name: Unknown() for name in _settings(function)}
+            kwargs: dict[str, Value] = {name: Unknown() for name in _settings(function)}
+            if function.node.args.kwarg is not None:
+                kwargs[OPEN] = Unknown()
             self.consume([self.call_function(function, (), kwargs, node)])
-        self.undo(mark)
+        self.log.clear()
         return Usage(f"{function.source.path}::{function.name}", tuple(self.events[start:]))
 
     def top_level(self, name: str) -> Value:
@@ -234,15 +237,15 @@ class Program(Builder):
 
     def copied(self, value: Value) -> Value:
         if isinstance(value, Instance):
-            twin = replace(value, cells={name: self.copied(each) for name, each in value.cells.items()})
+            twin = replace(value, cells=Cells({name: self.copied(each) for name, each in value.cells.items()}))
             self.made.append(twin)
             return twin
         if isinstance(value, Container):
-            box = replace(value, cells=dict(value.cells))
-            box.entries = {name: self.copied(each) for name, each in value.entries.items()}
+            box = replace(value, cells=Cells(value.cells))
+            box.entries = Cells({name: self.copied(each) for name, each in value.entries.items()})
             self.made.append(box)
             return box
-        return replace(value, cells=dict(value.cells)) if isinstance(value, Layer) else value
+        return replace(value, cells=Cells(value.cells)) if isinstance(value, Layer) else value
 
     def call(self, callee: Value, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         if isinstance(callee, Either):
@@ -359,7 +362,10 @@ def _settings(function: Function) -> list[str]:
     spec = function.node.args
     named = [*spec.posonlyargs, *spec.args]
     defaults: list[ast.expr | None] = [None] * (len(named) - len(spec.defaults))
-    pairs = [*zip(named, [*defaults, *spec.defaults], strict=True), *zip(spec.kwonlyargs, spec.kw_defaults, strict=True)]
+    pairs = [
+        *zip(named, [*defaults, *spec.defaults], strict=True),
+        *zip(spec.kwonlyargs, spec.kw_defaults, strict=True),
+    ]
     bound = 1 if function.instance is not None else 0
     return [
         each.arg
@@ -371,5 +377,3 @@ def _settings(function: Function) -> list[str]:
 def _is_loss(node: ast.expr) -> bool:
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
     return any(each in name.lower() for each in _LOSSES)
-
-

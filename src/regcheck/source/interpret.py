@@ -20,6 +20,7 @@ from .values import (
     Traced,
     Unknown,
     Value,
+    inner,
 )
 
 
@@ -132,7 +133,7 @@ class Interpreter(Calls):
                 items[key.value] = value
                 self.set(owner.cells, "items", tuple(items))
         elif isinstance(owner, Items):
-            self.set(owner.cells, "items", (Several(self.join([value, *map(_one, owner.items)])),))
+            self.set(owner.cells, "items", (Several(self.join([value, *map(inner, owner.items)])),))
         elif isinstance(owner, Traced) or isinstance(value, Traced):
             self.store(target.value, self.opaque((owner, value), target))
 
@@ -146,7 +147,7 @@ class Interpreter(Calls):
         value = self.evaluate(node.iter)
         items = self.iterated(value)
         if len(items) > self.longest:
-            items = (Several(self.join([_one(each) for each in items])),)
+            items = (Several(self.join([inner(each) for each in items])),)
         ended = Next.GO
         for each in items:
             ended = self._pass(node, each)
@@ -162,7 +163,7 @@ class Interpreter(Calls):
         """One item of a loop: its body once, or where the number of items cannot be told, some times or not at all."""
 
         def once() -> Next:
-            self.assign(node.target, _one(each))
+            self.assign(node.target, inner(each))
             return self.run(node.body)
 
         if not isinstance(each, (Several, Maybe)):
@@ -240,10 +241,3 @@ class Interpreter(Calls):
             if isinstance(each, ast.Name) and each.id in self.frame.locals:
                 self.set(self.frame.locals, each.id, Unknown())
         return Next.GO
-
-
-def _one(value: Value) -> Value:
-    if isinstance(value, Several):
-        return value.item
-    return value.items[0] if isinstance(value, Maybe) else value
-

@@ -27,6 +27,7 @@ from .torchops import (
     learns,
 )
 from .values import (
+    Cells,
     Container,
     Either,
     Entries,
@@ -43,6 +44,7 @@ from .values import (
     Weight,
     argument,
     descendants,
+    now,
 )
 
 Args = tuple[Value, ...]
@@ -52,7 +54,7 @@ _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torc
 
 
 def graph_of(project: Project, model: Module, subject: str, ran: set[int], root: bool | None = None) -> Graph | None:
-    """The graph of a built model; None where it has no `forward` that gives anything. `ran`: what building it entered."""
+    """The graph of a built model; None where `forward` gives nothing. `ran`: the functions that building it entered."""
     flows = [Lowering(project, model, mode, ran).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
     return Graph(subject, flows[0], flows[1], root, assumed=True) if flows[0].outputs else None
 
@@ -72,15 +74,16 @@ class Lowering(Interpreter):
         self.preset = {id(each) for _, each in descendants(model) if "training" in each.cells}
         self.running: list[str] = [""]
         self.seeded = False
+        self.began = now()
         self._turns: Counter[tuple[str, str, Place | None]] = Counter()
 
     def flow(self) -> Flow:
         """Interpret the forward, and leave the model as it was."""
         source = self.model.definition.source if isinstance(self.model, Instance) else None
         first = source or next(iter(self.project.sources))
-        with self.entered(Frame(None, first, {}, "<module>")):
+        with self.entered(Frame(None, first, Cells())):
             result = self._enter()
-        self.undo(0)
+        self.undo(0, self.began)
         if not any(op.learned for op in self.ops.values()):
             # An augmentation, a loss or a sampler is random on purpose; only a model's predictions are judged.
             for name, op in self.ops.items():
@@ -258,16 +261,16 @@ class Lowering(Interpreter):
         if function in DROPPING:
             return self._dropping(function, args, kwargs, node)
         if is_random(function):
-            drawn = True if not self.doubts and not self.seeded else None
-            generator = kwargs.get("generator", Known(None))
-            drawn = drawn if generator == Known(None) else None
-            return self.emit(Kind.RANDOM, function, values, place=self.place(node), active=drawn)
+            in_loss = any("loss" in each.name.lower() for each in self.frames)
+            given = kwargs.get("generator", Known(None)) != Known(None)
+            certain = not (self.doubts or self.seeded or given or in_loss)
+            return self.emit(Kind.RANDOM, function, values, place=self.place(node), active=True if certain else None)
         if function in FACTORIES:
             return self.emit(Kind.CONSTANT, function, (), place=self.place(node))
-        given = [each for each in values if isinstance(each, (Traced, Weight, Items))]
-        scalar = len(given) == 1 and all(isinstance(each, (Traced, Weight, Known)) for each in args)
+        tensors = [each for each in values if isinstance(each, (Traced, Weight, Items))]
+        scalar = len(tensors) == 1 and all(isinstance(each, (Traced, Weight, Known)) for each in args)
         what = doing(function, args, kwargs, scalar)
-        if what.kind is Kind.OTHER and not given:
+        if what.kind is Kind.OTHER and not tensors:
             return None
         return self.emit(what.kind, function, values, place=self.place(node), window=what.window)
 
@@ -280,7 +283,13 @@ class Lowering(Interpreter):
         return self.drop(function, rate, switch, (*args, *kwargs.values()), self.place(node))
 
     def drop(
-        self, function: str, rate: Rate, switch: Value, values: Sequence[Value], place: Place | None, layer: Layer | None = None
+        self,
+        function: str,
+        rate: Rate,
+        switch: Value,
+        values: Sequence[Value],
+        place: Place | None,
+        layer: Layer | None = None,
     ) -> Value:
         """Add a dropping op."""
         active = drops_now(function, rate, switch)
@@ -375,7 +384,8 @@ def _named(value: Value, name: str, depth: int = 0) -> Iterator[tuple[str, str]]
         for key, each in value.cells.items():
             yield from _named(each, key, depth + 1)
     elif isinstance(value, (Several, Either, Maybe)):
-        options = (value.item,) if isinstance(value, Several) else value.options if isinstance(value, Either) else value.items
+        options = (
+            (value.item,) if isinstance(value, Several) else value.options if isinstance(value, Either) else value.items
+        )
         for each in options:
             yield from _named(each, name, depth + 1)
-

@@ -1,4 +1,4 @@
-"""The state of an interpreted program: frames, a trail that lets branches be undone, and how alternatives are joined."""
+"""The state of an interpreted program: frames, a trail that lets branches be undone, and the join of alternatives."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ from .values import (
     Unknown,
     Value,
     Weight,
+    now,
 )
 
 ABSENT = object()
 OUTER = "<outer>"
-_ABOUT_MODE = re.compile(r"train|eval|infer|test|valid|predict|sampl|determin|phase|stage|mode|mc_|stoch|nois|augm", re.I)
+_ABOUT_MODE = re.compile(
+    r"train|eval|infer|test|valid|predict|sampl|determin|phase|stage|mode|mc_|stoch|nois|augm", re.I
+)
 
 
 class Next(Enum):
@@ -52,7 +55,7 @@ class Frame:
     function: Function | None
     source: Source
     locals: Cells
-    name: str
+    name: str = "<module>"
     returns: list[Value] = field(default_factory=list)
 
 
@@ -121,7 +124,8 @@ class Machine:
 
     def training(self, module: Module) -> Value:
         """The mode a module is in."""
-        return module.cells.get("training", Known(True))
+        found: Value = module.cells.get("training", Known(True))
+        return found
 
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         """`train()`, `eval()` or an assignment to `training`."""
@@ -132,9 +136,12 @@ class Machine:
         self.log.append((cells, key, cells.get(key, ABSENT)))
         cells[key] = value
 
-    def undo(self, mark: int) -> None:
+    def undo(self, mark: int, since: int) -> None:
+        """Take back what was written since the log had length `mark`, but for what was made since then."""
         while len(self.log) > mark:
             cells, key, before = self.log.pop()
+            if cells.born > since:
+                continue
             if before is ABSENT:
                 cells.pop(key, None)
             else:
@@ -144,12 +151,13 @@ class Machine:
         """Run alternatives from the same state, and go on with what those that go on leave behind."""
         outcomes: list[tuple[Next, dict[tuple[int, str], tuple[Cells, str, object]]]] = []
         for each in runs:
-            mark, known = len(self.log), len(self.doubts)
+            mark, known, since = len(self.log), len(self.doubts), now()
             self.doubts.append(doubt)
             end = each()
             del self.doubts[known:]
-            left = {(id(cells), key): (cells, key, cells.get(key, ABSENT)) for cells, key, _ in self.log[mark:]}
-            self.undo(mark)
+            written = [(cells, key) for cells, key, _ in self.log[mark:] if cells.born <= since]
+            left = {(id(cells), key): (cells, key, cells.get(key, ABSENT)) for cells, key in written}
+            self.undo(mark, since)
             outcomes.append((end, left))
         going = [left for end, left in outcomes if end not in (Next.RETURN, Next.RAISE)]
         for cells, key, _ in {where: cell for left in going for where, cell in left.items()}.values():
@@ -209,7 +217,11 @@ class Machine:
         return any(
             (isinstance(each, ast.Name) and _ABOUT_MODE.search(each.id) is not None)
             or (isinstance(each, ast.Attribute) and _ABOUT_MODE.search(each.attr) is not None)
-            or (isinstance(each, ast.Constant) and isinstance(each.value, str) and _ABOUT_MODE.search(each.value) is not None)
+            or (
+                isinstance(each, ast.Constant)
+                and isinstance(each.value, str)
+                and _ABOUT_MODE.search(each.value) is not None
+            )
             for each in ast.walk(test)
         )
 

@@ -1,4 +1,4 @@
-"""What a name stands for: torch's own things under one canonical name, and the classes and functions of scanned files."""
+"""What a name stands for: a thing of torch, under one canonical name, or a class or function of the scanned files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from regcheck.core.vocabulary import LAYERS
 
-from .values import External, Function, Unknown, Value
+from .values import Cells, External, Function, Unknown, Value
 
 CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing")
@@ -21,7 +21,7 @@ Binding = ast.stmt | ast.expr | None
 
 
 def canonical(name: str) -> str:
-    """Torch's name for a thing, wherever it was imported from: `torch.nn.modules.dropout.Dropout` is `torch.nn.Dropout`."""
+    """One name for a thing of torch: `torch.nn.modules.dropout.Dropout` is `torch.nn.Dropout`."""
     parts = name.split(".")
     if parts[:2] in (["torch", "nn"], ["torch", "optim"]) and len(parts) > 3 and parts[2] not in _KEPT:
         return ".".join((*parts[:2], parts[-1]))
@@ -115,7 +115,7 @@ class Definition:
     source: Source
     name: str
     project: Project = field(repr=False)
-    outer: dict[str, Value] | None = field(default=None, repr=False)
+    outer: Cells | None = field(default=None, repr=False)
 
     @cached_property
     def methods(self) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -193,7 +193,9 @@ class Definition:
         for each in self.mro:
             for name, node in each.methods.items():
                 if name != "forward":
-                    stored = (n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+                    stored = (
+                        n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
+                    )
                     found.append((node, frozenset(stored)))
         return found
 
@@ -243,19 +245,18 @@ class Project:
                     for name, node in definition.methods.items():
                         yield Function(node, source, f"{definition.name}.{name}", None, definition)
 
-    def definition(
-        self, node: ast.ClassDef, source: Source, name: str, outer: dict[str, Value] | None = None
-    ) -> Definition:
+    def definition(self, node: ast.ClassDef, source: Source, name: str, outer: Cells | None = None) -> Definition:
         return self._definitions.setdefault(id(node), Definition(node, source, name, self, outer))
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, source: Source) -> Function:
         return self._functions.setdefault(id(node), Function(node, source, node.name))
 
-    def resolve(self, source: Source, node: ast.expr, outer: dict[str, Value] | None = None) -> Value:
+    def resolve(self, source: Source, node: ast.expr, outer: Cells | None = None) -> Value:
         """What a dotted name at the top of a file stands for."""
         if isinstance(node, ast.Name):
             if outer and node.id in outer:
-                return outer[node.id]
+                local: Value = outer[node.id]
+                return local
             found = self.lookup(source, node.id)
             return found if not isinstance(found, ast.expr) else self.resolve(source, found)
         if isinstance(node, ast.Attribute):

@@ -14,7 +14,7 @@ from .flow import Program
 from .lower import graph_of
 from .models import identity, name_of
 from .names import Project
-from .values import Module
+from .values import Module, descendants
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,17 @@ def lowered(project: Project) -> Reading:
                 path, line = definition.source.path, definition.node.lineno
                 not_checked.append(NotChecked(definition.name, "too deeply nested to follow", "", path, line))
             parts.update(_parts(builder.made))
-    built += [Built(each, program.ran) for each in program.built]
-    parts.update(_parts(program.built))
+    for each in program.models:
+        for _, module in descendants(each):
+            module.cells.pop("training", None)
+        built.append(Built(each, program.ran))
+    parts.update(_parts(program.models))
     whole = program.whole - parts - program.feeding
     graphs = []
-    for each in built:
-        who = identity(each.model)
-        graph = graph_of(project, each.model, name_of(each.model), each.entered, True if who in whole else None)
+    for model in built:
+        who = identity(model.model)
+        root = True if who in whole else None
+        graph = graph_of(project, model.model, name_of(model.model), model.entered, root)
         if graph is not None:
             graphs.append(graph)
     return Reading(tuple(graphs), usages, tuple(not_checked))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any, Union
 
 from regcheck.core import usage
@@ -98,8 +99,25 @@ class Super:
     after: Definition
 
 
-Cells = dict[str, Any]
-"""A mutable place of the interpreted program; written through the trail only, so that branches can be undone."""
+_clock = count()
+
+
+class Cells(dict[str, Any]):
+    """A mutable place of the interpreted program; written through the trail, so that branches can be undone.
+
+    `born` orders places by when they were made: what a branch made itself need not be undone.
+    """
+
+    __slots__ = ("born",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.born = next(_clock)
+
+
+def now() -> int:
+    """The time that `Cells.born` is told in."""
+    return next(_clock)
 
 
 @dataclass(eq=False)
@@ -111,7 +129,7 @@ class Items:
 
     @classmethod
     def of(cls, items: tuple[Value, ...], mutable: bool = True) -> Items:
-        return cls({"items": items}, mutable)
+        return cls(Cells(items=items), mutable)
 
     @property
     def items(self) -> tuple[Value, ...]:
@@ -129,6 +147,10 @@ class Entries:
     """A dict; `OPEN` among its keys says that there may be others."""
 
     cells: Cells
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Value]) -> Entries:
+        return cls(Cells(entries))
 
 
 OPEN = "**"
@@ -151,7 +173,7 @@ class Module:
     """Any `nn.Module`: `cells["training"]` holds its mode where the program has set it."""
 
     place: Place | None
-    cells: Cells = field(default_factory=dict)
+    cells: Cells = field(default_factory=Cells)
 
     @property
     def is_module(self) -> bool:
@@ -180,7 +202,7 @@ class Container(Module):
     """`nn.Sequential`, `nn.ModuleList` or `nn.ModuleDict`; a name that begins with `*` cannot be told."""
 
     name: str = ""
-    entries: Cells = field(default_factory=dict)
+    entries: Cells = field(default_factory=Cells)
 
     def children(self) -> Iterator[tuple[str, Module]]:
         for name, value in list(self.entries.items()):
@@ -295,3 +317,10 @@ def truth(value: Value) -> bool | None:
     if isinstance(value, (Unknown, Traced, Weight, Several, Maybe, Bound)):
         return None
     return True
+
+
+def inner(value: Value) -> Value:
+    """The value that an item of a sequence stands for."""
+    if isinstance(value, Several):
+        return value.item
+    return value.items[0] if isinstance(value, Maybe) else value

@@ -10,7 +10,7 @@ import torch
 
 from regcheck.auditing import audit
 from regcheck.config.options import Options
-from regcheck.core.errors import CannotBuild, Failed
+from regcheck.core.errors import CannotBuild, RegcheckError
 from regcheck.suite.findings import Findings
 from regcheck.targets import build
 
@@ -38,7 +38,7 @@ class ModelItem(pytest.Item):
         report.raise_if_failed()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
-        if isinstance(excinfo.value, Failed):
+        if isinstance(excinfo.value, RegcheckError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, *args)
 

@@ -15,7 +15,7 @@ from . import symbolic
 from .inputs import Inputs, candidates, moved
 from .lower import lowered
 from .record import ForwardRaised, Recording, record
-from .sight import Locate
+from .running import Locate
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ def look(
         CannotTrace: no way of tracing works; the message says why each failed.
     """
     if given is None and any(each.is_meta for each in model.parameters()):
-        return _without_inputs(model, subject, root)
+        return _without_inputs(model, subject, locate, root)
     tried = [*_tried(model, [given] if given else candidates(model), locate)]
     if not tried:
-        return _without_inputs(model, subject, root)
+        return _without_inputs(model, subject, locate, root)
     inputs, recordings = max(tried, key=lambda each: sum(isinstance(one, Recording) for one in each[1].values()))
     found = [each for each in recordings.values() if isinstance(each, Recording)]
     if given is None and not found:
-        return _without_inputs(model, subject, root)
+        return _without_inputs(model, subject, locate, root, recordings[Mode.EVAL])
     flows: dict[Mode, Flow] = {}
     missed: list[NotChecked] = []
     for mode, each in recordings.items():
@@ -81,18 +81,27 @@ def _recorded(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | Non
         return error
 
 
-def _without_inputs(model: nn.Module, subject: str, root: bool | None) -> Traced:
-    what = "pass example inputs: audit(model, x), or give the model an `example_inputs` attribute"
+def _without_inputs(
+    model: nn.Module,
+    subject: str,
+    locate: Locate | None,
+    root: bool | None,
+    refused: Recording | ForwardRaised | None = None,
+) -> Traced:
+    """The graph that torch.fx gives; `refused` is what the model said of the inputs guessed last."""
     try:
-        (train, opaque), (evaluation, _) = (symbolic.trace(model.train(mode)) for mode in (True, False))
-    except CannotTrace as error:
-        raise CannotTrace(f"no inputs could be inferred; {error}; {what}") from error
+        (train, opaque), (evaluation, _) = (symbolic.trace(model.train(mode), locate) for mode in (True, False))
+    except symbolic.CannotFollow as error:
+        if isinstance(refused, ForwardRaised):
+            raise CannotTrace(f"on guessed inputs {refused}; {error}", refused.place) from error
+        raise CannotTrace(f"no inputs could be guessed; {error}", error.place) from error
     graph = Graph(
         subject,
         lowered(train.graph, train.outputs, Mode.TRAIN),
         lowered(evaluation.graph, evaluation.outputs, Mode.EVAL),
         root,
     )
+    what = "pass inputs: audit(model, x)"
     missed = tuple(NotChecked(f"{subject}.{path}", "cannot be followed without inputs", what) for path in opaque)
     return Traced(graph, train.graph, None, missed)
 

@@ -13,11 +13,12 @@ import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
-from regcheck.core.graph import Kind, Place, Site
+from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS
 
 from .place import raising_place, runs_the_model
-from .sight import Locate, Sight, arguments_of, eager, is_placed, name_of, tensors_in
+from .running import Locate
+from .sight import Sight, arguments_of, eager, is_placed, name_of, tensors_in
 
 META = "regcheck"
 
@@ -49,9 +50,8 @@ class ForwardRaised(CannotTrace):
     """The model's own forward raised; `place` is the user's line."""
 
     def __init__(self, error: BaseException) -> None:
-        self.place: Place | None = raising_place(error.__traceback__)
         said = next(iter(str(error).strip().splitlines()), "")
-        super().__init__(f"forward raised {type(error).__name__}: {said}")
+        super().__init__(f"forward raised {type(error).__name__}: {said}", raising_place(error.__traceback__))
 
 
 @runs_the_model
@@ -70,7 +70,7 @@ def record(
     with eager(), recorder.watching():
         try:
             result = model(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ForwardRaised(error) from error
     return recorder.finish(result)
 
@@ -99,7 +99,7 @@ class Recorder(Sight):
             return func(*args, **kwargs)
         versions = [_version(tensor) for tensor in given]
         name = name_of(func)
-        site = self.site(name) if is_placed(name) else None
+        site = self.running.site(name) if is_placed(name) else None
         result = func(*args, **kwargs)
         made = list(tensors_in(result))
         changed = [t for t, version in zip(given, versions, strict=True) if _version(t) != version]
@@ -124,8 +124,10 @@ class Recorder(Sight):
         made = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
         if made:
             given = tuple(self._node_of(tensor) for tensor in tensors_in(args))
-            node = self.graph.create_node("call_module", self.module, given, {}, name="opaque")
-            node.meta[META] = Seen("opaque", Site(self.module, "opaque"), kind=Kind.OPAQUE, shape=tuple(made[0].shape))
+            node = self.graph.create_node("call_module", self.running.module, given, {}, name="opaque")
+            node.meta[META] = Seen(
+                "opaque", Site(self.running.module, "opaque"), kind=Kind.OPAQUE, shape=tuple(made[0].shape)
+            )
             for tensor in made:
                 self._bind(tensor, node)
 
@@ -141,8 +143,10 @@ class Recorder(Sight):
         elif KINDS.get(name) is Kind.RANDOM:
             active = True
         shape = tuple(result.shape) if isinstance(result, torch.Tensor) else None
-        where = site or Site(self.module, name)
-        node.meta[META] = Seen(name, where, self.layer, None, rate, active, shape, _window(name, args, kwargs, result))
+        where = site or Site(self.running.module, name)
+        node.meta[META] = Seen(
+            name, where, self.running.layer, None, rate, active, shape, _window(name, args, kwargs, result)
+        )
 
     def _bind_result(self, result: Any, node: fx.Node) -> None:
         if isinstance(result, torch.Tensor):

@@ -7,8 +7,7 @@ same `Site`.
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -17,13 +16,10 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from regcheck.core.graph import Kind, Place, Site
+from regcheck.core.graph import Kind
 from regcheck.core.vocabulary import DROPPING, KINDS
 
-from .place import calling_place
-
-Locate = Callable[[type, str], Place | None]
-"""Finds where a class's `__init__` builds the layer at a module path, for layers that a container calls."""
+from .running import Locate, Running
 
 _RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
 _PLACED = frozenset(DROPPING) | {name for name, kind in KINDS.items() if kind in (Kind.RANDOM, Kind.SOFTMAX)}
@@ -50,14 +46,6 @@ def is_placed(name: str) -> bool:
     return name in _PLACED
 
 
-def layer_of(module: nn.Module) -> str:
-    """The torch.nn class whose `forward` the module runs, or an empty string for a class of the user's."""
-    for base in type(module).__mro__:
-        if "forward" in vars(base):
-            return base.__name__ if base.__module__.startswith("torch.nn.") else ""
-    return ""
-
-
 @contextmanager
 def eager() -> Iterator[None]:
     """Run what the user wrote: no fused attention path, no compiled code."""
@@ -75,10 +63,7 @@ class Sight(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
-        self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
-        self._running: list[nn.Module] = []
-        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
-        self._locate = locate
+        self.running = Running(model, locate)
         self.called: set[str] = set()
 
     @contextmanager
@@ -86,14 +71,12 @@ class Sight(TorchFunctionMode):
         """Follow modules and torch calls for the duration of a `with` block."""
 
         def enter(module: nn.Module, args: Any) -> None:
-            self._running.append(module)
-            self.called.add(self._paths.get(id(module), ""))
+            self.running.enter(module)
+            self.called.add(self.running.module)
 
         def leave(module: nn.Module, args: Any, result: Any) -> None:
-            while self._running and self._running[-1] is not module:
-                self._running.pop()
             self.left(module, args, result)
-            self._running.pop()
+            self.running.leave(module)
 
         before = register_module_forward_pre_hook(enter)
         after = register_module_forward_hook(leave, always_call=True)
@@ -103,55 +86,9 @@ class Sight(TorchFunctionMode):
         finally:
             before.remove()
             after.remove()
-            self._running.clear()
 
     def left(self, module: nn.Module, args: Any, result: Any) -> None:
         """Called as each module's forward returns; `result` is None where it raised."""
-
-    def path_of(self, module: nn.Module) -> str:
-        """The module's path in the model; a module that is not registered is named after where it runs."""
-        known = self._paths.get(id(module))
-        if known is not None:
-            return known
-        above = next((self._paths[id(each)] for each in reversed(self._running) if id(each) in self._paths), "")
-        return f"{above}.<{type(module).__name__}>".removeprefix(".")
-
-    @property
-    def module(self) -> str:
-        """Path of the innermost running module."""
-        return "" if not self._running else self.path_of(self._running[-1])
-
-    @property
-    def layer(self) -> str:
-        """The torch.nn layer that is running, or an empty string inside the user's own `forward`."""
-        return layer_of(self._running[-1]) if self._running else ""
-
-    def site(self, name: str) -> Site:
-        """The site of the call in progress. To be asked once per call: it counts turns."""
-        module = self.module
-        place = self._place()
-        turn = self._turns[module, name, place]
-        self._turns[module, name, place] += 1
-        return Site(module, name, place, turn)
-
-    def _place(self) -> Place | None:
-        place = calling_place()
-        owner = self._owner()
-        if owner is not None and self._locate is not None:
-            return self._locate(*owner) or place
-        return place
-
-    def _owner(self) -> tuple[type, str] | None:
-        """For a layer that a container calls: the class that runs the container, and the layer's path in it."""
-        if len(self._running) < 2 or not layer_of(self._running[-2]):
-            return None
-        user = next((each for each in reversed(self._running) if not layer_of(each)), None)
-        if user is None or id(self._running[-1]) not in self._paths:
-            return None
-        path, prefix = self._paths[id(self._running[-1])], self._paths.get(id(user))
-        if prefix is None or not path.startswith(prefix):
-            return None
-        return type(user), path[len(prefix) :].lstrip(".")
 
 
 def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float | None, bool | None]:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
-from regcheck.core.graph import Kind, Place, Site
+from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS
 
-from .place import calling_place, raising_place, runs_the_model
+from .place import raising_place, runs_the_model
 from .record import META, Recording, Seen
-from .sight import arguments_of, is_placed, layer_of, name_of
+from .running import Locate, Running, layer_of
+from .sight import arguments_of, is_placed, name_of
 
 
 class CannotFollow(CannotTrace):
     """The root's own forward cannot be traced symbolically; `place` is the line that stopped it."""
 
     def __init__(self, error: BaseException) -> None:
-        self.place: Place | None = raising_place(error.__traceback__)
-        super().__init__(f"without inputs, symbolic tracing stopped: {str(error).strip().splitlines()[0]}")
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        super().__init__(f"without inputs, symbolic tracing stopped: {said}", raising_place(error.__traceback__))
 
 
 @runs_the_model
-def trace(model: nn.Module) -> tuple[Recording, tuple[str, ...]]:
+def trace(model: nn.Module, locate: Locate | None = None) -> tuple[Recording, tuple[str, ...]]:
     """Trace `model` in the mode it is in; also the paths of the submodules that had to stay opaque.
 
     torch.fx writes onto the model it traces: hand in a copy.
@@ -34,7 +34,7 @@ def trace(model: nn.Module) -> tuple[Recording, tuple[str, ...]]:
     Raises:
         CannotFollow: the root's own forward cannot be followed.
     """
-    tracer = LeafyTracer(model)
+    tracer = LeafyTracer(model, locate)
     try:
         graph = tracer.trace(model)
     except Exception as error:
@@ -48,14 +48,13 @@ def trace(model: nn.Module) -> tuple[Recording, tuple[str, ...]]:
 class LeafyTracer(fx.Tracer):
     """A tracer that notes what was seen at each node, looks into dropouts, and survives submodules it cannot trace."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
         self.opaque: list[str] = []
         self._shapes = {name: tuple(each.shape) for name, each in (*model.named_parameters(), *model.named_buffers())}
         self._parameters = {name for name, _ in model.named_parameters()}
-        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
-        self._path = ""
-        self._module: nn.Module | None = None
+        self._running = Running(model, locate)
+        self._running.enter(model)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if LAYERS.get(layer_of(m)) in DROPPING and not isinstance(m, nn.MultiheadAttention):
@@ -66,7 +65,7 @@ class LeafyTracer(fx.Tracer):
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         path = self.path_of_module(m)
-        above, self._path, self._module = (self._path, self._module), path, m
+        self._running.enter(m)
         before = len(self.graph.nodes)
         try:
             return super().call_module(m, forward, args, kwargs)
@@ -76,7 +75,7 @@ class LeafyTracer(fx.Tracer):
             self.opaque.append(path)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
-            self._path, self._module = above
+            self._running.leave(m)
 
     def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> fx.Node:
         node: fx.Node = super().create_node(kind, target, args, kwargs, *rest, **named)
@@ -90,31 +89,25 @@ class LeafyTracer(fx.Tracer):
         if kind == "get_attr":
             what = Kind.PARAMETER if target in self._parameters else Kind.CONSTANT
             return Seen(str(target), Site("", str(target)), kind=what, shape=self._shapes.get(target))
-        module = self._module
-        layer = layer_of(module) if module is not None else ""
+        path, layer = self._running.module, self._running.layer
         if kind == "call_module":
             name = "" if str(target) in self.opaque else LAYERS.get(layer, "")
-            window = any(size > 1 for size in _sizes(getattr(module, "kernel_size", 1))) or "Adaptive" in layer
+            window = any(size > 1 for size in self._kernel(str(target))) or "Adaptive" in layer
             random = KINDS.get(name) is Kind.RANDOM
             shown = Kind.OPAQUE if not name else None
-            return Seen(name or layer, Site(self._path, name or layer), layer, shown, active=random, window=window)
+            return Seen(name or layer, Site(path, name or layer), layer, shown, active=random, window=window)
         name = name_of(target) if not isinstance(target, str) else target.strip("_")
         rate: float | None = None
         active: bool | None = KINDS.get(name) is Kind.RANDOM
         if name in DROPPING:
             rate, active = arguments_of(name, args, kwargs)
-        site = self._site(name) if is_placed(name) else Site(self._path, name)
+        site = self._running.site(name) if is_placed(name) else Site(path, name)
         return Seen(name, site, layer, None, rate, active)
 
-    def _site(self, name: str) -> Site:
-        place = calling_place()
-        turn = self._turns[self._path, name, place]
-        self._turns[self._path, name, place] += 1
-        return Site(self._path, name, place, turn)
-
-
-def _sizes(value: Any) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (int(value),)
+    def _kernel(self, path: str) -> tuple[int, ...]:
+        """The kernel of a layer, as a tuple; a single position for layers that have none."""
+        kernel = getattr(self.root.get_submodule(path), "kernel_size", 1)
+        return tuple(kernel) if isinstance(kernel, (tuple, list)) else (int(kernel),)
 
 
 def _named_nodes(value: Any, name: str) -> list[tuple[str, fx.Node]]:

@@ -61,7 +61,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if gap.smallest <= gap.floor:
         return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
     because = f"on this call's input the prediction is {gap.relative:.2g} (relative) away from eval mode's"
-    because += "" if gap.flips is None else f", {gap.flips:.0%} of the predicted classes change"
+    because += "" if gap.flips is None else f", and {gap.flips:.0%} of its argmaxes change"
     return probe.evidence(Verdict.CONFIRMED, because, gap)
 
 

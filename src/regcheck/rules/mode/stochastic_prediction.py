@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Graph, Mode
+from regcheck.core.graph import Graph, Kind, Mode, Op
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG203"
@@ -41,12 +41,17 @@ SEVERITY = Severity.ERROR
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
-        if graph.eval.outputs_reached(draw):
+        if graph.eval.outputs_reached(draw, followed):
             yield Suspicion(
                 draw,
                 f"`{draw.call}` draws at random in eval mode and changes the prediction",
                 fix="guard it with `if self.training:`, or declare the randomness with an ignore",
             )
+
+
+def followed(op: Op) -> bool:
+    """Whether it is known what the op does; what is drawn may do no more than set sizes beyond an opaque one."""
+    return op.kind is not Kind.OPAQUE
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

@@ -1,0 +1,65 @@
+"""Computing with constants."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from .names import Definition
+from .values import Bound, Either, External, Known, Traced, Unknown, Value
+
+BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("add", operator.add),
+    ast.Sub: ("sub", operator.sub),
+    ast.Mult: ("mul", operator.mul),
+    ast.Div: ("div", operator.truediv),
+    ast.FloorDiv: ("floordiv", operator.floordiv),
+    ast.Mod: ("mod", operator.mod),
+    ast.Pow: ("pow", operator.pow),
+    ast.MatMult: ("matmul", operator.matmul),
+    ast.BitAnd: ("and", operator.and_),
+    ast.BitOr: ("or", operator.or_),
+    ast.BitXor: ("xor", operator.xor),
+}
+COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda one, other: one in other,
+    ast.NotIn: lambda one, other: one not in other,
+}
+_LARGEST = 10_000
+_SIMPLE = (int, float, str, type(None), tuple, range)
+
+
+def folded(compute: Callable[[Any, Any], Any], left: Any, right: Any) -> Value:
+    """What an operator gives for two constants; unknown where that is an error, or large."""
+    if not isinstance(left, _SIMPLE) or not isinstance(right, _SIMPLE):
+        return Unknown()
+    if compute in (operator.pow, operator.mul) and not (_is_small(left) and _is_small(right)):
+        return Unknown()
+    try:
+        return Known(compute(left, right))
+    except Exception:
+        return Unknown()
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= _LARGEST
+
+
+def identical(left: Value, right: Value) -> bool | None:
+    """Whether two values are the same object; None where that cannot be told."""
+    if isinstance(left, Known) and isinstance(right, Known):
+        return left == right if left.value is None or right.value is None or isinstance(left.value, bool) else None
+    for one, other in ((left, right), (right, left)):
+        if one == Known(None) and not isinstance(other, (Unknown, Traced, Either, Bound)):
+            return False
+    if isinstance(left, (Definition, External)) and isinstance(right, (Definition, External)):
+        return left == right
+    return None

@@ -1,0 +1,86 @@
+"""Which module of a model is running, by the path, the layer and the place that reports name it by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from torch import nn
+
+from regcheck.core.graph import Place, Site
+
+from .place import calling_place
+
+Locate = Callable[[type, str], Place | None]
+"""Finds where a class's `__init__` builds the layer at a module path, for layers that a container calls."""
+
+
+def layer_of(module: nn.Module) -> str:
+    """The torch.nn class whose `forward` the module runs, or an empty string for a class of the user's."""
+    for base in type(module).__mro__:
+        if "forward" in vars(base):
+            return base.__name__ if base.__module__.startswith("torch.nn.") else ""
+    return ""
+
+
+class Running:
+    """The stack of a model's running modules; gives the call in progress its `Site`."""
+
+    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
+        self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        self._stack: list[nn.Module] = []
+        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+        self._locate = locate
+
+    def enter(self, module: nn.Module) -> None:
+        self._stack.append(module)
+
+    def leave(self, module: nn.Module) -> None:
+        """Forget `module` and whatever it was left in the middle of."""
+        while self._stack and self._stack.pop() is not module:
+            pass
+
+    def path_of(self, module: nn.Module) -> str:
+        """The module's path in the model; a module that is not registered is named after where it runs."""
+        known = self._paths.get(id(module))
+        if known is not None:
+            return known
+        above = next((self._paths[id(each)] for each in reversed(self._stack) if id(each) in self._paths), "")
+        return f"{above}.<{type(module).__name__}>".removeprefix(".")
+
+    @property
+    def module(self) -> str:
+        """Path of the innermost running module."""
+        return "" if not self._stack else self.path_of(self._stack[-1])
+
+    @property
+    def layer(self) -> str:
+        """The torch.nn layer that is running, or an empty string inside the user's own `forward`."""
+        return layer_of(self._stack[-1]) if self._stack else ""
+
+    def site(self, name: str) -> Site:
+        """The site of the call in progress. To be asked once per call: it counts turns."""
+        module = self.module
+        place = self._place()
+        turn = self._turns[module, name, place]
+        self._turns[module, name, place] += 1
+        return Site(module, name, place, turn)
+
+    def _place(self) -> Place | None:
+        place = calling_place()
+        owner = self._owner()
+        if owner is not None and self._locate is not None:
+            return self._locate(*owner) or place
+        return place
+
+    def _owner(self) -> tuple[type, str] | None:
+        """For a layer that a container calls: the class that runs the container, and the layer's path in it."""
+        if len(self._stack) < 2 or not layer_of(self._stack[-2]):
+            return None
+        user = next((each for each in reversed(self._stack) if not layer_of(each)), None)
+        if user is None or id(self._stack[-1]) not in self._paths:
+            return None
+        path, prefix = self._paths[id(self._stack[-1])], self._paths.get(id(user))
+        if prefix is None or not path.startswith(prefix):
+            return None
+        return type(user), path[len(prefix) :].lstrip(".")
