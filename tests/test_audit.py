@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -204,3 +206,93 @@ def test_the_inputs_are_left_alone_too() -> None:
     batch = {"x": torch.ones(4, 16)}
     assert [each.code for each in audit(Greedy(), batch).findings] == ["REG202"]
     assert torch.equal(batch["x"], torch.ones(4, 16))
+
+
+class Skips(Sound):
+    """Scales its hidden layer at random, in eval mode too."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        return super().forward(x, 2.0 if self.draw() < 0.5 else 1.0)
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(1).item(), random.random], ids=["control flow", "Python"])
+def test_a_draw_that_no_tensor_carries_is_not_clean(draw: Callable[[], float]) -> None:
+    """Eval runs that differ by random control flow or by Python's random numbers are reported as not checked."""
+    report = audit(Skips(draw), torch.ones(4, 16))
+    (missed,) = report.not_checked
+    assert missed.reason.startswith("predictions in eval mode differ from run to run")
+    assert not audit(Skips(lambda: 1.0), torch.ones(4, 16)).not_checked
+
+
+def test_a_function_kept_on_the_model_runs_the_model_that_is_measured() -> None:
+    """A closure over the model is not copied with it; nothing is confirmed that is right, and nothing is changed."""
+
+    class Closure(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(16)
+            self.head = nn.Linear(16, 2)
+            self.act = lambda x: F.dropout(self.norm(x), 0.3, self.training)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.act(x))
+
+    model = Closure()
+    before = [each.clone() for each in model.buffers()]
+    assert not audit(model, torch.randn(8, 16)).findings
+    assert all(torch.equal(*pair) for pair in zip(model.buffers(), before, strict=True))
+
+
+def test_what_hooks_collect_is_put_back() -> None:
+    """A list that a user's hook appends to is as long afterwards as before."""
+    shapes: list[torch.Size] = []
+    model = Leaky()
+    model.hidden.register_forward_hook(lambda module, args, result: shapes.append(result.shape))
+    model(torch.ones(2, 16))
+    audit(model)
+    assert len(shapes) == 1
+
+
+def test_a_private_generator_is_random_too() -> None:
+    """Noise from a generator of the model's own is confirmed, and the generator is left where it was."""
+
+    class Private(Leaky):
+        def __init__(self) -> None:
+            super().__init__()
+            self.generator = torch.Generator()
+
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            return self.head(self.hidden(x) + torch.randn(32, generator=self.generator))
+
+    model = Private()
+    state = model.generator.get_state()
+    (finding,) = audit(model).findings
+    assert (finding.code, finding.evidence.verdict) == ("REG203", Verdict.CONFIRMED)
+    assert torch.equal(model.generator.get_state(), state)
+
+
+def test_a_forward_that_exits_is_not_checked() -> None:
+    """`sys.exit` inside a forward ends neither the audit nor the program."""
+
+    class Exits(Leaky):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            raise SystemExit(5)
+
+    (missed,) = audit(Exits(), torch.ones(2, 16)).not_checked
+    assert "SystemExit" in missed.reason
+
+
+def test_what_a_forward_prints_is_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    """An audit prints nothing of its own accord."""
+
+    class Prints(Leaky):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            print("forward")
+            return super().forward(x)
+
+    audit(Prints())
+    assert capsys.readouterr().out == ""

@@ -17,7 +17,7 @@ from regcheck.config.options import Options
 from regcheck.config.outcome import outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Place
+from regcheck.core.graph import Kind, Place
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Probe, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped, Usage
@@ -109,9 +109,28 @@ class Run:
                 return self._report((), (untraced(subject, error),), subject)
             suspicions, broken = self._suspicions("graph", traced.graph)
             judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
+            unexplained = self._unexplained(twin, traced)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules)]
-        return replace(self._report(kept, (*traced.not_checked, *broken), subject), fx_graph=traced.fx_graph)
+        return replace(
+            self._report(kept, (*traced.not_checked, *broken, *unexplained), subject), fx_graph=traced.fx_graph
+        )
+
+    def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:
+        """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
+        flow = traced.graph.eval
+        draws = [op for op in flow if op.active and (op.drops or op.kind is Kind.RANDOM)]
+        hidden = traced.drew_elsewhere or any(not flow.outputs_reached(op) for op in draws)
+        if traced.inputs is None or not hidden or any(flow.outputs_reached(op) for op in draws):
+            return ()
+        try:
+            runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home_of(twin).type, locate)
+            repeats = ModelProbe(runner, traced.graph, self.options.seed).repeats()
+        except CannotMeasure:
+            return ()
+        reason = "predictions in eval mode differ from run to run, by random control flow or draws outside torch"
+        what = "guard the draw with `if self.training:`"
+        return () if repeats else (NotChecked(traced.graph.subject, reason, what),)
 
     def seen(self, seen: Seen, known: set[object]) -> Report:
         """Check what a watched program did, and the structures it ran that are not `known`."""

@@ -139,6 +139,15 @@ class ModelProbe(UnableProbe):
         p_value = measure.rank_test(len(kept), len(varied))
         return Spread(tuple(kept), tuple(varied), tuple(removed), relative_spread(runs), p_value)
 
+    def repeats(self) -> bool:
+        """Whether eval runs with different seeds agree as closely as replays do."""
+        reference = self._runner.run(Mode.EVAL, self.seed)
+        replays, others = (
+            [measure.deviation(self._runner.run(Mode.EVAL, seed), reference) for seed in seeds]
+            for seeds in ([self.seed] * 2, range(self.seed + 1, self.seed + 5))
+        )
+        return max(others) <= max(replays)
+
     def zeroed(self, op: Op) -> Share:
         if op.rate is None:
             raise CannotMeasure("the rate of this dropout is not a number")

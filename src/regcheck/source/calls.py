@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from regcheck.core.graph import Place
 
+from .folding import computed
 from .machine import OUTER, Frame, Next
 from .names import CONTAINERS, Definition
 from .sequences import Sequences, paired
@@ -224,10 +225,7 @@ class Calls(Sequences):
 
     def _computed(self, compute: Callable[..., object], args: Args, node: ast.AST) -> Value:
         if args and all(isinstance(each, Known) for each in args):
-            try:
-                return Known(compute(*(each.value for each in args if isinstance(each, Known))))
-            except Exception:
-                return Unknown()
+            return computed(compute, *(each.value for each in args if isinstance(each, Known)))
         return self.opaque(args, node)
 
     def _builtin(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -284,14 +282,9 @@ class Calls(Sequences):
         if isinstance(owner, (External, Definition)):
             return self.call(self.attribute(owner, name), args, kwargs, node)
         if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
-            return self._computed(getattr(owner.value, name, Unknown), args, node) if args else self._own(owner, name)
+            bound = getattr(owner.value, name, None)
+            return self._computed(bound, args, node) if args else computed(bound)
         return self.opaque((owner, *args, *kwargs.values()), node)
-
-    def _own(self, owner: Known, name: str) -> Value:
-        try:
-            return Known(getattr(owner.value, name)())
-        except Exception:
-            return Unknown()
 
     def _super_call(self, owner: Super, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         instance = owner.instance

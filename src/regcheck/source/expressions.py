@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .attributes import Attributes
-from .folding import BINARY, COMPARED, folded, identical
+from .folding import BINARY, COMPARED, UNARY, computed, folded, identical
 from .machine import OUTER, Frame, Next
 from .values import (
     OPEN,
@@ -205,8 +205,7 @@ class Expressions(Attributes):
             known = truth(value)
             return Known(not known) if known is not None else self.opaque((value,), node)
         if isinstance(value, Known) and isinstance(value.value, (int, float)):
-            signed = {ast.USub: -value.value, ast.UAdd: +value.value, ast.Invert: ~int(value.value)}
-            return Known(signed[type(node.op)])
+            return computed(UNARY[type(node.op)], value.value)
         return self.arithmetic("neg", (value,), node)
 
     def _eval_binop(self, node: ast.BinOp) -> Value:
@@ -301,7 +300,7 @@ class Expressions(Attributes):
         if isinstance(owner, Entries) and owner.cells:
             return self.join(list(owner.cells.values()))
         if isinstance(owner, Known) and isinstance(key, Known):
-            return folded(operator.getitem, owner.value, key.value)
+            return computed(operator.getitem, owner.value, key.value)
         return self.opaque((owner, key), node)
 
     def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:

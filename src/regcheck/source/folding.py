@@ -33,6 +33,12 @@ COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda one, other: one in other,
     ast.NotIn: lambda one, other: one not in other,
 }
+UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Invert: operator.invert,
+    ast.Not: operator.not_,
+}
 _LARGEST = 10_000
 _SIMPLE = (int, float, str, type(None), tuple, range)
 
@@ -43,8 +49,13 @@ def folded(compute: Callable[[Any, Any], Any], left: Any, right: Any) -> Value:
         return Unknown()
     if compute in (operator.pow, operator.mul) and not (_is_small(left) and _is_small(right)):
         return Unknown()
+    return computed(compute, left, right)
+
+
+def computed(compute: Callable[..., Any], *values: Any) -> Value:
+    """What a computation gives for constants; unknown where it fails, as it may for the constants of a dead branch."""
     try:
-        return Known(compute(left, right))
+        return Known(compute(*values))
     except Exception:
         return Unknown()
 

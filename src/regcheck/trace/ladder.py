@@ -20,12 +20,16 @@ from .running import Locate
 
 @dataclass(frozen=True)
 class Traced:
-    """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out."""
+    """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out.
+
+    `drew_elsewhere` says that the eval run drew from Python's or NumPy's random numbers.
+    """
 
     graph: Graph
     fx_graph: fx.Graph
     inputs: Inputs | None
     not_checked: tuple[NotChecked, ...] = ()
+    drew_elsewhere: bool = False
 
 
 def look(
@@ -57,7 +61,10 @@ def look(
         else:
             flows[mode] = Flow(mode, {})
             missed.append(_missing(f"{subject} in {mode.value} mode", each))
-    return Traced(Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root), found[0].graph, inputs, tuple(missed))
+    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root)
+    evaluation = recordings[Mode.EVAL]
+    elsewhere = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
+    return Traced(graph, found[0].graph, inputs, tuple(missed), elsewhere)
 
 
 Recordings = dict[Mode, Recording | ForwardRaised]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import random
+import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,11 +41,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorded forward: the graph, the names of its outputs in order, and the modules that ran."""
+    """A recorded forward: the graph, the names of its outputs in order, and the modules that ran.
+
+    `drew_elsewhere` says that it drew from Python's or NumPy's random numbers, which no tensor tells.
+    """
 
     graph: fx.Graph
     outputs: tuple[tuple[str, fx.Node], ...]
     called: frozenset[str]
+    drew_elsewhere: bool = False
 
 
 class ForwardRaised(CannotTrace):
@@ -67,12 +73,19 @@ def record(
     """
     recorder = Recorder(model, locate)
     recorder.bind_inputs(args, kwargs)
+    before = _states_elsewhere()
     with eager(), recorder.watching():
         try:
             result = model(*args, **kwargs)
         except (Exception, SystemExit) as error:
             raise ForwardRaised(error) from error
-    return recorder.finish(result)
+    return replace(recorder.finish(result), drew_elsewhere=_states_elsewhere() != before)
+
+
+def _states_elsewhere() -> tuple[Any, ...]:
+    """The states of Python's and NumPy's global random streams, to be compared."""
+    numpy = sys.modules.get("numpy")
+    return random.getstate(), str(numpy.random.get_state()) if numpy is not None else ""
 
 
 class Recorder(Sight):
