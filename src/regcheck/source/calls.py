@@ -116,7 +116,7 @@ class Calls(Sequences):
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         """Enter a function, or treat it as opaque where it calls itself or the limits are reached."""
         running = sum(each.function is not None and each.function.node is function.node for each in self.frames)
-        if running > 1 or len(self.frames) > _DEEPEST or self.exhausted:
+        if running > 1 or len(self.frames) > _DEEPEST:
             return self.opaque((*args, *kwargs.values()), node)
         self.ran.add(id(function.node))
         bound = (function.instance, *args) if function.instance is not None else args

@@ -10,7 +10,7 @@ from typing import Any
 
 from .attributes import Attributes
 from .folding import BINARY, COMPARED, UNARY, computed, folded, identical
-from .machine import OUTER, Frame, Next
+from .machine import OUTER, Frame, Next, TooLong
 from .values import (
     OPEN,
     Cells,
@@ -36,8 +36,8 @@ class Expressions(Attributes):
 
     def evaluate(self, node: ast.expr) -> Value:
         self.steps += 1
-        if self.exhausted:
-            return Unknown(varies=True)
+        if self.steps > self.limit:
+            raise TooLong("too long to follow from the source")
         known = getattr(self, f"_eval_{type(node).__name__.lower()}", None)
         if known is not None:
             found: Value = known(node)

@@ -70,22 +70,23 @@ class Program(Builder):
         self.feeding: set[object] = set()
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
 
-    def programs(self) -> Iterator[Usage]:
-        """What running each file does, and then each function that may be worth it and that no scanned code called."""
-        for source in self.project.sources:
-            yield self.top_of(source)
+    def uncalled(self) -> Iterator[Function]:
+        """The functions that may be worth it and that nothing called so far; at the end no model has a mode any more."""
         self.unsettle(self.made)
-        self.models += self._outermost()
+        self._keep_models()
         for function in worthwhile(self.project):
             if id(function.node) not in self.ran:
-                self.made, self._parts = [], (-1, frozenset())
-                yield self.call_of(function)
-                self.models += self._outermost()
+                yield function
+                self._keep_models()
+        for model in self.models:
+            for _, each in descendants(model):
+                each.cells.pop("training", None)
 
-    def _outermost(self) -> list[Module]:
-        """The models that were made and are no part of another one."""
+    def _keep_models(self) -> None:
+        """Remember the models that were made and are no part of another one, and forget the rest."""
         models = [each for each in self.made if isinstance(each, (Container, Instance)) and each.is_module]
-        return [each for each in models if id(each) not in self.parts]
+        self.models += [each for each in models if id(each) not in self.parts]
+        self.made, self._parts = [], (-1, frozenset())
 
     def top_of(self, source: Source) -> Usage:
         """What running a file does."""

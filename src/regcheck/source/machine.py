@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Place
 
 from .names import Project, Source
@@ -38,6 +39,10 @@ _ABOUT_MODE = re.compile(
 )
 
 
+class TooLong(CannotTrace):
+    """More is to be interpreted than a scan has time for."""
+
+
 class Next(Enum):
     """Where control goes after a statement."""
 
@@ -62,7 +67,7 @@ class Frame:
 class Machine:
     """State, and the questions that what is built on it answers: lowering and program reading differ in these only."""
 
-    limit = 40_000
+    limit = 100_000
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -76,10 +81,6 @@ class Machine:
     @property
     def frame(self) -> Frame:
         return self.frames[-1]
-
-    @property
-    def exhausted(self) -> bool:
-        return self.steps > self.limit
 
     def place(self, node: ast.AST) -> Place:
         """Where a node stands, as a running program would tell it."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Graph
+from regcheck.core.graph import Graph, Place
 from regcheck.core.usage import Usage
 
 from .build import Builder
@@ -14,7 +17,9 @@ from .flow import Program
 from .lower import graph_of
 from .models import identity, name_of
 from .names import Project
-from .values import Module, descendants
+from .values import Module
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -26,44 +31,46 @@ class Reading:
     not_checked: tuple[NotChecked, ...] = ()
 
 
-@dataclass(frozen=True)
-class Built:
-    """A model as some code builds it, and the functions that were entered to build it."""
-
-    model: Module
-    entered: set[int]
-
-
 def lowered(project: Project) -> Reading:
-    """Lower every program of the project, and every model: each class on its own, and each model a program builds."""
+    """Lower every program of a project, and every model: each class on its own, and each model that a program builds.
+
+    A piece that cannot be followed is noted, and the others are read.
+    """
+    missed: list[NotChecked] = []
+
+    def attempt(subject: str, path: str, line: int, work: Callable[[], Result]) -> Iterator[Result]:
+        try:
+            yield work()
+        except RecursionError:
+            missed.append(NotChecked(subject, "too deeply nested to follow from the source", "", path, line))
+        except CannotTrace as error:
+            missed.append(NotChecked(subject, str(error), "", path, line))
+        except Exception as error:
+            reason = f"the source could not be followed: {type(error).__name__}: {error}"
+            missed.append(NotChecked(subject, reason, "report this as a bug of regcheck", path, line))
+
     program = Program(project)
-    usages = tuple(program.programs())
-    built: list[Built] = []
-    parts: set[object] = set()
-    not_checked: list[NotChecked] = []
+    usages: list[Usage] = []
+    for source in project.sources:
+        usages += attempt(source.module, source.path, 1, partial(program.top_of, source))
+    for function in program.uncalled():
+        line = function.node.lineno
+        usages += attempt(function.name, function.source.path, line, partial(program.call_of, function))
+    models, parts = [(each, program.ran) for each in program.models], {*_parts(program.models)}
     for definition in project.definitions():
         if definition.is_module:
             builder = Builder(project)
-            try:
-                built.append(Built(builder.built(definition), builder.ran))
-            except RecursionError:
-                path, line = definition.source.path, definition.node.lineno
-                not_checked.append(NotChecked(definition.name, "too deeply nested to follow", "", path, line))
+            where = definition.name, definition.source.path, definition.node.lineno
+            models += [(each, builder.ran) for each in attempt(*where, partial(builder.built, definition))]
             parts.update(_parts(builder.made))
-    for each in program.models:
-        for _, module in descendants(each):
-            module.cells.pop("training", None)
-        built.append(Built(each, program.ran))
-    parts.update(_parts(program.models))
     whole = program.whole - parts - program.feeding
-    graphs = []
-    for model in built:
-        who = identity(model.model)
-        root = True if who in whole else None
-        graph = graph_of(project, model.model, name_of(model.model), model.entered, root)
-        if graph is not None:
-            graphs.append(graph)
-    return Reading(tuple(graphs), usages, tuple(not_checked))
+    graphs: list[Graph | None] = []
+    for model, entered in models:
+        root = True if identity(model) in whole else None
+        place = model.place or Place("", 1)
+        work = partial(graph_of, project, model, name_of(model), entered, root)
+        graphs += attempt(name_of(model), place.path, place.line, work)
+    return Reading(tuple(filter(None, graphs)), tuple(usages), tuple(missed))
 
 
 def _parts(models: list[Module]) -> Iterator[object]:

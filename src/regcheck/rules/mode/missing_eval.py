@@ -4,8 +4,8 @@
 
 A model called for inference (gradients off, the result kept) while dropout or batch norm are still in train mode,
 because nobody called `eval()`. Passes that need train mode are left alone: a call whose result is thrown away (batch
-norm recalibration, `update_bn`), a call right after an explicit `train()` (Monte-Carlo dropout), a call inside a
-training step (teachers, generators), and a test's own smoke call.
+norm recalibration, `update_bn`), a call right after an explicit `train()` (Monte-Carlo dropout), a call in a function
+that itself trains (teachers, generators), and a test's own smoke call.
 
 ## Why it matters
 
