@@ -5,7 +5,8 @@
 A dropout on the result of the last learned layer that reaches a model output through passive ops only (reshape,
 softmax, sigmoid, scaling). Each output of a tuple or a dict is judged on its own. Dropout before the last layer is
 right and is not reported, nor is a block whose output has the shape of its input (its dropout sits inside a larger
-model), nor features that leave a backbone.
+model), nor features that leave a backbone: what an activation made is taken for a hidden layer's result. From source, a
+model counts as a whole one where its output is seen to be scored or to feed a loss.
 
 ## Why it matters
 
