@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
@@ -67,20 +67,21 @@ class Running:
         return Site(module, name, place, turn)
 
     def _place(self) -> Place | None:
-        place = calling_place()
-        owner = self._owner()
-        if owner is not None and self._locate is not None:
-            return self._locate(*owner) or place
-        return place
+        if self._locate is not None:
+            for owner, path in self._builders():
+                built = self._locate(owner, path)
+                if built is not None:
+                    return built
+        return calling_place()
 
-    def _owner(self) -> tuple[type, str] | None:
-        """For a layer that a container calls: the class that runs the container, and the layer's path in it."""
-        if len(self._stack) < 2 or not layer_of(self._stack[-2]):
-            return None
-        user = next((each for each in reversed(self._stack) if not layer_of(each)), None)
-        if user is None or id(self._stack[-1]) not in self._paths:
-            return None
-        path, prefix = self._paths[id(self._stack[-1])], self._paths.get(id(user))
-        if prefix is None or not path.startswith(prefix):
-            return None
-        return type(user), path[len(prefix) :].lstrip(".")
+    def _builders(self) -> Iterator[tuple[type, str]]:
+        """For a layer that a container calls: the user's classes that may have built it, and its path in each."""
+        if len(self._stack) < 2 or not layer_of(self._stack[-2]) or id(self._stack[-1]) not in self._paths:
+            return
+        path = self._paths[id(self._stack[-1])]
+        for module in reversed(self._stack[:-1]):
+            prefix = self._paths.get(id(module))
+            if prefix is not None and path.startswith(prefix) and not type(module).__module__.startswith("torch.nn."):
+                yield type(module), path[len(prefix) :].lstrip(".")
+            if not layer_of(module):
+                return
