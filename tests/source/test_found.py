@@ -226,6 +226,17 @@ class Net(nn.Module):
     def forward(self, x):
         return self.two(self.one(x))
 """,
+    ("REG102", "a factory that returns one of several"): HEADER
+    + """
+def block(kind, a, b):
+    if kind == "plain":
+        return nn.Sequential(nn.Conv2d(a, b, 3))
+    layers = [nn.Conv2d(a, b, 3), nn.Dropout(0.1)]  # <-
+    if kind == "normed":
+        layers.append(nn.BatchNorm2d(b))
+        return nn.Sequential(*layers, nn.Conv2d(b, b, 3))
+    return nn.Sequential(*layers)
+""",
     ("REG201", "a trainer object"): HEADER
     + """
 class Net(nn.Module):
@@ -333,3 +344,29 @@ def test_files_of_a_project_are_read_together(tmp_path: Path) -> None:
     assert [(Path(each.path or "").name, each.line, each.code) for each in report.findings] == [
         ("scoring.py", 4, "REG201")
     ]
+
+
+def test_what_is_too_long_to_follow_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that takes too many steps is not checked, with its place; the other models are."""
+    monkeypatch.setattr("regcheck.source.machine.Machine.limit", 500)
+    path = tmp_path / "long.py"
+    long = "class Long(nn.Module):\n    def forward(self, x):\n" + "        x = x + 1\n" * 300 + "        return x\n"
+    drops = "class Net(nn.Module):\n    def forward(self, x):\n        return F.dropout(x)\n"
+    path.write_text(HEADER + long + drops)
+    report = scan([path])
+    assert [each.code for each in report.findings] == ["REG202"]
+    assert [(each.subject, each.line, each.reason) for each in report.not_checked] == [
+        ("Long", 4, "too long to follow from the source")
+    ]
+
+
+def test_a_helper_that_takes_too_long_is_opaque(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What calls a helper that takes more than its share of the steps is checked all the same."""
+    monkeypatch.setattr("regcheck.source.calls._SHARES", (10_000, 10_000, 100))
+    path = tmp_path / "helped.py"
+    helper = "def helper(x):\n" + "    x = x + 1\n" * 300 + "    return x\n"
+    drops = "class Net(nn.Module):\n    def forward(self, x):\n        return F.dropout(helper(x))\n"
+    path.write_text(HEADER + helper + drops)
+    report = scan([path])
+    assert [each.code for each in report.findings] == ["REG202"]
+    assert report.not_checked == ()

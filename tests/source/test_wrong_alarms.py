@@ -274,7 +274,8 @@ USED = {
     + DROPPING
     + "net = Net()\nengine = ignite.engine(net)\nwith torch.no_grad():\n    print(net(x))\n",
     "no known caller": DROPPING + "def predict(net):\n    with torch.no_grad():\n        return net(x)\n",
-    "model of another file": "import torch\nfrom nets import build\nnet = build()\nwith torch.no_grad():\n    net(1).sum()\n",
+    "model of another file": "import torch\nfrom nets import build\n"
+    "net = build()\nwith torch.no_grad():\n    print(net(1))\n",
     "result thrown away": DROPPING + "net = Net()\nwith torch.no_grad():\n    net(x)\n    _ = net(x)\n",
     "only the shape is asked for": DROPPING + "net = Net()\nwith torch.no_grad():\n    n = net(x).shape[1]\nprint(n)\n",
     "recalibration": DROPPING + "net = Net()\ntorch.optim.swa_utils.update_bn([x], net)\n",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from regcheck.core.graph import Place
 
 from .folding import computed
-from .machine import OUTER, Frame, Next
+from .machine import OUTER, Frame, Next, TooLong
 from .names import CONTAINERS, Definition
 from .sequences import Sequences, paired
 from .values import (
@@ -34,6 +34,7 @@ from .values import (
     Value,
     Weight,
     argument,
+    now,
     truth,
 )
 
@@ -41,6 +42,7 @@ Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
 
 _DEEPEST = 40
+_SHARES = (100_000, 100_000, 30_000, 10_000)
 _TRANSPARENT = frozenset(
     "torch.compile torch.jit.script torch.nn.DataParallel torch.nn.parallel.DataParallel torch.jit.ignore"
     " torch.nn.parallel.DistributedDataParallel torch.nn.SyncBatchNorm.convert_sync_batchnorm copy.copy"
@@ -114,7 +116,22 @@ class Calls(Sequences):
         return self.opaque((callee, *args, *kwargs.values()), node)
 
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        """Enter a function, or treat it as opaque where it calls itself or the limits are reached."""
+        """Enter a function; one that takes more than its share of the steps is opaque after all."""
+        if len(self.frames) >= len(_SHARES):
+            return self._enter_function(function, args, kwargs, node)
+        limit, mark, since = self.limit, len(self.log), now()
+        self.limit = min(limit, self.steps + _SHARES[len(self.frames)])
+        try:
+            return self._enter_function(function, args, kwargs, node)
+        except TooLong:
+            if self.steps > limit:
+                raise
+            self.undo(mark, since)
+            return self.opaque((*args, *kwargs.values()), node)
+        finally:
+            self.limit = limit
+
+    def _enter_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         running = sum(each.function is not None and each.function.node is function.node for each in self.frames)
         if running > 1 or len(self.frames) > _DEEPEST:
             return self.opaque((*args, *kwargs.values()), node)
@@ -126,7 +143,11 @@ class Calls(Sequences):
                 return self.evaluate(function.node.body)
             end = self.run(function.node.body)
             returned = [*frame.returns, *([Known(None)] if end is Next.GO and not frame.returns else [])]
-            return self.join(returned) if returned else Unknown()
+            return self.returned(returned) if returned else Unknown()
+
+    def returned(self, values: Sequence[Value]) -> Value:
+        """What a function gives that returns one of these values."""
+        return self.join(values)
 
     def bind(self, function: Function, args: Args, kwargs: Kwargs) -> None:
         """Give a function's parameters their values in the current frame."""
@@ -156,8 +177,10 @@ class Calls(Sequences):
                 return each.item if isinstance(each, Several) else Unknown(varies=True)
             if position == index:
                 return each
-        if OPEN in kwargs or default is None:
-            return kwargs.get(OPEN, Unknown())
+        if OPEN in kwargs:
+            return Unknown(varies=True)
+        if default is None:
+            return Unknown()
         return self.constant(default, Frame(None, function.source, Cells({OUTER: function.outer}), function.name))
 
     def construct(self, definition: Definition, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
@@ -282,7 +305,7 @@ class Calls(Sequences):
         if isinstance(owner, (External, Definition)):
             return self.call(self.attribute(owner, name), args, kwargs, node)
         if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
-            bound = getattr(owner.value, name, None)
+            bound: Callable[..., object] = getattr(owner.value, name, Unknown)
             return self._computed(bound, args, node) if args else computed(bound)
         return self.opaque((owner, *args, *kwargs.values()), node)
 

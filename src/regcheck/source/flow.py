@@ -71,7 +71,7 @@ class Program(Builder):
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
 
     def uncalled(self) -> Iterator[Function]:
-        """The functions that may be worth it and that nothing called so far; at the end no model has a mode any more."""
+        """The functions that may be worth it and that nothing called so far; after them, no model has a mode left."""
         self.unsettle(self.made)
         self._keep_models()
         for function in worthwhile(self.project):

@@ -13,6 +13,7 @@ from regcheck.core.vocabulary import DROPPING, LAYERS, call_text, kind_of
 from .interpret import Interpreter
 from .machine import Frame
 from .names import Project
+from .outputs import named_outputs
 from .torchops import (
     FACTORIES,
     METADATA,
@@ -82,29 +83,37 @@ class Lowering(Interpreter):
         source = self.model.definition.source if isinstance(self.model, Instance) else None
         first = source or next(iter(self.project.sources))
         with self.entered(Frame(None, first, Cells())):
-            result = self._enter()
+            results = self._enter()
         self.undo(0, self.began)
         if not any(op.learned for op in self.ops.values()):
             # An augmentation, a loss or a sampler is random on purpose; only a model's predictions are judged.
             for name, op in self.ops.items():
                 if op.kind is Kind.RANDOM:
                     self.ops[name] = replace(op, active=None if op.active else op.active)
-        return Flow(self.mode, self.ops, tuple(_named(result, "output")))
+        return Flow(self.mode, self.ops, tuple(pair for each in results for pair in named_outputs(each, "output")))
 
-    def _enter(self) -> Value:
+    def returned(self, values: Sequence[Value]) -> Value:
+        function = self.frame.function
+        if len(self.frames) == 2 and function is not None and function.instance is self.model:
+            return Items.of(tuple(values))
+        return super().returned(values)
+
+    def _enter(self) -> tuple[Value, ...]:
+        """Run the model; the values of its `return` statements."""
         node = ast.Name("forward", ast.Load(), lineno=1, col_offset=0)
         forward = self.model.definition.method("forward") if isinstance(self.model, Instance) else None
         if forward is None:
             if not isinstance(self.model, (Instance, Container)):
-                return Unknown()
-            return self.call_module(self.model, (self._input("input"),), {}, node)
+                return ()
+            return (self.call_module(self.model, (self._input("input"),), {}, node),)
         spec = forward.node.args
         names = [each.arg for each in (*spec.posonlyargs, *spec.args)][1:]
         forward.instance = self.model
         inputs = tuple(self._input(name) for name in names)
         more: Args = (Several(self._input(spec.vararg.arg)),) if spec.vararg else ()
         kwargs: dict[str, Value] = {each.arg: self._input(each.arg) for each in spec.kwonlyargs}
-        return self.call_function(forward, (*inputs, *more), kwargs, node)
+        returned = self.call_function(forward, (*inputs, *more), kwargs, node)
+        return returned.items if isinstance(returned, Items) else ()
 
     def _input(self, name: str) -> Value:
         return self.emit(Kind.INPUT, name, (), place=None)
@@ -368,24 +377,3 @@ class Lowering(Interpreter):
             learned=learns(what.kind),
             window=what.window,
         )
-
-
-def _named(value: Value, name: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """The ops that a result consists of, by the name of their part of it."""
-    if isinstance(value, Traced):
-        yield from ((name, each) for each in value.ids)
-    elif isinstance(value, Items):
-        for index, each in enumerate(value.items):
-            yield from _named(each, f"{name}[{index}]", depth + 1)
-    elif isinstance(value, Entries):
-        for key, each in value.cells.items():
-            yield from _named(each, key if depth == 0 else f"{name}[{key!r}]", depth + 1)
-    elif isinstance(value, Instance) and depth < 4:
-        for key, each in value.cells.items():
-            yield from _named(each, key, depth + 1)
-    elif isinstance(value, (Several, Either, Maybe)):
-        options = (
-            (value.item,) if isinstance(value, Several) else value.options if isinstance(value, Either) else value.items
-        )
-        for each in options:
-            yield from _named(each, name, depth + 1)

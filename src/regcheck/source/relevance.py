@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .names import Project
 from .values import External, Function, Value
 
-_TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward", "weight_decay", "argmax"))
+_TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward", "weight_decay"))
 _PLAIN_DECORATORS = (
     "torch.",
     "functools.",
