@@ -296,3 +296,11 @@ def test_what_a_forward_prints_is_dropped(capsys: pytest.CaptureFixture[str]) ->
 
     audit(Prints())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(-1), nn.LogSoftmax(-1), nn.Sigmoid(), nn.Identity()], ids=type)
+def test_dropout_before_a_last_softmax_is_on_the_output(last: nn.Module) -> None:
+    """What is dropped is told through softmax and sigmoid, also where no code of the user's runs the layers."""
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 6), nn.Dropout(0.3), last)
+    (finding,) = audit(model, torch.randn(64, 8)).findings
+    assert (finding.code, finding.module, finding.evidence.verdict) == ("REG101", "3", Verdict.CONFIRMED)

@@ -120,8 +120,8 @@ class Run:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
         flow = traced.graph.eval
         draws = [op for op in flow if op.active and (op.drops or op.kind is Kind.RANDOM)]
-        hidden = traced.drew_elsewhere or any(not flow.outputs_reached(op) for op in draws)
-        if traced.inputs is None or not hidden or any(flow.outputs_reached(op) for op in draws):
+        seen = any(flow.outputs_reached(op, lambda each: each.kind is not Kind.OPAQUE) for op in draws)
+        if traced.inputs is None or seen or not (draws or traced.drew_elsewhere):
             return ()
         try:
             runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home_of(twin).type, locate)

@@ -123,21 +123,20 @@ class ModelProbe(UnableProbe):
     def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
         sites = {op.site for op in ops}
 
-        def away(seeds: range) -> tuple[list[float], list[list[torch.Tensor]]]:
-            runs = [self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed)) for seed in seeds]
-            return [measure.deviation(run, reference) for run in runs], runs
+        def run(seed: int, replace: Mapping[Site, Replacement] | None = None) -> list[torch.Tensor]:
+            return self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed), replace=replace)
 
-        reference = self._runner.run(mode, self.seed)
-        kept, _ = away(range(self.seed, self.seed + 1))
-        kept += [measure.deviation(self._runner.run(mode, self.seed), reference) for _ in range(measure.REPLAYS - 1)]
-        varied, runs = away(range(self.seed + 1, self.seed + 1 + measure.REPLAYS))
+        reference = run(self.seed)
+        kept = [measure.deviation(run(self.seed), reference) for _ in range(measure.REPLAYS)]
+        runs = [run(self.seed + 1 + turn) for turn in range(measure.REPLAYS)]
+        changed = [measure.deviation(each, reference) for each in runs]
         removed: list[float] = []
         silent: dict[Site, Replacement] = {op.site: identity for op in ops if op.drops is not None}
         if silent:
-            calm = [self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, s), replace=silent) for s in (1, 2, 3)]
-            removed = [measure.deviation(run, calm[0]) for run in calm[1:]]
-        p_value = measure.rank_test(len(kept), len(varied))
-        return Spread(tuple(kept), tuple(varied), tuple(removed), relative_spread(runs), p_value)
+            calm = [run(self.seed + 1 + turn, silent) for turn in range(3)]
+            removed = [measure.deviation(each, calm[0]) for each in calm[1:]]
+        p_value = measure.rank_test(len(kept), len(changed))
+        return Spread(tuple(kept), tuple(changed), tuple(removed), relative_spread(runs), p_value)
 
     def repeats(self) -> bool:
         """Whether eval runs with different seeds agree as closely as replays do."""
@@ -152,9 +151,7 @@ class ModelProbe(UnableProbe):
         if op.rate is None:
             raise CannotMeasure("the rate of this dropout is not a number")
         passed, _ = self._graph.flow(op.mode).ahead(op, lambda each: True)
-        bare: dict[Site, Replacement] = {
-            each.site: _first_argument for each in passed if each.kind is Kind.SOFTMAX and each.site.place is not None
-        }
+        bare: dict[Site, Replacement] = {each.site: _first_argument for each in passed if each.kind is Kind.SOFTMAX}
         draws_per_run = 0
 
         def count(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
