@@ -241,7 +241,7 @@ def untraced(subject: str, error: CannotTrace) -> NotChecked:
 
 def declared_by_class(finding: Finding, modules: Mapping[str, nn.Module]) -> bool:
     """Whether a class that contains the finding's module carries an ignore for it."""
-    path = finding.module.split(" (")[0]
+    path = finding.module_path
     around = [module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}.")]
     return any(select.ignores(finding.code, [c for c, _ in silence.ignored_by(m)], finding.name) for m in around)
 

@@ -15,7 +15,6 @@ from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, gathered
-from regcheck.core.version import __version__
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +58,7 @@ def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Rep
     import torch
 
     from regcheck.auditing import audit
-    from regcheck.config.outcome import shown_path
+    from regcheck.config.outcome import report_under, shown_path
     from regcheck.targets import build
 
     torch.manual_seed(options.seed)
@@ -67,23 +66,13 @@ def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Rep
         with redirect_stdout(sys.stderr):
             model = build(target)
     except CannotBuild as error:
-        return unbuilt(NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line), options)
+        missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
+        return report_under(options, not_checked=(missed,), subjects=(target,))
     args: tuple[Any, ...] = tuple(drawn(shape, options.seed) for shape in shapes)
     kwargs: dict[str, Any] = {}
     if not args:
         args, kwargs = plugins.call("regcheck_inputs", model=model) or (args, kwargs)
     return audit(model, *args, options=options, **kwargs)
-
-
-def unbuilt(missed: NotChecked, options: Options) -> Report:
-    return Report(
-        not_checked=(missed,),
-        seed=options.seed,
-        version=__version__,
-        fail_on=options.fail_on,
-        strict=options.strict,
-        subjects=(missed.subject,),
-    )
 
 
 def shape(text: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import linecache
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from regcheck.config import select, silence
 from regcheck.config.options import Options
@@ -24,24 +25,32 @@ def outcome(
 ) -> Report:
     """The report of a run under its options, with paths as they are shown."""
     shown = [each.at(shown_path(each.path)) for each in judged if not declared(each, options)]
-    return Report(
+    return report_under(
+        options,
         findings=tuple(each for each in shown if each.evidence.verdict is not Verdict.REFUTED),
         not_checked=tuple(replace(each, path=shown_path(each.path)) for each in not_checked),
         refuted=tuple(each for each in shown if each.evidence.verdict is Verdict.REFUTED),
         devices=devices,
+        subjects=subjects,
+    )
+
+
+def report_under(options: Options, **parts: Any) -> Report:
+    """A report with those parts that fails as the options say."""
+    return Report(
         seed=options.seed,
         version=__version__,
         fail_on=options.fail_on,
         strict=options.strict,
         require_proof=options.require_proof,
-        subjects=subjects,
+        **parts,
     )
 
 
 def declared(finding: Finding, options: Options) -> bool:
     """Whether the user has declared it to be intended: on its line, around the run, or in the configuration."""
     patterns = [code for code, _ in silence.active()]
-    patterns += select.ignored_within(finding.module.split(" (")[0], options)
+    patterns += select.ignored_within(finding.module_path, options)
     lines: list[str] = []
     if finding.path is not None:
         patterns += select.ignored_in(shown_path(finding.path) or "", options)

@@ -125,6 +125,11 @@ class Finding:
         return self.code, self.path, self.line, f"{self.module}: {self.message}" if self.path is None else ""
 
     @property
+    def module_path(self) -> str:
+        """The path of the first module concerned, without the count of further ones."""
+        return self.module.split(" (")[0]
+
+    @property
     def title(self) -> str:
         """Code and name, with a word where the finding is mere advice."""
         return f"{self.code} {self.name}" + (" (info)" if self.severity is Severity.INFO else "")

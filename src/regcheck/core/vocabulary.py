@@ -159,11 +159,6 @@ _LAYERS = {
 LAYERS = {layer: function for function, layers in _LAYERS.items() for layer in layers.split()}
 """The function that each torch.nn layer class calls."""
 
-MODE_DEPENDENT = frozenset(layer for layer, function in LAYERS.items() if function in DROPPING) | frozenset(
-    layer for layer, function in LAYERS.items() if function == "batch_norm"
-)
-"""Layer classes whose result depends on the mode (when their rate is above zero or they track statistics)."""
-
 COUPLED = frozenset("Adam NAdam RAdam Adamax Adagrad RMSprop Adadelta".split())
 """torch.optim classes that fold `weight_decay` into the gradient and then divide it by their scale estimate."""
 

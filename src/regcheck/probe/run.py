@@ -12,7 +12,7 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode, Site
-from regcheck.trace.inputs import moved
+from regcheck.trace.inputs import mapped, moved
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.record import named_tensors
 from regcheck.trace.running import Locate
@@ -80,7 +80,7 @@ class Runner:
         self._set(modes)
         args, kwargs = moved(self._args, self.device), moved(self._kwargs, self.device)
         if change is not None:
-            args, kwargs = changed(args, change), changed(kwargs, change)
+            args, kwargs = mapped(args, change), mapped(kwargs, change)
         random.seed(seed)
         torch.manual_seed(seed)
         if "numpy" in sys.modules:
@@ -106,14 +106,3 @@ class Runner:
 def outputs_of(result: Any) -> list[torch.Tensor]:
     """The tensors of a forward's result, in a stable order."""
     return [tensor for _, tensor in named_tensors(result, "output")]
-
-
-def changed(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Nested inputs with `change` applied to every tensor."""
-    if isinstance(value, torch.Tensor):
-        return change(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)(changed(each, change) for each in value)
-    if isinstance(value, dict):
-        return {key: changed(each, change) for key, each in value.items()}
-    return value

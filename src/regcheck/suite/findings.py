@@ -10,9 +10,9 @@ from typing import Any
 
 from regcheck.config import select
 from regcheck.config.options import Options
+from regcheck.config.outcome import report_under
 from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report, gathered
-from regcheck.core.version import __version__
 
 Key = tuple[str, str | None, int | None, str]
 
@@ -56,17 +56,12 @@ class Findings:
 
     def report(self) -> Report:
         """Everything as one report."""
-        options = self._options
-        whole = Report(
+        whole = report_under(
+            self._options,
             findings=tuple(self._found.values()),
             not_checked=tuple(self._missed),
             refuted=tuple(self._refuted.values()),
             devices=tuple(self._devices),
-            seed=options.seed,
-            version=__version__,
-            fail_on=options.fail_on,
-            strict=options.strict,
-            require_proof=options.require_proof,
             subjects=tuple(self._subjects),
         )
         return gathered([whole])

@@ -80,7 +80,7 @@ class SuiteSession:
         try:
             seen = self._lighter(self._watch.take(item.nodeid))
             if seen.usage.events or seen.captures or seen.skipped:
-                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                with contextlib.redirect_stderr(io.StringIO()):
                     report = judge(seen, self._options, self._known)
                 self._findings.add(self._lowered(report), item.nodeid, self._ignored.get(item.nodeid, ()))
                 self._findings.models.update(dict.fromkeys(each.model_key for each in seen.captures))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,16 +38,25 @@ def candidates(model: nn.Module) -> Iterator[Inputs]:
 
 def moved(value: Any, device: torch.device | str | None = None) -> Any:
     """A copy of nested inputs, on `device` or where they are, detached from any autograd graph."""
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        copied = tensor.detach().to(device or tensor.device, copy=True)
+        return copied.requires_grad_(tensor.requires_grad) if tensor.is_leaf else copied
+
+    return mapped(value, move)
+
+
+def mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Nested inputs with `change` applied to every tensor; containers are new ones of the same kind."""
     if isinstance(value, torch.Tensor):
-        copied = value.detach().to(device or value.device, copy=True)
-        return copied.requires_grad_(value.requires_grad) if value.is_leaf else copied
+        return change(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(each, device) for each in value))
+        return type(value)(*(mapped(each, change) for each in value))
     if isinstance(value, (tuple, list)):
-        return type(value)(moved(each, device) for each in value)
+        return type(value)(mapped(each, change) for each in value)
     if isinstance(value, dict):
         twin = copy.copy(value)
-        twin.update((key, moved(each, device)) for key, each in value.items())
+        twin.update((key, mapped(each, change)) for key, each in value.items())
         return twin
     return value
 

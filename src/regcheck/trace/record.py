@@ -41,14 +41,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorded forward: the graph, the names of its outputs in order, and the modules that ran.
+    """A recorded forward: the graph, and its outputs by name, in order.
 
     `drew_elsewhere` says that it drew from Python's or NumPy's random numbers, which no tensor tells.
     """
 
     graph: fx.Graph
     outputs: tuple[tuple[str, fx.Node], ...]
-    called: frozenset[str]
     drew_elsewhere: bool = False
 
 
@@ -157,9 +156,7 @@ class Recorder(Sight):
             active = True
         shape = tuple(result.shape) if isinstance(result, torch.Tensor) else None
         where = site or Site(self.running.module, name)
-        node.meta[META] = Seen(
-            name, where, self.running.layer, None, rate, active, shape, _window(name, args, kwargs, result)
-        )
+        node.meta[META] = Seen(name, where, self.running.layer, None, rate, active, shape, _window(name, args, kwargs))
 
     def _bind_result(self, result: Any, node: fx.Node) -> None:
         if isinstance(result, torch.Tensor):
@@ -197,7 +194,7 @@ class Recorder(Sight):
     def finish(self, result: Any) -> Recording:
         outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
         self.graph.output(tuple(node for _, node in outputs))
-        return Recording(self.graph, outputs, frozenset(self.called))
+        return Recording(self.graph, outputs)
 
 
 def _version(tensor: torch.Tensor) -> int:
@@ -212,7 +209,7 @@ def _alias(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
 
 
-def _window(name: str, args: Any, kwargs: Any, result: Any) -> bool:
+def _window(name: str, args: Any, kwargs: Any) -> bool:
     """Whether a convolution or pooling looks at more than one position at a time."""
     if name.startswith("conv"):
         weight = kwargs.get("weight", args[1] if len(args) > 1 else None)

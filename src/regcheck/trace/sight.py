@@ -64,7 +64,6 @@ class Sight(TorchFunctionMode):
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
         self.running = Running(model, locate)
-        self.called: set[str] = set()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -72,7 +71,6 @@ class Sight(TorchFunctionMode):
 
         def enter(module: nn.Module, args: Any) -> None:
             self.running.enter(module)
-            self.called.add(self.running.module)
 
         def leave(module: nn.Module, args: Any, result: Any) -> None:
             self.left(module, args, result)

@@ -41,8 +41,7 @@ def trace(model: nn.Module, locate: Locate | None = None) -> tuple[Recording, tu
         raise CannotFollow(error) from error
     output = next(node for node in graph.nodes if node.op == "output")
     outputs = tuple(_named_nodes(output.args[0], "output"))
-    paths = {path for path, _ in model.named_modules()}
-    return Recording(graph, outputs, frozenset(paths)), tuple(tracer.opaque)
+    return Recording(graph, outputs), tuple(tracer.opaque)
 
 
 class LeafyTracer(fx.Tracer):
