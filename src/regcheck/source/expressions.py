@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import operator
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -334,8 +335,8 @@ class Expressions(Attributes):
                 cells[OPEN] = Unknown()
         return Entries.of(cells)
 
-    def assign(self, target: ast.expr, value: Value) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def assign(self, target: ast.expr, value: Value) -> None: ...
 
     def given(self, node: ast.Call) -> tuple[tuple[Value, ...], dict[str, Value]]:
         """The arguments of a call."""

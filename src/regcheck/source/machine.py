@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Frame:
     returns: list[Value] = field(default_factory=list)
 
 
-class Machine:
+class Machine(ABC):
     """State, and the questions that what is built on it answers: lowering and program reading differ in these only."""
 
     limit = 100_000
@@ -86,22 +87,22 @@ class Machine:
         """Where a node stands, as a running program would tell it."""
         return Place(self.frame.source.path, getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
 
-    def evaluate(self, node: ast.expr) -> Value:
-        raise NotImplementedError
+    @abstractmethod
+    def evaluate(self, node: ast.expr) -> Value: ...
 
-    def run(self, body: Sequence[ast.stmt]) -> Next:
-        raise NotImplementedError
+    @abstractmethod
+    def run(self, body: Sequence[ast.stmt]) -> Next: ...
 
-    def call(self, callee: Value, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr) -> Value:
-        raise NotImplementedError
+    @abstractmethod
+    def call(self, callee: Value, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr) -> Value: ...
 
+    @abstractmethod
     def method(
         self, owner: Value, name: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
-    ) -> Value:
-        raise NotImplementedError
+    ) -> Value: ...
 
-    def attribute(self, owner: Value, name: str) -> Value:
-        raise NotImplementedError
+    @abstractmethod
+    def attribute(self, owner: Value, name: str) -> Value: ...
 
     def call_module(
         self, module: Module, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
