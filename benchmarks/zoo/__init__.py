@@ -1,0 +1,1 @@
+"""The zoo: public models with random weights, each audited in a process of its own."""

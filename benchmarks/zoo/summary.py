@@ -1,0 +1,2 @@
+"""What a run of the zoo comes to."""
+def summary(rows): return ""
