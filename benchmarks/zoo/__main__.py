@@ -65,7 +65,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", metavar="PATTERN", help="models whose names match, as in 'resnet*'")
     parser.add_argument("--sample", type=int, metavar="N", help="so many of each library, always the same")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for each model (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, help="processor seconds for each model (default: %(default)s)"
+    )
     parser.add_argument("--memory", type=float, default=8.0, help="gigabytes for each model (default: %(default)s)")
     parser.add_argument("--summary", type=Path, nargs="+", metavar="FILE", help="tell what the files hold, run nothing")
     options = parser.parse_args()

@@ -57,8 +57,8 @@ def _built(entry: Entry, tell: Callable[[Row], None]) -> nn.Module | None:
     start = time.perf_counter()
     try:
         model = entry.build()
-    except Unbuildable as reason:
-        tell({"left_out": str(reason)})
+    except (Unbuildable, ImportError) as reason:
+        tell({"left_out": str(reason).strip().splitlines()[0]})
         return None
     except Exception as error:
         tell({"unbuilt": _said(error)})
@@ -71,7 +71,8 @@ def _by_hand(entry: Entry, model: nn.Module, tell: Callable[[Row], None]) -> Inp
     """The entry's own arguments, if the forward runs on them in at least one mode."""
     assert entry.arguments is not None
     try:
-        args, kwargs = entry.arguments(model)
+        with torch.random.fork_rng(devices=[]):
+            args, kwargs = entry.arguments(model)
     except Exception as error:
         tell({"given": {"error": _said(error)}})
         return None
@@ -158,7 +159,7 @@ def _timed(model: nn.Module, inputs: Inputs) -> Row:
                 rows[mode.value] = {"error": _said(error)}
                 continue
             forward, recording = (statistics.median(column) for column in zip(*pairs, strict=True))
-            ratio = statistics.median(recorded / eager for eager, recorded in pairs)
+            ratio = statistics.median(recorded / max(eager, 1e-6) for eager, recorded in pairs)
             rows[mode.value] = {"forward": forward, "recording": recording, "ratio": ratio, "pairs": len(pairs)}
     return rows
 

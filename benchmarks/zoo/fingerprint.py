@@ -22,7 +22,11 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     state["torch random stream"] = _crc(torch.get_rng_state())
     state["python random stream"] = hash(random.getstate())
     state["numpy random stream"] = str(numpy.random.get_state())
-    state["global flags"] = torch.is_grad_enabled(), torch.get_default_dtype(), torch.backends.mha.get_fastpath_enabled()
+    state["global flags"] = (
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.backends.mha.get_fastpath_enabled(),
+    )
     return state
 
 
@@ -51,11 +55,11 @@ def _leaves(value: Any, place: str, depth: int = 0) -> Iterator[tuple[str, Any]]
 
 
 def _crc(tensor: torch.Tensor) -> int | str:
-    if tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    if tensor.is_meta or nn.parameter.is_lazy(tensor):
         return "no values"
     if tensor.is_quantized:
         tensor = tensor.int_repr()
     if tensor.layout is not torch.strided:
         return f"{tensor.layout}: {tensor.sum().item()}"
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().view(-1)
-    return zlib.crc32(flat.view(torch.uint8).numpy()) if flat.numel() else 0
+    return zlib.crc32(flat.view(torch.uint8).numpy().data) if flat.numel() else 0

@@ -61,4 +61,5 @@ def with_rates(timm: Any, name: str) -> nn.Module:
 
 
 def images(model: nn.Module) -> Arguments:
-    return (torch.rand(2, *model.pretrained_cfg["input_size"]),), {}
+    declared: Any = model.pretrained_cfg
+    return (torch.rand(2, *declared["input_size"]),), {}

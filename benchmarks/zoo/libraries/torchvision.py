@@ -64,7 +64,7 @@ def suppressed(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -
 def aligned_regions(
     features: torch.Tensor, rois: torch.Tensor, scale: float, height: int, width: int, ratio: int, aligned: bool
 ) -> torch.Tensor:
-    """The mean of some bilinear samples in each bin of each region; close to the compiled operator's away from edges."""
+    """The mean of some bilinear samples in each bin of each region, as the compiled operator gives away from edges."""
     ratio, (rows, columns) = max(ratio, 0) or 2, features.shape[-2:]
     result = features.new_zeros(len(rois), features.shape[1], height, width)
     for index, image in enumerate(features):
@@ -74,7 +74,7 @@ def aligned_regions(
         y = _samples(top, bottom, height * ratio, rows, aligned)
         grid = torch.stack([x[:, None, :].expand(-1, y.shape[1], -1), y[:, :, None].expand(-1, -1, x.shape[1])], -1)
         seen = F.grid_sample(image[None], grid.flatten(1, 2)[None], align_corners=False, padding_mode="border")
-        seen = seen[0].unflatten(-1, (height, ratio, width, ratio)).mean((-3, -1))
+        seen = seen[0].view(-1, int(mine.sum()), height, ratio, width, ratio).mean((-3, -1))
         result[mine] = seen.transpose(0, 1)
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -64,7 +65,8 @@ PLANS: tuple[Mapping[str, int], ...] = (
     LAYERS,
 )
 """What is made small: first all that is known, then less and less, until the model can be built and run."""
-PARAMETERS = 150_000_000
+PARAMETERS, PATIENCE = 100_000_000, 10.0
+"""The largest model to run, and the seconds after which no better configuration is looked for."""
 SAMPLES, LENGTH = 2, 16
 
 
@@ -74,7 +76,7 @@ def entries(library: str) -> Iterator[Entry]:
     import transformers
     from transformers.models.auto import configuration_auto, modeling_auto
 
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_error()
     base = modeling_auto.MODEL_MAPPING_NAMES
     heads = [vars(modeling_auto)[f"MODEL_FOR_{head}_MAPPING_NAMES"] for head in HEADS]
     seen = set()
@@ -101,7 +103,10 @@ def built(kind: str, name: str) -> nn.Module:
         raise Unbuildable(str(error).splitlines()[0]) from error
     spare: nn.Module | None = None
     said = []
+    start = time.monotonic()
     for plan in PLANS:
+        if spare and time.monotonic() - start > PATIENCE:
+            break
         try:
             torch.manual_seed(0)
             model: nn.Module = model_class(small(config_class, plan))
@@ -212,9 +217,15 @@ def ids(model: nn.Module, length: int = LENGTH) -> torch.Tensor:
 
 def pictures(model: nn.Module) -> torch.Tensor:
     size = setting(model, "image_size", "img_size", "crop_size", default=64)
-    height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:] if isinstance(size, (list, tuple)) else (64, 64)
+    height, width = (
+        (size, size) if isinstance(size, int) else tuple(size)[-2:] if isinstance(size, (list, tuple)) else (64, 64)
+    )
     channels = setting(model, "num_channels", "in_channels", "in_chans", default=3)
-    frames = setting(model, "num_frames", "frames_per_clip") if "Video" in type(model).__name__ or setting(model, "tubelet_size", "num_frames") else None
+    frames = (
+        setting(model, "num_frames", "frames_per_clip")
+        if "Video" in type(model).__name__ or setting(model, "tubelet_size", "num_frames")
+        else None
+    )
     lead = (SAMPLES, frames) if isinstance(frames, int) else (SAMPLES,)
     return torch.rand(*lead, channels if isinstance(channels, int) else 3, height, width)
 
@@ -250,13 +261,17 @@ MAKERS: dict[str, Any] = {
     "attention_mask": lambda model: torch.ones(SAMPLES, LENGTH, dtype=torch.int64),
     "decoder_input_ids": partial(ids, length=8),
     "pixel_values": pictures,
-    "pixel_values_videos": lambda model: torch.rand(SAMPLES, setting(model, "frames_per_clip", "num_frames", default=4), 3, *pictures(model).shape[-2:]),
+    "pixel_values_videos": lambda model: torch.rand(
+        SAMPLES, setting(model, "frames_per_clip", "num_frames", default=4), 3, *pictures(model).shape[-2:]
+    ),
     "input_features": spectrum,
     "input_values": waveform,
     "bbox": lambda model: torch.tensor([1, 2, 3, 4]).expand(SAMPLES, LENGTH, 4).clone(),
     "past_values": series,
     "past_time_features": features_over_time,
     "past_observed_mask": lambda model: torch.ones_like(series(model)),
-    "static_categorical_features": lambda model: torch.zeros(SAMPLES, max(1, setting(model, "num_static_categorical_features", default=1)), dtype=torch.int64),
+    "static_categorical_features": lambda model: torch.zeros(
+        SAMPLES, max(1, setting(model, "num_static_categorical_features", default=1)), dtype=torch.int64
+    ),
     "inputs": ids,
 }
