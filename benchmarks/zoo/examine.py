@@ -38,12 +38,13 @@ def examine(entry: Entry, tell: Callable[[Row], None]) -> None:
     model = _built(entry, tell)
     if model is None:
         return
+    by_hand = _arguments(entry, model, tell)
     before = fingerprint(model)
     found, inferred = _looked(model, None)
     tell({"inferred": found})
     inputs = inferred if found["complete"] else None
-    if inputs is None and entry.arguments is not None:
-        inputs = _by_hand(entry, model, tell)
+    if inputs is None and by_hand is not None:
+        inputs = _given(model, by_hand, tell)
     if inputs is not None:
         tell({"recording": _timed(model, inputs)})
     tell({"looking_changed": changes(before, fingerprint(model))})
@@ -67,16 +68,20 @@ def _built(entry: Entry, tell: Callable[[Row], None]) -> nn.Module | None:
     return model
 
 
-def _by_hand(entry: Entry, model: nn.Module, tell: Callable[[Row], None]) -> Inputs | None:
-    """The entry's own arguments, if the forward runs on them in at least one mode."""
-    assert entry.arguments is not None
+def _arguments(entry: Entry, model: nn.Module, tell: Callable[[Row], None]) -> Inputs | None:
+    """The entry's own arguments; to be asked for before the model is watched for changes, as they may be tried out."""
+    if entry.arguments is None:
+        return None
     try:
-        with torch.random.fork_rng(devices=[]):
-            args, kwargs = entry.arguments(model)
+        args, kwargs = entry.arguments(model)
     except Exception as error:
         tell({"given": {"error": _said(error)}})
         return None
-    given = Inputs(args, kwargs)
+    return Inputs(args, kwargs)
+
+
+def _given(model: nn.Module, given: Inputs, tell: Callable[[Row], None]) -> Inputs | None:
+    """Whether the forward runs on these, and what tracing makes of them; None where it runs in neither mode."""
     forward = _forwards(model, given)
     found: Row = {}
     if "ran" in forward.values():
