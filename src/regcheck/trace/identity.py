@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 from torch import fx
+from torch.multiprocessing.reductions import StorageWeakRef
 
 Region = tuple[int, tuple[int, ...], tuple[int, ...]]
 """Which elements of its storage a tensor shows: offset, sizes and strides."""
@@ -35,11 +36,13 @@ class Identity:
     """Follows tensors by object, and what is written into shared memory by storage.
 
     A tensor is known by its Python object. Views, detached twins and whoever else shares its memory learn of a write
-    when they are next asked for: only then are the storages compared.
+    when they are next asked for: only then are storages compared. Storages are held weakly, which frees what they hold
+    and keeps their identity from being given to another.
     """
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
+        self._storages: dict[int, tuple[StorageWeakRef, fx.Node]] = {}
         self._writes: dict[int, list[_Write]] = {}
         self._moment = 0
         self.counters_differ = False
@@ -48,17 +51,19 @@ class Identity:
     def bind(self, tensor: torch.Tensor, node: fx.Node) -> None:
         """From now on `node` holds the value of `tensor`."""
         self._known[id(tensor)] = _Known(weakref.ref(tensor), node, version_of(tensor), self._moment)
+        memory = memory_of(tensor)
+        if memory is not None and memory._cdata not in self._storages:
+            self._storages[memory._cdata] = StorageWeakRef(memory), node  # type: ignore[no-untyped-call]
 
     def bind_old(self, tensor: torch.Tensor, node: fx.Node) -> None:
         """`node` held the value of `tensor` before anything ran; what was written since is yet to be noticed."""
-        self._known[id(tensor)] = _Known(weakref.ref(tensor), node, None, 0)
+        self.bind(tensor, node)
+        self._known[id(tensor)].version, self._known[id(tensor)].moment = None, 0
 
     def write(self, tensor: torch.Tensor, node: fx.Node) -> None:
         """`node` wrote into `tensor`, and so into whatever shares its memory."""
-        storage = storage_of(tensor)
         self._moment += 1
-        if storage is not None:
-            self._writes.setdefault(storage, []).append(_Write(self._moment, region_of(tensor), node))
+        self._writes.setdefault(storage_of(tensor), []).append(_Write(self._moment, region_of(tensor), node))
         self.bind(tensor, node)
 
     def knows(self, tensor: torch.Tensor) -> bool:
@@ -71,7 +76,7 @@ class Identity:
         version = version_of(tensor)
         if version is not None and version == known.version and not self.counters_differ:
             return known.node, (), False
-        since = [each for each in self._writes.get(storage_of(tensor) or 0, ()) if each.moment > known.moment]
+        since = [each for each in self._writes.get(storage_of(tensor), ()) if each.moment > known.moment]
         unseen = not since and None not in (version, known.version) and version != known.version
         region = region_of(tensor) if since else None
         over = [each for each in since if overlap(each.region, region)]
@@ -80,16 +85,10 @@ class Identity:
             return over[whole[-1]].node, tuple(each.node for each in over[whole[-1] + 1 :]), False
         return known.node, tuple(each.node for each in over), unseen
 
-    def relative_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """A living known tensor in the same memory as an unknown one: a view of it, or what a transform wrapped."""
-        storage = storage_of(tensor)
-        if storage is None:
-            return None
-        for known in reversed(self._known.values()):
-            other = known.tensor()
-            if other is not None and other is not tensor and storage_of(other) == storage:
-                return other
-        return None
+    def origin_of(self, tensor: torch.Tensor) -> fx.Node | None:
+        """The node that first held what is in the memory of an unknown tensor: a view, or what a transform wrapped."""
+        found = self._storages.get(storage_of(tensor))
+        return found[1] if found else None
 
 
 class Newborns:
@@ -121,15 +120,20 @@ def version_of(tensor: torch.Tensor) -> int | None:
         return None
 
 
-def storage_of(tensor: torch.Tensor) -> int | None:
-    """What identifies the memory of a tensor, or of what a `torch.func` wrapper holds; None where there is none."""
-    functorch = torch._C._functorch
-    while functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = functorch.get_unwrapped(tensor)
+def memory_of(tensor: torch.Tensor) -> torch.UntypedStorage | None:
+    """The memory of a tensor, or of what a `torch.func` wrapper holds; None where there is none."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
     try:
-        return int(tensor.untyped_storage()._cdata)
+        return tensor.untyped_storage()
     except RuntimeError:
         return None
+
+
+def storage_of(tensor: torch.Tensor) -> int:
+    """What identifies the memory of a tensor: its own identity, negated, where it has no memory of its own."""
+    memory = memory_of(tensor)
+    return -id(tensor) if memory is None else int(memory._cdata)
 
 
 def region_of(tensor: torch.Tensor) -> Region | None:

@@ -14,11 +14,11 @@ from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS
 
-from .identity import Identity, Newborns
+from .identity import Identity, Newborns, storage_of
 from .place import raising_place, runs_the_model
 from .running import Locate
 from .sight import Sight, arguments_of, eager, is_placed, name_of, script_name
-from .streams import TorchStream, states_elsewhere
+from .streams import TorchStream, numpy_state, python_state
 from .structure import named_tensors, tensors_in
 
 META = "regcheck"
@@ -87,7 +87,7 @@ def record(
     Raises:
         ForwardRaised: forward raised; the error says where.
     """
-    before = states_elsewhere()
+    before = python_state(), numpy_state()
     recorder = Recorder(model, locate)
     recorder.bind_inputs(args, kwargs)
     with eager(), recorder.newborns:
@@ -96,7 +96,7 @@ def record(
                 result = model(*args, **kwargs)
         except (Exception, SystemExit) as error:
             raise ForwardRaised(error) from error
-        return recorder.finish(result, states_elsewhere() != before)
+        return recorder.finish(result, (python_state(), numpy_state()) != before)
 
 
 class Recorder(Sight):
@@ -113,6 +113,7 @@ class Recorder(Sight):
         self._sites: dict[tuple[str, str], Site] = {}
         self._escaped: dict[fx.Node, None] = {}
         self._differentiated: list[fx.Node] = []
+        self._scripts: list[Site] = []
         self._stream = TorchStream()
         self._drew_unseen = False
 
@@ -134,6 +135,7 @@ class Recorder(Sight):
             if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
                 given = []
             versions = _versions(given)
+            inputs = self._inputs(name, args, kwargs) if given or name in _FROM_DATA else (args, kwargs)
             site = self.running.site(name) if is_placed(name) else None
             if site is not None:
                 self._drew_unseen |= self._stream.moved()
@@ -141,36 +143,36 @@ class Recorder(Sight):
         with torch._C.DisableTorchFunctionSubclass():
             drew = site is not None and self._stream.moved()
             made = tensors_in(result)
-            changed = _changed(func, name, args, kwargs, given, versions)
-            if not made and not changed:
-                self._no_tensor(func, name, given, args, kwargs)
+            changed = _changed(func, name, kwargs, given, versions)
+            if not made and not changed and name != "backward":
+                if name in _ESCAPES:
+                    self._escaped |= dict.fromkeys(map(self._node_of, given))
                 return result
             if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
                 if name not in DROPPING or isinstance(result, nn.Parameter):
                     return result
                 result = _alias(result)
-            node = self._write(func, name, args, kwargs)
+            node = self._node("call_function", func, name or "call", *inputs)
             self._describe(node, name, site, args, kwargs, result)
             if drew and "::" in name:
                 node.meta[META].active = True
             for tensor in changed:
                 self._identity.write(tensor, node)
             self._bind_result(result, node)
+            if name == "backward":
+                self._differentiated.append(node)
+            elif name == "data":
+                self._identity.counters_differ = True
         return result
 
-    def _write(self, func: Any, name: str, args: Any, kwargs: Any) -> fx.Node:
-        """The node of a call; what a call only writes to is not among its inputs."""
-        if name == "copy" or name == "set_data":
-            args = args[1:]
-        given = tuple([self._argument(each) for each in args])
-        named = {key: self._argument(each) for key, each in kwargs.items() if key != "out"}
-        if name == "data":
-            self._identity.counters_differ = True
-        elif name == "grad":
+    def _inputs(self, name: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call as nodes; what the call only writes to is not among them."""
+        given = tuple([self._argument(each) for each in (args[1:] if name in ("copy", "set_data") else args)])
+        if name == "grad":
             given += tuple(self._differentiated)
         elif name in _FROM_DATA:
             given += tuple(self._escaped)
-        return self._node("call_function", func, name or "call", given, named)
+        return given, {key: self._argument(each) for key, each in kwargs.items() if key != "out"}
 
     def _node(self, kind: str, target: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> fx.Node:
         node = self.graph.create_node(kind, target, name=name)
@@ -179,30 +181,20 @@ class Recorder(Sight):
             node.kwargs = named
         return node
 
-    def _no_tensor(self, func: Any, name: str, given: list[torch.Tensor], args: Any, kwargs: Any) -> None:
-        """A call that gave no tensor may have taken values out of torch, or gradients back to the leaves."""
-        if name in _ESCAPES:
-            self._escaped |= dict.fromkeys(self._node_of(each) for each in given)
-        elif name == "backward":
-            node = self._write(func, name, args, kwargs)
-            self._describe(node, name, None, args, kwargs, None)
-            self._differentiated.append(node)
-
     def script_begins(self, module: nn.Module) -> None:
-        with torch._C.DisableTorchFunction():
-            self._drew_unseen |= self._stream.moved()
+        self._scripts.append(self.running.site(script_name(module)))
+        self._drew_unseen |= self._stream.moved()
 
     def left(self, module: nn.Module, given: Any, result: Any) -> None:
-        """A module whose result no torch call was seen to make (it is scripted, say) becomes one opaque op."""
+        """A scripted module becomes one op, which draws if the generators moved, and else is opaque."""
         with torch._C.DisableTorchFunction():
             unknown = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
-            if isinstance(module, torch.jit.ScriptModule) and unknown:
-                name = script_name(module)
-                site = self.running.site(name)
+            if isinstance(module, torch.jit.ScriptModule):
+                site, drew = self._scripts.pop(), self._stream.moved()
                 inputs = tuple(self._node_of(tensor) for tensor in tensors_in(given))
-                node = self._node("call_module", self.running.module, name, inputs, {})
-                drew, shape = self._stream.moved(), shape_of(unknown[0])
-                node.meta[META] = Seen(name, site, kind=Kind.OPAQUE, active=drew, shape=shape)
+                node = self._node("call_module", site.module, site.function, inputs, {})
+                kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
+                node.meta[META] = Seen(site.function, site, kind=kind, active=drew, shape=shape)
                 for tensor in unknown:
                     self._identity.bind(tensor, node)
             else:
@@ -273,16 +265,17 @@ class Recorder(Sight):
 
     def _meet(self, tensor: torch.Tensor) -> None:
         """Find out where a tensor comes from that no call was seen to make."""
+        if id(tensor) not in self._owned:
+            origin = self._identity.origin_of(tensor)
+            if origin is not None:
+                self._identity.bind_old(tensor, self._derived("alias", Kind.IDENTITY, tensor, (origin,)))
+                return
+            if tensor in self.newborns:
+                self._identity.bind(tensor, self._opaque(tensor))
+                return
         name, kind = self._owned.get(id(tensor), ("constant", Kind.CONSTANT))
-        if name == "constant" and (relative := self._identity.relative_of(tensor)) is not None:
-            node = self._derived("alias", Kind.IDENTITY, tensor, (self._node_of(relative),))
-        elif name == "constant" and tensor in self.newborns:
-            node = self._opaque(tensor)
-        else:
-            node = self._note(self.graph.create_node("get_attr", name), tensor, name, kind)
-            self._identity.bind_old(tensor, node)
-            return
-        self._identity.bind(tensor, node)
+        node = self.graph.create_node("get_attr", name, name=name)
+        self._identity.bind_old(tensor, self._note(node, tensor, name, kind))
 
     def _opaque(self, tensor: torch.Tensor, *known: fx.Node) -> fx.Node:
         """An op out of sight (another thread, a scripted function, NumPy): anything so far may have gone into it."""
@@ -325,20 +318,26 @@ def _versions(given: list[torch.Tensor]) -> list[int] | None:
 
 
 def _changed(
-    func: Any, name: str, args: Any, kwargs: Any, given: list[torch.Tensor], before: list[int] | None
+    func: Any, name: str, kwargs: Any, given: list[torch.Tensor], before: list[int] | None
 ) -> list[torch.Tensor]:
-    """The tensors that a call wrote to: by their versions, and by the function's name where they have none."""
+    """The tensors that a call wrote to: by their versions, and by the function's name where they have none.
+
+    Of several views of the same memory, which all count, the first is the one that calls write to.
+    """
     after = _versions(given)
-    if name == "set_data" and after is not None:
-        return [args[0]]
-    if before is not None and after is not None:
-        return [] if before == after else [t for t, *v in zip(given, before, after, strict=True) if v[0] != v[1]]
+    if name == "set_data":
+        return given[:1]
+    if before is not None and before == after:
+        return []
     if "out" in kwargs:
         return tensors_in(kwargs["out"])
-    called = str(getattr(func, "__name__", ""))
-    in_place = called.endswith("_") and not called.endswith("__")
-    written = in_place or called.startswith("__i") or name == "setitem" or kwargs.get("inplace") is True
-    return given[:1] if written and called != "__invert__" else []
+    if before is None or after is None:
+        called = str(getattr(func, "__name__", ""))
+        in_place = called.endswith("_") and not called.endswith("__")
+        written = in_place or called.startswith("__i") or name == "setitem" or kwargs.get("inplace") is True
+        return given[:1] if written and called != "__invert__" else []
+    changed = [tensor for tensor, *count in zip(given, before, after, strict=True) if count[0] != count[1]]
+    return [*{storage_of(each): each for each in reversed(changed)}.values()][::-1]
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
