@@ -31,9 +31,7 @@ class Bottleneck(nn.Module):
         self.third = nn.Sequential(nn.Conv2d(inner, 4 * inner, 1, bias=False), nn.BatchNorm2d(4 * inner))
         self.short = nn.Sequential()
         if stride > 1 or width != 4 * inner:
-            self.short = nn.Sequential(
-                nn.Conv2d(width, 4 * inner, 1, stride, bias=False), nn.BatchNorm2d(4 * inner)
-            )
+            self.short = nn.Sequential(nn.Conv2d(width, 4 * inner, 1, stride, bias=False), nn.BatchNorm2d(4 * inner))
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -65,7 +65,8 @@ def eager() -> Iterator[None]:
     with ExitStack() as undo:
         undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and asking would import it
+        # Where neither is loaded nothing is compiled, and asking would load the first, which takes seconds.
+        if "torch._dynamo" in sys.modules or "torch.nn.attention.flex_attention" in sys.modules:
             undo.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
