@@ -134,7 +134,7 @@ class Run:
         with unchanged(twin):
             hidden = hidden_draws(twin.eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
         lines = [(each.module, each.place, f"{each.source} random numbers are drawn here") for each in hidden]
-        lines += [(op.module, op.place, f"what `{op.call}` draws here may decide what runs") for op in draws]
+        lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
         differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"
         return tuple(
             NotChecked(
@@ -144,7 +144,7 @@ class Run:
                 place.path if place else None,
                 place.line if place else None,
             )
-            for module, place, how in lines
+            for module, place, how in dict.fromkeys(lines)
         ) or (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
 
     def seen(self, seen: Seen, known: set[object]) -> Report:

@@ -157,8 +157,8 @@ def test_looking_for_draws_leaves_the_tracer_of_a_debugger_alone() -> None:
     before = sys.gettrace()
     sys.settrace(tracer)
     try:
-        with pytest.raises(ValueError, match=r"0\."):
-            hidden_draws(Model(forward), (X,), {})
+        found = hidden_draws(Model(forward), (X,), {})
         assert sys.gettrace() is tracer
     finally:
         sys.settrace(before)
+    assert [draw.source for draw in found] == ["Python's"]

@@ -130,12 +130,12 @@ class Recorder(Sight):
         name = name_of(func)
         if name in _SILENT:
             return func(*args, **kwargs)
+        given = tensors_in((args, kwargs))
+        if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
+            return func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
-            given = tensors_in((args, kwargs))
-            if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
-                given = []
             versions = _versions(given)
-            inputs = self._inputs(name, args, kwargs) if given or name in _FROM_DATA else (args, kwargs)
+            inputs = self._inputs(name, args, kwargs)
             site = self.running.site(name) if is_placed(name) else None
             if site is not None:
                 self._drew_unseen |= self._stream.moved()
