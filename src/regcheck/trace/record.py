@@ -213,7 +213,7 @@ class Recorder(Sight):
         elif KINDS.get(name) is Kind.RANDOM:
             active = True
         elif name in _FROM_DATA and self._escaped:
-            kind = Kind.OPAQUE
+            kind, site = Kind.OPAQUE, self.running.site(name)
         shape = shape_of(result) if isinstance(result, torch.Tensor) else None
         where, window = site or self._site(name), _window(name, args, kwargs)
         node.meta[META] = Seen(name, where, self.running.layer, kind, rate, active, shape, window)
