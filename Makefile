@@ -67,6 +67,7 @@ readme: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/record.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix

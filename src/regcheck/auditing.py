@@ -27,8 +27,9 @@ from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableP
 from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.source.places import constructors
-from regcheck.trace.inputs import Inputs, home_of
+from regcheck.trace.inputs import Inputs, home_of, moved
 from regcheck.trace.ladder import Traced, look
+from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import unwrapped
 from regcheck.watch.optimizers import described
 
@@ -128,9 +129,23 @@ class Run:
             repeats = ModelProbe(runner, traced.graph, self.options.seed).repeats()
         except CannotMeasure:
             return ()
-        reason = "predictions in eval mode differ from run to run, by random control flow or draws outside torch"
-        what = "guard the draw with `if self.training:`"
-        return () if repeats else (NotChecked(traced.graph.subject, reason, what),)
+        if repeats:
+            return ()
+        with unchanged(twin):
+            hidden = hidden_draws(twin.eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
+        lines = [(each.module, each.place, f"{each.source} random numbers are drawn here") for each in hidden]
+        lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
+        differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"
+        return tuple(
+            NotChecked(
+                f"{traced.graph.subject}.{module}".rstrip("."),
+                f"{differ}, and {how}",
+                what,
+                place.path if place else None,
+                place.line if place else None,
+            )
+            for module, place, how in dict.fromkeys(lines)
+        ) or (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
 
     def seen(self, seen: Seen, known: set[object]) -> Report:
         """Check what a watched program did, and the structures it ran that are not `known`."""

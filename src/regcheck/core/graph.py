@@ -6,7 +6,7 @@ Both front ends (a recorded run, a class body) produce these values; every graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
@@ -202,10 +202,17 @@ class Graph:
     root: bool | None = True
     assumed: bool = False
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _turns: dict[Mode, dict[Site, list[bool | None]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         for flow in (self.train, self.eval):
-            self._by_site[flow.mode] = {op.site: op for op in flow if op.active is not False or op.drops}
+            placed = [op for op in flow if op.active is not False or op.drops]
+            self._by_site[flow.mode] = {op.site: op for op in placed}
+            turns = self._turns[flow.mode] = {}
+            for op in placed:
+                turns.setdefault(replace(op.site, turn=0), []).append(op.active)
 
     def flow(self, mode: Mode) -> Flow:
         return self.train if mode is Mode.TRAIN else self.eval
@@ -219,10 +226,19 @@ class Graph:
         return (op for op in self.flow(active_in) if op.kind is Kind.RANDOM and op.active)
 
     def gate(self, op: Op) -> Gate:
-        """When `op` acts, by comparing the call at its site in the two flows."""
-        acts = [
-            (found.active if (found := self._by_site[mode].get(op.site)) else False) for mode in (Mode.TRAIN, Mode.EVAL)
-        ]
+        """When `op` acts, by comparing the call at its site in the two flows.
+
+        Where a place has its turn another number of times in each mode (a loop that skips layers, say), the turns do
+        not belong together one by one: then the gate is known only if all turns of a mode agree.
+        """
+        train, evaluation = (self._turns[mode].get(replace(op.site, turn=0), []) for mode in (Mode.TRAIN, Mode.EVAL))
+        if train and evaluation and len(train) != len(evaluation):
+            if len({*train}) > 1 or len({*evaluation}) > 1:
+                return Gate.UNKNOWN
+            acts = [train[0], evaluation[0]]
+        else:
+            by_mode = (self._by_site[mode].get(op.site) for mode in (Mode.TRAIN, Mode.EVAL))
+            acts = [found.active if found else False for found in by_mode]
         if None in acts:
             return Gate.UNKNOWN
         if acts == [True, False]:

@@ -43,7 +43,7 @@ _FUNCTIONS = {
     Kind.RANDOM: (
         "rand randn randint rand_like randn_like randint_like bernoulli multinomial normal uniform random exponential"
         " geometric cauchy log_normal poisson randperm gumbel_softmax binomial"
-        " fractional_max_pool2d fractional_max_pool3d"
+        " standard_gamma sample_dirichlet fractional_max_pool2d fractional_max_pool3d"
         " fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices"
     ),
 }

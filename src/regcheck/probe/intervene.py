@@ -16,7 +16,7 @@ from torch import nn
 from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS
 from regcheck.trace.running import Locate
-from regcheck.trace.sight import Sight, is_placed, name_of
+from regcheck.trace.sight import Sight, is_placed, name_of, script_name
 
 Replacement = Callable[[Any, Any, Any], Any]
 """Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
@@ -59,9 +59,8 @@ class Intervention(Sight):
                 self._observe(None, name, args, kwargs, result)
             return result
         site = self.running.site(name)
-        if name in DROPPING or KINDS.get(name) is Kind.RANDOM:
-            seed = stream(self._vary.get(site, self._seed), site)
-            torch.manual_seed(seed)
+        if name in DROPPING or KINDS.get(name) is Kind.RANDOM or "::" in name:
+            seed = self._seed_stream(site)
             for each in (*args, *kwargs.values()):
                 if isinstance(each, torch.Generator):  # the model's own: its state is put back after the run
                     each.manual_seed(seed)
@@ -71,6 +70,15 @@ class Intervention(Sight):
         if self._observe is not None:
             self._observe(site, name, before, kwargs, result)
         return result
+
+    def script_begins(self, module: nn.Module) -> None:
+        """What a scripted module draws it draws from a stream of its own too."""
+        self._seed_stream(self.running.site(script_name(module)))
+
+    def _seed_stream(self, site: Site) -> int:
+        seed = stream(self._vary.get(site, self._seed), site)
+        torch.manual_seed(seed)
+        return seed
 
 
 def stream(seed: int, site: Site) -> int:

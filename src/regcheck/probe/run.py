@@ -14,9 +14,9 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode, Site
 from regcheck.trace.inputs import mapped, moved
 from regcheck.trace.place import runs_the_model
-from regcheck.trace.record import named_tensors
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
+from regcheck.trace.structure import named_tensors
 
 from .intervene import Intervention, Replacement
 from .restore import State

@@ -7,27 +7,42 @@ from collections.abc import Iterable
 from torch import fx
 
 from regcheck.core.graph import Flow, Kind, Mode, Op, Site
-from regcheck.core.vocabulary import DROPPING, LEARNED, call_text, kind_of
+from regcheck.core.vocabulary import DROPPING, KINDS, LEARNED, call_text, kind_of
 
 from .record import META, Seen
+
+_NEVER_FIXED = (Kind.INPUT, Kind.OPAQUE)
+"""Kinds that give values of their own, not those of what goes in."""
 
 
 def lowered(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: Mode) -> Flow:
     """The flow of one mode."""
     ops: dict[str, Op] = {}
+    fixed: set[str] = set()
+    weights: set[str] = set()
     for node in graph.nodes:
         if node.op != "output":
-            ops[node.name] = _op(node, ops, mode)
+            op = ops[node.name] = _op(node, weights, mode)
+            if op.kind is Kind.PARAMETER:
+                weights.add(op.id)
+            elif op.active is False and op.kind not in _NEVER_FIXED and KINDS.get(op.site.function) not in LEARNED:
+                if fixed.issuperset(op.inputs):
+                    fixed.add(op.id)
+                elif all(name in weights or name in fixed for name in op.inputs):
+                    weights.add(op.id)
     return Flow(mode, ops, tuple((name, node.name) for name, node in outputs))
 
 
-def _op(node: fx.Node, ops: dict[str, Op], mode: Mode) -> Op:
+def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
+    """The op of a node; `weights` names parameters, and what (as by weight normalization) is computed of them alone."""
     seen: Seen = node.meta.get(META) or Seen(node.name, Site("", node.name), kind=Kind.OPAQUE)
     inputs = tuple(each.name for each in node.all_input_nodes)
-    flowing = [name for name in inputs if ops[name].kind is not Kind.PARAMETER]
+    learned = not weights.isdisjoint(inputs)
     kind = seen.kind or kind_of(seen.name, scalar=len(inputs) == 1)
-    if kind is Kind.MATMUL and len(flowing) < len(inputs):
+    if kind is Kind.MATMUL and learned:
         kind = Kind.LINEAR
+    if kind is Kind.OTHER and seen.active:
+        kind = Kind.RANDOM
     numbers = [each for each in node.args if isinstance(each, (int, float))]
     if kind is Kind.SCALE and seen.name == "mul" and 0 in numbers:
         kind, inputs = Kind.CONSTANT, ()
@@ -41,7 +56,7 @@ def _op(node: fx.Node, ops: dict[str, Op], mode: Mode) -> Op:
         rate=seen.rate,
         drops=how.drops if how else None,
         active=seen.active,
-        learned=kind in LEARNED or len(flowing) < len(inputs),
+        learned=kind in LEARNED or learned,
         shape=seen.shape,
         window=seen.window,
         mode=mode,

@@ -21,24 +21,37 @@ _PACKAGES = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("platlib") 
 Function = TypeVar("Function")
 
 
-_runs: set[CodeType] = set()
+_runs: set[int] = set()
+_positions: dict[tuple[int, int], tuple[CodeType, Place]] = {}
 
 
 def runs_the_model(function: Function) -> Function:
     """Mark a function of ours that calls the user's model: above its frame there is none of the model's code."""
-    _runs.add(function.__code__)  # type: ignore[attr-defined]
+    _runs.add(id(function.__code__))  # type: ignore[attr-defined]
     return function
 
 
-def calling_place() -> Place | None:
-    """Where the innermost running frame of the model's own code stands; None where torch was called by us."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code not in _runs:
-        path = frame.f_code.co_filename
-        if _is_the_users(path):
-            return Place(path, *position(frame.f_code, frame.f_lasti, frame.f_lineno))
+def calling_place(frame: FrameType | None = None) -> Place | None:
+    """Where the innermost frame of the model's own code stands, from the caller's or the given one outwards.
+
+    None where torch was called by us.
+    """
+    frame = frame or sys._getframe(1)
+    while frame is not None and id(frame.f_code) not in _runs:
+        if is_the_users(frame.f_code.co_filename):
+            return _place_in(frame)
         frame = frame.f_back
     return None
+
+
+def _place_in(frame: FrameType) -> Place:
+    """Where a frame stands; code objects are kept by identity, as comparing them reads them whole."""
+    key = id(frame.f_code), frame.f_lasti
+    known = _positions.get(key)
+    if known is None:
+        found = position(frame.f_code, frame.f_lasti, frame.f_lineno)
+        known = _positions[key] = frame.f_code, Place(frame.f_code.co_filename, *found)
+    return known[1]
 
 
 def raising_place(traceback: TracebackType | None) -> Place | None:
@@ -47,15 +60,15 @@ def raising_place(traceback: TracebackType | None) -> Place | None:
     while traceback is not None:
         frame = traceback.tb_frame
         path = frame.f_code.co_filename
-        if _is_the_users(path):
+        if is_the_users(path):
             place = Place(path, *position(frame.f_code, traceback.tb_lasti, traceback.tb_lineno))
         traceback = traceback.tb_next
     return place
 
 
 @functools.cache
-def _is_the_users(path: str) -> bool:
+def is_the_users(path: str) -> bool:
     """Whether a file is the model's own: not torch's, not ours, not the standard library's."""
-    if path.startswith((_TORCH, _OURS, "<frozen ")):
+    if path.startswith((_TORCH, _OURS, "<frozen ", "<eval_with_key>")):  # the last is code that torch.fx wrote
         return False
     return path.startswith(_PACKAGES) or not path.startswith(_STDLIB)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import operator
-import random
-import sys
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,14 +14,34 @@ from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS
 
+from .identity import Identity, Newborns, storage_of
 from .place import raising_place, runs_the_model
 from .running import Locate
-from .sight import Sight, arguments_of, eager, is_placed, name_of, tensors_in
+from .sight import Sight, arguments_of, eager, is_placed, name_of, script_name
+from .streams import TorchStream, numpy_state, python_state
+from .structure import named_tensors, tensors_in
 
 META = "regcheck"
 
+_SILENT = frozenset(
+    "shape dtype device layout requires_grad is_leaf ndim dim size stride numel nelement len storage_offset grad_fn"
+    " is_contiguous is_floating_point is_complex is_cuda is_cpu is_meta is_sparse is_quantized is_nested is_mkldnn"
+    " is_inference is_signed is_same_size is_pinned element_size itemsize nbytes data_ptr storage untyped_storage"
+    " output_nr version names get_device sparse_dim dense_dim hash set_grad_enabled is_conj is_neg".split()
+)
+"""Functions that make no tensor and change none."""
 
-@dataclass(frozen=True, slots=True)
+_ESCAPES = frozenset("numpy array tolist item float int complex index dlpack".split())
+"""Functions by which values leave torch."""
+
+_FROM_DATA = frozenset("tensor as_tensor asarray new_tensor from_dlpack frombuffer".split())
+"""Functions that make tensors from what is no tensor."""
+
+_WRITES = {"copy": Kind.IDENTITY, "set_data": Kind.IDENTITY, "setitem": Kind.CONCAT, "index_put": Kind.CONCAT}
+"""What functions do that move values unchanged into a tensor: part of it, or all."""
+
+
+@dataclass(slots=True)
 class Seen:
     """What was seen of one call; kept in the fx node's `meta["regcheck"]`."""
 
@@ -43,7 +59,8 @@ class Seen:
 class Recording:
     """A recorded forward: the graph, and its outputs by name, in order.
 
-    `drew_elsewhere` says that it drew from Python's or NumPy's random numbers, which no tensor tells.
+    `drew_elsewhere` says that it drew random numbers that no op of the graph tells: Python's, NumPy's, or torch's out
+    of sight.
     """
 
     graph: fx.Graph
@@ -70,21 +87,16 @@ def record(
     Raises:
         ForwardRaised: forward raised; the error says where.
     """
+    before = python_state(), numpy_state()
     recorder = Recorder(model, locate)
     recorder.bind_inputs(args, kwargs)
-    before = _states_elsewhere()
-    with eager(), recorder.watching():
+    with eager(), recorder.newborns:
         try:
-            result = model(*args, **kwargs)
+            with recorder.watching():
+                result = model(*args, **kwargs)
         except (Exception, SystemExit) as error:
             raise ForwardRaised(error) from error
-    return replace(recorder.finish(result), drew_elsewhere=_states_elsewhere() != before)
-
-
-def _states_elsewhere() -> tuple[Any, ...]:
-    """The states of Python's and NumPy's global random streams, to be compared."""
-    numpy = sys.modules.get("numpy")
-    return random.getstate(), str(numpy.random.get_state()) if numpy is not None else ""
+        return recorder.finish(result, (python_state(), numpy_state()) != before)
 
 
 class Recorder(Sight):
@@ -93,118 +105,255 @@ class Recorder(Sight):
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__(model, locate)
         self.graph = fx.Graph()
-        self._nodes: dict[int, tuple[weakref.ref[torch.Tensor], fx.Node]] = {}
+        self.newborns = Newborns()
+        self._identity = Identity()
         self._owned = {id(t): (name, Kind.PARAMETER) for name, t in model.named_parameters()}
         self._owned |= {id(t): (name, Kind.CONSTANT) for name, t in model.named_buffers()}
+        self._lazy = any(nn.parameter.is_lazy(each) for each in model.parameters())
+        self._sites: dict[tuple[str, str], Site] = {}
+        self._escaped: dict[fx.Node, None] = {}
+        self._differentiated: list[fx.Node] = []
+        self._scripts: list[Site] = []
+        self._stream = TorchStream()
+        self._drew_unseen = False
 
     def bind_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         named = {**{f"input_{i}": value for i, value in enumerate(args)}, **kwargs}
         for name, value in named.items():
-            for tensor in tensors_in(value):
-                if id(tensor) not in self._nodes:
-                    self._bind(tensor, self._note(self.graph.placeholder(name), tensor, name, Kind.INPUT))
+            for _, tensor in named_tensors(value, name):
+                if not self._identity.knows(tensor) and id(tensor) not in self._owned:
+                    node = self.graph.placeholder(name)
+                    self._identity.bind(tensor, self._note(node, tensor, name, Kind.INPUT))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = list(tensors_in((args, kwargs)))
-        if any(nn.parameter.is_lazy(tensor) for tensor in given):
-            return func(*args, **kwargs)
-        versions = [_version(tensor) for tensor in given]
         name = name_of(func)
-        site = self.running.site(name) if is_placed(name) else None
+        if name in _SILENT:
+            return func(*args, **kwargs)
+        given = tensors_in((args, kwargs))
+        if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
+            return func(*args, **kwargs)
+        with torch._C.DisableTorchFunctionSubclass():
+            versions = _versions(given)
+            inputs = self._inputs(name, args, kwargs)
+            site = self.running.site(name) if is_placed(name) else None
+            if site is not None:
+                self._drew_unseen |= self._stream.moved()
         result = func(*args, **kwargs)
-        made = list(tensors_in(result))
-        changed = [t for t, version in zip(given, versions, strict=True) if _version(t) != version]
-        if not made and not changed:
-            return result
-        if isinstance(result, torch.Tensor) and any(result is t for t in given) and not changed:
-            if isinstance(result, nn.Parameter):
+        with torch._C.DisableTorchFunctionSubclass():
+            drew = site is not None and self._stream.moved()
+            made = tensors_in(result)
+            changed = _changed(func, name, kwargs, given, versions)
+            if not made and not changed and name != "backward":
+                if name in _ESCAPES:
+                    self._escaped |= dict.fromkeys(map(self._node_of, given))
                 return result
-            result = _alias(result)
-        inputs = fx.node.map_aggregate((tuple(args), dict(kwargs)), self._argument)
-        node = self.graph.create_node("call_function", func, inputs[0], inputs[1], name=name or "call")
-        self._describe(node, name, site, args, kwargs, result)
-        for tensor in changed:
-            self._bind(tensor, node)
-            if tensor._base is not None:
-                self._bind(tensor._base, node)
-        self._bind_result(result, node)
+            if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
+                if name not in DROPPING or isinstance(result, nn.Parameter):
+                    return result
+                result = _alias(result)
+            node = self._node("call_function", func, name or "call", *inputs)
+            self._describe(node, name, site, args, kwargs, result)
+            if drew and "::" in name:
+                node.meta[META].active = True
+            for tensor in changed:
+                self._identity.write(tensor, node)
+            self._bind_result(result, node)
+            if name == "backward":
+                self._differentiated.append(node)
+            elif name == "data":
+                self._identity.counters_differ = True
         return result
 
-    def left(self, module: nn.Module, args: Any, result: Any) -> None:
-        """A module whose result no torch call was seen to make (it is scripted, say) becomes one opaque op."""
-        made = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
-        if made:
-            given = tuple(self._node_of(tensor) for tensor in tensors_in(args))
-            node = self.graph.create_node("call_module", self.running.module, given, {}, name="opaque")
-            node.meta[META] = Seen(
-                "opaque", Site(self.running.module, "opaque"), kind=Kind.OPAQUE, shape=tuple(made[0].shape)
-            )
-            for tensor in made:
-                self._bind(tensor, node)
+    def _inputs(self, name: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call as nodes; what the call only writes to is not among them."""
+        given = tuple([self._argument(each) for each in (args[1:] if name in ("copy", "set_data") else args)])
+        if name == "grad":
+            given += tuple(self._differentiated)
+        elif name in _FROM_DATA:
+            given += tuple(self._escaped)
+        return given, {key: self._argument(each) for key, each in kwargs.items() if key != "out"}
+
+    def _node(self, kind: str, target: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> fx.Node:
+        node = self.graph.create_node(kind, target, name=name)
+        node.args = given  # given to create_node they would be searched for symbolic numbers, which takes longest
+        if named:
+            node.kwargs = named
+        return node
+
+    def script_begins(self, module: nn.Module) -> None:
+        self._scripts.append(self.running.site(script_name(module)))
+        self._drew_unseen |= self._stream.moved()
+
+    def left(self, module: nn.Module, given: Any, result: Any) -> None:
+        """A scripted module becomes one op, which draws if the generators moved, and else is opaque."""
+        with torch._C.DisableTorchFunction():
+            unknown = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
+            if isinstance(module, torch.jit.ScriptModule):
+                site, drew = self._scripts.pop(), self._stream.moved()
+                inputs = tuple(self._node_of(tensor) for tensor in tensors_in(given))
+                node = self._node("call_module", site.module, site.function, inputs, {})
+                kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
+                node.meta[META] = Seen(site.function, site, kind=kind, active=drew, shape=shape)
+                for tensor in unknown:
+                    self._identity.bind(tensor, node)
+            else:
+                for tensor in unknown:
+                    self._node_of(tensor)
 
     def _is_known(self, tensor: torch.Tensor) -> bool:
-        known = self._nodes.get(id(tensor))
-        return (known is not None and known[0]() is tensor) or id(tensor) in self._owned
+        return self._identity.knows(tensor) or id(tensor) in self._owned
 
     def _describe(self, node: fx.Node, name: str, site: Site | None, args: Any, kwargs: Any, result: Any) -> None:
         rate: float | None = None
         active: bool | None = False
+        kind: Kind | None = _WRITES.get(name)
         if name in DROPPING:
             rate, active = arguments_of(name, args, kwargs)
         elif KINDS.get(name) is Kind.RANDOM:
             active = True
-        shape = tuple(result.shape) if isinstance(result, torch.Tensor) else None
-        where = site or Site(self.running.module, name)
-        node.meta[META] = Seen(name, where, self.running.layer, None, rate, active, shape, _window(name, args, kwargs))
+        elif name in _FROM_DATA and self._escaped:
+            kind, site = Kind.OPAQUE, self.running.site(name)
+        shape = shape_of(result) if isinstance(result, torch.Tensor) else None
+        where, window = site or self._site(name), _window(name, args, kwargs)
+        node.meta[META] = Seen(name, where, self.running.layer, kind, rate, active, shape, window)
+
+    def _site(self, name: str) -> Site:
+        """The site of a call that needs no place."""
+        key = self.running.module, name
+        if key not in self._sites:
+            self._sites[key] = Site(*key)
+        return self._sites[key]
 
     def _bind_result(self, result: Any, node: fx.Node) -> None:
         if isinstance(result, torch.Tensor):
-            self._bind(result, node)
+            self._identity.bind(result, node)
         elif isinstance(result, (tuple, list)):
             for index, each in enumerate(result):
-                if next(tensors_in(each), None) is not None:
-                    item = self.graph.call_function(operator.getitem, (node, index))
-                    seen: Seen = node.meta[META]
-                    shape = tuple(each.shape) if isinstance(each, torch.Tensor) else None
-                    item.meta[META] = Seen("getitem", Site(seen.site.module, "getitem"), shape=shape)
+                if tensors_in(each):
+                    item = self._node("call_function", operator.getitem, "getitem", (node, index), {})
+                    shape = shape_of(each) if isinstance(each, torch.Tensor) else None
+                    item.meta[META] = Seen("getitem", self._site("getitem"), shape=shape)
                     self._bind_result(each, item)
-
-    def _bind(self, tensor: torch.Tensor, node: fx.Node) -> None:
-        self._nodes[id(tensor)] = (weakref.ref(tensor), node)
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return self._node_of(value)
-        return value if isinstance(value, fx.node.base_types) or value is None else repr(type(value))
+        if value is None or isinstance(value, (int, float, str)):
+            return value
+        if isinstance(value, (tuple, list)):
+            return [self._argument(each) for each in value]
+        if isinstance(value, dict):
+            return {str(key): self._argument(each) for key, each in value.items()}
+        if isinstance(value, slice):
+            return slice(*(self._argument(each) for each in (value.start, value.stop, value.step)))
+        return value if isinstance(value, fx.node.base_types) else repr(type(value))
 
     def _node_of(self, tensor: torch.Tensor) -> fx.Node:
-        known = self._nodes.get(id(tensor))
-        if known is not None and known[0]() is tensor:
-            return known[1]
-        name, kind = self._owned.get(id(tensor), ("unknown", Kind.CONSTANT))
-        node = self._note(self.graph.create_node("get_attr", name), tensor, name, kind)
-        self._bind(tensor, node)
+        """The node that holds a tensor's value now."""
+        if not self._identity.knows(tensor):
+            self._meet(tensor)
+        held, writers, unseen = self._identity.node_of(tensor)
+        if not writers and not unseen:
+            return held
+        if unseen:
+            held = self._opaque(tensor, held)
+        for writer in writers:
+            held = self._derived("written", Kind.CONCAT, tensor, (held, writer))
+        self._identity.bind(tensor, held)
+        return held
+
+    def _meet(self, tensor: torch.Tensor) -> None:
+        """Find out where a tensor comes from that no call was seen to make."""
+        if id(tensor) not in self._owned:
+            origin = self._identity.origin_of(tensor)
+            if origin is not None:
+                self._identity.bind_old(tensor, self._derived("alias", Kind.IDENTITY, tensor, (origin,)))
+                return
+            if tensor in self.newborns:
+                self._identity.bind(tensor, self._opaque(tensor))
+                return
+        name, kind = self._owned.get(id(tensor), ("constant", Kind.CONSTANT))
+        node = self.graph.create_node("get_attr", name, name=name)
+        self._identity.bind_old(tensor, self._note(node, tensor, name, kind))
+
+    def _opaque(self, tensor: torch.Tensor, *known: fx.Node) -> fx.Node:
+        """An op out of sight (another thread, a scripted function, NumPy): anything so far may have gone into it."""
+        used = [each for each in self.graph.nodes if not each.users and each.op != "get_attr"]
+        given = tuple(dict.fromkeys((*known, *self._escaped, *used)))
+        drew = self._stream.moved()
+        node = self._derived("opaque", Kind.OPAQUE, tensor, given)
+        node.meta[META].site = self.running.site("opaque")
+        node.meta[META].active = drew
+        self._drew_unseen |= drew
+        return node
+
+    def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, given: tuple[fx.Node, ...]) -> fx.Node:
+        node = self._node("call_function", _unseen, name, given, {})
+        node.meta[META] = Seen(name, self._site(name), kind=kind, shape=shape_of(tensor))
         return node
 
     def _note(self, node: fx.Node, tensor: torch.Tensor, name: str, kind: Kind) -> fx.Node:
-        node.meta[META] = Seen(name, Site("", name), kind=kind, shape=tuple(tensor.shape))
+        node.meta[META] = Seen(name, Site("", name), kind=kind, shape=shape_of(tensor))
         return node
 
-    def finish(self, result: Any) -> Recording:
+    def finish(self, result: Any, drew_elsewhere: bool) -> Recording:
         outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
+        drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
-        return Recording(self.graph, outputs)
+        return Recording(self.graph, outputs, drew_elsewhere)
 
 
-def _version(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
+def _unseen(*tensors: Any) -> Any:
+    """Stands in the graph for what happened to values between the calls that were seen."""
+    raise NotImplementedError("a recorded graph is read, not run")
+
+
+def _versions(given: list[torch.Tensor]) -> list[int] | None:
+    """How often each was written to; None where one of them does not count."""
+    try:
+        return [tensor._version for tensor in given]
+    except RuntimeError:
+        return None
+
+
+def _changed(
+    func: Any, name: str, kwargs: Any, given: list[torch.Tensor], before: list[int] | None
+) -> list[torch.Tensor]:
+    """The tensors that a call wrote to: by their versions, and by the function's name where they have none.
+
+    Of several views of the same memory, which all count, the first is the one that calls write to.
+    """
+    after = _versions(given)
+    if name == "set_data":
+        return given[:1]
+    if before is not None and before == after:
+        return []
+    if "out" in kwargs:
+        return tensors_in(kwargs["out"])
+    if before is None or after is None:
+        called = str(getattr(func, "__name__", ""))
+        in_place = called.endswith("_") and not called.endswith("__")
+        written = in_place or called.startswith("__i") or name == "setitem" or kwargs.get("inplace") is True
+        return given[:1] if written and called != "__invert__" else []
+    changed = [tensor for tensor, *count in zip(given, before, after, strict=True) if count[0] != count[1]]
+    return [*{storage_of(each): each for each in reversed(changed)}.values()][::-1]
+
+
+def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """The shape of a tensor, where it is made of numbers."""
+    try:
+        shape = tuple(tensor.shape)
+    except RuntimeError:
+        return None
+    return shape if {*map(type, shape)} <= {int} else None
 
 
 def _alias(tensor: torch.Tensor) -> torch.Tensor:
     """A new tensor object over the same values, so that an op that returns its input is told from that input."""
     try:
-        return tensor.view_as(tensor)
+        with torch.enable_grad():  # a view made without gradients could not be written to with them
+            return tensor.view_as(tensor)
     except RuntimeError:
         return tensor
 
@@ -215,27 +364,3 @@ def _window(name: str, args: Any, kwargs: Any) -> bool:
         weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
         return isinstance(weight, torch.Tensor) and any(size > 1 for size in weight.shape[2:])
     return KINDS.get(name) is Kind.POOL
-
-
-def named_tensors(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of an output structure with names: `output`, `output[0]`, `logits`."""
-    if isinstance(value, torch.Tensor):
-        yield name, value
-    elif depth > 8:
-        return
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from named_tensors(each, str(key) if depth == 0 else f"{name}[{key!r}]", depth + 1)
-    elif isinstance(value, (tuple, list)):
-        fields = getattr(value, "_fields", None)
-        for index, each in enumerate(value):
-            yield from named_tensors(each, fields[index] if fields else f"{name}[{index}]", depth + 1)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from named_tensors(getattr(value, field.name, None), field.name, depth + 1)
-    else:
-        names = [slot for kind in type(value).__mro__ for slot in getattr(kind, "__slots__", ())]
-        for attribute in (*vars(value), *names) if hasattr(value, "__dict__") else names:
-            each = getattr(value, attribute, None)
-            if isinstance(each, (torch.Tensor, tuple, list, dict)):
-                yield from named_tensors(each, attribute, depth + 1)

@@ -30,6 +30,7 @@ class Running:
         self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
         self._stack: list[nn.Module] = []
         self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+        self._layers: dict[type, str] = {}
         self._locate = locate
 
     def enter(self, module: nn.Module) -> None:
@@ -56,7 +57,12 @@ class Running:
     @property
     def layer(self) -> str:
         """The torch.nn layer that is running, or an empty string inside the user's own `forward`."""
-        return layer_of(self._stack[-1]) if self._stack else ""
+        if not self._stack:
+            return ""
+        known = self._layers.get(type(self._stack[-1]))
+        if known is None:
+            known = self._layers[type(self._stack[-1])] = layer_of(self._stack[-1])
+        return known
 
     def site(self, name: str) -> Site:
         """The site of the call in progress. To be asked once per call: it counts turns."""

@@ -7,6 +7,7 @@ same `Site`.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -22,18 +23,26 @@ from regcheck.core.vocabulary import DROPPING, KINDS
 from .running import Locate, Running
 
 _RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
+_RENAMED |= {"native_dropout": "dropout", "fused_dropout": "dropout", "H": "t", "mH": "t"}
 _PLACED = frozenset(DROPPING) | {name for name, kind in KINDS.items() if kind in (Kind.RANDOM, Kind.SOFTMAX)}
 _names: dict[Any, str] = {}
 
 
 def name_of(function: Any) -> str:
-    """A torch function's bare name: `add` for `Tensor.__add__`, `bernoulli` for `Tensor.bernoulli_`."""
+    """A torch function's bare name: `add` for `Tensor.__add__`, `bernoulli` for `Tensor.bernoulli_`.
+
+    Operators that are not torch's own keep their namespace (`torchvision::nms`); setting `Tensor.data` is `set_data`.
+    """
     try:
         return _names[function]
     except (KeyError, TypeError):
         name = str(getattr(function, "__name__", type(function).__name__))
-        if name == "__get__":
-            name = getattr(getattr(function, "__self__", None), "__name__", name)
+        if isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+            packet: Any = getattr(function, "overloadpacket", function)
+            name = str(packet._qualified_op_name).removeprefix("aten::")
+        elif name in ("__get__", "__set__"):
+            attribute = getattr(getattr(function, "__self__", None), "__name__", name)
+            name = attribute if name == "__get__" else f"set_{attribute}"
         name = name if name in _RENAMED else name.strip("_")
         name = _RENAMED.get(name, name)
         with suppress(TypeError):
@@ -42,8 +51,11 @@ def name_of(function: Any) -> str:
 
 
 def is_placed(name: str) -> bool:
-    """Whether calls of that name get a `Site`: everything that can draw at random, and softmax."""
-    return name in _PLACED
+    """Whether calls of that name get a `Site`: everything that can draw at random, and softmax.
+
+    What an operator that is not torch's own does, nobody knows beforehand.
+    """
+    return name in _PLACED or "::" in name
 
 
 @contextmanager
@@ -53,7 +65,8 @@ def eager() -> Iterator[None]:
     with ExitStack() as undo:
         undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and asking would import it
+        # Where neither is loaded nothing is compiled, and asking would load the first, which takes seconds.
+        if "torch._dynamo" in sys.modules or "torch.nn.attention.flex_attention" in sys.modules:
             undo.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
@@ -68,16 +81,22 @@ class Sight(TorchFunctionMode):
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Follow modules and torch calls for the duration of a `with` block."""
+        here = threading.get_ident()
 
         def enter(module: nn.Module, args: Any) -> None:
-            self.running.enter(module)
+            if threading.get_ident() == here:  # hooks see the modules of all threads, the mode only this one's calls
+                self.running.enter(module)
+                if isinstance(module, torch.jit.ScriptModule):
+                    self.script_begins(module)
 
-        def leave(module: nn.Module, args: Any, result: Any) -> None:
-            self.left(module, args, result)
-            self.running.leave(module)
+        def leave(module: nn.Module, *seen: Any) -> None:
+            if threading.get_ident() == here:
+                *given, result = seen  # torch leaves the keyword arguments out where forward raised
+                self.left(module, given, result)
+                self.running.leave(module)
 
         before = register_module_forward_pre_hook(enter)
-        after = register_module_forward_hook(leave, always_call=True)
+        after = register_module_forward_hook(leave, with_kwargs=True, always_call=True)
         try:
             with self:
                 yield
@@ -85,8 +104,16 @@ class Sight(TorchFunctionMode):
             before.remove()
             after.remove()
 
-    def left(self, module: nn.Module, args: Any, result: Any) -> None:
+    def script_begins(self, module: nn.Module) -> None:
+        """Called as a scripted or traced module begins, inside of which no call is seen."""
+
+    def left(self, module: nn.Module, given: Any, result: Any) -> None:
         """Called as each module's forward returns; `result` is None where it raised."""
+
+
+def script_name(module: nn.Module) -> str:
+    """The name of the class that a scripted module was made of."""
+    return str(getattr(module, "original_name", type(module).__name__))
 
 
 def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float | None, bool | None]:
@@ -107,15 +134,3 @@ def _argument(spec: tuple[int, str, Any], args: Sequence[Any], kwargs: Mapping[s
     if name in kwargs:
         return kwargs[name]
     return args[position] if len(args) > position else default
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors of nested tuples, lists and dicts, depth first."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from tensors_in(each)
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from tensors_in(each)
