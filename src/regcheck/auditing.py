@@ -27,6 +27,7 @@ from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableP
 from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.source.places import constructors
+from regcheck.trace import coverage
 from regcheck.trace.inputs import Inputs, home_of
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.unwrap import unwrapped
@@ -106,15 +107,16 @@ class Run:
                 with unchanged(twin):
                     traced = look(twin, subject, given, locate, root)
             except CannotTrace as error:
-                return self._report((), (untraced(subject, error),), subject)
+                report = self._report((), (untraced(subject, error),), subject)
+                return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
             judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
-            unexplained = self._unexplained(twin, traced)
+            missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
+            seen = coverage.coverage_of(twin, traced)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules)]
-        return replace(
-            self._report(kept, (*traced.not_checked, *broken, *unexplained), subject), fx_graph=traced.fx_graph
-        )
+        report = self._report(kept, (*missed, *broken), subject)
+        return replace(report, coverage=(seen,), fx_graph=traced.fx_graph)
 
     def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""

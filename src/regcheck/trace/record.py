@@ -43,12 +43,14 @@ class Seen:
 class Recording:
     """A recorded forward: the graph, and its outputs by name, in order.
 
-    `drew_elsewhere` says that it drew from Python's or NumPy's random numbers, which no tensor tells.
+    `drew_elsewhere` says that it drew from Python's or NumPy's random numbers, which no tensor tells. `ran` holds the
+    paths of the modules whose forward ran.
     """
 
     graph: fx.Graph
     outputs: tuple[tuple[str, fx.Node], ...]
     drew_elsewhere: bool = False
+    ran: frozenset[str] = frozenset()
 
 
 class ForwardRaised(CannotTrace):
@@ -194,7 +196,7 @@ class Recorder(Sight):
     def finish(self, result: Any) -> Recording:
         outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
         self.graph.output(tuple(node for _, node in outputs))
-        return Recording(self.graph, outputs)
+        return Recording(self.graph, outputs, ran=frozenset(self.running.ran))
 
 
 def _version(tensor: torch.Tensor) -> int:
