@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -252,11 +253,17 @@ def locate(cls: type, path: str) -> Place | None:
     """Where the source of a class builds the layer at `path`; None where the source does not say."""
     for base in cls.__mro__:
         if "__init__" in vars(base) and not base.__module__.startswith("torch."):
-            try:
-                file, first_line = inspect.getsourcefile(base), inspect.findsource(base)[1] + 1
-            except (OSError, TypeError):
-                continue
+            file, first_line = _source_of(base)
             found = constructors(file, base.__qualname__, first_line).get(path) if file else None
             if found is not None:
                 return found
     return None
+
+
+@lru_cache(maxsize=1024)
+def _source_of(cls: type) -> tuple[str | None, int]:
+    """The file of a class and its first line there; remembered, as finding it reads the whole file."""
+    try:
+        return inspect.getsourcefile(cls), inspect.findsource(cls)[1] + 1
+    except (OSError, TypeError):
+        return None, 0
