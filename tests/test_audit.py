@@ -79,7 +79,7 @@ def test_an_optimizer_is_checked_too() -> None:
 def test_the_json_report_has_the_published_keys() -> None:
     """Keys are those the contract names, no more and no fewer."""
     document = json.loads(audit(Leaky()).to_json())
-    assert set(document) == {"version", "devices", "seed", "findings", "not_checked", "refuted"}
+    assert set(document) == {"version", "devices", "seed", "findings", "not_checked", "refuted", "coverage"}
     (finding,) = document["findings"]
     assert list(finding) == "code name severity message module path line column fix evidence docs".split()
     keys = "verdict measured expected statistic alpha samples device seed because".split()

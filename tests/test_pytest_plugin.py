@@ -173,7 +173,7 @@ def test_findings_are_shown_with_the_tests_that_showed_them(project: Project) ->
     assert "seen in test_models.py::test_leaky" in done.stdout
     assert "seen in test_models.py::test_predict" in done.stdout
     assert "regcheck: 0." in done.stdout
-    assert "2 findings, 2 models examined" in done.stdout
+    assert "2 findings, 2 models examined, 7 of 7 modules traced" in done.stdout
     assert "devices: cpu" in done.stdout
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +28,7 @@ from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableP
 from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.source.places import constructors
+from regcheck.trace import coverage
 from regcheck.trace.inputs import Inputs, home_of, moved
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.streams import hidden_draws
@@ -107,15 +109,16 @@ class Run:
                 with unchanged(twin):
                     traced = look(twin, subject, given, locate, root)
             except CannotTrace as error:
-                return self._report((), (untraced(subject, error),), subject)
+                report = self._report((), (untraced(subject, error),), subject)
+                return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
             judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
-            unexplained = self._unexplained(twin, traced)
+            missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
+            seen = coverage.coverage_of(twin, traced)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules)]
-        return replace(
-            self._report(kept, (*traced.not_checked, *broken, *unexplained), subject), fx_graph=traced.fx_graph
-        )
+        report = self._report(kept, (*missed, *broken), subject)
+        return replace(report, coverage=(seen,), fx_graph=traced.fx_graph)
 
     def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
@@ -265,11 +268,17 @@ def locate(cls: type, path: str) -> Place | None:
     """Where the source of a class builds the layer at `path`; None where the source does not say."""
     for base in cls.__mro__:
         if "__init__" in vars(base) and not base.__module__.startswith("torch."):
-            try:
-                file, first_line = inspect.getsourcefile(base), inspect.findsource(base)[1] + 1
-            except (OSError, TypeError):
-                continue
+            file, first_line = _source_of(base)
             found = constructors(file, base.__qualname__, first_line).get(path) if file else None
             if found is not None:
                 return found
     return None
+
+
+@lru_cache(maxsize=1024)
+def _source_of(cls: type) -> tuple[str | None, int]:
+    """The file of a class and its first line there; remembered, as finding it reads the whole file."""
+    try:
+        return inspect.getsourcefile(cls), inspect.findsource(cls)[1] + 1
+    except (OSError, TypeError):
+        return None, 0

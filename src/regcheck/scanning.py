@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.config.outcome import outcome, shown_path
+from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
 from regcheck.core.report import Report, gathered
@@ -49,7 +51,8 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Iterable[Rule]
             sources.append(Source(str(path), *found))
     reading = lowered(Project(sources))
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    return gathered([outcome(judged(rules, reading), (*unread, *reading.not_checked), options, subjects=subjects)])
+    report = outcome(judged(rules, reading), (*unread, *reading.not_checked), options, subjects=subjects)
+    return gathered([replace(report, coverage=tuple(coverage_of(reading)))])
 
 
 def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
@@ -59,3 +62,17 @@ def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
         for subject in subjects[rule.about]:
             for suspicion in merged(rule.check(subject)):
                 yield finding(rule, suspicion, READ)
+
+
+def coverage_of(reading: Reading) -> Iterator[Coverage]:
+    """How many of the model classes of each file were followed."""
+    missed = {(each.path, each.line) for each in reading.not_checked}
+    files: dict[str, list[tuple[str, bool]]] = {}
+    for name, place in reading.classes:
+        files.setdefault(place.path, []).append((name, (place.path, place.line) not in missed))
+    for path, classes in files.items():
+        unread = tuple(name for name, followed in classes if not followed)
+        modes = ("train", "eval")
+        yield Coverage(
+            shown_path(path) or "", "source", "", modes, len(classes), len(classes) - len(unread), opaque=unread
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .coverage import Coverage, told
 from .errors import Failed
 from .finding import Finding, NotChecked, Severity, Verdict
 
@@ -15,7 +16,8 @@ from .finding import Finding, NotChecked, Severity, Verdict
 class Report:
     """What a run found, what it refuted, and what it could not check.
 
-    `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one.
+    `coverage` says how much of each subject was looked at. `fx_graph` is the recorded `torch.fx.Graph` of the
+    train-mode run, where there is one.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -28,6 +30,7 @@ class Report:
     strict: bool = False
     require_proof: bool = False
     subjects: tuple[str, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
     fx_graph: Any = None
 
     @property
@@ -69,6 +72,7 @@ class Report:
             "findings": [each.to_dict() for each in self.findings],
             "not_checked": [each.to_dict() for each in self.not_checked],
             "refuted": [each.to_dict() for each in self.refuted],
+            "coverage": [each.to_dict() for each in self.coverage],
         }
 
     def to_json(self) -> str:
@@ -83,7 +87,7 @@ class Report:
                 lines.append(f"    fix: {each.fix}")
             lines.append(f"    {each.evidence.verdict.value}: {each.evidence.because}")
         lines += [f"not checked: {each.subject}: {each.reason}" for each in self.not_checked]
-        lines.append(self.headline)
+        lines += [*told(self.coverage), self.headline]
         return "\n".join(lines)
 
     @property
@@ -125,5 +129,6 @@ def gathered(reports: Iterable[Report]) -> Report:
         strict=any(report.strict for report in reports),
         require_proof=first.require_proof,
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
+        coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
         fx_graph=first.fx_graph if len(reports) == 1 else None,
     )

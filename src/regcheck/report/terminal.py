@@ -8,6 +8,7 @@ import linecache
 from rich.console import Console
 from rich.text import Text
 
+from regcheck.core.coverage import told
 from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
 from regcheck.report.concise import unchecked
@@ -26,7 +27,7 @@ def render(report: Report, view: View) -> str:
     if view.statistics and report.findings:
         rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
         blocks.append(Text("\n".join(rows)))
-    blocks.append(headline(report))
+    blocks.append(Text("\n").join([*map(Text, told(report.coverage)), headline(report)]))
     out = io.StringIO()
     console = Console(
         file=out, force_terminal=view.color, color_system="standard" if view.color else None, highlight=False

@@ -24,11 +24,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Reading:
-    """What was lowered, and what could not be."""
+    """What was lowered, and what could not be; `classes` are the places of the model classes by name."""
 
     graphs: tuple[Graph, ...] = ()
     usages: tuple[Usage, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
+    classes: tuple[tuple[str, Place], ...] = ()
 
 
 def lowered(project: Project) -> Reading:
@@ -56,10 +57,12 @@ def lowered(project: Project) -> Reading:
     for function in program.uncalled():
         line = function.node.lineno
         usages += attempt(function.name, function.source.path, line, partial(program.call_of, function))
+    classes: list[tuple[str, Place]] = []
     models, parts = [(each, program.ran) for each in program.models], {*_parts(program.models)}
     for definition in project.definitions():
         if definition.is_module:
             builder = Builder(project)
+            classes.append((definition.name, Place(definition.source.path, definition.node.lineno)))
             where = definition.name, definition.source.path, definition.node.lineno
             models += [(each, builder.ran) for each in attempt(*where, partial(builder.built, definition))]
             parts.update(_parts(builder.made))
@@ -70,7 +73,7 @@ def lowered(project: Project) -> Reading:
         place = model.place or Place("", 1)
         work = partial(graph_of, project, model, name_of(model), entered, root)
         graphs += attempt(name_of(model), place.path, place.line, work)
-    return Reading(tuple(filter(None, graphs)), tuple(usages), tuple(missed))
+    return Reading(tuple(filter(None, graphs)), tuple(usages), tuple(missed), tuple(classes))
 
 
 def _parts(models: list[Module]) -> Iterator[object]:

@@ -11,6 +11,7 @@ from typing import Any
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.config.outcome import report_under
+from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report, gathered
 
@@ -31,6 +32,7 @@ class Findings:
         self._missed: dict[NotChecked, None] = {}
         self._subjects: dict[str, None] = {}
         self._devices: dict[str, None] = {}
+        self._coverage: dict[Coverage, None] = {}
         self.tests: dict[Key, dict[str, None]] = {}
         self.models: dict[str, None] = {}
 
@@ -44,6 +46,7 @@ class Findings:
         self._missed.update(dict.fromkeys(replace(each, path=self.shown(each.path)) for each in report.not_checked))
         self._subjects.update(dict.fromkeys(report.subjects))
         self._devices.update(dict.fromkeys(report.devices))
+        self._coverage.update(dict.fromkeys(report.coverage))
 
     def miss(self, test: str, reason: str) -> None:
         """Note that what a test did could not be judged."""
@@ -63,6 +66,7 @@ class Findings:
             refuted=tuple(self._refuted.values()),
             devices=tuple(self._devices),
             subjects=tuple(self._subjects),
+            coverage=tuple(self._coverage),
         )
         return gathered([whole])
 
@@ -85,6 +89,7 @@ class Findings:
         self._subjects.update(dict.fromkeys(document["subjects"]))
         self.models.update(dict.fromkeys(document["models"]))
         self._devices.update(dict.fromkeys(document["devices"]))
+        self._coverage.update(dict.fromkeys(map(Coverage.from_dict, document["coverage"])))
 
     def _add(self, finding: Finding, tests: Iterable[str]) -> None:
         known = self._found.get(finding.key)

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from regcheck.core.coverage import fraction
 from regcheck.core.report import Report, counted
 from regcheck.report.terminal import INDENT, block, headline, missed
 from regcheck.suite.findings import Findings
@@ -34,6 +35,8 @@ def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
     last = headline(report).append(f", {counted(len(findings.models), 'model')} examined")
+    if report.coverage:
+        last.append(f", {fraction(report.coverage)}")
     console.print(Text("\n\n").join([*blocks, last]), soft_wrap=True)
     return out.getvalue()
 

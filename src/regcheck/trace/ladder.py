@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from torch import fx, nn
 
@@ -22,7 +22,8 @@ from .running import Locate
 class Traced:
     """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out.
 
-    `drew_elsewhere` says that the eval run drew from Python's or NumPy's random numbers.
+    `drew_elsewhere` says that the eval run drew from Python's or NumPy's random numbers; `ran` which modules
+    ran in the modes that could be traced.
     """
 
     graph: Graph
@@ -30,6 +31,7 @@ class Traced:
     inputs: Inputs | None
     not_checked: tuple[NotChecked, ...] = ()
     drew_elsewhere: bool = False
+    ran: Mapping[Mode, frozenset[str]] = field(default_factory=dict)
 
 
 def look(
@@ -64,7 +66,8 @@ def look(
     graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root)
     evaluation = recordings[Mode.EVAL]
     elsewhere = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
-    return Traced(graph, found[0].graph, inputs, tuple(missed), elsewhere)
+    ran = {mode: each.ran for mode, each in recordings.items() if isinstance(each, Recording)}
+    return Traced(graph, found[0].graph, inputs, tuple(missed), elsewhere, ran)
 
 
 Recordings = dict[Mode, Recording | ForwardRaised]
@@ -110,7 +113,7 @@ def _without_inputs(
     )
     what = "pass inputs: audit(model, x)"
     missed = tuple(NotChecked(f"{subject}.{path}", "cannot be followed without inputs", what) for path in opaque)
-    return Traced(graph, train.graph, None, missed)
+    return Traced(graph, train.graph, None, missed, ran={Mode.TRAIN: train.ran, Mode.EVAL: evaluation.ran})
 
 
 def _missing(subject: str, error: ForwardRaised) -> NotChecked:

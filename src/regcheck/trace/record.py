@@ -60,12 +60,13 @@ class Recording:
     """A recorded forward: the graph, and its outputs by name, in order.
 
     `drew_elsewhere` says that it drew random numbers that no op of the graph tells: Python's, NumPy's, or torch's out
-    of sight.
+    of sight. `ran` holds the paths of the modules whose forward ran.
     """
 
     graph: fx.Graph
     outputs: tuple[tuple[str, fx.Node], ...]
     drew_elsewhere: bool = False
+    ran: frozenset[str] = frozenset()
 
 
 class ForwardRaised(CannotTrace):
@@ -301,7 +302,7 @@ class Recorder(Sight):
         outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
-        return Recording(self.graph, outputs, drew_elsewhere)
+        return Recording(self.graph, outputs, drew_elsewhere, frozenset(self.running.ran))
 
 
 def _unseen(*tensors: Any) -> Any:

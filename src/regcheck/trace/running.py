@@ -24,17 +24,24 @@ def layer_of(module: nn.Module) -> str:
 
 
 class Running:
-    """The stack of a model's running modules; gives the call in progress its `Site`."""
+    """The stack of a model's running modules; gives the call in progress its `Site`.
+
+    `ran` holds the paths of the registered modules whose forward has run.
+    """
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
         self._stack: list[nn.Module] = []
+        self.ran: set[str] = set()
         self._turns: Counter[tuple[str, str, Place | None]] = Counter()
         self._layers: dict[type, str] = {}
         self._locate = locate
 
     def enter(self, module: nn.Module) -> None:
         self._stack.append(module)
+        known = self._paths.get(id(module))
+        if known is not None:
+            self.ran.add(known)
 
     def leave(self, module: nn.Module) -> None:
         """Forget `module` and whatever it was left in the middle of."""

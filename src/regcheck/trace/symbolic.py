@@ -41,7 +41,7 @@ def trace(model: nn.Module, locate: Locate | None = None) -> tuple[Recording, tu
         raise CannotFollow(error) from error
     output = next(node for node in graph.nodes if node.op == "output")
     outputs = tuple(_named_nodes(output.args[0], "output"))
-    return Recording(graph, outputs), tuple(tracer.opaque)
+    return Recording(graph, outputs, ran=frozenset(tracer.ran)), tuple(tracer.opaque)
 
 
 class LeafyTracer(fx.Tracer):
@@ -54,6 +54,11 @@ class LeafyTracer(fx.Tracer):
         self._parameters = {name for name, _ in model.named_parameters()}
         self._running = Running(model, locate)
         self._running.enter(model)
+
+    @property
+    def ran(self) -> set[str]:
+        """Paths of the modules that were reached."""
+        return self._running.ran
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if LAYERS.get(layer_of(m)) in DROPPING and not isinstance(m, nn.MultiheadAttention):

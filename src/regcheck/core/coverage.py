@@ -1,0 +1,96 @@
+"""How much of a subject was looked at, and by what means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MOST_NAMES = 3
+"""More names than this are counted rather than told."""
+MOST_MODELS = 5
+"""More models than this share one line."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of one subject was looked at: of a model its modules, of a source file its model classes.
+
+    `how` is `recorded`, `assumed` (recorded with guessed values), `symbolic`, `source` or `none`; `inputs` says where a
+    recorded run's inputs came from. `modules` counts what could have been looked at, `traced` what was; `opaque` and
+    `never_called` name the rest. Of those traced, `train_only` and `eval_only` ran in one of the two `modes` alone.
+    The path of the model itself is empty.
+    """
+
+    subject: str
+    how: str
+    inputs: str = ""
+    modes: tuple[str, ...] = ()
+    modules: int = 0
+    traced: int = 0
+    opaque: tuple[str, ...] = ()
+    never_called: tuple[str, ...] = ()
+    train_only: tuple[str, ...] = ()
+    eval_only: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Coverage:
+        """Rebuild it from `to_dict`."""
+        values: dict[str, Any] = {
+            name: tuple(each) if isinstance(each, list) else each for name, each in document.items()
+        }
+        return cls(**values)
+
+    @property
+    def line(self) -> str:
+        """`Net: 41 of 43 modules traced on inputs inferred from pretrained_cfg; never called: aux, aux.drop`."""
+        text = f"{self.subject}: {fraction((self,))}"
+        if self.how == "source":
+            return text + named("not read", self.opaque)
+        text += self._means
+        if len(self.modes) == 1:
+            text += f", in {self.modes[0]} mode only"
+        return text + named("opaque", self.opaque) + named("never called", self.never_called)
+
+    @property
+    def _means(self) -> str:
+        if self.how == "symbolic":
+            return " without inputs"
+        if self.how == "none" or not self.inputs:
+            return ""
+        told = {"given": "the inputs given", "captured": "captured inputs"}
+        return f" on {told.get(self.inputs, f'inputs inferred from {self.inputs}')}" + (
+            ", with assumed values" if self.how == "assumed" else ""
+        )
+
+
+def fraction(coverage: Sequence[Coverage]) -> str:
+    """`41 of 43 modules traced`, `2 of 2 model classes read`; nothing of nothing is an empty text."""
+    modules, traced = sum(each.modules for each in coverage), sum(each.traced for each in coverage)
+    read = all(each.how == "source" for each in coverage)
+    what = "model class" + "es" * (modules != 1) if read else "module" + "s" * (modules != 1)
+    return f"{traced} of {modules} {what} {'read' if read else 'traced'}" if modules else ""
+
+
+def named(what: str, names: Sequence[str]) -> str:
+    """`; opaque: a, b, c and 4 more`; an empty text for no names."""
+    shown = [each or "the model itself" for each in names[:MOST_NAMES]]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"; {what}: {', '.join(shown)}{more}" if names else ""
+
+
+def told(coverage: Iterable[Coverage]) -> list[str]:
+    """A line for each model, or one for all where they are many; one line for all files."""
+    coverage = tuple(coverage)
+    files = [each for each in coverage if each.how == "source"]
+    models = [each for each in coverage if each.how != "source"]
+    lines = [each.line for each in models] if len(models) <= MOST_MODELS else [_together(models, "models")]
+    return lines + ([files[0].line] if len(files) == 1 else [_together(files, "files")] if files else [])
+
+
+def _together(coverage: Sequence[Coverage], what: str) -> str:
+    unread = [name for each in coverage for name in each.opaque] if what == "files" else []
+    return f"{len(coverage)} {what}: {fraction(coverage)}" + named("not read", unread)

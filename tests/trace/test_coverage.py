@@ -1,0 +1,135 @@
+"""What a report says of how much of a model was looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from regcheck import audit, scan
+from regcheck.core.coverage import Coverage
+from regcheck.core.report import Report
+
+X = torch.randn(4, 8)
+
+
+def covered(report: Report) -> Coverage:
+    (coverage,) = report.coverage
+    return coverage
+
+
+class Parts(nn.Module):
+    """A module of every sort: called, called in one mode, read, held, passive, never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = nn.Linear(8, 8)
+        self.drop = nn.Dropout(0.1)
+        self.aux = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))
+        self.late = nn.Linear(8, 8)
+        self.read = nn.Linear(8, 8)
+        self.held = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+        self.blocks = nn.ModuleList([nn.Linear(8, 8)])
+        self.unused = nn.Identity()
+        self.attention = nn.MultiheadAttention(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.drop(self.called(x))
+        if self.training:
+            x = x + self.late(x)
+        x = F.linear(x, self.read.weight)
+        for layer in self.held:
+            x = layer(x)
+        x = self.blocks[0](x)
+        return self.attention(x, x, x)[0]
+
+
+def test_each_module_is_counted_for_what_it_did() -> None:
+    """Read and held modules are traced, containers do not count, and only what ran nowhere was never called."""
+    coverage = covered(audit(Parts(), X))
+    assert coverage.never_called == ("aux", "aux.0", "aux.1")
+    assert coverage.opaque == ()
+    assert (coverage.train_only, coverage.eval_only) == (("late",), ())
+    # The model, called, drop, late, read, held and its two, blocks.0, attention and its out_proj; and the three above.
+    assert (coverage.traced, coverage.modules) == (11, 14)
+
+
+def test_the_means_are_told() -> None:
+    """Given and inferred inputs are told apart, and a trace without inputs says so."""
+    assert covered(audit(Parts(), X)).line.startswith("Parts: 11 of 14 modules traced on the inputs given; never")
+    assert "on inputs inferred from shape of called (Linear)" in covered(audit(Parts())).line
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 2), nn.Linear(5, 2)
+
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return self.first(a.view(-1, 3)) + self.second(b.view(-1, 5)) + a.view(7, 11, 13).sum()
+
+    coverage = covered(audit(Two()))
+    assert (coverage.how, coverage.inputs) == ("symbolic", "")
+    assert coverage.line == "Two: 3 of 3 modules traced without inputs"
+
+
+def test_a_model_that_cannot_be_run_is_not_covered() -> None:
+    """Of a model whose forward always raises nothing was traced, and the report says that too."""
+
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no")
+
+    report = audit(Broken(), X)
+    assert report.not_checked
+    assert covered(report) == Coverage("Broken", "none", modules=2)
+    assert "Broken: 0 of 2 modules traced" in str(report)
+
+
+def test_a_model_that_runs_in_one_mode_is_covered_in_that_mode() -> None:
+    """Where train mode raises, the modes say so and nothing counts as running in one mode alone."""
+
+    class EvalOnly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                raise RuntimeError("no")
+            return self.layer(x)
+
+    coverage = covered(audit(EvalOnly(), X))
+    assert (coverage.modes, coverage.eval_only) == (("eval",), ())
+    assert coverage.line == "EvalOnly: 2 of 2 modules traced on the inputs given, in eval mode only"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_opaque_parts_are_listed_and_those_that_drop_are_not_checked(rate: float) -> None:
+    """A scripted part is opaque; where it holds a dropout with a rate, the report says what to do about it."""
+    inner = nn.Sequential(nn.Linear(8, 8), nn.Dropout(rate) if rate else nn.ReLU())
+    report = audit(nn.Sequential(nn.Linear(8, 8), torch.jit.script(inner)), X)
+    coverage = covered(report)
+    assert coverage.opaque == ("1", "1.0", "1.1")
+    assert (coverage.traced, coverage.never_called) == (2, ())
+    said = [(each.subject, each.reason, each.what_to_do) for each in report.not_checked]
+    reason = "cannot be looked into, and holds nn.Dropout"
+    assert said == ([("Sequential.1", reason, "audit it before it is scripted or traced")] if rate else [])
+
+
+def test_a_scan_says_which_classes_it_read(tmp_path: Path) -> None:
+    """A scan covers each file that has model classes, and counts those that it could follow."""
+    source = "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, x):\n        return x\n"
+    (tmp_path / "a.py").write_text(source)
+    (tmp_path / "b.py").write_text(source)
+    (tmp_path / "c.py").write_text("import torch\n")
+    report = scan([tmp_path])
+    assert [(each.how, each.traced, each.modules) for each in report.coverage] == [("source", 1, 1)] * 2
+    assert "2 files: 2 of 2 model classes read" in str(report)
