@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import linecache
 
 from rich.console import Console
 from rich.text import Text
 
 from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
+from regcheck.core.text import lines_of
 from regcheck.report.concise import unchecked
 from regcheck.report.view import View, counts, figures, proof
 
@@ -58,8 +58,7 @@ def excerpt(finding: Finding) -> list[Text]:
     """The line of source and a caret under the column; nothing where the source cannot be read."""
     if finding.path is None or finding.line is None:
         return []
-    linecache.checkcache(finding.path)
-    source = linecache.getline(finding.path, finding.line).rstrip()
+    source = (lines_of(finding.path, finding.cell)[finding.line - 1 :] or [""])[0].rstrip()
     if not source:
         return []
     gutter = f"{finding.line:>5}"
