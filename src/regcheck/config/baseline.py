@@ -16,6 +16,7 @@ from pathlib import Path
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Finding
+from regcheck.core.report import Report
 from regcheck.core.text import in_file, text_of
 
 DEFAULT = "regcheck-baseline.json"
@@ -81,21 +82,24 @@ class Baseline:
     def _without_doors(self) -> frozenset[Entry]:
         return frozenset(replace(each, by="") for each in self.entries)
 
-    def stale(self, findings: Iterable[Finding], paths: Iterable[str], codes: Iterable[str], by: str) -> list[Entry]:
-        """The entries of one door that none of its findings is known by any more.
+    def stale(self, report: Report, roots: Iterable[str], codes: Iterable[str], by: str) -> list[Entry]:
+        """The entries of one door that nothing in its report is known by any more.
 
-        Only what it examined counts: the files at `paths`, with the rules of `codes`. A file that is gone counts too.
+        Only what it examined counts: the files at and below `roots` that could be read, with the rules of `codes`.
         """
-        seen = {self.entry(each) for each in findings}
-        examined = {self._relative(path) for path in paths}
+        seen = {self.entry(each) for each in (*report.findings, *report.known)}
+        unread = {self._relative(each.path) for each in report.not_checked if each.path}
+        below = [Path(root).resolve() for root in roots]
         codes = set(codes)
+
+        def is_examined(path: str) -> bool:
+            file = (self.file.parent / path).resolve()
+            return path not in unread and any(root == file or root in file.parents for root in below)
+
         return sorted(
             each
             for each in self.entries
-            if each.by == by
-            and each.code in codes
-            and replace(each, by="") not in seen
-            and (each.path in examined or not (self.file.parent / each.path).exists())
+            if each.by == by and each.code in codes and is_examined(each.path) and replace(each, by="") not in seen
         )
 
     def updated(self, findings: Iterable[Finding], stale: Iterable[Entry], by: str) -> Baseline:

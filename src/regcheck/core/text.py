@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import linecache
+import os
 import re
 import tokenize
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ _NEWLINE = re.compile(r"\r\n|\r|\n")
 def handed_in(contents: dict[str, bytes]) -> Iterator[None]:
     """Let files of these names have these contents for a while, whatever the disk says."""
     before = dict(_handed_in)
-    _handed_in.update(contents)
+    _handed_in.update({os.path.abspath(path): content for path, content in contents.items()})
     try:
         yield
     finally:
@@ -31,7 +32,7 @@ def handed_in(contents: dict[str, bytes]) -> Iterator[None]:
 
 def is_handed_in(path: str | Path) -> bool:
     """Whether a file's content was handed in."""
-    return str(path) in _handed_in
+    return os.path.abspath(path) in _handed_in
 
 
 def content_of(path: str | Path) -> bytes:
@@ -40,7 +41,7 @@ def content_of(path: str | Path) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    given = _handed_in.get(str(path))
+    given = _handed_in.get(os.path.abspath(path))
     return Path(path).read_bytes() if given is None else given
 
 

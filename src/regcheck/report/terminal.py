@@ -11,7 +11,7 @@ from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
 from regcheck.core.text import lines_of
 from regcheck.report.concise import unchecked
-from regcheck.report.view import View, counts, figures, proof
+from regcheck.report.view import View, counts, ending, figures, proof
 
 SEVERITY_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
 VERDICT_STYLES = {Verdict.CONFIRMED: "green", Verdict.REFUTED: "dim", Verdict.UNMEASURED: "yellow"}
@@ -26,7 +26,7 @@ def render(report: Report, view: View) -> str:
     if view.statistics and report.findings:
         rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
         blocks.append(Text("\n".join(rows)))
-    blocks.append(headline(report))
+    blocks.append(Text("\n").join([headline(report), *map(Text, ending(report, view)[1:])]))
     out = io.StringIO()
     console = Console(
         file=out, force_terminal=view.color, color_system="standard" if view.color else None, highlight=False

@@ -29,12 +29,9 @@ def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> It
     """
     seen: set[Path] = set()
     for path in map(Path, paths):
-        if is_handed_in(path):
-            yield path
-            continue
-        if not path.exists():
+        if not path.exists() and not is_handed_in(path):
             raise UsageError(f"{path}: no such file or folder")
-        for file in [path] if path.is_file() else _below(path, exclude):
+        for file in [path] if path.is_file() or is_handed_in(path) else _below(path, exclude):
             known = file.resolve()
             if known not in seen:
                 seen.add(known)
