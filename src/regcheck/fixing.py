@@ -57,10 +57,6 @@ class Mended:
 
 
 def _lines(content: bytes) -> list[str]:
-    return [f"{line}\n" for line in content.decode(errors="replace").split("\n")]
-
-
-def _lines(content: bytes) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", content.decode(errors="replace"))
 
 

@@ -178,7 +178,7 @@ def _end(node: ast.Call) -> tuple[int, int]:
 
 
 def _without_layout(lines: list[bytes], call: ast.Call) -> str:
-    """The tokens of a call, one space apart, without comments, line breaks and trailing commas; quotes are double."""
+    """The tokens of a call without comments, spaces, line breaks and trailing commas; quotes are double."""
     last, end = _end(call)
     part = [*lines[call.lineno - 1 : last - 1], lines[last - 1][:end]]
     part[0] = part[0][call.col_offset :]
@@ -192,10 +192,16 @@ def _without_layout(lines: list[bytes], call: ast.Call) -> str:
                 words.pop()
             if token.type == tokenize.STRING and word.count("'") == 2 and not {'"', "\\"} & set(word):
                 word = word.replace("'", '"')
+            if words and _is_word(words[-1]) and _is_word(word):
+                words.append(" ")
             words.append(word)
     except (tokenize.TokenError, SyntaxError):
         return " ".join(b" ".join(part).decode().split())
-    return " ".join(words)
+    return "".join(words)
+
+
+def _is_word(text: str) -> bool:
+    return text[-1:].isalnum() or text[-1:] == "_"
 
 
 def _by_path(entry: Entry) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree as XML
+from xml.etree.ElementTree import Element, indent, tostring
 
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
@@ -27,11 +27,11 @@ def render(report: Report, view: View) -> str:
     suite.extend(cases)
     root = element("testsuites", name="regcheck", errors="0", **counts)
     root.append(suite)
-    XML.indent(root)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{XML.tostring(root, encoding="unicode")}\n'
+    indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
 
 
-def case(finding: Finding, *, failed: bool) -> XML.Element:
+def case(finding: Finding, *, failed: bool) -> Element:
     found = element(
         "testcase", classname=finding.path or finding.module or "model", name=f"{finding.title} {finding.where}"
     )
@@ -52,8 +52,8 @@ def case(finding: Finding, *, failed: bool) -> XML.Element:
     return found
 
 
-def element(tag: str, **attributes: str) -> XML.Element:
-    return XML.Element(tag, {key: fit(value) for key, value in attributes.items()})
+def element(tag: str, **attributes: str) -> Element:
+    return Element(tag, {key: fit(value) for key, value in attributes.items()})
 
 
 def fit(text: str) -> str:

@@ -11,7 +11,7 @@ from regcheck.core.notebook import SUFFIX, code_cells, source_of
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
-from regcheck.core.text import content_of, encoding_of, lines_of
+from regcheck.core.text import content_of, encoding_of, in_cell, in_file, text_of
 
 from .code import NEWLINE, File
 
@@ -23,29 +23,42 @@ class CannotFix(Exception):
 def with_patches(report: Report, rules: Iterable[Rule]) -> Report:
     """The report with the patches that the rules propose for its findings."""
     fixes = {rule.code: rule.fix for rule in rules if rule.fix is not None}
-    files: dict[tuple[str, int | None], File | None] = {}
+    files: dict[str, File | None] = {}
 
     def patched(finding: Finding) -> Finding:
         fix = fixes.get(finding.code)
         if fix is None or not finding.path or not finding.line or not finding.column:
             return finding
-        key = finding.path, finding.cell
-        if key not in files:
-            files[key] = _file(*key)
-        file = files[key]
-        if file is None or finding.line > len(file.lines):
+        if finding.path not in files:
+            files[finding.path] = _file(finding.path)
+        file = files[finding.path]
+        line = in_file(finding.path, finding.cell, finding.line)
+        if file is None or line > len(file.lines):
             return finding
-        return replace(finding, patch=fix(file.at(finding.line, finding.column)))
+        patch = fix(file.at(line, finding.column))
+        return replace(finding, patch=_within(patch, finding.path, finding.cell) if patch else None)
 
     return replace(report, findings=tuple(map(patched, report.findings)))
 
 
-def _file(path: str, cell: int | None) -> File | None:
+def _file(path: str) -> File | None:
     try:
-        text = "\n".join(lines_of(path, cell)) if cell else _decoded(content_of(path))[0]
-        return File(path, text)
+        return File(path, text_of(path) if path.endswith(SUFFIX) else _decoded(content_of(path))[0])
     except (OSError, CannotFix, SyntaxError, ValueError, RecursionError):
         return None
+
+
+def _within(patch: Patch, path: str, cell: int | None) -> Patch | None:
+    """The patch in the lines of its notebook's cell; None where it reaches into another cell."""
+    if cell is None:
+        return patch
+    places = [(in_cell(path, each.line), in_cell(path, each.end_line)) for each in patch.edits]
+    if any(number != cell for place in places for number, _ in place):
+        return None
+    edits = (
+        replace(each, line=first[1], end_line=last[1]) for each, (first, last) in zip(patch.edits, places, strict=True)
+    )
+    return replace(patch, edits=tuple(edits))
 
 
 def applied(content: bytes, patches: Mapping[int | None, Iterable[Patch]], path: str) -> tuple[bytes, list[Patch]]:
