@@ -13,6 +13,7 @@ from regcheck import plugins
 from regcheck.config import select
 from regcheck.config.baseline import Baseline
 from regcheck.config.options import Options
+from regcheck.config.outcome import shown_path
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report, counted
 from regcheck.report import rendered
@@ -77,7 +78,9 @@ def record(report: Report, options: Options, examined: Sequence[str], stream: Te
     new = baseline.updated(report.findings, stale, door(examined))
     new.write()
     added = len(new.entries - baseline.entries)
-    print(f"{file}: {counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)", file=stream)
+    print(
+        f"{shown_path(str(file))}: {counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)", file=stream
+    )
     return 3 if report.strict and report.not_checked else 0
 
 
@@ -89,7 +92,7 @@ def tell_stale(report: Report, options: Options, examined: Sequence[str]) -> Non
     for each in baseline.stale(report, examined, ran(options), door(examined)):
         where = f"{each.path}, {each.scope}" if each.scope else each.path
         said = f"{each.code} in {where} is gone: `{each.source}`; `--write-baseline` forgets it"
-        print(f"note: {baseline.file}: {said}", file=sys.stderr)
+        print(f"note: {shown_path(options.baseline)}: {said}", file=sys.stderr)
 
 
 def ran(options: Options) -> list[str]:

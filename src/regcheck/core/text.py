@@ -51,7 +51,7 @@ def encoding_of(content: bytes) -> str:
     Raises:
         SyntaxError: the file declares an encoding that there is not, or is not in UTF-8 and declares none.
     """
-    return tokenize.detect_encoding(io.BytesIO(content).readline)[0]
+    return tokenize.detect_encoding(io.BytesIO(content.replace(b"\r", b"\n")).readline)[0]
 
 
 def text_of(path: str) -> str:

@@ -104,7 +104,9 @@ def _edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
         if not any(_overlap(one, other) for one in wanted for other in taken):
             taken += wanted
             done.append(patch)
-    for start, end, new in sorted(taken, key=lambda each: each[:2], reverse=True):
+    # From the end to the beginning, and what is inserted at one point in the order given.
+    taken.sort(key=lambda each: each[:2])
+    for start, end, new in reversed(taken):
         text = text[:start] + new + text[end:]
     return text, done
 

@@ -30,7 +30,9 @@ Srivastava et al., "Dropout: a simple way to prevent neural networks from overfi
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Mode, Op
@@ -40,6 +42,7 @@ from regcheck.core.vocabulary import DROPPING
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR
+ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain", re.IGNORECASE)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -58,19 +61,25 @@ def remedy(drop: Op) -> str:
 
 
 def fix(code: Code) -> Patch | None:
-    """Gate the call by the mode; safe where nobody asked for the opposite."""
+    """Gate the call by the mode; safe where nothing says that somebody asked for the opposite."""
     method = code.module_method()
     if method is None:
         return None
     for call in code.calls:
         package, _, function = code.name_of(call.func).rpartition(".")
         if package in ("torch.nn.functional", "torch") and function in DROPPING and is_plain(call):
-            if function == "scaled_dot_product_attention":
-                return gate_rate(code, call)
-            return gate_switch(code, call, function)
+            attention = function == "scaled_dot_product_attention"
+            patch = gate_rate(code, call) if attention else gate_switch(code, call, function)
+            return replace(patch, safe=patch.safe and not is_asked_for(code)) if patch else None
         if isinstance(call.func, ast.Call) and code.name_of(call.func.func).startswith("torch.nn."):
             return register(code, call.func, *method)
     return None
+
+
+def is_asked_for(code: Code) -> bool:
+    """Whether a condition around the call speaks of the mode: its dropout may be meant for that mode."""
+    tests = [each.test for each in code.around if isinstance(each, (ast.If, ast.IfExp, ast.While))]
+    return any(ABOUT_MODE.search(code.text_of(test)) for test in tests)
 
 
 def gate_rate(code: Code, call: ast.Call) -> Patch | None:
