@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from regcheck.config import select, silence
+from regcheck.config.comments import MARK
 from regcheck.config.options import Options
 from regcheck.config.outcome import outcome, shown_path
 from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
@@ -73,6 +74,8 @@ def unused_ignores(
     """What the rules about ignores find in the comments of the sources, given what the other rules found."""
     chosen = [rule for rule in rules if rule.about == "ignores"]
     for source in sources if chosen else ():
+        if MARK not in source.text:
+            continue
         there = [each for each in found if each.path == source.path]
         ignores = silence.came_of(source.path, text_of(source.path), there, catalogue(), options)
         for rule in chosen:

@@ -21,6 +21,9 @@ from regcheck.core.text import in_file, text_of
 
 DEFAULT = "regcheck-baseline.json"
 VERSION = 1
+_IN_FSTRING = getattr(tokenize, "FSTRING_MIDDLE", None)
+"""From Python 3.12 on an f-string is several tokens, whose text no longer doubles its braces."""
+
 _LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 
 
@@ -190,8 +193,10 @@ def _without_layout(lines: list[bytes], call: ast.Call) -> str:
                 continue
             if word in (")", "]", "}") and words and words[-1] == ",":
                 words.pop()
-            if token.type == tokenize.STRING and word.count("'") == 2 and not {'"', "\\"} & set(word):
+            if word[:1] == "'" and word.count("'") == 2 and not {'"', "\\"} & set(word):
                 word = word.replace("'", '"')
+            elif token.type == _IN_FSTRING:
+                word = word.replace("{", "{{").replace("}", "}}")
             if words and _is_word(words[-1]) and _is_word(word):
                 words.append(" ")
             words.append(word)

@@ -14,7 +14,8 @@ from regcheck.core.graph import Place
 from regcheck.core.ignores import Ignore
 
 _COMMENT = re.compile(r"#\s*regcheck:\s*ignore(?P<file>-file)?\s*\[(?P<codes>[^\]]*)\]\s*(?P<reason>[^#]*)")
-_WORD = "regcheck:"
+MARK = "regcheck:"
+"""What every such comment holds."""
 
 Lines = tuple[tuple[int, int], ...]
 
@@ -22,7 +23,7 @@ Lines = tuple[tuple[int, int], ...]
 @lru_cache(maxsize=64)
 def ignores_in(path: str, text: str) -> tuple[Ignore, ...]:
     """The ignores in the comments of a file, in order; a string that looks like one is none."""
-    if _WORD not in text:
+    if MARK not in text:
         return ()
     found: list[Ignore] = []
     layout = _Layout(text)

@@ -44,18 +44,18 @@ def counts(ignore: Ignore, require_reason: bool) -> bool:
 def came_of(path: str, text: str, findings: Sequence[Finding], rules: Sequence[Rule], options: Options) -> Ignores:
     """What came of the ignores in a file, given what the rules found there and all the `rules` there are."""
     words = [word for rule in rules for word in (rule.code, rule.name)]
-    outcomes = []
-    for each in ignores_in(path, text):
-        outcomes.append(
-            Outcome(
-                each,
-                silenced=any(silences(each, found, options.require_reason) for found in findings),
-                needs_reason=not counts(each, options.require_reason),
-                known=any(ignores(rule.code, (each.pattern,), rule.name) for rule in rules),
-                meant=nearest(each.pattern, words),
-            )
+
+    def outcome(ignore: Ignore) -> Outcome:
+        known = any(ignores(rule.code, (ignore.pattern,), rule.name) for rule in rules)
+        return Outcome(
+            ignore,
+            silenced=any(silences(ignore, each, options.require_reason) for each in findings),
+            needs_reason=not counts(ignore, options.require_reason),
+            known=known,
+            meant="" if known else nearest(ignore.pattern, words),
         )
-    return Ignores(tuple(outcomes))
+
+    return Ignores(tuple(map(outcome, ignores_in(path, text))))
 
 
 def ignored_by(subject: object) -> tuple[Ignored, ...]:

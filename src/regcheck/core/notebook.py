@@ -73,7 +73,9 @@ def parsed(content: bytes) -> Notebook:
     """
     try:
         document = json.loads(content)
-        language = document.get("metadata", {}).get("kernelspec", {}).get("language", "python")
+        metadata = document.get("metadata", {})
+        told = (metadata.get("language_info", {}).get("name"), metadata.get("kernelspec", {}).get("language"))
+        language = next(filter(None, told), "python")
         written = [(number, source_of(each)) for number, each in code_cells(document)]
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise BrokenNotebook(f"not a notebook: {str(error) or type(error).__name__}") from None

@@ -35,7 +35,11 @@ def with_patches(report: Report, rules: Iterable[Rule]) -> Report:
         line = in_file(finding.path, finding.cell, finding.line)
         if file is None or line > len(file.lines):
             return finding
-        patch = fix(file.at(line, finding.column))
+        try:
+            patch = fix(file.at(line, finding.column))
+        except Exception:
+            # The finding stands without its fix; what a fix stumbles over is code that it cannot be sure of.
+            patch = None
         return replace(finding, patch=_within(patch, finding.path, finding.cell) if patch else None)
 
     return replace(report, findings=tuple(map(patched, report.findings)))
