@@ -106,6 +106,10 @@ def test_fixing_standard_input_prints_the_result(folder: Path) -> None:
     done = scan(folder, "-", "--fix", "--select", "REG202", "--output-format", "concise", stdin=crlf)
     assert done.stdout.encode() == crlf.replace(b"p=0.5)", b"p=0.5, training=self.training)")
     assert (done.returncode, done.stderr) == (0, "0 findings\n1 fixed\n")
+    name = str(folder / "net.py")
+    done = scan(folder, "-", "--fix", "--stdin-filename", name, stdin=NET.encode())
+    assert done.stdout == SAFE
+    assert done.stderr.startswith("net.py:18:13 REG301")
     clean = b"x = 1\r\n"
     assert scan(folder, "-", "--fix", stdin=clean).stdout.encode() == clean
     assert (folder / "net.py").read_text() == NET

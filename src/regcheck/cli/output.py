@@ -48,7 +48,8 @@ def finish(
     if arguments.write_baseline:
         return record(report, options, examined, stream or sys.stdout)
     file: Path | None = arguments.output_file
-    view = View(arguments.show_refuted, arguments.statistics, color=file is None and colored(), fixed=fixed)
+    color = file is None and colored(stream or sys.stdout)
+    view = View(arguments.show_refuted, arguments.statistics, color, fixed)
     text = rendered(report, arguments.output_format, view)
     if file is None:
         print(text, end="", flush=True, file=stream)
@@ -105,8 +106,8 @@ def door(examined: Sequence[str]) -> str:
     return "scan" if examined else "audit"
 
 
-def colored() -> bool:
-    """Whether standard output wants colour: a terminal does, unless the environment says otherwise."""
+def colored(stream: TextIO) -> bool:
+    """Whether a stream wants colour: a terminal does, unless the environment says otherwise."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()

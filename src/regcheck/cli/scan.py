@@ -65,7 +65,7 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, piped: 
     with handed_in(result.after):
         if piped:
             sys.stdout.flush()
-            sys.stdout.buffer.write(result.after.get(paths[0]) or content_of(paths[0]))
+            sys.stdout.buffer.write(content_of(paths[0]))
             sys.stdout.buffer.flush()
         stream = sys.stderr if piped else None
         return finish(result.report, arguments, options, examined=paths, fixed=result.fixed, stream=stream)
