@@ -54,7 +54,9 @@ def check(ignores: Ignores) -> Iterator[Suspicion]:
 def useless(outcome: Outcome) -> tuple[str, str]:
     """Why an ignore cannot silence anything, and what to do; nothing where it can."""
     ignore = outcome.ignore
-    if not outcome.known and (outcome.meant or re.fullmatch(r"(?i)reg\d+", ignore.pattern)):
+    # Any other code may be that of a plugin which is not installed here.
+    ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or ("-" in ignore.pattern and outcome.meant)
+    if ours and not outcome.known:
         return f"there is no such rule{outcome.meant}", "name the rule, or remove the comment"
     if ignore.whole_file and not ignore.lines:
         return "it stands below the first statement", "put it on a line of its own above the first statement"
