@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from regcheck.config.baseline import Baseline, fingerprint
+from regcheck.config.baseline import Baseline
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
+from regcheck.report.fingerprint import fingerprint
 from regcheck.scanning import scan
 
 NET = """\

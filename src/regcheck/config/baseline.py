@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import io
 import json
 import os
@@ -121,13 +120,6 @@ class Baseline:
             self.file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{self.file}: cannot be written: {error.strerror}") from None
-
-
-def fingerprint(finding: Finding) -> str:
-    """A name for a finding that stays when its line moves or is laid out anew."""
-    where = spot_of(finding) if finding.path else (finding.module_path, finding.message, 0)
-    path = (finding.path or "").replace(os.sep, "/")
-    return hashlib.sha256("\0".join(map(str, (finding.code, path, *where))).encode()).hexdigest()[:32]
 
 
 def spot_of(finding: Finding) -> tuple[str, str, int]:

@@ -7,9 +7,9 @@ import json
 import os
 from typing import Any
 
-from regcheck.config.baseline import fingerprint
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.report import Report
+from regcheck.report.fingerprint import fingerprint
 from regcheck.report.view import View, proof
 
 SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}

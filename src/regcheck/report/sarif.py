@@ -7,12 +7,12 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from regcheck.config.baseline import fingerprint
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
 from regcheck.plugins import catalogue
+from regcheck.report.fingerprint import fingerprint
 from regcheck.report.view import View, proof
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
