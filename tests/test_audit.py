@@ -81,7 +81,7 @@ def test_the_json_report_has_the_published_keys() -> None:
     document = json.loads(audit(Leaky()).to_json())
     assert set(document) == {"version", "devices", "seed", "findings", "not_checked", "refuted", "coverage"}
     (finding,) = document["findings"]
-    assert list(finding) == "code name severity message module path line column fix evidence docs".split()
+    assert list(finding) == "code name severity message module path line column fix evidence docs cell patch".split()
     keys = "verdict measured expected statistic alpha samples device seed because".split()
     assert list(finding["evidence"]) == keys
 

@@ -20,7 +20,7 @@ FLOORS = (
     ("hookspecs",),
     ("plugins",),
     ("auditing", "scanning", "targets"),
-    ("report",),
+    ("report", "fixing"),
     ("cli", "suite", "testing"),
     ("__init__", "__main__", "pytest_plugin"),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -449,6 +451,31 @@ def test_findings_reach_junit_xml(project: Project) -> None:
     found = [each.attrib for each in ElementTree.parse(project.folder / "junit.xml").iter("property")]
     assert sorted(each["name"] for each in found) == ["regcheck.REG201", "regcheck.REG202"]
     assert all(each["value"].endswith("(confirmed)") for each in found)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_a_baseline_silences_what_it_knows(project: Project, workers: tuple[str, ...]) -> None:
+    """`--regcheck-baseline` leaves known findings out, whichever door noted them, and fails for new ones only."""
+    scan = [sys.executable, "-m", "regcheck", "scan", "models.py", "--write-baseline"]
+    subprocess.run(scan, cwd=project.folder, check=True, capture_output=True)
+    command = ("--regcheck", "--regcheck-baseline", "regcheck-baseline.json", "-k", "leaky", *workers)
+    project.write("models.py", f"# moved\n{MODELS}")
+    done = project.run(*command, alone=True)
+    assert "0 findings, 1 known from the baseline" in done.stdout
+    assert done.returncode == 0
+    project.write("models.py", MODELS.replace("self.hidden(x)), 0.5)", "self.hidden(x)), 0.25)"))
+    assert project.run(*command, alone=True).returncode == 1
+    (project.folder / "regcheck-baseline.json").unlink()
+    done = project.run(*command)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "regcheck-baseline.json: cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["sarif", "github", "gitlab", "junit", "html"])
+def test_every_format_can_be_kept(project: Project, form: str) -> None:
+    """`--regcheck-report FORMAT:PATH` takes each format there is."""
+    project.run("--regcheck", "--regcheck-report", f"{form}:out", "-k", "leaky")
+    assert "still drops activations after" in (project.folder / "out").read_text(encoding="utf-8")
 
 
 def test_a_failing_suite_keeps_its_exit_code(project: Project) -> None:

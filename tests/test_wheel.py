@@ -32,7 +32,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     source = ROOT / "src"
     there = {
-        file.relative_to(source).as_posix() for file in source.rglob("*") if file.suffix in (".py", ".json", ".typed")
+        file.relative_to(source).as_posix()
+        for file in source.rglob("*")
+        if file.suffix in (".py", ".json", ".typed", ".jinja")
     }
     assert names == there
     assert "regcheck/py.typed" in names

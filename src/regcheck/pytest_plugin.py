@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="write the report there too, as in json:regcheck.json; may be given more than once",
     )
+    group.addoption("--regcheck-baseline", metavar="FILE", help="report no findings that this file knows")
     group.addoption(
         "--regcheck-strict", action="store_true", default=None, help="exit 1 when something was not checked, too"
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regcheck.config import select
+from regcheck.config import select, silence
+from regcheck.config.comments import MARK
 from regcheck.config.options import Options
 from regcheck.config.outcome import outcome, shown_path
 from regcheck.core.coverage import Coverage
@@ -15,8 +16,10 @@ from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.text import text_of
 from regcheck.core.usage import Usage
 from regcheck.plugins import catalogue
+from regcheck.source.fix import with_patches
 from regcheck.source.names import Project, Source
 from regcheck.source.reading import Reading, lowered
 from regcheck.source.walk import python_files, read
@@ -41,6 +44,7 @@ def scan(paths: Iterable[str | Path], options: Options | Mapping[str, Any] | Non
 
 def scanned(paths: Iterable[str | Path], options: Options, rules: Iterable[Rule]) -> Report:
     """What the given rules find in the source at `paths`."""
+    rules = tuple(rules)
     sources: list[Source] = []
     unread: list[NotChecked] = []
     for path in python_files(paths, options.exclude):
@@ -51,15 +55,17 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Iterable[Rule]
             sources.append(Source(str(path), *found))
     reading = lowered(Project(sources))
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    report = outcome(judged(rules, reading), (*unread, *reading.not_checked), options, subjects=subjects)
-    return gathered([replace(report, coverage=tuple(coverage_of(reading)))])
+    findings = [*judged(rules, reading)]
+    findings += unused_ignores(rules, sources, findings, options)
+    report = outcome(findings, (*unread, *reading.not_checked), options, subjects=subjects)
+    return with_patches(gathered([replace(report, coverage=tuple(coverage_of(reading)))]), rules)
 
 
 def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
     """What the rules find in what was read."""
-    subjects: Mapping[str, tuple[Graph, ...] | tuple[Usage, ...]] = {"graph": reading.graphs, "usage": reading.usages}
+    subjects: Mapping[str, tuple[Graph | Usage, ...]] = {"graph": reading.graphs, "usage": reading.usages}
     for rule in rules:
-        for subject in subjects[rule.about]:
+        for subject in subjects.get(rule.about, ()):
             for suspicion in merged(rule.check(subject)):
                 yield finding(rule, suspicion, READ)
 
@@ -76,3 +82,17 @@ def coverage_of(reading: Reading) -> Iterator[Coverage]:
         yield Coverage(
             shown_path(path) or "", "source", "", modes, len(classes), len(classes) - len(unread), opaque=unread
         )
+
+
+def unused_ignores(
+    rules: Iterable[Rule], sources: Iterable[Source], found: Sequence[Finding], options: Options
+) -> Iterator[Finding]:
+    """What the rules about ignores find in the comments of the sources, given what the other rules found."""
+    chosen = [rule for rule in rules if rule.about == "ignores"]
+    for source in sources if chosen else ():
+        if MARK not in source.text:
+            continue
+        there = [each for each in found if each.path == source.path]
+        ignores = silence.came_of(source.path, text_of(source.path), there, catalogue(), options)
+        for rule in chosen:
+            yield from (finding(rule, each, READ) for each in merged(rule.check(ignores)))

@@ -63,7 +63,13 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
         ("scan --ignore dropout-ignore-mode", "(did you mean 'dropout-ignores-mode'?)"),
         ("scan --fail-on eror", "unknown severity 'eror' (did you mean 'error'?)"),
         ("scan --output-format jsn", "unknown output format 'jsn' (did you mean 'json'?)"),
-        ("scan --output-format sarif", "unknown output format 'sarif'; known: full, concise, json"),
+        ("scan --output-format xml", "unknown output format 'xml'; known: full, concise, json, sarif, github"),
+        ("scan --unsafe-fixes sound.py", "--unsafe-fixes says which fixes: add --fix or --diff"),
+        ("scan --stdin-filename net.py sound.py", "--stdin-filename names standard input: add -"),
+        ("scan - sound.py", "- stands alone"),
+        ("scan --baseline nowhere.json sound.py", "nowhere.json: cannot be read"),
+        ("scan --baseline sound.py sound.py", "sound.py: is not a baseline"),
+        ("scan --html . sound.py", "--html .: cannot be written"),
         ("scan --seed x", "argument --seed: invalid int value: 'x'"),
         ("scan --seed", "argument --seed: expected one argument"),
         ("scan --config nowhere.toml", "nowhere.toml: cannot be read"),
@@ -123,7 +129,7 @@ def test_a_scan_finds_and_exits_1(folder: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("faulty.py:14:")
     assert " REG202 dropout-ignores-mode" in done.stdout.splitlines()[0]
-    assert done.stdout.splitlines()[-1].startswith("1 finding")
+    assert done.stdout.splitlines()[-2:] == ["1 finding", "1 fixable with --fix"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_the_keys_are_those_that_others_build_on(report: Report) -> None:
     """The names of the report's keys are a promise: exactly these, at every level."""
     written = document(report)
     assert set(written) == {"findings", "not_checked", "refuted", "coverage", "devices", "seed", "version"}
-    finding = "code name severity message module path line column fix evidence docs"
+    finding = "code name severity message module path line column fix evidence docs cell patch"
     evidence = "verdict measured expected statistic alpha samples device seed because"
     for each in (*written["findings"], *written["refuted"]):
         assert set(each) == set(finding.split())
@@ -43,6 +43,7 @@ def test_the_keys_are_those_that_others_build_on(report: Report) -> None:
 def test_the_schema_closes_every_object() -> None:
     """No object of the schema lets an unknown key pass or leaves a known one optional."""
     parts = [schema(), *schema()["$defs"].values()]
+    assert len(parts) == 6
     for part in parts:
         assert part["additionalProperties"] is False
         assert set(part["required"]) == set(part["properties"])

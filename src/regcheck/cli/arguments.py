@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import NoReturn
 
+from regcheck.config.baseline import DEFAULT
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
 from regcheck.core.errors import UsageError, nearest
@@ -72,8 +73,22 @@ def add_common(parser: Parser) -> None:
         help=f"one of {', '.join(FORMATS)} (default: full)",
     )
     output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report there")
+    output.add_argument("--html", metavar="FILE", type=Path, help="write the report there as a page, too")
     output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
     output.add_argument("--show-refuted", action="store_true", help="show what measurements refuted, too")
+    baseline = parser.add_argument_group("baseline")
+    baseline.add_argument(
+        "--baseline",
+        metavar="FILE",
+        type=str,
+        default=SUPPRESS,
+        help="report no findings that this file knows",
+    )
+    baseline.add_argument(
+        "--write-baseline",
+        action="store_true",
+        help=f"let that file ({DEFAULT} if none is named) know all findings there are now",
+    )
     proof = parser.add_argument_group("proof")
     proof.add_argument("--no-confirm", dest="confirm", action="store_false", default=SUPPRESS, help="measure nothing")
     proof.add_argument(
@@ -103,7 +118,14 @@ def options_from(arguments: argparse.Namespace) -> Options:
     options = load(Path.cwd(), arguments.config)
     given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return replace(options, **given)
+    options = replace(options, **given)
+    return replace(options, baseline=options.baseline or DEFAULT) if arguments.write_baseline else options
+
+
+def to_examine(options: Options, arguments: argparse.Namespace) -> Options:
+    """The options to examine with: a baseline that is only going to be written is not there to be read."""
+    absent = arguments.write_baseline and not Path(options.baseline).is_file()
+    return replace(options, baseline="") if absent else options
 
 
 def words(text: str) -> list[str]:

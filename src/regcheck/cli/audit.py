@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from regcheck import plugins
-from regcheck.cli.arguments import Parser, add_common, options_from
+from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
@@ -49,8 +49,8 @@ def run(argv: Sequence[str]) -> int:
         import torch  # noqa: F401, only asked whether it is there
     except ModuleNotFoundError:
         raise UsageError("`regcheck audit` needs torch: `pip install 'regcheck[torch]'`") from None
-    reports = [examine(target, arguments.inputs, options) for target in targets]
-    return finish(gathered(reports), arguments)
+    reports = [examine(target, arguments.inputs, to_examine(options, arguments)) for target in targets]
+    return finish(gathered(reports), arguments, options)
 
 
 def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Report:

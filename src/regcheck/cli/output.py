@@ -5,37 +5,109 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from regcheck import plugins
+from regcheck.config import select
+from regcheck.config.baseline import Baseline
+from regcheck.config.options import Options
+from regcheck.config.outcome import shown_path
 from regcheck.core.errors import UsageError
-from regcheck.core.report import Report
+from regcheck.core.report import Report, counted
 from regcheck.report import rendered
 from regcheck.report.view import View
 
 
-def finish(report: Report, arguments: Namespace) -> int:
+def finish(
+    report: Report,
+    arguments: Namespace,
+    options: Options,
+    *,
+    examined: Sequence[str] = (),
+    fixed: int | None = None,
+    stream: TextIO | None = None,
+) -> int:
     """Tell the plugins, write the report as asked, and return its exit code.
 
+    Args:
+        report: what to tell.
+        arguments: the command line.
+        options: what it and the configuration come to.
+        examined: the files and folders that were read as source.
+        fixed: how many findings were fixed, where that was asked for.
+        stream: where to print instead of standard output.
+
     Raises:
-        UsageError: the output file cannot be written.
+        UsageError: a file cannot be written.
     """
     plugins.call("regcheck_report", report=report)
+    if arguments.html is not None:
+        write(arguments.html, "--html", rendered(report, "html"))
+    if arguments.write_baseline:
+        return record(report, options, examined, stream or sys.stdout)
     file: Path | None = arguments.output_file
-    view = View(arguments.show_refuted, arguments.statistics, color=file is None and colored())
+    color = file is None and colored(stream or sys.stdout)
+    view = View(arguments.show_refuted, arguments.statistics, color, fixed)
     text = rendered(report, arguments.output_format, view)
     if file is None:
-        print(text, end="", flush=True)
+        print(text, end="", flush=True, file=stream)
     else:
-        try:
-            file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--output-file {file}: cannot be written: {error.strerror}") from None
+        write(file, "--output-file", text)
+    tell_stale(report, options, examined)
     return report.exit_code
 
 
-def colored() -> bool:
-    """Whether standard output wants colour: a terminal does, unless the environment says otherwise."""
+def write(file: Path, option: str, text: str) -> None:
+    """Write a report to a file.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{option} {file}: cannot be written: {error.strerror}") from None
+
+
+def record(report: Report, options: Options, examined: Sequence[str], stream: TextIO) -> int:
+    """Let the baseline know what was found, and return what the report's exit code then is."""
+    file = Path(options.baseline)
+    baseline = Baseline.read(file) if file.is_file() else Baseline(file)
+    stale = baseline.stale(report, examined, ran(options), door(examined))
+    new = baseline.updated(report.findings, stale, door(examined))
+    new.write()
+    added = len(new.entries - baseline.entries)
+    print(
+        f"{shown_path(str(file))}: {counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)", file=stream
+    )
+    return 3 if report.strict and report.not_checked else 0
+
+
+def tell_stale(report: Report, options: Options, examined: Sequence[str]) -> None:
+    """Note, on standard error, what the baseline holds and the files examined no longer do."""
+    if not options.baseline:
+        return
+    baseline = Baseline.read(Path(options.baseline))
+    for each in baseline.stale(report, examined, ran(options), door(examined)):
+        where = f"{each.path}, {each.scope}" if each.scope else each.path
+        said = f"{each.code} in {where} is gone: `{each.source}`; `--write-baseline` forgets it"
+        print(f"note: {shown_path(options.baseline)}: {said}", file=sys.stderr)
+
+
+def ran(options: Options) -> list[str]:
+    """The codes of the rules that ran."""
+    return [rule.code for rule in select.chosen(plugins.catalogue(), options)]
+
+
+def door(examined: Sequence[str]) -> str:
+    """Which door a report came through: source is read by `scan` alone."""
+    return "scan" if examined else "audit"
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether a stream wants colour: a terminal does, unless the environment says otherwise."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()

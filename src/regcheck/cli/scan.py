@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import ExitStack
 
-from regcheck.cli.arguments import Parser, add_common, options_from
+from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
+from regcheck.config.options import Options
+from regcheck.core.errors import UsageError
+from regcheck.core.text import STDIN, content_of, handed_in
 from regcheck.scanning import scan
 
 
 def run(argv: Sequence[str]) -> int:
     """Scan and report; return the exit code."""
     parser = Parser("regcheck scan", "Examine Python source for the same faults, without importing it or torch.")
-    parser.add_argument("paths", metavar="PATH", nargs="*", default=["."], help="files and folders (default: here)")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        default=["."],
+        help="files, notebooks and folders, or - for standard input (default: here)",
+    )
+    fixes = parser.add_argument_group("fixes")
+    fixes.add_argument("--fix", action="store_true", help="mend what can safely be mended, and report what remains")
+    fixes.add_argument("--diff", action="store_true", help="show what --fix would change; exit 1 if anything")
+    fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also what changes results")
     add_common(parser)
+    parser.add_argument("--stdin-filename", metavar="FILE", help="the name of what is read from standard input")
     arguments = parser.parse(argv)
-    return finish(scan(arguments.paths or ["."], options=options_from(arguments)), arguments)
+    paths = arguments.paths or ["."]
+    if arguments.unsafe_fixes and not (arguments.fix or arguments.diff):
+        raise UsageError("--unsafe-fixes says which fixes: add --fix or --diff")
+    if STDIN in paths and len(paths) > 1:
+        raise UsageError("- stands alone: standard input is one file")
+    with ExitStack() as stack:
+        if paths == [STDIN]:
+            paths = [arguments.stdin_filename or STDIN]
+            stack.enter_context(handed_in({paths[0]: sys.stdin.buffer.read()}))
+            return examine(paths, arguments, options_from(arguments), piped=True)
+        if arguments.stdin_filename:
+            raise UsageError("--stdin-filename names standard input: add -")
+        return examine(paths, arguments, options_from(arguments), piped=False)
+
+
+def examine(paths: list[str], arguments: Namespace, options: Options, *, piped: bool) -> int:
+    """Scan, mend if that was asked for, and report."""
+    looking = to_examine(options, arguments)
+    if not (arguments.fix or arguments.diff):
+        return finish(scan(paths, looking), arguments, options, examined=paths)
+    from regcheck.fixing import mended
+
+    result = mended(paths, looking, unsafe=arguments.unsafe_fixes)
+    for path, why in result.refused.items():
+        print(f"note: {path}: not fixed: {why}", file=sys.stderr)
+    if arguments.diff:
+        sys.stdout.write("".join(result.diff()))
+        print(f"{result.fixed} would be fixed, {result.report.headline} would remain", file=sys.stderr)
+        return 1 if result.after else 3 if options.strict and result.report.not_checked else 0
+    result.write()
+    with handed_in(result.after):
+        if piped:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content_of(paths[0]))
+            sys.stdout.buffer.flush()
+        stream = sys.stderr if piped else None
+        return finish(result.report, arguments, options, examined=paths, fixed=result.fixed, stream=stream)

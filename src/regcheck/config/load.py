@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def load(start: Path, file: Path | None = None) -> Options:
 
 def _options(file: Path, table: Mapping[str, Any]) -> Options:
     try:
-        return Options.of(table)
+        options = Options.of(table)
+        return replace(options, baseline=str(file.parent / options.baseline)) if options.baseline else options
     except UsageError as error:
         raise UsageError(f"{file}: [tool.regcheck]: {error}") from None
 

@@ -16,7 +16,8 @@ class Options:
 
     `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU
     and every accelerator present. `confirm` measures suspicions; `require_proof` lets only confirmed findings fail.
-    `budget` bounds the seconds spent on proving the findings of one model.
+    `budget` bounds the seconds spent on proving the findings of one model. `baseline` is the file of findings to live
+    with.
     """
 
     select: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class Options:
     per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_module_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    baseline: str = ""
 
     @classmethod
     def of(cls, given: Options | Mapping[str, Any] | None) -> Options:
@@ -62,6 +64,9 @@ def _read(name: str, value: Any) -> Any:
         return severity(value)
     if isinstance(default, bool):
         return _checked(name, value, bool, "true or false")
+    if isinstance(default, str):
+        text: str = _checked(name, value, str, "a path")
+        return text
     if isinstance(default, tuple):
         items = (value,) if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(each, str) for each in items):

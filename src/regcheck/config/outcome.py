@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from regcheck.config import select, silence
+from regcheck.config.baseline import Baseline
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report
+from regcheck.core.text import characters, in_cell, lines_of, text_of
 from regcheck.core.version import __version__
 
 
@@ -23,16 +26,54 @@ def outcome(
     devices: tuple[str, ...] = (),
     subjects: tuple[str, ...] = (),
 ) -> Report:
-    """The report of a run under its options, with paths as they are shown."""
-    shown = [each.at(shown_path(each.path)) for each in judged if not declared(each, options)]
+    """The report of a run under its options, with positions and paths as they are shown."""
+    shown = [located(each) for each in judged if not declared(each, options)]
+    baseline = recorded(options)
+    standing = [each for each in shown if each.evidence.verdict is not Verdict.REFUTED]
+    known = [each for each in standing if baseline is not None and baseline.knows(each)]
     return report_under(
         options,
-        findings=tuple(each for each in shown if each.evidence.verdict is not Verdict.REFUTED),
-        not_checked=tuple(replace(each, path=shown_path(each.path)) for each in not_checked),
+        findings=tuple(each for each in standing if each not in known),
+        not_checked=tuple(missed(each) for each in not_checked),
         refuted=tuple(each for each in shown if each.evidence.verdict is Verdict.REFUTED),
         devices=devices,
         subjects=subjects,
+        known=tuple(known),
     )
+
+
+def recorded(options: Options) -> Baseline | None:
+    """The baseline that the options name, read again when it has changed.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if not options.baseline:
+        return None
+    file = Path(options.baseline)
+    return _recorded(file, file.stat().st_mtime_ns) if file.is_file() else Baseline.read(file)
+
+
+@lru_cache(maxsize=1)
+def _recorded(file: Path, changed: int) -> Baseline:
+    return Baseline.read(file)
+
+
+def located(finding: Finding) -> Finding:
+    """The finding as it is shown: in the notebook's cell, its column in characters, its path from here."""
+    if finding.path is None or finding.line is None:
+        return finding.at(shown_path(finding.path))
+    cell, line = in_cell(finding.path, finding.line)
+    source = (lines_of(finding.path)[finding.line - 1 :] or [""])[0]
+    column = characters(source, finding.column) if finding.column and source else finding.column
+    return replace(finding, path=shown_path(finding.path), line=line, column=column, cell=cell)
+
+
+def missed(each: NotChecked) -> NotChecked:
+    """The entry as it is shown; the line in a notebook is told with its cell."""
+    cell, line = in_cell(each.path, each.line) if each.path and each.line else (None, each.line)
+    subject = f"{each.subject} (cell {cell}, line {line})" if cell else each.subject
+    return replace(each, subject=subject, path=shown_path(each.path), line=None if cell else line)
 
 
 def report_under(options: Options, **parts: Any) -> Report:
@@ -48,16 +89,15 @@ def report_under(options: Options, **parts: Any) -> Report:
 
 
 def declared(finding: Finding, options: Options) -> bool:
-    """Whether the user has declared it to be intended: on its line, around the run, or in the configuration."""
+    """Whether the user has declared it to be intended: in its file, around the run, or in the configuration."""
     patterns = [code for code, _ in silence.active()]
     patterns += select.ignored_within(finding.module_path, options)
-    lines: list[str] = []
+    text = ""
     if finding.path is not None:
         patterns += select.ignored_in(shown_path(finding.path) or "", options)
-        linecache.checkcache(finding.path)
-        lines = linecache.getlines(finding.path)
+        text = text_of(finding.path)
     return select.ignores(finding.code, patterns, finding.name) or silence.silenced(
-        finding, lines, options.require_reason
+        finding, text, options.require_reason
     )
 
 

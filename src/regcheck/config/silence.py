@@ -1,44 +1,61 @@
-"""Findings the user has declared to be intended: on the line, on a class, or around a block of code."""
+"""Findings the user has declared to be intended: in a comment, on a class, or around a block of code."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from typing import TypeVar
 
+from regcheck.config.comments import ignores_in
+from regcheck.config.options import Options
 from regcheck.config.select import ignores
-from regcheck.core.errors import UsageError
+from regcheck.core.errors import UsageError, nearest
 from regcheck.core.finding import Finding
+from regcheck.core.ignores import Ignore, Ignores, Outcome
+from regcheck.core.rule import Rule
 
 Class = TypeVar("Class", bound=type)
 Ignored = tuple[str, str]
 """A code, name or prefix that is ignored, and the reason given."""
 
-_COMMENT = re.compile(r"#\s*regcheck:\s*ignore\[(?P<codes>[^\]]*)\]\s*(?P<reason>[^#]*)")
 _MARK = "__regcheck_ignores__"
 _active: ContextVar[tuple[Ignored, ...]] = ContextVar("regcheck_ignores", default=())
 
 
-def silenced(finding: Finding, lines: Sequence[str], require_reason: bool = False) -> bool:
-    """Whether the finding's line, among the `lines` of its file, carries an ignore for it.
+def silenced(finding: Finding, text: str, require_reason: bool = False) -> bool:
+    """Whether a comment in the `text` of the finding's file ignores it.
 
     With `require_reason` an ignore that gives no reason silences nothing.
     """
-    if finding.line is None or not 1 <= finding.line <= len(lines):
-        return False
-    ignored = [each for each in ignored_on(lines[finding.line - 1]) if each[1] or not require_reason]
-    return ignores(finding.code, [code for code, _ in ignored], finding.name)
+    return any(silences(each, finding, require_reason) for each in ignores_in(finding.path or "", text))
 
 
-def ignored_on(line: str) -> tuple[Ignored, ...]:
-    """What `# regcheck: ignore[CODE, CODE] reason` on a line of source ignores."""
-    return tuple(
-        (code.strip(), found["reason"].strip())
-        for found in _COMMENT.finditer(line)
-        for code in found["codes"].split(",")
-        if code.strip()
-    )
+def silences(ignore: Ignore, finding: Finding, require_reason: bool = False) -> bool:
+    """Whether an ignore of the finding's file speaks for the finding."""
+    covered = finding.line is not None and ignore.covers(finding.line)
+    return covered and counts(ignore, require_reason) and ignores(finding.code, (ignore.pattern,), finding.name)
+
+
+def counts(ignore: Ignore, require_reason: bool) -> bool:
+    """Whether an ignore gives the reason that it needs."""
+    return bool(ignore.reason) or not require_reason
+
+
+def came_of(path: str, text: str, findings: Sequence[Finding], rules: Sequence[Rule], options: Options) -> Ignores:
+    """What came of the ignores in a file, given what the rules found there and all the `rules` there are."""
+    words = [word for rule in rules for word in (rule.code, rule.name)]
+
+    def outcome(ignore: Ignore) -> Outcome:
+        known = any(ignores(rule.code, (ignore.pattern,), rule.name) for rule in rules)
+        return Outcome(
+            ignore,
+            silenced=any(silences(ignore, each, options.require_reason) for each in findings),
+            needs_reason=not counts(ignore, options.require_reason),
+            known=known,
+            meant="" if known else nearest(ignore.pattern, words),
+        )
+
+    return Ignores(tuple(map(outcome, ignores_in(path, text))))
 
 
 def ignored_by(subject: object) -> tuple[Ignored, ...]:

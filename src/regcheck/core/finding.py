@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 from .graph import Op, Place
+from .patch import Patch
 from .usage import Event
 
 
@@ -105,7 +106,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """One defect, with its evidence. `line` and `column` count from 1; None where the source is not known."""
+    """One defect, with its evidence. `line` and `column` count from 1; None where the source is not known.
+
+    In a notebook they count within the code cell of the number `cell`. `fix` is advice; `patch`, where there is one,
+    are the edits that follow it.
+    """
 
     code: str
     name: str
@@ -118,11 +123,14 @@ class Finding:
     fix: str
     evidence: Evidence
     docs: str
+    cell: int | None = None
+    patch: Patch | None = None
 
     @property
     def key(self) -> tuple[str, str | None, int | None, str]:
         """What makes two findings the same defect, wherever and however often it was seen."""
-        return self.code, self.path, self.line, f"{self.module}: {self.message}" if self.path is None else ""
+        within = f"{self.module}: {self.message}" if self.path is None else f"cell {self.cell}" if self.cell else ""
+        return self.code, self.path, self.line, within
 
     @property
     def module_path(self) -> str:
@@ -137,21 +145,24 @@ class Finding:
     @property
     def where(self) -> str:
         """The finding's position as `path:line:column`, or the module's path where no source is known."""
-        return f"{self.path}:{self.line}:{self.column}" if self.path else f"<{self.module or 'model'}>"
+        cell = f"cell {self.cell}:" if self.cell else ""
+        return f"{self.path}:{cell}{self.line}:{self.column}" if self.path else f"<{self.module or 'model'}>"
 
     def to_dict(self) -> dict[str, Any]:
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**document, "severity": self.severity.value, "evidence": self.evidence.to_dict()}
+        patch = asdict(self.patch) if self.patch else None
+        return {**document, "severity": self.severity.value, "evidence": self.evidence.to_dict(), "patch": patch}
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Finding:
         """Rebuild a finding from `to_dict`."""
-        evidence = document["evidence"]
+        evidence, patch = document["evidence"], document.get("patch")
         return cls(
             **{
                 **document,
                 "severity": Severity(document["severity"]),
                 "evidence": Evidence(**{**evidence, "verdict": Verdict(evidence["verdict"])}),
+                "patch": Patch.from_dict(patch) if patch else None,
             }
         )
 

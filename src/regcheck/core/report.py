@@ -16,8 +16,8 @@ from .finding import Finding, NotChecked, Severity, Verdict
 class Report:
     """What a run found, what it refuted, and what it could not check.
 
-    `coverage` says how much of each subject was looked at. `fx_graph` is the recorded `torch.fx.Graph` of the
-    train-mode run, where there is one.
+    `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
+    fail. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -31,6 +31,7 @@ class Report:
     require_proof: bool = False
     subjects: tuple[str, ...] = ()
     coverage: tuple[Coverage, ...] = ()
+    known: tuple[Finding, ...] = ()
     fx_graph: Any = None
 
     @property
@@ -96,6 +97,8 @@ class Report:
         parts = [counted(len(self.findings), "finding")]
         if self.refuted:
             parts.append(f"{len(self.refuted)} suspicion{'s' * (len(self.refuted) != 1)} refuted by measurement")
+        if self.known:
+            parts.append(f"{len(self.known)} known from the baseline")
         if self.not_checked:
             parts.append(f"{len(self.not_checked)} not checked")
         return ", ".join(parts)
@@ -122,6 +125,7 @@ def gathered(reports: Iterable[Report]) -> Report:
         findings=tuple(ordered),
         not_checked=tuple(dict.fromkeys(each for report in reports for each in report.not_checked)),
         refuted=tuple(each for key, each in refuted.items() if key not in findings),
+        known=tuple({each.key: each for report in reports for each in report.known}.values()),
         devices=tuple(dict.fromkeys(each for report in reports for each in report.devices)),
         seed=first.seed,
         version=first.version,

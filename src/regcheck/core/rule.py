@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
+from .patch import Code, Patch
 from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
+About = Literal["graph", "usage", "ignores"]
 
 
 @dataclass(frozen=True)
@@ -225,18 +227,19 @@ class Example:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as loaded from its file. `about` says what `check` reads: a graph or a usage."""
+    """A rule as loaded from its file. `about` says what `check` reads: a graph, a usage, or the ignores of a file."""
 
     code: str
     name: str
     severity: Severity
     family: str
     page: str
-    about: Literal["graph", "usage"]
+    about: About
     check: Callable[[Any], Iterable[Suspicion]]
     confirm: Callable[[Suspicion, Probe], Evidence] | None
     bad: tuple[Example, ...] = ()
     good: tuple[Example, ...] = ()
+    fix: Callable[[Code], Patch | None] | None = None
     module: str = field(default="", compare=False)
 
     @property
@@ -272,19 +275,20 @@ class Rule:
         if not re.fullmatch(r"[A-Z]{2,}[0-9]{3}", code):
             raise BrokenRule(f"{path}: CODE {code!r} is not letters followed by three digits")
         about = next(iter(inspect.signature(check).parameters), "")
-        if about not in ("graph", "usage"):
-            raise BrokenRule(f"{path}: `check` must take `graph` or `usage`, not {about!r}")
+        if about not in get_args(About):
+            raise BrokenRule(f"{path}: `check` must take `graph`, `usage` or `ignores`, not {about!r}")
         return cls(
             code=code,
             name=path.stem.replace("_", "-"),
             severity=part("SEVERITY"),
             family=module.__name__.split(".")[-2] if "." in module.__name__ else "",
             page=page,
-            about="graph" if about == "graph" else "usage",
+            about=cast(About, about),
             check=check,
             confirm=getattr(module, "confirm", None),
             bad=tuple(part("BAD")),
             good=tuple(part("GOOD")),
+            fix=getattr(module, "fix", None),
             module=module.__name__,
         )
 

@@ -8,7 +8,16 @@ from regcheck.core.errors import unknown
 from regcheck.core.report import Report
 from regcheck.report.view import View
 
-FORMATS = {"full": "terminal", "concise": "concise", "json": "json"}
+FORMATS = {
+    "full": "terminal",
+    "concise": "concise",
+    "json": "json",
+    "sarif": "sarif",
+    "github": "github",
+    "gitlab": "gitlab",
+    "junit": "junit",
+    "html": "html",
+}
 """The formats there are, and the module of this folder that renders each."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from regcheck.core.coverage import told
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
-from regcheck.report.view import View, counts, proof
+from regcheck.report.view import View, counts, ending, proof
 
 
 def render(report: Report, view: View) -> str:
@@ -15,7 +15,7 @@ def render(report: Report, view: View) -> str:
     lines += [unchecked(each) for each in report.not_checked]
     if view.statistics:
         lines += [f"{number:>4}  {code}  {name}" for number, code, name in counts(report)]
-    return "\n".join([*lines, *told(report.coverage), report.headline, ""])
+    return "\n".join([*lines, *told(report.coverage), *ending(report, view), ""])
 
 
 def line(finding: Finding) -> str:

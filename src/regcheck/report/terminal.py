@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import linecache
 
 from rich.console import Console
 from rich.text import Text
@@ -11,8 +10,9 @@ from rich.text import Text
 from regcheck.core.coverage import told
 from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
+from regcheck.core.text import lines_of
 from regcheck.report.concise import unchecked
-from regcheck.report.view import View, counts, figures, proof
+from regcheck.report.view import View, counts, ending, figures, proof
 
 SEVERITY_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
 VERDICT_STYLES = {Verdict.CONFIRMED: "green", Verdict.REFUTED: "dim", Verdict.UNMEASURED: "yellow"}
@@ -27,7 +27,8 @@ def render(report: Report, view: View) -> str:
     if view.statistics and report.findings:
         rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
         blocks.append(Text("\n".join(rows)))
-    blocks.append(Text("\n").join([*map(Text, told(report.coverage)), headline(report)]))
+    last = [*map(Text, told(report.coverage)), headline(report), *map(Text, ending(report, view)[1:])]
+    blocks.append(Text("\n").join(last))
     out = io.StringIO()
     console = Console(
         file=out, force_terminal=view.color, color_system="standard" if view.color else None, highlight=False
@@ -59,8 +60,7 @@ def excerpt(finding: Finding) -> list[Text]:
     """The line of source and a caret under the column; nothing where the source cannot be read."""
     if finding.path is None or finding.line is None:
         return []
-    linecache.checkcache(finding.path)
-    source = linecache.getline(finding.path, finding.line).rstrip()
+    source = (lines_of(finding.path, finding.cell)[finding.line - 1 :] or [""])[0].rstrip()
     if not source:
         return []
     gutter = f"{finding.line:>5}"

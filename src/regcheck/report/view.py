@@ -11,11 +11,26 @@ from regcheck.core.report import Report
 
 @dataclass(frozen=True)
 class View:
-    """How to show a report: refuted suspicions too, counts per rule too, in colour."""
+    """How to show a report: refuted suspicions too, counts per rule too, in colour; how many findings were fixed."""
 
     show_refuted: bool = False
     statistics: bool = False
     color: bool = False
+    fixed: int | None = None
+
+
+def ending(report: Report, view: View) -> list[str]:
+    """The lines that a text ends in: how many findings there are, were fixed, and can be."""
+    lines = [report.headline]
+    if view.fixed is not None:
+        lines.append(f"{view.fixed} fixed")
+    safe = sum(each.patch is not None and each.patch.safe for each in report.findings)
+    unsafe = sum(each.patch is not None for each in report.findings) - safe
+    if safe:
+        lines.append(f"{safe} fixable with --fix" + (f" ({unsafe} more with --unsafe-fixes)" if unsafe else ""))
+    elif unsafe:
+        lines.append(f"{unsafe} fixable with --fix --unsafe-fixes")
+    return lines
 
 
 def proof(evidence: Evidence) -> str:

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
+from regcheck.core.notebook import SUFFIX, BrokenNotebook, parsed
+from regcheck.core.text import content_of, is_handed_in
 
 SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ __pypackages__".split())
 MARK = b"torch"
+READ = (".py", SUFFIX)
 
 
 def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> Iterator[Path]:
-    """The Python files at and below `paths`, each once: no hidden, generated, installed or excluded ones.
+    """The Python files and notebooks at and below `paths`, each once: no hidden, generated, installed or excluded ones.
 
     A path that is named is always taken; only what lies below a named folder is skipped.
 
@@ -26,9 +29,9 @@ def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> It
     """
     seen: set[Path] = set()
     for path in map(Path, paths):
-        if not path.exists():
+        if not path.exists() and not is_handed_in(path):
             raise UsageError(f"{path}: no such file or folder")
-        for file in [path] if path.is_file() else _below(path, exclude):
+        for file in [path] if path.is_file() or is_handed_in(path) else _below(path, exclude):
             known = file.resolve()
             if known not in seen:
                 seen.add(known)
@@ -40,7 +43,7 @@ def _below(folder: Path, exclude: Sequence[str]) -> Iterator[Path]:
         here = Path(top)
         folders[:] = sorted(name for name in folders if not _is_skipped(here / name, exclude))
         for name in sorted(files):
-            if name.endswith(".py") and not name.startswith(".") and not _is_excluded(here / name, exclude):
+            if name.endswith(READ) and not name.startswith(".") and not _is_excluded(here / name, exclude):
                 yield here / name
 
 
@@ -57,9 +60,11 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 def read(path: Path) -> tuple[ast.Module, str] | NotChecked | None:
     """A file's tree and text; why it cannot be read; or None where it has nothing to do with torch."""
     try:
-        content = path.read_bytes()
+        content = content_of(path)
         if MARK not in content:
             return None
+        if path.suffix == SUFFIX:
+            content = parsed(content).text.encode()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(content, str(path))
@@ -70,6 +75,8 @@ def read(path: Path) -> tuple[ast.Module, str] | NotChecked | None:
         )
     except OSError as error:
         return NotChecked(str(path), f"cannot be read: {error.strerror}", "exclude the file", str(path))
+    except BrokenNotebook as error:
+        return NotChecked(str(path), str(error), "repair the cell, or exclude the notebook", str(path))
     except (RecursionError, MemoryError):
         return NotChecked(str(path), "too deeply nested to read", "exclude the file", str(path))
     except (ValueError, LookupError) as error:

@@ -29,6 +29,7 @@ class Findings:
         self._root = root
         self._found: dict[Key, Finding] = {}
         self._refuted: dict[Key, Finding] = {}
+        self._baselined: dict[Key, Finding] = {}
         self._missed: dict[NotChecked, None] = {}
         self._subjects: dict[str, None] = {}
         self._devices: dict[str, None] = {}
@@ -43,6 +44,8 @@ class Findings:
                 self._add(self._at_root(finding), [test] if test else [])
         for finding in report.refuted:
             self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
+        for finding in report.known:
+            self._baselined.setdefault(self._at_root(finding).key, self._at_root(finding))
         self._missed.update(dict.fromkeys(replace(each, path=self.shown(each.path)) for each in report.not_checked))
         self._subjects.update(dict.fromkeys(report.subjects))
         self._devices.update(dict.fromkeys(report.devices))
@@ -67,6 +70,7 @@ class Findings:
             devices=tuple(self._devices),
             subjects=tuple(self._subjects),
             coverage=tuple(self._coverage),
+            known=tuple(self._baselined.values()),
         )
         return gathered([whole])
 
@@ -75,6 +79,7 @@ class Findings:
         return {
             **self.report().to_dict(),
             "subjects": list(self._subjects),
+            "known": [each.to_dict() for each in self._baselined.values()],
             "models": list(self.models),
             "tests": [list(self.tests.get(each.key, ())) for each in self.report().findings],
         }
@@ -85,6 +90,8 @@ class Findings:
             self._add(Finding.from_dict(finding), tests)
         for each in map(Finding.from_dict, document["refuted"]):
             self._refuted.setdefault(each.key, each)
+        for each in map(Finding.from_dict, document["known"]):
+            self._baselined.setdefault(each.key, each)
         self._missed.update(dict.fromkeys(NotChecked(**each) for each in document["not_checked"]))
         self._subjects.update(dict.fromkeys(document["subjects"]))
         self.models.update(dict.fromkeys(document["models"]))

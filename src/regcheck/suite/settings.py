@@ -11,6 +11,7 @@ import pytest
 
 from regcheck import report
 from regcheck.config import select
+from regcheck.config.baseline import Baseline
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
 from regcheck.core.errors import RegcheckError, UsageError
@@ -27,6 +28,7 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "fail_on": ("fail_on", severity),
     "device": ("devices", _words),
     "strict": ("strict", bool),
+    "baseline": ("baseline", str),
 }
 """The field of `Options` that each `--regcheck-…` option gives, and how its text is read."""
 
@@ -43,6 +45,9 @@ def options_of(config: pytest.Config) -> Options:
             field: read(given[name]) for name, (field, read) in _READERS.items() if given[name] is not None
         }
         options = replace(load(config.rootpath), **said)
+        if options.baseline:
+            options = replace(options, baseline=str(config.invocation_params.dir / options.baseline))
+            Baseline.read(Path(options.baseline))
         select.chosen(catalogue(), options)
     except RegcheckError as error:
         raise pytest.UsageError(f"regcheck: {error}") from None

@@ -29,14 +29,20 @@ Srivastava et al., "Dropout: a simple way to prevent neural networks from overfi
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Mode, Op
+from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
+from regcheck.core.vocabulary import DROPPING
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR
+ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain", re.IGNORECASE)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -52,6 +58,85 @@ def remedy(drop: Op) -> str:
     if drop.call.startswith("nn."):
         return "create the layer in `__init__`, as a registered submodule, so that `eval()` reaches it"
     return "pass `training=self.training`"
+
+
+def fix(code: Code) -> Patch | None:
+    """Gate the call by the mode; safe where nothing says that somebody asked for the opposite."""
+    method = code.module_method()
+    if method is None:
+        return None
+    for call in code.calls:
+        package, _, function = code.name_of(call.func).rpartition(".")
+        if package in ("torch.nn.functional", "torch") and function in DROPPING and is_plain(call):
+            attention = function == "scaled_dot_product_attention"
+            patch = gate_rate(code, call) if attention else gate_switch(code, call, function)
+            return replace(patch, safe=patch.safe and not is_asked_for(code)) if patch else None
+        if isinstance(call.func, ast.Call) and code.name_of(call.func.func).startswith("torch.nn."):
+            return register(code, call.func, *method)
+    return None
+
+
+def is_asked_for(code: Code) -> bool:
+    """Whether a condition around the call speaks of the mode: its dropout may be meant for that mode."""
+    tests = [each.test for each in code.around if isinstance(each, (ast.If, ast.IfExp, ast.While))]
+    return any(ABOUT_MODE.search(code.text_of(test)) for test in tests)
+
+
+def gate_rate(code: Code, call: ast.Call) -> Patch | None:
+    """Let the rate of an attention be zero outside of training."""
+    found = keyword(call, "dropout_p")
+    rate = found.value if found else call.args[4] if len(call.args) > 4 else None
+    if rate is None:
+        return None
+    gate, message = " if self.training else 0.0", "make `dropout_p` zero outside of training"
+    if isinstance(rate, (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)):
+        return Patch(message, True, (code.replaced(rate, f"({code.text_of(rate)}){gate}"),))
+    return Patch(message, True, (code.inserted_after(rate, gate),))
+
+
+def gate_switch(code: Code, call: ast.Call, function: str) -> Patch | None:
+    """Let a dropout follow the mode: pass `training` where it is missing, or replace its `True`."""
+    how = DROPPING[function].training
+    if how is None:
+        return None
+    position, name, _ = how
+    found = keyword(call, name) or keyword(call, "train")
+    switch = found.value if found else call.args[position] if len(call.args) > position else None
+    if switch is None and function != "multi_head_attention_forward":
+        edits = code.with_argument(call, f"{name}=self.training")
+        return Patch("pass `training=self.training`", True, edits)
+    if switch is not None and is_literal(switch, True):
+        edits = (code.replaced(switch, "self.training"),)
+        return Patch("pass `self.training` for `True`, which may have been meant", False, edits)
+    return None
+
+
+def register(code: Code, layer: ast.Call, owner: ast.ClassDef, method: ast.FunctionDef) -> Patch | None:
+    """Build a layer once in `__init__`, where that is all there is to its making."""
+    begin = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    plain = is_plain(layer) and all(isinstance(each, ast.Constant) for each in _values(layer))
+    if begin is None or method is begin or not plain or layer.lineno != layer.end_lineno or _leaves(begin):
+        return None
+    if [code.name_of(base) for base in owner.bases] != ["torch.nn.Module"] or begin.args.args[0].arg != "self":
+        return None
+    taken = {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute)}
+    taken |= {each.name for each in owner.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    name = next(each for each in ("dropout", *(f"dropout{n}" for n in range(2, 1000))) if each not in taken)
+    line = code.line_after(begin.body[-1], f"self.{name} = {code.text_of(layer)}")
+    if line is None:
+        return None
+    return Patch(
+        f"build the layer in `__init__`, as `self.{name}`", False, (line, code.replaced(layer, f"self.{name}"))
+    )
+
+
+def _values(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(each.value for each in call.keywords)]
+
+
+def _leaves(function: ast.FunctionDef) -> bool:
+    """Whether a line at the function's end might not be reached."""
+    return any(isinstance(node, (ast.Return, ast.Raise)) for node in ast.walk(function))
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

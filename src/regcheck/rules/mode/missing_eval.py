@@ -29,9 +29,12 @@ Gal and Ghahramani, "Dropout as a Bayesian approximation", ICML 2016 (the case w
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from typing import TypeGuard
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import Called, Usage
 
@@ -54,6 +57,55 @@ def is_prediction(call: Called) -> bool:
     """Whether a call made in train mode, without gradients, is kept as a prediction."""
     kept = call.result == "used" and not call.test_code
     return call.training is True and not call.grad and kept and call.model.learned and bool(call.model.mode_dependent)
+
+
+def fix(code: Code) -> Patch | None:
+    """Call what was only named, `model.eval`, or put `model.eval()` before the code that predicts."""
+    function = next((each for each in code.around if isinstance(each, (ast.FunctionDef, ast.Module))), None)
+    if not code.calls or function is None:
+        return None
+    model = next((code.text_of(each.func) for each in code.calls if _is_dotted(each.func)), "")
+    if model in ("", "self") or model.endswith(".forward"):
+        return None
+    named = [
+        node.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Expr) and _is_dotted(node.value) and code.text_of(node.value) == f"{model}.eval"
+    ]
+    if len(named) == 1:
+        return Patch(f"call `{model}.eval`", False, (code.inserted_after(named[0], "()"),))
+    statement = outermost(code, model)
+    edit = code.line_before(statement, f"{model}.eval()") if statement and not named else None
+    message = f"call `{model}.eval()` first; call `{model}.train()` before training goes on"
+    return Patch(message, False, (edit,)) if edit else None
+
+
+def outermost(code: Code, model: str) -> ast.stmt | None:
+    """The outermost loop or `with` around the prediction that does nothing else with the model."""
+    found: ast.stmt | None = None
+    for each in code.around:
+        if found is not None and not isinstance(each, (ast.For, ast.While, ast.With)):
+            break
+        if isinstance(each, ast.stmt):
+            mentioned = [node for node in ast.walk(each) if _is_dotted(node) and code.text_of(node) == model]
+            run = [node.func for node in ast.walk(each) if isinstance(node, ast.Call)]
+            if any(node not in run for node in mentioned):
+                break
+            found = each
+            if isinstance(each, ast.With) and any("no_grad" in w or "inference_mode" in w for w in items(code, each)):
+                break
+    return found
+
+
+def items(code: Code, statement: ast.With) -> list[str]:
+    return [code.text_of(each.context_expr) for each in statement.items]
+
+
+def _is_dotted(node: ast.AST) -> TypeGuard[ast.expr]:
+    """Whether a node is a name, or an attribute of one."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

@@ -29,9 +29,11 @@ Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algor
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import Optimizer, Usage
 from regcheck.core.vocabulary import COUPLED
@@ -65,6 +67,50 @@ def remedy(rule: str | None) -> str:
     if rule in ("NAdam", "RAdam"):
         return "pass `decoupled_weight_decay=True` and tune the decay again"
     return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and tune the decay again"
+
+
+def fix(code: Code) -> Patch | None:
+    """Decouple the decay, which then needs another value."""
+    for call in code.calls:
+        name = code.name_of(call.func)
+        if not name.startswith("torch.optim.") or keyword(call, "decoupled_weight_decay") or not is_plain(call):
+            continue
+        if name in ("torch.optim.NAdam", "torch.optim.RAdam"):
+            edits = code.with_argument(call, "decoupled_weight_decay=True")
+            return Patch("pass `decoupled_weight_decay=True`; tune the decay again", False, edits)
+        if name == "torch.optim.Adam":
+            found = renamed(code, call.func)
+            return Patch("use `AdamW`; tune the decay again", False, found) if found else None
+    return None
+
+
+def renamed(code: Code, optimizer: ast.expr) -> tuple[Edit, ...]:
+    """`AdamW` in place of `Adam`, qualified or imported as that was; no edits where it cannot be told how."""
+    if isinstance(optimizer, ast.Attribute):
+        if code.name_of(optimizer.value) != "torch.optim":
+            return ()
+        return (code.replaced(optimizer, f"{code.text_of(optimizer.value)}.AdamW"),)
+    imports = [node for node in code.tree.body if isinstance(node, ast.ImportFrom) and node.module == "torch.optim"]
+    aliases = [alias for node in imports for alias in node.names if alias.name == "Adam"]
+    if not isinstance(optimizer, ast.Name) or len(aliases) != 1 or (aliases[0].asname or "Adam") != optimizer.id:
+        return ()
+    there = code.name_of(ast.Name("AdamW", ast.Load()))
+    use = code.replaced(optimizer, "AdamW")
+    if there == "torch.optim.AdamW":
+        return (use,)
+    if there or mentions([code.tree], "AdamW"):
+        return ()
+    only = len(mentions([code.tree], optimizer.id)) == 1 and not _is_exported(code.tree, optimizer.id)
+    if not only:
+        return (code.inserted_after(aliases[0], ", AdamW"), use)
+    if aliases[0].asname:
+        return (code.replaced(aliases[0], f"AdamW as {optimizer.id}"),)
+    return (code.replaced(aliases[0], "AdamW"), use)
+
+
+def _is_exported(tree: ast.Module, name: str) -> bool:
+    """Whether a file names something in a string, as `__all__` does."""
+    return any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(tree))
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

@@ -28,10 +28,12 @@ Tompson et al., "Efficient object localization using convolutional networks", CV
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
+from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG102"
@@ -79,6 +81,39 @@ def has_extent(graph: Graph, drop: Op) -> bool:
 
 def size(drop: Op) -> str:
     return f" of {'×'.join(map(str, drop.extent))} positions" if drop.extent else ""
+
+
+def fix(code: Code) -> Patch | None:
+    """Drop whole channels instead, where the rank of the maps and the layer's one use are plain to see."""
+    owner = next((each for each in code.around if isinstance(each, ast.ClassDef)), None)
+    built = [layer for call in code.calls for layer in [built_as(code, call, owner)] if layer]
+    convs = [node for node in ast.walk(owner or code.tree) if isinstance(node, ast.Call)]
+    ranks = {name[-2:] for name in map(code.name_of, (each.func for each in convs)) if "torch.nn.Conv" in name}
+    if len(built) != 1 or len(ranks) != 1 or not ranks <= {"1d", "2d", "3d"}:
+        return None
+    name = built[0].func
+    if not isinstance(name, ast.Attribute) or code.name_of(name.value) != "torch.nn":
+        return None
+    wanted = f"Dropout{ranks.pop()}"
+    edit = code.replaced(name, f"{code.text_of(name.value)}.{wanted}")
+    return Patch(f"drop whole channels with `nn.{wanted}`; tune the rate again", False, (edit,))
+
+
+def built_as(code: Code, call: ast.Call, owner: ast.ClassDef | None) -> ast.Call | None:
+    """The call that builds the `nn.Dropout` which is built or run here, if nothing else runs it."""
+    if code.name_of(call.func) == "torch.nn.Dropout":
+        return call
+    if owner is None or not isinstance(call.func, ast.Attribute) or code.text_of(call.func.value) != "self":
+        return None
+    uses = [node for node in ast.walk(owner) if isinstance(node, ast.Attribute) and node.attr == call.func.attr]
+    values = [
+        node.value
+        for node in ast.walk(owner)
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and node.targets[0] in uses
+    ]
+    if len(uses) != 2 or len(values) != 1 or not isinstance(values[0], ast.Call):
+        return None
+    return values[0] if code.name_of(values[0].func) == "torch.nn.Dropout" else None
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

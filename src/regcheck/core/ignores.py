@@ -1,0 +1,48 @@
+"""What an ignore in a comment says, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .graph import Place
+
+
+@dataclass(frozen=True)
+class Ignore:
+    """One rule that a comment `# regcheck: ignore[…] reason` ignores.
+
+    `pattern` is a code, the beginning of one, or a name. `lines` are the ranges of lines, both ends included, that the
+    comment speaks for; there are none where it stands in a place from which it reaches nothing. `whole_file` says that
+    it is an `ignore-file`.
+    """
+
+    place: Place
+    pattern: str
+    reason: str
+    lines: tuple[tuple[int, int], ...] = ()
+    whole_file: bool = False
+
+    def covers(self, line: int) -> bool:
+        return any(first <= line <= last for first, last in self.lines)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an ignore: whether it silenced a finding, whether it had to give a reason, and its rules.
+
+    `known` says whether the pattern fits a rule that there is, `meant` is the nearest known code or name where it does
+    not.
+    """
+
+    ignore: Ignore
+    silenced: bool
+    needs_reason: bool
+    known: bool
+    meant: str = ""
+
+
+@dataclass(frozen=True)
+class Ignores:
+    """Every ignore in the comments of one file, with what came of it."""
+
+    outcomes: tuple[Outcome, ...] = ()

@@ -1,0 +1,147 @@
+"""Jupyter notebooks as Python source: code cells one after the other, with what only IPython understands taken out."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+SUFFIX = ".ipynb"
+_SHELL = re.compile(r"\s*(?:[%!?]|.*\?\s*$)")
+_ASSIGNED = re.compile(r"(?P<target>\s*[\w.,\s]+=\s*)[%!].*")
+_OF_PYTHON = ("time", "timeit", "capture", "prun")
+
+
+class BrokenNotebook(ValueError):
+    """A notebook that cannot be read; the message says why, with the cell and the line in it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell: its number among all cells, from 1, its source, and that source as Python."""
+
+    number: int
+    source: str
+    python: str
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """The code cells of a notebook whose kernel speaks Python; none where it speaks another language."""
+
+    cells: tuple[Cell, ...]
+
+    @cached_property
+    def text(self) -> str:
+        """The cells as one file."""
+        return "".join(each.python for each in self.cells)
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        """The line of `text`, from 1, at which each cell begins."""
+        firsts = [1]
+        for each in self.cells:
+            firsts.append(firsts[-1] + each.python.count("\n"))
+        return firsts
+
+    def located(self, line: int) -> tuple[int, int]:
+        """The number of the cell that a line of `text` stands in, and the line within that cell."""
+        index = min(bisect_right(self._firsts, line), len(self.cells)) - 1
+        return self.cells[index].number, line - self._firsts[index] + 1
+
+    def line(self, cell: int, line: int) -> int:
+        """The line of `text` that a line of a cell is."""
+        numbers = [each.number for each in self.cells]
+        return self._firsts[numbers.index(cell)] + line - 1
+
+    def cell(self, number: int) -> Cell | None:
+        return next((each for each in self.cells if each.number == number), None)
+
+
+@lru_cache(maxsize=8)
+def parsed(content: bytes) -> Notebook:
+    """Read a notebook.
+
+    Raises:
+        BrokenNotebook: it is no notebook of format 4, or a cell is not Python.
+    """
+    try:
+        document = json.loads(content)
+        metadata = document.get("metadata", {})
+        told = (metadata.get("language_info", {}).get("name"), metadata.get("kernelspec", {}).get("language"))
+        language = next(filter(None, told), "python")
+        written = [(number, source_of(each)) for number, each in code_cells(document)]
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+        raise BrokenNotebook(f"not a notebook: {str(error) or type(error).__name__}") from None
+    if str(language).lower() != "python":
+        return Notebook(())
+    return Notebook(tuple(Cell(number, source, _python(number, source)) for number, source in written))
+
+
+def code_cells(document: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The code cells of a notebook's JSON, by their number."""
+    for number, each in enumerate(document["cells"], 1):
+        if each["cell_type"] == "code":
+            yield number, each
+
+
+def source_of(cell: dict[str, Any]) -> str:
+    """The source of a cell, which is written as one string or as a list of lines."""
+    source = cell["source"]
+    text = source if isinstance(source, str) else "".join(source)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _python(number: int, source: str) -> str:
+    """The source with what only IPython understands replaced on its line, so that no other text moves."""
+    lines = source.split("\n")
+    first = next((index for index, line in enumerate(lines) if line.strip()), 0)
+    if lines[first].startswith("%%"):
+        of_python = lines[first][2:].split(" ")[0] in _OF_PYTHON
+        lines = [("" if index <= first or not of_python else line) for index, line in enumerate(lines)]
+    while (error := _error(lines)) and _neutralized(lines, (error.lineno or 0) - 1):
+        pass
+    if error:
+        # A lone quote in a shell command is an error of a later line.
+        for index in range(len(lines)):
+            _neutralized(lines, index)
+        error = _error(lines)
+    if error:
+        raise BrokenNotebook(f"syntax error in cell {number}, line {error.lineno}: {error.msg}")
+    return "\n".join(lines) + "\n"
+
+
+def _error(lines: list[str]) -> SyntaxError | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse("\n".join(lines))
+    except SyntaxError as error:
+        return error
+    except (ValueError, RecursionError, MemoryError) as error:
+        return SyntaxError(str(error))
+    return None
+
+
+def _neutralized(lines: list[str], index: int) -> bool:
+    """Replace the magic, shell or help line at `index`, with its continuation lines; False where it is none."""
+    if not 0 <= index < len(lines):
+        return False
+    line = lines[index]
+    assigned = _ASSIGNED.fullmatch(line)
+    if assigned:
+        lines[index] = f"{assigned['target']}None"
+    elif _SHELL.match(line):
+        lines[index] = line[: len(line) - len(line.lstrip())] + "pass"
+    else:
+        return False
+    while line.endswith("\\") and index + 1 < len(lines):
+        index += 1
+        line, lines[index] = lines[index], ""
+    return True

@@ -1,0 +1,92 @@
+"""Edits that mend a finding, and what a rule that proposes them may ask of the code around it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A text that takes the place of what stands between two positions.
+
+    Lines and columns count from 1, columns in characters; the end is not included. In a notebook they are those of the
+    finding's cell.
+    """
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Edits that belong together, and what they do. A safe patch changes nothing but the defect."""
+
+    message: str
+    safe: bool
+    edits: tuple[Edit, ...]
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Patch:
+        """Rebuild a patch from its dictionary."""
+        return cls(**{**document, "edits": tuple(Edit(**each) for each in document["edits"])})
+
+
+class Code(Protocol):
+    """The code around a finding, as a rule's `fix` sees it.
+
+    `calls` are the calls that begin where the finding stands, the outermost first; `around` what contains them, the
+    innermost first, down to the file; `tree` the file.
+    """
+
+    tree: ast.Module
+    calls: tuple[ast.Call, ...]
+    around: tuple[ast.AST, ...]
+
+    def name_of(self, node: ast.expr) -> str:
+        """The full name of what a dotted name stands for at the top of the file (`torch.optim.Adam`), or nothing."""
+
+    def text_of(self, node: ast.AST) -> str:
+        """The source of a node."""
+
+    def module_method(self) -> tuple[ast.ClassDef, ast.FunctionDef] | None:
+        """The method that the place is directly in, and its class; None unless that is surely a `torch.nn.Module`."""
+
+    def replaced(self, node: ast.AST, text: str) -> Edit:
+        """Put a text in a node's place."""
+
+    def inserted_after(self, node: ast.AST, text: str) -> Edit:
+        """Put a text right behind a node."""
+
+    def with_argument(self, call: ast.Call, text: str) -> tuple[Edit, ...]:
+        """Give a call one more argument, in the call's own layout."""
+
+    def line_before(self, statement: ast.stmt, text: str) -> Edit | None:
+        """Put a line before a statement, indented like it; None where it does not begin its line."""
+
+    def line_after(self, statement: ast.stmt, text: str) -> Edit | None:
+        """Put a line after a statement, indented like it; None where something else stands on its lines."""
+
+
+def keyword(call: ast.Call, name: str) -> ast.keyword | None:
+    """The keyword argument of that name."""
+    return next((each for each in call.keywords if each.arg == name), None)
+
+
+def is_plain(call: ast.Call) -> bool:
+    """Whether all arguments are spelled out: there is no `*args` and no `**kwargs`."""
+    return not any(isinstance(each, ast.Starred) for each in call.args) and all(each.arg for each in call.keywords)
+
+
+def is_literal(node: ast.expr, value: object) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def mentions(trees: Sequence[ast.AST], name: str) -> list[ast.Name]:
+    """Every place where a plain name is used or bound."""
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]

@@ -1,0 +1,16 @@
+"""Names for findings that stay, for programs that follow them from one report to the next."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from regcheck.config.baseline import spot_of
+from regcheck.core.finding import Finding
+
+
+def fingerprint(finding: Finding) -> str:
+    """A name for a finding that stays when its line moves or is laid out anew."""
+    where = spot_of(finding) if finding.path else (finding.module_path, finding.message, 0)
+    path = (finding.path or "").replace(os.sep, "/")
+    return hashlib.sha256("\0".join(map(str, (finding.code, path, *where))).encode()).hexdigest()[:32]

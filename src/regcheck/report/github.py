@@ -1,0 +1,46 @@
+"""The report as workflow commands, which GitHub Actions shows beside the lines of a pull request."""
+
+from __future__ import annotations
+
+from regcheck.core.finding import Finding, NotChecked, Severity
+from regcheck.core.report import Report
+from regcheck.report.view import View, ending, proof
+
+COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
+
+
+def render(report: Report, view: View) -> str:
+    lines = [found(each) for each in report.findings]
+    lines += [missed(each) for each in report.not_checked]
+    return "\n".join([*lines, *ending(report, view), ""])
+
+
+def found(finding: Finding) -> str:
+    cell = f"cell {finding.cell}, line {finding.line}: " if finding.cell else ""
+    module = f" [{finding.module}]" if finding.module else ""
+    advice = f"\n{finding.fix}" if finding.fix else ""
+    text = f"{cell}{finding.message}{module} ({proof(finding.evidence)}){advice}"
+    line, column = (None, None) if finding.cell else (finding.line, finding.column)
+    return command(COMMANDS[finding.severity], text, finding.title, finding.path, line, column)
+
+
+def missed(each: NotChecked) -> str:
+    text = f"{each.subject}: {each.reason}" + (f"; {each.what_to_do}" if each.what_to_do else "")
+    return command("warning", text, "not checked", each.path, each.line)
+
+
+def command(
+    name: str, text: str, title: str, path: str | None, line: int | None = None, column: int | None = None
+) -> str:
+    """One workflow command; what is not known is left out."""
+    given = {"file": path, "line": line, "col": column, "title": title}
+    properties = ",".join(f"{key}={escaped_in_property(str(value))}" for key, value in given.items() if value)
+    return f"::{name} {properties}::{escaped(text)}"
+
+
+def escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def escaped_in_property(text: str) -> str:
+    return escaped(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,61 @@
+"""The report as JUnit XML: a test case for each finding, failed where the finding fails the run."""
+
+from __future__ import annotations
+
+import re
+from xml.etree.ElementTree import Element, indent, tostring
+
+from regcheck.core.finding import Finding
+from regcheck.core.report import Report
+from regcheck.report.view import View, figures, proof
+
+_UNFIT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(report: Report, view: View) -> str:
+    """The whole report: a program picks what it wants to see, so `view` changes nothing."""
+    failures = report.failures
+    cases = [case(each, failed=each in failures) for each in report.findings]
+    for each in report.not_checked:
+        missed = element("testcase", classname=each.path or each.subject, name=f"not checked: {each.subject}")
+        missed.append(element("skipped", message=f"{each.reason}; {each.what_to_do}"))
+        cases.append(missed)
+    if not cases:
+        cases.append(element("testcase", classname="regcheck", name="no findings"))
+    counts = {"tests": str(len(cases)), "failures": str(len(failures)), "skipped": str(len(report.not_checked))}
+    suite = element("testsuite", name="regcheck", errors="0", **counts)
+    suite.extend(cases)
+    root = element("testsuites", name="regcheck", errors="0", **counts)
+    root.append(suite)
+    indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
+
+
+def case(finding: Finding, *, failed: bool) -> Element:
+    found = element(
+        "testcase", classname=finding.path or finding.module or "model", name=f"{finding.title} {finding.where}"
+    )
+    if finding.path and finding.line and not finding.cell:
+        found.set("file", fit(finding.path))
+        found.set("line", str(finding.line))
+    told = (
+        finding.where,
+        finding.message,
+        proof(finding.evidence),
+        figures(finding.evidence),
+        finding.fix,
+        finding.docs,
+    )
+    part = element("failure", message=finding.message, type=finding.code) if failed else element("system-out")
+    part.text = fit("\n".join(filter(None, told)))
+    found.append(part)
+    return found
+
+
+def element(tag: str, **attributes: str) -> Element:
+    return Element(tag, {key: fit(value) for key, value in attributes.items()})
+
+
+def fit(text: str) -> str:
+    """The text with what XML cannot hold replaced."""
+    return _UNFIT.sub("\ufffd", text)

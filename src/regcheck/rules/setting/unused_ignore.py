@@ -1,0 +1,110 @@
+"""An ignore in a comment that can silence nothing.
+
+## What it finds
+
+A comment `# regcheck: ignore[…]` that cannot do what it says: it names no rule, it stands on a line of its own (where
+it belongs to no code), it is an `ignore-file` below the first statement, or it gives no reason although
+`require-reason` asks for one.
+
+An ignore whose rule merely finds nothing there is left alone: what source cannot see a run may, and what one
+configuration of a model does not show another does. So is one for a rule of a plugin that is not installed here, and
+what decorators, `with` blocks, markers and the configuration ignore.
+
+## Why it matters
+
+A declaration that silences nothing is believed to be one that does. The finding it was written for comes back, or the
+comment stays for good and tells readers something untrue.
+
+## How it is confirmed
+
+It is not measured: what the comment names and where it stands is all there is to know. Comments are told from strings
+by Python's own tokenizer.
+
+## When to keep the code
+
+Never: mend or remove the comment. To keep one regardless, say `ignore[REG900]` in the same brackets.
+
+## References
+
+The same idea in other linters: ruff's unused-noqa (RUF100), mypy's `warn_unused_ignores`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from regcheck.core.finding import Severity, Suspicion
+from regcheck.core.ignores import Ignores, Outcome
+from regcheck.core.rule import Example
+from regcheck.core.usage import Event
+
+CODE = "REG900"
+SEVERITY = Severity.WARNING
+
+
+def check(ignores: Ignores) -> Iterator[Suspicion]:
+    for each in ignores.outcomes:
+        why, remedy = useless(each)
+        if why and not each.silenced:
+            comment = f"ignore{'-file' * each.ignore.whole_file}[{each.ignore.pattern}]"
+            yield Suspicion(Event(each.ignore.place), f"`{comment}` silences nothing: {why}", fix=remedy)
+
+
+def useless(outcome: Outcome) -> tuple[str, str]:
+    """Why an ignore cannot silence anything, and what to do; nothing where it can."""
+    ignore = outcome.ignore
+    # Any other code may be that of a plugin which is not installed here.
+    ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or ("-" in ignore.pattern and outcome.meant)
+    if ours and not outcome.known:
+        return f"there is no such rule{outcome.meant}", "name the rule, or remove the comment"
+    if ignore.whole_file and not ignore.lines:
+        return "it stands below the first statement", "put it on a line of its own above the first statement"
+    if not ignore.lines:
+        return "it stands on a line of its own", "put it at the end of the line that it is about"
+    if outcome.needs_reason:
+        return "`require-reason` asks for a reason", "say why, after the bracket"
+    return "", ""
+
+
+BAD = (
+    Example("""\
+import torch.nn.functional as F
+from torch import nn
+
+
+class Prenet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(80, 256)
+
+    def forward(self, x):
+        # regcheck: ignore[REG202] always on, as in the paper  # <-
+        return F.dropout(self.layer(x), 0.5, self.training)
+"""),
+    Example("""\
+import torch.nn.functional as F
+from torch import nn
+
+
+class Prenet(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, self.training)  # regcheck: ignore[dropout-ignore-mode] on purpose  # <-
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch.nn.functional as F
+from torch import nn
+
+
+class Prenet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(80, 256)
+
+    def forward(self, x):
+        return F.dropout(self.layer(x), 0.5)  # regcheck: ignore[REG202] always on, as in the paper
+"""),
+)

@@ -1,0 +1,186 @@
+"""`regcheck scan` beyond reporting: fixing, standard input, baselines and ignores, as a user meets them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NET = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = F.dropout(self.hidden(x), p=0.5)
+        return self.head(x)
+
+
+model = Net()
+optimizer = torch.optim.Adam(model.parameters(), weight_decay=0.1)
+"""
+SAFE = NET.replace("p=0.5)", "p=0.5, training=self.training)")
+DIFF = [
+    "--- net.py",
+    "+++ net.py",
+    "@@ -10,7 +10,7 @@",
+    "         self.head = nn.Linear(32, 4)",
+    " ",
+    "     def forward(self, x):",
+    "-        x = F.dropout(self.hidden(x), p=0.5)",
+    "+        x = F.dropout(self.hidden(x), p=0.5, training=self.training)",
+    "         return self.head(x)",
+    " ",
+    " ",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text("[tool.regcheck]\n")
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path
+
+
+def scan(folder: Path, *argv: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "regcheck", "scan", *argv]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, input=stdin, env=environment, timeout=120)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_the_report_says_what_can_be_fixed(folder: Path) -> None:
+    """The last line counts what `--fix` would mend, and what more with `--unsafe-fixes`."""
+    done = scan(folder)
+    assert done.stdout.endswith("\n2 findings\n1 fixable with --fix (1 more with --unsafe-fixes)\n")
+    assert (folder / "net.py").read_text() == NET
+
+
+def test_fix_mends_and_reports_what_remains(folder: Path) -> None:
+    """`--fix` writes the safe fixes; the report and the exit code are about what is left."""
+    done = scan(folder, "--fix", "--output-format", "concise")
+    assert (folder / "net.py").read_text() == SAFE
+    assert "REG301" in done.stdout and "REG202" not in done.stdout
+    assert done.stdout.endswith("\n1 finding\n1 fixed\n1 fixable with --fix --unsafe-fixes\n")
+    assert done.returncode == 1
+    done = scan(folder, "--fix", "--unsafe-fixes", "--output-format", "concise")
+    assert (folder / "net.py").read_text() == SAFE.replace("Adam", "AdamW")
+    assert (done.returncode, done.stdout) == (0, "0 findings\n1 fixed\n")
+
+
+def test_diff_shows_and_changes_nothing(folder: Path) -> None:
+    """`--diff` prints a patch to standard output, exits with 1 if there is any, and writes nothing."""
+    done = scan(folder, "--diff")
+    assert done.stdout.splitlines() == DIFF
+    assert (done.returncode, done.stderr) == (1, "1 would be fixed, 1 finding would remain\n")
+    assert (folder / "net.py").read_text() == NET
+    (folder / "net.py").write_text(SAFE)
+    done = scan(folder, "--diff")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_standard_input_is_a_file(folder: Path) -> None:
+    """`-` reads standard input, under its own name or the one given, whatever lies on the disk under that name."""
+    done = scan(folder, "-", "--output-format", "concise", stdin=NET.encode())
+    assert done.stdout.startswith("-:13:13 REG202")
+    assert done.returncode == 1
+    (folder / "net.py").write_text("")
+    done = scan(folder, "-", "--stdin-filename", "net.py", stdin=NET.encode())
+    assert done.stdout.startswith("net.py:13:13 REG202")
+    assert "   13 |         x = F.dropout(self.hidden(x), p=0.5)" in done.stdout
+
+
+def test_fixing_standard_input_prints_the_result(folder: Path) -> None:
+    """With `--fix` the mended text, and nothing else, is standard output; the report is standard error."""
+    crlf = f"s = 'é'\n{NET}".replace("\n", "\r\n").encode("utf-8-sig")
+    done = scan(folder, "-", "--fix", "--select", "REG202", "--output-format", "concise", stdin=crlf)
+    assert done.stdout.encode() == crlf.replace(b"p=0.5)", b"p=0.5, training=self.training)")
+    assert (done.returncode, done.stderr) == (0, "0 findings\n1 fixed\n")
+    name = str(folder / "net.py")
+    done = scan(folder, "-", "--fix", "--stdin-filename", name, stdin=NET.encode())
+    assert done.stdout == SAFE
+    assert done.stderr.startswith("net.py:18:13 REG301")
+    clean = b"x = 1\r\n"
+    assert scan(folder, "-", "--fix", stdin=clean).stdout.encode() == clean
+    assert (folder / "net.py").read_text() == NET
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"import torch\nprint 'x'\n", "-:2: not checked: -: syntax error: Missing parentheses"),
+        (b"import torch\nx = '\xff'\n", "-:2: not checked: -: syntax error: (unicode error)"),
+        (b"# coding: torch-1\nimport torch\n", "-: not checked: -: syntax error: unknown encoding: torch-1"),
+        (b"import torch\x00\n", "not checked: -: "),
+        (b"import torch\n" + b"(" * 2000, "not checked: -: "),
+    ],
+)
+def test_what_cannot_be_read_is_not_checked(folder: Path, content: bytes, says: str) -> None:
+    """Python 2, undecodable bytes and worse are told with their line, and never end in a traceback."""
+    done = scan(folder, "-", "--strict", stdin=content)
+    assert says in done.stdout.splitlines()[0]
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_baseline_is_written_and_kept(folder: Path) -> None:
+    """`--write-baseline` notes what there is; later runs report what is new, and say what is gone."""
+    done = scan(folder, "--write-baseline")
+    assert (done.returncode, done.stdout) == (0, "regcheck-baseline.json: 2 findings (2 new, 0 gone)\n")
+    (folder / "net.py").write_text("# moved\n\n" + NET)
+    done = scan(folder, "--baseline", "regcheck-baseline.json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 findings, 2 known from the baseline\n", "")
+    (folder / "pyproject.toml").write_text("[tool.regcheck]\nbaseline = 'regcheck-baseline.json'\n")
+    (folder / "net.py").write_text(SAFE.replace("0.1", "0.2"))
+    done = scan(folder, "--output-format", "concise")
+    assert done.returncode == 1
+    assert done.stdout.startswith("net.py:18:13 REG301")
+    assert [line.split(" is gone")[0] for line in done.stderr.splitlines()] == [
+        "note: regcheck-baseline.json: REG202 in net.py, Net.forward",
+        "note: regcheck-baseline.json: REG301 in net.py",
+    ]
+    done = scan(folder, "--write-baseline")
+    assert done.stdout == "regcheck-baseline.json: 1 finding (1 new, 2 gone)\n"
+    done = scan(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unused_ignore_is_a_finding(folder: Path) -> None:
+    """A comment that can silence nothing is reported, one that its rule was not asked about is not."""
+    text = SAFE.replace("        x = F", "        # regcheck: ignore[REG202] meant\n        x = F")
+    (folder / "net.py").write_text(text.replace("0.1)", "0.1)  # regcheck: ignore[REG301] as in the paper"))
+    done = scan(folder, "--output-format", "concise")
+    assert done.stdout.startswith("net.py:13:9 REG900 unused-ignore: `ignore[REG202]` silences nothing: it stands on")
+    assert "\n1 finding" in done.stdout
+    (folder / "net.py").write_text(SAFE.replace("0.1)", "0.1)  # regcheck: ignore[REG301] as in the paper"))
+    assert scan(folder).returncode == 0
+    assert scan(folder, "--select", "REG9,REG2").returncode == 0
+
+
+def test_a_reason_can_be_required(folder: Path) -> None:
+    """With `require-reason` a bare ignore neither silences nor passes unseen."""
+    (folder / "pyproject.toml").write_text("[tool.regcheck]\nrequire-reason = true\nselect = ['REG2', 'REG9']\n")
+    (folder / "net.py").write_text(NET.replace("p=0.5)", "p=0.5)  # regcheck: ignore[REG202]"))
+    done = scan(folder, "--output-format", "concise")
+    assert [line.split(" ")[1] for line in done.stdout.splitlines()[:2]] == ["REG202", "REG900"]
+    assert "`require-reason` asks for a reason" in done.stdout
+    (folder / "net.py").write_text(NET.replace("p=0.5)", "p=0.5)  # regcheck: ignore[REG202] in the paper"))
+    assert scan(folder).returncode == 0
+
+
+@pytest.mark.parametrize("format", ["sarif", "gitlab", "junit", "html"])
+def test_reports_go_to_files(folder: Path, format: str) -> None:
+    """Each format for programs can be written to a file, beside a page."""
+    done = scan(folder, "--output-format", format, "--output-file", "out", "--html", "page.html")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    assert "dropout-ignores-mode" in (folder / "out").read_text(encoding="utf-8")
+    assert (folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
