@@ -75,7 +75,7 @@ def test_fix_mends_and_reports_what_remains(folder: Path) -> None:
     assert done.returncode == 1
     done = scan(folder, "--fix", "--unsafe-fixes", "--output-format", "concise")
     assert (folder / "net.py").read_text() == SAFE.replace("Adam", "AdamW")
-    assert (done.returncode, done.stdout) == (0, "0 findings\n1 fixed\n")
+    assert (done.returncode, done.stdout.splitlines()[-2:]) == (0, ["0 findings", "1 fixed"])
 
 
 def test_diff_shows_and_changes_nothing(folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_fixing_standard_input_prints_the_result(folder: Path) -> None:
     crlf = f"s = 'é'\n{NET}".replace("\n", "\r\n").encode("utf-8-sig")
     done = scan(folder, "-", "--fix", "--select", "REG202", "--output-format", "concise", stdin=crlf)
     assert done.stdout.encode() == crlf.replace(b"p=0.5)", b"p=0.5, training=self.training)")
-    assert (done.returncode, done.stderr) == (0, "0 findings\n1 fixed\n")
+    assert (done.returncode, done.stderr.splitlines()[-2:]) == (0, ["0 findings", "1 fixed"])
     name = str(folder / "net.py")
     done = scan(folder, "-", "--fix", "--stdin-filename", name, stdin=NET.encode())
     assert done.stdout == SAFE
@@ -138,7 +138,8 @@ def test_a_baseline_is_written_and_kept(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "regcheck-baseline.json: 2 findings (2 new, 0 gone)\n")
     (folder / "net.py").write_text("# moved\n\n" + NET)
     done = scan(folder, "--baseline", "regcheck-baseline.json")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "0 findings, 2 known from the baseline\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n0 findings, 2 known from the baseline\n")
     (folder / "pyproject.toml").write_text("[tool.regcheck]\nbaseline = 'regcheck-baseline.json'\n")
     (folder / "net.py").write_text(SAFE.replace("0.1", "0.2"))
     done = scan(folder, "--output-format", "concise")
