@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from regcheck.core.graph import Flow, Kind, Mode, Op
 from regcheck.trace.lower import lowered
-from regcheck.trace.record import record
+from regcheck.trace.record import ForwardRaised, record
 
 
 class Model(nn.Module):
@@ -26,7 +26,7 @@ class Model(nn.Module):
 
     def __init__(self, forward: Callable[..., Any], layer: nn.Module | None = None) -> None:
         super().__init__()
-        self.linear = layer or nn.Linear(8, 8)
+        self.linear = nn.Linear(8, 8) if layer is None else layer
         self.function = forward
         self.register_buffer("memory", torch.zeros(4, 8))
         self.cache: dict[str, torch.Tensor] = {}
@@ -380,8 +380,8 @@ def test_transforms_keep_the_flow(forward: Callable[..., Any]) -> None:
 def test_compiled_code_is_run_as_it_was_written() -> None:
     """A compiled function or submodule inside the model shows its calls as if it were not compiled."""
     drop = torch.compile(lambda y: F.dropout(y, 0.1), backend="eager")
-    layer = torch.compile(nn.Linear(8, 8), backend="eager")
-    (ops,) = behind(recorded(Model(lambda self, x: drop(layer(x))).eval(), X))
+    layer: Any = torch.compile(nn.Linear(8, 8), backend="eager")
+    (ops,) = behind(recorded(Model(lambda self, x: drop(self.linear(x)), layer).eval(), X))
     assert {op.kind for op in ops} == LEARNED | {Kind.DROPOUT}
 
 
@@ -432,6 +432,14 @@ def test_scripted_functions_and_traced_modules_are_opaque() -> None:
     function = torch.jit.trace(lambda x: x.relu() * 2, X)
     for forward in (lambda self, x: traced(self.linear(x)), lambda self, x: function(self.linear(x)) + 1):
         assert kinds(forward, X) >= LEARNED | {Kind.OPAQUE}
+
+
+def test_no_hook_stays_behind() -> None:
+    """After a recording, also one that raised, torch has as many global hooks as before."""
+    record(Model(lambda self, x: self.linear(x)), (X,), {})
+    with pytest.raises(ForwardRaised):
+        record(Model(lambda self, x: self.linear(x[:, :3])), (X,), {})
+    assert not torch.nn.modules.module._has_any_global_hook()
 
 
 TABLE = torch.ones(8)

@@ -186,13 +186,13 @@ class Recorder(Sight):
         self._scripts.append(self.running.site(script_name(module)))
         self._drew_unseen |= self._stream.moved()
 
-    def left(self, module: nn.Module, given: Any, result: Any) -> None:
+    def left(self, module: nn.Module, args: Any, result: Any) -> None:
         """A scripted module becomes one op, which draws if the generators moved, and else is opaque."""
         with torch._C.DisableTorchFunction():
             unknown = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
             if isinstance(module, torch.jit.ScriptModule):
                 site, drew = self._scripts.pop(), self._stream.moved()
-                inputs = tuple(self._node_of(tensor) for tensor in tensors_in(given))
+                inputs = self._anything(*map(self._node_of, tensors_in(args)))  # keyword arguments are not told
                 node = self._node("call_module", site.module, site.function, inputs, {})
                 kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
                 node.meta[META] = Seen(site.function, site, kind=kind, active=drew, shape=shape)
@@ -279,15 +279,18 @@ class Recorder(Sight):
         self._identity.bind_old(tensor, self._note(node, tensor, name, kind))
 
     def _opaque(self, tensor: torch.Tensor, *known: fx.Node) -> fx.Node:
-        """An op out of sight (another thread, a scripted function, NumPy): anything so far may have gone into it."""
-        used = [each for each in self.graph.nodes if not each.users and each.op != "get_attr"]
-        given = tuple(dict.fromkeys((*known, *self._escaped, *used)))
+        """An op out of sight: of another thread, a scripted function, or NumPy."""
         drew = self._stream.moved()
-        node = self._derived("opaque", Kind.OPAQUE, tensor, given)
+        node = self._derived("opaque", Kind.OPAQUE, tensor, self._anything(*known))
         node.meta[META].site = self.running.site("opaque")
         node.meta[META].active = drew
         self._drew_unseen |= drew
         return node
+
+    def _anything(self, *known: fx.Node) -> tuple[fx.Node, ...]:
+        """What may have gone into an op out of sight: what is known to, and the ends of all computed so far."""
+        ends = [each for each in self.graph.nodes if not each.users and each.op != "get_attr"]
+        return tuple(dict.fromkeys((*known, *self._escaped, *ends)))
 
     def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, given: tuple[fx.Node, ...]) -> fx.Node:
         node = self._node("call_function", _unseen, name, given, {})

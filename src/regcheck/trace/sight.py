@@ -89,14 +89,13 @@ class Sight(TorchFunctionMode):
                 if isinstance(module, torch.jit.ScriptModule):
                     self.script_begins(module)
 
-        def leave(module: nn.Module, *seen: Any) -> None:
+        def leave(module: nn.Module, args: Any, result: Any) -> None:
             if threading.get_ident() == here:
-                *given, result = seen  # torch leaves the keyword arguments out where forward raised
-                self.left(module, given, result)
+                self.left(module, args, result)
                 self.running.leave(module)
 
         before = register_module_forward_pre_hook(enter)
-        after = register_module_forward_hook(leave, with_kwargs=True, always_call=True)
+        after = register_module_forward_hook(leave, always_call=True)
         try:
             with self:
                 yield
@@ -107,7 +106,7 @@ class Sight(TorchFunctionMode):
     def script_begins(self, module: nn.Module) -> None:
         """Called as a scripted or traced module begins, inside of which no call is seen."""
 
-    def left(self, module: nn.Module, given: Any, result: Any) -> None:
+    def left(self, module: nn.Module, args: Any, result: Any) -> None:
         """Called as each module's forward returns; `result` is None where it raised."""
 
 

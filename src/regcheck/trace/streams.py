@@ -107,7 +107,7 @@ class _Listener(Sight):
             self._states["torch's"] = torch_state()
         return result
 
-    def left(self, module: nn.Module, given: Any, result: Any) -> None:
+    def left(self, module: nn.Module, args: Any, result: Any) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             self._states["torch's"] = torch_state()
 
