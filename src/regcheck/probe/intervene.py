@@ -18,6 +18,8 @@ from regcheck.core.vocabulary import DROPPING, KINDS
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import Sight, is_placed, name_of
 
+from .seeds import seed_streams
+
 Replacement = Callable[[Any, Any, Any], Any]
 """Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
 
@@ -61,7 +63,7 @@ class Intervention(Sight):
         site = self.running.site(name)
         if name in DROPPING or KINDS.get(name) is Kind.RANDOM:
             seed = stream(self._vary.get(site, self._seed), site)
-            torch.manual_seed(seed)
+            seed_streams(seed)
             for each in (*args, *kwargs.values()):
                 if isinstance(each, torch.Generator):  # the model's own: its state is put back after the run
                     each.manual_seed(seed)
