@@ -695,24 +695,28 @@ class ModelSpec:
         return {line for line, reaches in found if reaches}, {line for line, _ in found}
 
 
+def leaves() -> st.SearchStrategy[Spec]:
+    """Sound parts that hold no others."""
+    return st.builds(Spec, st.sampled_from(LEAVES), st.sampled_from(RATES))
+
+
 def trees() -> st.SearchStrategy[Spec]:
     """Sound parts within parts."""
-    rates = st.sampled_from(RATES)
-    leaves = st.builds(Spec, st.sampled_from(LEAVES), rates)
 
     def held(inner: st.SearchStrategy[Spec]) -> st.SearchStrategy[Spec]:
         def of(kind: str) -> st.SearchStrategy[Spec]:
-            return st.builds(Spec, st.just(kind), rates, st.tuples(*[inner] * KINDS[kind].arity))
+            inside = st.tuples(*[inner] * KINDS[kind].arity)
+            return st.builds(Spec, st.just(kind), st.sampled_from(RATES), inside)
 
         return st.sampled_from(HOLDERS).flatmap(of)
 
-    return st.recursive(leaves, held, max_leaves=6)
+    return st.recursive(leaves(), held, max_leaves=4)
 
 
 @st.composite
 def models(draw: st.DrawFn) -> ModelSpec:
     """Models: half of them sound, the others with one or two dropouts planted; a third with a quirk."""
-    parts = [draw(trees()), draw(trees()), draw(trees())]
+    parts = [draw(trees()), draw(leaves()), draw(leaves())]
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         where = draw(st.sampled_from([0, 0, 1, 2]))
         parts[where] = parts[where].with_planted(draw(st.integers(0, 7)), draw(st.sampled_from(PLANTED)))

@@ -60,6 +60,7 @@ def snapshot(model, inputs):
         "inputs": frozen(inputs),
         "torch random": torch.get_rng_state().numpy().tobytes(),
         "cuda random": [each.numpy().tobytes() for each in torch.cuda.get_rng_state_all()] if cuda else None,
+        "seeds queued for accelerators": (len(torch.cuda._queued_calls), len(torch.xpu._queued_calls)),
         "python random": random.getstate(),
         "numpy random": str(numpy.random.get_state()),
         "grad mode": torch.is_grad_enabled(),

@@ -18,6 +18,8 @@ from regcheck.core.vocabulary import DROPPING, KINDS
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import Sight, is_placed, name_of, script_name
 
+from .seeds import seed_streams
+
 Replacement = Callable[[Any, Any, Any], Any]
 """Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
 
@@ -77,7 +79,7 @@ class Intervention(Sight):
 
     def _seed_stream(self, site: Site) -> int:
         seed = stream(self._vary.get(site, self._seed), site)
-        torch.manual_seed(seed)
+        seed_streams(seed)
         return seed
 
 

@@ -20,6 +20,7 @@ from regcheck.trace.structure import named_tensors
 
 from .intervene import Intervention, Replacement
 from .restore import State
+from .seeds import seed_streams
 
 Modes = Mode | Mapping[str, bool]
 """A mode for the whole model, or the training flag of each module by path."""
@@ -82,7 +83,7 @@ class Runner:
         if change is not None:
             args, kwargs = mapped(args, change), mapped(kwargs, change)
         random.seed(seed)
-        torch.manual_seed(seed)
+        seed_streams(seed)
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed(seed % 2**32)
         intervention = Intervention(self.model, seed, locate=self._locate, vary=vary, replace=replace, observe=observe)
