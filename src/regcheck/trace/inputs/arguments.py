@@ -86,11 +86,17 @@ def guessed(model: nn.Module) -> Iterator[Inputs]:
 
 
 def assembled(arguments: Sequence[Argument], options: Mapping[str, Sequence[Draw]]) -> Iterator[Inputs]:
-    """One candidate per way of making the arguments: all first ways, all second ways, …; then with fewer samples."""
+    """One candidate per way of making the arguments: all first ways, all second ways, …; then with fewer samples.
+
+    Where several arguments can be made in several ways, each is also varied alone.
+    """
     most = max((len(each) for each in options.values()), default=0)
-    tries = [(SAMPLES, way) for way in range(most)] + [(1, way) for way in range(min(most, 3))] + [(2, 0)]
-    for samples, way in tries:
-        taken = {name: found[min(way, len(found) - 1)] for name, found in options.items()}
+    several = [name for name, found in options.items() if len(found) > 1]
+    alone = [{name: way} for name in several if len(several) > 1 for way in (1, 2)]
+    together = [dict.fromkeys(options, way) for way in range(most)]
+    tries = [(SAMPLES, each) for each in (*together[:1], *alone, *together[1:])]
+    for samples, ways in [*tries, *((1, each) for each in together[:3]), (2, {})]:
+        taken = {name: found[min(ways.get(name, 0), len(found) - 1)] for name, found in options.items()}
         try:
             made = {name: draw.make(samples) for name, draw in taken.items()}
         except TooLarge:

@@ -20,7 +20,8 @@ from .following import Followed, follow
 MODALITIES = (
     "input_ids pixel_values pixel_values_videos input_values input_features bbox visual_feats visual_pos".split()
 )
-CROSSED = "cross_attention_dim joint_attention_dim caption_channels text_embed_dim text_dim".split()
+DIFFUSION = ("timestep encoder_hidden_states class_labels pooled_projections added_cond_kwargs img_ids txt_ids").split()
+CROSSED = ("encoder_hid_dim caption_channels joint_attention_dim cross_attention_dim text_embed_dim text_dim").split()
 ORIGIN = "config"
 
 
@@ -93,6 +94,9 @@ def configured(model: nn.Module) -> Iterator[Any]:
     first = [main] if isinstance(main, str) and main in names else []
     choices = [[*first, *required, *decoded], [*first, *seen, *required, *decoded]]
     choices += [[name, *required, *decoded] for name in seen] + [[*first, *required]]
+    if isinstance(config.values, Mapping):
+        conditions = [each.name for each in arguments if each.name in DIFFUSION and maker.own(each.name)]
+        choices.insert(0, [*required, *conditions])
     unique = dict.fromkeys(tuple(dict.fromkeys(each)) for each in choices if each)
     streams = [_candidates(arguments, choice, maker) for choice in unique]
     for each in itertools.zip_longest(*streams):  # the first of each choice, then the second of each, …
@@ -116,10 +120,13 @@ class _Maker:
         self._kind = type(model).__name__
 
     def draws(self, argument: Argument) -> list[Draw]:
-        own: Callable[[str], list[Draw]] | None = getattr(self, f"_{argument.name}", None)
-        make = own or self._alias(argument.name)
-        found = make(argument.name) if make is not None else []
-        return found or draws(self._model, argument, self._known)
+        return self.own(argument.name) or draws(self._model, argument, self._known)
+
+    def own(self, name: str) -> list[Draw]:
+        """Ways to make an argument that the configuration speaks for."""
+        own: Callable[[str], list[Draw]] | None = getattr(self, f"_{name}", None)
+        make = own or self._alias(name)
+        return make(name) if make is not None else []
 
     def _alias(self, name: str) -> Callable[[str], list[Draw]] | None:
         if name.endswith("input_ids"):
@@ -171,12 +178,16 @@ class _Maker:
         return [Draw(lambda n: boxes(n, self._length, min(side, 1000)), ORIGIN)]
 
     def _hidden(self, name: str) -> list[Draw]:
-        names = ["hidden_size", "d_model", "dim"]
+        names = ["hidden_size", "d_model", "dim", "embedding_dim"]
         if name.startswith("encoder_hidden"):
             names = [*CROSSED, *names]
         width = self._config.get(*names)
         width = width[0] if isinstance(width, (list, tuple)) and width else width
-        length = self._config.whole("text_len", "max_text_seq_length", default=8) if name.startswith("encoder") else 8
+        length = (
+            self._config.whole("text_len", "max_text_seq_length", "num_embeddings", default=8)
+            if name.startswith("encoder")
+            else 8
+        )
         return [spec((None, length, width), ORIGIN)] if isinstance(width, int) else []
 
     def _extents(self, part: str = "vision") -> list[tuple[int, ...]]:
@@ -263,14 +274,42 @@ class _Maker:
             (None, frames, channels, side, side),
         ]
         rows: list[tuple[int | None, ...]] = [(None, 16, channels), (None, channels, 64)]
-        volume = any(isinstance(each, nn.Conv3d) for each in self._model.modules()) or "3D" in self._kind
-        return [spec(dims, ORIGIN) for dims in ([*deep, *flat] if volume else [*flat, *deep, *rows])]
+        ranks = {
+            type(each).__name__[-2:] for each in self._model.modules() if isinstance(each, nn.modules.conv._ConvNd)
+        }
+        if "3d" in ranks or any(word in self._kind for word in ("3D", "Motion", "Temporal", "Video")):
+            order = [*reversed(deep), *flat] if "Temporal" in self._kind else [*deep, *flat]
+        else:
+            order = [*flat, *deep] if "2d" in ranks else [*reversed(rows), *flat] if "1d" in ranks else [*rows, *flat]
+        if not ranks and isinstance(size, int):
+            order = [*flat, *rows]
+        return [spec(dims, ORIGIN) for dims in order]
+
+    def _controlnet_cond(self, name: str) -> list[Draw]:
+        side = self._config.whole("sample_size", default=32) * 8
+        return [spec((None, self._config.whole("conditioning_channels", default=3), side, side), ORIGIN)]
+
+    def _img_ids(self, name: str) -> list[Draw]:
+        return [Draw(lambda n: torch.zeros(16, 3), ORIGIN)]
+
+    def _txt_ids(self, name: str) -> list[Draw]:
+        return [Draw(lambda n: torch.zeros(8, 3), ORIGIN)]
+
+    def _added_time_ids(self, name: str) -> list[Draw]:
+        whole = self._config.whole("projection_class_embeddings_input_dim", default=0)
+        each = self._config.whole("addition_time_embed_dim", default=1)
+        return [Draw(lambda n: torch.zeros(n, whole // each), ORIGIN)] if whole else []
+
+    def _proj_embedding(self, name: str) -> list[Draw]:
+        width = self._config.get("embedding_dim")
+        return [spec((None, width), ORIGIN)] if isinstance(width, int) else []
 
     def _timestep(self, name: str) -> list[Draw]:
         return [Draw(lambda n: torch.arange(1, n + 1) * 10, ORIGIN)]
 
     def _class_labels(self, name: str) -> list[Draw]:
-        return [spec((None,), ORIGIN, self._config.whole("num_embeds_ada_norm", "num_class_embeds", default=2))]
+        below = self._config.get("num_embeds_ada_norm", "num_class_embeds")
+        return [spec((None,), ORIGIN, below)] if isinstance(below, int) else []
 
     def _pooled_projections(self, name: str) -> list[Draw]:
         width = self._config.get("pooled_projection_dim")

@@ -154,12 +154,12 @@ def lengths(model: nn.Module, width: int | None = None) -> list[int]:
         for value in (read(module, name) for name in LENGTHS)
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096
     ]
-    tables = [tuple(each.shape) for module in itertools.islice(model.modules(), 3) for each in _own(module)]
-    rows = [shape[-2] for shape in tables if width is not None and len(shape) > 1 and shape[-1] == width]
+    tables = [
+        each.shape
+        for module in itertools.islice(model.modules(), 400)
+        for name, each in itertools.chain(module._parameters.items(), module._buffers.items())
+        if isinstance(each, torch.Tensor) and ("pos" in name or module is model) and each.dim() in (2, 3)
+    ]
+    rows = [shape[-2] for shape in tables if shape[-1] == width and shape[-2] <= 1024]
     short = min([LENGTH, *named[:1]])
-    return [*dict.fromkeys([short, *rows, *named[:2], 8, 1])]
-
-
-def _own(module: nn.Module) -> Iterator[torch.Tensor]:
-    yield from module.parameters(recurse=False)
-    yield from module.buffers(recurse=False)
+    return [*dict.fromkeys([*rows, short, *named[:2], 8, 1])]
