@@ -7,15 +7,15 @@ from contextlib import suppress
 
 from torch import nn
 
-from .arguments import guessed
+from .arguments import drawn_for, guessed
 from .configured import Config, configured
 from .declared import examples, pretrained
 from .detection import detection
 from .drawing import smooth
 from .graphs import graphs
-from .values import Inputs, home_of, mapped, moved, suited
+from .values import Inputs, elsewhere, home_of, mapped, moved, suited
 
-__all__ = ["Inputs", "candidates", "home_of", "mapped", "moved", "smooth"]
+__all__ = ["Inputs", "candidates", "drawn_for", "elsewhere", "home_of", "mapped", "moved", "smooth"]
 
 
 def candidates(model: nn.Module) -> Iterator[Inputs]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from . import layers, sizes
-from .drawing import SAMPLES, Spec, TooLarge, ids, increasing
+from .drawing import SAMPLES, Spec, TooLarge, ids, increasing, smooth
 from .following import Followed, Meeting, Root, follow
 from .values import Inputs
 
@@ -124,6 +124,26 @@ def draws(model: nn.Module, argument: Argument, known: Followed) -> list[Draw]:
     meeting = known.meetings.get(root)
     named = _plain(argument) or _by_name(model, argument.name, meeting)
     return named or _by_layer(model, argument, meeting, known.ranks.get(root))
+
+
+def drawn_for(model: nn.Module, argument: str | int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    """A tensor for an argument of forward, by name or position: smooth, or ids that the layer behind it takes, or ones.
+
+    Ids for no embedding are 0 and 1, which classes and flags know too.
+    """
+    kind = getattr(torch, dtype)
+    if kind is torch.bool:
+        return torch.ones(shape, dtype=kind)
+    if kind.is_floating_point or kind.is_complex:
+        return smooth(shape).to(kind)
+    names = [each.name for each in arguments_of(model) or []]
+    name = argument if isinstance(argument, str) else names[argument] if argument < len(names) else ""
+    meeting = follow(model).meetings.get((name,))
+    layer = _first(model, nn.Embedding) if meeting is None else meeting.layer
+    if not isinstance(layer, nn.Embedding):
+        return ids(shape, 2).to(kind)
+    padding = {layer.padding_idx} if layer.padding_idx is not None else set()
+    return ids(shape, min(layer.num_embeddings, torch.iinfo(kind).max), padding).to(kind)
 
 
 def _mapping(model: nn.Module, parts: Iterable[Root], known: Followed) -> list[Draw]:

@@ -30,6 +30,20 @@ def home_of(model: nn.Module) -> torch.device:
     return next((each.device for each in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
+def elsewhere(model: nn.Module, inputs: Inputs | None) -> str:
+    """That inputs are on another device than the model, in words; empty where all are on the same."""
+    found: dict[str, None] = {}
+    if inputs is not None:
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            found[str(tensor.device)] = None
+            return tensor
+
+        mapped((inputs.args, dict(inputs.kwargs)), note)
+    home = str(home_of(model))
+    return f"the inputs are on {', '.join(found)}, the model is on {home}" if found and set(found) != {home} else ""
+
+
 def precision_of(model: nn.Module) -> torch.dtype:
     """The dtype a model computes in: that of its first floating-point parameter."""
     return next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
