@@ -74,7 +74,7 @@ def _transformers(name: str) -> Any:
     """A model with random weights: of a class by its default configuration, or of a configuration that is on disk."""
     library = _library("transformers", "transformers")
     if name.isidentifier() and name[0].isupper():
-        cls = getattr(library, name, None)
+        cls = _attempt(lambda: getattr(library, name, None), f"{name} cannot be imported")
         if cls is None:
             raise UsageError(f"transformers has no class {name!r}{nearest(name, dir(library))}")
         config_class = getattr(cls, "config_class", None)
@@ -84,10 +84,9 @@ def _transformers(name: str) -> Any:
     todo = "name a folder, a class (`hf:BertModel`), or a model that the local cache holds: nothing is downloaded"
     read = library.AutoConfig.from_pretrained
     config = _attempt(lambda: read(name, local_files_only=True), f"no configuration of {name!r} on this machine", todo)
-    for each in getattr(config, "architectures", None) or ():
-        if hasattr(library, each):
-            return _attempt(lambda: getattr(library, each)(config), "cannot be built")  # noqa: B023, called at once
-    return _attempt(lambda: library.AutoModel.from_config(config), "cannot be built")
+    made = [each for each in getattr(config, "architectures", None) or () if each in dir(library)]
+    build = (lambda: getattr(library, made[0])(config)) if made else (lambda: library.AutoModel.from_config(config))
+    return _attempt(build, "cannot be built")
 
 
 ZOOS: dict[str, Callable[[str], Any]] = {"hf": _transformers, "timm": _timm, "torchvision": _torchvision}

@@ -79,6 +79,16 @@ def _tabled(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
                     yield tuple(side * step for step in stem.stride)
 
 
+def _tables(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and buffers that may hold a row per position, with their paths; the weights of layers do not."""
+    layers = (nn.Embedding, nn.Linear)
+    for path, module in itertools.islice(model.named_modules(), 400):
+        for name, each in itertools.chain(module._parameters.items(), module._buffers.items()):
+            if each is not None and not isinstance(module, layers) and not nn.parameter.is_lazy(each):
+                if each.dim() in (2, 3):
+                    yield (f"{path}.{name}" if path else name), each
+
+
 def _first_convolution(model: nn.Module) -> Any:
     return next((each for each in model.modules() if isinstance(each, nn.modules.conv._ConvNd)), None)
 
@@ -154,12 +164,7 @@ def lengths(model: nn.Module, width: int | None = None) -> list[int]:
         for value in (read(module, name) for name in LENGTHS)
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096
     ]
-    tables = [
-        each.shape
-        for module in itertools.islice(model.modules(), 400)
-        for name, each in itertools.chain(module._parameters.items(), module._buffers.items())
-        if isinstance(each, torch.Tensor) and ("pos" in name or module is model) and each.dim() in (2, 3)
-    ]
+    tables = [table.shape for name, table in _tables(model) if "pos" in name or "." not in name]
     rows = [shape[-2] for shape in tables if shape[-1] == width and shape[-2] <= 1024]
     short = min([LENGTH, *named[:1]])
     return [*dict.fromkeys([*rows, short, *named[:2], 8, 1])]
