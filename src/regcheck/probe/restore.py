@@ -147,7 +147,9 @@ class _Tensor:
 
     def restore(self) -> torch.Tensor:
         tensor = self._tensor
-        if not torch.equal(tensor, self._value):  # batch norm's kernel writes without counting a version
+        if tensor.shape != self._value.shape:  # a quantization observer resizes what it found empty
+            tensor.data = self._value.clone()
+        elif not torch.equal(tensor, self._value):  # batch norm's kernel writes without counting a version
             tensor.detach().copy_(self._value)
         if tensor.is_leaf:
             tensor.requires_grad_(self._wanted)

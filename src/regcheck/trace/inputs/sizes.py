@@ -66,13 +66,8 @@ def _tabled(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
     stem = _first_convolution(model)
     if rank == 1 or stem is None or tuple(stem.kernel_size) != tuple(stem.stride) or stem.stride[0] < 2:
         return
-    for name, table in itertools.islice(model.named_parameters(), 400):
-        if (
-            "pos" in name.lower()
-            and "relative" not in name
-            and table.dim() in (2, 3)
-            and stem.out_channels == table.shape[-1]
-        ):
+    for name, table in _tables(model):
+        if "pos" in name.lower() and "relative" not in name and stem.out_channels == table.shape[-1]:
             for extra in (0, 1, 2):
                 side = round((table.shape[-2] - extra) ** (1 / rank))
                 if side > 1 and side**rank == table.shape[-2] - extra:
@@ -81,12 +76,12 @@ def _tabled(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
 
 def _tables(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters and buffers that may hold a row per position, with their paths; the weights of layers do not."""
-    layers = (nn.Embedding, nn.Linear)
     for path, module in itertools.islice(model.named_modules(), 400):
+        if isinstance(module, (nn.Embedding, nn.Linear)):
+            continue
         for name, each in itertools.chain(module._parameters.items(), module._buffers.items()):
-            if each is not None and not isinstance(module, layers) and not nn.parameter.is_lazy(each):
-                if each.dim() in (2, 3):
-                    yield (f"{path}.{name}" if path else name), each
+            if each is not None and not nn.parameter.is_lazy(each) and each.dim() in (2, 3):
+                yield (f"{path}.{name}" if path else name), each
 
 
 def _first_convolution(model: nn.Module) -> Any:
