@@ -13,7 +13,8 @@ from torch import nn
 
 from . import layers, sizes
 from .drawing import SAMPLES, Spec, TooLarge, ids, increasing, smooth
-from .following import Followed, Meeting, Root, follow
+from .following import follow
+from .tracks import Followed, Meeting, Root
 from .values import Inputs
 
 TIMES = re.compile(r"t|ts|times?|time_?steps?|sigmas?|noise_levels?|diffusion_steps?")

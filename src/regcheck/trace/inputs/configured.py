@@ -15,7 +15,8 @@ from . import sizes
 from .arguments import Argument, Draw, arguments_of, assembled, draws, spec
 from .declared import read
 from .drawing import LARGEST, boxes, increasing
-from .following import Followed, follow
+from .following import follow
+from .tracks import Followed
 
 MODALITIES = (
     "input_ids pixel_values pixel_values_videos input_values input_features bbox visual_feats visual_pos".split()

@@ -12,7 +12,8 @@ from torch import nn
 from .arguments import Argument, arguments_of, called, draws
 from .declared import read
 from .drawing import ids, smooth
-from .following import Followed, follow
+from .following import follow
+from .tracks import Followed
 from .values import Inputs
 
 NODES, GRAPHS = 16, 4

@@ -11,7 +11,7 @@ from torch import nn
 from . import sizes
 from .declared import read
 from .drawing import Spec
-from .following import Meeting
+from .tracks import Meeting
 
 Dims = tuple[int | None, ...]
 
