@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from regcheck.core.errors import CannotBuild, UsageError
-from regcheck.targets import build
+from regcheck.targets import build, called
 
 SOURCE = """\
 from torch import nn
@@ -44,6 +44,10 @@ def number():
 
 def leaves():
     raise SystemExit(2)
+
+
+def batch():
+    return Net.__name__, WIDTH
 
 
 class Family:
@@ -97,7 +101,6 @@ def test_a_file_anywhere_finds_its_neighbours(project: Path, monkeypatch: pytest
         ("nots.py:Net", "there is no file 'nots.py'"),
         ("nots:Net", "there is no module 'nots'"),
         ("nots.deep:Net", "there is no module 'nots'"),
-        ("hf:bert", "there is no module 'hf'"),
     ],
 )
 def test_what_is_not_there_is_a_usage_error(target: str, says: str) -> None:
@@ -132,10 +135,106 @@ def test_what_cannot_be_built_names_the_users_line(project: Path, target: str, s
         assert Path(caught.value.path).resolve().parent == project.resolve()
 
 
-@pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_a_library_that_is_not_there_is_named(library: str) -> None:
+@pytest.mark.parametrize(
+    ("library", "prefix"), [("timm", "timm"), ("torchvision", "torchvision"), ("transformers", "hf")]
+)
+def test_a_library_that_is_not_there_is_named(library: str, prefix: str) -> None:
     """Without the library its targets are refused, with the command that installs it."""
     if find_spec(library):
         pytest.skip(f"{library} is installed here, so its absence cannot be shown")
     with pytest.raises(UsageError, match=f"{library} is not installed: `pip install {library}`"):
-        build(f"{library}:resnet18")
+        build(f"{prefix}:resnet18")
+
+
+def test_a_factory_is_called() -> None:
+    """What a named function returns is handed on as it is."""
+    assert called("nets.py:batch") == ("Net", 3)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "says"),
+    [
+        ("nets.py:WORD", UsageError, "is of type str, not a function"),
+        ("nets.py:bach", UsageError, "there is no 'bach' (did you mean 'batch'?)"),
+        ("nowhere.py:batch", UsageError, "there is no file 'nowhere.py'"),
+        ("nets.py:Wide", CannotBuild, "takes arguments: width"),
+        ("nets.py:leaves", CannotBuild, "nets.py:leaves raised: SystemExit: 2"),
+    ],
+)
+def test_a_factory_that_cannot_be_called_says_why(target: str, kind: type[Exception], says: str) -> None:
+    """A factory that is not there is wrong usage; one that raises is named with what it raised."""
+    with pytest.raises(kind) as caught:
+        called(target)
+    assert says in str(caught.value)
+
+
+LIBRARY = """\
+from torch import nn
+
+
+class Config:
+    def __init__(self, width=6, architectures=None):
+        self.width, self.architectures = width, architectures
+
+
+class TinyModel(nn.Linear):
+    config_class = Config
+
+    def __init__(self, config):
+        super().__init__(config.width, 2)
+
+
+class TinyForClassification(TinyModel):
+    pass
+
+
+class AutoConfig:
+    @staticmethod
+    def from_pretrained(name, local_files_only=False):
+        assert local_files_only, "nothing is downloaded"
+        if name != "./saved":
+            raise OSError(f"{name} is not here")
+        return Config(9, ["TinyForClassification"])
+
+
+class AutoModel:
+    pass
+"""
+
+
+@pytest.fixture
+def transformers(project: Path) -> Iterator[None]:
+    """A library of that name with two models, one saved configuration, and no network."""
+    if find_spec("transformers"):
+        pytest.skip("transformers is installed here, and would be shadowed")
+    (project / "transformers.py").write_text(LIBRARY, encoding="utf-8")
+    sys.path.insert(0, str(project))
+    yield
+    sys.modules.pop("transformers", None)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "width"),
+    [("hf:TinyModel", "TinyModel", 6), ("hf:./saved", "TinyForClassification", 9)],
+)
+def test_a_transformers_model_has_random_weights(transformers: None, target: str, kind: str, width: int) -> None:
+    """A class is built by its default configuration, a saved configuration by the class that it names."""
+    model = build(target)
+    assert type(model).__name__ == kind and model.in_features == width
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "says"),
+    [
+        ("hf:TinyModal", UsageError, "transformers has no class 'TinyModal' (did you mean 'TinyModel'?)"),
+        ("hf:AutoModel", CannotBuild, "AutoModel has no configuration of its own"),
+        ("hf:some/model", CannotBuild, "no configuration of 'some/model' on this machine: OSError"),
+    ],
+)
+def test_a_transformers_model_that_is_not_here(
+    transformers: None, target: str, error: type[Exception], says: str
+) -> None:
+    """Unknown classes name their nearest neighbour; a model that would have to be downloaded is not built."""
+    with pytest.raises(error) as caught:
+        build(target)
+    assert says in str(caught.value)

@@ -29,10 +29,10 @@ from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.source.places import constructors
 from regcheck.trace import coverage
-from regcheck.trace.inputs import Inputs, home_of, moved
+from regcheck.trace.inputs import Inputs, elsewhere, home_of, moved
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.streams import hidden_draws
-from regcheck.trace.unwrap import unwrapped
+from regcheck.trace.unwrap import Subject, obstacle, subject_of
 from regcheck.watch.optimizers import described
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def audit(
     """Check a model, and prove what is wrong with it by measuring a copy of it.
 
     Args:
-        model: the model; wrappers (DDP, `torch.compile`, …) are looked through. It is left exactly as it is.
+        model: the model, or what is around it (DDP, FSDP, `torch.compile`, a trainer, …). It is left exactly as it is.
         args: positional inputs of its `forward`; inferred where none are given.
         kwargs: keyword inputs of its `forward`.
         optimizer: checked too, on copies of its parameters.
@@ -61,8 +61,8 @@ def audit(
     Raises:
         UsageError: an unknown option or rule code, an unusable device, or something that is no model.
     """
-    subject = unwrapped(model)
-    if not isinstance(subject, nn.Module):
+    subject = subject_of(model)
+    if not isinstance(subject.model, nn.Module):
         raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
     if not isinstance(optimizer, (torch.optim.Optimizer, type(None))):
         raise UsageError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
@@ -72,7 +72,7 @@ def audit(
         reports = [run.model(subject, given)]
         if optimizer is not None:
             stepped = Stepped(optimizer=described(optimizer))
-            usage = Usage(type(subject).__name__, (stepped,))
+            usage = Usage(subject.name, (stepped,))
             reports.append(run.usage(usage, (), {stepped.optimizer.key: optimizer}))
     return gathered(reports)
 
@@ -100,16 +100,20 @@ class Run:
     def of(cls, options: Options) -> Run:
         return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
 
-    def model(self, model: nn.Module, given: Inputs | None, root: bool | None = True) -> Report:
+    def model(self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None = True) -> Report:
         """Check one model with the graph rules; `root` says whether it is known to be a whole one."""
-        subject = type(model).__name__
+        found = examined if isinstance(examined, Subject) else subject_of(examined)
+        model, subject = found.model, found.name
+        if spread := obstacle(model):
+            blocked = NotChecked(subject, spread, "audit the model before it is wrapped, in one process")
+            return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
         with ExitStack() as stack:
             twin = stack.enter_context(workspace(model))
             try:
                 with unchanged(twin):
                     traced = look(twin, subject, given, locate, root)
             except CannotTrace as error:
-                report = self._report((), (untraced(subject, error),), subject)
+                report = self._report((), (untraced(subject, error, elsewhere(twin, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
             judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
@@ -160,7 +164,7 @@ class Run:
             if (capture.model_key, root) not in known:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
                 given = Inputs(capture.args, capture.kwargs, "captured")
-                reports.append(self.model(unwrapped(capture.model), given, root))
+                reports.append(self.model(capture.model, given, root))
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(
@@ -251,9 +255,14 @@ def combined(found: Sequence[Evidence]) -> Evidence:
     raise UsageError("no device to measure on")
 
 
-def untraced(subject: str, error: CannotTrace) -> NotChecked:
-    """The entry for a model that no way of tracing could follow, with the user's line that stopped it."""
+def untraced(subject: str, error: CannotTrace, elsewhere: str = "") -> NotChecked:
+    """The entry for a model that no way of tracing could follow, with the user's line that stopped it.
+
+    `elsewhere` says that the inputs are on another device than the model, if they are.
+    """
     what, place = "pass inputs that the model accepts (audit(model, x), or --input)", error.place
+    if elsewhere:
+        what = f"move the inputs to the model's device: {elsewhere}"
     return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
 
 

@@ -1,4 +1,4 @@
-"""Models built from what `regcheck audit` is told: `pkg.mod:Name`, `file.py:Name`, `torchvision:NAME`, `timm:NAME`."""
+"""Models built from what `regcheck audit` is told: `pkg.mod:Name`, `file.py:Name`, `timm:NAME`, `hf:NAME` and such."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regcheck import plugins
 from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, nearest
 
 T = TypeVar("T")
-FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME` or `timm:NAME`"
+FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME`, `timm:NAME` or `hf:NAME`"
 
 
 def build(target: str) -> nn.Module:
@@ -40,6 +40,22 @@ def build(target: str) -> nn.Module:
     return model
 
 
+def called(target: str) -> Any:
+    """What the function that a target names returns, called without arguments.
+
+    Raises:
+        UsageError: its file or its name is unknown.
+        CannotBuild: it takes arguments, or it raised; the error says in which line.
+    """
+    where, _, name = target.rpartition(":")
+    found = _member(_module(where), name, target)
+    if not callable(found):
+        raise UsageError(f"{target} is of type {type(found).__name__}, not a function")
+    if needed := _needed(found):
+        raise CannotBuild(f"{target} takes arguments: {', '.join(needed)}", "name a function that takes none")
+    return _attempt(found, f"{target} raised")
+
+
 def _torchvision(name: str) -> Any:
     models = _library("torchvision.models", "torchvision")
     if name not in models.list_models():
@@ -54,7 +70,26 @@ def _timm(name: str) -> Any:
     return _attempt(lambda: timm.create_model(name, pretrained=False), "cannot be built")
 
 
-ZOOS: dict[str, Callable[[str], Any]] = {"timm": _timm, "torchvision": _torchvision}
+def _transformers(name: str) -> Any:
+    """A model with random weights: of a class by its default configuration, or of a configuration that is on disk."""
+    library = _library("transformers", "transformers")
+    if name.isidentifier() and name[0].isupper():
+        cls = _attempt(lambda: getattr(library, name, None), f"{name} cannot be imported")
+        if cls is None:
+            raise UsageError(f"transformers has no class {name!r}{nearest(name, dir(library))}")
+        config_class = getattr(cls, "config_class", None)
+        if not isinstance(cls, type) or config_class is None:
+            raise CannotBuild(f"transformers' {name} has no configuration of its own", "name the class of one model")
+        return _attempt(lambda: cls(config_class()), "cannot be built")
+    todo = "name a folder, a class (`hf:BertModel`), or a model that the local cache holds: nothing is downloaded"
+    read = library.AutoConfig.from_pretrained
+    config = _attempt(lambda: read(name, local_files_only=True), f"no configuration of {name!r} on this machine", todo)
+    made = [each for each in getattr(config, "architectures", None) or () if each in dir(library)]
+    build = (lambda: getattr(library, made[0])(config)) if made else (lambda: library.AutoModel.from_config(config))
+    return _attempt(build, "cannot be built")
+
+
+ZOOS: dict[str, Callable[[str], Any]] = {"hf": _transformers, "timm": _timm, "torchvision": _torchvision}
 
 
 def _library(module: str, package: str) -> Any:

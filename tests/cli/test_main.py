@@ -77,7 +77,7 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
         ("rule REG209", "unknown rule 'REG209' (did you mean 'REG20"),
         ("rule missing-evil", "(did you mean 'missing-eval'?)"),
         ("audit", "name a TARGET"),
-        ("audit --input 3x0 sound.py:Net", "a shape is written as in 1x3x224x224, not '3x0'"),
+        ("audit --input 3x0 sound.py:Net", "--input 3x0: an input is written as `1x3x224x224`, `float32[4,3,32,32]`, "),
         ("audit sound.py:Nut", "there is no 'Nut' (did you mean 'Net'?)"),
         ("audit --device gpu9 sound.py:Net", "gpu9"),
     ],

@@ -61,19 +61,19 @@ def test_images_are_smooth() -> None:
     assert not torch.equal(image[0], image[1])
 
 
-class NeedsDict(nn.Module):
+class NeedsObject(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 4)
         self.drop = nn.Dropout(0.5)
 
     def forward(self, batch: Any) -> torch.Tensor:
-        return F.dropout(self.drop(self.linear(batch["features"])), 0.2)
+        return F.dropout(self.drop(self.linear(batch.features)), 0.2)
 
 
 def test_without_inputs_the_model_is_traced_symbolically() -> None:
     """When no guess runs, torch.fx still gives rates, gates and places."""
-    traced = look(NeedsDict(), "model", None)
+    traced = look(NeedsObject(), "model", None)
     assert traced.inputs is None
     gates = {op.rate: traced.graph.gate(op) for op in traced.graph.dropouts(Mode.TRAIN)}
     assert gates == {0.5: Gate.MODE, 0.2: Gate.ALWAYS}
@@ -85,13 +85,13 @@ class Branches(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-class WithBranches(NeedsDict):
+class WithBranches(NeedsObject):
     def __init__(self) -> None:
         super().__init__()
         self.branches = Branches()
 
     def forward(self, batch: Any) -> torch.Tensor:
-        return F.dropout(self.branches(self.linear(batch["features"])), 0.2)
+        return F.dropout(self.branches(self.linear(batch.features)), 0.2)
 
 
 def test_a_submodule_that_cannot_be_followed_is_opaque_and_named() -> None:
@@ -115,7 +115,7 @@ def test_a_model_that_nothing_can_trace_says_why() -> None:
         look(Hopeless(), "model", None)
 
 
-class EvalOnly(NeedsDict):
+class EvalOnly(NeedsObject):
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         if self.training:
             raise ValueError("targets are needed in train mode")
@@ -163,7 +163,7 @@ def test_parameters_are_followed_symbolically() -> None:
 
     class Wrapped(Positions):
         def forward(self, batch: Any) -> torch.Tensor:  # type: ignore[override]
-            return super().forward(batch["tokens"])
+            return super().forward(batch.tokens)
 
     traced = look(Wrapped(), "model", None)
     assert traced.inputs is None and any(op.kind is Kind.PARAMETER for op in traced.graph.train)

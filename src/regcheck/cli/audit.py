@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
 
 from regcheck import plugins
 from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
+from regcheck.cli.inputs import FORMS, Given, made, parsed
 from regcheck.cli.output import finish
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, gathered
-
-if TYPE_CHECKING:
-    import torch
 
 
 def run(argv: Sequence[str]) -> int:
@@ -27,17 +23,17 @@ def run(argv: Sequence[str]) -> int:
         "targets",
         metavar="TARGET",
         nargs="*",
-        help="pkg.mod:Name, file.py:Name, torchvision:NAME or timm:NAME; a Name is a model, or a class or a factory "
-        "that takes no arguments (default: the configured `models`)",
+        help="pkg.mod:Name, file.py:Name, torchvision:NAME, timm:NAME or hf:NAME; a Name is a model, or a class or a "
+        "factory that takes no arguments (default: the configured `models`)",
     )
     parser.add_argument(
         "--input",
         dest="inputs",
-        metavar="SHAPE",
-        type=shape,
+        metavar="INPUT",
+        type=parsed,
         action="append",
         default=[],
-        help="the shape of an input, as in 1x3x224x224; once for each argument of forward (default: inferred)",
+        help=f"an input of forward: {FORMS}; once for each argument (default: inferred)",
     )
     add_common(parser)
     arguments = parser.parse(argv)
@@ -53,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
     return finish(gathered(reports), arguments, options)
 
 
-def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Report:
+def examine(target: str, given: list[Given], options: Options) -> Report:
     """The report on one target; a model that cannot be built is not checked."""
     import torch
 
@@ -65,25 +61,10 @@ def examine(target: str, shapes: list[tuple[int, ...]], options: Options) -> Rep
     try:
         with redirect_stdout(sys.stderr):
             model = build(target)
+            args, kwargs = made(given, model)
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
         return report_under(options, not_checked=(missed,), subjects=(target,))
-    args: tuple[Any, ...] = tuple(drawn(shape, options.seed) for shape in shapes)
-    kwargs: dict[str, Any] = {}
-    if not args:
+    if not given:
         args, kwargs = plugins.call("regcheck_inputs", model=model) or (args, kwargs)
     return audit(model, *args, options=options, **kwargs)
-
-
-def shape(text: str) -> tuple[int, ...]:
-    """The sizes in `1x3x224x224`."""
-    if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", text):
-        raise UsageError(f"a shape is written as in 1x3x224x224, not {text!r}")
-    return tuple(int(size) for size in text.split("x"))
-
-
-def drawn(shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    """A standard normal input of that shape."""
-    import torch
-
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -73,9 +73,15 @@ def copied(model: nn.Module) -> nn.Module:
     if any(id(each) in own for each in held_by_functions(model)):
         raise CannotMeasure("the model cannot be copied: a function kept on it refers to it")
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, _lent(model))
     except Exception as error:
         raise CannotMeasure(f"the model cannot be copied: {type(error).__name__}: {error}") from error
+
+
+def _lent(model: nn.Module) -> dict[int, Any]:
+    """What a copy shares with the original: the trainer that a Lightning module refers to, with all its data."""
+    lent = [vars(each).get(name) for each in model.modules() for name in ("_trainer", "trainer", "_fabric")]
+    return {id(each): each for each in lent if each is not None}
 
 
 @contextmanager
@@ -141,7 +147,9 @@ class _Tensor:
 
     def restore(self) -> torch.Tensor:
         tensor = self._tensor
-        if not torch.equal(tensor, self._value):  # batch norm's kernel writes without counting a version
+        if tensor.shape != self._value.shape:  # a quantization observer resizes what it found empty
+            tensor.data = self._value.clone()
+        elif not torch.equal(tensor, self._value):  # batch norm's kernel writes without counting a version
             tensor.detach().copy_(self._value)
         if tensor.is_leaf:
             tensor.requires_grad_(self._wanted)

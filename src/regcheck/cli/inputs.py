@@ -1,0 +1,89 @@
+"""What `regcheck audit --input` says: a shape, a dtype with a shape, or a function that makes the inputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from regcheck.core.errors import CannotBuild, UsageError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMS = "`1x3x224x224`, `float32[4,3,32,32]`, `ids:int64[2,16]` or `file.py:make_inputs`"
+DTYPES = (
+    "float16 bfloat16 float32 float64 half float double int8 int16 int32 int64 int long short uint8 bool complex64"
+).split()
+
+
+@dataclass(frozen=True)
+class Given:
+    """One `--input`: a tensor to draw, by keyword where it has a name, or the target of a factory."""
+
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    keyword: str = ""
+    factory: str = ""
+
+
+def parsed(text: str) -> Given:
+    """What one `--input` says.
+
+    Raises:
+        UsageError: it has none of the forms, or names a dtype that there is not.
+    """
+    if re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", text):
+        return Given(tuple(int(size) for size in text.split("x")))
+    tensor = re.fullmatch(r"(?:(?P<name>[^\W\d]\w*):)?(?P<dtype>\w+)\[(?P<sizes>[0-9, ]*)\]", text)
+    if tensor is not None:
+        dtype = tensor["dtype"]
+        if dtype not in DTYPES:
+            raise UsageError(f"--input {text}: there is no dtype {dtype!r}{nearest(dtype, DTYPES)}")
+        sizes = [size.strip() for size in tensor["sizes"].split(",")] if tensor["sizes"].strip() else []
+        if not all(size.isdecimal() and int(size) for size in sizes):
+            raise UsageError(f"--input {text}: the sizes are written as in [4,3,32,32]")
+        return Given(tuple(int(size) for size in sizes), dtype, tensor["name"] or "")
+    where, _, name = text.rpartition(":")
+    if where.endswith(".py") and re.fullmatch(r"[\w.]+", name):
+        return Given(factory=text)
+    raise UsageError(f"--input {text}: an input is written as {FORMS}")
+
+
+def made(given: Sequence[Given], model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of `model`'s forward that all the `--input` together ask for.
+
+    Raises:
+        UsageError: a factory's file or name is not there.
+        CannotBuild: a factory raised, or made nothing.
+    """
+    from regcheck.targets import called
+    from regcheck.trace.inputs import drawn_for
+
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for each in given:
+        if each.factory:
+            more, named = arguments_in(called(each.factory), each.factory)
+            args += more
+            kwargs |= named
+        elif each.keyword:
+            kwargs[each.keyword] = drawn_for(model, each.keyword, each.shape, each.dtype)
+        else:
+            args.append(drawn_for(model, len(args), each.shape, each.dtype))
+    return tuple(args), kwargs
+
+
+def arguments_in(value: Any, factory: str) -> tuple[list[Any], dict[str, Any]]:
+    """What a factory returned, as arguments: a tuple is several, a dict is by keyword, a pair is both."""
+    if value is None:
+        todo = "return a tensor, a tuple of arguments, a dict of keyword arguments, or a pair of the last two"
+        raise CannotBuild(f"the input factory {factory} returned nothing", todo)
+    pair = isinstance(value, tuple) and len(value) == 2
+    if pair and isinstance(value[0], (tuple, list)) and isinstance(value[1], dict):
+        return [*value[0]], dict(value[1])
+    if isinstance(value, dict):
+        return [], dict(value)
+    plain = isinstance(value, tuple) and not hasattr(value, "_fields")
+    return ([*value] if plain else [value]), {}
