@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,10 +52,9 @@ Guess = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Imagined:
-    """A recorded fake run, and the lines of the model that needed values, which were guessed."""
+class Imagined(Recording):
+    """A recorded fake forward, and the lines of the model that needed values, which were guessed."""
 
-    recording: Recording
     guessed: tuple[Place | None, ...] = ()
 
 
@@ -85,20 +85,20 @@ def imagine(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | None 
     failure: CannotImagine | None = None
     for guess in (_lively, _plain):
         fakes = FakeTensorMode(allow_non_fake_inputs=True)
-        twin = fake_copy(model, fakes).train(mode is Mode.TRAIN)
-        home = _home(model)
-        args, kwargs = (mapped(each, lambda tensor: _blank(tensor, fakes, home)) for each in (inputs.args, inputs.kwargs))
-        standing_in = StandIn(fakes, guess)
+        twin, standing_in = fake_copy(model, fakes), StandIn(fakes, guess)
+        twin.train(mode is Mode.TRAIN)
+        blank = partial(_blank, fakes=fakes, home=_home(model))
+        args, kwargs = mapped(inputs.args, blank), mapped(inputs.kwargs, blank)
         try:
             with _quiet(), fakes, standing_in, _Arrays(standing_in):
                 recording = record(twin, args, kwargs, locate=locate)
         except ForwardRaised as error:
-            guessed = bool(standing_in.guessed)
-            failure = failure or CannotImagine(str(error), error.place, not guessed and _is_about_shapes(error.__cause__))
-            if not guessed:
+            surely = not standing_in.guessed and _is_about_shapes(error.__cause__)
+            failure = failure or CannotImagine(str(error), error.place, surely)
+            if not standing_in.guessed:
                 break
         else:
-            return Imagined(recording, tuple(dict.fromkeys(standing_in.guessed)))
+            return Imagined(**vars(recording), guessed=tuple(dict.fromkeys(standing_in.guessed)))
     assert failure is not None
     raise failure
 
@@ -156,11 +156,11 @@ class _Copying(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class StandIn(TorchDispatchMode):
-    """Stands above fake tensors: makes real ones fake before they are used, and runs on made-up values what needs them."""
+class StandIn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has not typed its own
+    """Makes real tensors fake before they are used, and runs on made-up values what fake tensors cannot do."""
 
     def __init__(self, fakes: FakeTensorMode, guess: Guess) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.guessed: list[Place | None] = []
         self._fakes, self._guess = fakes, guess
         self._generator = torch.Generator().manual_seed(0)
