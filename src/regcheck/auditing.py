@@ -17,7 +17,7 @@ from regcheck.config.options import Options
 from regcheck.config.outcome import outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Place
+from regcheck.core.graph import Kind, Op, Place
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Probe, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped, Usage
@@ -27,6 +27,7 @@ from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableP
 from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.source.places import constructors
+from regcheck.trace.fake import unrunnable
 from regcheck.trace.inputs import Inputs, home_of
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.unwrap import unwrapped
@@ -34,6 +35,8 @@ from regcheck.watch.optimizers import described
 
 if TYPE_CHECKING:
     from regcheck.watch.sessions import Capture, Seen
+
+NO_RUN = "running is switched off"
 
 ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
@@ -100,11 +103,12 @@ class Run:
     def model(self, model: nn.Module, given: Inputs | None, root: bool | None = True) -> Report:
         """Check one model with the graph rules; `root` says whether it is known to be a whole one."""
         subject = type(model).__name__
+        why_not = unrunnable(model) if self.options.run else NO_RUN
         with ExitStack() as stack:
-            twin = stack.enter_context(workspace(model))
+            twin = stack.enter_context(workspace(model, run=not why_not))
             try:
-                with unchanged(twin):
-                    traced = look(twin, subject, given, locate, root)
+                with unchanged(twin, values=not why_not):
+                    traced = look(twin, subject, given, locate, root, why_not)
             except CannotTrace as error:
                 return self._report((), (untraced(subject, error),), subject)
             suspicions, broken = self._suspicions("graph", traced.graph)
@@ -118,10 +122,14 @@ class Run:
 
     def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
+
+        def known(op: Op) -> bool:
+            return op.kind is not Kind.OPAQUE
+
         flow = traced.graph.eval
         draws = [op for op in flow if op.active and (op.drops or op.kind is Kind.RANDOM)]
-        seen = any(flow.outputs_reached(op, lambda each: each.kind is not Kind.OPAQUE) for op in draws)
-        if traced.inputs is None or seen or not (draws or traced.drew_elsewhere):
+        seen = any(flow.outputs_reached(op, known) for op in draws)
+        if traced.inputs is None or traced.unmeasurable or seen or not (draws or traced.drew_elsewhere):
             return ()
         try:
             runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home_of(twin).type, locate)
@@ -150,7 +158,7 @@ class Run:
     ) -> Report:
         """Check what a program did with its models and optimizers with the usage rules."""
         suspicions, broken = self._suspicions("usage", usage)
-        probe_on = usage_probes(captures, optimizers, self.options.seed)
+        probe_on = usage_probes(captures, optimizers, self.options.seed) if self.options.run else no_probe
         return self._report([*self._proved(suspicions, probe_on)], broken, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
@@ -195,8 +203,8 @@ def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
     made: dict[str, Probe] = {}
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
-        if traced.inputs is None:
-            raise CannotMeasure("there are no inputs to run the model on")
+        if traced.inputs is None or traced.unmeasurable:
+            raise CannotMeasure(traced.unmeasurable)
         if device not in made:
             model = twin if device == home_of(twin).type else copied(twin)
             runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate)
@@ -220,6 +228,11 @@ def usage_probes(captures: Sequence[Capture], optimizers: Mapping[str, torch.opt
         return UnableProbe(device, seed)
 
     return probe_on
+
+
+def no_probe(suspicion: Suspicion, device: str) -> Probe:
+    """Where nothing may be run."""
+    raise CannotMeasure(NO_RUN)
 
 
 def combined(found: Sequence[Evidence]) -> Evidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,13 @@ def run(argv: Sequence[str]) -> int:
         action="append",
         default=[],
         help="the shape of an input, as in 1x3x224x224; once for each argument of forward (default: inferred)",
+    )
+    parser.add_argument(
+        "--no-run",
+        dest="run",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="run nothing with the model's weights: follow it on fake tensors, and measure nothing",
     )
     add_common(parser)
     arguments = parser.parse(argv)

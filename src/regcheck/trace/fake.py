@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -168,7 +168,8 @@ class StandIn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunction():  # what goes on in here is no call of the model's
-            if func not in self._fakes.lift_fns:  # those make the constants of `torch.tensor`, whose values are known
+            # lifting makes the constants of `torch.tensor`, whose values are known
+            if func not in self._fakes.lift_fns and _holds_real((*args, *kwargs.values())):
                 args, kwargs = tree_map_only(torch.Tensor, self.faked, (args, kwargs))
             try:
                 return func(*args, **kwargs)
@@ -205,6 +206,17 @@ class StandIn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         with _disable_current_modes():
             result = func(*args, **({**kwargs, "device": "cpu"} if "device" in kwargs else kwargs))
         return tree_map_only(torch.Tensor, fake_again, result)
+
+
+def _holds_real(values: Iterable[Any]) -> bool:
+    """Whether a real tensor is among a call's arguments, or in a list of them."""
+    for each in values:
+        if isinstance(each, torch.Tensor):
+            if not isinstance(each, FakeTensor):
+                return True
+        elif isinstance(each, (tuple, list)) and _holds_real(each):
+            return True
+    return False
 
 
 class _Arrays(TorchFunctionMode):
