@@ -164,15 +164,14 @@ def _without_inputs(
     refused: CannotTrace | None,
 ) -> Traced:
     """The graph that torch.fx gives; `refused` is what the model said of the inputs tried first."""
-    said = "no inputs could be guessed"
+    said, refused_at = "no inputs could be guessed", refused.place if refused else None
     if refused is not None:
         inputs = "the inputs given" if given else "guessed inputs"
         said = f"on {inputs}{', as fake tensors,' if unrunnable else ''} {refused}"
     try:
         train, evaluation = (_followed(model, mode, locate, bool(unrunnable)) for mode in (Mode.TRAIN, Mode.EVAL))
     except CannotTrace as error:
-        place = (refused.place if refused else None) or error.place
-        raise CannotTrace(f"{said}; {error}", place) from error
+        raise CannotTrace(f"{said}; {error}", refused_at or error.place) from error
     graph = Graph(
         subject,
         lowered(train.recording.graph, train.recording.outputs, Mode.TRAIN),
@@ -184,10 +183,9 @@ def _without_inputs(
         reason = f"{said}; it was followed without inputs instead, and nothing was measured"
         missed.append(_entry(subject, reason, "pass inputs that the model accepts", refused.place))
     for path, stop in {**train.opaque, **evaluation.opaque}.items():
-        where = f"{subject}.{path}".rstrip(".")
-        missed.append(
-            _entry(where, f"{stop}; what it calls was followed on its own", "pass inputs: audit(model, x)", stop.place)
-        )
+        if not (given and stop.place is not None and stop.place == refused_at):  # else it is the same error once more
+            reason = f"{stop}; what it calls was followed on its own"
+            missed.append(_entry(f"{subject}.{path}".rstrip("."), reason, "pass inputs: audit(model, x)", stop.place))
     unmeasurable = unrunnable or (
         "forward raises on the inputs given" if given else "there are no inputs to run the model on"
     )

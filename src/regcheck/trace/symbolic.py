@@ -54,7 +54,7 @@ def trace(model: nn.Module, locate: Locate | None = None) -> Followed:
     try:
         with eager():
             graph = tracer.trace(model)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CannotFollow(error) from error
     if "" in tracer.opaque and not any(_matters(node) for node in graph.nodes):
         raise tracer.opaque[""]
@@ -108,7 +108,7 @@ class LeafyTracer(fx.Tracer):
             if m is self.root or not self._is_registered(m):
                 return forward(*args, **kwargs)
             return super().call_module(m, forward, args, kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not self._is_registered(m):
                 raise
             return self._stopped(m, error, [*_proxies_in((args, kwargs))], before)
@@ -118,7 +118,7 @@ class LeafyTracer(fx.Tracer):
     def _is_registered(self, module: nn.Module) -> bool:
         return self.submodule_paths is not None and module in self.submodule_paths
 
-    def _stopped(self, module: nn.Module, error: Exception, given: list[fx.Proxy], before: int) -> fx.Proxy:
+    def _stopped(self, module: nn.Module, error: BaseException, given: list[fx.Proxy], before: int) -> fx.Proxy:
         """The opaque op that stands for a module whose forward cannot be followed to the end."""
         path = self.path_of_module(module)
         self.opaque.setdefault(path, CannotFollow(error))
