@@ -276,7 +276,7 @@ def test_a_copy_shares_no_tensor_and_keeps_ties() -> None:
 
 
 def test_what_cannot_be_run_is_told_from_what_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights without values and weights without room each give their reason; an ordinary and a lazy model give none."""
+    """Weights without values and without room each give their reason; an ordinary and a lazy model give none."""
     assert unrunnable(nn.Linear(2, 2)) == unrunnable(nn.LazyLinear(2)) == ""
     assert "`weight` is on the meta device" in unrunnable(nn.Linear(2, 2, device="meta"))
     with FakeTensorMode():
