@@ -18,7 +18,7 @@ from regcheck.config.options import Options
 from regcheck.config.outcome import outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Place
+from regcheck.core.graph import Kind, Op, Place
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Probe, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped, Usage
@@ -29,6 +29,7 @@ from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.source.places import constructors
 from regcheck.trace import coverage
+from regcheck.trace.fake import unrunnable
 from regcheck.trace.inputs import Inputs, elsewhere, home_of, moved
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.streams import hidden_draws
@@ -37,6 +38,8 @@ from regcheck.watch.optimizers import described
 
 if TYPE_CHECKING:
     from regcheck.watch.sessions import Capture, Seen
+
+NO_RUN = "running is switched off"
 
 ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
@@ -107,11 +110,12 @@ class Run:
         if spread := obstacle(model):
             blocked = NotChecked(subject, spread, "audit the model before it is wrapped, in one process")
             return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
+        why_not = unrunnable(model) if self.options.run else NO_RUN
         with ExitStack() as stack:
-            twin = stack.enter_context(workspace(model))
+            twin = stack.enter_context(workspace(model, run=not why_not))
             try:
-                with unchanged(twin):
-                    traced = look(twin, subject, given, locate, root)
+                with unchanged(twin, values=not why_not):
+                    traced = look(twin, subject, given, locate, root, why_not)
             except CannotTrace as error:
                 report = self._report((), (untraced(subject, error, elsewhere(twin, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
@@ -126,10 +130,14 @@ class Run:
 
     def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
+
+        def known(op: Op) -> bool:
+            return op.kind is not Kind.OPAQUE
+
         flow = traced.graph.eval
         draws = [op for op in flow if op.active and (op.drops or op.kind is Kind.RANDOM)]
-        seen = any(flow.outputs_reached(op, lambda each: each.kind is not Kind.OPAQUE) for op in draws)
-        if traced.inputs is None or seen or not (draws or traced.drew_elsewhere):
+        seen = any(flow.outputs_reached(op, known) for op in draws)
+        if traced.inputs is None or traced.unmeasurable or seen or not (draws or traced.drew_elsewhere):
             return ()
         try:
             runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home_of(twin).type, locate)
@@ -172,7 +180,7 @@ class Run:
     ) -> Report:
         """Check what a program did with its models and optimizers with the usage rules."""
         suspicions, broken = self._suspicions("usage", usage)
-        probe_on = usage_probes(captures, optimizers, self.options.seed)
+        probe_on = usage_probes(captures, optimizers, self.options.seed) if self.options.run else no_probe
         return self._report([*self._proved(suspicions, probe_on)], broken, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
@@ -217,8 +225,8 @@ def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
     made: dict[str, Probe] = {}
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
-        if traced.inputs is None:
-            raise CannotMeasure("there are no inputs to run the model on")
+        if traced.inputs is None or traced.unmeasurable:
+            raise CannotMeasure(traced.unmeasurable)
         if device not in made:
             model = twin if device == home_of(twin).type else copied(twin)
             runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate)
@@ -242,6 +250,11 @@ def usage_probes(captures: Sequence[Capture], optimizers: Mapping[str, torch.opt
         return UnableProbe(device, seed)
 
     return probe_on
+
+
+def no_probe(suspicion: Suspicion, device: str) -> Probe:
+    """Where nothing may be run."""
+    raise CannotMeasure(NO_RUN)
 
 
 def combined(found: Sequence[Evidence]) -> Evidence:

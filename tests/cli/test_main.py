@@ -231,6 +231,18 @@ def test_targets_can_be_configured(folder: Path) -> None:
     assert done.returncode == 1
 
 
+def test_an_audit_can_leave_the_model_unrun(folder: Path) -> None:
+    """With `--no-run` the finding is there, at the same line, and says why it is unmeasured."""
+    findings = [
+        json.loads(regcheck(folder, "audit", "faulty.py:Net", "--output-format=json", *more).stdout)["findings"]
+        for more in ((), ("--no-run",))
+    ]
+    ((measured,), (followed,)) = findings
+    assert measured["evidence"]["verdict"] == "confirmed"
+    assert (followed["code"], followed["line"]) == (measured["code"], measured["line"])
+    assert followed["evidence"]["because"] == "running is switched off"
+
+
 def test_an_audit_without_torch_says_what_to_install(folder: Path) -> None:
     """Where torch is missing, `regcheck audit` names the extra that brings it."""
     code = (

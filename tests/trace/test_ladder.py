@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from torch import nn
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Gate, Kind, Mode
+from regcheck.trace import ladder
 from regcheck.trace.inputs import Inputs, candidates, smooth
 from regcheck.trace.ladder import look
 from regcheck.trace.unwrap import unwrapped
@@ -104,7 +108,7 @@ def test_a_submodule_that_cannot_be_followed_is_opaque_and_named() -> None:
 
 class Hopeless(nn.Module):
     def forward(self, batch: Any) -> Any:
-        for _ in batch["steps"]:
+        for _ in batch.steps:
             batch = batch["next"]
         return batch
 
@@ -167,3 +171,247 @@ def test_parameters_are_followed_symbolically() -> None:
 
     traced = look(Wrapped(), "model", None)
     assert traced.inputs is None and any(op.kind is Kind.PARAMETER for op in traced.graph.train)
+
+
+def test_a_given_input_that_is_refused_is_told_and_nothing_else_is_run() -> None:
+    """Inputs that the model refuses are reported with its line; none are guessed, and the symbolic graph says so."""
+    traced = look(Image(), "model", Inputs((torch.ones(1, 5, 28, 28),)))
+    assert traced.inputs is None and "inputs given" in traced.unmeasurable
+    (missed,) = traced.not_checked
+    assert missed.reason.startswith("on the inputs given forward raised RuntimeError")
+    assert "followed without inputs instead" in missed.reason and missed.path == __file__
+    assert [op.kind for op in traced.graph.eval if op.learned] == [Kind.CONV, Kind.LINEAR]
+
+
+def test_an_error_lists_every_rung() -> None:
+    """Where nothing works, what the inputs given met comes first, with its line, then why tracing stopped."""
+    with pytest.raises(
+        CannotTrace, match=r"on the inputs given forward raised .*; without inputs, .* stopped"
+    ) as raised:
+        look(Hopeless(), "model", Inputs((1,)))
+    assert raised.value.place is not None and raised.value.place.path == __file__
+
+
+class Trained(nn.Module):
+    """Takes what its mode wants: three features in train mode, none of the guesses in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            raise ValueError("only trained so far")
+        return F.dropout(self.linear(x), 0.2)
+
+
+def test_train_mode_is_looked_at_where_eval_mode_refuses_every_input() -> None:
+    """What only train mode shows is kept."""
+    traced = look(Trained(), "model", None)
+    assert traced.inputs is not None and [op.rate for op in traced.graph.dropouts(Mode.TRAIN)] == [0.2]
+    assert [each.subject for each in traced.not_checked] == ["model in eval mode"]
+
+
+def test_after_a_slow_refusal_guesses_are_tried_on_fake_tensors_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses whose sizes do not fit are no longer run; one that fits is."""
+    monkeypatch.setattr(ladder, "SLOW", 0.0)
+    ran: list[int] = []
+
+    class Counted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+            self.table = nn.Parameter(torch.zeros(2, 8 * 26 * 26))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if type(x) is torch.Tensor:
+                ran.append(x.shape[-1])
+            return F.linear(self.conv(x).flatten(1), self.table)
+
+    traced = look(Counted(), "model", None)
+    assert traced.inputs is not None and traced.inputs.args[0].shape[-1] == 28
+    assert ran == [224, 28, 28]
+
+
+def test_a_limit_of_fake_tensors_discards_no_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward that fails on guessed values is run on that input for real."""
+    monkeypatch.setattr(ladder, "SLOW", 0.0)
+
+    class Exacting(Image):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not 0 < float(x.var()) < 0.9999 * float(x.square().sum()):
+                raise ValueError("these are no pixels")
+            return super().forward(x)
+
+    traced = look(Exacting(), "model", None)
+    assert traced.inputs is not None and traced.inputs.args[0].shape[-1] == 28
+
+
+def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def well_decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    return wrapper
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, batch: Any, scale: float = 2.0) -> Any:
+        return F.dropout(self.linear(batch.features) * scale, 0.2)
+
+
+class Decorated(Plain):
+    forward = decorated(Plain.forward)
+
+
+class WellDecorated(Plain):
+    forward = well_decorated(Plain.forward)
+
+
+class Variadic(Plain):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs)
+
+
+class ByKeyword(Plain):
+    def forward(self, *, batch: Any) -> Any:  # type: ignore[override]
+        return super().forward(batch)
+
+
+class CalledOtherwise(Plain):
+    def __call__(self, batch: Any) -> Any:
+        return super().__call__(SimpleNamespace(features=batch.renamed))
+
+
+GENERATED: dict[str, Any] = {"F": F}
+exec("def forward(self, batch):\n    return F.dropout(self.linear(batch.features), 0.2)", GENERATED)
+Generated = type("Generated", (Plain,), {"forward": GENERATED["forward"]})
+
+
+def on_the_instance() -> nn.Module:
+    model = Plain()
+    model.forward = functools.partial(Plain.forward, model)  # type: ignore[method-assign]
+    return model
+
+
+@pytest.mark.parametrize(
+    "build", [Decorated, WellDecorated, Variadic, ByKeyword, CalledOtherwise, Generated, on_the_instance]
+)
+def test_forwards_of_every_make_are_followed_without_inputs(build: Callable[[], nn.Module]) -> None:
+    """Decorated, variadic, generated and replaced forwards are traced like any other."""
+    traced = look(build(), "model", None)
+    assert traced.inputs is None and traced.not_checked == ()
+    assert [(op.kind, op.rate) for op in traced.graph.eval if op.learned or op.drops] == [
+        (Kind.LINEAR, None),
+        (Kind.DROPOUT, 0.2),
+    ]
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return F.dropout(self.drop(self.linear(x)), 0.2) + torch.rand_like(x) * mask
+
+
+class Untraceable(nn.Module):
+    """Iterates over what it is given, after one call of which torch.fx can see the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, batch: Any) -> Any:
+        x = F.dropout(self.first(batch.features), 0.3)
+        for each in batch.steps:
+            for block in self.blocks:
+                x = block(x, each)
+        return self.last(x)
+
+
+def test_a_root_that_cannot_be_followed_leaves_its_parts_to_be() -> None:
+    """What it did before it stopped and its submodules are in the graph, with their gates, paths and lines."""
+    traced = look(Untraceable(), "model", None)
+    graph = traced.graph
+    found = {(op.module, op.rate): graph.gate(op) for op in graph.dropouts(Mode.TRAIN)}
+    always = {("", 0.3), ("blocks.0", 0.2), ("blocks.1", 0.2)}
+    gated = {("blocks.0.drop", 0.5), ("blocks.1.drop", 0.5)}
+    assert found == dict.fromkeys(always, Gate.ALWAYS) | dict.fromkeys(gated, Gate.MODE)
+    (missed,) = traced.not_checked
+    assert missed.subject == "model" and "on its own" in missed.reason and missed.path == __file__
+
+
+def test_nothing_is_claimed_of_the_way_to_the_output_of_parts() -> None:
+    """A part's results reach an output through an opaque op only, and its arguments come from an opaque one."""
+    graph = look(Untraceable(), "model", None).graph
+    draws = list(graph.randoms(Mode.EVAL))
+    assert len(draws) == 2
+    assert all(graph.eval.outputs_reached(op) for op in draws)
+    assert not any(graph.eval.outputs_reached(op, lambda each: each.kind is not Kind.OPAQUE) for op in draws)
+    (linear,) = (op for op in graph.eval if op.module == "blocks.0.linear" and op.kind is Kind.LINEAR)
+    assert all(op.kind is Kind.OPAQUE for op in graph.eval.inputs_of(linear))
+
+
+class Keeps(nn.Module):
+    """Keeps what it is given, and looks at what it kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.kept: list[Any] = []
+
+    def forward(self, batch: Any) -> Any:
+        if self.kept:
+            raise RuntimeError("called before")
+        self.kept.append(batch)
+        return F.dropout(self.linear(batch.features), 0.2)
+
+
+def test_symbolic_values_stay_in_no_model() -> None:
+    """Each mode is traced on a copy of its own."""
+    model = Keeps()
+    traced = look(model, "model", None, unrunnable="it shall not be run")
+    assert traced.not_checked == () and model.kept == []
+
+
+def test_layers_built_in_forward_are_followed_without_inputs() -> None:
+    """A dropout that no module registers is seen as one that ignores the mode."""
+
+    class Builds(Plain):
+        def forward(self, batch: Any, scale: float = 2.0) -> Any:
+            return nn.Dropout(0.4)(self.linear(batch.features))
+
+    graph = look(Builds(), "model", None).graph
+    assert [(op.rate, graph.gate(op)) for op in graph.dropouts(Mode.TRAIN)] == [(0.4, Gate.ALWAYS)]
+
+
+def test_torch_containers_are_looked_into_without_inputs() -> None:
+    """The dropouts inside torch's own transformer layers are seen, too."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.25)
+
+        def forward(self, batch: Any) -> Any:
+            return self.layer(batch.features)
+
+    graph = look(Encoder(), "model", None).graph
+    assert {graph.gate(op) for op in graph.dropouts(Mode.TRAIN)} == {Gate.MODE}
+    assert {op.module for op in graph.dropouts(Mode.TRAIN)} >= {"layer.dropout1", "layer.dropout2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -34,6 +35,13 @@ def run(argv: Sequence[str]) -> int:
         action="append",
         default=[],
         help=f"an input of forward: {FORMS}; once for each argument (default: inferred)",
+    )
+    parser.add_argument(
+        "--no-run",
+        dest="run",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="run nothing with the model's weights: follow it on fake tensors, and measure nothing",
     )
     add_common(parser)
     arguments = parser.parse(argv)

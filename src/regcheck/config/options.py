@@ -17,7 +17,8 @@ class Options:
     `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU
     and every accelerator present. `confirm` measures suspicions; `require_proof` lets only confirmed findings fail.
     `budget` bounds the seconds spent on proving the findings of one model. `baseline` is the file of findings to live
-    with.
+    with. Without `run` no forward of a model runs and no optimizer steps: models are followed on fake tensors, and
+    nothing is measured.
     """
 
     select: tuple[str, ...] = ()
@@ -26,6 +27,7 @@ class Options:
     fail_on: Severity | None = Severity.WARNING
     devices: tuple[str, ...] = ("auto",)
     confirm: bool = True
+    run: bool = True
     require_proof: bool = False
     require_reason: bool = False
     seed: int = 0

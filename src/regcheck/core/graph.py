@@ -183,9 +183,26 @@ class Flow:
 
     def outputs_reached(self, op: Op, through: Callable[[Op], bool] = lambda op: True) -> tuple[str, ...]:
         """Names of the outputs that `op` reaches through ops that satisfy `through` (any op by default)."""
-        passed, _ = self.ahead(op, through)
-        reached = {op.id, *(each.id for each in passed)}
-        return tuple(name for name, producer in self.outputs if producer in reached)
+        if through not in self._reach:
+            self._reach[through] = self._outputs_by_op(through)
+        reached = self._reach[through].get(op.id, 0)
+        return tuple(name for index, (name, _) in enumerate(self.outputs) if reached >> index & 1)
+
+    @cached_property
+    def _reach(self) -> dict[Callable[[Op], bool], dict[str, int]]:
+        return {}
+
+    def _outputs_by_op(self, through: Callable[[Op], bool]) -> dict[str, int]:
+        """Which outputs each op reaches, as bits by their index: for all ops at once, last to first."""
+        reached: dict[str, int] = {}
+        for index, (_, producer) in enumerate(self.outputs):
+            reached[producer] = reached.get(producer, 0) | 1 << index
+        for op in [*self][::-1]:
+            outputs = reached.get(op.id, 0)
+            if outputs and through(op):
+                for name in op.inputs:
+                    reached[name] = reached.get(name, 0) | outputs
+        return reached
 
 
 @dataclass(frozen=True)

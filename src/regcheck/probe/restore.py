@@ -47,17 +47,22 @@ def world_untouched() -> Iterator[None]:
 
 
 @contextmanager
-def workspace(model: nn.Module) -> Iterator[nn.Module]:
-    """A copy of `model` to run and to change; where it cannot be copied, the model itself, put back afterwards."""
+def workspace(model: nn.Module, run: bool = True) -> Iterator[nn.Module]:
+    """A copy of `model` to run and to change; where it cannot be copied, the model itself, put back afterwards.
+
+    A model that will not be run is not copied, and its values are not kept.
+    """
     containers = [(each, copy.copy(each)) for each in held_by_functions(model) if not isinstance(each, nn.Module)]
     try:
         try:
-            twin = copied(model)
+            twin = copied(model) if run else None
         except CannotMeasure:
-            with unchanged(model):
-                yield model
-        else:
+            twin = None
+        if twin is not None:
             yield twin
+        else:
+            with unchanged(model, values=run):
+                yield model
     finally:
         for container, contents in containers:
             _refill(container, contents)
@@ -85,10 +90,13 @@ def _lent(model: nn.Module) -> dict[int, Any]:
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Put back what runs change on `model`; what a lazy model becomes by its first run, it stays."""
+def unchanged(model: nn.Module, values: bool = True) -> Iterator[None]:
+    """Put back what runs change on `model`; what a lazy model becomes by its first run, it stays.
+
+    Without `values` tensors are left out, for a model that is not run itself.
+    """
     lazy = any(nn.parameter.is_lazy(each) for each in model.parameters())
-    state = None if lazy else State(model)
+    state = None if lazy else State(model, values)
     try:
         yield
     finally:
@@ -103,7 +111,8 @@ class State:
     whoever else refers to them notices nothing.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, values: bool = True) -> None:
+        self._values = values
         self._attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
         self._containers: dict[int, tuple[Any, Any]] = {}
         self._tensors: dict[int, _Tensor] = {}
@@ -114,7 +123,7 @@ class State:
 
     def _remember(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
-            if id(value) not in self._tensors and not value.is_meta:
+            if self._values and id(value) not in self._tensors and not value.is_meta:
                 self._tensors[id(value)] = _Tensor(value)
         elif isinstance(value, torch.Generator):
             self._generators.append((value, value.get_state()))

@@ -31,10 +31,8 @@ def coverage_of(model: nn.Module, traced: Traced) -> Coverage:
     everywhere = frozenset[str]().union(*ran.values())
     sealed = _opaque_paths(traced)
     seen = everywhere | _read_directly(model, traced)
-    seen |= {path for path in modules if any(_is_below(each, path) for each in seen)}
-    opaque = sealed & modules.keys() | {
-        path for path in modules.keys() - seen if any(_is_below(path, each) for each in sealed)
-    }
+    seen |= {above for path in seen for above in _above(path)}
+    opaque = sealed & modules.keys() | {path for path in modules.keys() - seen if sealed.intersection(_above(path))}
     rest = [path for path in modules if path not in seen and path not in opaque]
     silent = {path for path in modules if path not in everywhere and isinstance(modules[path], _PASSIVE)}
     never = tuple(path for path in rest if path not in silent)
@@ -90,8 +88,11 @@ def _read_directly(model: nn.Module, traced: Traced) -> set[str]:
     }
 
 
-def _is_below(path: str, above: str) -> bool:
-    return path != above and (not above or path.startswith(f"{above}."))
+def _above(path: str) -> Iterator[str]:
+    """The paths of the modules that contain the one at `path`: `a.b`, `a` and the root for `a.b.c`."""
+    while path:
+        path = path.rpartition(".")[0]
+        yield path
 
 
 def _draws_in(module: nn.Module) -> Iterator[tuple[str, str]]:

@@ -1,29 +1,39 @@
-"""Produce a model's graph by whatever means works, and say exactly what did not."""
+"""Produce a model's graph by whatever means works, and say exactly what did not.
+
+The rungs: a real forward; a fake one, for a model that cannot or shall not be run; a symbolic trace, without inputs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
+import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Flow, Graph, Mode
+from regcheck.core.graph import Flow, Graph, Mode, Place
 
 from . import symbolic
-from .inputs import Inputs, candidates, moved
+from .fake import CannotImagine, Imagined, fake_copy, imagine
+from .inputs import Inputs, candidates, elsewhere, moved
 from .lower import lowered
 from .record import ForwardRaised, Recording, record
 from .running import Locate
+
+SLOW = 0.5
+"""Seconds that a refused guess may take to run before further ones are tried on fake tensors first."""
 
 
 @dataclass(frozen=True)
 class Traced:
     """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out.
 
-    `drew_elsewhere` says that the eval run drew from Python's or NumPy's random numbers; `ran` which modules
-    ran in the modes that could be traced.
+    `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
+    that could be traced. `unmeasurable` says why nothing can be measured; it is empty where the model was run.
     """
 
     graph: Graph
@@ -32,58 +42,96 @@ class Traced:
     not_checked: tuple[NotChecked, ...] = ()
     drew_elsewhere: bool = False
     ran: Mapping[Mode, frozenset[str]] = field(default_factory=dict)
+    unmeasurable: str = ""
+
+
+Outcomes = dict[Mode, Recording | CannotTrace]
+Run = Callable[[Mode, Inputs], Recording | CannotTrace]
 
 
 def look(
-    model: nn.Module, subject: str, given: Inputs | None, locate: Locate | None = None, root: bool | None = True
+    model: nn.Module,
+    subject: str,
+    given: Inputs | None,
+    locate: Locate | None = None,
+    root: bool | None = True,
+    unrunnable: str = "",
 ) -> Traced:
     """Trace `model` in both modes; `root` says whether it is known to be a whole model.
 
-    Forwards run and modes change on the very module handed in: hand in a copy.
+    Forwards run and modes change on the very module handed in: hand in a copy. Where `unrunnable` says why it cannot or
+    shall not be run, only fake copies of it are.
 
     Raises:
         CannotTrace: no way of tracing works; the message says why each failed.
     """
-    if given is None and any(each.is_meta for each in model.parameters()):
-        return _without_inputs(model, subject, locate, root)
-    tried = [*_tried(model, [given] if given else candidates(model), locate)]
-    if not tried:
-        return _without_inputs(model, subject, locate, root)
-    inputs, recordings = max(tried, key=lambda each: sum(isinstance(one, Recording) for one in each[1].values()))
-    found = [each for each in recordings.values() if isinstance(each, Recording)]
-    if given is None and not found:
-        return _without_inputs(model, subject, locate, root, recordings[Mode.EVAL])
+    run = partial(_imagined if unrunnable else _recorded, model, locate)
+    screen = None if unrunnable or given else partial(_imagined, model, locate)
+    tried = [*_tried(run, [given] if given else candidates(model), screen)]
+    inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
+    found = _recordings(outcomes)
+    if inputs is None or not found:
+        refusal = outcomes.get(Mode.EVAL)
+        refused = refusal if isinstance(refusal, CannotTrace) else None
+        if refused is not None and not unrunnable and _is_short_of_memory(refused):
+            return look(model, subject, given, locate, root, "its forward ran out of memory")
+        return _without_inputs(model, subject, given, locate, root, unrunnable, refused)
     flows: dict[Mode, Flow] = {}
     missed: list[NotChecked] = []
-    for mode, each in recordings.items():
+    for mode, each in outcomes.items():
         if isinstance(each, Recording):
             flows[mode] = lowered(each.graph, each.outputs, mode)
-        elif not found:
-            raise each
         else:
             flows[mode] = Flow(mode, {})
-            missed.append(_missing(f"{subject} in {mode.value} mode", each))
-    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root)
-    evaluation = recordings[Mode.EVAL]
-    elsewhere = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
-    ran = {mode: each.ran for mode, each in recordings.items() if isinstance(each, Recording)}
-    return Traced(graph, found[0].graph, inputs, tuple(missed), elsewhere, ran)
+            what = "pass inputs that the model accepts in both modes"
+            missed.append(_entry(f"{subject} in {mode.value} mode", str(each), what, each.place))
+    guessed = [place for each in found if isinstance(each, Imagined) for place in each.guessed]
+    if guessed:
+        reason = "it was followed on fake tensors, and this value was guessed: what runs on other values was not seen"
+        missed.append(_entry(subject, reason, "audit it with its weights, so that it can be run", guessed[0]))
+        unrunnable += ", and values were guessed to follow it"
+    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root, assumed=bool(guessed))
+    evaluation = outcomes[Mode.EVAL]
+    drew = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
+    ran = {mode: each.ran for mode, each in outcomes.items() if isinstance(each, Recording)}
+    return Traced(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable)
 
 
-Recordings = dict[Mode, Recording | ForwardRaised]
+def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
+    """Outcomes in both modes for inputs to try, up to the first that the model accepts in both.
 
+    Inputs that eval mode refuses are tried in train mode only if it refuses all of them. Once a refusal was slow,
+    inputs are left out that `screen` shows to be refused, too.
+    """
+    refused: list[tuple[Inputs, Recording | CannotTrace]] = []
+    slow = False
 
-def _tried(model: nn.Module, tries: Iterable[Inputs], locate: Locate | None) -> Iterator[tuple[Inputs, Recordings]]:
-    """Recordings in both modes for each of the inputs, up to the first that the model accepts in both."""
+    def is_hopeless(mode: Mode, inputs: Inputs) -> bool:
+        outcome = screen(mode, inputs) if screen and slow else None
+        return isinstance(outcome, CannotImagine) and outcome.surely
+
+    accepted = False
     for inputs in tries:
-        evaluation = _recorded(model, Mode.EVAL, inputs, locate)
-        train = _recorded(model, Mode.TRAIN, inputs, locate)
+        if is_hopeless(Mode.EVAL, inputs):
+            continue
+        start = time.perf_counter()
+        evaluation = run(Mode.EVAL, inputs)
+        slow = slow or time.perf_counter() - start > SLOW
+        if isinstance(evaluation, CannotTrace):
+            refused.append((inputs, evaluation))
+            continue
+        train, accepted = run(Mode.TRAIN, inputs), True
         yield inputs, {Mode.TRAIN: train, Mode.EVAL: evaluation}
-        if isinstance(train, Recording) and isinstance(evaluation, Recording):
+        if isinstance(train, Recording):
+            return
+    for inputs, evaluation in refused if not accepted else ():
+        train = evaluation if is_hopeless(Mode.TRAIN, inputs) else run(Mode.TRAIN, inputs)
+        yield inputs, {Mode.TRAIN: train, Mode.EVAL: evaluation}
+        if isinstance(train, Recording):
             return
 
 
-def _recorded(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | None) -> Recording | ForwardRaised:
+def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
     model.train(mode is Mode.TRAIN)
     try:
         return record(model, moved(inputs.args), moved(inputs.kwargs), locate=locate)
@@ -91,31 +139,75 @@ def _recorded(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | Non
         return error
 
 
+def _imagined(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
+    try:
+        return imagine(model, mode, inputs, locate)
+    except CannotImagine as error:
+        return error
+
+
+def _recordings(outcomes: Outcomes) -> list[Recording]:
+    return [each for each in outcomes.values() if isinstance(each, Recording)]
+
+
+def _is_short_of_memory(error: CannotTrace) -> bool:
+    cause = error.__cause__
+    lacking = isinstance(cause, RuntimeError) and "allocate memory" in str(cause)
+    return lacking or isinstance(cause, (MemoryError, torch.OutOfMemoryError))
+
+
 def _without_inputs(
     model: nn.Module,
     subject: str,
+    given: Inputs | None,
     locate: Locate | None,
     root: bool | None,
-    refused: Recording | ForwardRaised | None = None,
+    unrunnable: str,
+    refused: CannotTrace | None,
 ) -> Traced:
-    """The graph that torch.fx gives; `refused` is what the model said of the inputs guessed last."""
+    """The graph that torch.fx gives; `refused` is what the model said of the inputs tried first."""
+    said, refused_at = "no inputs could be guessed", refused.place if refused else None
+    if refused is not None:
+        inputs = "the inputs given" if given else "guessed inputs"
+        said = f"on {inputs}{', as fake tensors,' if unrunnable else ''} {refused}"
     try:
-        (train, opaque), (evaluation, _) = (symbolic.trace(model.train(mode), locate) for mode in (True, False))
-    except symbolic.CannotFollow as error:
-        if isinstance(refused, ForwardRaised):
-            raise CannotTrace(f"on guessed inputs {refused}; {error}", refused.place) from error
-        raise CannotTrace(f"no inputs could be guessed; {error}", error.place) from error
+        train, evaluation = (_followed(model, mode, locate, bool(unrunnable)) for mode in (Mode.TRAIN, Mode.EVAL))
+    except CannotTrace as error:
+        raise CannotTrace(f"{said}; {error}", refused_at or error.place) from error
     graph = Graph(
         subject,
-        lowered(train.graph, train.outputs, Mode.TRAIN),
-        lowered(evaluation.graph, evaluation.outputs, Mode.EVAL),
+        lowered(train.recording.graph, train.recording.outputs, Mode.TRAIN),
+        lowered(evaluation.recording.graph, evaluation.recording.outputs, Mode.EVAL),
         root,
     )
-    what = "pass inputs: audit(model, x)"
-    missed = tuple(NotChecked(f"{subject}.{path}", "cannot be followed without inputs", what) for path in opaque)
-    return Traced(graph, train.graph, None, missed, ran={Mode.TRAIN: train.ran, Mode.EVAL: evaluation.ran})
+    missed = []
+    if given and refused:
+        apart = elsewhere(model, given)
+        what = f"move the inputs to the model's device: {apart}" if apart else "pass inputs that the model accepts"
+        reason = f"{said}; it was followed without inputs instead, and nothing was measured"
+        missed.append(_entry(subject, reason, what, refused.place))
+    for path, stop in {**train.opaque, **evaluation.opaque}.items():
+        if not (given and stop.place is not None and stop.place == refused_at):  # else it is the same error once more
+            reason = f"{stop}; what it calls was followed on its own"
+            missed.append(_entry(f"{subject}.{path}".rstrip("."), reason, "pass inputs: audit(model, x)", stop.place))
+    unmeasurable = unrunnable or (
+        "forward raises on the inputs given" if given else "there are no inputs to run the model on"
+    )
+    ran = {Mode.TRAIN: train.recording.ran, Mode.EVAL: evaluation.recording.ran}
+    return Traced(graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable)
 
 
-def _missing(subject: str, error: ForwardRaised) -> NotChecked:
-    what, place = "pass inputs that the model accepts in both modes", error.place
-    return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
+def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.Followed:
+    """The symbolic trace of a fake copy in that mode; where there can be none, of a model that may be touched."""
+    try:
+        twin = fake_copy(model)
+    except CannotImagine:
+        if untouched:
+            raise
+        twin = model
+    twin.train(mode is Mode.TRAIN)
+    return symbolic.trace(twin, locate)
+
+
+def _entry(subject: str, reason: str, what: str, place: Place | None) -> NotChecked:
+    return NotChecked(subject, reason, what, place.path if place else None, place.line if place else None)

@@ -1,0 +1,47 @@
+"""Whether there is memory to run a model: it is copied, and the copy's values are kept to be put back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import nn
+
+COPIES = 2
+"""What an audit needs beside the model itself: the copy that is run, and the copy's values."""
+
+
+def shortage(model: nn.Module) -> str:
+    """Why the model cannot be run beside itself, in figures; empty where it can, or where nobody knows."""
+    sizes: dict[torch.device, int] = {}
+    for each in {id(each): each for each in (*model.parameters(), *model.buffers())}.values():
+        if not nn.parameter.is_lazy(each):
+            sizes[each.device] = sizes.get(each.device, 0) + each.numel() * each.element_size()
+    for device, size in sizes.items():
+        free = free_bytes(device)
+        if free is not None and COPIES * size > free:
+            needed, left = gigabytes(COPIES * size), gigabytes(free)
+            return f"running copies of the model takes {needed} of memory, and {left} are free on {device}"
+    return ""
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be had on a device; None where it is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
+    known: list[int] = []
+    with suppress(OSError, ValueError):  # not on Linux
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):  # no control group, or one without a limit ("max")
+        group = Path("/sys/fs/cgroup")
+        known.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return max(min(known), 0) if known else None
+
+
+def gigabytes(size: int) -> str:
+    """`13.5 GB`."""
+    return f"{size / 1e9:.3g} GB"
