@@ -10,7 +10,7 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.rule import Decay, Gap, Maps, Measured, Share, Spread
+from regcheck.core.measured import Decay, Gap, Maps, Measured, Share, Spread
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
