@@ -88,6 +88,30 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What a dropping call drops, read off the call itself: made again, on ones of its input's shape, many times.
+
+    `share` of `units` were dropped; `expected` is the rate it was given, `interval` the exact binomial one around that.
+    A unit is what one draw decides: `axes` are those of the `shape` that a unit extends along, in full.
+    """
+
+    share: float
+    units: int
+    expected: float
+    interval: tuple[float, float]
+    axes: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.share, self.expected, "share of units dropped; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Gap, Maps, Measured, Share, Spread
+from .measured import Decay, Drawn, Gap, Maps, Measured, Share, Spread
 from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
@@ -33,6 +33,9 @@ class Probe(Protocol):
     def zeroed(self, op: Op) -> Share:
         """Share of the units that `op` hands to the outputs which dropping turns into a constant, in train mode."""
 
+    def drawn(self, op: Op) -> Drawn:
+        """What `op` drops in train mode: the share of its units, and what one unit is."""
+
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""
 
@@ -41,6 +44,9 @@ class Probe(Protocol):
 
     def decay(self, event: Event) -> Decay:
         """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""
+
+    def at_least(self, share: float, units: int, rate: float) -> float:
+        """The probability that at least this share of so many units is dropped at a rate (exact binomial test)."""
 
     def evidence(
         self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None

@@ -10,12 +10,12 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Gap, Maps, Measured, Share, Spread
+from regcheck.core.measured import Decay, Drawn, Gap, Maps, Measured, Share, Spread
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
 
-from . import measure
+from . import masks, measure
 from .decay import measure_decay
 from .intervene import Replacement, identity, nothing
 from .run import Runner
@@ -39,6 +39,9 @@ class UnableProbe:
     def zeroed(self, op: Op) -> Share:
         raise CannotMeasure("there is no model to run here")
 
+    def drawn(self, op: Op) -> Drawn:
+        raise CannotMeasure("there is no model to run here")
+
     def maps(self, op: Op) -> Maps:
         raise CannotMeasure("there is no model to run here")
 
@@ -47,6 +50,9 @@ class UnableProbe:
 
     def decay(self, event: Event) -> Decay:
         raise CannotMeasure("there is no optimizer to step here")
+
+    def at_least(self, share: float, units: int, rate: float) -> float:
+        return measure.at_least(round(share * units), units, rate)
 
     def evidence(
         self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
@@ -187,6 +193,9 @@ class ModelProbe(UnableProbe):
         draws = draws_per_run * len(noisy)
         interval = measure.binomial_interval(draws, op.rate, self.alpha)
         return Share(lost / (touched * len(noisy)), draws, op.rate, interval, constant, remaining / touched)
+
+    def drawn(self, op: Op) -> Drawn:
+        return masks.drawn(self._runner, op, self.seed, self.alpha)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []

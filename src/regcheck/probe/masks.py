@@ -1,0 +1,111 @@
+"""What a dropping call drops, read off the very call: its function and arguments, made again on ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.graph import Op, Site
+from regcheck.core.measured import Drawn
+from regcheck.core.vocabulary import DROPPING
+
+from . import measure
+from .run import Runner
+
+UNITS = 20_000
+"""The call is made until this many units were drawn,"""
+
+CALLS = 64
+"""and no more often than this."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A torch call as the model made it."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def caught(runner: Runner, op: Op, seed: int) -> Call:
+    """The call that `op` stands for, as the model makes it in the op's mode.
+
+    Raises:
+        CannotMeasure: it is not made.
+    """
+    met: list[Call] = []
+
+    def catch(function: Any, args: Any, kwargs: Any) -> Any:
+        met.append(Call(function, tuple(args), dict(kwargs)))
+        return function(*args, **kwargs)
+
+    runner.run(op.mode, seed, replace={op.site: catch})
+    if not met:
+        raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
+    return met[0]
+
+
+def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
+    """Make the call of `op` again and again on ones, and count what is dropped."""
+    if op.rate is None:
+        raise CannotMeasure("the rate of this dropout is not a number")
+    call = caught(runner, op, seed)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        first = dropped_by(op.site, call)
+        masks = [first]
+        wanted = min(CALLS, -(-UNITS // max(first.numel(), 1)))
+        while len(masks) < wanted:
+            masks.append(dropped_by(op.site, call))
+        axes = constant_axes(masks)
+        while len(masks) < CALLS and len(masks) * (units := unit_count(first, axes)) < UNITS:
+            masks.append(dropped_by(op.site, call))
+    units = unit_count(first, axes) * len(masks)
+    share = float(torch.stack(masks).double().mean())
+    interval = measure.binomial_interval(units, op.rate, alpha)
+    return Drawn(share, units, op.rate, interval, axes, tuple(first.shape))
+
+
+def dropped_by(site: Site, call: Call) -> Tensor:
+    """Where one more call drops: it is made on ones, so that what is dropped shows also where the input was zero.
+
+    A kept one comes out above zero and a dropped one at zero (below it from alpha dropout). Attention is made on equal
+    queries and keys, and reads its own weights off an identity matrix of values.
+    """
+    if site.function == "scaled_dot_product_attention":
+        query, key = (torch.zeros_like(each) for each in call.args[:2])
+        value = torch.eye(key.size(-2), dtype=key.dtype, device=key.device).expand(*key.shape[:-2], -1, -1)
+        position, name, default = DROPPING[site.function].rate
+        rate = call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
+        result: Tensor = call.function(query, key, value, dropout_p=rate)
+        return result <= 0
+    if site.function not in DROPPING or "attention" in site.function:
+        raise CannotMeasure(f"the mask of `{site.function}` cannot be read off")
+    given = call.args[0] if call.args else call.kwargs["input"]
+    ones = torch.ones_like(given)
+    result = call.function(ones, *call.args[1:], **{name: v for name, v in call.kwargs.items() if name != "input"})
+    return result <= 0
+
+
+def constant_axes(masks: list[Tensor]) -> tuple[int, ...]:
+    """The axes of at least two positions along which no mask changes."""
+    shape = masks[0].shape
+    return tuple(
+        axis
+        for axis in range(len(shape))
+        if shape[axis] > 1 and all(bool((mask == mask.narrow(axis, 0, 1)).all()) for mask in masks)
+    )
+
+
+def unit_count(mask: Tensor, axes: tuple[int, ...]) -> int:
+    """How many draws a mask is made of."""
+    count = 1
+    for axis, size in enumerate(mask.shape):
+        count *= 1 if axis in axes else size
+    return count
