@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,8 @@ def imported(path):
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a fixture does wrong, torch may warn of
             torch.manual_seed(0)
             spec.loader.exec_module(module)
             yield module

@@ -96,9 +96,10 @@ class Site:
 class Op:
     """One operation of one flow.
 
-    `active` says whether a random op draws in this flow's mode (None: the front end cannot tell). `shape` is the shape
-    of the result where it is known. `learned` is True when the op consumes parameters. `window` is True for
-    a convolution or pooling that looks at more than one position of its input at a time.
+    `active` says whether a random op draws, or a batch norm normalizes by its batch, in this flow's mode (None: the
+    front end cannot tell). `shape` is the shape of the result where it is known. `learned` is True when the op consumes
+    parameters. `window` is True for a convolution or pooling that looks at more than one position of its input at
+    a time. `depth` is the number of layers that a recurrent op stacks, where it is known.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Op:
     shape: tuple[int, ...] | None = None
     window: bool = False
     mode: Mode = Mode.TRAIN
+    depth: int | None = None
 
     @property
     def place(self) -> Place | None:

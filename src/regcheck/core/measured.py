@@ -112,6 +112,34 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """What a call changes: how far runs in which it draws anew, and a run with it made identity, are from a reference.
+
+    All else is held still. `floor` is the largest deviation between replays of the reference, `p_value` that of the
+    rank test that the call's draws change nothing.
+    """
+
+    changed: tuple[float, ...]
+    removed: float
+    floor: float
+    p_value: float
+
+    @property
+    def acts(self) -> bool:
+        """Whether every run with other draws differs by more than any replay does."""
+        return min(self.changed) > self.floor
+
+    @property
+    def nothing(self) -> bool:
+        """Whether neither other draws nor taking the call out changes anything."""
+        return max(*self.changed, self.removed) <= self.floor
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(max(self.changed), self.floor, "largest change over seeds; exact rank test", len(self.changed))
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Gap, Maps, Measured, Share, Spread
+from .measured import Decay, Drawn, Effect, Gap, Maps, Measured, Share, Spread
 from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
@@ -35,6 +35,9 @@ class Probe(Protocol):
 
     def drawn(self, op: Op) -> Drawn:
         """What `op` drops in train mode: the share of its units, and what one unit is."""
+
+    def effect(self, op: Op) -> Effect:
+        """What the draws of `op`, and the op itself, change in train mode."""
 
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""

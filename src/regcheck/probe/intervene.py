@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from regcheck.core.graph import Kind, Site
-from regcheck.core.vocabulary import DROPPING, KINDS
+from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import Sight, is_placed, name_of
 
@@ -59,7 +59,7 @@ class Intervention(Sight):
                 self._observe(None, name, args, kwargs, result)
             return result
         site = self.running.site(name)
-        if name in DROPPING or KINDS.get(name) is Kind.RANDOM:
+        if name in DROPPING or name in STACKED or KINDS.get(name) is Kind.RANDOM:
             seed = stream(self._vary.get(site, self._seed), site)
             torch.manual_seed(seed)
             for each in (*args, *kwargs.values()):
@@ -85,8 +85,11 @@ def _kept(args: Any) -> Any:
 
 
 def identity(func: Any, args: Any, kwargs: Any) -> Any:
-    """The call with its dropping taken out: dropout returns its input, attention keeps every weight."""
+    """The call with its dropping taken out: dropout returns its input, attention and recurrent layers keep all."""
     name = name_of(func)
+    if name in STACKED:
+        rate = next(index for index, each in enumerate(args) if isinstance(each, list)) + 3
+        return func(*args[:rate], 0.0, *args[rate + 1 :], **kwargs)
     how = DROPPING[name]
     position, rate_name, _ = how.rate
     if name.endswith("dropout") or name.startswith("dropout"):

@@ -10,7 +10,7 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Drawn, Gap, Maps, Measured, Share, Spread
+from regcheck.core.measured import Decay, Drawn, Effect, Gap, Maps, Measured, Share, Spread
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -40,6 +40,9 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def drawn(self, op: Op) -> Drawn:
+        raise CannotMeasure("there is no model to run here")
+
+    def effect(self, op: Op) -> Effect:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -196,6 +199,19 @@ class ModelProbe(UnableProbe):
 
     def drawn(self, op: Op) -> Drawn:
         return masks.drawn(self._runner, op, self.seed, self.alpha)
+
+    def effect(self, op: Op) -> Effect:
+        def away(seed: int, replace: Mapping[Site, Replacement] | None = None) -> float:
+            run = self._runner.run(Mode.TRAIN, self.seed, vary={op.site: seed}, replace=replace)
+            return measure.deviation(run, reference)
+
+        if op.kind not in (Kind.DROPOUT, Kind.RECURRENT, Kind.ATTENTION):
+            raise CannotMeasure("it is not known what this call would do without dropping")
+        reference = self._runner.run(Mode.TRAIN, self.seed)
+        kept = [away(self.seed) for _ in range(measure.REPLAYS)]
+        changed = [away(self.seed + 1 + turn) for turn in range(measure.REPLAYS)]
+        removed = away(self.seed, {op.site: identity})
+        return Effect(tuple(changed), removed, max(kept), measure.rank_test(len(kept), len(changed)))
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []

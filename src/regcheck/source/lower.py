@@ -21,11 +21,13 @@ from .torchops import (
     RENAMED,
     Doing,
     Rate,
+    by_batch,
     doing,
     drops_now,
     is_random,
     layer_doing,
     learns,
+    stacking,
 )
 from .values import (
     Cells,
@@ -46,6 +48,7 @@ from .values import (
     argument,
     descendants,
     now,
+    truth,
 )
 
 Args = tuple[Value, ...]
@@ -131,6 +134,7 @@ class Lowering(Interpreter):
         active: bool | None = False,
         learned: bool = False,
         window: bool = False,
+        depth: int | None = None,
     ) -> Traced:
         """Add an op."""
         module = self.path(layer) if layer is not None else self.running[-1]
@@ -150,6 +154,7 @@ class Lowering(Interpreter):
             learned=learned or any(self.ops[each].kind is Kind.PARAMETER for each in ids),
             window=window,
             mode=self.mode,
+            depth=depth,
         )
         return Traced((name,))
 
@@ -281,7 +286,10 @@ class Lowering(Interpreter):
         what = doing(function, args, kwargs, scalar)
         if what.kind is Kind.OTHER and not tensors:
             return None
-        return self.emit(what.kind, function, values, place=self.place(node), window=what.window)
+        active: bool | None = False
+        if what.kind is Kind.BATCH_NORM:
+            active = truth(argument(args, kwargs, 5, "training", False))
+        return self.emit(what.kind, function, values, place=self.place(node), window=what.window, active=active)
 
     def _dropping(self, function: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         how = DROPPING[function]
@@ -366,14 +374,21 @@ class Lowering(Interpreter):
             rate = Rate.of(layer.argument(position, name, 0.0 if position else 0.5))
             return self.drop(function, rate, self.training(layer), values, place, layer)
         what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
+        depth, between = stacking(layer)
         active = (None if self.doubts else True) if what.kind is Kind.RANDOM else False
+        if depth is not None and depth > 1 and between:
+            active = truth(self.training(layer))
+        elif what.kind is Kind.BATCH_NORM:
+            active = by_batch(layer, self.training(layer))
         return self.emit(
             what.kind,
             function or layer.name,
             values,
             place=place,
             layer=layer,
+            rate=between,
             active=active,
             learned=learns(what.kind),
             window=what.window,
+            depth=depth,
         )

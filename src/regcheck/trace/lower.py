@@ -45,4 +45,5 @@ def _op(node: fx.Node, ops: dict[str, Op], mode: Mode) -> Op:
         shape=seen.shape,
         window=seen.window,
         mode=mode,
+        depth=seen.depth,
     )

@@ -16,11 +16,11 @@ from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Kind, Site
-from regcheck.core.vocabulary import DROPPING, KINDS
+from regcheck.core.vocabulary import KINDS, STACKED
 
 from .place import raising_place, runs_the_model
 from .running import Locate
-from .sight import Sight, arguments_of, eager, is_placed, name_of, tensors_in
+from .sight import Sight, arguments_of, eager, is_placed, name_of, stacked_arguments, tensors_in
 
 META = "regcheck"
 
@@ -37,6 +37,7 @@ class Seen:
     active: bool | None = False
     shape: tuple[int, ...] | None = None
     window: bool = False
+    depth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -148,15 +149,12 @@ class Recorder(Sight):
         return (known is not None and known[0]() is tensor) or id(tensor) in self._owned
 
     def _describe(self, node: fx.Node, name: str, site: Site | None, args: Any, kwargs: Any, result: Any) -> None:
-        rate: float | None = None
-        active: bool | None = False
-        if name in DROPPING:
-            rate, active = arguments_of(name, args, kwargs)
-        elif KINDS.get(name) is Kind.RANDOM:
-            active = True
+        rate, active = arguments_of(name, args, kwargs)
+        depth = stacked_arguments(args)[0] if name in STACKED else None
         shape = tuple(result.shape) if isinstance(result, torch.Tensor) else None
         where = site or Site(self.running.module, name)
-        node.meta[META] = Seen(name, where, self.running.layer, None, rate, active, shape, _window(name, args, kwargs))
+        window = _window(name, args, kwargs)
+        node.meta[META] = Seen(name, where, self.running.layer, None, rate, active, shape, window, depth)
 
     def _bind_result(self, result: Any, node: fx.Node) -> None:
         if isinstance(result, torch.Tensor):

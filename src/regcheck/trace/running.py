@@ -17,10 +17,11 @@ Locate = Callable[[type, str], Place | None]
 
 def layer_of(module: nn.Module) -> str:
     """The torch.nn class whose `forward` the module runs, or an empty string for a class of the user's."""
-    for base in type(module).__mro__:
-        if "forward" in vars(base):
-            return base.__name__ if base.__module__.startswith("torch.nn.") else ""
-    return ""
+    bases = type(module).__mro__
+    owner = next((base for base in bases if "forward" in vars(base)), object)
+    if not owner.__module__.startswith("torch.nn."):
+        return ""
+    return next(base.__name__ for base in bases if base.__module__.startswith("torch.nn."))
 
 
 class Running:

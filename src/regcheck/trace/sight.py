@@ -17,12 +17,13 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from regcheck.core.graph import Kind
-from regcheck.core.vocabulary import DROPPING, KINDS
+from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .running import Locate, Running
 
 _RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
-_PLACED = frozenset(DROPPING) | {name for name, kind in KINDS.items() if kind in (Kind.RANDOM, Kind.SOFTMAX)}
+_PLACED = frozenset(DROPPING) | STACKED | {"batch_norm"}
+_PLACED |= {name for name, kind in KINDS.items() if kind in (Kind.RANDOM, Kind.SOFTMAX)}
 _names: dict[Any, str] = {}
 
 
@@ -42,7 +43,7 @@ def name_of(function: Any) -> str:
 
 
 def is_placed(name: str) -> bool:
-    """Whether calls of that name get a `Site`: everything that can draw at random, and softmax."""
+    """Whether calls of that name get a `Site`: everything that can draw at random, softmax and batch norm."""
     return name in _PLACED
 
 
@@ -90,7 +91,14 @@ class Sight(TorchFunctionMode):
 
 
 def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float | None, bool | None]:
-    """Rate and activity of a dropping call, from its arguments as given (None: a value that is not a number)."""
+    """Rate and activity of a call, from its arguments as given (None: a value that is not a number)."""
+    if name in STACKED:
+        depth, between, on = stacked_arguments(args)
+        return between, on and depth > 1 and between > 0
+    if name == "batch_norm":
+        return None, bool(_argument((5, "training", False), args, kwargs))
+    if name not in DROPPING:
+        return None, KINDS.get(name) is Kind.RANDOM
     how = DROPPING[name]
     rate = _argument(how.rate, args, kwargs)
     training = True if how.training is None else _argument(how.training, args, kwargs)
@@ -100,6 +108,12 @@ def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> t
     if not isinstance(training, (bool, int)):
         return rate, None
     return rate, bool(training) and rate != 0.0
+
+
+def stacked_arguments(args: Sequence[Any]) -> tuple[int, float, bool]:
+    """Depth, rate and training flag of a recurrent call; packed sequences bring one argument more."""
+    after = next(index for index, each in enumerate(args) if isinstance(each, list)) + 1
+    return int(args[after + 1]), float(args[after + 2]), bool(args[after + 3])
 
 
 def _argument(spec: tuple[int, str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
