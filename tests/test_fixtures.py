@@ -98,8 +98,9 @@ def test_running_what_is_right_is_silent(path, capsys):
 
 @pytest.mark.parametrize("path", MODELS, ids=named)
 def test_source_of_what_is_faulty_tells_no_more_than_is_true(path):
-    """Reading the source may miss a fault that only a run shows, and never reports another line."""
-    assert {(each.code, each.line) for each in scan([path]).findings} <= marked(path)
+    """Reading the source may miss a fault that only a run shows, and reports no other line but as advice."""
+    found = [each for each in scan([path]).findings if each.severity >= Severity.WARNING]
+    assert {(each.code, each.line) for each in found} <= marked(path)
 
 
 @pytest.mark.parametrize("path", MODELS, ids=named)

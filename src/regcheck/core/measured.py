@@ -140,6 +140,27 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """Variances at the input of the first batch norm that a dropout's noise reaches, with and without that dropout.
+
+    Each of the `ratios` belongs to one mask and is the median over channels of the variance with the dropout over that
+    without it; `expected` is their median under the reference dropout. Without such a batch norm all are one.
+    """
+
+    ratios: tuple[float, ...]
+    expected: float
+
+    @property
+    def median(self) -> float:
+        return sorted(self.ratios)[len(self.ratios) // 2]
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "variance at the norm's input with over without this dropout, median channel; exact sign test"
+        return Figures(self.median, self.expected, statistic, len(self.ratios))
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Maps, Measured, Share, Spread
+from .measured import Decay, Drawn, Effect, Gap, Maps, Measured, Share, Shift, Spread
 from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
@@ -38,6 +38,9 @@ class Probe(Protocol):
 
     def effect(self, op: Op) -> Effect:
         """What the draws of `op`, and the op itself, change in train mode."""
+
+    def shift(self, op: Op) -> Shift:
+        """How much more the input of the next batch norm varies in train mode with `op` than without it."""
 
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""

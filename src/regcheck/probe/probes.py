@@ -10,7 +10,7 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Drawn, Effect, Gap, Maps, Measured, Share, Spread
+from regcheck.core.measured import Decay, Drawn, Effect, Gap, Maps, Measured, Share, Shift, Spread
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -19,6 +19,7 @@ from . import masks, measure
 from .decay import measure_decay
 from .intervene import Replacement, identity, nothing
 from .run import Runner
+from .shift import variance_shift
 
 ALPHA = 1e-6
 DRAWS = 20_000
@@ -43,6 +44,9 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def effect(self, op: Op) -> Effect:
+        raise CannotMeasure("there is no model to run here")
+
+    def shift(self, op: Op) -> Shift:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -212,6 +216,9 @@ class ModelProbe(UnableProbe):
         changed = [away(self.seed + 1 + turn) for turn in range(measure.REPLAYS)]
         removed = away(self.seed, {op.site: identity})
         return Effect(tuple(changed), removed, max(kept), measure.rank_test(len(kept), len(changed)))
+
+    def shift(self, op: Op) -> Shift:
+        return variance_shift(self._runner, op, self.seed)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []
