@@ -92,7 +92,8 @@ class Drawn:
     """What a dropping call drops, read off the call itself: made again, on ones of its input's shape, many times.
 
     `share` of `units` were dropped; `expected` is the rate it was given, `interval` the exact binomial one around that.
-    A unit is what one draw decides: `axes` are those of the `shape` that a unit extends along, in full.
+    A unit is what one draw decides: `axes` are those of the `shape` that a unit extends along, in full. `channel` is
+    the axis of features, by the last linear layer or convolution that made values of this shape (None: there is none).
     """
 
     share: float
@@ -101,6 +102,7 @@ class Drawn:
     interval: tuple[float, float]
     axes: tuple[int, ...]
     shape: tuple[int, ...]
+    channel: int | None = None
 
     @property
     def as_expected(self) -> bool:

@@ -23,14 +23,18 @@ UNITS = 20_000
 CALLS = 64
 """and no more often than this."""
 
+EXTENTS = {"linear": 0, **{f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}}
+"""How many axes follow that of the features in what a layer makes."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """A torch call as the model made it."""
+    """A torch call as the model made it; `channel` is the axis of features of what it was given."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    channel: int | None
 
 
 def caught(runner: Runner, op: Op, seed: int) -> Call:
@@ -40,12 +44,19 @@ def caught(runner: Runner, op: Op, seed: int) -> Call:
         CannotMeasure: it is not made.
     """
     met: list[Call] = []
+    channels: dict[tuple[int, ...], int] = {}
 
     def catch(function: Any, args: Any, kwargs: Any) -> Any:
-        met.append(Call(function, tuple(args), dict(kwargs)))
+        given = args[0] if args else kwargs.get("input")
+        met.append(Call(function, tuple(args), dict(kwargs), channels.get(tuple(given.shape))))
         return function(*args, **kwargs)
 
-    runner.run(op.mode, seed, replace={op.site: catch})
+    def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        extents = EXTENTS.get(name)
+        if extents is not None and isinstance(result, Tensor):
+            channels[tuple(result.shape)] = result.dim() - 1 - extents
+
+    runner.run(op.mode, seed, replace={op.site: catch}, observe=look)
     if not met:
         raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
     return met[0]
@@ -69,7 +80,7 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     units = unit_count(first, axes) * len(masks)
     share = float(torch.stack(masks).double().mean())
     interval = measure.binomial_interval(units, op.rate, alpha)
-    return Drawn(share, units, op.rate, interval, axes, tuple(first.shape))
+    return Drawn(share, units, op.rate, interval, axes, tuple(first.shape), call.channel)
 
 
 def dropped_by(site: Site, call: Call) -> Tensor:
