@@ -66,6 +66,14 @@ class Drops(Enum):
     PATHS = "paths"
 
 
+class Reach(Enum):
+    """How a layer is kept: whether `train()` and `eval()` of the model get at it."""
+
+    REGISTERED = "registered"
+    HIDDEN = "kept in a plain container"
+    NEW = "made during the call"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
     """A position in the user's source; `line` and `column` count from 1."""
@@ -99,7 +107,9 @@ class Op:
     `active` says whether a random op draws, or a batch norm normalizes by its batch, in this flow's mode (None: the
     front end cannot tell). `shape` is the shape of the result where it is known. `learned` is True when the op consumes
     parameters. `window` is True for a convolution or pooling that looks at more than one position of its input at
-    a time. `depth` is the number of layers that a recurrent op stacks, where it is known.
+    a time. `depth` is the number of layers that a recurrent op stacks, where it is known. `reach` tells how the model
+    keeps the layer that makes the call (None: no layer of torch's does). `tracks` is False for a batch norm that has no
+    running statistics.
     """
 
     id: str
@@ -115,6 +125,8 @@ class Op:
     window: bool = False
     mode: Mode = Mode.TRAIN
     depth: int | None = None
+    reach: Reach | None = None
+    tracks: bool = True
 
     @property
     def place(self) -> Place | None:

@@ -163,6 +163,31 @@ class Shift:
 
 
 @dataclass(frozen=True)
+class Mates:
+    """How far the outputs of one sample move, in eval mode, as the other samples of its batch are exchanged.
+
+    `changed` are the deviations in batches with other mates, `held` those in the same batches with the suspect's
+    statistics held as they were at first: what is left then is rounding. `relative` is the largest change over the
+    output's own size, `p_value` that of the rank test that the statistics change nothing.
+    """
+
+    changed: tuple[float, ...]
+    held: tuple[float, ...]
+    relative: float
+    p_value: float
+
+    @property
+    def matter(self) -> bool:
+        """Whether every other batch moves the sample farther than any does with the statistics held."""
+        return min(self.changed) > max(self.held)
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "relative change of a sample's output with its batch mates; exact rank test"
+        return Figures(self.relative, 0.0, statistic, len(self.changed) + len(self.held))
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

@@ -86,6 +86,9 @@ DROPPING = {
 STACKED = frozenset("lstm gru rnn_tanh rnn_relu".split())
 """Recurrent functions that stack layers and drop what goes from one to the next."""
 
+STATISTICS = frozenset("mean var std var_mean std_mean".split())
+"""Reductions to the statistics that a normalization uses."""
+
 _FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
 _FUNCTIONAL = {
     *(name for name in DROPPING if name not in ("scaled_dot_product_attention", "feature_dropout")),

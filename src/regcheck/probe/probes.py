@@ -10,12 +10,13 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Drawn, Effect, Gap, Maps, Measured, Share, Shift, Spread
+from regcheck.core.measured import Decay, Drawn, Effect, Gap, Maps, Mates, Measured, Share, Shift, Spread
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
 
 from . import masks, measure
+from .batches import mates_matter
 from .decay import measure_decay
 from .intervene import Replacement, identity, nothing
 from .run import Runner
@@ -47,6 +48,9 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def shift(self, op: Op) -> Shift:
+        raise CannotMeasure("there is no model to run here")
+
+    def mates(self, op: Op) -> Mates:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -219,6 +223,9 @@ class ModelProbe(UnableProbe):
 
     def shift(self, op: Op) -> Shift:
         return variance_shift(self._runner, op, self.seed)
+
+    def mates(self, op: Op) -> Mates:
+        return mates_matter(self._runner, self._graph, op, self.seed)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []

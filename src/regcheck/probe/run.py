@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from regcheck.trace.inputs import mapped, moved
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.record import named_tensors
 from regcheck.trace.running import Locate
-from regcheck.trace.sight import eager
+from regcheck.trace.sight import eager, tensors_in
 
 from .intervene import Intervention, Replacement
 from .restore import State
@@ -52,6 +52,10 @@ class Runner:
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = State(self.model)
         self._locate = locate
+
+    def inputs(self) -> Iterator[torch.Tensor]:
+        """The tensors among the arguments of the forward."""
+        return tensors_in((self._args, self._kwargs))
 
     @runs_the_model
     def run(

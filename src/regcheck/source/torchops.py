@@ -114,12 +114,20 @@ def stacking(layer: Layer) -> tuple[int | None, float | None]:
     return (depth.value if isinstance(depth, Known) and isinstance(depth.value, int) else None), rate
 
 
-def by_batch(layer: Layer, training: Value) -> bool | None:
-    """Whether a batch norm normalizes by its batch, in the mode it is in; None where that cannot be told."""
-    tracks = truth(layer.argument(4, "track_running_stats", True))
-    if tracks is False:
+def tracks(layer: Layer) -> bool | None:
+    """Whether a batch norm keeps running statistics; None where that cannot be told."""
+    return truth(layer.argument(4, "track_running_stats", True))
+
+
+def layer_acts(layer: Layer, kind: Kind, training: Value) -> bool | None:
+    """Whether a layer draws, or normalizes by its batch, in the mode it is in; None where that cannot be told."""
+    if kind is Kind.RANDOM:
         return True
-    return truth(training) if tracks else None
+    if kind is Kind.BATCH_NORM:
+        keeps = tracks(layer)
+        return True if keeps is False else truth(training) if keeps else None
+    depth, rate = stacking(layer)
+    return truth(training) if depth is not None and depth > 1 and rate else False
 
 
 def is_random(function: str) -> bool:

@@ -46,4 +46,6 @@ def _op(node: fx.Node, ops: dict[str, Op], mode: Mode) -> Op:
         window=seen.window,
         mode=mode,
         depth=seen.depth,
+        reach=seen.reach,
+        tracks=seen.tracks,
     )

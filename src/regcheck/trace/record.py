@@ -15,12 +15,12 @@ import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
-from regcheck.core.graph import Kind, Site
+from regcheck.core.graph import Kind, Reach, Site
 from regcheck.core.vocabulary import KINDS, STACKED
 
 from .place import raising_place, runs_the_model
 from .running import Locate
-from .sight import Sight, arguments_of, eager, is_placed, name_of, stacked_arguments, tensors_in
+from .sight import Sight, arguments_of, eager, is_placed, name_of, running_mean_of, stacked_arguments, tensors_in
 
 META = "regcheck"
 
@@ -38,6 +38,8 @@ class Seen:
     shape: tuple[int, ...] | None = None
     window: bool = False
     depth: int | None = None
+    reach: Reach | None = None
+    tracks: bool = True
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,10 @@ class Recorder(Sight):
         depth = stacked_arguments(args)[0] if name in STACKED else None
         shape = tuple(result.shape) if isinstance(result, torch.Tensor) else None
         where = site or Site(self.running.module, name)
-        window = _window(name, args, kwargs)
-        node.meta[META] = Seen(name, where, self.running.layer, None, rate, active, shape, window, depth)
+        window, reach = _window(name, args, kwargs), self.running.reach if site else None
+        tracks = name != "batch_norm" or running_mean_of(args, kwargs) is not None
+        layer = self.running.layer
+        node.meta[META] = Seen(name, where, layer, None, rate, active, shape, window, depth, reach, tracks)
 
     def _bind_result(self, result: Any, node: fx.Node) -> None:
         if isinstance(result, torch.Tensor):

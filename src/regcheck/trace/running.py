@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
-from regcheck.core.graph import Place, Site
+from regcheck.core.graph import Place, Reach, Site
 
+from .hidden import hidden_in
 from .place import calling_place
 
 Locate = Callable[[type, str], Place | None]
@@ -29,6 +30,8 @@ class Running:
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        self._model = model
+        self._hidden: set[int] | None = None
         self._stack: list[nn.Module] = []
         self._turns: Counter[tuple[str, str, Place | None]] = Counter()
         self._locate = locate
@@ -58,6 +61,17 @@ class Running:
     def layer(self) -> str:
         """The torch.nn layer that is running, or an empty string inside the user's own `forward`."""
         return layer_of(self._stack[-1]) if self._stack else ""
+
+    @property
+    def reach(self) -> Reach | None:
+        """How the model keeps the torch.nn layer that is running; None inside the user's own `forward`."""
+        if not self.layer:
+            return None
+        if id(self._stack[-1]) in self._paths:
+            return Reach.REGISTERED
+        if self._hidden is None:
+            self._hidden = {id(each) for each in hidden_in(self._model)}
+        return Reach.HIDDEN if id(self._stack[-1]) in self._hidden else Reach.NEW
 
     def site(self, name: str) -> Site:
         """The site of the call in progress. To be asked once per call: it counts turns."""

@@ -17,12 +17,12 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from regcheck.core.graph import Kind
-from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
+from regcheck.core.vocabulary import DROPPING, KINDS, STACKED, STATISTICS
 
 from .running import Locate, Running
 
 _RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
-_PLACED = frozenset(DROPPING) | STACKED | {"batch_norm"}
+_PLACED = frozenset(DROPPING) | STACKED | STATISTICS | {"batch_norm"}
 _PLACED |= {name for name, kind in KINDS.items() if kind in (Kind.RANDOM, Kind.SOFTMAX)}
 _names: dict[Any, str] = {}
 
@@ -43,7 +43,7 @@ def name_of(function: Any) -> str:
 
 
 def is_placed(name: str) -> bool:
-    """Whether calls of that name get a `Site`: everything that can draw at random, softmax and batch norm."""
+    """Whether calls of that name get a `Site`: everything that can draw or normalize, and softmax."""
     return name in _PLACED
 
 
@@ -114,6 +114,11 @@ def stacked_arguments(args: Sequence[Any]) -> tuple[int, float, bool]:
     """Depth, rate and training flag of a recurrent call; packed sequences bring one argument more."""
     after = next(index for index, each in enumerate(args) if isinstance(each, list)) + 1
     return int(args[after + 1]), float(args[after + 2]), bool(args[after + 3])
+
+
+def running_mean_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The running mean that a batch norm is given, or None."""
+    return _argument((1, "running_mean", None), args, kwargs)
 
 
 def _argument(spec: tuple[int, str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Drops, Graph, Mode, Op
+from regcheck.core.graph import Drops, Graph, Mode, Op, Reach
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG202"
@@ -41,7 +41,8 @@ SEVERITY = Severity.ERROR
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
-        if graph.eval.outputs_reached(drop):
+        kept = drop.reach in (Reach.REGISTERED, Reach.HIDDEN)  # that is eval-does-not-reach
+        if graph.eval.outputs_reached(drop) and not kept:
             what = drop.drops.value if drop.drops else ""
             yield Suspicion(drop, f"`{drop.call}` still drops {what} after `eval()`", fix=remedy(drop))
 
