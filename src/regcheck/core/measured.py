@@ -188,6 +188,28 @@ class Mates:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The mask that a random draw becomes: `kept` of its `units` are not zero, and these are scaled by `scale`.
+
+    `mean` is its average, one where train mode passes on what eval mode does; `p_value` that of the exact two-sided
+    binomial test that units are kept with a probability of 1 / `scale`.
+    """
+
+    kept: int
+    units: int
+    scale: float
+    p_value: float
+
+    @property
+    def mean(self) -> float:
+        return self.scale * self.kept / self.units
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.mean, 1.0, "average of the mask; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Maps, Mates, Measured, Share, Shift, Spread
+from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread
 from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
@@ -44,6 +44,9 @@ class Probe(Protocol):
 
     def mates(self, op: Op) -> Mates:
         """How a sample's eval-mode output depends on its batch mates through the statistics that `op` takes."""
+
+    def kept(self, op: Op) -> Kept:
+        """The mask that the draw of `op` becomes, as it is multiplied with activations in train mode."""
 
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""

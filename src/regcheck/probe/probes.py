@@ -10,7 +10,7 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Drawn, Effect, Gap, Maps, Mates, Measured, Share, Shift, Spread
+from regcheck.core.measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -18,6 +18,7 @@ from regcheck.reference.dropout import spatial_dropout
 from . import masks, measure
 from .batches import mates_matter
 from .decay import measure_decay
+from .handmade import kept_by
 from .intervene import Replacement, identity, nothing
 from .run import Runner
 from .shift import variance_shift
@@ -51,6 +52,9 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def mates(self, op: Op) -> Mates:
+        raise CannotMeasure("there is no model to run here")
+
+    def kept(self, op: Op) -> Kept:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -226,6 +230,9 @@ class ModelProbe(UnableProbe):
 
     def mates(self, op: Op) -> Mates:
         return mates_matter(self._runner, self._graph, op, self.seed)
+
+    def kept(self, op: Op) -> Kept:
+        return kept_by(self._runner, op, self.seed)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []

@@ -90,8 +90,10 @@ class Running:
         return calling_place()
 
     def _builders(self) -> Iterator[tuple[type, str]]:
-        """For a layer that a container calls: the user's classes that may have built it, and its path in each."""
-        if len(self._stack) < 2 or not layer_of(self._stack[-2]) or id(self._stack[-1]) not in self._paths:
+        """For a layer of torch's that a container calls: the classes that may have built it, and its path in each."""
+        if len(self._stack) < 2 or not self.layer or not layer_of(self._stack[-2]):
+            return
+        if id(self._stack[-1]) not in self._paths:
             return
         path = self._paths[id(self._stack[-1])]
         for module in reversed(self._stack[:-1]):
