@@ -232,6 +232,16 @@ class Graph:
         """Random draws other than dropout that happen in that mode."""
         return (op for op in self.flow(active_in) if op.kind is Kind.RANDOM and op.active)
 
+    def dropouts_right_before(self, op: Op) -> list[Op]:
+        """The dropouts active in the flow of `op` whose result it gets with nothing but reshaping in between."""
+
+        def passive(each: Op) -> bool:
+            inactive = each.kind is Kind.DROPOUT and not each.active
+            return each.kind in (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE) or inactive
+
+        found = [each for each in self.flow(op.mode).behind(op, passive) if each.kind is Kind.DROPOUT and each.rate]
+        return [*found, *(more for each in found for more in self.dropouts_right_before(each))]
+
     def gate(self, op: Op) -> Gate:
         """When `op` acts, by comparing the call at its site in the two flows."""
         acts = [

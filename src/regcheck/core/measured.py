@@ -210,6 +210,29 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Stacked:
+    """What a dropout and those right before it drop together: the `share` of `units` that are zero behind it.
+
+    `alone` is its own rate and `together` what the rates of all of them make, with the exact binomial `interval` around
+    that; without another dropout before it both are the same.
+    """
+
+    share: float
+    units: int
+    alone: float
+    together: float
+    interval: tuple[float, float]
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.share, self.together, "share of units dropped; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 
@@ -236,11 +259,11 @@ class Maps:
 
 @dataclass(frozen=True)
 class Gap:
-    """Predictions in the mode a call was made in against those in eval mode, on the input of that call.
+    """Predictions in the mode a call was made in against those in another one, on the input of that call.
 
-    `relative` is the norm of the difference over the norm of the eval-mode prediction, `flips` the share of argmax
-    changes (None where there is no class dimension), `floor` the largest deviation between two eval-mode runs and
-    `p_value` that of the rank test that the mode does nothing.
+    `relative` is the norm of the difference over that of the eval-mode prediction, `flips` the share of argmax changes
+    (None where there is no class dimension), `smallest` the least deviation of a run that should differ from the
+    reference, `floor` the largest of one that should not, and `p_value` that of the rank test that modes do not matter.
     """
 
     relative: float
@@ -252,7 +275,7 @@ class Gap:
 
     @property
     def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "relative change against eval mode; exact rank test", self.runs)
+        return Figures(self.relative, 0.0, "relative change of mode; exact rank test", self.runs)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread
+from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
 from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
@@ -48,11 +48,14 @@ class Probe(Protocol):
     def kept(self, op: Op) -> Kept:
         """The mask that the draw of `op` becomes, as it is multiplied with activations in train mode."""
 
+    def stacked(self, op: Op) -> Stacked:
+        """What `op` and the dropouts right before it drop together in train mode."""
+
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""
 
-    def gap(self, event: Event) -> Gap:
-        """Predictions as a call made them against eval mode, on its captured input."""
+    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
+        """Predictions as a call made them against those in another mode, on its captured input."""
 
     def decay(self, event: Event) -> Decay:
         """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""

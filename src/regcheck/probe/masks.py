@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.graph import Op, Site
-from regcheck.core.measured import Drawn
+from regcheck.core.graph import Drops, Graph, Op, Site
+from regcheck.core.measured import Drawn, Stacked
 from regcheck.core.vocabulary import DROPPING
 
 from . import measure
+from .intervene import Replacement, identity
 from .run import Runner
 
 UNITS = 20_000
@@ -81,6 +83,34 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     share = float(torch.stack(masks).double().mean())
     interval = measure.binomial_interval(units, op.rate, alpha)
     return Drawn(share, units, op.rate, interval, axes, tuple(first.shape), call.channel)
+
+
+def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> Stacked:
+    """Count what is zero behind `op` and would not be without it and the dropouts right before it."""
+    chain = [op, *graph.dropouts_right_before(op)]
+    if op.drops is not Drops.ELEMENTS or any(each.rate is None or each.drops is not op.drops for each in chain):
+        raise CannotMeasure("these are no elementwise dropouts with rates that are numbers")
+
+    def behind(turn: int, replace: dict[Site, Replacement] | None = None) -> Tensor:
+        met: list[Tensor] = []
+
+        def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+            if site == op.site:
+                met.append(result.detach().clone())
+
+        runner.run(op.mode, seed, vary={each.site: seed + turn for each in chain}, replace=replace, observe=look)
+        if not met:
+            raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
+        return met[0]
+
+    units = behind(0, {each.site: identity for each in chain}) != 0
+    if not bool(units.any()):
+        raise CannotMeasure("all that it is given is zero")
+    runs = min(measure.REPLAYS, -(-UNITS // int(units.sum())))
+    lost = sum(int((behind(turn)[units] == 0).sum()) for turn in range(runs))
+    total = int(units.sum()) * runs
+    together = 1 - math.prod(1 - (each.rate or 0.0) for each in chain)
+    return Stacked(lost / total, total, op.rate or 0.0, together, measure.binomial_interval(total, together, alpha))
 
 
 def dropped_by(site: Site, call: Call) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread
+from regcheck.core.measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -57,10 +57,13 @@ class UnableProbe:
     def kept(self, op: Op) -> Kept:
         raise CannotMeasure("there is no model to run here")
 
+    def stacked(self, op: Op) -> Stacked:
+        raise CannotMeasure("there is no model to run here")
+
     def maps(self, op: Op) -> Maps:
         raise CannotMeasure("there is no model to run here")
 
-    def gap(self, event: Event) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         raise CannotMeasure("the inputs of this call were not kept")
 
     def decay(self, event: Event) -> Decay:
@@ -107,18 +110,18 @@ class CallProbe(UnableProbe):
         self._runner = runner
         self._modes = modes
 
-    def gap(self, event: Event) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         def away(modes: Mode | Mapping[str, bool], seeds: range) -> list[float]:
             return [measure.deviation(self._runner.run(modes, seed), reference) for seed in seeds]
 
-        reference = self._runner.run(Mode.EVAL, self.seed)
+        quiet, noisy = (Mode.EVAL, self._modes) if against is Mode.EVAL else (self._modes, against)
+        reference = self._runner.run(quiet, self.seed)
         first, second = self.seed + 1, self.seed + 1 + measure.REPLAYS
-        replays = away(Mode.EVAL, range(first, second))
-        as_called = away(self._modes, range(second, second + measure.REPLAYS))
-        made = self._runner.run(self._modes, self.seed)
-        relative, flips = change(made, reference)
-        runs = len(replays) + len(as_called)
-        return Gap(relative, flips, min(as_called), max(replays), measure.rank_test(len(replays), len(as_called)), runs)
+        replays = away(quiet, range(first, second))
+        others = away(noisy, range(second, second + measure.REPLAYS))
+        relative, flips = change(self._runner.run(noisy, self.seed), reference)
+        runs = len(replays) + len(others)
+        return Gap(relative, flips, min(others), max(replays), measure.rank_test(len(replays), len(others)), runs)
 
 
 def change(made: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> tuple[float, float | None]:
@@ -233,6 +236,9 @@ class ModelProbe(UnableProbe):
 
     def kept(self, op: Op) -> Kept:
         return kept_by(self._runner, op, self.seed)
+
+    def stacked(self, op: Op) -> Stacked:
+        return masks.stacked(self._runner, self._graph, op, self.seed, self.alpha)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []
