@@ -59,13 +59,14 @@ class Intervention(Sight):
                 self._observe(None, name, args, kwargs, result)
             return result
         site = self.running.site(name)
-        if name in DROPPING or name in STACKED or KINDS.get(name) is Kind.RANDOM:
+        draws = name in DROPPING or name in STACKED or KINDS.get(name) is Kind.RANDOM
+        if draws:
             seed = stream(self._vary.get(site, self._seed), site)
             torch.manual_seed(seed)
             for each in (*args, *kwargs.values()):
                 if isinstance(each, torch.Generator):  # the model's own: its state is put back after the run
                     each.manual_seed(seed)
-        before = _kept(args) if self._observe is not None else args
+        before = _kept(args) if self._observe is not None and draws else args
         replacement = self._replace.get(site)
         result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)
         if self._observe is not None:

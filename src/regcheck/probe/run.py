@@ -25,6 +25,10 @@ Modes = Mode | Mapping[str, bool]
 """A mode for the whole model, or the training flag of each module by path."""
 
 
+class Enough(Exception):
+    """What was to be seen of a run was seen."""
+
+
 class Runner:
     """Runs a copy of a model on `device`; every run starts from the same state, inputs and random streams.
 
@@ -75,7 +79,7 @@ class Runner:
             seed: seeds every random stream; the same seed gives the same draws.
             vary: seeds by site for the calls that shall draw differently.
             replace: what to do instead, by site.
-            observe: sees every call.
+            observe: sees every call; it ends the run, which then has no result, by raising `Enough`.
             change: applied to every input tensor.
 
         Raises:
@@ -93,6 +97,8 @@ class Runner:
         try:
             with eager(), torch.no_grad(), intervention.watching():
                 result = self.model(*args, **kwargs)
+        except Enough:
+            return []
         except (Exception, SystemExit) as error:
             raise CannotMeasure(f"forward raised {type(error).__name__} on {self.device}: {error}") from error
         finally:

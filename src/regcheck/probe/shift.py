@@ -14,7 +14,7 @@ from regcheck.reference.dropout import inverted_dropout, spatial_dropout
 
 from . import measure
 from .intervene import Replacement, identity
-from .run import Runner
+from .run import Enough, Runner
 
 REFERENCES = 5
 """Masks drawn for the reference: its figure is shown, no verdict rests on it."""
@@ -25,37 +25,39 @@ def variance_shift(runner: Runner, op: Op, seed: int) -> Shift:
     if op.kind is not Kind.DROPOUT or op.rate is None:
         raise CannotMeasure("this is no dropout with a rate that is a number")
 
-    def norms(turn: int, how: Replacement | None = None) -> dict[int, Tensor]:
-        """What each batch norm of a run normalizes by its batch, by the order of their calls."""
+    def variances(turn: int, how: Replacement | None = None, upto: int | None = None) -> list[Tensor]:
+        """The variances that the batch norms of a run see, in the order of their calls, up to one of them."""
         met: list[Tensor] = []
 
         def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
             if name == "batch_norm":
-                met.append((args[0] if args else kwargs["input"]).double())
+                met.append(channel_variance(args[0] if args else kwargs["input"]))
+                if len(met) - 1 == upto:
+                    raise Enough
 
         replace = {op.site: how} if how is not None else None
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, replace=replace, observe=look)
-        return dict(enumerate(met))
+        return met
 
-    without = norms(0, identity)
+    without, noisy = variances(0, identity), variances(1)
     if not without:
         raise CannotMeasure("no batch norm runs in train mode")
-    noisy = norms(1)
-    reached = next((turn for turn, each in without.items() if not torch.equal(each, noisy[turn])), None)
+    both = enumerate(zip(without, noisy, strict=True))
+    reached = next((turn for turn, (one, other) in both if not torch.equal(one, other)), None)
     if reached is None:
         return Shift((1.0,) * measure.SIGNS, 1.0)
-    calm = channel_variance(without[reached])
-    drawn = [noisy, *(norms(1 + turn) for turn in range(1, measure.SIGNS))]
-    ratios = [variance_ratio(channel_variance(each[reached]), calm) for each in drawn]
+
+    def ratio(turn: int, how: Replacement | None = None) -> float:
+        return variance_ratio(variances(turn, how, reached)[reached], without[reached])
+
     generator = torch.Generator().manual_seed(seed)
-    again = [norms(1 + turn, reference(op, generator)) for turn in range(REFERENCES)]
-    expected = [variance_ratio(channel_variance(each[reached]), calm) for each in again]
-    return Shift(tuple(ratios), sorted(expected)[REFERENCES // 2])
+    expected = sorted(ratio(1 + turn, reference(op, generator)) for turn in range(REFERENCES))
+    return Shift(tuple(ratio(1 + turn) for turn in range(measure.SIGNS)), expected[REFERENCES // 2])
 
 
 def channel_variance(values: Tensor) -> Tensor:
     """The variance of every channel of (N, C, …) values, as batch norm computes it."""
-    return values.transpose(0, 1).flatten(1).var(1, correction=0)
+    return values.detach().transpose(0, 1).flatten(1).double().var(1, correction=0)
 
 
 def variance_ratio(noisy: Tensor, calm: Tensor) -> float:
