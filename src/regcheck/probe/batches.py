@@ -45,7 +45,9 @@ def mates_matter(runner: Runner, graph: Graph, op: Op, seed: int) -> Mates:
     def outputs(replace: Mapping[Site, Replacement], turn: int | None = None) -> list[Tensor]:
         change = None if turn is None else other_mates(size, seed + turn)
         made = runner.run(Mode.EVAL, seed, replace=replace, change=change)
-        return [each[:1] for each in made if per_sample(each, size)]
+        rows = [each for each in made if each.is_floating_point() and each.dim() > 0 and each.size(0) == size]
+        alone = [each for each in rows if each.shape[1:2] != (size,)]  # the others may be tables of pairs
+        return [each[:1] for each in alone or rows]
 
     reference = outputs({site: note(site) for site in takers})
     if op.site not in kept:
@@ -84,11 +86,6 @@ def batch_size(runner: Runner) -> int:
     return size
 
 
-def per_sample(output: Tensor, size: int) -> bool:
-    """Whether an output has one row for each sample, and is no table of pairs of samples."""
-    return output.is_floating_point() and output.dim() > 0 and output.size(0) == size and output.shape[1:2] != (size,)
-
-
 def other_mates(size: int, seed: int) -> Callable[[Tensor], Tensor]:
     """Exchange all samples of a batch but the first: others take their places, turned round and scaled."""
     generator = torch.Generator().manual_seed(seed)
@@ -109,9 +106,11 @@ def other_mates(size: int, seed: int) -> Callable[[Tensor], Tensor]:
 
 
 def statistics(op: Op, function: Any, args: Any, kwargs: Any) -> Any:
-    """What a call takes from its batch: a batch norm's mean and variance, or the result of a reduction."""
+    """What a call takes from its batch: a batch norm's mean and variance (None: it takes none), a reduction's result."""
     if op.kind is not Kind.BATCH_NORM:
         return function(*args, **kwargs)
+    if not op.active:
+        return None
     values = args[0] if args else kwargs["input"]
     axes = [axis for axis in range(values.dim()) if axis != 1]
     return values.mean(axes), values.var(axes, correction=0)
@@ -121,6 +120,8 @@ def holding(op: Op, kept: Any, function: Any, args: Any, kwargs: Any) -> Any:
     """The call with statistics that were kept in place of its batch's."""
     if op.kind is not Kind.BATCH_NORM:
         return kept
+    if kept is None:
+        return function(*args, **kwargs)
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     mean, variance = kept

@@ -93,15 +93,20 @@ def reduces_the_batch(flow: Flow, op: Op, size: int | None) -> bool:
     if size is None or op.site.function not in STATISTICS or op.shape is None:
         return False
     given = [each.shape for each in flow.inputs_of(op)[:1]]
-    return op.shape[:1] != (size,) and any(shape is not None and shape[:1] == (size,) for shape in given)
+    rows = any(shape is not None and shape[:1] == (size,) and shape[1:2] != (size,) for shape in given)
+    return rows and op.shape[:1] != (size,)
 
 
 def enters_predictions(flow: Flow, op: Op, size: int | None) -> bool:
     """Whether an output is reached that has one row for each sample and is no table of pairs of samples."""
     producers = dict(flow.outputs)
     unpaired = {*flow.outputs_reached(op, lambda each: each.kind is not Kind.MATMUL)}
-    shapes = [(name in unpaired, flow.ops[producers[name]].shape) for name in flow.outputs_reached(op)]
-    return any(alone if shape is None else shape[:1] == (size,) and shape[1:2] != (size,) for alone, shape in shapes)
+    for name in flow.outputs_reached(op):
+        shape = flow.ops[producers[name]].shape
+        rows = shape is None or shape[:1] == (size,)
+        if rows and (name in unpaired or (shape is not None and shape[1:2] != (size,))):
+            return True
+    return False
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
