@@ -106,7 +106,7 @@ def other_mates(size: int, seed: int) -> Callable[[Tensor], Tensor]:
 
 
 def statistics(op: Op, function: Any, args: Any, kwargs: Any) -> Any:
-    """What a call takes from its batch: a batch norm's mean and variance (None: it takes none), a reduction's result."""
+    """What a call takes from its batch: mean and variance (None: a norm that takes none), or a reduction's result."""
     if op.kind is not Kind.BATCH_NORM:
         return function(*args, **kwargs)
     if not op.active:
