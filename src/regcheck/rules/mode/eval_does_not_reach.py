@@ -130,9 +130,10 @@ class Classifier(nn.Module):
         self.head = nn.Linear(16, 4)
 
     def forward(self, x):
+        x = self.norms["source"](x)
         for hidden, drop in zip(self.hidden, self.drops):
             x = drop(torch.relu(hidden(x)))
-        return self.head(self.norms["source"](x))
+        return self.head(x)
 
 
 model = Classifier()
