@@ -16,7 +16,7 @@ from torch import nn
 from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 from regcheck.trace.running import Locate
-from regcheck.trace.sight import Sight, is_placed, name_of
+from regcheck.trace.sight import Sight, is_placed, name_of, rate_position
 
 Replacement = Callable[[Any, Any, Any], Any]
 """Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
@@ -89,8 +89,8 @@ def identity(func: Any, args: Any, kwargs: Any) -> Any:
     """The call with its dropping taken out: dropout returns its input, attention and recurrent layers keep all."""
     name = name_of(func)
     if name in STACKED:
-        rate = next(index for index, each in enumerate(args) if isinstance(each, list)) + 3
-        return func(*args[:rate], 0.0, *args[rate + 1 :], **kwargs)
+        place = rate_position(args)
+        return func(*(0.0 if index == place else each for index, each in enumerate(args)), **kwargs)
     how = DROPPING[name]
     position, rate_name, _ = how.rate
     if name.endswith("dropout") or name.startswith("dropout"):

@@ -111,9 +111,17 @@ def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> t
 
 
 def stacked_arguments(args: Sequence[Any]) -> tuple[int, float, bool]:
-    """Depth, rate and training flag of a recurrent call; packed sequences bring one argument more."""
-    after = next(index for index, each in enumerate(args) if isinstance(each, list)) + 1
-    return int(args[after + 1]), float(args[after + 2]), bool(args[after + 3])
+    """Depth, rate and training flag of a recurrent call, which drops nothing where its arguments are others."""
+    place = rate_position(args)
+    if place is None or not isinstance(args[place], (int, float)):
+        return 1, 0.0, False
+    return int(args[place - 1]), float(args[place]), bool(args[place + 1])
+
+
+def rate_position(args: Sequence[Any]) -> int | None:
+    """Where a recurrent call's rate stands: behind its list of weights, which packed sequences move by one."""
+    weights = next((index for index, each in enumerate(args) if isinstance(each, list)), len(args))
+    return weights + 3 if len(args) > weights + 4 else None
 
 
 def running_mean_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
