@@ -20,6 +20,8 @@ from torch import nn
 from regcheck import rules
 from regcheck.auditing import audit
 
+pytestmark = pytest.mark.filterwarnings("ignore:dropout")  # torch warns of some of what the faulty models do
+
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EXAMPLES = {
     f"{rule.name}-{kind}-{number}": example.source

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,8 @@ def _run(path: Path) -> Iterator[tuple[ModuleType, Seen]]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
-        with Watch() as watch:
+        with warnings.catch_warnings(), Watch() as watch:
+            warnings.simplefilter("ignore")  # what an example does wrong, torch may warn of
             spec.loader.exec_module(module)
             seen = watch.take()
         yield module, seen

@@ -107,7 +107,7 @@ class Net(nn.Module):
             x = F.dropout(x, self.p)  # <-
         return x
 """,
-    ("REG202", "an unregistered layer in a plain list"): HEADER
+    ("REG204", "an unregistered layer in a plain list"): HEADER
     + """
 class Net(nn.Module):
     def __init__(self):

@@ -66,6 +66,14 @@ class Drops(Enum):
     PATHS = "paths"
 
 
+class Reach(Enum):
+    """How a layer is kept: whether `train()` and `eval()` of the model get at it."""
+
+    REGISTERED = "registered"
+    HIDDEN = "kept in a plain container"
+    NEW = "made during the call"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
     """A position in the user's source; `line` and `column` count from 1."""
@@ -96,9 +104,12 @@ class Site:
 class Op:
     """One operation of one flow.
 
-    `active` says whether a random op draws in this flow's mode (None: the front end cannot tell). `shape` is the shape
-    of the result where it is known. `learned` is True when the op consumes parameters. `window` is True for
-    a convolution or pooling that looks at more than one position of its input at a time.
+    `active` says whether a random op draws, or a batch norm normalizes by its batch, in this flow's mode (None: the
+    front end cannot tell). `shape` is the shape of the result where it is known. `learned` is True when the op consumes
+    parameters. `window` is True for a convolution or pooling that looks at more than one position of its input at
+    a time. `depth` is the number of layers that a recurrent op stacks, where it is known. `reach` tells how the model
+    keeps the layer that makes the call (None: no layer of torch's does). `tracks` is False for a batch norm that has no
+    running statistics.
     """
 
     id: str
@@ -113,6 +124,9 @@ class Op:
     shape: tuple[int, ...] | None = None
     window: bool = False
     mode: Mode = Mode.TRAIN
+    depth: int | None = None
+    reach: Reach | None = None
+    tracks: bool = True
 
     @property
     def place(self) -> Place | None:
@@ -241,6 +255,16 @@ class Graph:
     def randoms(self, active_in: Mode) -> Iterator[Op]:
         """Random draws other than dropout that happen in that mode."""
         return (op for op in self.flow(active_in) if op.kind is Kind.RANDOM and op.active)
+
+    def dropouts_right_before(self, op: Op) -> list[Op]:
+        """The dropouts active in the flow of `op` whose result it gets with nothing but reshaping in between."""
+
+        def passive(each: Op) -> bool:
+            inactive = each.kind is Kind.DROPOUT and not each.active
+            return each.kind in (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE) or inactive
+
+        found = [each for each in self.flow(op.mode).behind(op, passive) if each.kind is Kind.DROPOUT and each.rate]
+        return [*found, *(more for each in found for more in self.dropouts_right_before(each))]
 
     def gate(self, op: Op) -> Gate:
         """When `op` acts, by comparing the call at its site in the two flows.

@@ -13,172 +13,13 @@ from typing import Any, Literal, Protocol, cast, get_args
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
+from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
 from .patch import Code, Patch
 from .usage import Event
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
 About = Literal["graph", "usage", "ignores"]
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figure a measurement found, the one the reference predicts, what it is, and the samples it rests on."""
-
-    measured: float
-    expected: float
-    statistic: str
-    samples: int
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Output deviations from a reference run, as the suspect's random stream is kept, changed, and removed.
-
-    Every other random op keeps its stream throughout. `p_value` is that of the rank test that changing the suspect's
-    stream does nothing: the probability that all `changed` deviations exceed all `kept` ones by chance. `relative` is
-    the standard deviation over the changed runs relative to that of the output's values.
-    """
-
-    kept: tuple[float, ...]
-    changed: tuple[float, ...]
-    removed: tuple[float, ...]
-    relative: float
-    p_value: float
-
-    @property
-    def runs(self) -> int:
-        return len(self.kept) + len(self.changed)
-
-    @property
-    def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact rank test", self.runs)
-
-    @property
-    def floor(self) -> float:
-        """The largest deviation between two runs that drew the same numbers."""
-        return max(self.kept, default=0.0)
-
-    @property
-    def acts(self) -> bool:
-        """Whether every changed run differs from the reference by more than any replay does."""
-        return bool(self.changed) and min(self.changed) > self.floor
-
-    @property
-    def vanishes(self) -> bool:
-        """Whether the runs with the suspect removed agree as closely as replays do."""
-        return max(self.removed, default=0.0) <= self.floor
-
-
-@dataclass(frozen=True)
-class Share:
-    """The share of units lost over `draws` independent draws, with the exact binomial interval around the rate.
-
-    `constant` says that the image of a dropped unit is the same for all samples; `without` is the share lost when the
-    call is replaced by identity.
-    """
-
-    value: float
-    draws: int
-    expected: float
-    interval: tuple[float, float]
-    constant: bool
-    without: float
-
-    @property
-    def as_expected(self) -> bool:
-        return self.interval[0] <= self.value <= self.interval[1]
-
-    @property
-    def figures(self) -> Figures:
-        statistic = "share of output units replaced by a constant; exact binomial interval"
-        return Figures(self.value, self.expected, statistic, self.draws)
-
-
-@dataclass(frozen=True)
-class Maps:
-    """How a mask falls on feature maps.
-
-    `partly` of `maps` maps were zeroed in part. `r_squared` is that of a least-squares fit of dropped values on the
-    mean of their kept neighbours, `p_value` that of the F test that neighbours say nothing, over `samples` values.
-    `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is the map's
-    spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent.
-    """
-
-    partly: int
-    maps: int
-    r_squared: float
-    reference: float
-    p_value: float
-    samples: int
-    extent: tuple[int, ...]
-    conv_map: bool
-
-    @property
-    def figures(self) -> Figures:
-        statistic = "R² of dropped values on their kept neighbours; F test"
-        return Figures(self.r_squared, self.reference, statistic, self.samples)
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Predictions in the mode a call was made in against those in eval mode, on the input of that call.
-
-    `relative` is the norm of the difference over the norm of the eval-mode prediction, `flips` the share of argmax
-    changes (None where there is no class dimension), `floor` the largest deviation between two eval-mode runs and
-    `p_value` that of the rank test that the mode does nothing.
-    """
-
-    relative: float
-    flips: float | None
-    smallest: float
-    floor: float
-    p_value: float
-    runs: int
-
-    @property
-    def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "relative change against eval mode; exact rank test", self.runs)
-
-
-@dataclass(frozen=True)
-class Decay:
-    """One real optimizer step on copies, against the reference steps in float64.
-
-    `coupled` and `decoupled` are the largest relative distances of the real step to the two references (None where
-    there is no reference for this optimizer); `p5` and `p95` are percentiles, over parameters, of the effective decay
-    relative to the constant asked for.
-    """
-
-    coupled: float | None
-    decoupled: float | None
-    p5: float
-    p95: float
-    asked: float
-    parameters: int
-    tolerance: float
-
-    @property
-    def is_coupled(self) -> bool:
-        """Whether the step equals the coupled reference and differs from the decoupled one."""
-        return _within(self.coupled, self.tolerance) and not _within(self.decoupled, self.tolerance)
-
-    @property
-    def is_uniform(self) -> bool:
-        """Whether every weight is decayed by the same share of itself."""
-        return abs(self.p95 - self.p5) <= self.tolerance * abs(self.p95)
-
-    @property
-    def figures(self) -> Figures:
-        statistic = "spread (p5 to p95) of the effective decay relative to weight_decay; exact step comparison"
-        return Figures(self.p95 - self.p5, 0.0, statistic, self.parameters)
-
-
-def _within(distance: float | None, tolerance: float) -> bool:
-    return distance is not None and abs(distance) <= tolerance
-
-
-Measured = Spread | Share | Maps | Gap | Decay
 
 
 class Probe(Protocol):
@@ -194,14 +35,35 @@ class Probe(Protocol):
     def zeroed(self, op: Op) -> Share:
         """Share of the units that `op` hands to the outputs which dropping turns into a constant, in train mode."""
 
+    def drawn(self, op: Op) -> Drawn:
+        """What `op` drops in train mode: the share of its units, and what one unit is."""
+
+    def effect(self, op: Op) -> Effect:
+        """What the draws of `op`, and the op itself, change in train mode."""
+
+    def shift(self, op: Op) -> Shift:
+        """How much more the input of the next batch norm varies in train mode with `op` than without it."""
+
+    def mates(self, op: Op) -> Mates:
+        """How a sample's eval-mode output depends on its batch mates through the statistics that `op` takes."""
+
+    def kept(self, op: Op) -> Kept:
+        """The mask that the draw of `op` becomes, as it is multiplied with activations in train mode."""
+
+    def stacked(self, op: Op) -> Stacked:
+        """What `op` and the dropouts right before it drop together in train mode."""
+
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""
 
-    def gap(self, event: Event) -> Gap:
-        """Predictions as a call made them against eval mode, on its captured input."""
+    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
+        """Predictions as a call made them against those in another mode, on its captured input."""
 
     def decay(self, event: Event) -> Decay:
         """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""
+
+    def at_least(self, share: float, units: int, rate: float) -> float:
+        """The probability that at least this share of so many units is dropped at a rate (exact binomial test)."""
 
     def evidence(
         self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None

@@ -83,6 +83,12 @@ DROPPING = {
     "multi_head_attention_forward": Dropping(Drops.ATTENTION, (10, "dropout_p", None), (13, "training", True)),
 }
 
+STACKED = frozenset("lstm gru rnn_tanh rnn_relu".split())
+"""Recurrent functions that stack layers and drop what goes from one to the next."""
+
+STATISTICS = frozenset("mean var std var_mean std_mean".split())
+"""Reductions to the statistics that a normalization uses."""
+
 _FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
 _FUNCTIONAL = {
     *(name for name in DROPPING if name not in ("scaled_dot_product_attention", "feature_dropout")),
@@ -184,7 +190,8 @@ def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
         name = f"torch.{function}"
     else:
         name = function
-    if function not in DROPPING or rate is None:
+    if rate is None or not (function in DROPPING or function in STACKED):
         return name
-    argument = "dropout" if layer == "MultiheadAttention" else DROPPING[function].rate[1]
+    named = layer == "MultiheadAttention" or function in STACKED
+    argument = "dropout" if named else DROPPING[function].rate[1]
     return f"{name}({argument}={rate:g})"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, optim
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.rule import Decay
+from regcheck.core.measured import Decay
 from regcheck.reference import optimizers as reference
 
 TENSORS = 128

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from regcheck.core.graph import Kind, Site
-from regcheck.core.vocabulary import DROPPING, KINDS
+from regcheck.core.graph import Site
+from regcheck.core.vocabulary import DROPPING, STACKED
 from regcheck.trace.running import Locate
-from regcheck.trace.sight import Sight, is_placed, name_of, script_name
+from regcheck.trace.sight import Sight, draws, is_placed, name_of, rate_position, script_name
 
 from .seeds import seed_streams
 
@@ -61,12 +61,13 @@ class Intervention(Sight):
                 self._observe(None, name, args, kwargs, result)
             return result
         site = self.running.site(name)
-        if name in DROPPING or KINDS.get(name) is Kind.RANDOM or "::" in name:
+        drawing = draws(name)
+        if drawing:
             seed = self._seed_stream(site)
             for each in (*args, *kwargs.values()):
                 if isinstance(each, torch.Generator):  # the model's own: its state is put back after the run
                     each.manual_seed(seed)
-        before = _kept(args) if self._observe is not None else args
+        before = _kept(args) if self._observe is not None and drawing else args
         replacement = self._replace.get(site)
         result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)
         if self._observe is not None:
@@ -95,8 +96,11 @@ def _kept(args: Any) -> Any:
 
 
 def identity(func: Any, args: Any, kwargs: Any) -> Any:
-    """The call with its dropping taken out: dropout returns its input, attention keeps every weight."""
+    """The call with its dropping taken out: dropout returns its input, attention and recurrent layers keep all."""
     name = name_of(func)
+    if name in STACKED:
+        place = rate_position(args)
+        return func(*(0.0 if index == place else each for index, each in enumerate(args)), **kwargs)
     how = DROPPING[name]
     position, rate_name, _ = how.rate
     if name.endswith("dropout") or name.startswith("dropout"):

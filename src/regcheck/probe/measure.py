@@ -9,6 +9,9 @@ import torch
 REPLAYS = 12
 """Runs on each side of the rank test: the least for which its false-alarm probability is below 1e-6."""
 
+SIGNS = 20
+"""Runs of the sign test: the least for which its false-alarm probability, 2 to the minus of them, is below 1e-6."""
+
 
 def rank_test(kept: int, changed: int) -> float:
     """Probability that all `changed` deviations exceed all `kept` ones when they come from one distribution.

@@ -10,15 +10,18 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.rule import Decay, Gap, Maps, Measured, Share, Spread
+from regcheck.core.measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
 
-from . import measure
+from . import masks, measure
+from .batches import mates_matter
 from .decay import measure_decay
+from .handmade import kept_by
 from .intervene import Replacement, identity, nothing
 from .run import Runner
+from .shift import variance_shift
 
 ALPHA = 1e-6
 DRAWS = 20_000
@@ -39,14 +42,35 @@ class UnableProbe:
     def zeroed(self, op: Op) -> Share:
         raise CannotMeasure("there is no model to run here")
 
+    def drawn(self, op: Op) -> Drawn:
+        raise CannotMeasure("there is no model to run here")
+
+    def effect(self, op: Op) -> Effect:
+        raise CannotMeasure("there is no model to run here")
+
+    def shift(self, op: Op) -> Shift:
+        raise CannotMeasure("there is no model to run here")
+
+    def mates(self, op: Op) -> Mates:
+        raise CannotMeasure("there is no model to run here")
+
+    def kept(self, op: Op) -> Kept:
+        raise CannotMeasure("there is no model to run here")
+
+    def stacked(self, op: Op) -> Stacked:
+        raise CannotMeasure("there is no model to run here")
+
     def maps(self, op: Op) -> Maps:
         raise CannotMeasure("there is no model to run here")
 
-    def gap(self, event: Event) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         raise CannotMeasure("the inputs of this call were not kept")
 
     def decay(self, event: Event) -> Decay:
         raise CannotMeasure("there is no optimizer to step here")
+
+    def at_least(self, share: float, units: int, rate: float) -> float:
+        return measure.at_least(round(share * units), units, rate)
 
     def evidence(
         self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
@@ -86,18 +110,18 @@ class CallProbe(UnableProbe):
         self._runner = runner
         self._modes = modes
 
-    def gap(self, event: Event) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         def away(modes: Mode | Mapping[str, bool], seeds: range) -> list[float]:
             return [measure.deviation(self._runner.run(modes, seed), reference) for seed in seeds]
 
-        reference = self._runner.run(Mode.EVAL, self.seed)
+        quiet, noisy = (Mode.EVAL, self._modes) if against is Mode.EVAL else (self._modes, against)
+        reference = self._runner.run(quiet, self.seed)
         first, second = self.seed + 1, self.seed + 1 + measure.REPLAYS
-        replays = away(Mode.EVAL, range(first, second))
-        as_called = away(self._modes, range(second, second + measure.REPLAYS))
-        made = self._runner.run(self._modes, self.seed)
-        relative, flips = change(made, reference)
-        runs = len(replays) + len(as_called)
-        return Gap(relative, flips, min(as_called), max(replays), measure.rank_test(len(replays), len(as_called)), runs)
+        replays = away(quiet, range(first, second))
+        others = away(noisy, range(second, second + measure.REPLAYS))
+        relative, flips = change(self._runner.run(noisy, self.seed), reference)
+        runs = len(replays) + len(others)
+        return Gap(relative, flips, min(others), max(replays), measure.rank_test(len(replays), len(others)), runs)
 
 
 def change(made: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> tuple[float, float | None]:
@@ -187,6 +211,34 @@ class ModelProbe(UnableProbe):
         draws = draws_per_run * len(noisy)
         interval = measure.binomial_interval(draws, op.rate, self.alpha)
         return Share(lost / (touched * len(noisy)), draws, op.rate, interval, constant, remaining / touched)
+
+    def drawn(self, op: Op) -> Drawn:
+        return masks.drawn(self._runner, op, self.seed, self.alpha)
+
+    def effect(self, op: Op) -> Effect:
+        def away(seed: int, replace: Mapping[Site, Replacement] | None = None) -> float:
+            run = self._runner.run(Mode.TRAIN, self.seed, vary={op.site: seed}, replace=replace)
+            return measure.deviation(run, reference)
+
+        if op.kind not in (Kind.DROPOUT, Kind.RECURRENT, Kind.ATTENTION):
+            raise CannotMeasure("it is not known what this call would do without dropping")
+        reference = self._runner.run(Mode.TRAIN, self.seed)
+        kept = [away(self.seed) for _ in range(measure.REPLAYS)]
+        changed = [away(self.seed + 1 + turn) for turn in range(measure.REPLAYS)]
+        removed = away(self.seed, {op.site: identity})
+        return Effect(tuple(changed), removed, max(kept), measure.rank_test(len(kept), len(changed)))
+
+    def shift(self, op: Op) -> Shift:
+        return variance_shift(self._runner, op, self.seed)
+
+    def mates(self, op: Op) -> Mates:
+        return mates_matter(self._runner, self._graph, op, self.seed)
+
+    def kept(self, op: Op) -> Kept:
+        return kept_by(self._runner, op, self.seed)
+
+    def stacked(self, op: Op) -> Stacked:
+        return masks.stacked(self._runner, self._graph, op, self.seed, self.alpha)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []

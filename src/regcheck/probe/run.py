@@ -16,7 +16,7 @@ from regcheck.trace.inputs import mapped, moved
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
-from regcheck.trace.structure import named_tensors
+from regcheck.trace.structure import named_tensors, tensors_in
 
 from .intervene import Intervention, Replacement
 from .restore import State
@@ -24,6 +24,10 @@ from .seeds import seed_streams
 
 Modes = Mode | Mapping[str, bool]
 """A mode for the whole model, or the training flag of each module by path."""
+
+
+class Enough(Exception):
+    """What was to be seen of a run was seen."""
 
 
 class Runner:
@@ -54,6 +58,10 @@ class Runner:
         self._state = State(self.model)
         self._locate = locate
 
+    def inputs(self) -> list[torch.Tensor]:
+        """The tensors among the arguments of the forward."""
+        return tensors_in((self._args, self._kwargs))
+
     @runs_the_model
     def run(
         self,
@@ -72,7 +80,7 @@ class Runner:
             seed: seeds every random stream; the same seed gives the same draws.
             vary: seeds by site for the calls that shall draw differently.
             replace: what to do instead, by site.
-            observe: sees every call.
+            observe: sees every call; it ends the run, which then has no result, by raising `Enough`.
             change: applied to every input tensor.
 
         Raises:
@@ -90,6 +98,8 @@ class Runner:
         try:
             with eager(), torch.no_grad(), intervention.watching():
                 result = self.model(*args, **kwargs)
+        except Enough:
+            return []
         except (Exception, SystemExit) as error:
             raise CannotMeasure(f"forward raised {type(error).__name__} on {self.device}: {error}") from error
         finally:

@@ -10,6 +10,7 @@ from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped, Usage
 from regcheck.core.usage import Model as Subject
 
 from .build import Builder
+from .hidden import hidden_in
 from .machine import Frame, Next
 from .models import has_learned_layers, identity, modes, name_of
 from .names import Project, Source
@@ -78,9 +79,11 @@ class Program(Builder):
             if id(function.node) not in self.ran:
                 yield function
                 self._keep_models()
+        hidden = frozenset[int]().union(*map(hidden_in, self.models))
         for model in self.models:
             for _, each in descendants(model):
-                each.cells.pop("training", None)
+                if id(each) not in hidden:  # no call on the model that keeps it says anything of its mode
+                    each.cells.pop("training", None)
 
     def _keep_models(self) -> None:
         """Remember the models that were made and are no part of another one, and forget the rest."""

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from regcheck.core.graph import Drops, Flow, Graph, Kind, Mode, Op, Place, Site
+from regcheck.core.graph import Drops, Flow, Graph, Kind, Mode, Op, Place, Reach, Site
 from regcheck.core.vocabulary import DROPPING, LAYERS, call_text, kind_of
 
+from .hidden import hidden_in
 from .interpret import Interpreter
 from .machine import Frame
 from .names import Project
@@ -24,8 +25,11 @@ from .torchops import (
     doing,
     drops_now,
     is_random,
+    layer_acts,
     layer_doing,
     learns,
+    stacking,
+    tracks,
 )
 from .values import (
     Cells,
@@ -46,6 +50,7 @@ from .values import (
     argument,
     descendants,
     now,
+    truth,
 )
 
 Args = tuple[Value, ...]
@@ -72,6 +77,7 @@ class Lowering(Interpreter):
         self.paths: dict[int, str] = {}
         for path, module in descendants(model):
             self.paths.setdefault(id(module), path)
+        self.hidden = hidden_in(model)
         self.preset = {id(each) for _, each in descendants(model) if "training" in each.cells}
         self.running: list[str] = [""]
         self.seeded = False
@@ -131,6 +137,8 @@ class Lowering(Interpreter):
         active: bool | None = False,
         learned: bool = False,
         window: bool = False,
+        depth: int | None = None,
+        tracks: bool = True,
     ) -> Traced:
         """Add an op."""
         module = self.path(layer) if layer is not None else self.running[-1]
@@ -150,6 +158,9 @@ class Lowering(Interpreter):
             learned=learned or any(self.ops[each].kind is Kind.PARAMETER for each in ids),
             window=window,
             mode=self.mode,
+            depth=depth,
+            reach=None if layer is None else self.reach(layer),
+            tracks=tracks,
         )
         return Traced((name,))
 
@@ -189,13 +200,15 @@ class Lowering(Interpreter):
             return Unknown(varies=True) if set_to == Known(True) else set_to
         if id(module) in self.paths:
             return Known(mine)
-        return Known(True) if any(module is each for each in self.made) or self._is_hidden(module) else Unknown(True)
+        return Known(True) if self.reach(module) in (Reach.HIDDEN, Reach.NEW) else Unknown(True)
 
-    def _is_hidden(self, module: Module) -> bool:
-        """Whether a module sits in a plain list of the model, where `eval()` does not reach it."""
-        owners = [each for _, each in descendants(self.model) if isinstance(each, Instance)]
-        lists = [value for each in owners for value in each.cells.values() if isinstance(value, Items)]
-        return any(module is item for each in lists for item in each.items)
+    def reach(self, module: Module) -> Reach | None:
+        """How the model keeps a module; None where that cannot be told."""
+        if id(module) in self.paths:
+            return Reach.REGISTERED
+        if id(module) in self.hidden:
+            return Reach.HIDDEN
+        return Reach.NEW if any(module is each for each in self.made) else None
 
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         if isinstance(value, Module):
@@ -281,7 +294,10 @@ class Lowering(Interpreter):
         what = doing(function, args, kwargs, scalar)
         if what.kind is Kind.OTHER and not tensors:
             return None
-        return self.emit(what.kind, function, values, place=self.place(node), window=what.window)
+        active: bool | None = False
+        if what.kind is Kind.BATCH_NORM:
+            active = truth(argument(args, kwargs, 5, "training", False))
+        return self.emit(what.kind, function, values, place=self.place(node), window=what.window, active=active)
 
     def _dropping(self, function: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         how = DROPPING[function]
@@ -366,14 +382,19 @@ class Lowering(Interpreter):
             rate = Rate.of(layer.argument(position, name, 0.0 if position else 0.5))
             return self.drop(function, rate, self.training(layer), values, place, layer)
         what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
-        active = (None if self.doubts else True) if what.kind is Kind.RANDOM else False
+        depth, between = stacking(layer)
+        active = layer_acts(layer, what.kind, self.training(layer))
+        active = None if self.doubts and what.kind is Kind.RANDOM else active
         return self.emit(
             what.kind,
             function or layer.name,
             values,
             place=place,
             layer=layer,
+            rate=between,
             active=active,
             learned=learns(what.kind),
             window=what.window,
+            depth=depth,
+            tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
         )

@@ -30,6 +30,7 @@ from .values import (
     Unknown,
     Value,
     Weight,
+    descendants,
     now,
 )
 
@@ -132,7 +133,8 @@ class Machine(ABC):
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         """`train()`, `eval()` or an assignment to `training`."""
         if isinstance(value, Module):
-            self.set(value.cells, "training", training)
+            for _, each in descendants(value):
+                self.set(each.cells, "training", training)
 
     def set(self, cells: Cells, key: str, value: object) -> None:
         self.log.append((cells, key, cells.get(key, ABSENT)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from regcheck.core.graph import Kind
-from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS, LEARNED, kind_of
+from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS, LEARNED, STACKED, kind_of
 
 from .values import Items, Known, Layer, Traced, Unknown, Value, argument, truth
 
@@ -101,6 +101,33 @@ def _pooling(function: str, size: Value, kind: Kind) -> Doing:
 def learns(kind: Kind) -> bool:
     """Whether a layer of that kind holds weights of its own."""
     return kind in LEARNED or kind in (Kind.BATCH_NORM, Kind.NORM, Kind.ATTENTION, Kind.OPAQUE)
+
+
+def stacking(layer: Layer) -> tuple[int | None, float | None]:
+    """How many layers a recurrent layer stacks, and the rate it drops at between them; None where not known."""
+    if LAYERS.get(layer.name) not in STACKED and layer.name != "RNN":
+        return None, None
+    depth = layer.argument(2, "num_layers", 1)
+    fourth = layer.argument(3, "", "")
+    moved = layer.name == "RNN" and isinstance(fourth, Known) and isinstance(fourth.value, str)  # the nonlinearity
+    rate = Rate.of(layer.argument(6 if moved else 5, "dropout", 0.0)).number
+    return (depth.value if isinstance(depth, Known) and isinstance(depth.value, int) else None), rate
+
+
+def tracks(layer: Layer) -> bool | None:
+    """Whether a batch norm keeps running statistics; None where that cannot be told."""
+    return truth(layer.argument(4, "track_running_stats", True))
+
+
+def layer_acts(layer: Layer, kind: Kind, training: Value) -> bool | None:
+    """Whether a layer draws, or normalizes by its batch, in the mode it is in; None where that cannot be told."""
+    if kind is Kind.RANDOM:
+        return True
+    if kind is Kind.BATCH_NORM:
+        keeps = tracks(layer)
+        return True if keeps is False else truth(training) if keeps else None
+    depth, rate = stacking(layer)
+    return truth(training) if depth is not None and depth > 1 and rate else False
 
 
 def is_random(function: str) -> bool:

@@ -60,4 +60,7 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         shape=seen.shape,
         window=seen.window,
         mode=mode,
+        depth=seen.depth,
+        reach=seen.reach,
+        tracks=seen.tracks,
     )

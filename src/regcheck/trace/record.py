@@ -11,13 +11,23 @@ import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
-from regcheck.core.graph import Kind, Site
-from regcheck.core.vocabulary import DROPPING, KINDS
+from regcheck.core.graph import Kind, Reach, Site
+from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .identity import Identity, Newborns, storage_of
 from .place import raising_place, runs_the_model
 from .running import Locate
-from .sight import Sight, arguments_of, eager, is_placed, name_of, script_name
+from .sight import (
+    Sight,
+    arguments_of,
+    draws,
+    eager,
+    is_placed,
+    name_of,
+    running_mean_of,
+    script_name,
+    stacked_arguments,
+)
 from .streams import TorchStream, numpy_state, python_state
 from .structure import named_tensors, tensors_in
 
@@ -53,6 +63,9 @@ class Seen:
     active: bool | None = False
     shape: tuple[int, ...] | None = None
     window: bool = False
+    depth: int | None = None
+    reach: Reach | None = None
+    tracks: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,12 +150,12 @@ class Recorder(Sight):
         with torch._C.DisableTorchFunctionSubclass():
             versions = _versions(given)
             inputs = self._inputs(name, args, kwargs)
-            site = self.running.site(name) if is_placed(name) else None
-            if site is not None:
+            site, drawing = self.running.site(name) if is_placed(name) else None, draws(name)
+            if drawing:
                 self._drew_unseen |= self._stream.moved()
         result = func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
-            drew = site is not None and self._stream.moved()
+            drew = drawing and self._stream.moved()
             made = tensors_in(result)
             changed = _changed(func, name, kwargs, given, versions)
             if not made and not changed and name != "backward":
@@ -206,18 +219,16 @@ class Recorder(Sight):
         return self._identity.knows(tensor) or id(tensor) in self._owned
 
     def _describe(self, node: fx.Node, name: str, site: Site | None, args: Any, kwargs: Any, result: Any) -> None:
-        rate: float | None = None
-        active: bool | None = False
         kind: Kind | None = _WRITES.get(name)
-        if name in DROPPING:
-            rate, active = arguments_of(name, args, kwargs)
-        elif KINDS.get(name) is Kind.RANDOM:
-            active = True
-        elif name in _FROM_DATA and self._escaped:
+        if name in _FROM_DATA and self._escaped:
             kind, site = Kind.OPAQUE, self.running.site(name)
+        rate, active = arguments_of(name, args, kwargs)
+        depth = stacked_arguments(args)[0] if name in STACKED else None
         shape = shape_of(result) if isinstance(result, torch.Tensor) else None
-        where, window = site or self._site(name), _window(name, args, kwargs)
-        node.meta[META] = Seen(name, where, self.running.layer, kind, rate, active, shape, window)
+        window, reach = _window(name, args, kwargs), self.running.reach if site else None
+        tracks = name != "batch_norm" or running_mean_of(args, kwargs) is not None
+        layer, where = self.running.layer, site or self._site(name)
+        node.meta[META] = Seen(name, where, layer, kind, rate, active, shape, window, depth, reach, tracks)
 
     def _site(self, name: str) -> Site:
         """The site of a call that needs no place."""

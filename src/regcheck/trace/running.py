@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
-from regcheck.core.graph import Place, Site
+from regcheck.core.graph import Place, Reach, Site
 
+from .hidden import hidden_in
 from .place import calling_place
 
 Locate = Callable[[type, str], Place | None]
@@ -17,10 +18,11 @@ Locate = Callable[[type, str], Place | None]
 
 def layer_of(module: nn.Module) -> str:
     """The torch.nn class whose `forward` the module runs, or an empty string for a class of the user's."""
-    for base in type(module).__mro__:
-        if "forward" in vars(base):
-            return base.__name__ if base.__module__.startswith("torch.nn.") else ""
-    return ""
+    bases = type(module).__mro__
+    owner = next((base for base in bases if "forward" in vars(base)), object)
+    if not owner.__module__.startswith("torch.nn."):
+        return ""
+    return next(base.__name__ for base in bases if base.__module__.startswith("torch.nn."))
 
 
 class Running:
@@ -31,6 +33,8 @@ class Running:
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        self._model = model
+        self._hidden: set[int] | None = None
         self._stack: list[nn.Module] = []
         self.ran: set[str] = set()
         self._turns: Counter[tuple[str, str, Place | None]] = Counter()
@@ -71,6 +75,17 @@ class Running:
             known = self._layers[type(self._stack[-1])] = layer_of(self._stack[-1])
         return known
 
+    @property
+    def reach(self) -> Reach | None:
+        """How the model keeps the torch.nn layer that is running; None inside the user's own `forward`."""
+        if not self.layer:
+            return None
+        if id(self._stack[-1]) in self._paths:
+            return Reach.REGISTERED
+        if self._hidden is None:
+            self._hidden = {id(each) for each in hidden_in(self._model)}
+        return Reach.HIDDEN if id(self._stack[-1]) in self._hidden else Reach.NEW
+
     def site(self, name: str) -> Site:
         """The site of the call in progress. To be asked once per call: it counts turns."""
         module = self.module
@@ -88,8 +103,10 @@ class Running:
         return calling_place()
 
     def _builders(self) -> Iterator[tuple[type, str]]:
-        """For a layer that a container calls: the user's classes that may have built it, and its path in each."""
-        if len(self._stack) < 2 or not layer_of(self._stack[-2]) or id(self._stack[-1]) not in self._paths:
+        """For a layer of torch's that a container calls: the classes that may have built it, and its path in each."""
+        if len(self._stack) < 2 or not self.layer or not layer_of(self._stack[-2]):
+            return
+        if id(self._stack[-1]) not in self._paths:
             return
         path = self._paths[id(self._stack[-1])]
         for module in reversed(self._stack[:-1]):

@@ -18,13 +18,14 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from regcheck.core.graph import Kind
-from regcheck.core.vocabulary import DROPPING, KINDS
+from regcheck.core.vocabulary import DROPPING, KINDS, STACKED, STATISTICS
 
 from .running import Locate, Running
 
 _RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
 _RENAMED |= {"native_dropout": "dropout", "fused_dropout": "dropout", "H": "t", "mH": "t"}
-_PLACED = frozenset(DROPPING) | {name for name, kind in KINDS.items() if kind in (Kind.RANDOM, Kind.SOFTMAX)}
+_DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
+_PLACED = _DRAWING | STATISTICS | {"batch_norm"} | {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
 _names: dict[Any, str] = {}
 
 
@@ -51,11 +52,16 @@ def name_of(function: Any) -> str:
 
 
 def is_placed(name: str) -> bool:
-    """Whether calls of that name get a `Site`: everything that can draw at random, and softmax.
+    """Whether calls of that name get a `Site`: everything that can draw or normalize, and softmax.
 
     What an operator that is not torch's own does, nobody knows beforehand.
     """
     return name in _PLACED or "::" in name
+
+
+def draws(name: str) -> bool:
+    """Whether calls of that name can draw random numbers."""
+    return name in _DRAWING or "::" in name
 
 
 @contextmanager
@@ -116,7 +122,14 @@ def script_name(module: nn.Module) -> str:
 
 
 def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float | None, bool | None]:
-    """Rate and activity of a dropping call, from its arguments as given (None: a value that is not a number)."""
+    """Rate and activity of a call, from its arguments as given (None: a value that is not a number)."""
+    if name in STACKED:
+        depth, between, on = stacked_arguments(args)
+        return between, on and depth > 1 and between > 0
+    if name == "batch_norm":
+        return None, bool(_argument((5, "training", False), args, kwargs))
+    if name not in DROPPING:
+        return None, KINDS.get(name) is Kind.RANDOM
     how = DROPPING[name]
     rate = _argument(how.rate, args, kwargs)
     training = True if how.training is None else _argument(how.training, args, kwargs)
@@ -126,6 +139,25 @@ def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> t
     if not isinstance(training, (bool, int)):
         return rate, None
     return rate, bool(training) and rate != 0.0
+
+
+def stacked_arguments(args: Sequence[Any]) -> tuple[int, float, bool]:
+    """Depth, rate and training flag of a recurrent call, which drops nothing where its arguments are others."""
+    place = rate_position(args)
+    if place is None or not isinstance(args[place], (int, float)):
+        return 1, 0.0, False
+    return int(args[place - 1]), float(args[place]), bool(args[place + 1])
+
+
+def rate_position(args: Sequence[Any]) -> int | None:
+    """Where a recurrent call's rate stands: behind its list of weights, which packed sequences move by one."""
+    weights = next((index for index, each in enumerate(args) if isinstance(each, list)), len(args))
+    return weights + 3 if len(args) > weights + 4 else None
+
+
+def running_mean_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The running mean that a batch norm is given, or None."""
+    return _argument((1, "running_mean", None), args, kwargs)
 
 
 def _argument(spec: tuple[int, str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

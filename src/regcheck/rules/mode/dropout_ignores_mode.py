@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Drops, Graph, Mode, Op
+from regcheck.core.graph import Drops, Graph, Mode, Op, Reach
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
 from regcheck.core.vocabulary import DROPPING
@@ -47,7 +47,8 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
-        if graph.eval.outputs_reached(drop):
+        kept = drop.reach in (Reach.REGISTERED, Reach.HIDDEN)  # that is eval-does-not-reach
+        if graph.eval.outputs_reached(drop) and not kept:
             what = drop.drops.value if drop.drops else ""
             yield Suspicion(drop, f"`{drop.call}` still drops {what} after `eval()`", fix=remedy(drop))
 

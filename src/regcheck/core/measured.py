@@ -1,0 +1,315 @@
+"""What measurements hand to rules: small values, each with the figures that its evidence shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Measured(Protocol):
+    """A measurement: whatever it found, it can be shown as figures."""
+
+    @property
+    def figures(self) -> Figures: ...
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figure a measurement found, the one the reference predicts, what it is, and the samples it rests on."""
+
+    measured: float
+    expected: float
+    statistic: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Output deviations from a reference run, as the suspect's random stream is kept, changed, and removed.
+
+    Every other random op keeps its stream throughout. `p_value` is that of the rank test that changing the suspect's
+    stream does nothing: the probability that all `changed` deviations exceed all `kept` ones by chance. `relative` is
+    the standard deviation over the changed runs relative to that of the output's values.
+    """
+
+    kept: tuple[float, ...]
+    changed: tuple[float, ...]
+    removed: tuple[float, ...]
+    relative: float
+    p_value: float
+
+    @property
+    def runs(self) -> int:
+        return len(self.kept) + len(self.changed)
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact rank test", self.runs)
+
+    @property
+    def floor(self) -> float:
+        """The largest deviation between two runs that drew the same numbers."""
+        return max(self.kept, default=0.0)
+
+    @property
+    def acts(self) -> bool:
+        """Whether every changed run differs from the reference by more than any replay does."""
+        return bool(self.changed) and min(self.changed) > self.floor
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether the runs with the suspect removed agree as closely as replays do."""
+        return max(self.removed, default=0.0) <= self.floor
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of units lost over `draws` independent draws, with the exact binomial interval around the rate.
+
+    `constant` says that the image of a dropped unit is the same for all samples; `without` is the share lost when the
+    call is replaced by identity.
+    """
+
+    value: float
+    draws: int
+    expected: float
+    interval: tuple[float, float]
+    constant: bool
+    without: float
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.value <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "share of output units replaced by a constant; exact binomial interval"
+        return Figures(self.value, self.expected, statistic, self.draws)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a dropping call drops, read off the call itself: made again, on ones of its input's shape, many times.
+
+    `share` of `units` were dropped; `expected` is the rate it was given, `interval` the exact binomial one around that.
+    A unit is what one draw decides: `axes` are those of the `shape` that a unit extends along, in full. `channel` is
+    the axis of features, by the last linear layer or convolution that made values of this shape (None: there is none).
+    """
+
+    share: float
+    units: int
+    expected: float
+    interval: tuple[float, float]
+    axes: tuple[int, ...]
+    shape: tuple[int, ...]
+    channel: int | None = None
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.share, self.expected, "share of units dropped; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a call changes: how far runs in which it draws anew, and a run with it made identity, are from a reference.
+
+    All else is held still. `floor` is the largest deviation between replays of the reference, `p_value` that of the
+    rank test that the call's draws change nothing.
+    """
+
+    changed: tuple[float, ...]
+    removed: float
+    floor: float
+    p_value: float
+
+    @property
+    def acts(self) -> bool:
+        """Whether every run with other draws differs by more than any replay does."""
+        return min(self.changed) > self.floor
+
+    @property
+    def nothing(self) -> bool:
+        """Whether neither other draws nor taking the call out changes anything."""
+        return max(*self.changed, self.removed) <= self.floor
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(max(self.changed), self.floor, "largest change over seeds; exact rank test", len(self.changed))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Variances at the input of the first batch norm that a dropout's noise reaches, with and without that dropout.
+
+    Each of the `ratios` belongs to one mask and is the median over channels of the variance with the dropout over that
+    without it; `expected` is their median under the reference dropout. Without such a batch norm all are one.
+    """
+
+    ratios: tuple[float, ...]
+    expected: float
+
+    @property
+    def median(self) -> float:
+        return sorted(self.ratios)[len(self.ratios) // 2]
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "variance at the norm's input with over without this dropout, median channel; exact sign test"
+        return Figures(self.median, self.expected, statistic, len(self.ratios))
+
+
+@dataclass(frozen=True)
+class Mates:
+    """How far the outputs of one sample move, in eval mode, as the other samples of its batch are exchanged.
+
+    `changed` are the deviations in batches with other mates, `held` those in the same batches with the suspect's
+    statistics held as they were at first: what is left then is rounding. `relative` is the largest change over the
+    output's own size, `p_value` that of the rank test that the statistics change nothing.
+    """
+
+    changed: tuple[float, ...]
+    held: tuple[float, ...]
+    relative: float
+    p_value: float
+
+    @property
+    def matter(self) -> bool:
+        """Whether every other batch moves the sample farther than any does with the statistics held."""
+        return min(self.changed) > max(self.held)
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "relative change of a sample's output with its batch mates; exact rank test"
+        return Figures(self.relative, 0.0, statistic, len(self.changed) + len(self.held))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The mask that a random draw becomes: `kept` of its `units` are not zero, and these are scaled by `scale`.
+
+    `mean` is its average, one where train mode passes on what eval mode does; `p_value` that of the exact two-sided
+    binomial test that units are kept with a probability of 1 / `scale`.
+    """
+
+    kept: int
+    units: int
+    scale: float
+    p_value: float
+
+    @property
+    def mean(self) -> float:
+        return self.scale * self.kept / self.units
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.mean, 1.0, "average of the mask; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """What a dropout and those right before it drop together: the `share` of `units` that are zero behind it.
+
+    `alone` is its own rate and `together` what the rates of all of them make, with the exact binomial `interval` around
+    that; without another dropout before it both are the same.
+    """
+
+    share: float
+    units: int
+    alone: float
+    together: float
+    interval: tuple[float, float]
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.share, self.together, "share of units dropped; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """How a mask falls on feature maps.
+
+    `partly` of `maps` maps were zeroed in part. `r_squared` is that of a least-squares fit of dropped values on the
+    mean of their kept neighbours, `p_value` that of the F test that neighbours say nothing, over `samples` values.
+    `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is the map's
+    spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent.
+    """
+
+    partly: int
+    maps: int
+    r_squared: float
+    reference: float
+    p_value: float
+    samples: int
+    extent: tuple[int, ...]
+    conv_map: bool
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "R² of dropped values on their kept neighbours; F test"
+        return Figures(self.r_squared, self.reference, statistic, self.samples)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Predictions in the mode a call was made in against those in another one, on the input of that call.
+
+    `relative` is the norm of the difference over that of the eval-mode prediction, `flips` the share of argmax changes
+    (None where there is no class dimension), `smallest` the least deviation of a run that should differ from the
+    reference, `floor` the largest of one that should not, and `p_value` that of the rank test that modes do not matter.
+    """
+
+    relative: float
+    flips: float | None
+    smallest: float
+    floor: float
+    p_value: float
+    runs: int
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.relative, 0.0, "relative change of mode; exact rank test", self.runs)
+
+
+@dataclass(frozen=True)
+class Decay:
+    """One real optimizer step on copies, against the reference steps in float64.
+
+    `coupled` and `decoupled` are the largest relative distances of the real step to the two references (None where
+    there is no reference for this optimizer); `p5` and `p95` are percentiles, over parameters, of the effective decay
+    relative to the constant asked for.
+    """
+
+    coupled: float | None
+    decoupled: float | None
+    p5: float
+    p95: float
+    asked: float
+    parameters: int
+    tolerance: float
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether the step equals the coupled reference and differs from the decoupled one."""
+        return _within(self.coupled, self.tolerance) and not _within(self.decoupled, self.tolerance)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every weight is decayed by the same share of itself."""
+        return abs(self.p95 - self.p5) <= self.tolerance * abs(self.p95)
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "spread (p5 to p95) of the effective decay relative to weight_decay; exact step comparison"
+        return Figures(self.p95 - self.p5, 0.0, statistic, self.parameters)
+
+
+def _within(distance: float | None, tolerance: float) -> bool:
+    return distance is not None and abs(distance) <= tolerance

@@ -1,0 +1,152 @@
+"""What a dropping call drops, read off the very call: its function and arguments, made again on ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.graph import Drops, Graph, Op, Site
+from regcheck.core.measured import Drawn, Stacked
+from regcheck.core.vocabulary import DROPPING
+
+from . import measure
+from .intervene import Replacement, identity
+from .run import Enough, Runner
+
+UNITS = 20_000
+"""The call is made until this many units were drawn,"""
+
+CALLS = 64
+"""and no more often than this."""
+
+EXTENTS = {"linear": 0, **{f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}}
+"""How many axes follow that of the features in what a layer makes."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A torch call as the model made it; `channel` is the axis of features of what it was given."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    channel: int | None
+
+
+def caught(runner: Runner, op: Op, seed: int) -> Call:
+    """The call that `op` stands for, as the model makes it in the op's mode.
+
+    Raises:
+        CannotMeasure: it is not made.
+    """
+    met: list[Call] = []
+    channels: dict[tuple[int, ...], int] = {}
+
+    def catch(function: Any, args: Any, kwargs: Any) -> Any:
+        given = args[0] if args else kwargs.get("input")
+        met.append(Call(function, tuple(args), dict(kwargs), channels.get(tuple(given.shape))))
+        raise Enough
+
+    def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        extents = EXTENTS.get(name)
+        if extents is not None and isinstance(result, Tensor):
+            channels[tuple(result.shape)] = result.dim() - 1 - extents
+
+    runner.run(op.mode, seed, replace={op.site: catch}, observe=look)
+    if not met:
+        raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
+    return met[0]
+
+
+def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
+    """Make the call of `op` again and again on ones, and count what is dropped."""
+    if op.rate is None:
+        raise CannotMeasure("the rate of this dropout is not a number")
+    call = caught(runner, op, seed)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        first = dropped_by(op.site, call)
+        masks = [first]
+        wanted = min(CALLS, -(-UNITS // max(first.numel(), 1)))
+        while len(masks) < wanted:
+            masks.append(dropped_by(op.site, call))
+        axes = constant_axes(masks)
+        while len(masks) < CALLS and len(masks) * (units := unit_count(first, axes)) < UNITS:
+            masks.append(dropped_by(op.site, call))
+    units = unit_count(first, axes) * len(masks)
+    share = float(torch.stack(masks).double().mean())
+    interval = measure.binomial_interval(units, op.rate, alpha)
+    return Drawn(share, units, op.rate, interval, axes, tuple(first.shape), call.channel)
+
+
+def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> Stacked:
+    """Count what is zero behind `op` and would not be without it and the dropouts right before it."""
+    chain = [op, *graph.dropouts_right_before(op)]
+    if op.drops is not Drops.ELEMENTS or any(each.rate is None or each.drops is not op.drops for each in chain):
+        raise CannotMeasure("these are no elementwise dropouts with rates that are numbers")
+
+    def behind(turn: int, replace: dict[Site, Replacement] | None = None) -> Tensor:
+        met: list[Tensor] = []
+
+        def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+            if site == op.site:
+                met.append(result.detach().clone())
+
+        runner.run(op.mode, seed, vary={each.site: seed + turn for each in chain}, replace=replace, observe=look)
+        if not met:
+            raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
+        return met[0]
+
+    units = behind(0, {each.site: identity for each in chain}) != 0
+    if not bool(units.any()):
+        raise CannotMeasure("all that it is given is zero")
+    runs = min(measure.REPLAYS, -(-UNITS // int(units.sum())))
+    lost = sum(int((behind(turn)[units] == 0).sum()) for turn in range(runs))
+    total = int(units.sum()) * runs
+    together = 1 - math.prod(1 - (each.rate or 0.0) for each in chain)
+    return Stacked(lost / total, total, op.rate or 0.0, together, measure.binomial_interval(total, together, alpha))
+
+
+def dropped_by(site: Site, call: Call) -> Tensor:
+    """Where one more call drops: it is made on ones, so that what is dropped shows also where the input was zero.
+
+    A kept one comes out above zero and a dropped one at zero (below it from alpha dropout). Attention is made on equal
+    queries and keys, and reads its own weights off an identity matrix of values.
+    """
+    if site.function == "scaled_dot_product_attention":
+        query, key = (torch.zeros_like(each) for each in call.args[:2])
+        value = torch.eye(key.size(-2), dtype=key.dtype, device=key.device).expand(*key.shape[:-2], -1, -1)
+        position, name, default = DROPPING[site.function].rate
+        rate = call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
+        result: Tensor = call.function(query, key, value, dropout_p=rate)
+        return result <= 0
+    if site.function not in DROPPING or "attention" in site.function:
+        raise CannotMeasure(f"the mask of `{site.function}` cannot be read off")
+    given = call.args[0] if call.args else call.kwargs["input"]
+    ones = torch.ones_like(given)
+    result = call.function(ones, *call.args[1:], **{name: v for name, v in call.kwargs.items() if name != "input"})
+    return result <= 0
+
+
+def constant_axes(masks: list[Tensor]) -> tuple[int, ...]:
+    """The axes of at least two positions along which no mask changes."""
+    shape = masks[0].shape
+    return tuple(
+        axis
+        for axis in range(len(shape))
+        if shape[axis] > 1 and all(bool((mask == mask.narrow(axis, 0, 1)).all()) for mask in masks)
+    )
+
+
+def unit_count(mask: Tensor, axes: tuple[int, ...]) -> int:
+    """How many draws a mask is made of."""
+    count = 1
+    for axis, size in enumerate(mask.shape):
+        count *= 1 if axis in axes else size
+    return count

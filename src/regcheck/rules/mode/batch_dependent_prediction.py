@@ -1,0 +1,193 @@
+"""A prediction that depends on what else is in the batch.
+
+## What it finds
+
+In eval mode, a normalization by the statistics of the batch at hand: batch norm without running statistics
+(`track_running_stats=False`), `F.batch_norm(…, training=True)`, or a mean, variance or standard deviation over the
+samples of the batch, written by hand, that enters each sample's prediction. Normalization of weights, instance, layer
+and group norm, and outputs that are one number for the batch or a table of pairs of samples (losses, contrastive
+scores) are left alone. What is written by hand is seen in a run only.
+
+## Why it matters
+
+The same sample gets another prediction in other company, and none at all on its own. Scores depend on the batch size
+and the order of the test data.
+
+## How it is confirmed
+
+In eval mode the first sample of the batch is kept and the others are exchanged, twelve times. Each time its output must
+move farther than in any of the same batches with the statistics of this call held as they were at first (an exact rank
+test): what is left then is rounding.
+
+## When to keep the code
+
+Where the whole test set is one batch by definition, as in transductive few-shot learning: say so on the line.
+
+## References
+
+Ioffe and Szegedy, "Batch normalization", ICML 2015, section 3.1: at inference the output is to depend on the input
+only, deterministically.
+Bronskill et al., "TaskNorm: rethinking batch normalization for meta-learning", ICML 2020 (transductive use).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
+from regcheck.core.rule import Example, Probe
+from regcheck.core.vocabulary import STATISTICS
+
+CODE = "REG205"
+SEVERITY = Severity.WARNING
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    flow = graph.eval
+    size = batch_size(flow)
+    for op in flow:
+        by_batch = normalizes_by_batch(flow, op, size)
+        if not (by_batch or reduces_the_batch(flow, op, size)) or not enters_predictions(flow, op, size):
+            continue
+        if by_batch:
+            yield Suspicion(
+                op,
+                f"`{op.call}` normalizes by the batch at hand in eval mode, so a prediction depends on its batch mates",
+                fix="keep running statistics, or normalize each sample by itself (`nn.GroupNorm`, `nn.LayerNorm`)",
+            )
+        else:
+            yield Suspicion(
+                op,
+                f"`{op.call}` over the samples of the batch enters each one's prediction in eval mode",
+                fix="keep a running statistic from training, or reduce over each sample by itself",
+            )
+
+
+def batch_size(flow: Flow) -> int | None:
+    """The number of samples in the inputs; None where shapes are not known or say nothing."""
+    sizes = [op.shape[0] for op in flow if op.kind is Kind.INPUT and op.shape]
+    size = max(sizes, key=sizes.count, default=None)
+    return size if size is not None and size > 1 else None
+
+
+def normalizes_by_batch(flow: Flow, op: Op, size: int | None) -> bool:
+    """Whether a batch norm of activations has no running statistics to use, or is told not to use them."""
+    if op.kind is not Kind.BATCH_NORM or not op.active:
+        return False
+    if op.tracks and op.reach in (Reach.REGISTERED, Reach.HIDDEN):
+        return False  # its mode is at fault, not its statistics
+    if op.shape is not None:
+        samples_first = op.shape[:1] == (size,)
+    else:
+        samples_first = all(each.kind is not Kind.RESHAPE for each in flow.inputs_of(op)[:1])
+    return samples_first and any(each.kind is Kind.INPUT for each in flow.behind(op, is_no_input))
+
+
+def is_no_input(op: Op) -> bool:
+    return op.kind is not Kind.INPUT
+
+
+def reduces_the_batch(flow: Flow, op: Op, size: int | None) -> bool:
+    """Whether a statistic is taken over the samples, so that none of them has a row of its own."""
+    if size is None or op.site.function not in STATISTICS or op.shape is None:
+        return False
+    given = [each.shape for each in flow.inputs_of(op)[:1]]
+    rows = any(shape is not None and shape[:1] == (size,) and shape[1:2] != (size,) for shape in given)
+    return rows and op.shape[:1] != (size,)
+
+
+def enters_predictions(flow: Flow, op: Op, size: int | None) -> bool:
+    """Whether an output is reached that has one row for each sample and is no table of pairs of samples."""
+    producers = dict(flow.outputs)
+    unpaired = {*flow.outputs_reached(op, lambda each: each.kind is not Kind.MATMUL)}
+    for name in flow.outputs_reached(op):
+        shape = flow.ops[producers[name]].shape
+        rows = shape is None or shape[:1] == (size,)
+        if rows and (name in unpaired or (shape is not None and shape[1:2] != (size,))):
+            return True
+    return False
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    mates = probe.mates(suspicion.op)
+    if mates.matter:
+        because = f"among {len(mates.changed)} other sets of batch mates a sample's output changes by up to"
+        because += f" {mates.relative:.2g} (relative); with this call's statistics held it does not"
+        return probe.evidence(Verdict.CONFIRMED, because, mates)
+    if max(mates.changed) <= max(mates.held):
+        return probe.evidence(Verdict.REFUTED, "a sample's output is the same in every batch", mates)
+    return probe.evidence(Verdict.UNMEASURED, "a sample's output changes in some batches and not in others", mates)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.norm = nn.BatchNorm2d(16, track_running_stats=False)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.conv(x)))  # <-
+        return self.head(x.mean((2, 3)))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 12, 12),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.scale = nn.Parameter(torch.ones(32))
+        self.shift = nn.Parameter(torch.zeros(32))
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = self.hidden(x)
+        x = F.batch_norm(x, None, None, self.scale, self.shift, training=True)  # <-
+        return self.head(torch.relu(x))
+
+
+model = Net()
+inputs = (torch.randn(8, 16),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.norm = nn.BatchNorm2d(16)
+        self.instance = nn.InstanceNorm2d(16)
+        self.drop = nn.Dropout(0.1)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.instance(self.norm(self.conv(x))))
+        x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)
+        return self.head(self.drop(x.mean((2, 3))))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 12, 12),)
+"""),
+)

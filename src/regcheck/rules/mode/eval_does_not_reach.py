@@ -1,0 +1,142 @@
+"""A layer that still trains after `eval()`, because the call does not reach it.
+
+## What it finds
+
+A layer whose result depends on the mode (dropout, batch norm, recurrent dropout, attention dropout) and that is still
+in train mode after `eval()` of the model: it is kept in a plain list or dict or in a closure rather than registered as
+a submodule, or a `train()` method or the forward itself switches it back on. Layers that are held in eval mode (frozen
+batch norm) are left alone.
+
+## Why it matters
+
+`eval()` seems to work and does not. Predictions are random or depend on the batch. What is not registered is not moved
+to the GPU, saved or optimized either.
+
+## How it is confirmed
+
+In eval mode. For what draws at random as in dropout-ignores-mode: only the layer's random stream is changed, replays
+with the same stream give the noise floor, and all runs with a changed stream must lie above it (an exact rank test).
+For batch norm as in batch-dependent-prediction: one sample's output is compared among other batch mates.
+
+## When to keep the code
+
+Where a layer is kept on for Monte-Carlo predictions: say so on the line.
+
+## References
+
+The documentation of `torch.nn.Module.eval`, `torch.nn.ModuleList` and `torch.nn.ModuleDict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG204"
+SEVERITY = Severity.ERROR
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    for op in graph.eval:
+        if op.reach in (Reach.REGISTERED, Reach.HIDDEN) and trains(op) and graph.eval.outputs_reached(op):
+            hidden = op.reach is Reach.HIDDEN
+            why = "it is kept in a plain container" if hidden else "something switches it back on"
+            fix = "keep it in `nn.ModuleList` or `nn.ModuleDict`, or as an attribute of its own"
+            yield Suspicion(
+                op,
+                f"`{op.call}` still trains after `eval()`: {why}",
+                fix=fix if hidden else "let `train()` and `forward` leave the layer's mode alone",
+            )
+
+
+def trains(op: Op) -> bool:
+    """Whether a layer acts as in training, and is not one that knows no other way."""
+    if op.kind is Kind.BATCH_NORM:
+        return op.active is True and op.tracks
+    return op.active is True and (op.drops is not None or op.kind is Kind.RECURRENT) and op.rate != 0
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    if suspicion.op.kind is Kind.BATCH_NORM:
+        mates = probe.mates(suspicion.op)
+        because = f"the output of a sample changes by {mates.relative:.2g} (relative) with its batch mates"
+        return probe.evidence(Verdict.CONFIRMED if mates.matter else Verdict.REFUTED, because, mates)
+    spread = probe.spread(suspicion.ops, Mode.EVAL)
+    if not spread.acts:
+        return probe.evidence(Verdict.REFUTED, f"{spread.runs} eval runs agree whatever this layer draws", spread)
+    because = f"{len(spread.changed)} eval runs differ (std {spread.relative:.2g} of the output's)"
+    return probe.evidence(Verdict.CONFIRMED, because, spread)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.ModuleList([nn.Linear(16, 16) for _ in range(3)])
+        self.drops = [nn.Dropout(0.2) for _ in range(3)]
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        for hidden, drop in zip(self.hidden, self.drops):
+            x = drop(torch.relu(hidden(x)))  # <-
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(8, 16),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norms = {"source": nn.BatchNorm2d(8), "target": nn.BatchNorm2d(8)}
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.norms["source"](self.conv(x))  # <-
+        return self.head(torch.relu(x).mean((2, 3)))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 8, 8),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.ModuleList([nn.Linear(16, 16) for _ in range(3)])
+        self.drops = nn.ModuleList([nn.Dropout(0.2) for _ in range(3)])
+        self.norms = nn.ModuleDict({"source": nn.BatchNorm1d(16), "target": nn.BatchNorm1d(16)})
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.norms["source"](x)
+        for hidden, drop in zip(self.hidden, self.drops):
+            x = drop(torch.relu(hidden(x)))
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(8, 16),)
+"""),
+)

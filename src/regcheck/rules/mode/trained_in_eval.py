@@ -1,0 +1,164 @@
+"""Training steps in eval mode, after a validation that never switched back.
+
+## What it finds
+
+A model that was trained in train mode, was then put in eval mode (mostly by a validation in the middle of an epoch or
+after the first one), and is trained on in eval mode: none of its dropout and batch norm layers act as in training any
+more. Models that were in eval mode from the start (fine-tuning on frozen statistics) and models of which a part is held
+in eval mode are left alone.
+
+## Why it matters
+
+From then on nothing is dropped and batch norm's statistics stand still while the weights move on. Nothing crashes; the
+curves merely look different from the first validation on.
+
+## How it is confirmed
+
+On a copy of the model, with the very input of the call: outputs with the layers' modes as they were at the call against
+outputs in train mode. Each of the latter must lie farther from the former than any replay does (an exact rank test).
+
+## When to keep the code
+
+Where training is to end in eval mode, as in fine-tuning with fixed batch norm statistics: put it in eval mode by a call
+of its own, and ignore the line.
+
+## References
+
+The documentation of `torch.nn.Module.eval` and `torch.nn.Module.train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Mode
+from regcheck.core.rule import Example, Probe
+from regcheck.core.usage import Called, Event, ModeSet, Usage
+
+CODE = "REG206"
+SEVERITY = Severity.WARNING
+
+
+def check(usage: Usage) -> Iterator[Suspicion]:
+    for index, call in usage.calls():
+        if trains_in_eval(call) and usage.trains_in(call.function) and was_switched_off(usage, index, call):
+            layers = " and ".join(call.model.mode_dependent)
+            yield Suspicion(
+                call,
+                f"`{call.model.name}` is trained on in eval mode: {layers} no longer act",
+                fix="call `model.train()` at the beginning of each training epoch, or after validating",
+            )
+
+
+def trains_in_eval(event: Event) -> bool:
+    """Whether a call with gradients was made while all that depends on the mode was in eval mode."""
+    return isinstance(event, Called) and event.grad and event.training is False and bool(event.model.mode_dependent)
+
+
+def was_switched_off(usage: Usage, index: int, call: Called) -> bool:
+    """Whether the same function trained the model in train mode before, and another one then put it in eval mode."""
+    off = False
+    for event in reversed(usage.events[:index]):
+        mine = isinstance(event, (Called, ModeSet)) and event.model.key == call.model.key
+        if mine and isinstance(event, ModeSet):
+            if event.training and not off:
+                return False
+            off = off or (not event.training and event.function != call.function)
+        elif mine and off and isinstance(event, Called) and event.grad and event.training:
+            return event.function == call.function
+    return False
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    gap = probe.gap(suspicion.event, Mode.TRAIN)
+    if not trains_in_eval(suspicion.event):
+        return probe.evidence(Verdict.REFUTED, "nothing is trained in eval mode by this call", gap)
+    if gap.smallest <= gap.floor:
+        return probe.evidence(Verdict.REFUTED, "train mode changes no more than a replay of the call does", gap)
+    because = f"on this call's input train mode changes the output by {gap.relative:.2g} (relative)"
+    return probe.evidence(Verdict.CONFIRMED, because, gap)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+def validate(model, x, y):
+    model.eval()
+    with torch.no_grad():
+        return (model(x).argmax(1) == y).float().mean()
+
+
+def train(model, x, y, epochs=3):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(epochs):
+        loss = nn.functional.cross_entropy(model(x), y)  # <-
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        validate(model, x, y)
+
+
+def main():
+    train(Classifier(), torch.randn(32, 16), torch.zeros(32, dtype=torch.long))
+
+
+main()
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+def validate(model, x, y):
+    model.eval()
+    with torch.no_grad():
+        return (model(x).argmax(1) == y).float().mean()
+
+
+def train(model, x, y, epochs=3):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(epochs):
+        model.train()
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        validate(model, x, y)
+
+
+def main():
+    train(Classifier(), torch.randn(32, 16), torch.zeros(32, dtype=torch.long))
+
+
+main()
+"""),
+)

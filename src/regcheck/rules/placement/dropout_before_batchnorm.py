@@ -1,0 +1,170 @@
+"""Dropout whose noise batch norm takes for variance.
+
+## What it finds
+
+A dropout whose result reaches a batch norm through linear layers, convolutions, activations or pooling, with no other
+normalization between them. Where the shift of variance that it causes is immaterial (see below), nothing is reported.
+From source, where nothing can be measured, this is advice (`info`), from p = 0.2 up: dropout multiplies the variance
+of values with mean zero by 1 / (1 - p), and of others by more.
+
+## Why it matters
+
+Batch norm learns the variance of its input in train mode, dropout noise included, and divides by it in eval mode, where
+the noise is gone. So in eval mode everything after it is too small, by a different factor in each channel, and the
+layers behind were never trained on such values.
+
+## How it is confirmed
+
+In train mode, all other random ops held still, the variance of each channel at the batch norm's input with this dropout
+is divided by that with the dropout made identity. The figure is the median over channels, beside that under the
+reference dropout. It must exceed 1.25 for each of 20 masks: an exact sign test, whose false-alarm probability is 2⁻²⁰.
+Why 1.25: the variance of a batch of 32 varies by that much by itself (a relative standard deviation of √(2/31) = 25 %),
+and networks are known to train well with that. If all 20 stay below, the suspicion is refuted; otherwise it is advice.
+
+## When to keep the code
+
+Where predictions were found to be as good as without the dropout, or batch statistics are estimated anew after training
+without dropout.
+
+## References
+
+Li et al., "Understanding the disharmony between dropout and batch normalization by variance shift", CVPR 2019.
+Ioffe and Szegedy, "Batch normalization", ICML 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Graph, Kind, Mode, Op
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG103"
+SEVERITY = Severity.WARNING
+
+MATERIAL = 1.25
+
+CARRIES_NOISE = {
+    Kind.IDENTITY,
+    Kind.RESHAPE,
+    Kind.SCALE,
+    Kind.ACTIVATION,
+    Kind.LINEAR,
+    Kind.CONV,
+    Kind.POOL,
+    Kind.CONCAT,
+    Kind.COMBINE,
+    Kind.JOIN,
+}
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        if graph.assumed and (drop.rate is None or drop.rate >= 1 or 1 / (1 - drop.rate) < MATERIAL):
+            continue
+        _, stopped = graph.train.ahead(drop, carries_noise)
+        if drop.kind is Kind.DROPOUT and any(op.kind is Kind.BATCH_NORM and op.active for op in stopped):
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` adds noise that the next batch norm counts as variance, in train mode only",
+                fix="drop after the last batch norm, or remove the dropout",
+                severity=Severity.INFO if graph.assumed else None,
+            )
+
+
+def carries_noise(op: Op) -> bool:
+    return op.kind in CARRIES_NOISE or (op.kind is Kind.DROPOUT and not op.active)
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    shift = probe.shift(suspicion.op)
+    because = f"the norm's input varies {shift.median:.2f} times as much as without this dropout (median channel)"
+    if max(shift.ratios) < MATERIAL:
+        return probe.evidence(Verdict.REFUTED, because, shift)
+    if min(shift.ratios) > MATERIAL:
+        because += f", so in eval mode its output is {1 - shift.median**-0.5:.0%} too small"
+        return probe.evidence(Verdict.CONFIRMED, because, shift)
+    return probe.evidence(Verdict.UNMEASURED, f"{because}, too close to {MATERIAL}", shift, lowers_to=Severity.INFO)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(16, 64),
+            nn.ReLU(),
+            nn.Dropout(0.5),  # <-
+            nn.Linear(64, 64),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+model = Classifier()
+inputs = (torch.randn(64, 16),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 32, 3)
+        self.second = nn.Conv2d(32, 32, 3)
+        self.norm = nn.BatchNorm2d(32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        x = F.dropout2d(x, 0.4, self.training)  # <-
+        x = torch.relu(self.norm(self.second(x)))
+        return self.head(x.mean((2, 3)))
+
+
+model = Net()
+inputs = (torch.randn(16, 3, 12, 12),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(16, 64),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+            nn.Linear(64, 64),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+        )
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+model = Classifier()
+inputs = (torch.randn(64, 16),)
+"""),
+)

@@ -1,0 +1,106 @@
+"""Two dropouts in a row.
+
+## What it finds
+
+A dropout whose input comes from another dropout with nothing but reshaping or scaling in between.
+
+## Why it matters
+
+Together they drop 1 - (1 - p₁)(1 - p₂) of the activations, more than either rate says. Mostly one of them is left over:
+a block that ends in dropout meets a head that begins with it.
+
+## How it is confirmed
+
+In train mode the share of activations that are zero behind the second dropout, and would not be without the two, must
+lie in the exact binomial interval around 1 - (1 - p₁)(1 - p₂), and an exact test must reject the second rate alone.
+
+## When to keep the code
+
+Where both rates are wanted: a single dropout of the rate they make together does the same.
+
+## References
+
+Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Graph, Kind, Mode
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG106"
+SEVERITY = Severity.INFO
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        before = graph.dropouts_right_before(drop) if drop.kind is Kind.DROPOUT else []
+        if before:
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` drops again what `{before[0].call}` has dropped from",
+                fix="keep one of the two",
+            )
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    stacked = probe.stacked(suspicion.op)
+    because = f"{stacked.share:.1%} of {stacked.units} units are dropped, where this rate is {stacked.alone:g}"
+    if probe.at_least(stacked.share, stacked.units, stacked.alone) > probe.alpha:
+        return probe.evidence(Verdict.REFUTED, because, stacked)
+    if stacked.as_expected:
+        return probe.evidence(Verdict.CONFIRMED, because, stacked)
+    return probe.evidence(Verdict.UNMEASURED, f"{because} and {stacked.together:g} that of all together", stacked)
+
+
+BAD = (
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Dropout(0.2))
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = self.body(x).flatten(1)
+        x = F.dropout(x, 0.3, self.training)  # <-
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Dropout(0.2))
+        self.hidden = nn.Linear(64, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = self.hidden(self.body(x))
+        x = F.dropout(x, 0.3, self.training)
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+"""),
+)

@@ -1,0 +1,167 @@
+"""A drop rate so high that hardly anything gets through.
+
+## What it finds
+
+A dropout with p of 0.8 or more that is on in train mode. Mostly this is a keep probability handed in as a drop rate
+(TensorFlow 1 asked for the share to keep, torch asks for the share to drop). At p = 1 nothing gets through at all.
+Stochastic depth, which skips a block and keeps its shortcut, is left alone.
+
+## Why it matters
+
+At p = 0.9 a layer trains on a tenth of its units, scaled up tenfold, and a dropped unit passes no gradient either. The
+network learns slowly or not at all, and nothing crashes.
+
+## How it is confirmed
+
+The call as the model makes it in train mode is made again, many times, on ones of its input's shape. The share of units
+dropped must lie in the exact binomial interval around p, and an exact test must reject that half of the units or fewer
+are dropped: 0.5 is torch's default and the highest rate that the papers below use for hidden units. Where a rate of 0.8
+is rejected, the suspicion is refuted.
+
+## When to keep the code
+
+Where so high a rate was found by tuning it, as in some video networks with few training clips.
+
+## References
+
+Hinton et al., "Improving neural networks by preventing co-adaptation of feature detectors", 2012 (0.2 and 0.5).
+Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014), appendix A.4:
+typical values of the probability of retaining a hidden unit are 0.5 to 0.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Graph, Mode
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG401"
+SEVERITY = Severity.WARNING
+
+EXTREME = 0.8
+USUAL = 0.5
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        if drop.rate is None or drop.rate < EXTREME:
+            continue
+        what = drop.drops.value if drop.drops else ""
+        if drop.rate >= 1:
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` drops all {what} in train mode: nothing gets through",
+                fix="pass the share to drop; if nothing was meant to be dropped, that is `p=0`",
+            )
+        else:
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` keeps only {1 - drop.rate:.2g} of the {what} in train mode",
+                fix=f"if {drop.rate:g} was meant as the share to keep, pass `{1 - drop.rate:.3g}`",
+            )
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    drawn = probe.drawn(suspicion.op)
+    low, high = drawn.interval
+    because = f"{1 - drawn.share:.1%} of {drawn.units} units get through in train mode"
+    if 1 - probe.at_least(drawn.share + 1 / drawn.units, drawn.units, EXTREME) <= probe.alpha:
+        return probe.evidence(Verdict.REFUTED, because, drawn)
+    if drawn.as_expected and probe.at_least(drawn.share, drawn.units, USUAL) <= probe.alpha:
+        return probe.evidence(Verdict.CONFIRMED, because, drawn)
+    because += f"; too few to tell, between {low:.1%} and {high:.1%} may be dropped at this rate"
+    return probe.evidence(Verdict.UNMEASURED, because, drawn)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+KEEP = 0.9
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.drop = nn.Dropout(KEEP)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        return self.head(self.drop(x))  # <-
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 32, 3)
+        self.second = nn.Conv2d(32, 4, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        x = F.dropout2d(x, p=1.0, training=self.training)  # <-
+        return self.second(x).mean((2, 3))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 12, 12),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(32, 96)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        rate = 0.95 if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=rate)  # <-
+
+
+model = Attention()
+inputs = (torch.randn(8, 24, 32),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+KEEP = 0.9
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.drop = nn.Dropout(1 - KEEP)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        return self.head(self.drop(x))
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+"""),
+)

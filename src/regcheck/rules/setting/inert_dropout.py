@@ -1,0 +1,125 @@
+"""A dropout that never drops.
+
+## What it finds
+
+A functional dropout with a rate above zero that is off in train mode as in eval mode: `training=False` written out, or
+left to `F.alpha_dropout` and `F.feature_alpha_dropout`, whose default it is. Layers that are held in eval mode are left
+alone.
+
+## Why it matters
+
+The model trains without the regularization that its code shows.
+
+## How it is confirmed
+
+In train mode, with every other random op held still: runs in which only this call could draw anew, and a run with it
+made identity, must not differ from one another by more than replays do. If every run with other draws lies above the
+replays (an exact rank test), the suspicion is refuted.
+
+## When to keep the code
+
+Where the rate is kept for the record, or switched on by a flag that is off today.
+
+## References
+
+The documentation of `torch.nn.functional.alpha_dropout`: `training` is False by default, unlike that of `dropout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Drops, Gate, Graph, Kind
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG207"
+SEVERITY = Severity.INFO
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    for drop in graph.train:
+        inert = drop.kind is Kind.DROPOUT and drop.reach is None and graph.gate(drop) is Gate.NEVER
+        if inert and drop.rate and drop.drops is not Drops.ATTENTION:
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` never drops: its `training` is False in train mode too",
+                fix="pass `training=self.training`, or remove the call",
+            )
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    effect = probe.effect(suspicion.op)
+    runs = len(effect.changed)
+    if effect.nothing:
+        return probe.evidence(Verdict.CONFIRMED, f"{runs} train runs, and one without this call, agree", effect)
+    if effect.acts:
+        return probe.evidence(Verdict.REFUTED, f"{runs} train runs in which it draws anew all differ", effect)
+    return probe.evidence(Verdict.UNMEASURED, "some train runs with other draws differ and some do not", effect)
+
+
+BAD = (
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = F.alpha_dropout(F.selu(self.hidden(x)), 0.1)  # <-
+        return self.head(x)
+
+
+model = Net()
+inputs = (torch.randn(8, 16),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = F.dropout(torch.relu(self.hidden(x)), 0.5, training=False)  # <-
+        return self.head(x)
+
+
+model = Net()
+inputs = (torch.randn(8, 16),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = F.alpha_dropout(F.selu(self.hidden(x)), 0.1, self.training)
+        return self.head(x)
+
+
+model = Net()
+inputs = (torch.randn(8, 16),)
+"""),
+)

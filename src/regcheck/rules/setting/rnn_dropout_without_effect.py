@@ -1,0 +1,128 @@
+"""Dropout of a recurrent layer that has nowhere to act.
+
+## What it finds
+
+`nn.LSTM`, `nn.GRU` or `nn.RNN` with `dropout` above zero and a single layer. torch drops what goes from one stacked
+layer to the next, never inside a layer and never after the last one, so with one layer nothing is dropped.
+
+## Why it matters
+
+The model trains without the regularization that was asked for. A search over the rate compares equal models. torch
+warns once, when the layer is built; logs swallow it.
+
+## How it is confirmed
+
+In train mode, with every other random op held still: runs in which only this layer draws anew, and a run with its rate
+set to zero, must not differ from one another by more than replays do. Dropout that acts also scales what it keeps, so
+taking it out changes the result whatever was drawn. If every run with other draws lies above the replays (an exact rank
+test), the suspicion is refuted.
+
+## When to keep the code
+
+Where the number of layers is a setting and one layer is but one of its values.
+
+## References
+
+Zaremba et al., "Recurrent neural network regularization", 2014 (dropout between layers, the one that torch offers).
+Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NIPS 2016 (inside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Graph, Kind
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG402"
+SEVERITY = Severity.WARNING
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    for op in graph.train:
+        if op.kind is Kind.RECURRENT and op.depth == 1 and op.rate:
+            yield Suspicion(
+                op,
+                f"`{op.call}` has one layer, so it drops nothing: its dropout acts between stacked layers only",
+                fix="drop the layer's output with `nn.Dropout`, stack layers, or remove the argument",
+            )
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    effect = probe.effect(suspicion.op)
+    runs = len(effect.changed)
+    if effect.nothing:
+        because = f"{runs} train runs with other draws, and one with the rate set to zero, agree"
+        return probe.evidence(Verdict.CONFIRMED, because, effect)
+    if effect.acts:
+        return probe.evidence(Verdict.REFUTED, f"{runs} train runs with other draws all differ", effect)
+    return probe.evidence(Verdict.UNMEASURED, "some train runs with other draws differ and some do not", effect)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.encode = nn.LSTM(16, 32, batch_first=True, dropout=0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, tokens):
+        hidden, _ = self.encode(self.embed(tokens))  # <-
+        return self.head(hidden)
+
+
+model = Tagger()
+inputs = (torch.arange(40).view(4, 10),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Forecaster(nn.Module):
+    def __init__(self, layers=1, dropout=0.2):
+        super().__init__()
+        self.encode = nn.GRU(8, 16, layers, batch_first=True, dropout=dropout)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(16, 1)
+
+    def forward(self, series):
+        hidden, last = self.encode(series)  # <-
+        return self.head(self.drop(last[-1]))
+
+
+model = Forecaster()
+inputs = (torch.randn(4, 12, 8),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.encode = nn.LSTM(16, 32, num_layers=2, batch_first=True, dropout=0.5)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, tokens):
+        hidden, _ = self.encode(self.embed(tokens))
+        return self.head(self.drop(hidden))
+
+
+model = Tagger()
+inputs = (torch.arange(40).view(4, 10),)
+"""),
+)

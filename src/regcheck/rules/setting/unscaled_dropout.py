@@ -1,0 +1,223 @@
+"""A mask that drops in train mode without making up for it.
+
+## What it finds
+
+A mask drawn by hand (`torch.rand(…) < keep`, `torch.bernoulli`) that zeroes activations in train mode only, and no
+scaling by 1 / (1 - p): not of the mask, not of what is masked, not of the product, and none in eval mode either. Masked
+inputs and embeddings (augmentation, masked modelling, word dropout) are left alone, and so is whole samples' content
+being masked anywhere but on a residual branch: there it is usually a condition that is to be left out.
+
+## Why it matters
+
+In eval mode nothing is masked, so everything after it is larger by 1 / (1 - p) than in training. Layers behind it meet
+values that they were never trained on.
+
+## How it is confirmed
+
+In train mode the draw is followed to the product with activations. What it has become by then must be zeros and one
+other value; with that value and every number that scales before or after, an exact two-sided binomial test must reject
+that units are kept with the probability that would make the average one.
+
+## When to keep the code
+
+Where what is masked is meant to be absent rather than to be noise, as in masked modelling of hidden features.
+
+## References
+
+Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014), section 10.
+Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 5 (scaling in eval mode instead).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Flow, Gate, Graph, Kind, Mode, Op
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG403"
+SEVERITY = Severity.WARNING
+
+CUTS = {"lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal", "compare", "floor", "bernoulli"}
+SCALES = {"mul", "div", "truediv", "rmul", "rtruediv"}
+HIDDEN = {Kind.LINEAR, Kind.CONV, Kind.ATTENTION, Kind.RECURRENT, Kind.MATMUL}
+NOT_HIDDEN = {Kind.INPUT, Kind.EMBEDDING, Kind.OPAQUE, Kind.CONSTANT, Kind.PARAMETER}
+PASSES = {Kind.IDENTITY, Kind.ACTIVATION, Kind.RESHAPE, Kind.SCALE, Kind.NORM, Kind.BATCH_NORM, Kind.POOL}
+BECOMES_MASK = {Kind.IDENTITY, Kind.RESHAPE, Kind.OTHER, Kind.SCALE, Kind.ACTIVATION}
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    flow = graph.train
+    for draw in graph.randoms(active_in=Mode.TRAIN):
+        if graph.gate(draw) is not Gate.MODE or scaled_in_eval(graph, draw.module):
+            continue
+        passed, stopped = flow.ahead(draw, becomes_mask)
+        made = [draw, *passed]
+        if not any(op.site.function in CUTS for op in made) or any(is_scaling(op) for op in made):
+            continue
+        if any(masks_activations(flow, product, made, draw) for product in stopped):
+            yield Suspicion(
+                draw,
+                f"`{draw.call}` masks activations in train mode and nothing is scaled by 1 / (1 - p) for it",
+                fix="divide by the probability of keeping, or use `torch.nn.functional.dropout`",
+            )
+
+
+def becomes_mask(op: Op) -> bool:
+    return op.kind in BECOMES_MASK
+
+
+def is_scaling(op: Op) -> bool:
+    """Whether the only tensor of a product or quotient is scaled by a number, a known one or not."""
+    return op.site.function in SCALES and len(op.inputs) == 1
+
+
+def scaled_in_eval(graph: Graph, module: str) -> bool:
+    """Whether the module scales in eval mode where it does not in train mode: the other way to make up for dropping."""
+    counts = [sum(op.module == module and is_scaling(op) for op in flow) for flow in (graph.train, graph.eval)]
+    return counts[1] > counts[0]
+
+
+def masks_activations(flow: Flow, product: Op, made: list[Op], draw: Op) -> bool:
+    """Whether hidden activations are multiplied with the mask, and neither they nor the product are scaled."""
+    if product.kind is not Kind.COMBINE or product.site.function not in SCALES:
+        return False
+    masks = {op.id for op in made}
+    values = [op for op in flow.inputs_of(product) if op.id not in masks]
+    if len(values) != 1 or is_scaling(values[0]) or any(is_scaling(op) for op in flow.users_of(product)):
+        return False
+    behind = [values[0]] if values[0].kind not in PASSES else flow.behind(values[0], passes)
+    kinds = {op.kind for op in behind}
+    if not kinds & HIDDEN or kinds & NOT_HIDDEN:
+        return False
+    elementwise = draw.site.function.endswith("_like") or (draw.shape is not None and draw.shape == values[0].shape)
+    return elementwise or any(op.site.function in ("add", "radd") for op in flow.users_of(product))
+
+
+def passes(op: Op) -> bool:
+    return op.kind in PASSES or (op.kind is Kind.DROPOUT and not op.active)
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    kept = probe.kept(suspicion.op)
+    because = f"the mask averages {kept.mean:.3g} over {kept.units} units in train mode, where eval mode keeps all"
+    if kept.kept == kept.units:
+        return probe.evidence(Verdict.UNMEASURED, "no unit was dropped in any run", kept)
+    if kept.p_value <= probe.alpha:
+        return probe.evidence(Verdict.CONFIRMED, because, kept)
+    return probe.evidence(Verdict.REFUTED, because, kept)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self, rate=0.3):
+        super().__init__()
+        self.rate = rate
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        if self.training:
+            x = x * (torch.rand_like(x) > self.rate)  # <-
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class DropPath(nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        keep = torch.full((x.shape[0], 1), 1 - self.rate)
+        return x * torch.bernoulli(keep)  # <-
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(16, 16)
+        self.path = DropPath(0.2)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(x + self.path(torch.relu(self.body(x))))
+
+
+model = Block()
+inputs = (torch.randn(64, 16),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self, rate=0.3):
+        super().__init__()
+        self.rate = rate
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        if self.training:
+            x = x * (torch.rand_like(x) > self.rate) / (1 - self.rate)
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class DropPath(nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        keep = 1 - self.rate
+        mask = torch.floor(keep + torch.rand((x.shape[0], 1)))
+        return x.div(keep) * mask
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(16, 16)
+        self.path = DropPath(0.2)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(x + self.path(torch.relu(self.body(x))))
+
+
+model = Block()
+inputs = (torch.randn(64, 16),)
+"""),
+)
