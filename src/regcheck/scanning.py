@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.usage import Usage
 from regcheck.plugins import catalogue
-from regcheck.source.names import Project, Source
+from regcheck.source.files import Source
+from regcheck.source.names import Project
 from regcheck.source.reading import Reading, lowered
 from regcheck.source.walk import python_files, read
 
@@ -42,14 +45,29 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Iterable[Rule]
     sources: list[Source] = []
     unread: list[NotChecked] = []
     for path in python_files(paths, options.exclude):
-        found = read(path)
-        if isinstance(found, NotChecked):
-            unread.append(found)
-        elif found is not None:
-            sources.append(Source(str(path), *found))
-    reading = lowered(Project(sources))
+        content = read(path)
+        if isinstance(content, NotChecked):
+            unread.append(content)
+        elif content is not None:
+            sources.append(Source(str(path), content))
+    with uncollected():
+        reading = lowered(Project(sources))
+        found = tuple(judged(rules, reading))
+    unread += [each.unread for each in sources if each.unread]
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    return gathered([outcome(judged(rules, reading), (*unread, *reading.not_checked), options, subjects=subjects)])
+    return gathered([outcome(found, (*unread, *reading.not_checked), options, subjects=subjects)])
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection, which would look through all the syntax trees, that live on, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:

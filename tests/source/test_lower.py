@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from textwrap import dedent
 
 import pytest
 
 from regcheck.core.graph import Drops, Gate, Graph, Kind, Mode, Op
-from regcheck.source.names import Project, Source
+from regcheck.source.files import Source
+from regcheck.source.names import Project
 from regcheck.source.reading import lowered
 
 HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
@@ -16,7 +16,7 @@ HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 
 def graphs(source: str) -> dict[str, Graph]:
     text = HEADER + dedent(source)
-    reading = lowered(Project([Source("net.py", ast.parse(text), text)]))
+    reading = lowered(Project([Source("net.py", text.encode())], whole=True))
     assert reading.not_checked == ()
     return {graph.subject: graph for graph in reading.graphs}
 

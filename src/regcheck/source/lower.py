@@ -69,6 +69,7 @@ class Lowering(Interpreter):
         self.mode = mode
         self.built_by = ran
         self.ops: dict[str, Op] = {}
+        self.parameters: set[str] = set()
         self.paths: dict[int, str] = {}
         for path, module in descendants(model):
             self.paths.setdefault(id(module), path)
@@ -147,10 +148,12 @@ class Lowering(Interpreter):
             rate=rate,
             drops=drops,
             active=active,
-            learned=learned or any(self.ops[each].kind is Kind.PARAMETER for each in ids),
+            learned=learned or not self.parameters.isdisjoint(ids),
             window=window,
             mode=self.mode,
         )
+        if kind is Kind.PARAMETER:
+            self.parameters.add(name)
         return Traced((name,))
 
     def origins(self, value: Value) -> Iterator[str]:

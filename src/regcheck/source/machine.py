@@ -13,7 +13,8 @@ from enum import Enum
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Place
 
-from .names import Project, Source
+from .files import Source
+from .names import Project
 from .values import (
     Bound,
     Cells,

@@ -51,13 +51,13 @@ def lowered(project: Project) -> Reading:
 
     program = Program(project)
     usages: list[Usage] = []
-    for source in project.sources:
+    for source in project.relevant:
         usages += attempt(source.module, source.path, 1, partial(program.top_of, source))
     for function in program.uncalled():
         line = function.node.lineno
         usages += attempt(function.name, function.source.path, line, partial(program.call_of, function))
     models, parts = [(each, program.ran) for each in program.models], {*_parts(program.models)}
-    for definition in project.definitions():
+    for definition in project.definitions:
         if definition.is_module:
             builder = Builder(project)
             where = definition.name, definition.source.path, definition.node.lineno

@@ -54,30 +54,24 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
     return any(fnmatch(tail, glob.rstrip("/")) for glob in exclude for tail in tails)
 
 
-def read(path: Path) -> tuple[ast.Module, str] | NotChecked | None:
-    """A file's tree and text; why it cannot be read; or None where it has nothing to do with torch."""
+def read(path: Path) -> bytes | NotChecked | None:
+    """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
     try:
         content = path.read_bytes()
-        if MARK not in content:
-            return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content, str(path))
-        return tree, _decoded(content)
-    except SyntaxError as error:
-        return NotChecked(
-            str(path), f"syntax error: {error.msg}", "fix the syntax, or exclude the file", str(path), error.lineno
-        )
     except OSError as error:
         return NotChecked(str(path), f"cannot be read: {error.strerror}", "exclude the file", str(path))
-    except (RecursionError, MemoryError):
-        return NotChecked(str(path), "too deeply nested to read", "exclude the file", str(path))
-    except (ValueError, LookupError) as error:
-        return NotChecked(str(path), f"not Python source: {error}", "exclude the file", str(path))
+    return content if MARK in content else None
 
 
-def _decoded(content: bytes) -> str:
+def parsed(path: str, content: bytes) -> ast.Module | NotChecked:
+    """A file's tree, or why it cannot be parsed."""
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(content, path)
+    except SyntaxError as error:
+        return NotChecked(path, f"syntax error: {error.msg}", "fix the syntax, or exclude the file", path, error.lineno)
+    except (RecursionError, MemoryError):
+        return NotChecked(path, "too deeply nested to read", "exclude the file", path)
+    except (ValueError, LookupError) as error:
+        return NotChecked(path, f"not Python source: {error}", "exclude the file", path)
