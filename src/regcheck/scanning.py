@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regcheck.config import select
 from regcheck.config.options import Options
@@ -17,30 +17,35 @@ from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.usage import Usage
 from regcheck.plugins import catalogue
+from regcheck.source import cache
 from regcheck.source.files import Source
-from regcheck.source.names import Project
-from regcheck.source.reading import Reading, lowered
 from regcheck.source.walk import python_files, read
+
+if TYPE_CHECKING:
+    from regcheck.source.reading import Reading
 
 READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
 
 
-def scan(paths: Iterable[str | Path], options: Options | Mapping[str, Any] | None = None) -> Report:
+def scan(
+    paths: Iterable[str | Path], options: Options | Mapping[str, Any] | None = None, *, cached: bool = False
+) -> Report:
     """Check Python source without importing it, and without torch.
 
     Args:
         paths: files and folders.
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `exclude`, `fail_on`, …).
+        cached: take the result of an earlier scan of the very same files where there is one, and keep this one's.
 
     Raises:
         UsageError: a path that does not exist, an unknown option or rule code.
     """
     chosen = Options.of(options)
     paths = [paths] if isinstance(paths, (str, Path)) else paths
-    return scanned(paths, chosen, select.chosen(catalogue(), chosen))
+    return scanned(paths, chosen, select.chosen(catalogue(), chosen), cached)
 
 
-def scanned(paths: Iterable[str | Path], options: Options, rules: Iterable[Rule]) -> Report:
+def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
     """What the given rules find in the source at `paths`."""
     sources: list[Source] = []
     unread: list[NotChecked] = []
@@ -50,12 +55,30 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Iterable[Rule]
             unread.append(content)
         elif content is not None:
             sources.append(Source(str(path), content))
+    findings, missed = looked_up(sources, rules) if cached else found(sources, rules)
+    subjects = tuple(shown_path(each.path) or "" for each in sources)
+    return gathered([outcome(findings, (*unread, *missed), options, subjects=subjects)])
+
+
+def looked_up(sources: Sequence[Source], rules: Sequence[Rule]) -> cache.Result:
+    """What the rules find, from an earlier scan of the same files where there is one."""
+    name = cache.digest(sources, rules)
+    result = cache.kept(name)
+    if result is None:
+        result = found(sources, rules)
+        cache.keep(name, result)
+    return result
+
+
+def found(sources: Sequence[Source], rules: Sequence[Rule]) -> cache.Result:
+    """What the rules find, and what could not be read or followed."""
+    from regcheck.source.names import Project
+    from regcheck.source.reading import lowered
+
     with uncollected():
         reading = lowered(Project(sources))
-        found = tuple(judged(rules, reading))
-    unread += [each.unread for each in sources if each.unread]
-    subjects = tuple(shown_path(each.path) or "" for each in sources)
-    return gathered([outcome(found, (*unread, *reading.not_checked), options, subjects=subjects)])
+        findings = tuple(judged(rules, reading))
+    return findings, (*(each.unread for each in sources if each.unread), *reading.not_checked)
 
 
 @contextmanager

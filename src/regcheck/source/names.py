@@ -12,7 +12,7 @@ from regcheck.core.vocabulary import LAYERS
 
 from .candidates import candidates
 from .files import Source, bound, file_scope
-from .values import Cells, External, Function, Unknown, Value
+from .values import Cells, External, Function, Known, Unknown, Value
 
 CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing")
@@ -178,7 +178,7 @@ class Project:
         return self._functions.setdefault(id(node), Function(node, source, node.name))
 
     def resolve(self, source: Source, node: ast.expr, outer: Cells | None = None) -> Value:
-        """What a dotted name at the top of a file stands for."""
+        """What a dotted name at the top of a file, or a constant, stands for."""
         if isinstance(node, ast.Name):
             if outer and node.id in outer:
                 local: Value = outer[node.id]
@@ -187,7 +187,7 @@ class Project:
             return found if not isinstance(found, ast.expr) else self.resolve(source, found)
         if isinstance(node, ast.Attribute):
             return self.member(self.resolve(source, node.value, outer), node.attr)
-        return Unknown()
+        return Known(node.value) if isinstance(node, ast.Constant) else Unknown()
 
     def member(self, owner: Value, name: str) -> Value:
         """`owner.name`, where the owner is a module or a package."""
