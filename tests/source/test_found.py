@@ -12,6 +12,20 @@ from regcheck.scanning import scan
 HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn, optim\n"
 
 WRONG = {
+    ("REG202", "an attention rate from a configuration, as in nanoGPT"): HEADER
+    + """
+class Attention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.dropout = config.dropout
+        self.flash = hasattr(F, "scaled_dot_product_attention")
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        if self.flash:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, is_causal=True)  # <-
+        return F.dropout(F.softmax(q @ k.transpose(-2, -1), -1), self.dropout, self.training) @ v
+""",
     ("REG202", "aliases"): """
 import torch.nn.functional as TF
 from torch.nn import Module as Base, Linear as L

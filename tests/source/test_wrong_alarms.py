@@ -123,10 +123,11 @@ GATED = {
         "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=self.p)",
         ", p=0.0",
     ),
-    "unknown attention rate": model(
-        "self.fc = nn.Linear(16, 16)\nself.p = config.dropout",
-        "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=self.p)",
-        ", config",
+    "unknown attention rate, from a caller": model(
+        LINEAR,
+        "return self.attend(x)",
+        methods="    def attend(self, x, dropout_p=None):\n"
+        "        return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=dropout_p)\n",
     ),
     "rate set to zero by a method": model(
         "self.fc = nn.Linear(16, 16)\nself.p = 0.5",

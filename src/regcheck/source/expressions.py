@@ -181,7 +181,8 @@ class Expressions(Attributes):
             known = not decisive if all(found is not None for found, _ in results) else None
             return known, any(doubt for found, doubt in results if found is None)
         value = self.evaluate(node)
-        return truth(value), self.doubt(node, value)
+        known = truth(value)
+        return known, known is None and self.doubt(node, value)
 
     def _eval_boolop(self, node: ast.BoolOp) -> Value:
         decisive = isinstance(node.op, ast.Or)

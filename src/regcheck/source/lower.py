@@ -304,7 +304,7 @@ class Lowering(Interpreter):
         layer: Layer | None = None,
     ) -> Value:
         """Add a dropping op."""
-        active = drops_now(function, rate, switch)
+        active = drops_now(rate, switch)
         return self.emit(
             kind_of(function),
             function,

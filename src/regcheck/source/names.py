@@ -132,6 +132,8 @@ class Project:
         self._by_tail: dict[str, list[Source]] = {}
         for source in self.sources:
             self._by_tail.setdefault(source.tail, []).append(source)
+        self.about_mode: dict[ast.expr, bool] = {}
+        """Which conditions speak of the mode, as far as that was asked."""
         self._definitions: dict[int, Definition] = {}
         self._functions: dict[int, Function] = {}
         self._found: dict[tuple[str, str], Value | ast.expr] = {}

@@ -15,7 +15,7 @@ from regcheck.core.usage import Usage
 from .build import Builder
 from .flow import Program
 from .lower import graph_of
-from .models import identity, name_of
+from .models import identity, likeness, name_of
 from .names import Project
 from .values import Module
 
@@ -65,7 +65,12 @@ def lowered(project: Project) -> Reading:
             parts.update(_parts(builder.made))
     whole = program.whole - parts - program.feeding
     graphs: list[Graph | None] = []
+    seen: set[object] = set()
     for model, entered in models:
+        like = likeness(model)
+        if like in seen:
+            continue
+        seen.add(like)
         root = True if identity(model) in whole else None
         place = model.place or Place("", 1)
         work = partial(graph_of, project, model, name_of(model), entered, root)

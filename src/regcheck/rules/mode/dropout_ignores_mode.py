@@ -43,7 +43,12 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
         if graph.eval.outputs_reached(drop):
             what = drop.drops.value if drop.drops else ""
-            yield Suspicion(drop, f"`{drop.call}` still drops {what} after `eval()`", fix=remedy(drop))
+            yield Suspicion(drop, f"`{drop.call}` still drops {what} after `eval()`", remedy(drop), (), doubted(drop))
+
+
+def doubted(drop: Op) -> Severity | None:
+    """Attention may be given a rate of zero on purpose: where the rate is not known, this is a warning."""
+    return Severity.WARNING if drop.rate is None and drop.drops is Drops.ATTENTION else None
 
 
 def remedy(drop: Op) -> str:
