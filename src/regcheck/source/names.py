@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from .files import Source, bound, file_scope
 from .values import Cells, External, Function, Known, Unknown, Value
 
 CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
-_FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing")
+_FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
 _ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
@@ -89,7 +90,35 @@ class Definition:
                         return name
                     if name.endswith(_FOREIGN_MODULES) and not package.startswith("torch."):
                         return "Module"
-        return ""
+        return "Module" if any(each.builds_layers_over_a_stranger for each in self.mro) else ""
+
+    @cached_property
+    def builds_layers_over_a_stranger(self) -> bool:
+        """Whether the class must be a module though its base is of another library.
+
+        It runs its base's constructor, keeps layers of torch as attributes, and has a `forward`.
+        """
+        names = [base.name.partition(".")[0] for base in self.bases if isinstance(base, External)]
+        build = self.methods.get("__init__")
+        if build is None or "forward" not in self.methods:
+            return False
+        if all(name in ("torch", "builtins") or name in sys.stdlib_module_names for name in names):
+            return False
+        nodes = [each for statement in build.body for each in ast.walk(statement)]
+        calls = [each.func for each in nodes if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)]
+        starts = any(
+            call.attr == "__init__" and isinstance(call.value, ast.Call) and isinstance(call.value.func, ast.Name)
+            for call in calls
+        )
+        return starts and any(self._is_layer(each) for each in nodes if isinstance(each, ast.Assign))
+
+    def _is_layer(self, node: ast.Assign) -> bool:
+        """Whether a layer of torch is assigned to an attribute."""
+        made = node.value
+        if not isinstance(made, ast.Call) or not any(isinstance(each, ast.Attribute) for each in node.targets):
+            return False
+        callee = self.project.resolve(self.source, made.func, self.outer)
+        return isinstance(callee, External) and callee.name.rpartition(".")[0] == "torch.nn"
 
     @property
     def is_module(self) -> bool:
