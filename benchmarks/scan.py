@@ -3,8 +3,8 @@
     python benchmarks/scan.py [FOLDER…]
 
 Each folder (torch's own source, and its `nn`, where none is named) is parsed by `ast.parse`, scanned without a cache
-and with the one that a scan before left, and examined by TorchFix, torch-preflight and ruff: those on the PATH, or ones in
-an environment that this script makes. Prints CPU seconds, and how many times the parse they are.
+and with the one that a scan before left, and examined by TorchFix, torch-preflight and ruff: those on the PATH, or
+ones in an environment that this script makes. Prints CPU seconds, and how many times the parse they are.
 """
 
 from __future__ import annotations
