@@ -148,6 +148,11 @@ GATED = {
     "rate set from outside": model(
         "self.fc = nn.Linear(16, 16)\nself.p = 0.5", "return self.fc(F.dropout(x, self.p))", more="Net().p = 0.0\n"
     ),
+    "rate set from outside on something that is called almost self": model(
+        "self.fc = nn.Linear(16, 16)\nself.p = 0.5",
+        "return self.fc(F.dropout(x, self.p))",
+        more="myself = Net()\nmyself.p = 0.0\n",
+    ),
     "alpha dropout is off unless asked": model(LINEAR, "return self.fc(F.alpha_dropout(x, 0.5))"),
     "result never used": model(LINEAR, "y = F.dropout(x, 0.5)\nreturn self.fc(x)"),
     "seeded draw": model(LINEAR, "g = torch.Generator()\nreturn self.fc(x + torch.randn(4, 16, generator=g))"),

@@ -79,40 +79,42 @@ def identity(model: Module) -> object:
     return model.definition if isinstance(model, Instance) else model.place
 
 
-def likeness(value: Value, inside: tuple[int, ...] = ()) -> Hashable:
+def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
     """What two models have in common that are the same but for the sizes of their layers.
 
-    Of whole numbers only those below four are told apart: larger ones are widths and depths.
+    Of whole numbers only those below four are told apart: larger ones are widths and depths. What is met again, as an
+    object that several layers share, is told by its number in `known`.
     """
-    if id(value) in inside or len(inside) > 30:
-        return "itself"
-    inside = (*inside, id(value))
     if isinstance(value, Known):
         small = not isinstance(value.value, int) or value.value < 4
         return (type(value.value), value.value if small and isinstance(value.value, (int, float, str)) else None)
+    known = {} if known is None else known
+    if id(value) in known:
+        return known[id(value)]
+    known[id(value)] = len(known)
     parts: list[Hashable] = [type(value).__name__]
     if isinstance(value, Module):
         parts += [value.place if not isinstance(value, Instance) else value.definition]
-        parts += [(name, likeness(each, inside)) for name, each in value.cells.items()]
+        parts += [(name, likeness(each, known)) for name, each in value.cells.items()]
     if isinstance(value, Layer):
-        parts += [value.name, *(likeness(each, inside) for each in value.args)]
-        parts += [(name, likeness(each, inside)) for name, each in value.kwargs.items()]
+        parts += [value.name, *(likeness(each, known) for each in value.args)]
+        parts += [(name, likeness(each, known)) for name, each in value.kwargs.items()]
     elif isinstance(value, Container):
-        parts += [(name, likeness(each, inside)) for name, each in value.entries.items()]
+        parts += [(name, likeness(each, known)) for name, each in value.entries.items()]
     elif isinstance(value, Instance):
-        parts += [value.base and likeness(value.base, inside)]
+        parts += [value.base and likeness(value.base, known)]
     elif isinstance(value, (Items, Maybe)):
-        parts += [likeness(each, inside) for each in value.items]
+        parts += [likeness(each, known) for each in value.items]
     elif isinstance(value, Either):
-        parts += [likeness(each, inside) for each in value.options]
+        parts += [likeness(each, known) for each in value.options]
     elif isinstance(value, Several):
-        parts += [likeness(value.item, inside)]
+        parts += [likeness(value.item, known)]
     elif isinstance(value, Entries):
-        parts += [(name, likeness(each, inside)) for name, each in value.cells.items()]
+        parts += [(name, likeness(each, known)) for name, each in value.cells.items()]
     elif isinstance(value, Function):
-        parts += [value.node, value.instance is not None and likeness(value.instance, inside)]
+        parts += [value.node, value.instance is not None and likeness(value.instance, known)]
     elif isinstance(value, Partial):
-        parts += [likeness(each, inside) for each in (value.callee, *value.args, *value.kwargs.values())]
+        parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
     elif isinstance(value, (Unknown, Traced, External, Definition)):
         parts += [value]
     return tuple(parts)

@@ -18,6 +18,7 @@ from .values import Cells, External, Function, Known, Unknown, Value
 CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
+_OWN = re.compile(rb"(?:^|[^\w.])self\Z")
 _ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
 
@@ -174,7 +175,7 @@ class Project:
             match[1].decode()
             for source in self.sources
             for match in _ATTRIBUTE_SET.finditer(source.content)
-            if not source.content.endswith(b"self", 0, match.start())
+            if not _OWN.search(source.content, max(0, match.start() - 6), match.start())
         )
 
     @cached_property

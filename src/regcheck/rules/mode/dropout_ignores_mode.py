@@ -4,8 +4,8 @@
 
 A dropout that still drops when the model is in eval mode: `F.dropout(x)` without `training=self.training`,
 `training=True`, an `nn.Dropout()` built inside `forward` (a fresh module is always in train mode), and
-`scaled_dot_product_attention(dropout_p=…)`, which has no mode of its own and drops whenever its rate is above zero. Where that rate comes from a configuration that
-the source does not tell, this is a warning, not an error.
+`scaled_dot_product_attention(dropout_p=…)`, which has no mode of its own and drops whenever its rate is above zero.
+Where that rate comes from a configuration that the source does not tell, this is a warning, not an error.
 
 ## Why it matters
 
