@@ -47,14 +47,15 @@ def scan(
 
 def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
     """What the given rules find in the source at `paths`."""
+    wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
     unread: list[NotChecked] = []
-    for path in python_files(paths, options.exclude):
+    for path in python_files(wanted, options.exclude):
         content = read(path)
         if isinstance(content, NotChecked):
             unread.append(content)
         elif content is not None:
-            sources.append(Source(str(path), content))
+            sources.append(Source(str(path), content, path in wanted))
     findings, missed = looked_up(sources, rules) if cached else found(sources, rules)
     subjects = tuple(shown_path(each.path) or "" for each in sources)
     return gathered([outcome(findings, (*unread, *missed), options, subjects=subjects)])

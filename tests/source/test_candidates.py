@@ -42,6 +42,14 @@ def test_a_file_matters_for_what_it_says(tmp_path: Path, content: bytes, matters
     assert chosen(tmp_path, it=content) == ({"it"} if matters else set())
 
 
+def test_a_file_that_is_asked_for_by_name_matters(tmp_path: Path) -> None:
+    """That it cannot be parsed is said of a file that is named, and of one in a folder only where it might matter."""
+    path = tmp_path / "it.py"
+    path.write_text("import torch\ndef (:\n")
+    assert [each.line for each in scan([path]).not_checked] == [2]
+    assert scan([tmp_path]).not_checked == ()
+
+
 def test_files_that_import_a_file_that_matters_do_too(tmp_path: Path) -> None:
     """Importers matter, at any distance; a stranger does not."""
     found = chosen(

@@ -50,7 +50,7 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     chosen = " ".join(rule.code for rule in rules)
     found.update(f"{__version__} {sys.version} {chosen} {os.getcwd()}\n".encode())
     for source in sources:
-        found.update(f"{source.path}:{source.file}:{source.module}:{len(source.content)}\n".encode())
+        found.update(f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n".encode())
         found.update(source.content)
     return found.hexdigest()
 

@@ -2,7 +2,8 @@
 
 A rule about models can only find something where a class or a container of layers stands beside something that drops,
 draws, or takes statistics of the batch; a rule about programs only where gradients or modes are switched, or
-weights decay. Files that import such a file may build, change or use what is in it, and matter too.
+weights decay. Files that import such a file may build, change or use what is in it, and matter too; so does a file
+that was asked for by name.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def is_random(content: bytes) -> bool:
 
 def _matters(source: Source) -> bool:
     content = source.content
-    if DECAY in content:
+    if source.named or DECAY in content:
         return True
     used = _says(content, PROGRAM)
     if used and not source.is_torch:

@@ -27,6 +27,8 @@ class Source:
 
     path: str
     content: bytes
+    named: bool = False
+    """Whether the file was asked for by name, rather than found in a folder."""
     unread: NotChecked | None = None
     """Why the file could not be parsed, where that was tried."""
 
