@@ -86,7 +86,7 @@ def test_an_unknown_option_or_path_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_scanned(tmp_path: Path) -> None:
     """A broken file is not checked, with its reason and line; the others are."""
-    (tmp_path / "a.py").write_text("import torch\nclass (\n")
+    (tmp_path / "a.py").write_text("import torch; model.eval()\nclass (\n")
     (tmp_path / "b.py").write_text(DROPS)
     report = scan([tmp_path], {"strict": True})
     assert [each.code for each in report.findings] == ["REG202"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regcheck.config import select, silence
 from regcheck.config.comments import MARK
@@ -19,46 +21,89 @@ from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.text import text_of
 from regcheck.core.usage import Usage
 from regcheck.plugins import catalogue
-from regcheck.source.fix import with_patches
-from regcheck.source.names import Project, Source
-from regcheck.source.reading import Reading, lowered
+from regcheck.source import cache
+from regcheck.source.files import Source
 from regcheck.source.walk import python_files, read
+
+if TYPE_CHECKING:
+    from regcheck.source.reading import Reading
 
 READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
 
 
-def scan(paths: Iterable[str | Path], options: Options | Mapping[str, Any] | None = None) -> Report:
+def scan(
+    paths: Iterable[str | Path], options: Options | Mapping[str, Any] | None = None, *, cached: bool = False
+) -> Report:
     """Check Python source without importing it, and without torch.
 
     Args:
         paths: files and folders.
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `exclude`, `fail_on`, …).
+        cached: take the result of an earlier scan of the very same files where there is one, and keep this one's.
 
     Raises:
         UsageError: a path that does not exist, an unknown option or rule code.
     """
     chosen = Options.of(options)
     paths = [paths] if isinstance(paths, (str, Path)) else paths
-    return scanned(paths, chosen, select.chosen(catalogue(), chosen))
+    return scanned(paths, chosen, select.chosen(catalogue(), chosen), cached)
 
 
-def scanned(paths: Iterable[str | Path], options: Options, rules: Iterable[Rule]) -> Report:
+def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
     """What the given rules find in the source at `paths`."""
-    rules = tuple(rules)
+    wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
     unread: list[NotChecked] = []
-    for path in python_files(paths, options.exclude):
-        found = read(path)
-        if isinstance(found, NotChecked):
-            unread.append(found)
-        elif found is not None:
-            sources.append(Source(str(path), *found))
-    reading = lowered(Project(sources))
+    for path in python_files(wanted, options.exclude):
+        content = read(path)
+        if isinstance(content, NotChecked):
+            unread.append(content)
+        elif content is not None:
+            sources.append(Source(str(path), content, path in wanted))
+    result = looked_up(sources, rules) if cached else found(sources, rules)
+    findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    findings = [*judged(rules, reading)]
-    findings += unused_ignores(rules, sources, findings, options)
-    report = outcome(findings, (*unread, *reading.not_checked), options, subjects=subjects)
-    return with_patches(gathered([replace(report, coverage=tuple(coverage_of(reading)))]), rules)
+    report = outcome(findings, (*unread, *result.not_checked), options, subjects=subjects)
+    report = gathered([replace(report, coverage=result.coverage)])
+    if not report.findings:
+        return report
+    from regcheck.source.fix import with_patches
+
+    return with_patches(report, rules)
+
+
+def looked_up(sources: Sequence[Source], rules: Sequence[Rule]) -> cache.Result:
+    """What the rules find, from an earlier scan of the same files where there is one."""
+    name = cache.digest(sources, rules)
+    result = cache.kept(name)
+    if result is None:
+        result = found(sources, rules)
+        cache.keep(name, result)
+    return result
+
+
+def found(sources: Sequence[Source], rules: Sequence[Rule]) -> cache.Result:
+    """What the rules find, what could not be read or followed, and how much was."""
+    from regcheck.source.names import Project
+    from regcheck.source.reading import lowered
+
+    with uncollected():
+        reading = lowered(Project(sources))
+        findings = tuple(judged(rules, reading))
+    unread = tuple(each.unread for each in sources if each.unread)
+    return cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection, which would look through all the syntax trees, that live on, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
@@ -90,7 +135,7 @@ def unused_ignores(
     """What the rules about ignores find in the comments of the sources, given what the other rules found."""
     chosen = [rule for rule in rules if rule.about == "ignores"]
     for source in sources if chosen else ():
-        if MARK not in source.text:
+        if MARK.encode() not in source.content:
             continue
         there = [each for each in found if each.path == source.path]
         ignores = silence.came_of(source.path, text_of(source.path), there, catalogue(), options)

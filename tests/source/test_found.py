@@ -12,6 +12,42 @@ from regcheck.scanning import scan
 HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn, optim\n"
 
 WRONG = {
+    ("REG202", "the base is of another library, and the class is a module for what it does"): HEADER
+    + """
+from elsewhere import BaseModel
+class Net(BaseModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.fc = nn.Linear(4, 4)
+    def forward(self, x):
+        return self.fc(F.dropout(x, 0.5))  # <-
+""",
+    ("REG202", "a framework's base, through a class of another file"): HEADER
+    + """
+from ..modeling import PreTrainedModel
+class Base(PreTrainedModel):
+    pass
+class Net(Base):
+    def __init__(self, config):
+        super().__init__(config)
+        self.fc = nn.Linear(4, 4)
+    def forward(self, x):
+        return self.fc(F.dropout(x, 0.5))  # <-
+""",
+    ("REG202", "an attention rate from a configuration, as in nanoGPT"): HEADER
+    + """
+class Attention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.dropout = config.dropout
+        self.flash = hasattr(F, "scaled_dot_product_attention")
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        if self.flash:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, is_causal=True)  # <-
+        return F.dropout(F.softmax(q @ k.transpose(-2, -1), -1), self.dropout, self.training) @ v
+""",
     ("REG202", "aliases"): """
 import torch.nn.functional as TF
 from torch.nn import Module as Base, Linear as L

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from textwrap import dedent
 
 import pytest
 
 from regcheck.core.graph import Drops, Gate, Graph, Kind, Mode, Op
-from regcheck.source.names import Project, Source
+from regcheck.source.files import Source
+from regcheck.source.names import Project
 from regcheck.source.reading import lowered
 
 HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
@@ -16,7 +16,7 @@ HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 
 def graphs(source: str) -> dict[str, Graph]:
     text = HEADER + dedent(source)
-    reading = lowered(Project([Source("net.py", ast.parse(text), text)]))
+    reading = lowered(Project([Source("net.py", text.encode())], whole=True))
     assert reading.not_checked == ()
     return {graph.subject: graph for graph in reading.graphs}
 
@@ -184,3 +184,21 @@ def test_what_a_dropout_drops() -> None:
     )
     assert [op.drops for op in dropouts(found)] == [Drops.ELEMENTS, Drops.CHANNELS, Drops.ATTENTION]
     assert [op.learned for op in dropouts(found)] == [False, False, True]
+
+
+def test_models_that_differ_in_widths_only_are_lowered_once() -> None:
+    """Sizes make no new graph; rates, layers and small numbers, such as kernel sizes, do."""
+    built = ", ".join(f"Net({each})" for each in ("64, 0.1, 3", "32, 0.1, 3", "64, 0.2, 3", "64, 0.1, 1"))
+    text = f"""
+    class Net(nn.Module):
+        def __init__(self, width, rate, kernel):
+            super().__init__()
+            self.conv = nn.Conv2d(8, width, kernel)
+            self.drop = nn.Dropout(rate)
+        def forward(self, x):
+            return self.drop(self.conv(x))
+    models = [{built}]
+    """
+    reading = lowered(Project([Source("net.py", (HEADER + dedent(text)).encode())], whole=True))
+    rates = sorted(op.rate for each in reading.graphs for op in each.train if op.drops and op.rate is not None)
+    assert rates == [0.1, 0.1, 0.2]

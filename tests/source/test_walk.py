@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
-from regcheck.source.walk import python_files, read
+from regcheck.source.walk import parsed, python_files, read
 
 
 def write(folder: Path, *names: str) -> None:
@@ -50,7 +51,7 @@ def test_a_path_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
         list(python_files([tmp_path / "nowhere"]))
 
 
-def test_a_file_without_torch_is_not_parsed(tmp_path: Path) -> None:
+def test_a_file_without_torch_is_not_read(tmp_path: Path) -> None:
     """A file that never says torch is passed over, even where it is broken."""
     file = tmp_path / "other.py"
     file.write_text("def (")
@@ -71,16 +72,14 @@ def test_a_file_without_torch_is_not_parsed(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes, line: int | None, reason: str) -> None:
     """A file that cannot be parsed is named with a reason, and with its line where there is one."""
     file = tmp_path / "broken.py"
-    file.write_bytes(content)
-    result = read(file)
+    result = parsed(str(file), content)
     assert isinstance(result, NotChecked)
     assert result.path == str(file)
     assert reason in result.reason
     assert line is None or result.line == line
 
 
-def test_a_latin_1_file_that_says_so_is_read(tmp_path: Path) -> None:
+def test_a_latin_1_file_that_says_so_is_read() -> None:
     """A declared encoding is honoured."""
-    file = tmp_path / "old.py"
-    file.write_bytes("# -*- coding: latin-1 -*-\nimport torch  # é\n".encode("latin-1"))
-    assert isinstance(read(file), tuple)
+    content = "# -*- coding: latin-1 -*-\nimport torch  # é\n".encode("latin-1")
+    assert isinstance(parsed("old.py", content), ast.Module)

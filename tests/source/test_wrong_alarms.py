@@ -41,6 +41,17 @@ loss.backward()
 LINEAR = "self.fc = nn.Linear(16, 16)"
 CONV = "self.conv = nn.Conv2d(3, 8, 3)\nself.fc = nn.Linear(8, 10)"
 
+STRANGERS = {
+    name: HEADER + f"from elsewhere import Base\nfrom abc import ABC\nclass Net({base}):\n    def __init__(self):\n"
+    f"        {start}\n        self.fc = {layer}\n    def {run}(self, x):\n        return self.fc(F.dropout(x, 0.5))\n"
+    for name, base, start, layer, run in (
+        ("a stranger's base without layers of torch", "Base", "super().__init__()", "Base()", "forward"),
+        ("a stranger's base that is not built", "Base", "pass", "nn.Linear(4, 4)", "forward"),
+        ("a stranger's base without a forward", "Base", "super().__init__()", "nn.Linear(4, 4)", "run"),
+        ("a base of the standard library", "ABC", "super().__init__()", "nn.Linear(4, 4)", "forward"),
+    )
+}
+
 GATED = {
     "one-line if": model(LINEAR, "if self.training: x = F.dropout(x, 0.5)\nreturn self.fc(x)"),
     "elif arm": model(
@@ -123,10 +134,11 @@ GATED = {
         "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=self.p)",
         ", p=0.0",
     ),
-    "unknown attention rate": model(
-        "self.fc = nn.Linear(16, 16)\nself.p = config.dropout",
-        "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=self.p)",
-        ", config",
+    "unknown attention rate, from a caller": model(
+        LINEAR,
+        "return self.attend(x)",
+        methods="    def attend(self, x, dropout_p=None):\n"
+        "        return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=dropout_p)\n",
     ),
     "rate set to zero by a method": model(
         "self.fc = nn.Linear(16, 16)\nself.p = 0.5",
@@ -135,6 +147,11 @@ GATED = {
     ),
     "rate set from outside": model(
         "self.fc = nn.Linear(16, 16)\nself.p = 0.5", "return self.fc(F.dropout(x, self.p))", more="Net().p = 0.0\n"
+    ),
+    "rate set from outside on something that is called almost self": model(
+        "self.fc = nn.Linear(16, 16)\nself.p = 0.5",
+        "return self.fc(F.dropout(x, self.p))",
+        more="myself = Net()\nmyself.p = 0.0\n",
     ),
     "alpha dropout is off unless asked": model(LINEAR, "return self.fc(F.alpha_dropout(x, 0.5))"),
     "result never used": model(LINEAR, "y = F.dropout(x, 0.5)\nreturn self.fc(x)"),
@@ -349,7 +366,11 @@ print(Trainer(Net()).predict(x))
 
 @pytest.mark.parametrize(
     "source",
-    [pytest.param(source, id=name) for group in (GATED, PLACED, OPTIMIZED, USED) for name, source in group.items()],
+    [
+        pytest.param(source, id=name)
+        for group in (STRANGERS, GATED, PLACED, OPTIMIZED, USED)
+        for name, source in group.items()
+    ],
 )
 def test_right_code_is_silent(tmp_path: Path, source: str) -> None:
     """Nothing is reported of code that is right, or whose fault could not be told from the source."""

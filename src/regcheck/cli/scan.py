@@ -25,6 +25,7 @@ def run(argv: Sequence[str]) -> int:
         default=["."],
         help="files, notebooks and folders, or - for standard input (default: here)",
     )
+    parser.add_argument("--no-cache", action="store_true", help="scan anew, and keep no result for the next time")
     fixes = parser.add_argument_group("fixes")
     fixes.add_argument("--fix", action="store_true", help="mend what can safely be mended, and report what remains")
     fixes.add_argument("--diff", action="store_true", help="show what --fix would change; exit 1 if anything")
@@ -51,7 +52,8 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, piped: 
     """Scan, mend if that was asked for, and report."""
     looking = to_examine(options, arguments)
     if not (arguments.fix or arguments.diff):
-        return finish(scan(paths, looking), arguments, options, examined=paths)
+        report = scan(paths, looking, cached=not arguments.no_cache)
+        return finish(report, arguments, options, examined=paths)
     from regcheck.fixing import mended
 
     result = mended(paths, looking, unsafe=arguments.unsafe_fixes)

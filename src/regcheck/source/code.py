@@ -11,7 +11,8 @@ from functools import cached_property
 
 from regcheck.core.patch import Edit
 
-from .names import Project, Source
+from .files import Source
+from .names import Project
 from .values import External
 
 NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -32,7 +33,9 @@ class File:
 
     @cached_property
     def project(self) -> Project:
-        return Project([Source(self.path, self.tree, self._text)])
+        source = Source(self.path, self._text.encode())
+        source.tree = self.tree
+        return Project([source])
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
@@ -41,7 +44,7 @@ class File:
     @cached_property
     def modules(self) -> set[ast.ClassDef]:
         """The classes that are surely modules of torch."""
-        return {each.node for each in self.project.definitions() if each.is_module}
+        return {each.node for each in self.project.definitions if each.is_module}
 
     @cached_property
     def tokens(self) -> list[tokenize.TokenInfo]:

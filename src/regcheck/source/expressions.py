@@ -31,6 +31,8 @@ from .values import (
     truth,
 )
 
+_EVALUATORS = {kind: f"_eval_{kind.__name__.lower()}" for kind in ast.expr.__subclasses__()}
+
 
 class Expressions(Attributes):
     """The evaluator of expressions."""
@@ -39,7 +41,7 @@ class Expressions(Attributes):
         self.steps += 1
         if self.steps > self.limit:
             raise TooLong("too long to follow from the source")
-        known = getattr(self, f"_eval_{type(node).__name__.lower()}", None)
+        known = getattr(self, _EVALUATORS[type(node)], None)
         if known is not None:
             found: Value = known(node)
             return found
@@ -179,7 +181,8 @@ class Expressions(Attributes):
             known = not decisive if all(found is not None for found, _ in results) else None
             return known, any(doubt for found, doubt in results if found is None)
         value = self.evaluate(node)
-        return truth(value), self.doubt(node, value)
+        known = truth(value)
+        return known, known is None and self.doubt(node, value)
 
     def _eval_boolop(self, node: ast.BoolOp) -> Value:
         decisive = isinstance(node.op, ast.Or)

@@ -10,10 +10,11 @@ from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped, Usage
 from regcheck.core.usage import Model as Subject
 
 from .build import Builder
+from .files import Source
 from .hidden import hidden_in
 from .machine import Frame, Next
 from .models import has_learned_layers, identity, modes, name_of
-from .names import Project, Source
+from .names import Project
 from .optimizers import described
 from .relevance import is_plain, worthwhile
 from .torchops import METADATA

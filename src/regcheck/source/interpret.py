@@ -23,6 +23,8 @@ from .values import (
     inner,
 )
 
+_RUNNERS = {kind: f"_run_{kind.__name__.lower()}" for kind in ast.stmt.__subclasses__()}
+
 
 class Interpreter(Calls):
     """The whole interpreter, without a world: what building objects needs."""
@@ -32,7 +34,7 @@ class Interpreter(Calls):
 
     def run(self, body: Sequence[ast.stmt]) -> Next:
         for statement in body:
-            known = getattr(self, f"_run_{type(statement).__name__.lower()}", None)
+            known = getattr(self, _RUNNERS[type(statement)], None)
             end: Next = known(statement) if known is not None else Next.GO
             if end is not Next.GO:
                 return end

@@ -74,6 +74,7 @@ class Lowering(Interpreter):
         self.mode = mode
         self.built_by = ran
         self.ops: dict[str, Op] = {}
+        self.parameters: set[str] = set()
         self.paths: dict[int, str] = {}
         for path, module in descendants(model):
             self.paths.setdefault(id(module), path)
@@ -86,8 +87,7 @@ class Lowering(Interpreter):
 
     def flow(self) -> Flow:
         """Interpret the forward, and leave the model as it was."""
-        source = self.model.definition.source if isinstance(self.model, Instance) else None
-        first = source or next(iter(self.project.sources))
+        first = self.model.definition.source if isinstance(self.model, Instance) else next(iter(self.project.sources))
         with self.entered(Frame(None, first, Cells())):
             results = self._enter()
         self.undo(0, self.began)
@@ -155,13 +155,15 @@ class Lowering(Interpreter):
             rate=rate,
             drops=drops,
             active=active,
-            learned=learned or any(self.ops[each].kind is Kind.PARAMETER for each in ids),
+            learned=learned or not self.parameters.isdisjoint(ids),
             window=window,
             mode=self.mode,
             depth=depth,
             reach=None if layer is None else self.reach(layer),
             tracks=tracks,
         )
+        if kind is Kind.PARAMETER:
+            self.parameters.add(name)
         return Traced((name,))
 
     def origins(self, value: Value) -> Iterator[str]:
@@ -302,9 +304,7 @@ class Lowering(Interpreter):
     def _dropping(self, function: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         how = DROPPING[function]
         rate = Rate.of(argument(args, kwargs, *how.rate))
-        switch: Value = Known(True)
-        if how.training is not None:
-            switch = kwargs.get("train", argument(args, kwargs, *how.training))
+        switch = Known(True) if how.training is None else kwargs.get("train", argument(args, kwargs, *how.training))
         return self.drop(function, rate, switch, (*args, *kwargs.values()), self.place(node))
 
     def drop(
@@ -317,7 +317,7 @@ class Lowering(Interpreter):
         layer: Layer | None = None,
     ) -> Value:
         """Add a dropping op."""
-        active = drops_now(function, rate, switch)
+        active = drops_now(rate, switch)
         return self.emit(
             kind_of(function),
             function,

@@ -13,7 +13,8 @@ from enum import Enum
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Place
 
-from .names import Project, Source
+from .files import Source
+from .names import Project
 from .values import (
     Bound,
     Cells,
@@ -218,16 +219,10 @@ class Machine(ABC):
         """Whether a condition that cannot be told may differ between calls or modes; else it is a fixed setting."""
         if isinstance(value, Traced) or (isinstance(value, Unknown) and value.varies):
             return True
-        return any(
-            (isinstance(each, ast.Name) and _ABOUT_MODE.search(each.id) is not None)
-            or (isinstance(each, ast.Attribute) and _ABOUT_MODE.search(each.attr) is not None)
-            or (
-                isinstance(each, ast.Constant)
-                and isinstance(each.value, str)
-                and _ABOUT_MODE.search(each.value) is not None
-            )
-            for each in ast.walk(test)
-        )
+        known = self.project.about_mode
+        if test not in known:
+            known[test] = any(_ABOUT_MODE.search(word) is not None for word in _words(test))
+        return known[test]
 
     @contextmanager
     def entered(self, frame: Frame) -> Iterator[Frame]:
@@ -238,6 +233,17 @@ class Machine(ABC):
         finally:
             self.frames.pop()
             del self.doubts[known:]
+
+
+def _words(node: ast.expr) -> Iterator[str]:
+    """The names and strings in an expression."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name):
+            yield each.id
+        elif isinstance(each, ast.Attribute):
+            yield each.attr
+        elif isinstance(each, ast.Constant) and isinstance(each.value, str):
+            yield each.value
 
 
 def _same(one: object, other: object) -> bool:

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from regcheck.core.vocabulary import DROPPING, LAYERS, LEARNED, kind_of
 
-from .values import Container, Either, Instance, Known, Layer, Module, Unknown, Value, Weight, descendants
+from .names import Definition
+from .values import (
+    Container,
+    Either,
+    Entries,
+    External,
+    Function,
+    Instance,
+    Items,
+    Known,
+    Layer,
+    Maybe,
+    Module,
+    Partial,
+    Several,
+    Traced,
+    Unknown,
+    Value,
+    Weight,
+    descendants,
+)
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _LEARNING = frozenset(name for name, function in LAYERS.items() if kind_of(function) in LEARNED) | {
@@ -55,6 +77,47 @@ def has_learned_layers(model: Module) -> bool:
 def identity(model: Module) -> object:
     """What stands for all models built like this one: their class, or the expression that builds them."""
     return model.definition if isinstance(model, Instance) else model.place
+
+
+def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
+    """What two models have in common that are the same but for the sizes of their layers.
+
+    Of whole numbers only those below four are told apart: larger ones are widths and depths. What is met again, as an
+    object that several layers share, is told by its number in `known`.
+    """
+    if isinstance(value, Known):
+        small = not isinstance(value.value, int) or value.value < 4
+        return (type(value.value), value.value if small and isinstance(value.value, (int, float, str)) else None)
+    known = {} if known is None else known
+    if id(value) in known:
+        return known[id(value)]
+    known[id(value)] = len(known)
+    parts: list[Hashable] = [type(value).__name__]
+    if isinstance(value, Module):
+        parts += [value.place if not isinstance(value, Instance) else value.definition]
+        parts += [(name, likeness(each, known)) for name, each in value.cells.items()]
+    if isinstance(value, Layer):
+        parts += [value.name, *(likeness(each, known) for each in value.args)]
+        parts += [(name, likeness(each, known)) for name, each in value.kwargs.items()]
+    elif isinstance(value, Container):
+        parts += [(name, likeness(each, known)) for name, each in value.entries.items()]
+    elif isinstance(value, Instance):
+        parts += [value.base and likeness(value.base, known)]
+    elif isinstance(value, (Items, Maybe)):
+        parts += [likeness(each, known) for each in value.items]
+    elif isinstance(value, Either):
+        parts += [likeness(each, known) for each in value.options]
+    elif isinstance(value, Several):
+        parts += [likeness(value.item, known)]
+    elif isinstance(value, Entries):
+        parts += [(name, likeness(each, known)) for name, each in value.cells.items()]
+    elif isinstance(value, Function):
+        parts += [value.node, value.instance is not None and likeness(value.instance, known)]
+    elif isinstance(value, Partial):
+        parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+    elif isinstance(value, (Unknown, Traced, External, Definition)):
+        parts += [value]
+    return tuple(parts)
 
 
 def name_of(model: Module) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from regcheck.core.vocabulary import LAYERS
 
-from .values import Cells, External, Function, Unknown, Value
+from .candidates import candidates
+from .files import Source, bound, file_scope
+from .values import Cells, External, Function, Known, Unknown, Value
 
 CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
-_FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing")
+_FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
+_PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
+_OWN = re.compile(rb"(?:^|[^\w.])self\Z")
+_ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
-_FILE_SCOPE = (ast.If, ast.Try, ast.With)
-
-Binding = ast.stmt | ast.expr | None
 
 
 def canonical(name: str) -> str:
@@ -26,85 +29,6 @@ def canonical(name: str) -> str:
     if parts[:2] in (["torch", "nn"], ["torch", "optim"]) and len(parts) > 3 and parts[2] not in _KEPT:
         return ".".join((*parts[:2], parts[-1]))
     return name
-
-
-@dataclass(eq=False)
-class Source:
-    """One parsed file. `module` is its dotted name as far as `__init__.py` files tell it."""
-
-    path: str
-    tree: ast.Module
-    text: str = ""
-
-    @cached_property
-    def lines(self) -> list[str]:
-        return self.text.splitlines()
-
-    @cached_property
-    def module(self) -> str:
-        file = Path(self.path).resolve()
-        parts = [] if file.name == "__init__.py" else [file.stem]
-        folder = file.parent
-        while (folder / "__init__.py").exists() and folder != folder.parent:
-            parts.insert(0, folder.name)
-            folder = folder.parent
-        return ".".join(parts)
-
-    @property
-    def is_package(self) -> bool:
-        return Path(self.path).name == "__init__.py"
-
-    @property
-    def is_test(self) -> bool:
-        name = Path(self.path).name
-        return name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
-
-    @cached_property
-    def bindings(self) -> dict[str, list[Binding]]:
-        """What the file binds each name to at its top level; a name bound in a way not understood is bound to None."""
-        table: dict[str, list[Binding]] = {}
-        for statement in file_scope(self.tree.body):
-            for name, binding in _bound(statement):
-                table.setdefault(name, []).append(binding)
-        return table
-
-    @cached_property
-    def stars(self) -> list[ast.ImportFrom]:
-        return [
-            each
-            for each in file_scope(self.tree.body)
-            if isinstance(each, ast.ImportFrom) and each.names[0].name == "*"
-        ]
-
-
-def file_scope(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a body, with those inside `if`, `try` and `with`."""
-    for statement in body:
-        yield statement
-        if isinstance(statement, _FILE_SCOPE):
-            for part in ("body", "handlers", "orelse", "finalbody"):
-                for each in getattr(statement, part, ()):
-                    yield from file_scope(each.body if isinstance(each, ast.ExceptHandler) else [each])
-
-
-def _bound(statement: ast.stmt) -> Iterator[tuple[str, Binding]]:
-    if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-        yield statement.name, statement
-    elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-        for alias in statement.names:
-            yield alias.asname or alias.name.split(".")[0], statement
-    elif isinstance(statement, ast.Assign):
-        for target in statement.targets:
-            if isinstance(target, ast.Name):
-                yield target.id, statement.value
-            else:
-                for node in ast.walk(target):
-                    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                        yield node.id, None
-    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
-        yield statement.target.id, statement.value
-    elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
-        yield statement.target.id, None
 
 
 @dataclass(eq=False)
@@ -125,7 +49,7 @@ class Definition:
     @cached_property
     def constants(self) -> dict[str, ast.expr]:
         """Class attributes by the expression they are assigned."""
-        return {name: value for each in self.node.body for name, value in _bound(each) if isinstance(value, ast.expr)}
+        return {name: value for each in self.node.body for name, value in bound(each) if isinstance(value, ast.expr)}
 
     @cached_property
     def fields(self) -> list[tuple[str, ast.expr | None]]:
@@ -167,7 +91,35 @@ class Definition:
                         return name
                     if name.endswith(_FOREIGN_MODULES) and not package.startswith("torch."):
                         return "Module"
-        return ""
+        return "Module" if any(each.builds_layers_over_a_stranger for each in self.mro) else ""
+
+    @cached_property
+    def builds_layers_over_a_stranger(self) -> bool:
+        """Whether the class must be a module though its base is of another library.
+
+        It runs its base's constructor, keeps layers of torch as attributes, and has a `forward`.
+        """
+        names = [base.name.partition(".")[0] for base in self.bases if isinstance(base, External)]
+        build = self.methods.get("__init__")
+        if build is None or "forward" not in self.methods:
+            return False
+        if all(name in ("torch", "builtins") or name in sys.stdlib_module_names for name in names):
+            return False
+        nodes = [each for statement in build.body for each in ast.walk(statement)]
+        calls = [each.func for each in nodes if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)]
+        starts = any(
+            call.attr == "__init__" and isinstance(call.value, ast.Call) and isinstance(call.value.func, ast.Name)
+            for call in calls
+        )
+        return starts and any(self._is_layer(each) for each in nodes if isinstance(each, ast.Assign))
+
+    def _is_layer(self, node: ast.Assign) -> bool:
+        """Whether a layer of torch is assigned to an attribute."""
+        made = node.value
+        if not isinstance(made, ast.Call) or not any(isinstance(each, ast.Attribute) for each in node.targets):
+            return False
+        callee = self.project.resolve(self.source, made.func, self.outer)
+        return isinstance(callee, External) and callee.name.rpartition(".")[0] == "torch.nn"
 
     @property
     def is_module(self) -> bool:
@@ -201,15 +153,17 @@ class Definition:
 
 
 class Project:
-    """The scanned files together."""
+    """The scanned files together; `whole` says that every one matters, whatever is in it."""
 
-    def __init__(self, sources: Iterable[Source]) -> None:
+    def __init__(self, sources: Iterable[Source], whole: bool = False) -> None:
         self.sources = tuple(sources)
-        self._by_file = {str(Path(source.path).resolve()): source for source in self.sources}
+        self.whole = whole
+        self._by_file = {str(source.file): source for source in self.sources}
         self._by_tail: dict[str, list[Source]] = {}
         for source in self.sources:
-            file = Path(source.path)
-            self._by_tail.setdefault(file.resolve().parent.name if source.is_package else file.stem, []).append(source)
+            self._by_tail.setdefault(source.tail, []).append(source)
+        self.about_mode: dict[ast.expr, bool] = {}
+        """Which conditions speak of the mode, as far as that was asked."""
         self._definitions: dict[int, Definition] = {}
         self._functions: dict[int, Function] = {}
         self._found: dict[tuple[str, str], Value | ast.expr] = {}
@@ -218,25 +172,29 @@ class Project:
     def tampered(self) -> frozenset[str]:
         """Attributes that are assigned on anything but `self`: their values are not those of the constructor."""
         return frozenset(
-            target.attr
+            match[1].decode()
             for source in self.sources
-            for node in ast.walk(source.tree)
-            if isinstance(node, (ast.Assign, ast.AugAssign))
-            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            if isinstance(target, ast.Attribute)
-            and not (isinstance(target.value, ast.Name) and target.value.id == "self")
+            for match in _ATTRIBUTE_SET.finditer(source.content)
+            if not _OWN.search(source.content, max(0, match.start() - 6), match.start())
         )
 
-    def definitions(self) -> Iterator[Definition]:
-        """Every class of every file, those inside functions included."""
-        for source in self.sources:
-            for node, name in _named(source.tree, ""):
-                if isinstance(node, ast.ClassDef):
-                    yield self.definition(node, source, name)
+    @cached_property
+    def relevant(self) -> tuple[Source, ...]:
+        """The files that can matter; the others are parsed only where one of these asks for a name in them."""
+        return self.sources if self.whole else tuple(candidates(self.sources))
+
+    @cached_property
+    def definitions(self) -> tuple[Definition, ...]:
+        """Every class of every relevant file, those inside functions included."""
+        return tuple(
+            self.definition(node, source, name)
+            for source in self.relevant
+            for node, name in _named(source.tree.body, "")
+        )
 
     def functions(self) -> Iterator[Function]:
         """Every function at the top of a file and every method of a class at the top of a file."""
-        for source in self.sources:
+        for source in self.relevant:
             for each in file_scope(source.tree.body):
                 if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     yield self.function(each, source)
@@ -252,7 +210,7 @@ class Project:
         return self._functions.setdefault(id(node), Function(node, source, node.name))
 
     def resolve(self, source: Source, node: ast.expr, outer: Cells | None = None) -> Value:
-        """What a dotted name at the top of a file stands for."""
+        """What a dotted name at the top of a file, or a constant, stands for."""
         if isinstance(node, ast.Name):
             if outer and node.id in outer:
                 local: Value = outer[node.id]
@@ -261,7 +219,7 @@ class Project:
             return found if not isinstance(found, ast.expr) else self.resolve(source, found)
         if isinstance(node, ast.Attribute):
             return self.member(self.resolve(source, node.value, outer), node.attr)
-        return Unknown()
+        return Known(node.value) if isinstance(node, ast.Constant) else Unknown()
 
     def member(self, owner: Value, name: str) -> Value:
         """`owner.name`, where the owner is a module or a package."""
@@ -341,7 +299,7 @@ class Project:
         dotted = ".".join((*package, *filter(None, [statement.module])))
         if dotted.split(".")[0] == "torch":
             return dotted
-        folder = Path(source.path).resolve().parents[statement.level - 1]
+        folder = source.file.parents[statement.level - 1]
         target = folder.joinpath(*(statement.module or "").split(".")) if statement.module else folder
         found = self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py"))
         return found or dotted
@@ -352,7 +310,7 @@ class Project:
             return None
         matching = []
         for source in self._by_tail.get(parts[-1], ()):
-            file = Path(source.path).resolve()
+            file = source.file
             tail = file.parent.parts if source.is_package else (*file.parent.parts, file.stem)
             loose = len(parts) > 1 or "." not in source.module
             if source.module == dotted or (loose and tail[-len(parts) :] == tuple(parts)):
@@ -363,17 +321,18 @@ class Project:
 def _common(near: Source | None, source: Source) -> int:
     if near is None:
         return 0
-    pairs = zip(Path(near.path).resolve().parts, Path(source.path).resolve().parts, strict=False)
+    pairs = zip(near.file.parts, source.file.parts, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), 99)
 
 
-def _named(node: ast.AST, prefix: str) -> Iterator[tuple[ast.AST, str]]:
-    """The classes below a node with their qualified names."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ClassDef):
-            yield child, f"{prefix}{child.name}"
-            yield from _named(child, f"{prefix}{child.name}.")
-        elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield from _named(child, f"{prefix}{child.name}.<locals>.")
-        elif not isinstance(child, ast.expr):
-            yield from _named(child, prefix)
+def _named(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef, str]]:
+    """The classes in a body, and in what it contains, with their qualified names."""
+    for statement in body:
+        if isinstance(statement, ast.ClassDef):
+            yield statement, f"{prefix}{statement.name}"
+            yield from _named(statement.body, f"{prefix}{statement.name}.")
+        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _named(statement.body, f"{prefix}{statement.name}.<locals>.")
+        elif not isinstance(statement, _PLAIN):
+            for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+                yield from _named(getattr(statement, part, ()), prefix)

@@ -9,7 +9,8 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
 
 from .build import Builder
-from .names import Project, Source
+from .files import Source
+from .names import Project
 from .values import Unknown, descendants
 from .walk import read
 
@@ -20,11 +21,11 @@ def constructors(path: str, class_name: str, first_line: int) -> dict[str, Place
 
     Only what holds whatever the constructor's arguments are is told; nothing is guessed.
     """
-    parsed = read(Path(path))
-    if parsed is None or isinstance(parsed, NotChecked):
+    content = read(Path(path))
+    if content is None or isinstance(content, NotChecked):
         return {}
-    project = Project([Source(path, *parsed)])
-    for definition in project.definitions():
+    project = Project([Source(path, content)], whole=True)
+    for definition in project.definitions:
         node = definition.node
         first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
         if definition.name.rpartition(".")[2] == class_name.rpartition(".")[2] and first_line in (first, node.lineno):

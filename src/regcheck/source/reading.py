@@ -15,7 +15,7 @@ from regcheck.core.usage import Usage
 from .build import Builder
 from .flow import Program
 from .lower import graph_of
-from .models import identity, name_of
+from .models import identity, likeness, name_of
 from .names import Project
 from .values import Module
 
@@ -52,14 +52,14 @@ def lowered(project: Project) -> Reading:
 
     program = Program(project)
     usages: list[Usage] = []
-    for source in project.sources:
+    for source in project.relevant:
         usages += attempt(source.module, source.path, 1, partial(program.top_of, source))
     for function in program.uncalled():
         line = function.node.lineno
         usages += attempt(function.name, function.source.path, line, partial(program.call_of, function))
     classes: list[tuple[str, Place]] = []
     models, parts = [(each, program.ran) for each in program.models], {*_parts(program.models)}
-    for definition in project.definitions():
+    for definition in project.definitions:
         if definition.is_module:
             builder = Builder(project)
             classes.append((definition.name, Place(definition.source.path, definition.node.lineno)))
@@ -68,7 +68,12 @@ def lowered(project: Project) -> Reading:
             parts.update(_parts(builder.made))
     whole = program.whole - parts - program.feeding
     graphs: list[Graph | None] = []
+    seen: set[object] = set()
     for model, entered in models:
+        like = likeness(model)
+        if like in seen:
+            continue
+        seen.add(like)
         root = True if identity(model) in whole else None
         place = model.place or Place("", 1)
         work = partial(graph_of, project, model, name_of(model), entered, root)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cached_property
 
+from .candidates import is_random
+from .files import Source
 from .names import Project
 from .values import External, Function, Value
 
-_TELLING = frozenset(("no_grad", "inference_mode", "set_grad_enabled", "backward", "weight_decay"))
+_GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
+_DECAY = re.compile(rb"\bweight_decay\b")
+_BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
+_CALLED = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\(")
+_WORD = re.compile(rb"\b[A-Za-z_]\w*")
 _PLAIN_DECORATORS = (
     "torch.",
     "functools.",
@@ -22,24 +30,45 @@ _PLAIN_DECORATORS = (
 )
 
 
+class _Candidate:
+    """A function, the words it says, and what it calls."""
+
+    def __init__(self, function: Function) -> None:
+        assert not isinstance(function.node, ast.Lambda)
+        self.function = function
+        self.source = function.source
+        self.name = function.node.name.encode()
+        self.owner = function.owner.node.name.encode() if function.owner is not None else b""
+        self.text = self.source.text_of(function.node)
+
+    @cached_property
+    def called(self) -> frozenset[bytes]:
+        return frozenset(_CALLED.findall(self.text)) - {self.name}
+
+    @cached_property
+    def words(self) -> frozenset[bytes]:
+        return frozenset(_WORD.findall(self.text))
+
+
 def worthwhile(project: Project) -> Iterator[Function]:
-    """The functions that use models or optimizers themselves, or call scanned functions that do.
+    """The functions that build models or optimizers and use them, themselves or through scanned functions they call.
 
     A method is worth it only where it builds an optimizer: how its object was treated before cannot be told. What an
     unknown decorator takes (a registry of model factories, say) is worth it only for what it does itself.
     """
-    functions = [(each, *_mentioned(each.node)) for each in project.functions()]
-    own = {id(each.node) for each, words, _ in functions if words & _TELLING}
-    telling = {_simple(each) for each, _, _ in functions if id(each.node) in own}
-    while True:
-        more = {_simple(each) for each, _, called in functions if called & telling} - telling
-        if not more:
-            break
-        telling |= more
-    for each, words, _ in functions:
-        calls = _simple(each) in telling and (id(each.node) in own or not _is_taken(project, each))
-        if "weight_decay" in words or (each.owner is None and (calls or "Sequential" in words)):
-            yield each
+    functions = [_Candidate(each) for each in project.functions()]
+    models: dict[bytes, list[Source]] = {}
+    for each in project.definitions:
+        if each.is_module:
+            models.setdefault(each.node.name.encode(), []).append(each.source)
+    own = {each for each in functions if _GRADIENTS.search(each.text)}
+    using = _calling(functions, own)
+    building = _calling(functions, {each for each in functions if _builds(each, models)})
+    for one in functions:
+        calls = one in using and one in building and (one in own or not _is_taken(project, one.function))
+        alone = _BUILDING.search(one.text) and is_random(one.text)
+        if _DECAY.search(one.text) or (not one.owner and (calls or alone)):
+            yield one.function
 
 
 def is_plain(decorator: Value) -> bool:
@@ -47,28 +76,47 @@ def is_plain(decorator: Value) -> bool:
     return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
 
 
+def _calling(functions: list[_Candidate], known: set[_Candidate]) -> set[_Candidate]:
+    """The known functions, and those that call one of them, or the class that one of them is a method of."""
+    reached, latest = set(known), set(known)
+    while latest:
+        targets: dict[bytes, list[_Candidate]] = {}
+        for each in latest:
+            for name in filter(None, (each.name, each.owner)):
+                targets.setdefault(name, []).append(each)
+        latest = {
+            each
+            for each in functions
+            if each not in reached
+            and any(_is_seen(each, target) for name in each.called & targets.keys() for target in targets[name])
+        }
+        reached |= latest
+    return reached
+
+
+def _is_seen(caller: _Candidate, target: _Candidate) -> bool:
+    """Whether a file holds a function, or imports it, its class or its file."""
+    if caller.source is target.source:
+        return True
+    if target.source.is_torch:
+        return False
+    names = {target.name, target.owner, target.source.tail.encode()}
+    return not names.isdisjoint(caller.source.imported_words)
+
+
+def _builds(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
+    """Whether a function names a class of models, or builds a model of torch's layers."""
+    if _BUILDING.search(each.text):
+        return True
+    return any(
+        source is each.source
+        or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail.encode())))
+        for name in each.words & models.keys()
+        for source in models[name]
+    )
+
+
 def _is_taken(project: Project, function: Function) -> bool:
     decorators = [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
     heads = [each.func if isinstance(each, ast.Call) else each for each in decorators]
     return not all(is_plain(project.resolve(function.source, each)) for each in heads)
-
-
-def _simple(function: Function) -> str:
-    return function.name.rpartition(".")[2]
-
-
-def _mentioned(node: ast.AST) -> tuple[set[str], set[str]]:
-    """The names a function mentions, and the names of what it calls."""
-    words: set[str] = set()
-    called: set[str] = set()
-    for each in ast.walk(node):
-        if isinstance(each, ast.Attribute):
-            words.add(each.attr)
-        elif isinstance(each, ast.Name):
-            words.add(each.id)
-        elif isinstance(each, ast.keyword) and each.arg:
-            words.add(each.arg)
-        elif isinstance(each, ast.Call):
-            callee = each.func
-            called.add(callee.attr if isinstance(callee, ast.Attribute) else getattr(callee, "id", ""))
-    return words, called

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from regcheck.core.graph import Kind
-from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS, LEARNED, STACKED, kind_of
+from regcheck.core.vocabulary import KINDS, LAYERS, LEARNED, STACKED, kind_of
 
 from .values import Items, Known, Layer, Traced, Unknown, Value, argument, truth
 
@@ -55,14 +55,12 @@ class Rate:
         return cls(None, not varies and not isinstance(value, Traced))
 
 
-def drops_now(function: str, rate: Rate, switch: Value) -> bool | None:
-    """Whether a dropping call drops, given its switch; None where that cannot be told."""
+def drops_now(rate: Rate, switch: Value) -> bool | None:
+    """Whether a dropping call drops, given its rate and its switch; None where that cannot be told."""
     on = truth(switch)
     if on is False or rate.number == 0:
         return False
-    if on is None or not rate.certain:
-        return None
-    return True if rate.number is not None or DROPPING[function].training is not None else None
+    return True if on and rate.certain else None
 
 
 def doing(function: str, args: Args, kwargs: Kwargs, scalar: bool) -> Doing:

@@ -12,7 +12,8 @@ from regcheck.core import usage
 from regcheck.core.graph import Place
 
 if TYPE_CHECKING:
-    from .names import Definition, Source
+    from .files import Source
+    from .names import Definition
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from regcheck.core import notebook
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
-from regcheck.core.notebook import SUFFIX, BrokenNotebook, parsed
 from regcheck.core.text import content_of, is_handed_in
 
 SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ __pypackages__".split())
 MARK = b"torch"
-READ = (".py", SUFFIX)
+READ = (".py", notebook.SUFFIX)
 
 
 def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> Iterator[Path]:
@@ -57,34 +57,28 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
     return any(fnmatch(tail, glob.rstrip("/")) for glob in exclude for tail in tails)
 
 
-def read(path: Path) -> tuple[ast.Module, str] | NotChecked | None:
-    """A file's tree and text; why it cannot be read; or None where it has nothing to do with torch."""
+def read(path: Path) -> bytes | NotChecked | None:
+    """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
     try:
         content = content_of(path)
         if MARK not in content:
             return None
-        if path.suffix == SUFFIX:
-            content = parsed(content).text.encode()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content, str(path))
-        return tree, _decoded(content)
-    except SyntaxError as error:
-        return NotChecked(
-            str(path), f"syntax error: {error.msg}", "fix the syntax, or exclude the file", str(path), error.lineno
-        )
+        return notebook.parsed(content).text.encode() if path.suffix == notebook.SUFFIX else content
     except OSError as error:
         return NotChecked(str(path), f"cannot be read: {error.strerror}", "exclude the file", str(path))
-    except BrokenNotebook as error:
+    except notebook.BrokenNotebook as error:
         return NotChecked(str(path), str(error), "repair the cell, or exclude the notebook", str(path))
-    except (RecursionError, MemoryError):
-        return NotChecked(str(path), "too deeply nested to read", "exclude the file", str(path))
-    except (ValueError, LookupError) as error:
-        return NotChecked(str(path), f"not Python source: {error}", "exclude the file", str(path))
 
 
-def _decoded(content: bytes) -> str:
+def parsed(path: str, content: bytes) -> ast.Module | NotChecked:
+    """A file's tree, or why it cannot be parsed."""
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(content, path)
+    except SyntaxError as error:
+        return NotChecked(path, f"syntax error: {error.msg}", "fix the syntax, or exclude the file", path, error.lineno)
+    except (RecursionError, MemoryError):
+        return NotChecked(path, "too deeply nested to read", "exclude the file", path)
+    except (ValueError, LookupError) as error:
+        return NotChecked(path, f"not Python source: {error}", "exclude the file", path)

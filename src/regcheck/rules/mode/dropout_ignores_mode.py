@@ -5,6 +5,7 @@
 A dropout that still drops when the model is in eval mode: `F.dropout(x)` without `training=self.training`,
 `training=True`, an `nn.Dropout()` built inside `forward` (a fresh module is always in train mode), and
 `scaled_dot_product_attention(dropout_p=…)`, which has no mode of its own and drops whenever its rate is above zero.
+Where that rate comes from a configuration that the source does not tell, this is a warning, not an error.
 
 ## Why it matters
 
@@ -50,7 +51,12 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         kept = drop.reach in (Reach.REGISTERED, Reach.HIDDEN)  # that is eval-does-not-reach
         if graph.eval.outputs_reached(drop) and not kept:
             what = drop.drops.value if drop.drops else ""
-            yield Suspicion(drop, f"`{drop.call}` still drops {what} after `eval()`", fix=remedy(drop))
+            yield Suspicion(drop, f"`{drop.call}` still drops {what} after `eval()`", remedy(drop), (), doubted(drop))
+
+
+def doubted(drop: Op) -> Severity | None:
+    """Attention may be given a rate of zero on purpose: where the rate is not known, this is a warning."""
+    return Severity.WARNING if drop.rate is None and drop.drops is Drops.ATTENTION else None
 
 
 def remedy(drop: Op) -> str:

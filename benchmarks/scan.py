@@ -1,0 +1,85 @@
+"""What a scan costs beside parsing the same files, and beside other linters, timed in turn on the same machine.
+
+    python benchmarks/scan.py [FOLDER…]
+
+Each folder (torch's own source, and its `nn`, where none is named) is parsed by `ast.parse`, scanned without a cache
+and with the one that a scan before left, and examined by TorchFix, torch-preflight and ruff: those on the PATH, or
+ones in an environment that this script makes. Prints CPU seconds, and how many times the parse they are.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+PEERS = {"torchfix": "torchfix==0.7.0", "torch-preflight": "torch-preflight==0.5.0", "ruff": "ruff==0.17.6"}
+PARSE = """
+import ast, pathlib, sys, warnings
+warnings.simplefilter("ignore")
+for path in pathlib.Path(sys.argv[1]).rglob("*.py"):
+    try:
+        ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        pass
+"""
+"""What parsing every file takes, which no linter that builds Python's own trees can undercut for the files it reads."""
+
+
+def seconds(command: Sequence[str], runs: int = 2) -> float:
+    """The CPU time of a command and what it starts, the best of several runs."""
+    times = []
+    for _ in range(runs):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, capture_output=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times)
+
+
+def peers(scratch: Path) -> dict[str, str]:
+    """The other linters by the path of their command; those that cannot be had are left out."""
+    missing = [wanted for name, wanted in PEERS.items() if shutil.which(name) is None]
+    place = scratch / "peers"
+    if missing:
+        with suppress(subprocess.CalledProcessError):  # a Python without ensurepip
+            venv.create(place, with_pip=True)
+            subprocess.run([place / "bin" / "pip", "install", "--quiet", *missing], check=False)
+    found = {name: shutil.which(name) or shutil.which(name, path=str(place / "bin")) for name in PEERS}
+    return {name: path for name, path in found.items() if path}
+
+
+def main(folders: Sequence[str]) -> None:
+    """Print a table of times for each folder."""
+    torch = find_spec("torch")
+    if not folders and torch and torch.origin:
+        own = Path(torch.origin).parent
+        folders = [str(own), str(own / "nn")]
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_CACHE_HOME"] = scratch
+        others = peers(Path(scratch))
+        scan = [sys.executable, "-m", "regcheck", "scan", "--output-format=concise"]
+        for folder in folders:
+            parse = seconds([sys.executable, "-c", PARSE, folder])
+            rows = [("ast.parse", parse), ("regcheck scan --no-cache", seconds([*scan, "--no-cache", folder]))]
+            subprocess.run([*scan, folder], capture_output=True, check=False)
+            rows.append(("regcheck scan, again", seconds([*scan, folder])))
+            if parse < 2:  # the others take minutes for more
+                for name, path in others.items():
+                    words = {"torchfix": ["--select=ALL"], "ruff": ["check", "--no-cache"]}.get(name, ["check"])
+                    rows.append((name, seconds([path, *words, folder], runs=1)))
+            print(folder)
+            for name, best in rows:
+                print(f"{best:8.2f} s {best / parse:7.2f} ×  {name}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,96 @@
+"""The results of earlier scans, kept under a digest of everything that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from regcheck.core.coverage import Coverage
+from regcheck.core.finding import Finding, NotChecked
+from regcheck.core.rule import Rule
+from regcheck.core.version import __version__
+
+from .files import Source
+
+
+class Result(NamedTuple):
+    """What the rules found, what was not checked, and how much of each file was read."""
+
+    findings: tuple[Finding, ...]
+    not_checked: tuple[NotChecked, ...]
+    coverage: tuple[Coverage, ...]
+
+
+KEPT = 200
+"""The number of results that are kept; of more, the oldest go."""
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def folder() -> Path:
+    """Where this machine's user keeps what can be made again."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        base = Path(given)
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path.home() / ".cache"
+    return base / "regcheck" / "scans"
+
+
+def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
+    """A name for the result of a scan: of the files, where they stand, the rules, regcheck itself and this Python."""
+    found = hashlib.blake2b(digest_size=24)
+    for code in (*_PACKAGE.rglob("*.py"), *(_file_of(rule) for rule in rules)):
+        with suppress(OSError):
+            stat = code.stat()
+            found.update(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n".encode())
+    chosen = " ".join(rule.code for rule in rules)
+    found.update(f"{__version__} {sys.version} {chosen} {os.getcwd()}\n".encode())
+    for source in sources:
+        found.update(f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n".encode())
+        found.update(source.content)
+    return found.hexdigest()
+
+
+def kept(name: str) -> Result | None:
+    """The result of that name; None where there is none, or it cannot be read."""
+    try:
+        findings, missed, coverage = json.loads((folder() / f"{name}.json").read_bytes())
+        return Result(
+            tuple(map(Finding.from_dict, findings)),
+            tuple(NotChecked(**each) for each in missed),
+            tuple(map(Coverage.from_dict, coverage)),
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def keep(name: str, result: Result) -> None:
+    """Keep a result; where that cannot be, the next scan takes as long as this one did."""
+    text = json.dumps([[each.to_dict() for each in part] for part in result])
+    with suppress(OSError, RuntimeError):
+        here = folder()
+        here.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(dir=here, suffix=".new")
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(unfinished, here / f"{name}.json")
+        known = sorted(here.iterdir(), key=lambda each: each.stat().st_mtime)
+        for each in known[:-KEPT]:
+            each.unlink()
+
+
+def _file_of(rule: Rule) -> Path:
+    module = sys.modules.get(rule.module)
+    return Path(getattr(module, "__file__", None) or rule.module)
