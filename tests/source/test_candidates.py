@@ -34,6 +34,8 @@ def chosen(tmp_path: Path, **files: bytes) -> set[str]:
         (b"import torch\nclass Data(torch.utils.data.Dataset):\n    def get(self): return torch.rand(3)\n", False),
         (b"import torch\nopt = torch.optim.Adam(weights, weight_decay=0.1)\n", True),
         (b"import torch\nwith torch.no_grad():\n    model(x)\n", True),
+        (b"def forward(self, x): return torch.nn.functional.scaled_dot_product_attention(x, x, x, None, 0.1)\n", True),
+        (b"net = torch.nn.Sequential(torch.nn.LSTM(8, 8, 1, True, True, 0.5))\n", True),
         (b"import torch\nprint(torch.__version__)\n", False),
     ],
 )
