@@ -42,7 +42,8 @@ def check(model_spec: Any) -> None:
     assert changed == []
     certain, planted = model_spec.planted
     errors = [each for each in report.findings if each.severity is Severity.ERROR]
-    found = {each.line for each in errors if each.code == "REG202" and Path(each.path or "").name == "random_models.py"}
+    stuck = [each for each in errors if each.code in ("REG202", "REG204")]  # by its call, or out of reach of `eval()`
+    found = {each.line for each in stuck if Path(each.path or "").name == "random_models.py"}
     assert [(each.code, each.where) for each in errors if each.line not in planted] == []
     assert certain <= found
     if model_spec.quirk in ("arity", "raises", "exits", "recursion"):
