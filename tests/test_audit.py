@@ -166,6 +166,34 @@ def test_without_confirmation_nothing_is_measured() -> None:
     assert finding.evidence.verdict is Verdict.UNMEASURED and report.ok
 
 
+@pytest.mark.parametrize(
+    ("units", "verdict"), [(2, Verdict.UNMEASURED), (10, Verdict.CONFIRMED), (200, Verdict.CONFIRMED)]
+)
+def test_a_dropout_with_little_to_drop_is_not_called_idle(units: int, verdict: Verdict) -> None:
+    """Runs that happen to draw the same mask refute nothing: more are made, and what they cannot tell is unmeasured.
+
+    At a rate of 0.1 two masks of 2, 10 and 200 units differ with probabilities of 0.33, 0.86 and 1, and that 24 runs
+    all draw the mask of the reference has probabilities of 0.005, 4e-12 and 0.
+    """
+
+    class Few(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(units, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(F.dropout(x, 0.1))
+
+    (finding,) = audit(Few(), torch.ones(1, units)).findings
+    assert (finding.code, finding.evidence.verdict) == ("REG202", verdict)
+
+
+def test_a_budget_that_is_used_up_leaves_findings_unproven() -> None:
+    """When there is no time to prove a finding it is reported all the same, and says so."""
+    (finding,) = audit(Leaky(), options={"budget": 0.0}).findings
+    assert finding.evidence.verdict is Verdict.UNMEASURED and "budget" in finding.evidence.because
+
+
 def test_one_line_that_runs_often_is_one_finding() -> None:
     """Twelve blocks that share a faulty line are reported once, with how many more there are."""
     (finding,) = audit(nn.Sequential(nn.Linear(16, 16), *(Block() for _ in range(12)))).findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -120,7 +121,8 @@ class Run:
                 report = self._report((), (untraced(subject, error, elsewhere(twin, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
-            judged = [*self._proved(suspicions, model_probes(twin, traced, self.options.seed))]
+            probe_on = model_probes(twin, traced, self.options.seed, self._deadline())
+            judged = [*self._proved(suspicions, probe_on)]
             missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
             seen = coverage.coverage_of(twin, traced)
         modules = dict(model.named_modules())
@@ -180,7 +182,9 @@ class Run:
     ) -> Report:
         """Check what a program did with its models and optimizers with the usage rules."""
         suspicions, broken = self._suspicions("usage", usage)
-        probe_on = usage_probes(captures, optimizers, self.options.seed) if self.options.run else no_probe
+        probe_on: ProbeOn = no_probe
+        if self.options.run:
+            probe_on = usage_probes(captures, optimizers, self.options.seed, self._deadline())
         return self._report([*self._proved(suspicions, probe_on)], broken, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
@@ -196,15 +200,16 @@ class Run:
         return found, tuple(broken)
 
     def _proved(self, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> Iterator[Finding]:
-        deadline = time.monotonic() + self.options.budget
         for rule, suspicion in suspicions:
-            yield finding(rule, suspicion, self._evidence(rule, suspicion, probe_on, deadline))
+            yield finding(rule, suspicion, self._evidence(rule, suspicion, probe_on))
 
-    def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn, deadline: float) -> Evidence:
+    def _deadline(self) -> float:
+        """Until when runs may begin that prove the findings about one subject."""
+        return time.monotonic() + self.options.budget
+
+    def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> Evidence:
         if not self.options.confirm or rule.confirm is None:
             return Evidence(Verdict.UNMEASURED, because="measuring is switched off" if rule.confirm else "source only")
-        if time.monotonic() > deadline:
-            return Evidence(Verdict.UNMEASURED, because=f"the budget of {self.options.budget:g} s was used up")
         found = []
         for device in self.devices:
             try:
@@ -220,7 +225,7 @@ class Run:
         return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))
 
 
-def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
+def model_probes(twin: nn.Module, traced: Traced, seed: int, deadline: float = math.inf) -> ProbeOn:
     """One probe per device, made when it is first asked for: where `twin` is it is run itself, elsewhere a copy."""
     made: dict[str, Probe] = {}
 
@@ -229,14 +234,19 @@ def model_probes(twin: nn.Module, traced: Traced, seed: int) -> ProbeOn:
             raise CannotMeasure(traced.unmeasurable)
         if device not in made:
             model = twin if device == home_of(twin).type else copied(twin)
-            runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate)
+            runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate, deadline)
             made[device] = ModelProbe(runner, traced.graph, seed)
         return made[device]
 
     return probe_on
 
 
-def usage_probes(captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer], seed: int) -> ProbeOn:
+def usage_probes(
+    captures: Sequence[Capture],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    seed: int,
+    deadline: float = math.inf,
+) -> ProbeOn:
     """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
@@ -245,8 +255,8 @@ def usage_probes(captures: Sequence[Capture], optimizers: Mapping[str, torch.opt
             return OptimizerProbe(optimizers[event.optimizer.key], device, seed)
         if isinstance(event, Called) and event.capture is not None:
             capture = captures[event.capture]
-            twin = copied(capture.model)
-            return CallProbe(Runner(twin, capture.args, capture.kwargs, device, locate), capture.modes, seed)
+            runner = Runner(copied(capture.model), capture.args, capture.kwargs, device, locate, deadline)
+            return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 
     return probe_on

@@ -111,7 +111,9 @@ def test_what_is_gone_is_stale_where_it_was_looked_for(file: Path) -> None:
     assert baseline.stale(report, ["src"], ["REG101"], "scan") == []
     assert baseline.stale(report, ["elsewhere"], ["REG202"], "scan") == []
     assert baseline.stale(report, ["src"], ["REG202"], "audit") == []
-    file.write_text("import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return F.dropout(x\n")
+    file.write_text(
+        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return F.dropout(x\n"
+    )
     assert baseline.stale(scan(["src"]), ["src"], ["REG202"], "scan") == []
     file.unlink()
     assert len(baseline.stale(scan(["src"]), ["src"], ["REG202"], "scan")) == 2

@@ -51,6 +51,15 @@ def test_the_rank_test_is_uniform_under_the_null() -> None:
     assert low <= separated / 20_000 <= high
 
 
+def test_the_rank_test_counts_what_lies_above() -> None:
+    """Under the null at least two of three changed deviations lie above all kept ones as often as stated (α = 1e-6)."""
+    generator = torch.Generator().manual_seed(3)
+    kept, changed = torch.rand(20_000, 6, generator=generator).split(3, dim=1)
+    two = int(((changed > kept.max(1, keepdim=True).values).sum(1) >= 2).sum())
+    low, high = measure.binomial_interval(20_000, measure.rank_test(3, 3, above=2), 1e-6)
+    assert low <= two / 20_000 <= high
+
+
 def test_neighbours_tell_nothing_of_white_noise() -> None:
     """On independent values the fit's p-value is not small (α = 1e-6), and R² is what chance gives."""
     generator = torch.Generator().manual_seed(2)

@@ -383,6 +383,44 @@ class Keeps(nn.Module):
         return F.dropout(self.linear(batch.features), 0.2)
 
 
+def test_around_a_part_that_cannot_be_followed_the_others_are() -> None:
+    """A part that stops the tracing is the only one left out: what contains it is followed to its end."""
+
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.last = Untraceable(), nn.Linear(2, 2)
+
+        def forward(self, batch: Any) -> Any:
+            return F.dropout(self.last(self.part(batch)), 0.4)
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Around(), Around()
+
+        def forward(self, batch: Any) -> Any:
+            return self.first(batch) + self.second(batch)
+
+    traced = look(Twice(), "model", None)
+    assert [each.subject for each in traced.not_checked] == ["model.first.part", "model.second.part"]
+    assert [op.module for op in traced.graph.dropouts(Mode.EVAL) if op.rate == 0.4] == ["first", "second"]
+
+
+def test_inputs_that_cannot_be_copied_are_refused_with_the_reason() -> None:
+    """The user's own objects are never handed to a forward; where they cannot be copied, that is said."""
+
+    class Sealed:
+        def __init__(self) -> None:
+            self.features = torch.zeros(4, 4)
+
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise TypeError("there can be only one")
+
+    traced = look(Plain(), "model", Inputs((Sealed(),)))
+    assert any("cannot be copied: TypeError: there can be only one" in each.reason for each in traced.not_checked)
+
+
 def test_symbolic_values_stay_in_no_model() -> None:
     """Each mode is traced on a copy of its own."""
     model = Keeps()

@@ -23,13 +23,19 @@ class Figures:
     samples: int
 
 
+LOOK = 5e-7
+"""The false-alarm probability of each of a spread's two looks."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """Output deviations from a reference run, as the suspect's random stream is kept, changed, and removed.
 
     Every other random op keeps its stream throughout. `p_value` is that of the rank test that changing the suspect's
-    stream does nothing: the probability that all `changed` deviations exceed all `kept` ones by chance. `relative` is
-    the standard deviation over the changed runs relative to that of the output's values.
+    stream does nothing: the probability that the largest of all deviations, as many as lie above all `kept` ones, are
+    `changed` ones by chance. `relative` is the standard deviation over the changed runs relative to that of the
+    output's values, `idle` the probability that no run would differ though the suspect drops (0 where that is not
+    known). A second look at twice the runs is taken where the first cannot decide, so each has half of α.
     """
 
     kept: tuple[float, ...]
@@ -37,6 +43,7 @@ class Spread:
     removed: tuple[float, ...]
     relative: float
     p_value: float
+    idle: float = 0.0
 
     @property
     def runs(self) -> int:
@@ -52,9 +59,19 @@ class Spread:
         return max(self.kept, default=0.0)
 
     @property
+    def above(self) -> int:
+        """How many changed runs differ from the reference by more than any replay does."""
+        return sum(each > self.floor for each in self.changed)
+
+    @property
     def acts(self) -> bool:
-        """Whether every changed run differs from the reference by more than any replay does."""
-        return bool(self.changed) and min(self.changed) > self.floor
+        """Whether more changed runs differ from the reference than would by chance."""
+        return self.p_value <= LOOK
+
+    @property
+    def undecided(self) -> bool:
+        """Whether replays agree to the bit, and the changed runs differ too seldom to say anything either way."""
+        return not self.acts and self.floor == 0 and (self.above > 0 or self.idle > LOOK)
 
     @property
     def vanishes(self) -> bool:

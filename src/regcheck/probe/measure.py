@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 
@@ -13,13 +14,28 @@ SIGNS = 20
 """Runs of the sign test: the least for which its false-alarm probability, 2 to the minus of them, is below 1e-6."""
 
 
-def rank_test(kept: int, changed: int) -> float:
-    """Probability that all `changed` deviations exceed all `kept` ones when they come from one distribution.
+def rank_test(kept: int, changed: int, above: int | None = None) -> float:
+    """Probability that the `above` largest of all deviations are `changed` ones when all come from one distribution.
 
     All deviations are taken from one common reference run, so under the null hypothesis they are exchangeable and every
-    one of the C(kept + changed, kept) orders is equally likely (Fisher's randomization argument).
+    choice of those that are the largest is equally likely (Fisher's randomization argument). Without `above`, all
+    `changed` ones exceed all `kept` ones.
     """
-    return 1 / math.comb(kept + changed, kept)
+    above = changed if above is None else above
+    return math.comb(changed, above) / math.comb(kept + changed, above)
+
+
+def idle_chance(dropouts: Iterable[tuple[float | None, int | None]], runs: int) -> float:
+    """Probability that `runs` runs all draw the masks of the reference run, for dropouts of these rates and units.
+
+    Zero where a rate or a number of units is not known.
+    """
+    chance = 1.0
+    for rate, units in dropouts:
+        if rate is None or units is None:
+            return 0.0
+        chance *= ((1 - rate) ** (runs + 1) + rate ** (runs + 1)) ** units
+    return chance
 
 
 def beta_tail(a: float, b: float, x: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -150,17 +151,21 @@ class ModelProbe(UnableProbe):
         def run(seed: int, replace: Mapping[Site, Replacement] | None = None) -> list[torch.Tensor]:
             return self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed), replace=replace)
 
-        reference = run(self.seed)
-        kept = [measure.deviation(run(self.seed), reference) for _ in range(measure.REPLAYS)]
-        runs = [run(self.seed + 1 + turn) for turn in range(measure.REPLAYS)]
-        changed = [measure.deviation(each, reference) for each in runs]
         removed: list[float] = []
         silent: dict[Site, Replacement] = {op.site: identity for op in ops if op.drops is not None}
         if silent:
             calm = [run(self.seed + 1 + turn, silent) for turn in range(3)]
             removed = [measure.deviation(each, calm[0]) for each in calm[1:]]
-        p_value = measure.rank_test(len(kept), len(changed))
-        return Spread(tuple(kept), tuple(changed), tuple(removed), relative_spread(runs), p_value)
+        reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
+        while True:
+            kept += [measure.deviation(run(self.seed), reference) for _ in range(measure.REPLAYS)]
+            runs += [run(self.seed + 1 + len(runs) + turn) for turn in range(measure.REPLAYS)]
+            changed = tuple(measure.deviation(each, reference) for each in runs)
+            p_value = measure.rank_test(len(kept), len(changed), sum(each > max(kept) for each in changed))
+            idle = measure.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
+            spread = Spread(tuple(kept), changed, tuple(removed), relative_spread(runs), p_value, idle)
+            if not spread.undecided or len(runs) > measure.REPLAYS:
+                return spread
 
     def repeats(self) -> bool:
         """Whether eval runs with different seeds agree as closely as replays do."""
@@ -267,6 +272,13 @@ class ModelProbe(UnableProbe):
         conv_map = extent in extents
         maps = values.shape[0] * values.shape[1]
         return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map)
+
+
+def _units(op: Op) -> int | None:
+    """How many units a dropout keeps or drops in one run, as far as the shape of its result tells."""
+    if op.drops is None or op.shape is None:
+        return None
+    return math.prod(op.shape[:2] if op.drops is Drops.CHANNELS else op.shape)
 
 
 def relative_spread(runs: Sequence[Sequence[torch.Tensor]]) -> float:

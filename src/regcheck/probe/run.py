@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +41,7 @@ class Runner:
         kwargs: keyword arguments of its forward.
         device: where to run it.
         locate: as given to the recorder, so that the same calls have the same sites.
+        deadline: the `time.monotonic()` after which no run is begun.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Runner:
         kwargs: Mapping[str, Any],
         device: str,
         locate: Locate | None = None,
+        deadline: float = math.inf,
     ) -> None:
         try:
             self.model = model.to(device)
@@ -57,6 +61,7 @@ class Runner:
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = State(self.model)
         self._locate = locate
+        self._deadline = deadline
 
     def inputs(self) -> list[torch.Tensor]:
         """The tensors among the arguments of the forward."""
@@ -84,10 +89,12 @@ class Runner:
             change: applied to every input tensor.
 
         Raises:
-            CannotMeasure: forward raised.
+            CannotMeasure: forward raised, or there is no time left.
         """
+        if time.monotonic() > self._deadline:
+            raise CannotMeasure("the budget of time was used up")
         self._set(modes)
-        args, kwargs = moved(self._args, self.device), moved(self._kwargs, self.device)
+        args, kwargs = self._inputs()
         if change is not None:
             args, kwargs = mapped(args, change), mapped(kwargs, change)
         random.seed(seed)
@@ -105,6 +112,12 @@ class Runner:
         finally:
             self._state.restore()
         return [each.detach().clone() for each in outputs_of(result)]
+
+    def _inputs(self) -> tuple[Any, Any]:
+        try:
+            return moved(self._args, self.device), moved(self._kwargs, self.device)
+        except Exception as error:
+            raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {error}") from error
 
     def _set(self, modes: Modes) -> None:
         if isinstance(modes, Mode):

@@ -134,7 +134,13 @@ def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tu
 def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
     model.train(mode is Mode.TRAIN)
     try:
-        return record(model, moved(inputs.args), moved(inputs.kwargs), locate=locate)
+        args, kwargs = moved(inputs.args), moved(inputs.kwargs)
+    except Exception as error:
+        refusal = CannotTrace(f"the inputs cannot be copied: {type(error).__name__}: {error}")
+        refusal.__cause__ = error
+        return refusal
+    try:
+        return record(model, args, kwargs, locate=locate)
     except ForwardRaised as error:
         return error
 

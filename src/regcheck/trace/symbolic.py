@@ -109,7 +109,7 @@ class LeafyTracer(fx.Tracer):
     ) -> Any:
         self._running.enter(m)
         self._entered.add(m)
-        before = len(self.graph.nodes)
+        before, depth = len(self.graph.nodes), len(self.module_stack)
         try:
             if m is self.root or not self._is_registered(m):
                 return forward(*args, **kwargs)
@@ -117,6 +117,8 @@ class LeafyTracer(fx.Tracer):
         except (Exception, SystemExit) as error:
             if not self._is_registered(m):
                 raise
+            while len(self.module_stack) > depth:  # torch.fx leaves what it was in the middle of
+                self.module_stack.popitem()
             return self._stopped(m, error, [*_proxies_in((args, kwargs))], before)
         finally:
             self._running.leave(m)

@@ -16,7 +16,8 @@ torchvision and torchtune all shipped this.
 
 The model runs in eval mode. Every random op draws from a stream of its own, so the suspect's stream alone can be
 changed while all others are kept. Replays with the same streams give the noise floor; runs with a changed stream must
-all lie above it (an exact rank test). With that one call replaced by identity the runs must agree again.
+lie above it (an exact rank test, with twice the runs where the first do not decide). With that one call replaced by
+identity the runs must agree again.
 
 ## When to keep the code
 
@@ -148,9 +149,12 @@ def _leaves(function: ast.FunctionDef) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
+    if spread.undecided:
+        because = f"only {spread.above} of {len(spread.changed)} eval runs differ, too few to tell"
+        return probe.evidence(Verdict.UNMEASURED, because, spread)
     if not spread.acts:
         return probe.evidence(Verdict.REFUTED, f"{spread.runs} eval runs agree whatever this call draws", spread)
-    because = f"{len(spread.changed)} eval runs differ (std {spread.relative:.2g} of the output's); "
+    because = f"{spread.above} eval runs differ (std {spread.relative:.2g} of the output's); "
     because += "with this call made identity they are equal" if spread.vanishes else "with its mask kept they are equal"
     return probe.evidence(Verdict.CONFIRMED, because, spread)
 

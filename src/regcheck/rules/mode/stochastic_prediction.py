@@ -13,7 +13,7 @@ for in accuracy.
 ## How it is confirmed
 
 As for dropout-ignores-mode: in eval mode only the suspect's random stream is changed while every other stream is kept.
-Runs with a changed stream must all lie above the replays' noise floor (an exact rank test). The figure is the standard
+Runs with a changed stream must lie above the replays' noise floor (an exact rank test). The figure is the standard
 deviation over the runs relative to that of the outputs.
 
 ## When to keep the code
@@ -56,9 +56,12 @@ def followed(op: Op) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
+    if spread.undecided:
+        because = f"only {spread.above} of {len(spread.changed)} eval runs differ, too few to tell"
+        return probe.evidence(Verdict.UNMEASURED, because, spread)
     if not spread.acts:
         return probe.evidence(Verdict.REFUTED, f"{spread.runs} eval runs agree whatever this call draws", spread)
-    because = f"{len(spread.changed)} eval runs differ (std {spread.relative:.2g} of the output's); "
+    because = f"{spread.above} eval runs differ (std {spread.relative:.2g} of the output's); "
     because += "with this call's draw kept they are equal"
     return probe.evidence(Verdict.CONFIRMED, because, spread)
 

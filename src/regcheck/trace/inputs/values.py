@@ -32,14 +32,8 @@ def home_of(model: nn.Module) -> torch.device:
 
 def elsewhere(model: nn.Module, inputs: Inputs | None) -> str:
     """That inputs are on another device than the model, in words; empty where all are on the same."""
-    found: dict[str, None] = {}
-    if inputs is not None:
-
-        def note(tensor: torch.Tensor) -> torch.Tensor:
-            found[str(tensor.device)] = None
-            return tensor
-
-        mapped((inputs.args, dict(inputs.kwargs)), note)
+    given = (inputs.args, dict(inputs.kwargs)) if inputs is not None else ()
+    found = dict.fromkeys(str(tensor.device) for tensor in _held(given, DEPTH))
     home = str(home_of(model))
     return f"the inputs are on {', '.join(found)}, the model is on {home}" if found and set(found) != {home} else ""
 
@@ -92,6 +86,8 @@ def _held(value: Any, depth: int) -> Iterator[torch.Tensor]:
     """The tensors that a plain object (a dataclass, a batch of a data library) keeps in its attributes."""
     if isinstance(value, torch.Tensor):
         yield value
+    elif isinstance(value, PackedSequence):
+        yield value.data
     elif isinstance(value, (nn.Module, type)) or depth == 0:
         return
     elif isinstance(value, Mapping):
