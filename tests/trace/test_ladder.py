@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -419,6 +420,23 @@ def test_inputs_that_cannot_be_copied_are_refused_with_the_reason() -> None:
 
     traced = look(Plain(), "model", Inputs((Sealed(),)))
     assert any("cannot be copied: TypeError: there can be only one" in each.reason for each in traced.not_checked)
+
+
+def test_what_a_refused_forward_computed_is_let_go() -> None:
+    """While further inputs are tried, nothing is kept of what the forward had made before it raised."""
+    made: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    class Refusing(Image):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            alive.append(sum(each() is not None for each in made))
+            if type(x) is torch.Tensor:
+                features = self.conv(x)
+                made.append(weakref.ref(features))
+            raise ValueError("not like this")
+
+    look(Refusing(), "model", None)
+    assert len(made) > 2 and max(alive) == 0
 
 
 def test_symbolic_values_stay_in_no_model() -> None:

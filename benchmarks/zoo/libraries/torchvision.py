@@ -74,7 +74,7 @@ def aligned_regions(
         y = _samples(top, bottom, height * ratio, rows, aligned)
         grid = torch.stack([x[:, None, :].expand(-1, y.shape[1], -1), y[:, :, None].expand(-1, -1, x.shape[1])], -1)
         seen = F.grid_sample(image[None], grid.flatten(1, 2)[None], align_corners=False, padding_mode="border")
-        seen = seen[0].view(-1, int(mine.sum()), height, ratio, width, ratio).mean((-3, -1))
+        seen = seen[0].view(len(image), int(mine.sum()), height, ratio, width, ratio).mean((-3, -1))
         result[mine] = seen.transpose(0, 1)
     return result
 

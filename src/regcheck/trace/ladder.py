@@ -142,14 +142,23 @@ def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Input
     try:
         return record(model, args, kwargs, locate=locate)
     except ForwardRaised as error:
-        return error
+        return _released(error)
 
 
 def _imagined(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
     try:
         return imagine(model, mode, inputs, locate)
     except CannotImagine as error:
-        return error
+        return _released(error)
+
+
+def _released(error: CannotTrace) -> CannotTrace:
+    """The error without the frames it passed through, which hold everything that the forward had computed so far."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def _recordings(outcomes: Outcomes) -> list[Recording]:
