@@ -3,7 +3,8 @@
 ## What it finds
 
 `nn.Dropout` (elementwise) on a convolutional feature map that still has more than one spatial position where the
-dropout runs. Flattened features, pooled 1×1 maps and tokens made of patches are left alone.
+dropout runs. Flattened features, pooled 1×1 maps and tokens made of patches are left alone, also where they are dropped
+from just before the map is flattened.
 
 ## Why it matters
 
@@ -57,7 +58,8 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         behind = flow.behind(drop, keeps_the_map)
         elementwise = drop.kind is Kind.DROPOUT and drop.drops is Drops.ELEMENTS
-        if elementwise and any(op.kind is Kind.CONV for op in behind) and has_extent(graph, drop):
+        from_conv = elementwise and any(op.kind is Kind.CONV for op in behind)
+        if from_conv and has_extent(graph, drop) and not is_unfolded(graph, drop):
             rank = len(drop.shape) - 2 if drop.shape else 2
             yield Suspicion(
                 drop,
@@ -77,6 +79,18 @@ def has_extent(graph: Graph, drop: Op) -> bool:
         return any(size > 1 for size in drop.extent)
     passed, stopped = graph.train.ahead(drop, lambda op: not op.window and (keeps_the_map(op) or op.kind is Kind.CONV))
     return any(op.window for op in (*passed, *stopped))
+
+
+def is_unfolded(graph: Graph, drop: Op) -> bool:
+    """Whether the map is at once taken apart into tokens or features: then it might as well be dropped after that."""
+    rank = len(drop.shape or ())
+
+    def stays_a_map(op: Op) -> bool:
+        is_map = op.shape is not None and len(op.shape) == rank
+        return (keeps_the_map(op) and op.kind is not Kind.POOL) or (op.kind is Kind.RESHAPE and is_map)
+
+    _, stopped = graph.train.ahead(drop, stays_a_map)
+    return bool(stopped) and all(op.kind in (Kind.RESHAPE, Kind.LINEAR, Kind.ATTENTION) for op in stopped)
 
 
 def size(drop: Op) -> str:
