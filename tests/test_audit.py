@@ -68,11 +68,13 @@ def test_inputs_are_passed_on_as_to_the_model() -> None:
 
 
 def test_an_optimizer_is_checked_too() -> None:
-    """Coupled weight decay of an adaptive optimizer is found on the optimizer handed in."""
+    """Coupled weight decay is found on the optimizer handed in, and the model is looked at none the less."""
     model = Sound()
     coupled = torch.optim.Adam(model.parameters(), weight_decay=0.01)
-    (finding,) = audit(model, optimizer=coupled).findings
+    report = audit(model, optimizer=coupled)
+    (finding,) = report.findings
     assert finding.code == "REG301" and finding.evidence.verdict is Verdict.CONFIRMED
+    assert isinstance(report.fx_graph, torch.fx.Graph)
     assert not audit(model, optimizer=torch.optim.AdamW(model.parameters(), weight_decay=0.01)).findings
 
 
