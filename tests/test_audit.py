@@ -121,6 +121,17 @@ def test_a_forward_that_raises_is_not_checked() -> None:
     assert "no such thing" in missed.reason and missed.path is not None
     assert missed.line == Raises.forward.__code__.co_firstlineno + 1
     assert report.exit_code == 3
+    assert missed.reason in str(report) and missed.what_to_do in str(report)
+
+
+def test_an_error_without_words_is_named() -> None:
+    """An error that says nothing is told by its name alone."""
+
+    class Asserts(Leaky):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            raise AssertionError
+
+    assert "raised AssertionError; " in audit(Asserts(), torch.ones(2, 16)).not_checked[0].reason
 
 
 class RaisesLater(Leaky):

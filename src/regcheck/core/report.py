@@ -87,7 +87,9 @@ class Report:
             if each.fix:
                 lines.append(f"    fix: {each.fix}")
             lines.append(f"    {each.evidence.verdict.value}: {each.evidence.because}")
-        lines += [f"not checked: {each.subject}: {each.reason}" for each in self.not_checked]
+        for missed in self.not_checked:
+            todo = f"; {missed.what_to_do}" if missed.what_to_do else ""
+            lines.append(f"not checked: {missed.subject}: {missed.reason}{todo}")
         lines += [*told(self.coverage), self.headline]
         return "\n".join(lines)
 
