@@ -68,11 +68,13 @@ def test_inputs_are_passed_on_as_to_the_model() -> None:
 
 
 def test_an_optimizer_is_checked_too() -> None:
-    """Coupled weight decay of an adaptive optimizer is found on the optimizer handed in."""
+    """Coupled weight decay is found on the optimizer handed in, and the model is looked at none the less."""
     model = Sound()
     coupled = torch.optim.Adam(model.parameters(), weight_decay=0.01)
-    (finding,) = audit(model, optimizer=coupled).findings
+    report = audit(model, optimizer=coupled)
+    (finding,) = report.findings
     assert finding.code == "REG301" and finding.evidence.verdict is Verdict.CONFIRMED
+    assert isinstance(report.fx_graph, torch.fx.Graph)
     assert not audit(model, optimizer=torch.optim.AdamW(model.parameters(), weight_decay=0.01)).findings
 
 
@@ -119,6 +121,17 @@ def test_a_forward_that_raises_is_not_checked() -> None:
     assert "no such thing" in missed.reason and missed.path is not None
     assert missed.line == Raises.forward.__code__.co_firstlineno + 1
     assert report.exit_code == 3
+    assert missed.reason in str(report) and missed.what_to_do in str(report)
+
+
+def test_an_error_without_words_is_named() -> None:
+    """An error that says nothing is told by its name alone."""
+
+    class Asserts(Leaky):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            raise AssertionError
+
+    assert "raised AssertionError; " in audit(Asserts(), torch.ones(2, 16)).not_checked[0].reason
 
 
 class RaisesLater(Leaky):

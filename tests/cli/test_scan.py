@@ -118,11 +118,11 @@ def test_fixing_standard_input_prints_the_result(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"import torch\nprint 'x'\n", "-:2: not checked: -: syntax error: Missing parentheses"),
-        (b"import torch\nx = '\xff'\n", "-:2: not checked: -: syntax error: (unicode error)"),
-        (b"# coding: torch-1\nimport torch\n", "-: not checked: -: syntax error: unknown encoding: torch-1"),
-        (b"import torch\x00\n", "not checked: -: "),
-        (b"import torch\n" + b"(" * 2000, "not checked: -: "),
+        (b"import torch\nprint 'x'\n", "-:2: not checked: syntax error: Missing parentheses"),
+        (b"import torch\nx = '\xff'\n", "-:2: not checked: syntax error: (unicode error)"),
+        (b"# coding: torch-1\nimport torch\n", "-: not checked: syntax error: unknown encoding: torch-1"),
+        (b"import torch\x00\n", "-: not checked: "),
+        (b"import torch\n" + b"(" * 2000, "not checked: "),
     ],
 )
 def test_what_cannot_be_read_is_not_checked(folder: Path, content: bytes, says: str) -> None:

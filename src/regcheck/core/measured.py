@@ -292,7 +292,7 @@ class Gap:
 
     @property
     def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "relative change of mode; exact rank test", self.runs)
+        return Figures(self.relative, 0.0, "relative change between modes; exact rank test", self.runs)
 
 
 @dataclass(frozen=True)

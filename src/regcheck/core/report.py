@@ -87,7 +87,9 @@ class Report:
             if each.fix:
                 lines.append(f"    fix: {each.fix}")
             lines.append(f"    {each.evidence.verdict.value}: {each.evidence.because}")
-        lines += [f"not checked: {each.subject}: {each.reason}" for each in self.not_checked]
+        for missed in self.not_checked:
+            todo = f"; {missed.what_to_do}" if missed.what_to_do else ""
+            lines.append(f"not checked: {missed.subject}: {missed.reason}{todo}")
         lines += [*told(self.coverage), self.headline]
         return "\n".join(lines)
 
@@ -120,6 +122,7 @@ def gathered(reports: Iterable[Report]) -> Report:
         for each in report.refuted:
             refuted.setdefault(each.key, each)
     first = reports[0] if reports else Report()
+    graphs = [report.fx_graph for report in reports if report.fx_graph is not None]
     ordered = sorted(findings.values(), key=lambda each: (each.path or "", each.line or 0, each.column or 0, each.code))
     return Report(
         findings=tuple(ordered),
@@ -134,5 +137,5 @@ def gathered(reports: Iterable[Report]) -> Report:
         require_proof=first.require_proof,
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
-        fx_graph=first.fx_graph if len(reports) == 1 else None,
+        fx_graph=graphs[0] if len(graphs) == 1 else None,
     )

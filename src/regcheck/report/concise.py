@@ -26,4 +26,5 @@ def line(finding: Finding) -> str:
 def unchecked(each: NotChecked) -> str:
     where = f"{each.path}:{each.line}: " if each.path and each.line else f"{each.path}: " if each.path else ""
     todo = f"; {each.what_to_do}" if each.what_to_do else ""
-    return f"{where}not checked: {each.subject}: {each.reason}{todo}"
+    subject = "" if each.subject == each.path else f"{each.subject}: "
+    return f"{where}not checked: {subject}{each.reason}{todo}"

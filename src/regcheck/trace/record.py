@@ -87,7 +87,10 @@ class ForwardRaised(CannotTrace):
 
     def __init__(self, error: BaseException) -> None:
         said = next(iter(str(error).strip().splitlines()), "")
-        super().__init__(f"forward raised {type(error).__name__}: {said}", raising_place(error.__traceback__))
+        name = type(error).__name__
+        super().__init__(
+            f"forward raised {name}: {said}" if said else f"forward raised {name}", raising_place(error.__traceback__)
+        )
 
 
 @runs_the_model
