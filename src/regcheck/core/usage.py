@@ -34,11 +34,13 @@ class Group:
 
     `holds` says what its parameters are: `WEIGHT`, `BIAS`, `NORM_SCALE`, or an empty string where that is not known.
     Of a live optimizer it tells each parameter, in order; from source, the kinds that are certain to be among them.
+    `model` is the model whose parameters these are, all of them, where the source tells.
     """
 
     weight_decay: float | None
     decoupled: bool | None = False
     holds: tuple[str, ...] = ()
+    model: Model | None = None
 
     @property
     def is_mixed(self) -> bool:
@@ -99,6 +101,13 @@ class Stepped(Event):
     """An optimizer was built (source) or stepped (live)."""
 
     optimizer: Optimizer = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Penalized(Event):
+    """A loss was back-propagated to which the squares, or the 2-norms, of a model's parameters had been added."""
+
+    model: Model = field(kw_only=True)
 
 
 @dataclass(frozen=True)

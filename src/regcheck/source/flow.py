@@ -13,7 +13,7 @@ from .build import Builder
 from .files import Source
 from .hidden import hidden_in
 from .machine import Frame, Next
-from .models import has_learned_layers, identity, kinds_of_parameters, modes, name_of
+from .models import has_learned_layers, identity, modes, name_of
 from .names import Project
 from .optimizers import described
 from .relevance import is_plain, worthwhile
@@ -33,7 +33,6 @@ from .values import (
     Layer,
     Module,
     Optimizer,
-    Parameters,
     Several,
     Traced,
     Unknown,
@@ -337,8 +336,6 @@ class Program(Builder):
         if name == "apply" and args:
             self.call(args[0], (Unknown(),), {}, node)
             return module
-        if name == "parameters" and not (args or kwargs) and b"requires_grad" not in self.frame.source.content:
-            return Parameters(varies=True, holds=kinds_of_parameters(module))
         if name in _HARMLESS and not isinstance(module, Container):
             return Unknown(varies=True)
         if name in _HARMLESS and name not in ("children", "named_children"):

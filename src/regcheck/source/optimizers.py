@@ -40,5 +40,5 @@ def _group(decay: Value, flag: Value, more: bool, group: Value) -> Group:
     return Group(
         float(decay.value) if number and isinstance(decay, Known) and not more else None,
         bool(flag.value) if known and isinstance(flag, Known) else None,
-        parameters.holds if isinstance(parameters, Parameters) else (),
+        *((parameters.holds, parameters.model) if isinstance(parameters, Parameters) else ()),
     )

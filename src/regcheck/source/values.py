@@ -37,9 +37,10 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Parameters(Unknown):
-    """All parameters of a model, in any order: of what kinds there are certain to be some (see `usage.Group`)."""
+    """All parameters of a model, and of what kinds there are certain to be some (see `usage.Group`)."""
 
     holds: tuple[str, ...] = ()
+    model: usage.Model | None = None
 
 
 @dataclass(frozen=True)
