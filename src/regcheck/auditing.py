@@ -75,7 +75,7 @@ def audit(
     with world_untouched():
         reports = [run.model(subject, given)]
         if optimizer is not None:
-            stepped = Stepped(optimizer=described(optimizer))
+            stepped = Stepped(optimizer=described(optimizer, [subject.model]))
             usage = Usage(subject.name, (stepped,))
             reports.append(run.usage(usage, (), {stepped.optimizer.key: optimizer}))
     return gathered(reports)

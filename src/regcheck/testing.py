@@ -36,7 +36,7 @@ def check_rule(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> None:
 
     BAD: source and run both report exactly the lines marked `# <-`, and the measurement confirms them. GOOD: neither
     reports anything, and a measurement forced on what the rule might have suspected confirms nothing and refutes
-    something.
+    something. A rule without `confirm` speaks of source alone, and is held to what a scan reports.
 
     Raises:
         AssertionError: the promises that are broken, one a line.
@@ -67,14 +67,14 @@ def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterat
     yield from _wrong_lines("from source", read.findings, rule, example)
     for each in read.not_checked:
         yield f"from source: not checked: {each.reason}"
-    if rule.about == "ignores":
+    if rule.about == "ignores" or rule.confirm is None:
         return
     with _run(path) as (module, seen):
         with world_untouched():
             report = run.seen(seen, set()) if rule.about == "usage" else run.model(module.model, Inputs(module.inputs))
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
-        if not example.marked and rule.confirm is not None:
+        if not example.marked:
             verdicts = {each.verdict for each in _forced(rule, module, seen, run)}
             if Verdict.CONFIRMED in verdicts:
                 yield "a forced measurement confirms it"

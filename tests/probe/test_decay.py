@@ -11,7 +11,8 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.probe.decay import measure_decay
+from regcheck.probe.decay import measure_decay, measure_shrinkage
+from regcheck.watch.optimizers import described
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 ADAPTIVE = ["Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "Adadelta"]
@@ -337,3 +338,79 @@ def test_the_same_seed_gives_the_same_figures():
     optimizer = built("Adam", network())
     assert measured(optimizer, "Adam") == measured(optimizer, "Adam")
     assert measure_decay(optimizer, "Adam", seed=1, device="cpu") != measured(optimizer, "Adam")
+
+
+def normed(device="cpu"):
+    return nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 4)).to(device)
+
+
+def shrunk(optimizer, model, device="cpu"):
+    return measure_shrinkage(optimizer, described(optimizer, [model]).groups, device=device)
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
+@pytest.mark.parametrize("name", [*ADAPTIVE, "AdamW", "SGD", "ASGD"])
+def test_biases_and_norm_scales_shrink_without_a_gradient(name, trained, device):
+    """Each optimizer of torch with decay shrinks all of them, though no gradient asks for it."""
+    model = normed(device)
+    optimizer = built(name, model)
+    if trained:
+        train(model, optimizer)
+    step = shrunk(optimizer, model, device)
+    assert step.is_decay
+    assert not step.is_nothing
+    assert (step.norm_scales, step.biases) == (1, 3)
+    if name in ("AdamW", "SGD"):
+        assert step.smallest == pytest.approx(1e-5, rel=1e-6)
+        assert step.largest == pytest.approx(1e-5, rel=1e-6)
+
+
+class Selective(torch.optim.SGD):
+    """Decays matrices only, as large-batch optimizers do."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for each in group["params"]:
+                decay = group["weight_decay"] if each.dim() > 1 else 0.0
+                each.sub_(group["lr"] * (each.grad + decay * each))
+
+
+def test_what_an_optimizer_leaves_alone_does_not_shrink(device):
+    """Zero decay, and an optimizer that spares vectors by itself, change nothing."""
+    model = normed(device)
+    spared = Selective(model.parameters(), lr=0.1, weight_decay=1e-2)
+    for optimizer in (built("AdamW", model, weight_decay=0.0), spared):
+        step = shrunk(optimizer, model, device)
+        assert step.is_nothing
+        assert not step.is_decay
+
+
+def test_only_groups_that_decay_weights_too_are_measured():
+    """A group of biases alone with a decay of its own was chosen, and says nothing of the mixed one."""
+    model = normed()
+    groups = [{"params": model[:2].parameters()}, {"params": [model[3].bias], "weight_decay": 0.5}]
+    step = shrunk(torch.optim.AdamW(groups, lr=1e-3, weight_decay=1e-2), model)
+    assert (step.norm_scales, step.biases) == (1, 2)
+    assert step.largest == pytest.approx(1e-5, rel=1e-6)
+
+
+def test_shrinkage_is_not_guessed():
+    """Parameters that nobody is known to own, a missing learning rate and a vanishing decay are not measured."""
+    model = normed()
+    with pytest.raises(CannotMeasure, match="known to be a bias"):
+        measure_shrinkage(optimizer := built("SGD", model), described(optimizer).groups, device="cpu")
+    with pytest.raises(CannotMeasure, match="learning rate"):
+        shrunk(built("SGD", model, lr=0.0), model)
+    with pytest.raises(CannotMeasure, match="rounding"):
+        shrunk(built("SGD", model, lr=1e-8, weight_decay=1e-8), model)
+
+
+def test_measuring_shrinkage_leaves_no_trace():
+    """Parameters, state and random streams are as before."""
+    model = normed()
+    optimizer = built("Adam", model)
+    train(model, optimizer)
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict())), torch.get_rng_state()
+    shrunk(optimizer, model)
+    torch.testing.assert_close((model.state_dict(), optimizer.state_dict()), before[0], rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), before[1])

@@ -269,6 +269,38 @@ def test_optimizers_are_placed_where_they_are_built(see: See, tmp_path: Path) ->
     assert set(seen.optimizers) == {each.optimizer.key for each in stepped}
 
 
+def test_what_an_optimizer_holds_is_told_by_the_owners(see: See) -> None:
+    """Biases and norm scales are told by the model that was called; frozen and unowned vectors are left open."""
+    seen = see("""
+        class ScaleNorm(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.g = nn.Parameter(torch.ones(4))
+            def forward(self, x):
+                return x * self.g
+        class Small(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Linear(4, 4)
+                self.norm = nn.LayerNorm((2, 4))
+                self.own = ScaleNorm()
+                self.head = nn.Linear(4, 2)
+                self.head.bias.requires_grad_(False)
+                self.temperature = nn.Parameter(torch.ones(()))
+            def forward(self, x):
+                return self.head(self.own(self.norm(self.body(x)))) * self.temperature
+        model = Small()
+        alone = nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.SGD([*model.parameters(), alone], lr=0.1, weight_decay=0.1)
+        model(torch.ones(3, 2, 4)).sum().backward()
+        optimizer.step()
+    """)
+    (group,) = next(each for each in seen.usage.events if isinstance(each, Stepped)).optimizer.groups
+    kinds = ("", "weights", "biases", "norm scales", "biases", "norm scales", "weights", "", "")
+    assert group.holds == kinds
+    assert group.is_mixed
+
+
 def test_events_come_in_order_with_their_places(see: See) -> None:
     """Mode, call, backward and step are noted in order; `train()` of parts inside `train()` is not."""
     seen = see("""

@@ -328,5 +328,36 @@ class Decay:
         return Figures(self.p95 - self.p5, 0.0, statistic, self.parameters)
 
 
+@dataclass(frozen=True)
+class Shrinkage:
+    """One real optimizer step on copies of biases and norm scales, with gradients of zero.
+
+    `smallest` and `largest` are the shares of themselves that they lose in it, less what they lose in the same step
+    without decay. Differences within `tolerance` are rounding.
+    """
+
+    smallest: float
+    largest: float
+    norm_scales: int
+    biases: int
+    values: int
+    tolerance: float
+
+    @property
+    def is_decay(self) -> bool:
+        """Whether the decay shrinks every one of them."""
+        return self.smallest > self.tolerance
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the decay changes none of them."""
+        return max(self.largest, -self.smallest) <= self.tolerance
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "smallest share that decay takes in a step at zero gradient; exact step comparison"
+        return Figures(self.smallest, 0.0, statistic, self.values)
+
+
 def _within(distance: float | None, tolerance: float) -> bool:
     return distance is not None and abs(distance) <= tolerance

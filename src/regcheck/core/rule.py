@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
+from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Shrinkage, Spread, Stacked
 from .patch import Code, Patch
 from .usage import Event
 
@@ -61,6 +61,9 @@ class Probe(Protocol):
 
     def decay(self, event: Event) -> Decay:
         """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""
+
+    def shrinkage(self, event: Event) -> Shrinkage:
+        """One real step of the optimizer that was stepped, on its biases and norm scales, at zero gradient."""
 
     def at_least(self, share: float, units: int, rate: float) -> float:
         """The probability that at least this share of so many units is dropped at a rate (exact binomial test)."""

@@ -25,12 +25,27 @@ class Model:
     learned: bool = True
 
 
+WEIGHT, BIAS, NORM_SCALE = "weights", "biases", "norm scales"
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One parameter group of an optimizer; None where the value cannot be known."""
+    """One parameter group of an optimizer; None where the value cannot be known.
+
+    `holds` says what its parameters are: `WEIGHT`, `BIAS`, `NORM_SCALE`, or an empty string where that is not known.
+    Of a live optimizer it tells each parameter, in order; from source, the kinds that are certain to be among them.
+    `model` is the model whose parameters these are, all of them, where the source tells.
+    """
 
     weight_decay: float | None
     decoupled: bool | None = False
+    holds: tuple[str, ...] = ()
+    model: Model | None = None
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it decays weights, and biases or norm scales like them."""
+        return bool(self.weight_decay) and WEIGHT in self.holds and not {BIAS, NORM_SCALE}.isdisjoint(self.holds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +101,13 @@ class Stepped(Event):
     """An optimizer was built (source) or stepped (live)."""
 
     optimizer: Optimizer = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Penalized(Event):
+    """A loss was back-propagated to which the squares, or the 2-norms, of a model's parameters had been added."""
+
+    model: Model = field(kw_only=True)
 
 
 @dataclass(frozen=True)

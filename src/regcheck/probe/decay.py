@@ -7,7 +7,7 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, optim
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.measured import Decay
+from regcheck.core.measured import Decay, Shrinkage
+from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 
 TENSORS = 128
@@ -93,6 +94,49 @@ def measure_decay(optimizer: optim.Optimizer, rule: str | None, *, seed: int, de
     )
 
 
+def measure_shrinkage(optimizer: optim.Optimizer, groups: Sequence[Group], *, device: str) -> Shrinkage:
+    """Step a copy of `optimizer` once, at zero gradient, on copies of its biases and norm scales in float64.
+
+    Of a copy that is zero, which nothing can shrink, the step is taken from one. The optimizer, its parameters,
+    gradients and state, and the global random streams are left as they are.
+
+    Args:
+        optimizer: the user's optimizer.
+        groups: what its groups hold. Those that decay weights too are measured; all, if there are none.
+        device: where to take the step.
+
+    Raises:
+        CannotMeasure: no bias and no norm scale is known, the step raises, or the decay is lost in rounding.
+    """
+    with _on_its_own():
+        pairs = list(enumerate(zip(optimizer.param_groups, groups, strict=False)))
+        samples, kinds = [], []
+        for turn, (group, known) in [each for each in pairs if each[1][1].is_mixed] or pairs:
+            held = [each for each in zip(group["params"], known.holds, strict=False) if each[1] in (BIAS, NORM_SCALE)]
+            if held and group.get("weight_decay") is not None:
+                apart = {**group, "params": [parameter for parameter, _ in held]}
+                samples.append(_Sample.of(apart, turn, turn, device).at_rest())
+                kinds += [kind for _, kind in held]
+        if not samples:
+            raise CannotMeasure("none of the optimizer's parameters is known to be a bias or a norm scale")
+        before, decayed = _steps(optimizer, samples, decay_at_last=True)
+        _, undecayed = _steps(optimizer, samples, decay_at_last=False)
+        lost = (undecayed - decayed) / before
+        if not bool(lost.isfinite().all()):
+            raise CannotMeasure("the step gives values that are not finite")
+        asked = max(sample.lr * sample.decay for sample in samples)
+        if 0 < asked <= ROUNDING:
+            raise CannotMeasure(f"a decay of {asked:.2g} a step (lr × weight_decay) is lost in rounding")
+    return Shrinkage(
+        smallest=float(lost.min()),
+        largest=float(lost.max()),
+        norm_scales=kinds.count(NORM_SCALE),
+        biases=kinds.count(BIAS),
+        values=lost.numel(),
+        tolerance=ROUNDING,
+    )
+
+
 def _suspects(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
     """The groups with decay, without those whose decay is said to be decoupled unless all are."""
     decayed = [group for group in optimizer.param_groups if float(group.get("weight_decay") or 0.0) > 0]
@@ -129,6 +173,11 @@ class _Sample:
             tuple((size * torch.randn(size.shape, **noise)).to(device) for size in sizes) for _ in range(WARM_UP + 1)
         )
         return cls(settings, originals, weights, steps)
+
+    def at_rest(self) -> _Sample:
+        """The same for a single step with gradients of zero, from one where a weight is zero."""
+        weights = tuple(torch.where(each == 0, 1.0, each) for each in self.weights)
+        return replace(self, weights=weights, gradients=(tuple(map(torch.zeros_like, weights)),))
 
     @property
     def lr(self) -> float:
@@ -187,11 +236,12 @@ def _steps(optimizer: optim.Optimizer, samples: Sequence[_Sample], *, decay_at_l
 def _steps_of(clone: optim.Optimizer, samples: Sequence[_Sample], decay_at_last: bool) -> tuple[Tensor, Tensor]:
     leaves = [leaf for group in clone.param_groups for leaf in group["params"]]
     before = _row(leaves)
-    for turn in range(WARM_UP + 1):
+    last = len(samples[0].gradients) - 1
+    for turn in range(last + 1):
         gradients = (gradient for sample in samples for gradient in sample.gradients[turn])
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient.clone()
-        if turn == WARM_UP:
+        if turn == last:
             before = _row(leaves)
             for group in clone.param_groups:
                 group["weight_decay"] = group["weight_decay"] if decay_at_last else 0.0

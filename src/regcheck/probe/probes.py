@@ -11,14 +11,28 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
+from regcheck.core.measured import (
+    Decay,
+    Drawn,
+    Effect,
+    Gap,
+    Kept,
+    Maps,
+    Mates,
+    Measured,
+    Share,
+    Shift,
+    Shrinkage,
+    Spread,
+    Stacked,
+)
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
 
 from . import masks, measure
 from .batches import mates_matter
-from .decay import measure_decay
+from .decay import measure_decay, measure_shrinkage
 from .handmade import kept_by
 from .intervene import Replacement, identity, nothing
 from .run import Runner
@@ -70,6 +84,9 @@ class UnableProbe:
     def decay(self, event: Event) -> Decay:
         raise CannotMeasure("there is no optimizer to step here")
 
+    def shrinkage(self, event: Event) -> Shrinkage:
+        raise CannotMeasure("there is no optimizer to step here")
+
     def at_least(self, share: float, units: int, rate: float) -> float:
         return measure.at_least(round(share * units), units, rate)
 
@@ -101,6 +118,10 @@ class OptimizerProbe(UnableProbe):
     def decay(self, event: Event) -> Decay:
         rule = event.optimizer.rule if isinstance(event, Stepped) else None
         return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device)
+
+    def shrinkage(self, event: Event) -> Shrinkage:
+        groups = event.optimizer.groups if isinstance(event, Stepped) else ()
+        return measure_shrinkage(self._optimizer, groups, device=self.device)
 
 
 class CallProbe(UnableProbe):

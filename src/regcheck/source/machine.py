@@ -169,6 +169,8 @@ class Machine(ABC):
             before = cells.get(key, ABSENT)
             found = [left.get((id(cells), key), (cells, key, before))[2] for left in going]
             self.set(cells, key, self._joined(found))
+            if any(each is ABSENT for each in found):
+                cells.doubtful |= {key}
         ends = {end for end, _ in outcomes}
         if not going:
             return Next.RETURN if Next.RETURN in ends else Next.RAISE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.core.vocabulary import DROPPING, LAYERS, LEARNED, kind_of
 
 from .names import Definition
@@ -26,6 +27,7 @@ from .values import (
     Value,
     Weight,
     descendants,
+    truth,
 )
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
@@ -35,6 +37,19 @@ _LEARNING = frozenset(name for name, function in LAYERS.items() if kind_of(funct
     "TransformerDecoderLayer",
     "Transformer",
 }
+
+_SWITCHES: dict[str, tuple[int, bool]] = {
+    "linear": (2, True),
+    "bilinear": (3, True),
+    **{f"conv{rank}d": (7, True) for rank in (1, 2, 3)},
+    **{f"conv_transpose{rank}d": (7, True) for rank in (1, 2, 3)},
+    "batch_norm": (3, True),
+    "instance_norm": (3, False),
+    "layer_norm": (2, True),
+    "rms_norm": (2, True),
+    "group_norm": (3, True),
+}
+"""By what a layer calls: the position of its `bias`, or of a norm's `affine`, and what that is by default."""
 
 
 def depends_on_mode(layer: Layer) -> str:
@@ -72,6 +87,35 @@ def has_learned_layers(model: Module) -> bool:
         if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
             return True
     return False
+
+
+def kinds_of_parameters(model: Module) -> tuple[str, ...]:
+    """The kinds of parameter that a model is certain to have."""
+    return tuple(kind for kind in (WEIGHT, BIAS, NORM_SCALE) if kind in _certain_kinds(model, set()))
+
+
+def _certain_kinds(model: Module, seen: set[int]) -> set[str]:
+    if id(model) in seen:
+        return set()
+    seen.add(id(model))
+    if isinstance(model, Layer):
+        function = LAYERS.get(model.name, "")
+        place, by_default = _SWITCHES.get(function, (0, None))
+        if by_default is None or model.name.startswith("Lazy"):  # whose arguments stand elsewhere
+            return set()
+        if kind_of(function) in LEARNED:
+            return {WEIGHT, *([BIAS] if truth(model.argument(place, "bias", True)) else [])}
+        name = "elementwise_affine" if function in ("layer_norm", "rms_norm") else "affine"
+        if not truth(model.argument(place, name, by_default)):
+            return set()
+        shift = model.argument(3 if function == "layer_norm" else 99, "bias", function != "rms_norm")
+        return {NORM_SCALE, *([BIAS] if truth(shift) else [])}
+    cells = model.entries if isinstance(model, Container) else model.cells
+    inside = [each for name, each in cells.items() if name not in cells.doubtful]
+    if isinstance(model, Instance) and model.base is not None:
+        inside.append(model.base)
+    kinds = (_certain_kinds(each, seen) for each in inside if isinstance(each, Module) and each.is_module)
+    return set[str]().union(*kinds)
 
 
 def identity(model: Module) -> object:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from regcheck.core.usage import Group, Optimizer
 
-from .values import OPEN, Entries, Items, Known, Several, Value, argument
+from .values import OPEN, Entries, Items, Known, Parameters, Several, Value, argument
 
 _DECAY = {"Adagrad": 3, "LBFGS": 99, "ASGD": 5}
 _COUPLED_BY_DEFAULT = 0.0
@@ -26,17 +26,19 @@ def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:
     groups = parameters.items if isinstance(parameters, Items) else ()
     inner = [each.item if isinstance(each, Several) else each for each in groups]
     found = [
-        _group(each.cells.get("weight_decay", decay), each.cells.get(_FLAG, flag), OPEN in each.cells)
+        _group(each.cells.get("weight_decay", decay), each.cells.get(_FLAG, flag), OPEN in each.cells, each)
         for each in inner
         if isinstance(each, Entries)
     ]
-    return found if found and len(found) == len(inner) else [_group(decay, flag, False)]
+    return found if found and len(found) == len(inner) else [_group(decay, flag, False, parameters)]
 
 
-def _group(decay: Value, flag: Value, more: bool) -> Group:
+def _group(decay: Value, flag: Value, more: bool, group: Value) -> Group:
     number = isinstance(decay, Known) and isinstance(decay.value, (int, float))
     known = isinstance(flag, Known)
+    parameters = group.cells.get("params") if isinstance(group, Entries) else group
     return Group(
         float(decay.value) if number and isinstance(decay, Known) and not more else None,
         bool(flag.value) if known and isinstance(flag, Known) else None,
+        *((parameters.holds, parameters.model) if isinstance(parameters, Parameters) else ()),
     )

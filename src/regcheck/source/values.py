@@ -36,6 +36,14 @@ class Unknown:
 
 
 @dataclass(frozen=True)
+class Parameters(Unknown):
+    """All parameters of a model, and of what kinds there are certain to be some (see `usage.Group`)."""
+
+    holds: tuple[str, ...] = ()
+    model: usage.Model | None = None
+
+
+@dataclass(frozen=True)
 class Traced:
     """A value computed from the ops (or, in a program, from the model calls) of these ids."""
 
@@ -106,14 +114,16 @@ _clock = count()
 class Cells(dict[str, Any]):
     """A mutable place of the interpreted program; written through the trail, so that branches can be undone.
 
-    `born` orders places by when they were made: what a branch made itself need not be undone.
+    `born` orders places by when they were made: what a branch made itself need not be undone. `doubtful` are the keys
+    that only some of the branches taken have written: they may not be there at all.
     """
 
-    __slots__ = ("born",)
+    __slots__ = ("born", "doubtful")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.born = next(_clock)
+        self.doubtful: frozenset[str] = frozenset()
 
 
 def now() -> int:

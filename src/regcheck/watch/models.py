@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 
 from torch import nn
@@ -11,6 +12,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import UninitializedParameter
+
+from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 
 _LEARNED = (
     nn.Linear,
@@ -23,6 +26,8 @@ _LEARNED = (
     nn.MultiheadAttention,
 )
 _COMPOSED = (nn.Sequential, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_NORM_NAME = re.compile(r"Norm(?:\dd)?$")
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
 _RATES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 
@@ -74,6 +79,21 @@ def _holds_weights(layer: nn.Module) -> bool:
     owned = [each for each in layer._parameters.values() if each is not None]
     norm = isinstance(layer, (_NormBase, nn.LayerNorm, nn.GroupNorm))
     return not norm and any(isinstance(each, UninitializedParameter) or each.dim() > 1 for each in owned)
+
+
+def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
+    """What each trained parameter of a module is, by its id, where its owner tells."""
+    for owner in parts(module):
+        norm = isinstance(owner, _NORMS) or bool(_NORM_NAME.search(type(owner).__name__))
+        for name, each in owner._parameters.items():
+            if each is None or isinstance(each, UninitializedParameter) or not each.requires_grad:
+                continue
+            if "bias" in name and (norm or each.dim() < 2):
+                yield id(each), BIAS
+            elif norm and (isinstance(owner, _NORMS) or each.dim() < 2):
+                yield id(each), NORM_SCALE
+            elif each.dim() > 1:
+                yield id(each), WEIGHT
 
 
 def is_lone_layer(module: nn.Module) -> bool:

@@ -6,25 +6,33 @@ import functools
 import inspect
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.usage import Group, Optimizer
+
+from .models import kinds_of_parameters
 
 _numbers = itertools.count(1)
 _keys: Any = WeakIdKeyDictionary()
 
 
-def described(optimizer: torch.optim.Optimizer) -> Optimizer:
-    """The optimizer in the words of rules. Its key stays the same for as long as it lives."""
+def described(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()) -> Optimizer:
+    """The optimizer in the words of rules. Its key stays the same for as long as it lives.
+
+    What its parameters are is told by those of the `models` that own them.
+    """
     name = type(optimizer).__name__
     if optimizer not in _keys:
         _keys[optimizer] = f"{name}#{next(_numbers)}"
-    groups = tuple(_group(each) for each in optimizer.param_groups)
+    wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    kinds = {key: kind for model in models for key, kind in kinds_of_parameters(model) if key in wanted}
+    groups = tuple(_group(each, kinds) for each in optimizer.param_groups)
     return Optimizer(_keys[optimizer], name, followed(type(optimizer)), groups)
 
 
@@ -40,12 +48,13 @@ def followed(cls: type[torch.optim.Optimizer]) -> str | None:
     return None
 
 
-def _group(group: dict[str, Any]) -> Group:
+def _group(group: dict[str, Any], kinds: Mapping[int, str]) -> Group:
     try:
         decay = float(group["weight_decay"])
     except (KeyError, TypeError, ValueError):
         decay = None
-    return Group(decay, bool(group.get("decoupled_weight_decay", False)))
+    holds = tuple(kinds.get(id(each), "") for each in group["params"])
+    return Group(decay, bool(group.get("decoupled_weight_decay", False)), holds)
 
 
 def building(original: Callable[..., None], note: Callable[[Any, FrameType | None], None]) -> Callable[..., None]:

@@ -288,7 +288,7 @@ class Watch:
         again = (id(optimizer), id(site))
         event = notes.steps.get(again)
         if event is None:
-            described_one = described(optimizer)
+            described_one = described(optimizer, [*self._subjects])
             place: Place = self._built.get(optimizer, site.place)
             event = notes.steps[again] = Stepped(place, site.function, optimizer=described_one)
             notes.optimizers[described_one.key] = optimizer

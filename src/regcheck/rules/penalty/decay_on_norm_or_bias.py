@@ -1,0 +1,131 @@
+"""Weight decay on biases and norm scales.
+
+## What it finds
+
+An optimizer that decays a model's biases, or the scales and shifts of its norms, in one group with its weights. Groups
+without weights are left alone: whoever makes one has chosen its decay. What a parameter is, its owner tells: a norm's
+scale and shift, or any other module's `bias`. One that no known module owns, or that is frozen, is not counted. From
+source, only parameters that the model is certain to have count.
+
+## Why it matters
+
+Decay limits how strongly a weight amplifies its input. A bias amplifies nothing, and a norm's scale sets the size of a
+signal that the norm has just made the same for all inputs. Both are few, so their decay regularizes little; it pulls
+the scales to zero, and the signal with them.
+
+## How it is confirmed
+
+The very optimizer takes one real step on copies of those parameters, in float64, with gradients of zero; then the same
+step without decay. All must end smaller by the decay. The figure is the smallest share of itself that the decay takes
+off any of them. An optimizer that leaves them alone by itself refutes the suspicion. A copy that is zero, which nothing
+can shrink, is set to one first. The comparison is exact: no chance is involved.
+
+## When to keep the code
+
+Where the recipe to be reproduced decays everything, as many published ones do. The difference is mostly small.
+
+## References
+
+He et al., "Bag of tricks for image classification with convolutional neural networks", CVPR 2019, section 3.1: no bias
+decay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.rule import Example, Probe
+from regcheck.core.usage import BIAS, NORM_SCALE, Usage
+
+CODE = "REG302"
+SEVERITY = Severity.INFO
+
+
+def check(usage: Usage) -> Iterator[Suspicion]:
+    for stepped in usage.optimizers():
+        optimizer = stepped.optimizer
+        mixed = [group for group in optimizer.groups if group.is_mixed]
+        if mixed:
+            found = {kind for group in mixed for kind in group.holds}
+            what = " and ".join(kind for kind in (NORM_SCALE, BIAS) if kind in found)
+            decay = max(group.weight_decay or 0.0 for group in mixed)
+            yield Suspicion(
+                stepped,
+                f"`{optimizer.name}(weight_decay={decay:g})` decays {what} together with the weights",
+                fix=f"put {what} into a group of their own with `weight_decay=0.0`",
+            )
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    step = probe.shrinkage(suspicion.event)
+    whose = f"{step.norm_scales} norm scales and {step.biases} biases"
+    if step.is_decay:
+        because = f"in a real step at zero gradient the decay takes at least {step.smallest:.3g} of itself off {whose}"
+        return probe.evidence(Verdict.CONFIRMED, because, step)
+    if step.is_nothing:
+        return probe.evidence(Verdict.REFUTED, f"in a real step the decay leaves {whose} as they are", step)
+    return probe.evidence(Verdict.UNMEASURED, f"in a real step the decay shrinks only some of {whose}", step)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 4))
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=5e-2)  # <-
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+
+
+def train(model, x):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)  # <-
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+
+train(Net(), torch.randn(4, 3, 8, 8))
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 4))
+weights = [each for each in model.parameters() if each.dim() > 1]
+others = [each for each in model.parameters() if each.dim() < 2]
+groups = [{"params": weights, "weight_decay": 5e-2}, {"params": others, "weight_decay": 0.0}]
+optimizer = torch.optim.AdamW(groups, lr=1e-3)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+"""),
+)
