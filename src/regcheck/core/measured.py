@@ -233,6 +233,38 @@ class Stacked:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Mean and variance of the activations that a dropout is given, and what becomes of them.
+
+    `before`, `after` and `otherwise` are pairs of a mean and a variance: of what the call is given, of what it makes of
+    that, and of what the other kind of dropout (alpha or inverted) makes of it. `moved` and `expected` are the
+    divergences of the two from what was given, one for each set of masks.
+    """
+
+    before: tuple[float, float]
+    after: tuple[float, float]
+    otherwise: tuple[float, float]
+    moved: tuple[float, ...]
+    expected: tuple[float, ...]
+
+    @property
+    def farther(self) -> bool:
+        """Whether the call moves the moments farther than the other kind does, each time."""
+        return all(one > other for one, other in zip(self.moved, self.expected, strict=True))
+
+    @property
+    def nearer(self) -> bool:
+        """Whether the call moves them less far each time."""
+        return all(one < other for one, other in zip(self.moved, self.expected, strict=True))
+
+    @property
+    def figures(self) -> Figures:
+        middle = len(self.moved) // 2
+        statistic = "divergence of mean and variance from those before the dropout; exact sign test"
+        return Figures(sorted(self.moved)[middle], sorted(self.expected)[middle], statistic, len(self.moved))
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

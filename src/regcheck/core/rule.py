@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
+from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Moments, Share, Shift, Spread, Stacked
 from .patch import Code, Patch
 from .usage import Event
 
@@ -52,6 +52,9 @@ class Probe(Protocol):
 
     def stacked(self, op: Op) -> Stacked:
         """What `op` and the dropouts right before it drop together in train mode."""
+
+    def moments(self, op: Op) -> Moments:
+        """How `op` moves the mean and variance of what it is given in train mode, beside the other kind of dropout."""
 
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""

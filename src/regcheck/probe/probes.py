@@ -10,7 +10,21 @@ import torch
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
+from regcheck.core.measured import (
+    Decay,
+    Drawn,
+    Effect,
+    Gap,
+    Kept,
+    Maps,
+    Mates,
+    Measured,
+    Moments,
+    Share,
+    Shift,
+    Spread,
+    Stacked,
+)
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -20,6 +34,7 @@ from .batches import mates_matter
 from .decay import measure_decay
 from .handmade import kept_by
 from .intervene import Replacement, identity, nothing
+from .moments import moments_moved
 from .run import Runner
 from .shift import variance_shift
 
@@ -58,6 +73,9 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def stacked(self, op: Op) -> Stacked:
+        raise CannotMeasure("there is no model to run here")
+
+    def moments(self, op: Op) -> Moments:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -239,6 +257,9 @@ class ModelProbe(UnableProbe):
 
     def stacked(self, op: Op) -> Stacked:
         return masks.stacked(self._runner, self._graph, op, self.seed, self.alpha)
+
+    def moments(self, op: Op) -> Moments:
+        return moments_moved(self._runner, op, self.seed)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []
