@@ -265,6 +265,32 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class Image:
+    """What becomes of dropped units in the `activation` right behind their dropout (empty: there is none).
+
+    `value` is the average of what it makes of them (None: zero for some of them only), `level` the average size of what
+    it makes of units that are not dropped. `share` of the `units` come out as dropped ones do, and `interval` is the
+    exact binomial one around the rate.
+    """
+
+    activation: str
+    value: float | None
+    level: float
+    share: float
+    units: int
+    interval: tuple[float, float]
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "what a dropped unit passes on; exact binomial interval of their share"
+        return Figures(self.value or 0.0, 0.0, statistic, self.units)
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

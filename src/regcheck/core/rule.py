@@ -13,7 +13,22 @@ from typing import Any, Literal, Protocol, cast, get_args
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Moments, Share, Shift, Spread, Stacked
+from .measured import (
+    Decay,
+    Drawn,
+    Effect,
+    Gap,
+    Image,
+    Kept,
+    Maps,
+    Mates,
+    Measured,
+    Moments,
+    Share,
+    Shift,
+    Spread,
+    Stacked,
+)
 from .patch import Code, Patch
 from .usage import Event
 
@@ -55,6 +70,9 @@ class Probe(Protocol):
 
     def moments(self, op: Op) -> Moments:
         """How `op` moves the mean and variance of what it is given in train mode, beside the other kind of dropout."""
+
+    def image(self, op: Op) -> Image:
+        """What the activation right behind `op` makes of the units that are dropped, in train mode."""
 
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""

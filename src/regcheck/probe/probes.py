@@ -15,6 +15,7 @@ from regcheck.core.measured import (
     Drawn,
     Effect,
     Gap,
+    Image,
     Kept,
     Maps,
     Mates,
@@ -33,6 +34,7 @@ from . import masks, measure
 from .batches import mates_matter
 from .decay import measure_decay
 from .handmade import kept_by
+from .images import image_of
 from .intervene import Replacement, identity, nothing
 from .moments import moments_moved
 from .run import Runner
@@ -76,6 +78,9 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def moments(self, op: Op) -> Moments:
+        raise CannotMeasure("there is no model to run here")
+
+    def image(self, op: Op) -> Image:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -260,6 +265,9 @@ class ModelProbe(UnableProbe):
 
     def moments(self, op: Op) -> Moments:
         return moments_moved(self._runner, op, self.seed)
+
+    def image(self, op: Op) -> Image:
+        return image_of(self._runner, op, self.seed, self.alpha)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []
