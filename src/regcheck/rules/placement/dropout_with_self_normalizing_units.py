@@ -17,7 +17,7 @@ mean zero and variance one it moves both.
 The call is made again, in train mode, on the very activations that it is given, and so is the reference of the other
 kind at the same rate: alpha dropout beside plain dropout, plain dropout beside alpha dropout. How far each moves mean
 and variance is one figure, the divergence between normal distributions that have these moments. Over 20 sets of masks,
-each of 20,000 units where 64 calls yield so many, the call must move them farther than the reference every time: an
+each of 20,000 values where 64 calls yield so many, the call must move them farther than the reference every time: an
 exact sign test, whose false-alarm probability is 2⁻²⁰. If it moves them less far every time, the suspicion is refuted:
 so it is behind a SELU whose activations are not near mean zero and variance one, where alpha dropout would not help.
 
