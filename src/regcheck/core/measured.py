@@ -291,6 +291,29 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """The `share` of `units` that successive ones of a call's `steps` turns treat alike: both drop, or both keep.
+
+    `alone` is the share that masks drawn each on its own agree in, with the exact binomial `interval` around it. One
+    mask for all steps, as in the reference, agrees everywhere; so does a call that is made once.
+    """
+
+    share: float
+    units: int
+    steps: int
+    alone: float
+    interval: tuple[float, float]
+
+    @property
+    def as_if_alone(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.share, 1.0, "share of units that two steps treat alike; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

@@ -14,6 +14,7 @@ from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
 from .measured import (
+    Agreement,
     Decay,
     Drawn,
     Effect,
@@ -73,6 +74,9 @@ class Probe(Protocol):
 
     def image(self, op: Op) -> Image:
         """What the activation right behind `op` makes of the units that are dropped, in train mode."""
+
+    def agreement(self, op: Op) -> Agreement:
+        """How far the masks of successive turns of `op` in a loop agree, in train mode."""
 
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""

@@ -11,6 +11,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import (
+    Agreement,
     Decay,
     Drawn,
     Effect,
@@ -39,6 +40,7 @@ from .intervene import Replacement, identity, nothing
 from .moments import moments_moved
 from .run import Runner
 from .shift import variance_shift
+from .steps import agreement_of
 
 ALPHA = 1e-6
 DRAWS = 20_000
@@ -81,6 +83,9 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def image(self, op: Op) -> Image:
+        raise CannotMeasure("there is no model to run here")
+
+    def agreement(self, op: Op) -> Agreement:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -268,6 +273,9 @@ class ModelProbe(UnableProbe):
 
     def image(self, op: Op) -> Image:
         return image_of(self._runner, op, self.seed, self.alpha)
+
+    def agreement(self, op: Op) -> Agreement:
+        return agreement_of(self._runner, self._graph, op, self.seed, self.alpha)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []
