@@ -23,6 +23,8 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))
 MODELS = sorted((FIXTURES / "models").glob("*.py"))
 DEVICES = ("cpu", *["cuda"] * torch.cuda.is_available())
+# Some of what is right stacks dropouts, or leaves one inert, beside what it is there for: advice that is due.
+ADVICE = sorted({rule.code for rule in load() if rule.severity is Severity.INFO} - {"REG106", "REG207"})
 
 
 def named(path):
@@ -94,6 +96,16 @@ def test_running_what_is_right_is_silent(path, capsys):
     for report in reports:
         assert serious(report) == []
         assert [each.reason for each in report.not_checked] == []
+
+
+@pytest.mark.parametrize("path", NEVER, ids=named)
+def test_what_is_right_is_given_no_advice(path, capsys):
+    """Neither its source nor its traced model raises so much as a suspicion of the rules that only advise."""
+    reports = [scan([path], options={"select": ADVICE})]
+    with imported(path) as module:
+        if hasattr(module, "model"):
+            reports.append(audit(module.model, *module.inputs, options={"select": ADVICE, "confirm": False}))
+    assert [f"{each.code} at line {each.line}" for report in reports for each in report.findings] == []
 
 
 @pytest.mark.parametrize("path", MODELS, ids=named)

@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from regcheck.reference.dropout import attention_dropout, attention_weights, inverted_dropout, spatial_dropout
+from regcheck.reference.dropout import (
+    alpha_dropout,
+    attention_dropout,
+    attention_weights,
+    inverted_dropout,
+    spatial_dropout,
+)
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 RATES = [0.0, 0.1, 0.5, 0.9, 1.0]
@@ -52,6 +58,29 @@ def test_spatial_dropout_is_torch_channel_dropout(device, rate, function):
     x = noise(6, 8, *[3] * extents, device=device)
     keep = replayed(function, torch.ones_like(x), rate).flatten(2)[:, :, 0] != 0
     same(spatial_dropout(x, keep, rate), replayed(function, x, rate))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_alpha_dropout_is_torch_alpha_dropout(device, rate, dtype):
+    """Given torch's own mask, the reference computes what `F.alpha_dropout` computes."""
+    x = noise(5, 11, device=device, dtype=dtype)
+    keep = replayed(F.alpha_dropout, torch.ones_like(x), rate, True) > 0
+    expected = replayed(F.alpha_dropout, x, rate, True)
+    bound = 1e-14 if dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(alpha_dropout(x, keep, rate), expected, rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_alpha_dropout_keeps_mean_zero_and_variance_one(rate):
+    """Of values with mean zero and variance one, kept and dropped with their probabilities, both figures stay."""
+    x = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    kept, gone = (alpha_dropout(x, torch.tensor([each] * 2), rate) for each in (True, False))
+
+    def mean(power):
+        return float((1 - rate) * (kept**power).mean() + rate * (gone**power).mean())
+
+    assert (mean(1), mean(2)) == pytest.approx((0, 1), abs=1e-14)
 
 
 @pytest.mark.parametrize(("shape", "mask"), [((6, 8), (6, 8)), ((6, 8, 3), (6, 3)), ((6, 8, 2, 2, 2, 2), (6, 8))])

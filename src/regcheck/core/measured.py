@@ -250,6 +250,87 @@ class Stacked:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Mean and variance of the activations that a dropout is given, and what becomes of them.
+
+    `before`, `after` and `otherwise` are pairs of a mean and a variance: of what the call is given, of what it makes of
+    that, and of what the other kind of dropout (alpha or inverted) makes of it. `moved` and `expected` are the
+    divergences of the two from what was given, one for each set of masks.
+    """
+
+    before: tuple[float, float]
+    after: tuple[float, float]
+    otherwise: tuple[float, float]
+    moved: tuple[float, ...]
+    expected: tuple[float, ...]
+
+    @property
+    def farther(self) -> bool:
+        """Whether the call moves the moments farther than the other kind does, each time."""
+        return all(one > other for one, other in zip(self.moved, self.expected, strict=True))
+
+    @property
+    def nearer(self) -> bool:
+        """Whether the call moves them less far each time."""
+        return all(one < other for one, other in zip(self.moved, self.expected, strict=True))
+
+    @property
+    def figures(self) -> Figures:
+        middle = len(self.moved) // 2
+        statistic = "divergence of mean and variance from those before the dropout; exact sign test"
+        return Figures(sorted(self.moved)[middle], sorted(self.expected)[middle], statistic, len(self.moved))
+
+
+@dataclass(frozen=True)
+class Image:
+    """What becomes of dropped units in the `activation` right behind their dropout (empty: there is none).
+
+    `value` is the average of what it makes of them (None: zero for some of them only), `level` the average size of what
+    it makes of units that are not dropped. `share` of the `units` come out as dropped ones do, and `interval` is the
+    exact binomial one around the rate.
+    """
+
+    activation: str
+    value: float | None
+    level: float
+    share: float
+    units: int
+    interval: tuple[float, float]
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        statistic = "what a dropped unit passes on; exact binomial interval of their share"
+        return Figures(self.value or 0.0, 0.0, statistic, self.units)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The `share` of `units` that successive ones of a call's `steps` turns treat alike: both drop, or both keep.
+
+    `alone` is the share that masks drawn each on its own agree in, with the exact binomial `interval` around it. One
+    mask for all steps, as in the reference, agrees everywhere; so does a call that is made once.
+    """
+
+    share: float
+    units: int
+    steps: int
+    alone: float
+    interval: tuple[float, float]
+
+    @property
+    def as_if_alone(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
+
+    @property
+    def figures(self) -> Figures:
+        return Figures(self.share, 1.0, "share of units that two steps treat alike; exact binomial test", self.units)
+
+
+@dataclass(frozen=True)
 class Maps:
     """How a mask falls on feature maps.
 

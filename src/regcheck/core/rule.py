@@ -13,7 +13,24 @@ from typing import Any, Literal, Protocol, cast, get_args
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Shrinkage, Spread, Stacked
+from .measured import (
+    Agreement,
+    Decay,
+    Drawn,
+    Effect,
+    Gap,
+    Image,
+    Kept,
+    Maps,
+    Mates,
+    Measured,
+    Moments,
+    Share,
+    Shift,
+    Shrinkage,
+    Spread,
+    Stacked,
+)
 from .patch import Code, Patch
 from .usage import Event
 
@@ -52,6 +69,15 @@ class Probe(Protocol):
 
     def stacked(self, op: Op) -> Stacked:
         """What `op` and the dropouts right before it drop together in train mode."""
+
+    def moments(self, op: Op) -> Moments:
+        """How `op` moves the mean and variance of what it is given in train mode, beside the other kind of dropout."""
+
+    def image(self, op: Op) -> Image:
+        """What the activation right behind `op` makes of the units that are dropped, in train mode."""
+
+    def agreement(self, op: Op) -> Agreement:
+        """How far the masks of successive turns of `op` in a loop agree, in train mode."""
 
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""

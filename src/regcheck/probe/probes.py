@@ -12,14 +12,17 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import (
+    Agreement,
     Decay,
     Drawn,
     Effect,
     Gap,
+    Image,
     Kept,
     Maps,
     Mates,
     Measured,
+    Moments,
     Share,
     Shift,
     Shrinkage,
@@ -34,9 +37,12 @@ from . import masks, measure
 from .batches import mates_matter
 from .decay import measure_decay, measure_shrinkage
 from .handmade import kept_by
+from .images import image_of
 from .intervene import Replacement, identity, nothing
+from .moments import moments_moved
 from .run import Runner
 from .shift import variance_shift
+from .steps import agreement_of
 
 ALPHA = 1e-6
 DRAWS = 20_000
@@ -73,6 +79,15 @@ class UnableProbe:
         raise CannotMeasure("there is no model to run here")
 
     def stacked(self, op: Op) -> Stacked:
+        raise CannotMeasure("there is no model to run here")
+
+    def moments(self, op: Op) -> Moments:
+        raise CannotMeasure("there is no model to run here")
+
+    def image(self, op: Op) -> Image:
+        raise CannotMeasure("there is no model to run here")
+
+    def agreement(self, op: Op) -> Agreement:
         raise CannotMeasure("there is no model to run here")
 
     def maps(self, op: Op) -> Maps:
@@ -265,6 +280,15 @@ class ModelProbe(UnableProbe):
 
     def stacked(self, op: Op) -> Stacked:
         return masks.stacked(self._runner, self._graph, op, self.seed, self.alpha)
+
+    def moments(self, op: Op) -> Moments:
+        return moments_moved(self._runner, op, self.seed)
+
+    def image(self, op: Op) -> Image:
+        return image_of(self._runner, op, self.seed, self.alpha)
+
+    def agreement(self, op: Op) -> Agreement:
+        return agreement_of(self._runner, self._graph, op, self.seed, self.alpha)
 
     def maps(self, op: Op) -> Maps:
         met: list[tuple[torch.Tensor, torch.Tensor]] = []

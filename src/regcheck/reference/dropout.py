@@ -49,6 +49,30 @@ def spatial_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
     return inverted_dropout(input, keep.reshape(*keep.shape, *[1] * extents), rate)
 
 
+SATURATION = -1.0507009873554805 * 1.6732632423543772
+"""α', what SELU tends to for inputs that tend to minus infinity: -λα, with λ and α as Klambauer et al. give them."""
+
+
+def alpha_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
+    """Set dropped activations to SELU's negative saturation, then scale and shift all of them.
+
+        y = a (m ⊙ x + (1 - m) α') + b,  m ~ Bernoulli(q) per element,  q = 1 - p
+        a = (q + α'² q (1 - q))^(-1/2),  b = -a (1 - q) α'
+
+    so that y has mean zero and variance one wherever x has.
+
+    Args:
+        input: x, any shape.
+        keep: m, bool, broadcastable to the shape of x.
+        rate: p, the probability of dropping, below one.
+
+    Source: Klambauer et al., "Self-normalizing neural networks", NIPS 2017, section 3 ("new dropout technique").
+    """
+    q = 1 - rate
+    a: float = (q + SATURATION**2 * q * (1 - q)) ** -0.5
+    return a * torch.where(keep, input, SATURATION) - a * (1 - q) * SATURATION
+
+
 def attention_weights(
     query: Tensor, key: Tensor, *, mask: Tensor | None = None, causal: bool = False, scale: float | None = None
 ) -> Tensor:

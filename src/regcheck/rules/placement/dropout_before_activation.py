@@ -1,0 +1,191 @@
+"""Dropout in front of an activation that is not zero at zero.
+
+## What it finds
+
+A hidden layer whose dropout stands between the linear layer or convolution (or the norm behind it) and an activation f
+with f(0) ≠ 0: sigmoid, log-sigmoid, hard sigmoid, softplus, exp or cos. Only where all that the activation makes goes
+on to learned layers or norms, through pooling, reshaping and concatenation: gates, variances and outputs are left
+alone, and so are activations that are zero at zero, such as ReLU, GELU and tanh.
+
+## Why it matters
+
+A dropped unit is to pass on nothing. Here it passes on f(0), half of the most that a sigmoid gives, and often more than
+the unit itself would have. The next layer still hears every unit, some of them stuck at a constant.
+
+## How it is confirmed
+
+In train mode, with every other random op held still: dropping everything gives what the activation makes of a dropped
+unit, which must not be zero anywhere, and the share of units that come out as this must lie in the exact binomial
+interval around p. The figure is what a dropped unit passes on, where dropout behind the activation gives zero. If it is
+zero everywhere the suspicion is refuted. The mean over masks is no measure of this: it moves in front of tanh too,
+which does silence what is dropped, and hardly moves in front of a sigmoid that is near its middle.
+
+## When to keep the code
+
+Where f(0) is meant to stand for an unknown unit, as the open middle of a sigmoid may.
+
+## References
+
+Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014), section 4: the
+outputs of a layer, its activation included, are multiplied with the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.rule import Example, Probe
+from regcheck.core.vocabulary import KINDS
+
+CODE = "REG104"
+SEVERITY = Severity.INFO
+
+NOT_ZERO_AT_ZERO = frozenset("sigmoid logsigmoid hardsigmoid softplus exp cos".split())
+LAYERS = (Kind.LINEAR, Kind.CONV, Kind.BATCH_NORM, Kind.NORM)
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    flow = graph.train
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        if drop.kind is not Kind.DROPOUT or "alpha" in drop.site.function:
+            continue
+        activations = stops(flow, drop, reshaping)
+        hidden = all(op.site.function in NOT_ZERO_AT_ZERO and feeds_layers(flow, op) for op in activations)
+        if activations and hidden and all(op.kind in LAYERS for op in flow.behind(drop, reshaping)):
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` silences nothing: `{activations[0].call}` makes a constant other than zero of it",
+                fix="drop behind the activation",
+            )
+
+
+def stops(flow: Flow, op: Op, through: Callable[[Op], bool]) -> list[Op]:
+    """What uses the result of `op`, seen through some ops; empty where it leaves the model that way too."""
+    return [] if flow.outputs_reached(op, through) else flow.ahead(op, through)[1]
+
+
+def feeds_layers(flow: Flow, activation: Op) -> bool:
+    """Whether all that an activation makes goes on to learned layers or norms."""
+    users = stops(flow, activation, combining)
+    return bool(users) and all(op.kind in (*LAYERS, Kind.RECURRENT) for op in users)
+
+
+def reshaping(op: Op) -> bool:
+    return op.kind in (Kind.IDENTITY, Kind.RESHAPE) or (op.kind is Kind.DROPOUT and not op.active)
+
+
+def combining(op: Op) -> bool:
+    pools = KINDS.get(op.site.function) is Kind.POOL  # whether or not a map is left
+    return reshaping(op) or pools or op.kind in (Kind.CONCAT, Kind.DROPOUT)
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    image = probe.image(suspicion.op)
+    if image.value == 0:
+        return probe.evidence(Verdict.REFUTED, "what is dropped stays zero behind the activation", image)
+    if image.value is None or not image.as_expected:
+        return probe.evidence(Verdict.UNMEASURED, "not all that is dropped can be told behind the activation", image)
+    because = (
+        f"{image.share:.1%} of {image.units} units come out of `{image.activation}` as {image.value:.2f} in train mode;"
+        f" those that are not dropped, as {image.level:.2f} on average"
+    )
+    return probe.evidence(Verdict.CONFIRMED, because, image)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(16, 64),
+            nn.Dropout(0.3),  # <-
+            nn.Sigmoid(),
+            nn.Linear(64, 4),
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
+
+model = Net()
+inputs = (torch.randn(32, 16),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.norm = nn.BatchNorm2d(16)
+        self.drop = nn.Dropout2d(0.2)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.drop(self.norm(self.conv(x)))  # <-
+        x = F.adaptive_avg_pool2d(F.softplus(x), 1)
+        return self.head(x.flatten(1))
+
+
+model = Net()
+inputs = (torch.randn(32, 3, 8, 8),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(16, 64),
+            nn.Sigmoid(),
+            nn.Dropout(0.3),
+            nn.Linear(64, 4),
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
+
+model = Net()
+inputs = (torch.randn(32, 16),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.norm = nn.BatchNorm2d(16)
+        self.drop = nn.Dropout2d(0.2)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.drop(self.norm(self.conv(x)))
+        x = F.adaptive_avg_pool2d(torch.tanh(x), 1)
+        return self.head(x.flatten(1))
+
+
+model = Net()
+inputs = (torch.randn(32, 3, 8, 8),)
+"""),
+)

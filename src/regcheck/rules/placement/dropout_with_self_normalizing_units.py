@@ -1,0 +1,180 @@
+"""Plain dropout behind SELU, or alpha dropout behind another activation.
+
+## What it finds
+
+A dropout other than alpha dropout on what SELU made, or alpha dropout on what another activation made, with nothing but
+reshaping in between.
+
+## Why it matters
+
+SELU is made to keep activations at mean zero and variance one without a normalization layer. Dropout that sets
+activations to zero raises the variance to 1 / (1 - p), for every layer behind it and in train mode only. Alpha dropout
+sets them to SELU's saturation value and corrects for that, so both figures stay; behind an activation that is not at
+mean zero and variance one it moves both.
+
+## How it is confirmed
+
+The call is made again, in train mode, on the very activations that it is given, and so is the reference of the other
+kind at the same rate: alpha dropout beside plain dropout, plain dropout beside alpha dropout. How far each moves mean
+and variance is one figure, the divergence between normal distributions that have these moments. Over 20 sets of masks,
+each of 20,000 values where 64 calls yield so many, the call must move them farther than the reference every time: an
+exact sign test, whose false-alarm probability is 2⁻²⁰. If it moves them less far every time, the suspicion is refuted:
+so it is behind a SELU whose activations are not near mean zero and variance one, where alpha dropout would not help.
+
+## When to keep the code
+
+Where SELU is used for its shape alone, in a network with normalization layers or other initial weights than LeCun's.
+
+## References
+
+Klambauer et al., "Self-normalizing neural networks", NIPS 2017, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG107"
+SEVERITY = Severity.INFO
+
+ACTIVATIONS = (Kind.ACTIVATION, Kind.SIGMOID, Kind.SOFTMAX)
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        before = graph.train.behind(drop, passive)
+        if drop.kind is not Kind.DROPOUT or not before:
+            continue
+        whole = drop.drops is Drops.CHANNELS
+        if "alpha" not in drop.site.function and all(op.site.function == "selu" for op in before):
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` raises the variance that SELU keeps at one",
+                fix=f"use `nn.{'FeatureAlphaDropout' if whole else 'AlphaDropout'}`",
+            )
+        if "alpha" in drop.site.function and all(is_other_activation(op) for op in before):
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` moves mean and variance of what `{before[0].call}` makes: it is made for SELU",
+                fix=f"use `nn.{'Dropout2d' if whole else 'Dropout'}`",
+            )
+
+
+def passive(op: Op) -> bool:
+    return op.kind in (Kind.IDENTITY, Kind.RESHAPE) or (op.kind is Kind.DROPOUT and not op.active)
+
+
+def is_other_activation(op: Op) -> bool:
+    return op.kind in ACTIVATIONS and op.site.function != "selu"
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    found = probe.moments(suspicion.op)
+    before, after, otherwise = (
+        f"{round(mean, 2) + 0.0:.2f} and {variance:.2f}"
+        for mean, variance in (found.before, found.after, found.otherwise)
+    )
+    kind = "plain" if "alpha" in suspicion.op.site.function else "alpha"
+    because = f"mean and variance go from {before} to {after}; {kind} dropout makes them {otherwise}"
+    if found.farther:
+        return probe.evidence(Verdict.CONFIRMED, because, found)
+    if found.nearer:
+        return probe.evidence(Verdict.REFUTED, because, found)
+    return probe.evidence(Verdict.UNMEASURED, f"{because}, which is as far", found)
+
+
+BAD = (
+    Example("""\
+import torch.nn.functional as F
+from torch import nn, randn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(32, 128)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(128, 4)
+        nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="linear")
+
+    def forward(self, x):
+        x = self.drop(F.selu(self.hidden(x)))  # <-
+        return self.head(x)
+
+
+model = Net()
+inputs = (randn(64, 32),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(32, 128),
+            nn.ReLU(),
+            nn.AlphaDropout(0.2),  # <-
+        )
+        self.head = nn.Linear(128, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+model = Net()
+inputs = (torch.randn(64, 32),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch.nn.functional as F
+from torch import nn, randn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(32, 128)
+        self.drop = nn.AlphaDropout(0.2)
+        self.head = nn.Linear(128, 4)
+        nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="linear")
+
+    def forward(self, x):
+        x = self.drop(F.selu(self.hidden(x)))
+        return self.head(x)
+
+
+model = Net()
+inputs = (randn(64, 32),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(32, 128),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+        )
+        self.head = nn.Linear(128, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+model = Net()
+inputs = (torch.randn(64, 32),)
+"""),
+)

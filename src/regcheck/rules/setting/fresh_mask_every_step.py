@@ -1,0 +1,138 @@
+"""A recurrent state that is dropped with a new mask at every step.
+
+## What it finds
+
+A dropout in a loop over time steps that lies on the recurrent path itself: what it makes of the result of an LSTM, GRU
+or RNN cell is the state which that cell is given at the next step. Dropout of what goes into a cell or out of the loop
+is left alone. From source, loops are followed where the number of steps is written out.
+
+## Why it matters
+
+The state passes through every mask in turn. After t steps a unit has come through untouched with probability (1 - p)ᵗ
+only, so that little is remembered for long in train mode, and eval mode remembers otherwise. Variational dropout draws
+one mask for each sequence and uses it at every step.
+
+## How it is confirmed
+
+In train mode, the masks of successive steps are compared two and two. The share of units that both drop or both keep
+must lie in the exact binomial interval around p² + (1 - p)², which is that of masks drawn each on its own; variational
+dropout gives one. If all units agree, or the mask is drawn once, the suspicion is refuted.
+
+## When to keep the code
+
+Where sequences are short, or new masks were found to do better.
+
+## References
+
+Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NIPS 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG404"
+SEVERITY = Severity.INFO
+
+
+def check(graph: Graph) -> Iterator[Suspicion]:
+    turns: dict[Site, list[Op]] = {}
+    for drop in graph.dropouts(active_in=Mode.TRAIN):
+        if drop.kind is Kind.DROPOUT:
+            turns.setdefault(replace(drop.site, turn=0), []).append(drop)
+    for steps in turns.values():
+        if len(steps) > 1 and all(is_next_state(graph.train, *pair) for pair in pairwise(steps)):
+            yield Suspicion(
+                steps[0],
+                f"`{steps[0].call}` drops the recurrent state with a new mask at every step",
+                fix="draw one mask before the loop, and multiply the state by it at each step",
+            )
+
+
+def is_next_state(flow: Flow, drop: Op, later: Op) -> bool:
+    """Whether `later` drops what a recurrent cell makes of the state that `drop` gives it."""
+    made_by = flow.behind(later, passive)
+    if len(made_by) != 1 or made_by[0].kind is not Kind.RECURRENT or not made_by[0].site.function.endswith("_cell"):
+        return False
+    given = flow.inputs_of(made_by[0])  # the input of this step, then the state
+    return (
+        len(given) > 1
+        and drop not in sources(flow, given[0])
+        and any(drop in sources(flow, each) for each in given[1:])
+    )
+
+
+def sources(flow: Flow, op: Op) -> list[Op]:
+    return flow.behind(op, passive) if passive(op) else [op]
+
+
+def passive(op: Op) -> bool:
+    return op.kind in (Kind.IDENTITY, Kind.RESHAPE) or (op.kind is Kind.DROPOUT and not op.active)
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    found = probe.agreement(suspicion.op)
+    if found.share == 1:
+        return probe.evidence(Verdict.REFUTED, "one mask serves all steps", found)
+    because = f"the masks of two steps agree in {found.share:.1%} of {found.units} units ({found.steps} steps)"
+    if found.as_if_alone:
+        return probe.evidence(Verdict.CONFIRMED, f"{because}, as masks drawn each on its own do", found)
+    return probe.evidence(Verdict.UNMEASURED, f"{because}, and {found.alone:.1%} were expected of new masks", found)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(8, 32)
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        state = torch.zeros(x.size(0), 32)
+        for step in range(6):
+            state = self.drop(self.cell(x[:, step], state))  # <-
+        return self.head(state)
+
+
+model = Tagger()
+inputs = (torch.randn(32, 6, 8),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(8, 32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        state = torch.zeros(x.size(0), 32)
+        mask = F.dropout(torch.ones_like(state), 0.3, self.training)
+        for step in range(6):
+            state = mask * self.cell(x[:, step], state)
+        return self.head(state)
+
+
+model = Tagger()
+inputs = (torch.randn(32, 6, 8),)
+"""),
+)
