@@ -165,7 +165,9 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
     for group in groups.values():
         ops = tuple(each.at for each in group if isinstance(each.at, Op))
         first = group[0]
-        yield Suspicion(first.at, first.message, first.fix, ops, first.severity)
+        severities = [each.severity for each in group if each.severity is not None]
+        severity = max(severities) if len(severities) == len(group) else None
+        yield Suspicion(first.at, first.message, first.fix, ops, severity)
 
 
 def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:
