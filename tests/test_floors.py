@@ -115,6 +115,10 @@ def test_the_catalogue_loads_without_torch() -> None:
         ("from regcheck.cli.main import main; main(['rule'])", "torch rich"),
         ("from regcheck.cli.main import main; main(['scan', '--output-format=concise', 'setup.py'])", "torch rich"),
         ("from regcheck.cli.main import main; main(['scan', '--help'])", "torch rich"),
+        (
+            "import regcheck; from regcheck.cli.main import main; assert main(['scan', '--no-cache', regcheck.__file__]) == 0",
+            "torch rich pluggy importlib.metadata tempfile",
+        ),
     ],
 )
 def test_light_things_stay_light(code: str, light: str) -> None:

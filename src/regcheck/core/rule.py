@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
 from .patch import Code, Patch
 from .usage import Event
+
+if TYPE_CHECKING:
+    from .measured import Decay, Drawn, Effect, Gap, Kept, Maps, Mates, Measured, Share, Shift, Spread, Stacked
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
