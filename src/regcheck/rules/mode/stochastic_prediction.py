@@ -89,7 +89,8 @@ def passive(op: Op) -> bool:
 
 
 def settled(op: Op) -> bool:
-    return op.kind is not Kind.RANDOM
+    """Whether what comes in has a say in what comes out: `randn_like` takes no more than a shape."""
+    return op.kind is not Kind.RANDOM or not op.site.function.endswith("_like")
 
 
 def followed(op: Op) -> bool:
