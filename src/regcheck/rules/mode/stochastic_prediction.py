@@ -89,8 +89,8 @@ def passive(op: Op) -> bool:
 
 
 def settled(op: Op) -> bool:
-    """Whether what comes in has a say in what comes out: `randn_like` takes no more than a shape."""
-    return op.kind is not Kind.RANDOM or not op.site.function.endswith("_like")
+    """Whether what comes in has a say in what comes out: `torch.rand*` take no more than a shape."""
+    return op.kind is not Kind.RANDOM or not op.site.function.startswith("rand")
 
 
 def followed(op: Op) -> bool:
