@@ -115,6 +115,10 @@ def test_the_catalogue_loads_without_torch() -> None:
         ("from regcheck.cli.main import main; main(['rule'])", "torch rich"),
         ("from regcheck.cli.main import main; main(['scan', '--output-format=concise', 'setup.py'])", "torch rich"),
         ("from regcheck.cli.main import main; main(['scan', '--help'])", "torch rich"),
+        (
+            "from regcheck import cli; from regcheck.cli.main import main; main(['scan', '--no-cache', cli.__file__])",
+            "torch rich pluggy importlib.metadata tempfile",
+        ),
     ],
 )
 def test_light_things_stay_light(code: str, light: str) -> None:

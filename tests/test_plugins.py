@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,11 +60,11 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def regcheck(site: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+def regcheck(site: Path, *argv: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, "-m", "regcheck", *argv]
-    return subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd or site, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def test_a_plugins_rule_runs_beside_ours(site: Path) -> None:
@@ -71,6 +72,22 @@ def test_a_plugins_rule_runs_beside_ours(site: Path) -> None:
     assert "ACME201  acme-rule" in regcheck(site, "rule").stdout
     assert regcheck(site, "rule", "acme-rule").stdout.startswith("# ACME201 acme-rule")
     assert regcheck(site, "scan", "--select", "ACME", "acme_plugin.py").returncode == 0
+
+
+@pytest.mark.parametrize("where", ["acme.egg/EGG-INFO", "acme.egg-info", "site.zip"])
+def test_a_plugin_is_found_however_it_is_installed(
+    site: Path, tmp_path_factory: pytest.TempPathFactory, where: str
+) -> None:
+    """Eggs and archives on the path may hold plugins, too."""
+    home = tmp_path_factory.mktemp("home")
+    if where.endswith(".zip"):
+        shutil.make_archive(str(home / "site"), "zip", site)
+        path = home / where
+    else:
+        path = (home / where).parent
+        shutil.copytree(site, path, dirs_exist_ok=True)
+        (path / "acme-1.0.dist-info").rename(home / where)
+    assert "ACME201  acme-rule" in regcheck(path, "rule", cwd=home).stdout
 
 
 def test_a_plugin_builds_its_targets_and_hears_of_the_report(site: Path) -> None:

@@ -14,7 +14,7 @@ from regcheck.config.comments import MARK
 from regcheck.config.options import Options
 from regcheck.config.outcome import outcome, shown_path
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
+from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
 from regcheck.core.graph import Graph
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
@@ -62,6 +62,10 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
             sources.append(Source(str(path), content, path in wanted))
     result = looked_up(sources, rules) if cached else found(sources, rules)
     findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
+    findings = [
+        each for each in findings if each.severity > Severity.INFO or select.asks_for(each.code, each.name, options)
+    ]
+    findings.sort(key=lambda each: each.severity, reverse=True)  # of two at one line the worse is told
     subjects = tuple(shown_path(each.path) or "" for each in sources)
     report = outcome(findings, (*unread, *result.not_checked), options, subjects=subjects)
     report = gathered([replace(report, coverage=result.coverage)])

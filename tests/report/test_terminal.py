@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
-from regcheck.report import rendered
+from regcheck.report import rendered, terminal
 from regcheck.report.view import View
 
 GOLDEN = """\
@@ -33,6 +34,14 @@ pkg/net.py:3: not checked: pkg.net:Net: takes arguments: width; name a function 
 
 2 findings, 1 suspicion refuted by measurement, 1 not checked
 """
+
+
+def test_a_report_of_nothing_reads_the_same_with_and_without_rich() -> None:
+    """Where there is nothing to draw, the text is that of the terminal's renderer, though it is not loaded."""
+    covered = Coverage("net.py", "source", "", ("train", "eval"), 3, 2, opaque=("Net",))
+    for report in (Report(), Report(coverage=(covered,))):
+        for view in (View(), View(statistics=True, fixed=2, show_refuted=True)):
+            assert rendered(report, view=view) == terminal.render(report, view)
 
 
 def test_the_full_text_is_this(report: Report) -> None:

@@ -202,3 +202,40 @@ def test_models_that_differ_in_widths_only_are_lowered_once() -> None:
     reading = lowered(Project([Source("net.py", (HEADER + dedent(text)).encode())], whole=True))
     rates = sorted(op.rate for each in reading.graphs for op in each.train if op.drops and op.rate is not None)
     assert rates == [0.1, 0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rate", "latent"),
+    [
+        ("rate=0.0", "F.dropout(x, self.rate)", True),
+        ("rate=0", "F.dropout(x, p=self.rate, training=True)", True),
+        ("rate=0.0", "F.scaled_dot_product_attention(x, x, x, dropout_p=self.rate)", True),
+        ("rate=0.0", "nn.Dropout(self.rate)(x)", True),
+        ("config=Config()", "F.dropout(x, 0.0)", False),
+        ("rate=0.0", "F.dropout(x, self.rate, self.training)", False),
+        ("rate=0.0", "F.dropout(x, self.rate if self.training else 0.0)", False),
+        ("rate=0.0", "F.dropout(x, self.rate * self.training)", False),
+        ("rate=0.0", "F.dropout(x, self.rate if flag else 0.0)", False),
+        ("rate=0.0", "F.dropout(x, self.rate, flag)", False),
+        ("rate=0.1", "F.dropout(x, self.rate)", False),
+    ],
+)
+def test_a_rate_of_zero_that_is_only_a_default_is_told_from_one_that_is_meant(
+    arguments: str, rate: str, latent: bool
+) -> None:
+    """A dropout is latent where nothing but the default of its rate keeps it from dropping in eval mode."""
+    found = graphs(f"""
+class Config:
+    pass
+
+class Net(nn.Module):
+    def __init__(self, {arguments}):
+        super().__init__()
+        self.rate = {arguments.partition("=")[0]}
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x, flag):
+        return self.fc({rate})
+""")["Net"]
+    (op,) = dropouts(found, Mode.EVAL)
+    assert (op.latent, [*found.latent_dropouts(Mode.EVAL)]) == (latent, [op] if latent else [])

@@ -11,11 +11,6 @@ from typing import Any
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 def load(start: Path, file: Path | None = None) -> Options:
     """The options written in `file`, or in the nearest `pyproject.toml` at or above `start` that has such a table.
@@ -47,6 +42,11 @@ def _options(file: Path, table: Mapping[str, Any]) -> Options:
 
 
 def _table(file: Path) -> Mapping[str, Any] | None:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

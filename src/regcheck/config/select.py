@@ -60,6 +60,11 @@ def ignored_within(module: str, options: Options) -> tuple[str, ...]:
     )
 
 
+def asks_for(code: str, name: str, options: Options) -> bool:
+    """Whether the options select the rule of that code by a pattern: then its advice is wanted, too."""
+    return _best((*options.select, *options.extend_select), code, name) is not None
+
+
 def _is_on(rule: Rule, options: Options) -> bool:
     wanted = _best((*options.select, *options.extend_select), rule.code, rule.name)
     if wanted is None:

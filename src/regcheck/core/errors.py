@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from .graph import Place
 
@@ -69,6 +68,8 @@ class Failed(RegcheckError, AssertionError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest of `known`, or an empty string."""
+    from difflib import get_close_matches
+
     close = get_close_matches(word.lower(), {each.lower(): each for each in known}, n=1, cutoff=0.65)
     names = {each.lower(): each for each in known}
     return f" (did you mean {names[close[0]]!r}?)" if close else ""

@@ -8,31 +8,32 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Mode, Op
-from .measured import (
-    Agreement,
-    Decay,
-    Drawn,
-    Effect,
-    Gap,
-    Image,
-    Kept,
-    Maps,
-    Mates,
-    Measured,
-    Moments,
-    Share,
-    Shift,
-    Shrinkage,
-    Spread,
-    Stacked,
-)
 from .patch import Code, Patch
 from .usage import Event
+
+if TYPE_CHECKING:
+    from .decayed import Decay, Shrinkage
+    from .measured import (
+        Agreement,
+        Drawn,
+        Effect,
+        Gap,
+        Image,
+        Kept,
+        Maps,
+        Mates,
+        Measured,
+        Moments,
+        Share,
+        Shift,
+        Spread,
+        Stacked,
+    )
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
@@ -194,7 +195,9 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
     for group in groups.values():
         ops = tuple(each.at for each in group if isinstance(each.at, Op))
         first = group[0]
-        yield Suspicion(first.at, first.message, first.fix, ops, first.severity)
+        severities = [each.severity for each in group if each.severity is not None]
+        severity = max(severities) if len(severities) == len(group) else None
+        yield Suspicion(first.at, first.message, first.fix, ops, severity)
 
 
 def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
+from regcheck.core.decayed import Decay, Shrinkage
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.measured import Decay, Shrinkage
 from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from regcheck.core.decayed import Decay, Shrinkage
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import (
     Agreement,
-    Decay,
     Drawn,
     Effect,
     Gap,
@@ -25,7 +25,6 @@ from regcheck.core.measured import (
     Moments,
     Share,
     Shift,
-    Shrinkage,
     Spread,
     Stacked,
 )

@@ -27,8 +27,11 @@ def rendered(report: Report, format: str = "full", view: View | None = None) -> 
     Raises:
         UsageError: there is no such format, with its nearest neighbour.
     """
-    module = import_module(f"{__name__}.{FORMATS[known(format)]}")
-    text: str = module.render(report, view or View())
+    view = view or View()
+    if known(format) == "full" and not view.color and not (report.findings or report.not_checked or report.refuted):
+        format = "concise"  # says the same then, and does not load rich
+    module = import_module(f"{__name__}.{FORMATS[format]}")
+    text: str = module.render(report, view)
     return text
 
 

@@ -23,6 +23,7 @@ from .values import (
     Unknown,
     Value,
     Weight,
+    fallen_back_on,
 )
 
 
@@ -94,7 +95,8 @@ class Attributes(Machine):
         found = owner.constant(name)
         if found is None:
             return Unknown()
-        return self.constant(found[1], Frame(None, found[0].source, Cells({OUTER: owner.outer}), owner.name))
+        frame = Frame(None, found[0].source, Cells({OUTER: owner.outer}), owner.name)
+        return fallen_back_on(self.constant(found[1], frame))
 
     def _super_attribute(self, owner: Super, name: str) -> Value:
         if not isinstance(owner.instance, Instance):

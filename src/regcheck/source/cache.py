@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -78,6 +77,8 @@ def kept(name: str) -> Result | None:
 
 def keep(name: str, result: Result) -> None:
     """Keep a result; where that cannot be, the next scan takes as long as this one did."""
+    import tempfile
+
     text = json.dumps([[each.to_dict() for each in part] for part in result])
     with suppress(OSError, RuntimeError):
         here = folder()

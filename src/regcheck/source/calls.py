@@ -34,6 +34,7 @@ from .values import (
     Value,
     Weight,
     argument,
+    fallen_back_on,
     now,
     truth,
 )
@@ -181,7 +182,8 @@ class Calls(Sequences):
             return Unknown(varies=True)
         if default is None:
             return Unknown()
-        return self.constant(default, Frame(None, function.source, Cells({OUTER: function.outer}), function.name))
+        value = self.constant(default, Frame(None, function.source, Cells({OUTER: function.outer}), function.name))
+        return fallen_back_on(value) if function.name.endswith("__init__") else value
 
     def construct(self, definition: Definition, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         """Build an object of a scanned class by entering its `__init__`."""
@@ -202,7 +204,7 @@ class Calls(Sequences):
         elif not definition.is_module:
             for index, (name, default) in enumerate(definition.fields):
                 frame = Frame(None, definition.source, Cells(), definition.name)
-                fallback = Unknown() if default is None else self.constant(default, frame)
+                fallback = Unknown() if default is None else fallen_back_on(self.constant(default, frame))
                 given = argument(args, kwargs, index, name, ...)
                 self.set(instance.cells, name, fallback if given == Known(...) else given)
 

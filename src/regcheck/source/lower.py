@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from regcheck.core.graph import Drops, Flow, Graph, Kind, Mode, Op, Place, Reach, Site
-from regcheck.core.vocabulary import DROPPING, LAYERS, call_text, kind_of
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Place
+from regcheck.core.vocabulary import DROPPING, LAYERS, kind_of
 
-from .hidden import hidden_in
-from .interpret import Interpreter
 from .machine import Frame
 from .names import Project
+from .ops import Ops
 from .outputs import named_outputs
 from .torchops import (
     FACTORIES,
@@ -35,7 +33,6 @@ from .values import (
     Cells,
     Container,
     Either,
-    Entries,
     Instance,
     Items,
     Known,
@@ -49,7 +46,6 @@ from .values import (
     Weight,
     argument,
     descendants,
-    now,
     truth,
 )
 
@@ -65,25 +61,8 @@ def graph_of(project: Project, model: Module, subject: str, ran: set[int], root:
     return Graph(subject, flows[0], flows[1], root, assumed=True) if flows[0].outputs else None
 
 
-class Lowering(Interpreter):
+class Lowering(Ops):
     """One forward in one mode."""
-
-    def __init__(self, project: Project, model: Module, mode: Mode, ran: set[int]) -> None:
-        super().__init__(project)
-        self.model = model
-        self.mode = mode
-        self.built_by = ran
-        self.ops: dict[str, Op] = {}
-        self.parameters: set[str] = set()
-        self.paths: dict[int, str] = {}
-        for path, module in descendants(model):
-            self.paths.setdefault(id(module), path)
-        self.hidden = hidden_in(model)
-        self.preset = {id(each) for _, each in descendants(model) if "training" in each.cells}
-        self.running: list[str] = [""]
-        self.seeded = False
-        self.began = now()
-        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
 
     def flow(self) -> Flow:
         """Interpret the forward, and leave the model as it was."""
@@ -123,94 +102,6 @@ class Lowering(Interpreter):
 
     def _input(self, name: str) -> Value:
         return self.emit(Kind.INPUT, name, (), place=None)
-
-    def emit(
-        self,
-        kind: Kind,
-        function: str,
-        inputs: Sequence[Value],
-        *,
-        place: Place | None,
-        layer: Layer | None = None,
-        rate: float | None = None,
-        drops: Drops | None = None,
-        active: bool | None = False,
-        learned: bool = False,
-        window: bool = False,
-        depth: int | None = None,
-        tracks: bool = True,
-    ) -> Traced:
-        """Add an op."""
-        module = self.path(layer) if layer is not None else self.running[-1]
-        turn = self._turns[module, function, place]
-        self._turns[module, function, place] += 1
-        ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
-        name = f"{function}_{len(self.ops)}"
-        self.ops[name] = Op(
-            id=name,
-            kind=kind,
-            site=Site(module, function, place, turn),
-            call=call_text(function, layer.name if layer else "", rate),
-            inputs=ids,
-            rate=rate,
-            drops=drops,
-            active=active,
-            learned=learned or not self.parameters.isdisjoint(ids),
-            window=window,
-            mode=self.mode,
-            depth=depth,
-            reach=None if layer is None else self.reach(layer),
-            tracks=tracks,
-        )
-        if kind is Kind.PARAMETER:
-            self.parameters.add(name)
-        return Traced((name,))
-
-    def origins(self, value: Value) -> Iterator[str]:
-        """The ops a value comes from."""
-        if isinstance(value, Traced):
-            yield from value.ids
-        elif isinstance(value, Weight):
-            yield from self.emit(Kind.PARAMETER, "parameter", (), place=None).ids
-        elif isinstance(value, (Items, Maybe)):
-            for each in value.items:
-                yield from self.origins(each)
-        elif isinstance(value, Several):
-            yield from self.origins(value.item)
-        elif isinstance(value, Entries):
-            for each in value.cells.values():
-                yield from self.origins(each)
-        elif isinstance(value, Either):
-            for each in value.options:
-                yield from self.origins(each)
-
-    def path(self, module: Module) -> str:
-        """The module's path in the model; one that is not registered is named after where it runs."""
-        known = self.paths.get(id(module))
-        if known is not None:
-            return known
-        name = module.definition.name if isinstance(module, Instance) else getattr(module, "name", "")
-        return f"{self.running[-1]}.<{name}>".lstrip(".")
-
-    def training(self, module: Module) -> Value:
-        """A registered module follows the model, unless its mode was set; one that is not is as it was built."""
-        mine = self.mode is Mode.TRAIN
-        if "training" in module.cells:
-            set_to: Value = module.cells["training"]
-            if id(module) in self.preset:
-                return Unknown(varies=True) if mine else Known(False)
-            return Unknown(varies=True) if set_to == Known(True) else set_to
-        if id(module) in self.paths:
-            return Known(mine)
-        return Known(True) if self.reach(module) in (Reach.HIDDEN, Reach.NEW) else Unknown(True)
-
-    def reach(self, module: Module) -> Reach | None:
-        """How the model keeps a module; None where that cannot be told."""
-        if id(module) in self.paths:
-            return Reach.REGISTERED
-        if id(module) in self.hidden:
-            return Reach.HIDDEN
-        return Reach.NEW if any(module is each for each in self.made) else None
 
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         if isinstance(value, Module):
@@ -318,6 +209,7 @@ class Lowering(Interpreter):
     ) -> Value:
         """Add a dropping op."""
         active = drops_now(rate, switch)
+        certain = not any(self.doubts)
         return self.emit(
             kind_of(function),
             function,
@@ -326,7 +218,8 @@ class Lowering(Interpreter):
             layer=layer,
             rate=rate.number,
             drops=DROPPING[function].drops,
-            active=None if active and any(self.doubts) else active,
+            active=active if certain or not active else None,
+            latent=certain and rate.default and truth(switch) is True,
             learned=function == "multi_head_attention_forward",
         )
 

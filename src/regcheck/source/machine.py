@@ -202,8 +202,11 @@ class Machine(ABC):
         distinct: list[Value] = []
         for each in values:
             for option in each.options if isinstance(each, Either) else (each,):
-                if not any(_same(option, known) for known in distinct):
+                like = next((n for n, known in enumerate(distinct) if _same(option, known)), None)
+                if like is None:
                     distinct.append(option)
+                elif isinstance(option, Known) and not option.default:
+                    distinct[like] = option
         if len(distinct) == 1:
             return distinct[0]
         if any(isinstance(each, Traced) for each in distinct):

@@ -131,7 +131,8 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
     """
     if isinstance(value, Known):
         small = not isinstance(value.value, int) or value.value < 4
-        return (type(value.value), value.value if small and isinstance(value.value, (int, float, str)) else None)
+        telling = value.value if small and isinstance(value.value, (int, float, str)) else None
+        return (type(value.value), telling, value.default)
     known = {} if known is None else known
     if id(value) in known:
         return known[id(value)]

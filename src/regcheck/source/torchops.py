@@ -42,15 +42,19 @@ class Doing:
 
 @dataclass(frozen=True)
 class Rate:
-    """A drop rate: its number where known, and whether it is certain to be a number above zero."""
+    """A drop rate: its number where known, and whether it is certain to be a number above zero.
+
+    `default` says that it is the zero that a constructor or a configuration falls back on.
+    """
 
     number: float | None
     certain: bool
+    default: bool = False
 
     @classmethod
     def of(cls, value: Value) -> Rate:
         if isinstance(value, Known) and isinstance(value.value, (int, float)):
-            return cls(float(value.value), True)
+            return cls(float(value.value), True, value.default)
         varies = not isinstance(value, Unknown) or value.varies
         return cls(None, not varies and not isinstance(value, Traced))
 

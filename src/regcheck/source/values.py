@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Known:
-    """A constant."""
+    """A constant. `default` marks a zero that a constructor or a configuration falls back on: others may be given."""
 
     value: Any
+    default: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Known) and type(self.value) is type(other.value) and self.value == other.value
@@ -307,6 +308,12 @@ def argument(
         if index == position:
             return each
     return Unknown(varies=True) if OPEN in kwargs else Known(default)
+
+
+def fallen_back_on(value: Value) -> Value:
+    """The value of a setting that nobody gave."""
+    number = isinstance(value, Known) and isinstance(value.value, (int, float)) and not isinstance(value.value, bool)
+    return Known(value.value, True) if isinstance(value, Known) and number and value.value == 0 else value
 
 
 def truth(value: Value) -> bool | None:

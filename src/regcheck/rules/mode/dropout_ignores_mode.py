@@ -7,6 +7,10 @@ A dropout that still drops when the model is in eval mode: `F.dropout(x)` withou
 `scaled_dot_product_attention(dropout_p=…)`, which has no mode of its own and drops whenever its rate is above zero.
 Where that rate comes from a configuration that the source does not tell, this is a warning, not an error.
 
+A rate that is zero unless somebody gives another (`def __init__(self, dropout=0.0)`, a field of a configuration) harms
+nobody yet. Where such a dropout does not follow the mode, that is advice (`info`), which `regcheck scan` shows where it
+is asked for: `--extend-select REG202`.
+
 ## Why it matters
 
 Predictions become random and worse, evaluation scores are those of a damaged model, and nothing crashes. nanoGPT, timm,
@@ -49,10 +53,23 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
-        kept = drop.reach in (Reach.REGISTERED, Reach.HIDDEN)  # that is eval-does-not-reach
-        if graph.eval.outputs_reached(drop) and not kept:
-            what = drop.drops.value if drop.drops else ""
-            yield Suspicion(drop, f"`{drop.call}` still drops {what} after `eval()`", remedy(drop), (), doubted(drop))
+        if counts(graph, drop):
+            message = f"`{drop.call}` still drops {what(drop)} after `eval()`"
+            yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
+    for drop in graph.latent_dropouts(Mode.EVAL):
+        if counts(graph, drop):
+            would = f"it drops {what(drop)} after `eval()`"
+            message = f"`{drop.call}` ignores the mode: at any rate above its default of 0 {would}"
+            yield Suspicion(drop, message, remedy(drop), (), Severity.INFO)
+
+
+def counts(graph: Graph, drop: Op) -> bool:
+    """Whether a dropout changes predictions; what is wrong with a layer that is kept is eval-does-not-reach."""
+    return drop.reach not in (Reach.REGISTERED, Reach.HIDDEN) and bool(graph.eval.outputs_reached(drop))
+
+
+def what(drop: Op) -> str:
+    return drop.drops.value if drop.drops else ""
 
 
 def doubted(drop: Op) -> Severity | None:

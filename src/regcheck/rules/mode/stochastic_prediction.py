@@ -5,6 +5,12 @@
 Any random draw other than dropout that still happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
 `gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth.
 
+Source alone cannot tell whether a draw is meant, so `regcheck scan` warns; only a measurement makes it an error. Where
+the code itself says that sampling is the point, a scan has advice (`info`), shown where it is asked for
+(`--extend-select REG203`): the draw stands in a function named after sampling, reparameterizing, generating or masking;
+it is multiplied by an exponential, as a variational autoencoder's `mean + exp(log_std) * eps`; or nothing but draws, no
+input, makes the output.
+
 ## Why it matters
 
 The same input gives another answer at every call: results cannot be reproduced, and noise meant for training is paid
@@ -29,24 +35,62 @@ Graham, "Fractional max-pooling", 2014 (random at test time too).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Graph, Kind, Mode, Op
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG203"
 SEVERITY = Severity.ERROR
+ABOUT_SAMPLING = re.compile(
+    r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
+)
+GUARD = "guard it with `if self.training:`, or declare the randomness with an ignore"
+DECLARE = "if this is meant, declare it with an ignore; else guard it with `if self.training:`"
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
-        if graph.eval.outputs_reached(draw, followed):
-            yield Suspicion(
-                draw,
-                f"`{draw.call}` draws at random in eval mode and changes the prediction",
-                fix="guard it with `if self.training:`, or declare the randomness with an ignore",
-            )
+        if not graph.eval.outputs_reached(draw, followed):
+            continue
+        message = f"`{draw.call}` draws at random in eval mode and changes the prediction"
+        if not graph.assumed:
+            yield Suspicion(draw, message, GUARD)
+        elif is_sampling(graph.eval, draw):
+            yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
+        else:
+            yield Suspicion(draw, message, GUARD, (), Severity.WARNING)
+
+
+def is_sampling(flow: Flow, draw: Op) -> bool:
+    """Whether the code says that the draw is the point: a name, a spread that the model predicts, or nothing else."""
+    if any(ABOUT_SAMPLING.search(name.rpartition(".")[2]) for name in draw.within):
+        return True
+    return is_reparameterized(flow, draw) or is_all_there_is(flow, draw)
+
+
+def is_reparameterized(flow: Flow, draw: Op) -> bool:
+    """Whether the draw is multiplied by an exponential, as `mean + exp(log_std) * eps` does."""
+    _, ahead = flow.ahead(draw, passive)
+    scaled = [op for op in ahead if op.site.function == "mul"]
+    return any(each.site.function == "exp" for op in scaled for each in flow.behind(op, passive))
+
+
+def is_all_there_is(flow: Flow, draw: Op) -> bool:
+    """Whether the outputs that the draw reaches are made of nothing but draws: no input has a say in them."""
+    told = {name for op in flow if op.kind is Kind.INPUT for name in flow.outputs_reached(op, settled)}
+    return told.isdisjoint(flow.outputs_reached(draw, followed))
+
+
+def passive(op: Op) -> bool:
+    return op.kind in (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE)
+
+
+def settled(op: Op) -> bool:
+    """Whether what comes in has a say in what comes out: `torch.rand*` take no more than a shape."""
+    return op.kind is not Kind.RANDOM or not op.site.function.startswith("rand")
 
 
 def followed(op: Op) -> bool:
