@@ -56,7 +56,7 @@ def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, f"{rule.name.replace('-', '_')}_{kind.lower()}_{number}.py")
                 path.write_text(example.source)
-                options = Options(devices=tuple(on))
+                options = Options(devices=tuple(on), select=(rule.code,))
                 for complaint in _about(rule, example, path, options):
                     yield f"{kind} {number}: {complaint}"
 

@@ -125,8 +125,10 @@ def test_opaque_parts_are_listed_and_those_that_drop_are_not_checked(rate: float
 
 
 def test_a_scan_says_which_classes_it_read(tmp_path: Path) -> None:
-    """A scan covers each file that has model classes, and counts those that it could follow."""
-    source = "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, x):\n        return x\n"
+    """A scan covers each file whose model classes can matter, and counts those that it could follow."""
+    source = (
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, x):\n        return nn.Dropout(0)(x)\n"
+    )
     (tmp_path / "a.py").write_text(source)
     (tmp_path / "b.py").write_text(source)
     (tmp_path / "c.py").write_text("import torch\n")
