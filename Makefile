@@ -69,6 +69,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/record.py
+	$(BIN)/python benchmarks/fake.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix
