@@ -38,8 +38,17 @@ LLAMAS: dict[str, Sizes] = {
 }
 
 
+def import_torchvision() -> None:
+    """Import torchvision, which timm and transformers do too, with stand-ins where its operators do not load."""
+    if importlib.util.find_spec("torchvision"):
+        from zoo.libraries.torchvision import imported
+
+        imported()
+
+
 def llama(name: str) -> nn.Module:
     """A Llama of that size."""
+    import_torchvision()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     model: nn.Module = LlamaForCausalLM(LlamaConfig(**LLAMAS[name], attention_dropout=0.1))
@@ -48,9 +57,7 @@ def llama(name: str) -> nn.Module:
 
 def pretrained(name: str) -> nn.Module:
     """A model of timm's, with random weights."""
-    from zoo.libraries.torchvision import imported
-
-    imported()
+    import_torchvision()
     import timm
 
     model: nn.Module = timm.create_model(name, pretrained=False)
