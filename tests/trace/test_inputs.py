@@ -261,6 +261,31 @@ def test_the_first_guess_fits(model: nn.Module, expected: list[tuple[int, ...]])
     assert shapes(first(model)) == expected
 
 
+class Pyramid(nn.Module):
+    """Collects the maps of some of its stages, in a way that reading its source does not follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1))
+        self.wanted = [0, len(self.stages) - 1]
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in self.wanted:
+                maps.append(x)
+            if len(maps) > 5:
+                break
+        return self.head(maps[-1])
+
+
+def test_where_the_source_misleads_the_first_layer_is_tried_too() -> None:
+    """An argument that seems to meet a later layer is also made as the first layer takes it."""
+    assert accepted(Pyramid(), within=30).args[0].shape[1] == 3
+
+
 def test_a_waveform_is_found() -> None:
     """A stem of one channel takes a long signal."""
     assert shapes(accepted(Waveform()))[0][:2] == (4, 1)

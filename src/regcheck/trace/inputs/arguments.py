@@ -80,10 +80,12 @@ def guessed(model: nn.Module) -> Iterator[Inputs]:
         yield Inputs(origin="forward takes no arguments")
         return
     chosen = needed(arguments or [Argument("input")])
-    known = follow(model)
-    options = {each.name: draws(model, each, known) for each in chosen}
-    if any(options.values()):
-        yield from assembled(chosen, {name: found or [_nothing()] for name, found in options.items()})
+    for known in (follow(model), Followed()):  # where the source was misread, the layers' own order may still be right
+        options = {each.name: draws(model, each, known) for each in chosen}
+        if any(options.values()):
+            yield from assembled(chosen, {name: found or [_nothing()] for name, found in options.items()})
+        if not _strayed(model, chosen, known):
+            return
 
 
 def assembled(arguments: Sequence[Argument], options: Mapping[str, Sequence[Draw]]) -> Iterator[Inputs]:
@@ -242,6 +244,12 @@ def _suggested(model: nn.Module, name: str) -> nn.Module | None:
     if STATES.fullmatch(name) and (recurrent := _first(model, (nn.RNNBase, nn.RNNCellBase))) is not None:
         return recurrent
     return next((each for each in layers.entrances(model) if layers.taken(model, each)), None)
+
+
+def _strayed(model: nn.Module, arguments: Sequence[Argument], known: Followed) -> bool:
+    """Whether some argument meets another layer than the one that its name and the layers' order suggest."""
+    met = {each.name: known.meetings.get((each.name,)) for each in arguments}
+    return any(each and each.layer is not _suggested(model, name) for name, each in met.items())
 
 
 def _first(model: nn.Module, kind: Any) -> nn.Module | None:
