@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from .finding import Verdict
+
 
 class Measured(Protocol):
     """A measurement: whatever it found, it can be shown as figures."""
@@ -21,6 +23,17 @@ class Figures:
     expected: float
     statistic: str
     samples: int
+
+
+class Interval:
+    """A share of units that is judged by the exact binomial interval around what is expected of it."""
+
+    share: float
+    interval: tuple[float, float]
+
+    @property
+    def as_expected(self) -> bool:
+        return self.interval[0] <= self.share <= self.interval[1]
 
 
 LOOK = 5e-7
@@ -74,20 +87,35 @@ class Spread:
         return not self.acts and self.floor == 0 and (self.above > 0 or self.idle > LOOK)
 
     @property
+    def verdict(self) -> Verdict:
+        """What the runs say of the suspicion that the suspect acts."""
+        if self.undecided:
+            return Verdict.UNMEASURED
+        return Verdict.CONFIRMED if self.acts else Verdict.REFUTED
+
+    def told(self, suspect: str) -> str:
+        """What the runs showed of the suspect, in words."""
+        if self.undecided:
+            return f"only {self.above} of {len(self.changed)} eval runs differ, too few to tell"
+        if not self.acts:
+            return f"{self.runs} eval runs agree whatever {suspect} draws"
+        return f"{self.above} eval runs differ (std {self.relative:.2g} of the output's)"
+
+    @property
     def vanishes(self) -> bool:
         """Whether the runs with the suspect removed agree as closely as replays do."""
         return max(self.removed, default=0.0) <= self.floor
 
 
 @dataclass(frozen=True)
-class Share:
-    """The share of units lost over `draws` independent draws, with the exact binomial interval around the rate.
+class Share(Interval):
+    """The `share` of units lost over `draws` independent draws, with the exact binomial interval around the rate.
 
     `constant` says that the image of a dropped unit is the same for all samples; `without` is the share lost when the
     call is replaced by identity.
     """
 
-    value: float
+    share: float
     draws: int
     expected: float
     interval: tuple[float, float]
@@ -95,17 +123,13 @@ class Share:
     without: float
 
     @property
-    def as_expected(self) -> bool:
-        return self.interval[0] <= self.value <= self.interval[1]
-
-    @property
     def figures(self) -> Figures:
         statistic = "share of output units replaced by a constant; exact binomial interval"
-        return Figures(self.value, self.expected, statistic, self.draws)
+        return Figures(self.share, self.expected, statistic, self.draws)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Interval):
     """What a dropping call drops, read off the call itself: made again, on ones of its input's shape, many times.
 
     `share` of `units` were dropped; `expected` is the rate it was given, `interval` the exact binomial one around that.
@@ -120,10 +144,6 @@ class Drawn:
     axes: tuple[int, ...]
     shape: tuple[int, ...]
     channel: int | None = None
-
-    @property
-    def as_expected(self) -> bool:
-        return self.interval[0] <= self.share <= self.interval[1]
 
     @property
     def figures(self) -> Figures:
@@ -227,7 +247,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Stacked:
+class Stacked(Interval):
     """What a dropout and those right before it drop together: the `share` of `units` that are zero behind it.
 
     `alone` is its own rate and `together` what the rates of all of them make, with the exact binomial `interval` around
@@ -239,10 +259,6 @@ class Stacked:
     alone: float
     together: float
     interval: tuple[float, float]
-
-    @property
-    def as_expected(self) -> bool:
-        return self.interval[0] <= self.share <= self.interval[1]
 
     @property
     def figures(self) -> Figures:
@@ -282,7 +298,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Image:
+class Image(Interval):
     """What becomes of dropped units in the `activation` right behind their dropout (empty: there is none).
 
     `value` is the average of what it makes of them (None: zero for some of them only), `level` the average size of what
@@ -298,17 +314,13 @@ class Image:
     interval: tuple[float, float]
 
     @property
-    def as_expected(self) -> bool:
-        return self.interval[0] <= self.share <= self.interval[1]
-
-    @property
     def figures(self) -> Figures:
         statistic = "what a dropped unit passes on; exact binomial interval of their share"
         return Figures(self.value or 0.0, 0.0, statistic, self.units)
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Interval):
     """The `share` of `units` that successive ones of a call's `steps` turns treat alike: both drop, or both keep.
 
     `alone` is the share that masks drawn each on its own agree in, with the exact binomial `interval` around it. One
@@ -321,9 +333,7 @@ class Agreement:
     alone: float
     interval: tuple[float, float]
 
-    @property
-    def as_if_alone(self) -> bool:
-        return self.interval[0] <= self.share <= self.interval[1]
+    as_if_alone = Interval.as_expected
 
     @property
     def figures(self) -> Figures:

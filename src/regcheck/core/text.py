@@ -15,7 +15,7 @@ from . import notebook
 
 STDIN = "-"
 _handed_in: dict[str, bytes] = {}
-_NEWLINE = re.compile(r"\r\n|\r|\n")
+NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def text_of(path: str) -> str:
         content = content_of(path)
         if path.endswith(notebook.SUFFIX):
             return notebook.parsed(content).text
-        return _NEWLINE.sub("\n", content.decode(encoding_of(content)))
+        return NEWLINE.sub("\n", content.decode(encoding_of(content)))
     except (OSError, ValueError, SyntaxError, LookupError):
         return ""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Iterator
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any
 
 from torch import nn
+
+from regcheck.trace.hidden import referred_to
 
 
 def held_by_functions(model: nn.Module) -> Iterator[Any]:
@@ -26,20 +27,8 @@ def held_by_functions(model: nn.Module) -> Iterator[Any]:
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """What a function closes over, what a bound method or a partial is made of, what a container contains."""
+    """What a value refers to, with the defaults and attributes of a function."""
+    yield from referred_to(value)
     if isinstance(value, FunctionType):
-        for cell in value.__closure__ or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:  # not bound yet
-                continue
         yield from value.__defaults__ or ()
         yield from vars(value).values()
-    elif isinstance(value, MethodType):
-        yield from (value.__self__, value.__func__)
-    elif isinstance(value, functools.partial):
-        yield from (value.func, *value.args, *value.keywords.values())
-    elif isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, (list, tuple, set, deque)):
-        yield from value

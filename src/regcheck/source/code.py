@@ -10,12 +10,12 @@ import warnings
 from functools import cached_property
 
 from regcheck.core.patch import Edit
+from regcheck.core.text import NEWLINE
 
 from .files import Source
 from .names import Project
 from .values import External
 
-NEWLINE = re.compile(r"\r\n|\r|\n")
 _SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 

@@ -11,9 +11,9 @@ from regcheck.core.notebook import SUFFIX, code_cells, source_of
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
-from regcheck.core.text import content_of, encoding_of, in_cell, in_file, text_of
+from regcheck.core.text import NEWLINE, content_of, encoding_of, in_cell, in_file, text_of
 
-from .code import NEWLINE, File
+from .code import File
 
 
 class CannotFix(Exception):

@@ -24,28 +24,31 @@ def hidden_in(model: nn.Module) -> Iterator[nn.Module]:
         if isinstance(value, nn.Module):
             yield value
             todo += (*value._modules.values(), *_kept(value))
-        elif isinstance(value, dict):
-            todo += value.values()
-        elif isinstance(value, (list, tuple, set, frozenset, deque)):
-            todo += value
-        elif isinstance(value, FunctionType):
-            todo += (each for cell in value.__closure__ or () for each in _contents(cell))
-        elif isinstance(value, MethodType):
-            todo += (value.__self__, value.__func__)
-        elif isinstance(value, functools.partial):
-            todo += (value.func, *value.args, *value.keywords.values())
+        else:
+            todo += referred_to(value)
+
+
+def referred_to(value: Any) -> Iterator[Any]:
+    """What a function closes over, what a bound method or a partial is made of, what a container contains."""
+    if isinstance(value, FunctionType):
+        for cell in value.__closure__ or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:  # not bound yet
+                continue
+    elif isinstance(value, MethodType):
+        yield from (value.__self__, value.__func__)
+    elif isinstance(value, functools.partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        yield from value
 
 
 def _kept(module: nn.Module) -> Iterator[Any]:
     """A module's own attributes, without torch's bookkeeping of parameters, submodules and hooks."""
     return (value for name, value in vars(module).items() if name not in vars(_EMPTY))
-
-
-def _contents(cell: Any) -> Iterator[Any]:
-    try:
-        yield cell.cell_contents
-    except ValueError:  # not bound yet
-        return
 
 
 _EMPTY = nn.Module()

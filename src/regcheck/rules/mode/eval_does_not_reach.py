@@ -65,13 +65,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         because = f"the output of a sample changes by {mates.relative:.2g} (relative) with its batch mates"
         return probe.evidence(Verdict.CONFIRMED if mates.matter else Verdict.REFUTED, because, mates)
     spread = probe.spread(suspicion.ops, Mode.EVAL)
-    if spread.undecided:
-        because = f"only {spread.above} of {len(spread.changed)} eval runs differ, too few to tell"
-        return probe.evidence(Verdict.UNMEASURED, because, spread)
-    if not spread.acts:
-        return probe.evidence(Verdict.REFUTED, f"{spread.runs} eval runs agree whatever this layer draws", spread)
-    because = f"{spread.above} eval runs differ (std {spread.relative:.2g} of the output's)"
-    return probe.evidence(Verdict.CONFIRMED, because, spread)
+    return probe.evidence(spread.verdict, spread.told("this layer"), spread)
 
 
 BAD = (

@@ -100,14 +100,10 @@ def followed(op: Op) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
-    if spread.undecided:
-        because = f"only {spread.above} of {len(spread.changed)} eval runs differ, too few to tell"
-        return probe.evidence(Verdict.UNMEASURED, because, spread)
-    if not spread.acts:
-        return probe.evidence(Verdict.REFUTED, f"{spread.runs} eval runs agree whatever this call draws", spread)
-    because = f"{spread.above} eval runs differ (std {spread.relative:.2g} of the output's); "
-    because += "with this call's draw kept they are equal"
-    return probe.evidence(Verdict.CONFIRMED, because, spread)
+    because = spread.told("this call")
+    if spread.verdict is Verdict.CONFIRMED:
+        because += "; with this call's draw kept they are equal"
+    return probe.evidence(spread.verdict, because, spread)
 
 
 BAD = (

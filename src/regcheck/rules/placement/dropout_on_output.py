@@ -78,9 +78,9 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if not share.constant:
         return probe.evidence(Verdict.REFUTED, "what is left of a dropped unit still depends on the input", share)
     if not share.as_expected or share.without > 0:
-        because = f"{share.value:.1%} of the output units are lost, outside {low:.1%} to {high:.1%} around p"
+        because = f"{share.share:.1%} of the output units are lost, outside {low:.1%} to {high:.1%} around p"
         return probe.evidence(Verdict.REFUTED, because, share)
-    because = f"{share.value:.1%} of the output units are lost in train mode (p = {share.expected:g}); with this call"
+    because = f"{share.share:.1%} of the output units are lost in train mode (p = {share.expected:g}); with this call"
     return probe.evidence(Verdict.CONFIRMED, f"{because} made identity, none", share)
 
 
