@@ -175,8 +175,16 @@ def _attempt(act: Callable[[], T], failure: str, what_to_do: str = "make it run 
 
 def _failed(error: BaseException, failure: str, what_to_do: str = "make it run on its own first") -> CannotBuild:
     path, line = _user_line(error)
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    because = "" if first is error else f", because of {_said(first)}"
+    return CannotBuild(f"{failure}: {_said(error)}{because}", what_to_do, path, line)
+
+
+def _said(error: BaseException) -> str:
     first_line = str(error).strip().partition("\n")[0]
-    return CannotBuild(f"{failure}: {type(error).__name__}: {first_line}", what_to_do, path, line)
+    return f"{type(error).__name__}: {first_line}"
 
 
 def _user_line(error: BaseException) -> tuple[str | None, int | None]:
