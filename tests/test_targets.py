@@ -123,7 +123,11 @@ def test_what_is_not_there_is_a_usage_error(target: str, says: str) -> None:
         ("nets.py:Wide", "takes arguments: width", None),
         ("nets.py:Broken", "cannot be built: ", 18),
         ("nets.py:leaves", "cannot be built: SystemExit: 2", 30),
-        ("nets.py:chained", "cannot be built: ImportError: could not import the model, because of IndexError: list", 37),
+        (
+            "nets.py:chained",
+            "cannot be built: ImportError: could not import the model, because of IndexError: list",
+            37,
+        ),
         ("nets.py:number", "is of type int, not an nn.Module", None),
         ("nets.py:WORD", "is of type str, not an nn.Module", None),
         ("nets_wrong:Net", "nets_wrong cannot be imported: AttributeError: 'int' object has no attribute 'nothing'", 2),

@@ -14,10 +14,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import CannotMeasure
 
 from .reach import held_by_functions
+
+_originals: Any = WeakIdKeyDictionary()
+"""Of each tensor of a copied model the one it was copied from: as that one is not run, it keeps the values."""
 
 
 @contextmanager
@@ -77,10 +81,15 @@ def copied(model: nn.Module) -> nn.Module:
     own = {id(each) for each in model.modules()}
     if any(id(each) in own for each in held_by_functions(model)):
         raise CannotMeasure("the model cannot be copied: a function kept on it refers to it")
+    memo = _lent(model)
     try:
-        return copy.deepcopy(model, _lent(model))
+        twin = copy.deepcopy(model, memo)
     except Exception as error:
         raise CannotMeasure(f"the model cannot be copied: {type(error).__name__}: {error}") from error
+    for original in memo.get(id(memo), ()):
+        if isinstance(original, torch.Tensor):
+            _originals[memo[id(original)]] = original
+    return twin
 
 
 def _lent(model: nn.Module) -> dict[int, Any]:
@@ -150,7 +159,9 @@ class _Tensor:
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self._tensor, self._wanted = tensor, tensor.requires_grad
-        self._value = tensor.detach().clone()
+        original = _originals.get(tensor)
+        same = original is not None and _alike(original, tensor)
+        self._value = original.detach() if same else tensor.detach().clone()
         gradient = tensor.grad if tensor.is_leaf else None
         self._gradient = None if gradient is None else _Tensor(gradient)
 
@@ -164,6 +175,14 @@ class _Tensor:
             tensor.requires_grad_(self._wanted)
             tensor.grad = None if self._gradient is None else self._gradient.restore()
         return tensor
+
+
+def _alike(original: torch.Tensor, tensor: torch.Tensor) -> bool:
+    """Whether a tensor still is what it was copied from, and not moved, materialized or written to since."""
+    if {original.layout, tensor.layout} != {torch.strided}:
+        return False
+    described = [(each.shape, each.dtype, each.device, each.stride()) for each in (original, tensor)]
+    return described[0] == described[1] and torch.equal(original, tensor)
 
 
 def _refill(container: Any, contents: Any) -> None:
