@@ -10,6 +10,7 @@ import pytest
 
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.ignores import Ignores
+from regcheck.core.proof import Proofs
 from regcheck.core.rule import Probe, Rule
 from regcheck.core.usage import Called, Event, Stepped
 from regcheck.probe.devices import chosen
@@ -32,6 +33,8 @@ def never(value: Any) -> list[Suspicion]:
 def always(value: Any) -> list[Suspicion]:
     if isinstance(value, Ignores):
         return [Suspicion(Event(each.ignore.place), "always") for each in value.outcomes]
+    if isinstance(value, Proofs):
+        return [replace(each.suspicion, evidence=Evidence(Verdict.CONFIRMED)) for each in value.proofs]
     if hasattr(value, "events"):
         return [Suspicion(each, "always") for each in value.events if isinstance(each, (Called, Stepped))]
     return [Suspicion(op, "always") for op in value.train if op.drops or op.active]

@@ -43,7 +43,7 @@ def main() -> None:
         todo = [each for each in chosen(library, options.only, options.sample) if each.key not in done]
         with Progress() as progress, options.out.open("a") as out:
             task = progress.add_task(library, total=len(todo))
-            for row in rows(todo, options.jobs, Limits(options.timeout, options.memory)):
+            for row in rows(todo, options.jobs, Limits(options.timeout, options.memory, not options.untimed)):
                 out.write(json.dumps(row) + "\n")
                 out.flush()
                 progress.advance(task)
@@ -69,6 +69,7 @@ def parsed() -> argparse.Namespace:
         "--timeout", type=float, default=60.0, help="processor seconds for each model (default: %(default)s)"
     )
     parser.add_argument("--memory", type=float, default=8.0, help="gigabytes for each model (default: %(default)s)")
+    parser.add_argument("--untimed", action="store_true", help="do not time what recording costs")
     parser.add_argument("--summary", type=Path, nargs="+", metavar="FILE", help="tell what the files hold, run nothing")
     options = parser.parse_args()
     unknown = [each for each in options.libraries if each not in LIBRARIES]

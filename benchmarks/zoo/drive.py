@@ -25,10 +25,11 @@ TOO_LONG = "took too long"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one model may take: seconds of processor time, and memory."""
+    """What one model may take: seconds of processor time, and memory; and whether recording it is timed."""
 
     seconds: float
     gigabytes: float
+    timed: bool = True
 
 
 @dataclass
@@ -101,7 +102,7 @@ def _work(entry: Entry, limits: Limits, sender: Any) -> None:
     tell: Callable[[Row], None] = sender.send
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         try:
-            examine(entry, tell)
+            examine(entry, tell, limits.timed)
         except MemoryError:
             with suppress(BrokenPipeError):
                 tell({"stopped": f"wanted more than {limits.gigabytes:g} GB"})

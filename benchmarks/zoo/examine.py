@@ -31,7 +31,7 @@ PAIRS, SECONDS_TIMED = 3, 1.5
 """A forward and its recording are timed in turn, so often and for no longer."""
 
 
-def examine(entry: Entry, tell: Callable[[Row], None]) -> None:
+def examine(entry: Entry, tell: Callable[[Row], None], timed: bool = True) -> None:
     """Examine a model step by step; `tell` is handed what each step adds to the model's row, as soon as it is known."""
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
@@ -45,7 +45,7 @@ def examine(entry: Entry, tell: Callable[[Row], None]) -> None:
     inputs = inferred if found["complete"] else None
     if inputs is None and by_hand is not None:
         inputs = _given(model, by_hand, tell)
-    if inputs is not None:
+    if inputs is not None and timed:
         tell({"recording": _timed(model, inputs)})
     tell({"looking_changed": changes(before, fingerprint(model))})
     tell({"audit": _audited(model, Inputs())})

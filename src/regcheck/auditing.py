@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,9 +17,10 @@ from torch import nn
 from regcheck.config import select, silence
 from regcheck.config.options import Options
 from regcheck.config.outcome import outcome
-from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
+from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError, told
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
 from regcheck.core.graph import Kind, Op, Place
+from regcheck.core.proof import Proof, Proofs
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Probe, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped, Usage
@@ -122,7 +123,7 @@ class Run:
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
             probe_on = model_probes(twin, traced, self.options.seed, self._deadline())
-            judged = [*self._proved(suspicions, probe_on)]
+            judged = self._proved(subject, suspicions, probe_on)
             missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
             seen = coverage.coverage_of(twin, traced)
         modules = dict(model.named_modules())
@@ -185,7 +186,7 @@ class Run:
         probe_on: ProbeOn = no_probe
         if self.options.run:
             probe_on = usage_probes(captures, optimizers, self.options.seed, self._deadline())
-        return self._report([*self._proved(suspicions, probe_on)], broken, usage.subject)
+        return self._report(self._proved(usage.subject, suspicions, probe_on), broken, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
         found: list[tuple[Rule, Suspicion]] = []
@@ -196,20 +197,26 @@ class Run:
             try:
                 found += [(rule, suspicion) for suspicion in merged(rule.check(value))]
             except Exception as error:
-                broken.append(NotChecked(value.subject, f"{rule.code} failed: {type(error).__name__}: {error}"))
+                broken.append(NotChecked(value.subject, f"{rule.code} failed: {told(error)}"))
         return found, tuple(broken)
 
-    def _proved(self, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> Iterator[Finding]:
-        for rule, suspicion in suspicions:
-            yield finding(rule, suspicion, self._evidence(rule, suspicion, probe_on))
+    def _proved(self, subject: str, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> list[Finding]:
+        """Each suspicion with its evidence, and what the rules find that compare the devices it was measured on."""
+        proofs = [(rule, Proof(rule.code, each, self._evidence(rule, each, probe_on))) for rule, each in suspicions]
+        found = [finding(rule, proof.suspicion, combined(proof.evidence)) for rule, proof in proofs]
+        compared = Proofs(subject, tuple(proof for _, proof in proofs))
+        differing, _ = self._suspicions("proofs", compared) if len(self.devices) > 1 else ([], ())
+        return [*found, *(finding(rule, each, each.evidence) for rule, each in differing if each.evidence)]
 
     def _deadline(self) -> float:
         """Until when runs may begin that prove the findings about one subject."""
         return time.monotonic() + self.options.budget
 
-    def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> Evidence:
+    def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:
+        """What measuring said on each device."""
         if not self.options.confirm or rule.confirm is None:
-            return Evidence(Verdict.UNMEASURED, because="measuring is switched off" if rule.confirm else "source only")
+            because = "measuring is switched off" if rule.confirm else "source only"
+            return (Evidence(Verdict.UNMEASURED, because=because),)
         found = []
         for device in self.devices:
             try:
@@ -217,9 +224,9 @@ class Run:
             except CannotMeasure as error:
                 found.append(Evidence(Verdict.UNMEASURED, device=device, because=str(error)))
             except Exception as error:
-                because = f"the measurement failed: {type(error).__name__}: {error}"
+                because = f"the measurement failed: {told(error)}"
                 found.append(Evidence(Verdict.UNMEASURED, device=device, because=because))
-        return combined(found)
+        return tuple(found)
 
     def _report(self, judged: Iterable[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
         return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from regcheck import plugins
-from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, nearest
+from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, nearest, told
 
 T = TypeVar("T")
 FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME`, `timm:NAME` or `hf:NAME`"
@@ -178,13 +178,8 @@ def _failed(error: BaseException, failure: str, what_to_do: str = "make it run o
     first = error
     while first.__cause__ is not None:
         first = first.__cause__
-    because = "" if first is error else f", because of {_said(first)}"
-    return CannotBuild(f"{failure}: {_said(error)}{because}", what_to_do, path, line)
-
-
-def _said(error: BaseException) -> str:
-    first_line = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first_line}"
+    because = "" if first is error else f", because of {told(first)}"
+    return CannotBuild(f"{failure}: {told(error)}{because}", what_to_do, path, line)
 
 
 def _user_line(error: BaseException) -> tuple[str | None, int | None]:

@@ -18,8 +18,9 @@ from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
+from regcheck.core.proof import Proof, Proofs
 from regcheck.core.report import Report
-from regcheck.core.rule import Example, Rule
+from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped
 from regcheck.probe import devices
 from regcheck.probe.restore import world_untouched
@@ -63,6 +64,10 @@ def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str
 
 def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterator[str]:
     run = Run(options, (rule,), devices.chosen(options.devices))
+    if rule.about == "proofs":
+        with _run(path) as (module, _):
+            yield from _wrong_lines("of what was measured", _compared(rule, module), rule, example)
+        return
     read = scanned([path], options, (rule,))
     yield from _wrong_lines("from source", read.findings, rule, example)
     for each in read.not_checked:
@@ -86,6 +91,17 @@ def _wrong_lines(how: str, findings: Iterable[Finding], rule: Rule, example: Exa
     lines = {each.line for each in findings if each.code == rule.code}
     if lines != set(example.marked):
         yield f"{how}: reports lines {sorted(map(str, lines))}, not {sorted(map(str, example.marked))}"
+
+
+def _compared(rule: Rule, module: Any) -> Iterator[Finding]:
+    """What a rule finds in the verdicts of an example, as if they had been measured about its active dropouts."""
+    traced = look(module.model, "example", Inputs(module.inputs), locate)
+    said = tuple(Evidence(Verdict(verdict), device=device) for device, verdict in module.measured.items())
+    active = [op for op in traced.graph.train if op.drops and op.active]
+    proofs = Proofs("example", tuple(Proof("REG000", Suspicion(op, "measured"), said) for op in active))
+    for suspicion in merged(rule.check(proofs)):
+        assert suspicion.evidence is not None
+        yield finding(rule, suspicion, suspicion.evidence)
 
 
 def _unproven(report: Report) -> Iterator[str]:

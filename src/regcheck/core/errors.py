@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from .graph import Place
 
+MOST = 200
+"""Of what another program's exception says, no more characters than this are repeated."""
+
 DOCS = "https://regcheck.readthedocs.io/"
 
 
@@ -79,3 +82,9 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
     """The error for a `word` that is not among the `known` names of a kind of thing."""
     known = list(known)
     return UsageError(f"unknown {what} {word!r}{nearest(word, known)}; known: {', '.join(known)}")
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line: its type and the first line of what it says, cut where that goes on and on."""
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said[:MOST]}{'…' if len(said) > MOST else ''}"

@@ -40,7 +40,8 @@ class Verdict(Enum):
 class Suspicion:
     """What a rule says from the graph or the usage alone: where, what is wrong, and what to do about it.
 
-    Suspicions of one rule at one place with one message are merged: `ops` then holds every op concerned.
+    Suspicions of one rule at one place with one message are merged: `ops` then holds every op concerned. A rule that
+    reads what was measured gives its `evidence` at once.
     """
 
     at: Op | Event
@@ -48,6 +49,7 @@ class Suspicion:
     fix: str = ""
     ops: tuple[Op, ...] = ()
     severity: Severity | None = None
+    evidence: Evidence | None = None
 
     @property
     def op(self) -> Op:

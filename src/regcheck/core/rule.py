@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
-About = Literal["graph", "usage", "ignores"]
+About = Literal["graph", "usage", "ignores", "proofs"]
 
 
 class Probe(Protocol):
@@ -106,6 +106,7 @@ class Example:
     """A self-contained source that shows the defect (BAD) or the right way (GOOD).
 
     For a graph rule the source leaves a `model` and a tuple `inputs` behind; for a usage rule running it is the usage.
+    For a rule about proofs it also leaves `measured` behind: what each device says of the model's active dropouts.
     Lines that must be reported end in `# <-`.
     """
 
@@ -119,7 +120,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as loaded from its file. `about` says what `check` reads: a graph, a usage, or the ignores of a file."""
+    """A rule as loaded from its file.
+
+    `about` says what `check` reads: a graph, a usage, the ignores of a file, or what was measured on several devices.
+    """
 
     code: str
     name: str
@@ -168,7 +172,7 @@ class Rule:
             raise BrokenRule(f"{path}: CODE {code!r} is not letters followed by three digits")
         about = next(iter(inspect.signature(check).parameters), "")
         if about not in get_args(About):
-            raise BrokenRule(f"{path}: `check` must take `graph`, `usage` or `ignores`, not {about!r}")
+            raise BrokenRule(f"{path}: `check` must take `graph`, `usage`, `ignores` or `proofs`, not {about!r}")
         return cls(
             code=code,
             name=path.stem.replace("_", "-"),
@@ -197,7 +201,7 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
         first = group[0]
         severities = [each.severity for each in group if each.severity is not None]
         severity = max(severities) if len(severities) == len(group) else None
-        yield Suspicion(first.at, first.message, first.fix, ops, severity)
+        yield Suspicion(first.at, first.message, first.fix, ops, severity, first.evidence)
 
 
 def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:

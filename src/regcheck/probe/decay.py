@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, optim
 
 from regcheck.core.decayed import Decay, Shrinkage
-from regcheck.core.errors import CannotMeasure
+from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 
@@ -270,7 +270,7 @@ def _clone(optimizer: optim.Optimizer, samples: Sequence[_Sample], flags: Mappin
     try:
         vars(clone).update(copy.deepcopy(own, memo))
     except Exception as error:
-        raise CannotMeasure(f"the optimizer cannot be copied: {type(error).__name__}: {error}") from error
+        raise CannotMeasure(f"the optimizer cannot be copied: {told(error)}") from error
     clone.defaults = {**optimizer.defaults, "differentiable": False}
     clone.state = defaultdict(dict)
     clone.param_groups = []

@@ -10,15 +10,20 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.errors import CannotMeasure
+from regcheck.core.errors import CannotMeasure, told
 
 from .reach import held_by_functions
+from .seeds import Streams
+
+_streams: ContextVar[Streams | None] = ContextVar("streams", default=None)
+"""The random streams of the world that shall be left untouched."""
 
 _originals: Any = WeakIdKeyDictionary()
 """Of each tensor of a copied model the one it was copied from: as that one is not run, it keeps the values."""
@@ -28,26 +33,39 @@ _originals: Any = WeakIdKeyDictionary()
 def world_untouched() -> Iterator[None]:
     """Put back random streams, grad mode, default dtype and anomaly mode; what is printed or warned of is dropped."""
     numpy = sys.modules.get("numpy")
-    python_state, torch_state = random.getstate(), torch.get_rng_state()
+    python_state, streams = random.getstate(), Streams()
     numpy_state = numpy.random.get_state() if numpy is not None else None
-    cuda_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    cuda_states = torch.cuda.get_rng_state_all() if cuda_used else []
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     detecting = torch.is_anomaly_enabled()
+    token = _streams.set(streams)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        _streams.reset(token)
         random.setstate(python_state)
-        torch.set_rng_state(torch_state)
+        streams.put_back()
         if numpy is not None and numpy_state is not None:
             numpy.random.set_state(numpy_state)
-        if cuda_states:
-            torch.cuda.set_rng_state_all(cuda_states)
         torch.set_grad_enabled(grad)
         torch.set_default_dtype(dtype)
         torch.autograd.set_detect_anomaly(detecting)
+
+
+def use(model: nn.Module, device: str) -> nn.Module:
+    """A copied model, moved to a device whose random streams are put back with all others in the end.
+
+    Raises:
+        CannotMeasure: it cannot be moved there.
+    """
+    streams = _streams.get()
+    try:
+        if streams is not None:
+            streams.begin_to_use(device)
+        return model.to(device)
+    except Exception as error:
+        raise CannotMeasure(f"the model cannot be moved to {device}: {told(error)}") from error
 
 
 @contextmanager
@@ -85,7 +103,7 @@ def copied(model: nn.Module) -> nn.Module:
     try:
         twin = copy.deepcopy(model, memo)
     except Exception as error:
-        raise CannotMeasure(f"the model cannot be copied: {type(error).__name__}: {error}") from error
+        raise CannotMeasure(f"the model cannot be copied: {told(error)}") from error
     for original in memo.get(id(memo), ()):
         if isinstance(original, torch.Tensor):
             _originals[memo[id(original)]] = original

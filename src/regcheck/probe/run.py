@@ -7,21 +7,23 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from regcheck.core.errors import CannotMeasure
+from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.graph import Mode, Site
-from regcheck.trace.inputs import mapped, moved
+from regcheck.trace.inputs import home_of, mapped, moved
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
 from regcheck.trace.structure import named_tensors, tensors_in
 
 from .intervene import Intervention, Replacement
-from .restore import State
+from .restore import State, use
 from .seeds import seed_streams
 
 Modes = Mode | Mapping[str, bool]
@@ -53,10 +55,9 @@ class Runner:
         locate: Locate | None = None,
         deadline: float = math.inf,
     ) -> None:
-        try:
-            self.model = model.to(device)
-        except Exception as error:
-            raise CannotMeasure(f"the model cannot be moved to {device}: {error}") from error
+        at_home = home_of(model).type == torch.device(device).type
+        self._around: Callable[[], Any] | None = nullcontext if at_home else None
+        self.model = use(model, device)
         self.device = device
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = State(self.model)
@@ -93,6 +94,8 @@ class Runner:
         """
         if time.monotonic() > self._deadline:
             raise CannotMeasure("the budget of time was used up")
+        if self._around is None:
+            self._around = self._needed_around()
         self._set(modes)
         args, kwargs = self._inputs()
         if change is not None:
@@ -103,21 +106,34 @@ class Runner:
             sys.modules["numpy"].random.seed(seed % 2**32)
         intervention = Intervention(self.model, seed, locate=self._locate, vary=vary, replace=replace, observe=observe)
         try:
-            with eager(), torch.no_grad(), intervention.watching():
+            with eager(), torch.no_grad(), intervention.watching(), self._around():
                 result = self.model(*args, **kwargs)
         except Enough:
             return []
         except (Exception, SystemExit) as error:
-            raise CannotMeasure(f"forward raised {type(error).__name__} on {self.device}: {error}") from error
+            raise CannotMeasure(f"on {self.device} forward raised {told(error)}") from error
         finally:
             self._state.restore()
         return [each.detach().clone() for each in outputs_of(result)]
+
+    @runs_the_model
+    def _needed_around(self) -> Callable[[], Any]:
+        """What a forward away from home is run in: code that names no device for what it makes is given this one."""
+        args, kwargs = self._inputs()
+        try:
+            with eager(), torch.no_grad():
+                self.model(*args, **kwargs)
+        except (Exception, SystemExit):
+            return partial(torch.device, self.device)
+        finally:
+            self._state.restore()
+        return nullcontext
 
     def _inputs(self) -> tuple[Any, Any]:
         try:
             return moved(self._args, self.device), moved(self._kwargs, self.device)
         except Exception as error:
-            raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {error}") from error
+            raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {told(error)}") from error
 
     def _set(self, modes: Modes) -> None:
         if isinstance(modes, Mode):

@@ -15,7 +15,7 @@ from _pytest.outcomes import OutcomeException
 
 from regcheck.auditing import judge
 from regcheck.config import select
-from regcheck.core.errors import RegcheckError
+from regcheck.core.errors import RegcheckError, told
 from regcheck.core.finding import Severity
 from regcheck.core.report import Report, counted
 from regcheck.core.usage import Called, Event, Stepped
@@ -85,7 +85,7 @@ class SuiteSession:
                 self._findings.add(self._lowered(report), item.nodeid, self._ignored.get(item.nodeid, ()))
                 self._findings.models.update(dict.fromkeys(each.model_key for each in seen.captures))
         except (Exception, OutcomeException) as error:
-            self._findings.miss(item.nodeid, f"judging it failed: {type(error).__name__}: {error}")
+            self._findings.miss(item.nodeid, f"judging it failed: {told(error)}")
 
     def _lowered(self, report: Report) -> Report:
         """With what stands in test code lowered to advice: it is about stand-ins, not about the code under test."""

@@ -28,7 +28,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
-from regcheck.core.errors import CannotTrace
+from regcheck.core.errors import CannotTrace, told
 from regcheck.core.graph import Mode, Place
 
 from .inputs import Inputs, mapped
@@ -119,7 +119,7 @@ def fake_copy(model: nn.Module, fakes: FakeTensorMode | None = None) -> nn.Modul
         with _Copying(fakes, home):
             return copy.deepcopy(model, copies)
     except Exception as error:
-        raise CannotImagine(f"the model cannot be copied: {type(error).__name__}: {error}") from error
+        raise CannotImagine(f"the model cannot be copied: {told(error)}") from error
 
 
 def _home(model: nn.Module) -> torch.device:

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import fx, nn
 
-from regcheck.core.errors import CannotTrace
+from regcheck.core.errors import CannotTrace, told
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode, Place
 
@@ -136,7 +136,7 @@ def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Input
     try:
         args, kwargs = moved(inputs.args), moved(inputs.kwargs)
     except Exception as error:
-        refusal = CannotTrace(f"the inputs cannot be copied: {type(error).__name__}: {error}")
+        refusal = CannotTrace(f"the inputs cannot be copied: {told(error)}")
         refusal.__cause__ = error
         return refusal
     try:

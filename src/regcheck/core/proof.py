@@ -1,0 +1,24 @@
+"""What measuring a suspicion said on each device, for rules that compare devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .finding import Evidence, Suspicion
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A suspicion of the rule with this code, and the evidence of each device."""
+
+    code: str
+    suspicion: Suspicion
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """Everything that was measured about one subject."""
+
+    subject: str
+    proofs: tuple[Proof, ...] = ()
