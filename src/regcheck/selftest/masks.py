@@ -58,12 +58,11 @@ def checked(
     yield subject.within("scaling", worst, bound, "" if worst <= bound else masks.scaled(results[0], dropped[0]))
     yield subject.within("gradient", *masks.gradient(seed, bound))
 
-    names = [layer.axes[axis] for axis in constant_axes(dropped)]
-    shown, wanted = (", ".join(each) or "none" for each in (names, layer.shared))
-    yield subject.judged("shared axes", set(names) == set(layer.shared), shown, wanted)
-
     rate = RATE if honest else share
     if 0 < rate < 1:
+        names = [layer.axes[axis] for axis in constant_axes(dropped)]
+        shown, wanted = (", ".join(each) or "none" for each in (names, layer.shared))
+        yield subject.judged("shared axes", set(names) == set(layer.shared), shown, wanted)
         axes = ["call", *(axis for axis in layer.axes if axis not in layer.shared)]
         found = worst_correlation(draws, axes, rate, alpha)
         expected = f"{found.low:.3f} to {found.high:.3f}"
@@ -77,7 +76,7 @@ def checked(
         expected = f"{found.low:.3f} to {found.high:.3f}"
         yield subject.judged("two seeds", holds, found.value, expected, alpha=alpha, samples=found.samples)
     else:
-        for check in ("independence", "two seeds"):
+        for check in ("shared axes", "independence", "two seeds"):
             yield subject.missed(check, "all draws are alike")
 
     same = all(map(torch.equal, results[:2], masks.results(seed, 2)))

@@ -10,8 +10,6 @@ import torch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MODES = ("eager", "compiled")
-
 
 def as_it_is(function: F) -> F:
     """Run a function eagerly."""
@@ -24,6 +22,12 @@ def compiled(function: F) -> F:
     return cast(F, made)
 
 
+def compiled_in_parts(function: F) -> F:
+    """Compile a function as far as it can be: a step of torch.optim begins with what is never compiled."""
+    made: Any = torch.compile(function, dynamic=False)
+    return cast(F, made)
+
+
 @cache
 def no_compiler(device: str) -> str:
     """Why nothing can be compiled for a device; empty where it can."""
@@ -33,6 +37,11 @@ def no_compiler(device: str) -> str:
     except Exception as error:
         return reason(error)
     return ""
+
+
+def start_over() -> None:
+    """Forget what was compiled: the layers share code of torch's, which is compiled a few times only."""
+    torch.compiler.reset()
 
 
 def reason(error: Exception) -> str:

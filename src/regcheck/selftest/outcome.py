@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import Enum
+from math import isfinite
 from typing import Any
 
 from regcheck.core.report import counted
+
+MODES = ("eager", "compiled")
 
 
 class Verdict(Enum):
@@ -31,6 +34,13 @@ class Outcome:
     alpha: float = 0.0
     samples: int = 0
     because: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as a JSON object; a figure that JSON has no number for is its name."""
+        measured = self.measured
+        if isinstance(measured, float) and not isfinite(measured):
+            measured = str(measured)
+        return {**asdict(self), "verdict": self.verdict.value, "measured": measured}
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,11 @@ class Selftest:
         return not self.of(Verdict.FAILS)
 
     @property
+    def missed(self) -> bool:
+        """Whether something was not run."""
+        return bool(self.of(Verdict.NOT_RUN))
+
+    @property
     def headline(self) -> str:
         """How many checks held, failed, and were not run."""
         failed, missed = len(self.of(Verdict.FAILS)), len(self.of(Verdict.NOT_RUN))
@@ -102,5 +117,5 @@ class Selftest:
             "seed": self.seed,
             "alpha": self.alpha,
             "seconds": round(self.seconds, 1),
-            "checks": [{**asdict(each), "verdict": each.verdict.value} for each in self.outcomes],
+            "checks": [each.document() for each in self.outcomes],
         }

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
-from typing import Any
 
 import torch
 
 from . import masks, norms, steps
 from .layers import LAYERS, Layer
-from .modes import MODES, as_it_is, compiled, no_compiler, reason
+from .modes import as_it_is, compiled, compiled_in_parts, no_compiler, reason, start_over
 from .norms import NORMS, Norm
-from .outcome import Outcome, Selftest, Subject
+from .outcome import MODES, Outcome, Selftest, Subject
 from .steps import METHODS, Method
 
 ALPHA = 1e-6
@@ -29,7 +30,7 @@ def selftest(
     layers: Sequence[Layer] = LAYERS,
     batch_norms: Sequence[Norm] = NORMS,
     methods: Sequence[Method] = METHODS,
-    tell: Callable[[Subject], None] = lambda subject: None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Selftest:
     """Hold torch's layers, norms and optimizers to the references.
 
@@ -42,14 +43,13 @@ def selftest(
         layers: the dropping layers.
         batch_norms: the batch norms.
         methods: the optimizers.
-        tell: is told of each subject before it is run.
+        tell: is told what will be run next.
     """
     began = time.monotonic()
     share = ALPHA / max(1, len(layers) * len(devices) * len(modes))
     outcomes: list[Outcome] = []
     things: list[Layer | Norm | Method] = [*layers, *batch_norms, *methods]
-    with torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly(), torch.random.fork_rng(), torch.enable_grad():
         for device, mode in product(devices, modes):
             why = no_compiler(device) if mode == "compiled" else ""
             if why:
@@ -57,23 +57,38 @@ def selftest(
                 continue
             for thing in things:
                 subject = Subject(thing.name, device, mode)
-                tell(subject)
-                outcomes += attempted(subject, thing, compiled if mode == "compiled" else as_it_is, seed, share)
+                tell(f"{subject.what} on {device}, {mode}")
+                outcomes += attempted(subject, thing, seed, share)
     return Selftest(tuple(outcomes), torch.__version__, seed, ALPHA, time.monotonic() - began)
 
 
-def attempted(
-    subject: Subject, thing: Layer | Norm | Method, compile: Callable[[Any], Any], seed: int, alpha: float
-) -> list[Outcome]:
+def attempted(subject: Subject, thing: Layer | Norm | Method, seed: int, alpha: float) -> list[Outcome]:
     """The outcomes of all checks of a thing; where one raises, that is the last outcome."""
     outcomes: list[Outcome] = []
+    whole = parts = as_it_is
+    if subject.mode == "compiled":
+        whole, parts = compiled, compiled_in_parts
+        start_over()
     try:
         if isinstance(thing, Layer):
-            outcomes += masks.checked(subject, thing, compile, seed, alpha)
+            outcomes += masks.checked(subject, thing, whole, seed, alpha)
         elif isinstance(thing, Norm):
-            outcomes += norms.checked(subject, thing, compile, seed)
+            outcomes += norms.checked(subject, thing, whole, seed)
         else:
-            outcomes += steps.checked(subject, thing, compile, seed)
+            outcomes += steps.checked(subject, thing, parts, seed)
     except Exception as error:  # what a device or the compiler cannot do is no fault of what it can
-        outcomes.append(subject.missed("everything" if not outcomes else "the rest", reason(error)))
+        outcomes.append(subject.missed("the rest" if outcomes else "everything", reason(error)))
     return outcomes
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings of what is run: it is run as it is on purpose."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
