@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from textwrap import shorten
 from typing import Any, TypeVar, cast
 
 import torch
@@ -45,6 +46,6 @@ def start_over() -> None:
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, with its type."""
-    first = str(error).strip().partition("\n")[0]
+    """The first line of an error, shortened, with its type."""
+    first = shorten(str(error).strip().partition("\n")[0], 80, placeholder=" …")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
