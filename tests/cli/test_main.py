@@ -82,6 +82,8 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
         ("audit --device gpu9 sound.py:Net", "gpu9"),
         ("selftest --device gpu9", "device 'gpu9' cannot be used"),
         ("selftest --mode eagre", "unknown mode 'eagre' (did you mean 'eager'?); known: eager, compiled"),
+        ("selftest --mode ,", "unknown mode ''; known: eager, compiled"),
+        ("selftest --device ,", "--device: name a device"),
         ("selftest --output-format xml", "unknown output format 'xml'; known: full, json"),
     ],
 )

@@ -44,9 +44,11 @@ def run(argv: Sequence[str]) -> int:
         ("mode", MODES, arguments.modes),
         ("output format", FORMATS, [arguments.output_format]),
     ):
-        for word in given:
+        for word in given or [""]:
             if word not in known:
                 raise unknown(option, word, known)
+    if not arguments.devices:
+        raise UsageError("--device: name a device, or leave it to auto")
     try:
         from regcheck.selftest.suite import selftest
     except ModuleNotFoundError as error:
