@@ -26,7 +26,7 @@ def rendered(result: Selftest, format: str, *, color: bool = False, width: int =
         file=out, force_terminal=color, color_system="standard" if color else None, highlight=False, width=width
     )
     console.print(table(result))
-    console.print(Text(result.headline, "green" if result.ok else "bold red"))
+    console.print(Text(result.headline, "bold red" if not result.ok else "yellow" if result.missed else "green"))
     console.print(
         f"α {result.alpha:g} in all, seed {result.seed}, {result.seconds:.1f} s; "
         "measured against regcheck.reference in float64"
