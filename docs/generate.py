@@ -51,7 +51,7 @@ def reference() -> Iterator[str]:
     yield (
         "They are what regcheck's measurements compare with, and are there for tests of your own: "
         "`from regcheck import reference`, then `reference.inverted_dropout(x, keep, 0.5)`. Where torch has the same, "
-        "they equal it to rounding, given its mask ([how that is tested](../gpu.md))."
+        "they equal it to rounding, given its mask ([on which devices](../gpu.md))."
     )
     public = {name for node in package.body if isinstance(node, ast.ImportFrom) for name in imported(node)}
     for module, title in CHAPTERS.items():

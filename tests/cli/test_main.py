@@ -259,9 +259,13 @@ def test_an_audit_without_torch_says_what_to_install(folder: Path) -> None:
     assert done.stderr == "regcheck: error: `regcheck audit` needs torch: `pip install 'regcheck[torch]'`\n"
 
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""The suite shares its machine, and small operations wait for one another's threads."""
+
+
 def test_the_selftest_is_shown_and_passes(folder: Path) -> None:
     """`regcheck selftest` prints a table of what torch was held to, and exits 0 when all holds."""
-    done = regcheck(folder, "selftest", "--device", "cpu", "--mode", "eager")
+    done = regcheck(folder, "selftest", "--device", "cpu", "--mode", "eager", **ONE_THREAD)
     assert (done.returncode, done.stderr) == (0, "")
     assert "nn.Dropout" in done.stdout and "optim.AdamW()" in done.stdout
     assert "fails" not in done.stdout and "not run" not in done.stdout
@@ -269,7 +273,8 @@ def test_the_selftest_is_shown_and_passes(folder: Path) -> None:
 
 def test_the_selftest_is_written_as_json(folder: Path) -> None:
     """`--output-format json --output-file FILE` writes the same for programs, and prints nothing."""
-    done = regcheck(folder, *"selftest --mode eager --seed 3 --output-format json --output-file out.json".split())
+    argv = "selftest --mode eager --seed 3 --output-format json --output-file out.json".split()
+    done = regcheck(folder, *argv, **ONE_THREAD)
     assert (done.returncode, done.stdout) == (0, "")
     document = json.loads((folder / "out.json").read_text(encoding="utf-8"))
     assert document["ok"] is True and document["seed"] == 3
