@@ -19,7 +19,7 @@ FLOORS = (
     ("rules",),
     ("hookspecs",),
     ("plugins",),
-    ("auditing", "scanning", "targets"),
+    ("auditing", "scanning", "selftest", "targets"),
     ("report", "fixing"),
     ("cli", "suite", "testing"),
     ("__init__", "__main__", "pytest_plugin"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regcheck.core.version import __version__
 
 if TYPE_CHECKING:
+    from regcheck import reference
     from regcheck.auditing import audit
     from regcheck.config.silence import ignore
     from regcheck.core.finding import Finding
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from regcheck.core.rule import Rule
     from regcheck.scanning import scan
 
-__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "scan"]
+__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "reference", "scan"]
 
 _HOME = {
     "Finding": "core.finding",
@@ -26,6 +27,7 @@ _HOME = {
     "Rule": "core.rule",
     "audit": "auditing",
     "ignore": "config.silence",
+    "reference": "reference",
     "scan": "scanning",
 }
 
@@ -34,11 +36,12 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        home = import_module(f"{__name__}.{_HOME[name]}")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise ImportError(f"regcheck.{name} needs torch: `pip install 'regcheck[torch]'`") from error
+    return home if name == _HOME[name] else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -80,6 +80,11 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
         ("audit --input 3x0 sound.py:Net", "--input 3x0: an input is written as `1x3x224x224`, `float32[4,3,32,32]`, "),
         ("audit sound.py:Nut", "there is no 'Nut' (did you mean 'Net'?)"),
         ("audit --device gpu9 sound.py:Net", "gpu9"),
+        ("selftest --device gpu9", "device 'gpu9' cannot be used"),
+        ("selftest --mode eagre", "unknown mode 'eagre' (did you mean 'eager'?); known: eager, compiled"),
+        ("selftest --mode ,", "unknown mode ''; known: eager, compiled"),
+        ("selftest --device ,", "--device: name a device"),
+        ("selftest --output-format xml", "unknown output format 'xml'; known: full, json"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, argv: str, says: str) -> None:
@@ -252,3 +257,35 @@ def test_an_audit_without_torch_says_what_to_install(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "regcheck: error: `regcheck audit` needs torch: `pip install 'regcheck[torch]'`\n"
+
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""The suite shares its machine, and small operations wait for one another's threads."""
+
+
+def test_the_selftest_is_shown_and_passes(folder: Path) -> None:
+    """`regcheck selftest` prints a table of what torch was held to, and exits 0 when all holds."""
+    done = regcheck(folder, "selftest", "--device", "cpu", "--mode", "eager", **ONE_THREAD)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nn.Dropout" in done.stdout and "optim.AdamW()" in done.stdout
+    assert "fails" not in done.stdout and "not run" not in done.stdout
+
+
+def test_the_selftest_is_written_as_json(folder: Path) -> None:
+    """`--output-format json --output-file FILE` writes the same for programs, and prints nothing."""
+    argv = "selftest --mode eager --seed 3 --output-format json --output-file out.json".split()
+    done = regcheck(folder, *argv, **ONE_THREAD)
+    assert (done.returncode, done.stdout) == (0, "")
+    document = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    assert document["ok"] is True and document["seed"] == 3
+    assert {each["device"] for each in document["checks"]} >= {"cpu"}
+
+
+@pytest.mark.slow
+def test_without_a_compiler_that_mode_is_not_run(folder: Path) -> None:
+    """Where nothing can be compiled this is told once, with the reason, and only `--strict` minds."""
+    nowhere = {"CXX": str(folder / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
+    done = regcheck(folder, "selftest", "--device", "cpu", "--mode", "compiled", "--strict", **nowhere)
+    assert done.returncode == 3
+    assert done.stdout.count("not run: ") == 1 and "torch.compile" in done.stdout
+    assert "1 check of torch" in done.stdout

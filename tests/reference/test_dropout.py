@@ -11,7 +11,12 @@ from regcheck.reference.dropout import (
     alpha_dropout,
     attention_dropout,
     attention_weights,
+    classic_dropout,
+    classic_prediction,
+    feature_alpha_dropout,
+    gaussian_dropout,
     inverted_dropout,
+    monte_carlo,
     spatial_dropout,
 )
 
@@ -83,21 +88,76 @@ def test_alpha_dropout_keeps_mean_zero_and_variance_one(rate):
     assert (mean(1), mean(2)) == pytest.approx((0, 1), abs=1e-14)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("extents", [1, 2, 3])
+def test_feature_alpha_dropout_is_torchs(device, rate, extents):
+    """Given torch's own channel mask, the reference computes what `F.feature_alpha_dropout` computes."""
+    x = noise(6, 8, *[3] * extents, device=device)
+    keep = replayed(F.feature_alpha_dropout, torch.ones_like(x), rate, True).flatten(2)[:, :, 0] > 0
+    expected = replayed(F.feature_alpha_dropout, x, rate, True)
+    torch.testing.assert_close(feature_alpha_dropout(x, keep, rate), expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("function", [spatial_dropout, feature_alpha_dropout])
 @pytest.mark.parametrize(("shape", "mask"), [((6, 8), (6, 8)), ((6, 8, 3), (6, 3)), ((6, 8, 2, 2, 2, 2), (6, 8))])
-def test_spatial_dropout_refuses_what_is_no_map(shape, mask):
+def test_dropout_of_channels_refuses_what_is_no_map(function, shape, mask):
     """A mask that is not one draw per sample and channel is refused."""
     with pytest.raises(ValueError, match="no channel mask"):
-        spatial_dropout(torch.ones(shape), torch.ones(mask, dtype=torch.bool), 0.5)
+        function(torch.ones(shape), torch.ones(mask, dtype=torch.bool), 0.5)
+
+
+def over_all_masks(function, rate):
+    """Mean and variance of `function(keep)` over every mask of four units, each with its probability."""
+    mean = square = torch.zeros(4, dtype=torch.float64)
+    for number in range(2**4):
+        keep = torch.tensor([bool(number >> bit & 1) for bit in range(4)])
+        probability = (1 - rate) ** int(keep.sum()) * rate ** int((~keep).sum())
+        mean, square = mean + probability * function(keep), square + probability * function(keep) ** 2
+    return mean, square - mean**2
 
 
 def test_dropout_keeps_the_mean_over_all_masks():
     """Averaged over every possible mask with its probability, the result is the input."""
-    x, rate, mean = noise(4), 0.3, torch.zeros(4, dtype=torch.float64)
-    for number in range(2**4):
-        keep = torch.tensor([bool(number >> bit & 1) for bit in range(4)])
-        probability = (1 - rate) ** int(keep.sum()) * rate ** int((~keep).sum())
-        mean += probability * inverted_dropout(x, keep, rate)
+    x, rate = noise(4), 0.3
+    mean, _ = over_all_masks(lambda keep: inverted_dropout(x, keep, rate), rate)
     torch.testing.assert_close(mean, x, rtol=1e-14, atol=0)
+
+
+def test_classic_dropout_has_the_mean_that_it_predicts_with():
+    """Averaged over every possible mask with its probability, the result is the scaled-down input of prediction."""
+    x, rate = noise(4), 0.3
+    mean, _ = over_all_masks(lambda keep: classic_dropout(x, keep), rate)
+    torch.testing.assert_close(mean, classic_prediction(x, rate), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_classic_dropout_is_torchs_without_its_scaling(device, rate):
+    """Given torch's own mask, what is kept is left as it is: torch's result on the scaled-down input of prediction."""
+    x = noise(5, 11, device=device)
+    keep = replayed(F.dropout, torch.ones_like(x), rate) != 0
+    ours, theirs = classic_dropout(x, keep), replayed(F.dropout, classic_prediction(x, rate), rate)
+    same(ours, theirs if rate < 1 else torch.zeros_like(x))
+    assert torch.equal(ours[keep], x[keep])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+def test_gaussian_dropout_has_the_mean_and_variance_of_inverted_dropout(rate):
+    """Over noise of mean zero and variance one, both moments are those of inverted dropout over all masks."""
+    x = noise(4)
+    low, high = (gaussian_dropout(x, torch.full_like(x, sign), rate) for sign in (-1.0, 1.0))
+    mean, variance = over_all_masks(lambda keep: inverted_dropout(x, keep, rate), rate)
+    torch.testing.assert_close((low + high) / 2, mean, rtol=1e-14, atol=0)
+    # the variance is a difference of squares of up to x² / (1 - p), whose rounding stays
+    torch.testing.assert_close(((high - low) / 2) ** 2, variance, rtol=1e-13, atol=1e-13 * float(x.square().max()))
+
+
+def test_monte_carlo_gives_mean_and_spread_of_dropout():
+    """Over all masks, equally likely at p = 0.5, the mean is the input and the spread is |x| √(p / (1 - p)) = |x|."""
+    x = noise(4)
+    keeps = [torch.tensor([bool(number >> bit & 1) for bit in range(4)]) for number in range(2**4)]
+    prediction = monte_carlo(torch.stack([inverted_dropout(x, keep, 0.5) for keep in keeps]))
+    torch.testing.assert_close(prediction.mean, x, rtol=1e-14, atol=0)
+    torch.testing.assert_close(prediction.spread, x.abs(), rtol=1e-14, atol=0)
 
 
 def masks(device):

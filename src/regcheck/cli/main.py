@@ -13,6 +13,7 @@ VERBS = {
     "scan": "examine source files without importing them (no torch needed)",
     "audit": "build models, measure them, and prove each finding",
     "rule": "list the rules, or show one rule's page",
+    "selftest": "hold torch itself to the reference implementations, on every device here",
 }
 """Each verb is the module of that name in this folder, with `run(argv) -> int`."""
 
@@ -24,7 +25,7 @@ usage: regcheck VERB …
 
 Finds dropout, regularization and train/eval mistakes in PyTorch models, and proves each one by measuring the model.
 
-{chr(10).join(f"  regcheck {verb:<6} {does}" for verb, does in VERBS.items())}
+{chr(10).join(f"  regcheck {verb:<8} {does}" for verb, does in VERBS.items())}
 
 `regcheck VERB --help` tells the options of a verb; `regcheck --version` the version.
 exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage, 3 something not checked (with --strict)

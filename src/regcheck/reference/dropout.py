@@ -5,8 +5,43 @@ A mask is boolean and True where a unit is kept. All functions are differentiabl
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+def classic_dropout(input: Tensor, keep: Tensor) -> Tensor:
+    """Drop single activations and leave those that are kept as they are; prediction makes up for it.
+
+        y = m ⊙ x,  m ~ Bernoulli(1 - p) per element
+
+    so that E[y] = (1 - p) x, which is what `classic_prediction` gives.
+
+    Args:
+        input: x, any shape.
+        keep: m, bool, broadcastable to the shape of x.
+
+    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014),
+    section 4.
+    """
+    return input * keep.to(input.dtype)
+
+
+def classic_prediction(input: Tensor, rate: float) -> Tensor:
+    """Scale activations down at prediction, as `classic_dropout` asks for.
+
+        y = (1 - p) x
+
+    The paper scales the weights of the next layer, which comes to the same.
+
+    Args:
+        input: x, any shape.
+        rate: p, the probability of dropping in training.
+
+    Source: as for `classic_dropout`, figure 2.
+    """
+    return input * (1 - rate)
 
 
 def inverted_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
@@ -43,10 +78,25 @@ def spatial_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
 
     Source: Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015, section 3.2.
     """
-    extents = input.dim() - 2
-    if not 1 <= extents <= 3 or keep.shape != input.shape[:2]:
-        raise ValueError(f"a mask of shape {tuple(keep.shape)} is no channel mask of maps {tuple(input.shape)}")
-    return inverted_dropout(input, keep.reshape(*keep.shape, *[1] * extents), rate)
+    return inverted_dropout(input, _over_maps(input, keep), rate)
+
+
+def gaussian_dropout(input: Tensor, noise: Tensor, rate: float) -> Tensor:
+    """Multiply activations by noise around one that has the variance of inverted dropout's mask.
+
+        y = x ⊙ (1 + √(p / (1 - p)) ε),  ε ~ N(0, 1) per element
+
+    Args:
+        input: x, any shape.
+        noise: ε, broadcastable to the shape of x.
+        rate: p, the rate of the inverted dropout that it stands for, below one.
+
+    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014),
+    section 10; Kingma et al., "Variational dropout and the local reparameterization trick", NIPS 2015, section 3,
+    where the variance p / (1 - p) is called α.
+    """
+    spread: float = (rate / (1 - rate)) ** 0.5
+    return input * (1 + spread * noise)
 
 
 SATURATION = -1.0507009873554805 * 1.6732632423543772
@@ -71,6 +121,27 @@ def alpha_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
     q = 1 - rate
     a: float = (q + SATURATION**2 * q * (1 - q)) ** -0.5
     return a * torch.where(keep, input, SATURATION) - a * (1 - q) * SATURATION
+
+
+def feature_alpha_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
+    """Alpha dropout of whole channels: one draw per sample and channel, shared by all positions.
+
+        y[n, c, …] = a (m[n, c] x[n, c, …] + (1 - m[n, c]) α') + b,  m ~ Bernoulli(1 - p) per sample and channel
+
+    with α', a and b as in `alpha_dropout`.
+
+    Args:
+        input: x, shape (N, C, …) with one to three spatial axes.
+        keep: m, bool, shape (N, C).
+        rate: p, the probability of dropping, below one.
+
+    Raises:
+        ValueError: the ranks do not fit.
+
+    Source: Klambauer et al. (as for `alpha_dropout`) for what becomes of a dropped unit, Tompson et al. (as for
+    `spatial_dropout`) for dropping whole channels.
+    """
+    return alpha_dropout(input, _over_maps(input, keep), rate)
 
 
 def attention_weights(
@@ -135,3 +206,38 @@ def attention_dropout(
     """
     weights = attention_weights(query, key, mask=mask, causal=causal, scale=scale)
     return inverted_dropout(weights, keep, rate) @ value
+
+
+class Prediction(NamedTuple):
+    """What several random forward passes say together."""
+
+    mean: Tensor
+    spread: Tensor
+
+
+def monte_carlo(outputs: Tensor) -> Prediction:
+    """The mean of T predictions that were made with dropout active, and their standard deviation.
+
+        E[y] ≈ ȳ = 1/T Σ_t y_t,  Var[y] ≈ 1/T Σ_t (y_t - ȳ)²
+
+    The variance is that of the model alone: the paper adds τ⁻¹, the variance of the observations' noise.
+
+    Args:
+        outputs: y_1 … y_T, shape (T, …), one forward pass after another.
+
+    Returns:
+        Mean and spread, both of shape (…).
+
+    Source: Gal and Ghahramani, "Dropout as a Bayesian approximation: representing model uncertainty in deep learning",
+    ICML 2016, section 4.
+    """
+    mean = outputs.mean(0)
+    return Prediction(mean, (outputs - mean).square().mean(0).sqrt())
+
+
+def _over_maps(input: Tensor, keep: Tensor) -> Tensor:
+    """A mask of samples and channels, shaped to be shared by all positions of the maps."""
+    extents = input.dim() - 2
+    if not 1 <= extents <= 3 or keep.shape != input.shape[:2]:
+        raise ValueError(f"a mask of shape {tuple(keep.shape)} is no channel mask of maps {tuple(input.shape)}")
+    return keep.reshape(*keep.shape, *[1] * extents)

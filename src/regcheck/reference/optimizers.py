@@ -22,6 +22,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from .penalty import decoupled_decay
+
 State: TypeAlias = dict[str, Any]
 """What a method remembers of one parameter from step to step; empty before the first."""
 
@@ -55,7 +57,7 @@ def step(
     if settings.get("maximize", False):
         gradient = -gradient
     if decoupled:
-        parameter = parameter * (1 - float(settings["lr"]) * decay)
+        parameter = decoupled_decay(parameter, float(settings["lr"]), decay)
     else:
         gradient = gradient + decay * parameter
     state["step"] = state.get("step", 0) + 1

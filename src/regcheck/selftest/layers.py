@@ -1,0 +1,151 @@
+"""The dropping layers of torch, each arranged so that its mask can be read off what it gives.
+
+A recurrent network with identity weights passes positive values on as they are, so what its last layer gives is the
+mask between its layers. Attention on equal queries and keys gives each key the same weight, and reads these off a
+diagonal matrix of values. The inputs, and 1 / (1 - p), have so few binary digits that reduced precision in matrix
+products (as in TF32) leaves them exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from regcheck.reference import alpha_dropout, inverted_dropout
+
+RATE = 0.2
+"""The rate of all layers: not symmetric, so that p is not taken for 1 - p, and 1 / (1 - p) is 1.25."""
+
+MAPS = ("sample", "channel", "row", "column")
+WEIGHTS = ("sample", "head", "query", "key")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of torch at `RATE`, what it is given, and how its mask is laid out.
+
+    Attributes:
+        name: how users write it.
+        build: makes the layer, in train mode.
+        shape: the shape of its input.
+        axes: the names of the axes of its result, which is as large as its mask.
+        shared: those of them that a draw is shared along.
+        reference: what the layer gives for its input, a mask of what is kept, and a rate.
+        dtype: of its input and result.
+        modal: whether it follows train and eval mode.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    reference: Callable[[Tensor, Tensor, float], Tensor] = inverted_dropout
+    dtype: torch.dtype = torch.float32
+    modal: bool = True
+
+    def input(self, device: str) -> Tensor:
+        """Positive values with few binary digits."""
+        return signal(self.shape).to(device, self.dtype)
+
+
+def signal(shape: tuple[int, ...]) -> Tensor:
+    """1, 1.25, 1.5, 1.75 and again."""
+    return 1 + torch.arange(torch.Size(shape).numel()).reshape(shape) % 4 / 4
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention of `size` equal queries and keys, at values diag(x)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, H, S) to the attention weights times x, (N, H, L, S)."""
+        equal = torch.zeros(*x.shape, self.size, dtype=x.dtype, device=x.device)
+        return F.scaled_dot_product_attention(equal, equal, torch.diag_embed(x), dropout_p=RATE)
+
+
+class Heads(nn.Module):
+    """Multi-head attention with identity projections of values and result, and equal queries and keys."""
+
+    def __init__(self, heads: int, size: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention = nn.MultiheadAttention(heads * size, heads, dropout=RATE, bias=False, batch_first=True)
+        with torch.no_grad():
+            assert self.attention.in_proj_weight is not None
+            self.attention.in_proj_weight.zero_()[-heads * size :].fill_diagonal_(1)
+            self.attention.out_proj.weight.zero_().fill_diagonal_(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, H, S) to the attention weights times x, (N, H, L, S)."""
+        values = torch.diag_embed(x).transpose(1, 2).flatten(2)
+        equal = torch.zeros_like(values)
+        result: Tensor = self.attention(equal, equal, values, need_weights=True)[0]
+        return result.reshape(*values.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def between_layers(features: int) -> nn.Module:
+    """Two recurrent layers that pass positive values on."""
+    network = nn.RNN(features, features, num_layers=2, nonlinearity="relu", bias=False, dropout=RATE)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight.zero_()
+            if "ih" in name:
+                weight.fill_diagonal_(1)
+    return _First(network)
+
+
+class _First(nn.Module):
+    """The first of the results of a module."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.inner(x)[0]
+        return result
+
+
+def evenly_attended(values: Tensor, keep: Tensor, rate: float) -> Tensor:
+    """Attention of equal queries and keys at values diag(x): the weights are 1 / S, and some are dropped."""
+    weights = torch.full_like(keep, 1 / keep.size(-1), dtype=values.dtype)
+    return inverted_dropout(weights, keep, rate) * values.unsqueeze(-2)
+
+
+LAYERS = (
+    Layer("nn.Dropout", lambda: nn.Dropout(RATE), (16, 32, 16, 16), MAPS),
+    Layer("nn.Dropout1d", lambda: nn.Dropout1d(RATE), (64, 128, 2), (*MAPS[:2], "position"), ("position",)),
+    Layer("nn.Dropout2d", lambda: nn.Dropout2d(RATE), (64, 128, 2, 2), MAPS, MAPS[2:]),
+    Layer("nn.Dropout3d", lambda: nn.Dropout3d(RATE), (64, 128, 2, 2, 2), (*MAPS, "slice"), (*MAPS[2:], "slice")),
+    Layer("nn.AlphaDropout", lambda: nn.AlphaDropout(RATE), (16, 32, 16, 16), MAPS, reference=alpha_dropout),
+    Layer(
+        "nn.FeatureAlphaDropout",
+        lambda: nn.FeatureAlphaDropout(RATE),
+        (64, 128, 2, 2),
+        MAPS,
+        MAPS[2:],
+        reference=alpha_dropout,
+    ),
+    Layer("nn.RNN(dropout=…)", lambda: between_layers(64), (16, 64, 64), ("step", "sample", "feature")),
+    Layer("nn.MultiheadAttention", lambda: Heads(4, 32), (16, 4, 32), WEIGHTS, reference=evenly_attended),
+    *(
+        Layer(
+            f"scaled_dot_product_attention ({kind})",
+            lambda: Attention(64),
+            (4, 4, 64),
+            WEIGHTS,
+            reference=evenly_attended,
+            dtype=dtype,
+            modal=False,
+        )
+        for kind, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+    ),
+)

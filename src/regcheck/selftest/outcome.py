@@ -1,0 +1,121 @@
+"""What a selftest found out, as values: one outcome per check, and all of them together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from math import isfinite
+from typing import Any
+
+from regcheck.core.report import counted
+
+MODES = ("eager", "compiled")
+
+
+class Verdict(Enum):
+    """What came of a check."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One check of one thing; `alpha` is the probability that it fails although all is right, 0 for exact ones."""
+
+    what: str
+    check: str
+    device: str
+    mode: str
+    verdict: Verdict
+    measured: float | str | None = None
+    expected: str = ""
+    alpha: float = 0.0
+    samples: int = 0
+    because: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as a JSON object; a figure that JSON has no number for is its name."""
+        measured = self.measured
+        if isinstance(measured, float) and not isfinite(measured):
+            measured = str(measured)
+        return {**asdict(self), "verdict": self.verdict.value, "measured": measured}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A thing on a device, run eagerly or compiled."""
+
+    what: str
+    device: str
+    mode: str
+
+    def judged(
+        self,
+        check: str,
+        holds: bool,
+        measured: float | str,
+        expected: str,
+        *,
+        alpha: float = 0.0,
+        samples: int = 0,
+        because: str = "",
+    ) -> Outcome:
+        """The outcome of a check that was made."""
+        verdict = Verdict.HOLDS if holds else Verdict.FAILS
+        where = (self.what, check, self.device, self.mode)
+        return Outcome(*where, verdict, measured, expected, alpha, samples, because)
+
+    def missed(self, check: str, because: str) -> Outcome:
+        """The outcome of a check that could not be made."""
+        return Outcome(self.what, check, self.device, self.mode, Verdict.NOT_RUN, because=because)
+
+    def within(self, check: str, measured: float, bound: float, because: str = "") -> Outcome:
+        """The outcome of a check that a deviation is rounding at most; one that is no number is not."""
+        return self.judged(check, measured <= bound, measured, f"≤ {bound:.2g}", because=because)
+
+
+@dataclass(frozen=True)
+class Selftest:
+    """All outcomes, with the seed that they were drawn from and the bound on the probability of any false alarm."""
+
+    outcomes: tuple[Outcome, ...]
+    torch: str
+    seed: int
+    alpha: float
+    seconds: float
+
+    def of(self, verdict: Verdict) -> list[Outcome]:
+        """The outcomes with this verdict."""
+        return [each for each in self.outcomes if each.verdict is verdict]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return not self.of(Verdict.FAILS)
+
+    @property
+    def missed(self) -> bool:
+        """Whether something was not run."""
+        return bool(self.of(Verdict.NOT_RUN))
+
+    @property
+    def headline(self) -> str:
+        """How many checks held, failed, and were not run."""
+        failed, missed = len(self.of(Verdict.FAILS)), len(self.of(Verdict.NOT_RUN))
+        parts = [f"{counted(len(self.outcomes), 'check')} of torch {self.torch}: {len(self.of(Verdict.HOLDS))} hold"]
+        parts += [f"{failed} fail"] if failed else []
+        parts += [f"{missed} not run"] if missed else []
+        return ", ".join(parts)
+
+    def document(self) -> dict[str, Any]:
+        """The selftest as a JSON document."""
+        return {
+            "tool": {"name": "regcheck", "torch": self.torch},
+            "ok": self.ok,
+            "seed": self.seed,
+            "alpha": self.alpha,
+            "seconds": round(self.seconds, 1),
+            "checks": [each.document() for each in self.outcomes],
+        }
