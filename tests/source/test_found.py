@@ -48,6 +48,31 @@ class Attention(nn.Module):
             return F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, is_causal=True)  # <-
         return F.dropout(F.softmax(q @ k.transpose(-2, -1), -1), self.dropout, self.training) @ v
 """,
+    ("REG202", "attention of other packages"): HEADER
+    + """
+import xformers.ops as xops
+from xformers.ops import memory_efficient_attention
+try:
+    from flash_attn import flash_attn_func, flash_attn_qkvpacked_func
+    from flash_attn.flash_attn_interface import flash_attn_varlen_func
+except ImportError:
+    flash_attn_func = None
+class Attention(nn.Module):
+    def __init__(self, dim, rate=0.1):
+        super().__init__()
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.drop = nn.Dropout(rate)
+        self.rate = rate
+    def forward(self, x, starts, longest):
+        qkv = self.qkv(x)
+        q, k, v = qkv.chunk(3, dim=-1)
+        a = flash_attn_func(q, k, v, self.rate, causal=True)  # <-
+        b = flash_attn_qkvpacked_func(qkv, self.drop.p)  # <-
+        c = flash_attn_varlen_func(q, k, v, starts, starts, longest, longest, dropout_p=self.rate)  # <-
+        d = xops.memory_efficient_attention(q, k, v, p=self.rate)  # <-
+        e = memory_efficient_attention(q, k, v, None, 0.1)  # <-
+        return a + b + c + d + e
+""",
     ("REG202", "aliases"): """
 import torch.nn.functional as TF
 from torch.nn import Module as Base, Linear as L
