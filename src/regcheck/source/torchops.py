@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from regcheck.core.graph import Kind
 from regcheck.core.vocabulary import KINDS, LAYERS, LEARNED, STACKED, kind_of
 
-from .values import Items, Known, Layer, Traced, Unknown, Value, argument, truth
+from .values import Items, Known, Layer, Setting, Traced, Unknown, Value, argument, truth
 
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
@@ -44,7 +44,7 @@ class Doing:
 class Rate:
     """A drop rate: its number where known, and whether it is certain to be a number above zero.
 
-    `default` says that it is the zero that a constructor or a configuration falls back on.
+    `default` says that it is zero where nobody gives another, as a constructor or a configuration falls back on.
     """
 
     number: float | None
@@ -56,7 +56,7 @@ class Rate:
         if isinstance(value, Known) and isinstance(value.value, (int, float)):
             return cls(float(value.value), True, value.default)
         varies = not isinstance(value, Unknown) or value.varies
-        return cls(None, not varies and not isinstance(value, Traced))
+        return cls(None, not varies and not isinstance(value, Traced), isinstance(value, Setting))
 
 
 def drops_now(rate: Rate, switch: Value) -> bool | None:

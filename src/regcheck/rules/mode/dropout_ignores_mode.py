@@ -54,7 +54,7 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
-        if counts(graph, drop):
+        if counts(graph, drop) and not drop.latent:
             message = f"`{drop.call}` still drops {what(drop)} after `eval()`"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
     for drop in graph.latent_dropouts(Mode.EVAL):
