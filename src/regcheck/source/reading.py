@@ -16,7 +16,7 @@ from .build import Builder
 from .lower import graph_of
 from .models import identity, likeness, name_of
 from .names import Project
-from .training import Training
+from .restoring import Restoring
 from .values import Module
 
 Result = TypeVar("Result")
@@ -50,7 +50,7 @@ def lowered(project: Project) -> Reading:
             reason = f"the source could not be followed: {type(error).__name__}: {error}"
             missed.append(NotChecked(subject, reason, "report this as a bug of regcheck", path, line))
 
-    program = Training(project)
+    program = Restoring(project)
     usages: list[Usage] = []
     for source in project.relevant:
         usages += attempt(source.module, source.path, 1, partial(program.top_of, source))
