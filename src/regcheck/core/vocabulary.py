@@ -18,6 +18,7 @@ _FUNCTIONS = {
         "scaled_dot_product_attention multi_head_attention_forward flex_attention memory_efficient_attention"
         " flash_attn_func flash_attn_kvpacked_func flash_attn_qkvpacked_func flash_attn_varlen_func"
         " flash_attn_varlen_kvpacked_func flash_attn_varlen_qkvpacked_func flash_attn_with_kvcache"
+        " flash_attn_unpadded_func flash_attn_unpadded_kvpacked_func flash_attn_unpadded_qkvpacked_func"
         " flash_attn::_flash_attn_forward flash_attn::_flash_attn_varlen_forward"
     ),
     Kind.BATCH_NORM: "batch_norm",
@@ -91,8 +92,11 @@ DROPPING = {
     "flash_attn_kvpacked_func": Dropping(Drops.ATTENTION, (2, "dropout_p", 0.0), None),
     "flash_attn_qkvpacked_func": Dropping(Drops.ATTENTION, (1, "dropout_p", 0.0), None),
     "flash_attn_varlen_func": Dropping(Drops.ATTENTION, (7, "dropout_p", 0.0), None),
+    "flash_attn_unpadded_func": Dropping(Drops.ATTENTION, (7, "dropout_p", None), None),
     "flash_attn_varlen_kvpacked_func": Dropping(Drops.ATTENTION, (6, "dropout_p", 0.0), None),
+    "flash_attn_unpadded_kvpacked_func": Dropping(Drops.ATTENTION, (6, "dropout_p", None), None),
     "flash_attn_varlen_qkvpacked_func": Dropping(Drops.ATTENTION, (3, "dropout_p", 0.0), None),
+    "flash_attn_unpadded_qkvpacked_func": Dropping(Drops.ATTENTION, (3, "dropout_p", None), None),
     "flash_attn::_flash_attn_forward": Dropping(Drops.ATTENTION, (3, "dropout_p", None), None),
     "flash_attn::_flash_attn_varlen_forward": Dropping(Drops.ATTENTION, (7, "dropout_p", None), None),
 }

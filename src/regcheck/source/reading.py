@@ -65,7 +65,10 @@ def lowered(project: Project) -> Reading:
             classes.append((definition.name, Place(definition.source.path, definition.node.lineno)))
             where = definition.name, definition.source.path, definition.node.lineno
             models += [(each, builder.ran) for each in attempt(*where, partial(builder.built, definition))]
-            parts.update(_parts(builder.made))
+            other = Builder(project)
+            switched = attempt(*where, partial(other.switched_on, definition))
+            models += [(each, other.ran) for each in switched if each is not None]
+            parts.update(_parts([*builder.made, *other.made]))
     whole = program.whole - parts - program.feeding
     graphs: list[Graph | None] = []
     seen: set[object] = set()

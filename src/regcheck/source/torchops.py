@@ -15,12 +15,12 @@ Kwargs = Mapping[str, Value]
 
 FACTORIES = frozenset(
     "zeros ones full empty arange linspace logspace eye tensor as_tensor from_numpy zeros_like ones_like full_like"
-    " empty_like new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices empty_strided".split()
+    " empty_like new new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices empty_strided".split()
 )
 METADATA = frozenset(
     "size dim numel stride ndimension nelement element_size get_device is_contiguous is_floating_point storage_offset"
     " shape device dtype ndim is_cuda requires_grad grad_fn grad layout names is_leaf is_nested is_sparse itemsize"
-    " nbytes data_ptr register_hook retain_grad new is_complex is_pinned".split()
+    " nbytes data_ptr register_hook retain_grad is_complex is_pinned".split()
 )
 RENAMED = {"T": "t", "mT": "t", "H": "t", "data": "detach", "real": "detach", "subtract": "sub", "multiply": "mul"}
 NEVER = frozenset(
