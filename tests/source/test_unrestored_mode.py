@@ -42,6 +42,7 @@ def main(batches):
         train_epoch(model, optimizer, batches)
         print(evaluate(model, batches))
 """
+STOPPING = FIT.replace("        print(evaluate(model, batches))\n", "        {stop}\n")
 PREDICT = """
 def main(batches):
     model = Net()
@@ -115,10 +116,13 @@ def test_a_mode_that_is_not_given_back_is_a_warning_where_the_caller_relies_on_i
     [
         program(SKIPPED, FIT, prepare="model.train()"),
         program(WHOLE, FIT, prepare="model.train()\n    model.norm.eval()", first="model.norm.eval()"),
+        program(SKIPPED, STOPPING, stop="loss = evaluate(model, batches)\n        if loss is None: break"),
+        program(SKIPPED, STOPPING, stop="if evaluate(model, batches) is None: return"),
+        program(WHOLE, FIT, first="model.norm.eval()\n    evaluate(model, batches)"),
     ],
 )
 def test_without_harm_it_is_advice(tmp_path: Path, source: str) -> None:
-    """Where the caller sets the mode itself before it trains on, the warning is mere advice."""
+    """Mere advice, where the caller sets the mode before it trains on, stops, or did not train in that mode before."""
     assert found(tmp_path, source) == [(line, Severity.INFO) for line in marked(source)]
 
 

@@ -103,6 +103,11 @@ class Net(nn.Module):
         x = memory_efficient_attention(x, x, x, p=0.0 if not self.training else self.p)
         return flexible(x, x, x) + flex_attention(x, x, x)
 """,
+    "a rate that is a switch as well": model(
+        "self.fc = nn.Linear(16, 16)\nself.drop = nn.Dropout(dropout)",
+        "return self.fc(self.drop(x))",
+        ", dropout=False",
+    ),
     "gate by and": model(
         "self.fc = nn.Linear(16, 16)\nself.p = p",
         "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=(self.training and self.p) or 0.0)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 
 from .interpret import Interpreter
 from .machine import Frame
@@ -18,29 +19,26 @@ class Builder(Interpreter):
 
     def built(self, definition: Definition, otherwise: Value | None = None) -> Instance:
         """An instance made without arguments; `otherwise` stands for every parameter in place of its default."""
-        with self.entered(Frame(None, definition.source, Cells())):
-            kwargs: dict[str, Value] = {}
-            method = definition.method("__init__")
-            if otherwise is not None and method is not None:
-                spec = method.node.args
-                kwargs = {each.arg: otherwise for each in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)[1:]}
-            instance = Instance(self.place(definition.node), definition=definition)
-            self.initialize(instance, (), kwargs, definition.node)
-        return instance
+        kwargs: dict[str, Value] = {}
+        method = definition.method("__init__")
+        if otherwise is not None and method is not None:
+            spec = method.node.args
+            kwargs = {each.arg: otherwise for each in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)[1:]}
+        return self._made(definition, kwargs)
 
     def switched_on(self, definition: Definition) -> Instance | None:
-        """An instance that takes the kinds of attention and dropout which it leaves aside by default, if there are any.
+        """An instance with the kinds of attention and dropout that it leaves aside by default; None if there are none.
 
-        The other path through a fast attention, say, is run by all who ask for it, and by no instance that nobody
-        asked anything of.
+        Whoever asks for a fast attention, say, runs a path that no instance runs of which nobody asked anything.
         """
         method = definition.method("__init__")
-        switches = _switches(method.node.args) if method is not None and not isinstance(method.node, ast.Lambda) else []
-        if not switches:
-            return None
+        switches = _switches(method.node.args) if method is not None else []
+        return self._made(definition, dict.fromkeys(switches, Known(True))) if switches else None
+
+    def _made(self, definition: Definition, kwargs: Mapping[str, Value]) -> Instance:
         with self.entered(Frame(None, definition.source, Cells())):
             instance = Instance(self.place(definition.node), definition=definition)
-            self.initialize(instance, (), {name: Known(True) for name in switches}, definition.node)
+            self.initialize(instance, (), kwargs, definition.node)
         return instance
 
 

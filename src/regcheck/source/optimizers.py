@@ -14,9 +14,7 @@ _COUPLED_BY_DEFAULT = 0.0
 _FLAG = "decoupled_weight_decay"
 
 
-def described(
-    name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr | None = None
-) -> Optimizer:
+def described(name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr) -> Optimizer:
     """The optimizer that a call of `torch.optim.name` builds, which stands at `node`."""
     default = 0.01 if name == "AdamW" else _COUPLED_BY_DEFAULT
     decay = argument(args, kwargs, _DECAY.get(name, 4), "weight_decay", default)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from regcheck.core.graph import Place
-from regcheck.core.usage import Backward, Left, Stepped
+from regcheck.core.usage import Backward, Called, Left, Stepped
+from regcheck.core.usage import Model as Subject
 
 from .flow import Args, Kwargs
 from .machine import Next
@@ -56,32 +57,51 @@ class Restoring(Training):
             self._passes.pop()
         trained = this.exits and any(isinstance(each, (Backward, Stepped)) for each in self.events[start:])
         if this.exits and not trained and not _is_generator(function):
-            self._tell(this)
+            self._tell(this, node)
         return found
 
-    def _tell(self, this: _Pass) -> None:
-        """Write down the exits of a function that leave another mode than its models were in."""
+    def _tell(self, this: _Pass, node: ast.AST) -> None:
+        """Write down the exits of a function, called at `node`, that leave another mode than its models were in."""
         for place, key, module, training in this.exits:
             if key in this.restored:
-                model = this.targets[key]
-                part = next(path for path, each in descendants(model) if each is module)
-                self.set(self._debts, str(id(module)), len(self.events))
-                left = Left(
-                    place, self.frame.name, model=self.subject(model), training=training, by=this.name, part=part
-                )
+                model = self.subject(this.targets[key])
+                part = next(path for path, each in descendants(this.targets[key]) if each is module)
+                if self._was_trained(model) if part else not self._is_asked(node):
+                    self.set(self._debts, str(id(module)), Known(len(self.events)))
+                left = Left(place, self.frame.name, model=model, training=training, by=this.name, part=part)
                 self.events.append(left)
+
+    def _was_trained(self, model: Subject) -> bool:
+        """Whether the model was called with gradients before: the modes of its parts were meant for training."""
+        return any(isinstance(each, Called) and each.grad and each.model.key == model.key for each in self.events)
+
+    def _is_asked(self, call: ast.AST) -> bool:
+        """Whether the caller may end because of what a call gave: then an early return is no surprise to it."""
+        scope = self.frame.function.node if self.frame.function else self.frame.source.tree
+        nodes = [*ast.walk(scope)]
+        kept: list[ast.expr] = []
+        for each in nodes:
+            if isinstance(each, (ast.Assign, ast.NamedExpr)) and _holds(each.value, call):
+                kept += each.targets if isinstance(each, ast.Assign) else [each.target]
+        names = {each.id for target in kept for each in ast.walk(target) if isinstance(each, ast.Name)}
+        return any(
+            any(each is call or (isinstance(each, ast.Name) and each.id in names) for each in ast.walk(node.test))
+            and any(isinstance(each, (ast.Break, ast.Return, ast.Raise)) for each in ast.walk(node))
+            for node in nodes
+            if isinstance(node, (ast.If, ast.While))
+        )
 
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         for model in modules_in(value):
             for _, each in descendants(model):
                 self._keep(each)
                 if str(id(each)) in self._debts:
-                    self.set(self._debts, str(id(each)), None)
+                    self.set(self._debts, str(id(each)), Known(None))
             if self._passes:
                 this, key = self._passes[-1], str(id(model))
                 this.targets[key] = model
                 if training == Known(False):
-                    self.set(this.off, key, True)
+                    self.set(this.off, key, Known(True))
                 else:
                     this.back[key] = self.place(node)
         super().set_training(value, training, node)
@@ -148,7 +168,7 @@ class Restoring(Training):
 
     def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         found = [self._debts.get(str(id(each))) for _, each in descendants(module)] if self._debts else []
-        owed = {each for each in found if each is not None}
+        owed = {each.value for each in found if isinstance(each, Known) and each.value is not None}
         result = super().call_module(module, args, kwargs, node)
         if owed and isinstance(result, Traced) and self.world["grad"] == Known(True):
             self._waiting |= dict.fromkeys(self.origins([result]), owed)
@@ -162,6 +182,10 @@ class Restoring(Training):
                     assert isinstance(left, Left)
                     self.events[index] = replace(left, relied=left.relied or self.events[call].place)
         return super().method(owner, name, args, kwargs, node)
+
+
+def _holds(node: ast.expr, call: ast.AST) -> bool:
+    return any(each is call for each in ast.walk(node))
 
 
 def _is_generator(function: Function) -> bool:

@@ -20,9 +20,7 @@ def configuration(project: Project, function: Function, parameter: str) -> Confi
     """
     assert not isinstance(function.node, ast.Lambda)
     spec = function.node.args
-    given = next((each for each in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs) if each.arg == parameter), None)
-    if given is None:
-        return None
+    given = next(each for each in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs) if each.arg == parameter)
     if given.annotation is not None:
         found = project.resolve(function.source, _without_none(given.annotation), function.outer)
         return _settings(project, found) if isinstance(found, Definition) and not found.is_module else None

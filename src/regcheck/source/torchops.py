@@ -53,6 +53,8 @@ class Rate:
 
     @classmethod
     def of(cls, value: Value) -> Rate:
+        if isinstance(value, Known) and value.value is True:  # a switch, in a rate's place
+            return cls(None, False)
         if isinstance(value, Known) and isinstance(value.value, (int, float)):
             return cls(float(value.value), True, value.default)
         varies = not isinstance(value, Unknown) or value.varies
