@@ -11,7 +11,7 @@ from .machine import Frame
 from .names import Definition
 from .values import Cells, Instance, Known, Value
 
-_SWITCH = re.compile(r"sdpa|flash|xformers|mem(ory)?_?eff|drop", re.IGNORECASE)
+_SWITCH = re.compile(r"sdpa|flash|xformers|mem(ory)?_?eff\w*_?att|drop", re.IGNORECASE)
 
 
 class Builder(Interpreter):
