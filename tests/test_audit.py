@@ -345,3 +345,28 @@ def test_dropout_before_a_last_softmax_is_on_the_output(last: nn.Module) -> None
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 6), nn.Dropout(0.3), last)
     (finding,) = audit(model, torch.randn(64, 8)).findings
     assert (finding.code, finding.module, finding.evidence.verdict) == ("REG101", "3", Verdict.CONFIRMED)
+
+
+@torch.library.custom_op("flash_attn::_flash_attn_forward", mutates_args=())
+def flash_attention_stand_in(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout_p: float) -> torch.Tensor:
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p)
+
+
+class FlashAttention(nn.Module):
+    def __init__(self, gated: bool) -> None:
+        super().__init__()
+        self.gated, self.qkv, self.out = gated, nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        rate = 0.2 if self.training or not self.gated else 0.0
+        return self.out(torch.ops.flash_attn._flash_attn_forward(q, k, v, rate))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_the_operators_of_flash_attn_are_known_by_name(gated: bool) -> None:
+    """Their dropout is measured as torch's attention is: found where it ignores the mode, silent where it follows."""
+    report = audit(FlashAttention(gated), torch.randn(4, 6, 16))
+    assert report.not_checked == ()
+    found = [(each.code, each.evidence.verdict) for each in report.findings]
+    assert found == ([] if gated else [("REG202", Verdict.CONFIRMED)])

@@ -22,6 +22,7 @@ from regcheck.watch.sessions import Watch
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))
 MODELS = sorted((FIXTURES / "models").glob("*.py"))
+PROGRAMS = sorted((FIXTURES / "programs").glob("*.py"))
 DEVICES = ("cpu", *["cuda"] * torch.cuda.is_available())
 # Beside what it is there for, some of what is right stacks dropouts, leaves one inert or decays biases: advice is due.
 ADVICE = sorted({rule.code for rule in load() if rule.severity is Severity.INFO} - {"REG106", "REG207", "REG302"})
@@ -125,3 +126,20 @@ def test_faulty_models_are_reported_and_confirmed(path):
     assert {each.evidence.device for each in report.findings} == {", ".join(DEVICES)}
     assert [each.reason for each in report.not_checked] == []
     assert len(serious(report)) == len(report.findings)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=named)
+def test_faulty_programs_are_reported_from_source(path):
+    """Exactly the marked lines are reported, and nothing is left unread."""
+    report = scan([path])
+    assert {(each.code, each.line) for each in report.findings} == marked(path)
+    assert [each.reason for each in report.not_checked] == []
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=named)
+def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
+    """A run may not take the path that is at fault; what it reports is marked, and confirmed on every device."""
+    with Watch(root=str(FIXTURES)) as watch, imported(path):
+        report = judge(watch.take(), {"devices": DEVICES})
+    assert {(each.code, each.line) for each in report.findings} <= marked(path)
+    assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []

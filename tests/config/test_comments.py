@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regcheck.config.comments import ignores_in
+from regcheck.config.comments import ignores_in, malformed_in
 
 IGNORE = "# regcheck: ignore[REG202] why"
 
@@ -109,3 +109,44 @@ def test_positions_are_those_of_the_comment() -> None:
 def test_text_that_is_not_python_is_no_obstacle(text: str) -> None:
     """Where a file does not parse, an ignore speaks for its own line at most."""
     assert all(each.lines in ((), ((1, 1),), ((3, 3),)) for each in ignores_in("net.py", text.format(IGNORE)))
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "regcheck: ignore",
+        "regcheck: ignore[]",
+        "regcheck: ignore[ , ] why",
+        "regcheck: ignore REG202",
+        "regcheck: ignore(REG202)",
+        "regcheck: ignore[REG202",
+        "regcheck: Ignore[REG202] why",
+        "regcheck: ignroe[REG202]",
+        "regcheck: ignore-line[REG202]",
+        "regcheck: ignore_file[REG202]",
+        "regcheck: noqa: REG202",
+        "regcheck:disable=reg202",
+    ],
+)
+def test_an_attempt_that_ignores_nothing_is_told(comment: str) -> None:
+    """What is meant for an ignore and names no rule in brackets is found where it stands, and silences nothing."""
+    text = f"x = 1  # noqa # {comment}\n"
+    assert [each for each in ignores_in("net.py", text) if each.pattern == "REG202"] == []
+    ((found, place),) = [(each.malformed, each.place) for each in malformed_in("net.py", text)]
+    assert (found, place.line, place.column) == (comment, 1, 15)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"x = 1  {IGNORE}\n",
+        "x = 1  # regcheck: ignore[SPAM1, other-rule] of plugins\n",
+        "x = 1  # regcheck: its findings are listed in the manual\n",
+        "x = 1  # see regcheck: ignore\n",
+        "x = '# regcheck: ignore'\n",
+        "# x = F.dropout(x)  # regcheck: ignore\n",
+    ],
+)
+def test_what_is_no_attempt_is_left_alone(text: str) -> None:
+    """Ignores that are understood, prose, strings, and code that is commented out."""
+    assert malformed_in("net.py", text) == ()

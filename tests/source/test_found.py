@@ -48,6 +48,66 @@ class Attention(nn.Module):
             return F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, is_causal=True)  # <-
         return F.dropout(F.softmax(q @ k.transpose(-2, -1), -1), self.dropout, self.training) @ v
 """,
+    ("REG202", "attention of other packages"): HEADER
+    + """
+import xformers.ops as xops
+from xformers.ops import memory_efficient_attention
+try:
+    from flash_attn import flash_attn_func, flash_attn_qkvpacked_func
+    from flash_attn.flash_attn_interface import flash_attn_varlen_func
+except ImportError:
+    flash_attn_func = None
+class Attention(nn.Module):
+    def __init__(self, dim, rate=0.1):
+        super().__init__()
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.drop = nn.Dropout(rate)
+        self.rate = rate
+    def forward(self, x, starts, longest):
+        qkv = self.qkv(x)
+        q, k, v = qkv.chunk(3, dim=-1)
+        a = flash_attn_func(q, k, v, self.rate, causal=True)  # <-
+        b = flash_attn_qkvpacked_func(qkv, self.drop.p)  # <-
+        c = flash_attn_varlen_func(q, k, v, starts, starts, longest, longest, dropout_p=self.rate)  # <-
+        d = xops.memory_efficient_attention(q, k, v, p=self.rate)  # <-
+        e = memory_efficient_attention(q, k, v, None, 0.1)  # <-
+        return a + b + c + d + e
+""",
+    ("REG202", "behind a switch that is off by default"): HEADER
+    + """
+class Attention(nn.Module):
+    def __init__(self, dim, rate, use_sdpa: bool = False, *, full_dropout=False, causal=False):
+        super().__init__()
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.rate, self.use_sdpa, self.full_dropout, self.causal = rate, use_sdpa, full_dropout, causal
+        self.drop = nn.Dropout(rate)
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        if self.full_dropout:
+            v = F.dropout(v, self.rate)  # <-
+        if self.causal:
+            return F.dropout(v, self.rate)
+        if self.use_sdpa:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate)  # <-
+        return self.drop((q @ k.transpose(-2, -1)).softmax(-1)) @ v
+class Encoder(nn.Module):
+    def __init__(self, use_flash=False):
+        super().__init__()
+        self.attend = Attention(16, 0.2, use_flash)
+    def forward(self, x):
+        return self.attend(x)
+""",
+    ("REG203", "a mask that is drawn into a new tensor"): HEADER
+    + """
+class Net(nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+        self.fc = nn.Linear(4, 4)
+    def forward(self, x):
+        mask = x.new().resize_((x.size(1), 1)).bernoulli_(1 - self.rate).expand_as(x) / (1 - self.rate)  # <-
+        return self.fc(mask * x)
+""",
     ("REG202", "aliases"): """
 import torch.nn.functional as TF
 from torch.nn import Module as Base, Linear as L

@@ -66,6 +66,79 @@ def test_a_field_of_a_configuration_is_a_default_too(tmp_path: Path) -> None:
     assert severities(tmp_path, "REG202", FIELD) == [(18, Severity.INFO)]
 
 
+CONFIGURED = """
+class Attention(nn.Module):
+    def __init__(self, config{annotation}):
+        super().__init__()
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.rate = {rate}
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate)
+
+class Block(nn.Module):
+    def __init__(self, config{annotation}):
+        super().__init__()
+        self.attend = Attention(config)
+
+    def forward(self, x):
+        return x + self.attend(x)
+"""
+DATACLASS = """
+@dataclass
+class {name}:
+    width: int = 4
+    dropout: float = {default}
+"""
+TAKEN = "class Config(Base):\n    def __init__(self, width=4, dropout={default}, **kwargs):\n"
+TAKEN += "        super().__init__(**kwargs)\n        self.width, self.depth = width, 2\n        self.width = width\n"
+TAKEN += "        self.dropout = dropout\n"
+ZERO, HALF = DATACLASS.format(name="Config", default=0.0), DATACLASS.format(name="Config", default=0.5)
+DEMANDED = "@dataclass\nclass Config:\n    width: int\n    dropout: float\n"
+
+
+@pytest.mark.parametrize(
+    ("rate", "annotation", "configurations", "severity"),
+    [
+        ("config.dropout", "", ZERO, Severity.INFO),
+        ("config.dropout", ": Config", ZERO, Severity.INFO),
+        ("config.dropout", ": 'Config | None'", TAKEN.format(default=0.0), Severity.INFO),
+        ("config.dropout", "", ZERO.replace("= 0.0", "= field(default=0.0)"), Severity.INFO),
+        ("config.dropout", ": Other", f"from configuration import Config as Other\n{HALF}", Severity.INFO),
+        ("getattr(config, 'dropout', 0.0)", "", "", Severity.INFO),
+        ("config.get('dropout', 0)", "", "", Severity.INFO),
+        ("config.dropout", "", "", Severity.WARNING),
+        ("config.dropout", "", HALF, Severity.WARNING),
+        ("config.dropout", "", DEMANDED, Severity.WARNING),
+        ("config.dropout", "", TAKEN.format(default=0.1), Severity.WARNING),
+        ("getattr(config, 'dropout', 0.0)", "", HALF, None),
+        ("config.get('dropout', 0.1)", "", "", Severity.WARNING),
+        ("config.dropout", "", ZERO.replace("width", "size"), Severity.WARNING),
+        ("config.dropout", "", ZERO + HALF.replace("Config", "OtherConfig"), Severity.WARNING),
+        ("config.dropout", "", ZERO + "def tune(config):\n    config.dropout = 0.1\n", Severity.WARNING),
+        ("config.dropout", "", f"{ZERO}\n    def __post_init__(self):\n        self.dropout = 0.1\n", Severity.WARNING),
+        ("1 - config.dropout", "", ZERO, Severity.WARNING),
+    ],
+)
+def test_a_rate_that_a_configuration_leaves_at_zero_is_advice(
+    tmp_path: Path, rate: str, annotation: str, configurations: str, severity: Severity | None
+) -> None:
+    """Only where the configuration's class is certain, and nothing else sets it; all other rates count as before."""
+    tmp_path.joinpath("configuration.py").write_text(HEADER + ZERO)
+    source = HEADER + configurations + CONFIGURED.format(rate=rate, annotation=annotation)
+    found = severities(tmp_path, "REG202", source)
+    assert [each for _, each in found] == ([] if severity is None else [severity])
+
+
+def test_a_rate_that_a_program_gives_a_configuration_is_an_error(tmp_path: Path) -> None:
+    """The configuration's default of zero excuses nobody who sets another."""
+    source = HEADER + ZERO + CONFIGURED.format(rate="config.dropout", annotation="")
+    assert [each for _, each in severities(tmp_path, "REG202", f"{source}\nBlock(Config(dropout=0.2))\n")] == [
+        Severity.ERROR
+    ]
+
+
 NET = f"""{HEADER}
 class Net(nn.Module):
     def __init__(self):

@@ -86,6 +86,28 @@ GATED = {
         "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=self.p * self.training)",
         ", p",
     ),
+    "gated attention of other packages": HEADER
+    + """
+from flash_attn import flash_attn_func, flash_attn_with_kvcache
+from torch.nn.attention.flex_attention import flex_attention
+from xformers.ops import memory_efficient_attention
+flexible = torch.compile(flex_attention)
+class Net(nn.Module):
+    def __init__(self, p=0.1):
+        super().__init__()
+        self.fc = nn.Linear(16, 16)
+        self.p = p
+    def forward(self, x, cache):
+        x = flash_attn_func(self.fc(x), x, x, self.p if self.training else 0.0)
+        x = flash_attn_func(x, x, x, softmax_scale=0.5) + flash_attn_with_kvcache(x, cache, cache)
+        x = memory_efficient_attention(x, x, x, p=0.0 if not self.training else self.p)
+        return flexible(x, x, x) + flex_attention(x, x, x)
+""",
+    "a rate that is a switch as well": model(
+        "self.fc = nn.Linear(16, 16)\nself.drop = nn.Dropout(dropout)",
+        "return self.fc(self.drop(x))",
+        ", dropout=False",
+    ),
     "gate by and": model(
         "self.fc = nn.Linear(16, 16)\nself.p = p",
         "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=(self.training and self.p) or 0.0)",

@@ -8,12 +8,16 @@ import re
 import tokenize
 import warnings
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 
 from regcheck.core.graph import Place
 from regcheck.core.ignores import Ignore
 
 _COMMENT = re.compile(r"#\s*regcheck:\s*ignore(?P<file>-file)?\s*\[(?P<codes>[^\]]*)\]\s*(?P<reason>[^#]*)")
+_ATTEMPT = re.compile(r"#\s*(?P<said>regcheck:\s*(?P<word>[A-Za-z][\w-]*)[^#]*)")
+_WORDS = ("ignore", "ignore-file")
+_CODE = re.compile(r"\bREG\d{3}\b", re.IGNORECASE)
 MARK = "regcheck:"
 """What every such comment holds."""
 
@@ -40,6 +44,25 @@ def ignores_in(path: str, text: str) -> tuple[Ignore, ...]:
                 for code in said["codes"].split(",")
                 if code.strip()
             )
+    return tuple(found)
+
+
+def malformed_in(path: str, text: str) -> tuple[Ignore, ...]:
+    """The comments that are meant to ignore something and name nothing in brackets, in order.
+
+    One begins with a word like `ignore`, or names a code behind another word; whatever else stands behind the mark is
+    taken for prose.
+    """
+    found: list[Ignore] = []
+    for token, _ in _comments(text) if MARK in text else ():
+        alone = not token.line[: token.start[1]].strip()
+        for said in _ATTEMPT.finditer(token.string):
+            understood = _COMMENT.match(token.string, said.start())
+            if (alone and said.start() > 0) or (understood and understood["codes"].strip(" ,")):
+                continue
+            if _CODE.search(said["said"]) or get_close_matches(said["word"].lower(), _WORDS, cutoff=0.75):
+                place = Place(path, token.start[0], token.start[1] + said.start() + 1)
+                found.append(Ignore(place, "", malformed=said["said"].strip()))
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from typing import TypeVar
 
-from regcheck.config.comments import ignores_in
+from regcheck.config.comments import ignores_in, malformed_in
 from regcheck.config.options import Options
 from regcheck.config.select import ignores
 from regcheck.core.errors import UsageError, nearest
@@ -55,7 +55,8 @@ def came_of(path: str, text: str, findings: Sequence[Finding], rules: Sequence[R
             meant="" if known else nearest(ignore.pattern, words),
         )
 
-    return Ignores(tuple(map(outcome, ignores_in(path, text))))
+    malformed = (Outcome(each, silenced=False, needs_reason=False, known=False) for each in malformed_in(path, text))
+    return Ignores((*map(outcome, ignores_in(path, text)), *malformed))
 
 
 def ignored_by(subject: object) -> tuple[Ignored, ...]:

@@ -109,9 +109,9 @@ class Op:
     parameters. `window` is True for a convolution or pooling that looks at more than one position of its input at
     a time. `depth` is the number of layers that a recurrent op stacks, where it is known. `reach` tells how the model
     keeps the layer that makes the call (None: no layer of torch's does). `tracks` is False for a batch norm that has no
-    running statistics. `latent` is True for a dropout whose rate is zero by default and that would drop in this flow's
-    mode at any other. `within` names the user's functions that were running when a draw was made, outermost first,
-    where the front end tells.
+    running statistics. `latent` is True for a dropout whose rate is zero unless somebody gives another, and that drops
+    in this flow's mode at any other. `within` names the user's functions that were running when a draw was made,
+    outermost first, where the front end tells.
     """
 
     id: str
@@ -257,7 +257,7 @@ class Graph:
         return (op for op in self.flow(active_in) if op.drops and op.active and op.rate != 0)
 
     def latent_dropouts(self, mode: Mode) -> Iterator[Op]:
-        """Ops that drop nothing at their rate of zero, which is a default, and would drop in that mode at any other."""
+        """Ops whose rate is zero by default, in a call or a configuration, and that drop in that mode at others."""
         return (op for op in self.flow(mode) if op.latent)
 
     def randoms(self, active_in: Mode) -> Iterator[Op]:

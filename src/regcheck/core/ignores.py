@@ -13,14 +13,15 @@ class Ignore:
 
     `pattern` is a code, the beginning of one, or a name. `lines` are the ranges of lines, both ends included, that the
     comment speaks for; there are none where it stands in a place from which it reaches nothing. `whole_file` says that
-    it is an `ignore-file`.
+    it is an `ignore-file`. `malformed` is what the comment says where that names no rule in brackets.
     """
 
     place: Place
     pattern: str
-    reason: str
+    reason: str = ""
     lines: tuple[tuple[int, int], ...] = ()
     whole_file: bool = False
+    malformed: str = ""
 
     def covers(self, line: int) -> bool:
         return any(first <= line <= last for first, last in self.lines)

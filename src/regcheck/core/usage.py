@@ -50,12 +50,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """An optimizer: `rule` is the torch.optim class whose update it follows (`Adam`, `SGD`, …), None if unknown."""
+    """An optimizer: `rule` is the torch.optim class whose update it follows (`Adam`, `SGD`, …), None if unknown.
+
+    `fed` are the names in what the source hands in as `weight_decay`, where it is the source that tells.
+    """
 
     key: str
     name: str
     rule: str | None
     groups: tuple[Group, ...] = ()
+    fed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,21 @@ class ModeSet(Event):
 
     model: Model = field(kw_only=True)
     training: bool = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Left(Event):
+    """A function gave a model, or a part of it, back in another mode than it got it in, though it means to restore it.
+
+    `place` is where it does so, `by` the function's name, `part` the path of the part, empty for the model. `training`
+    is the mode that was left. `relied` is where the model was called next and trained in that mode, if it was.
+    """
+
+    model: Model = field(kw_only=True)
+    training: bool = field(kw_only=True)
+    by: str = field(kw_only=True)
+    part: str = field(default="", kw_only=True)
+    relied: Place | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ _FUNCTIONS = {
     Kind.CONV: "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d",
     Kind.EMBEDDING: "embedding embedding_bag",
     Kind.RECURRENT: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
-    Kind.ATTENTION: "scaled_dot_product_attention multi_head_attention_forward",
+    Kind.ATTENTION: (
+        "scaled_dot_product_attention multi_head_attention_forward flex_attention memory_efficient_attention"
+        " flash_attn_func flash_attn_kvpacked_func flash_attn_qkvpacked_func flash_attn_varlen_func"
+        " flash_attn_varlen_kvpacked_func flash_attn_varlen_qkvpacked_func flash_attn_with_kvcache"
+        " flash_attn_unpadded_func flash_attn_unpadded_kvpacked_func flash_attn_unpadded_qkvpacked_func"
+        " flash_attn::_flash_attn_forward flash_attn::_flash_attn_varlen_forward"
+    ),
     Kind.BATCH_NORM: "batch_norm",
     Kind.NORM: "layer_norm group_norm instance_norm rms_norm local_response_norm normalize",
     Kind.ACTIVATION: (
@@ -81,7 +87,30 @@ DROPPING = {
     "feature_dropout": Dropping(Drops.CHANNELS, (1, "p", None), (2, "train", True)),
     "scaled_dot_product_attention": Dropping(Drops.ATTENTION, (4, "dropout_p", 0.0), None),
     "multi_head_attention_forward": Dropping(Drops.ATTENTION, (10, "dropout_p", None), (13, "training", True)),
+    "memory_efficient_attention": Dropping(Drops.ATTENTION, (4, "p", 0.0), None),
+    "flash_attn_func": Dropping(Drops.ATTENTION, (3, "dropout_p", 0.0), None),
+    "flash_attn_kvpacked_func": Dropping(Drops.ATTENTION, (2, "dropout_p", 0.0), None),
+    "flash_attn_qkvpacked_func": Dropping(Drops.ATTENTION, (1, "dropout_p", 0.0), None),
+    "flash_attn_varlen_func": Dropping(Drops.ATTENTION, (7, "dropout_p", 0.0), None),
+    "flash_attn_unpadded_func": Dropping(Drops.ATTENTION, (7, "dropout_p", None), None),
+    "flash_attn_varlen_kvpacked_func": Dropping(Drops.ATTENTION, (6, "dropout_p", 0.0), None),
+    "flash_attn_unpadded_kvpacked_func": Dropping(Drops.ATTENTION, (6, "dropout_p", None), None),
+    "flash_attn_varlen_qkvpacked_func": Dropping(Drops.ATTENTION, (3, "dropout_p", 0.0), None),
+    "flash_attn_unpadded_qkvpacked_func": Dropping(Drops.ATTENTION, (3, "dropout_p", None), None),
+    "flash_attn::_flash_attn_forward": Dropping(Drops.ATTENTION, (3, "dropout_p", None), None),
+    "flash_attn::_flash_attn_varlen_forward": Dropping(Drops.ATTENTION, (7, "dropout_p", None), None),
 }
+
+_FLASH = frozenset(name for name in KINDS if name.startswith("flash_attn_"))
+_XFORMERS = frozenset({"memory_efficient_attention"})
+FOREIGN = {
+    "flash_attn": _FLASH,
+    "flash_attn.flash_attn_interface": _FLASH,
+    "xformers.ops": _XFORMERS,
+    "xformers.ops.fmha": _XFORMERS,
+    "torch.nn.attention.flex_attention": frozenset({"flex_attention"}),
+}
+"""The functions that are known by name though other packages, or corners of torch, hold them: by package."""
 
 STACKED = frozenset("lstm gru rnn_tanh rnn_relu".split())
 """Recurrent functions that stack layers and drop what goes from one to the next."""
@@ -91,7 +120,7 @@ STATISTICS = frozenset("mean var std var_mean std_mean".split())
 
 _FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
 _FUNCTIONAL = {
-    *(name for name in DROPPING if name not in ("scaled_dot_product_attention", "feature_dropout")),
+    *(name for name, how in DROPPING.items() if how.training is not None and name != "feature_dropout"),
     *(name for name in KINDS if name.startswith(("gumbel", "fractional"))),
 }
 

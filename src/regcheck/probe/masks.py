@@ -126,7 +126,7 @@ def dropped_by(site: Site, call: Call) -> Tensor:
         rate = call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
         result: Tensor = call.function(query, key, value, dropout_p=rate)
         return result <= 0
-    if site.function not in DROPPING or "attention" in site.function:
+    if site.function not in DROPPING or DROPPING[site.function].drops is Drops.ATTENTION:
         raise CannotMeasure(f"the mask of `{site.function}` cannot be read off")
     given = call.args[0] if call.args else call.kwargs["input"]
     ones = torch.ones_like(given)

@@ -10,6 +10,7 @@ from .names import Definition
 from .values import (
     Bound,
     Cells,
+    Configuration,
     Container,
     Either,
     External,
@@ -18,6 +19,7 @@ from .values import (
     Known,
     Layer,
     Module,
+    Setting,
     Super,
     Traced,
     Unknown,
@@ -61,6 +63,8 @@ class Attributes(Machine):
             return method or self._class_constant(owner, name)
         if isinstance(owner, Super):
             return self._super_attribute(owner, name)
+        if isinstance(owner, Configuration):
+            return Setting() if name in owner.zeros else Unknown()
         if isinstance(owner, Unknown):
             return owner
         if isinstance(owner, Traced):

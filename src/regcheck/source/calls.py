@@ -12,6 +12,7 @@ from .folding import computed
 from .machine import OUTER, Frame, Next, TooLong
 from .names import CONTAINERS, Definition
 from .sequences import Sequences, paired
+from .settings import configuration
 from .values import (
     OPEN,
     Bound,
@@ -28,6 +29,7 @@ from .values import (
     Maybe,
     Module,
     Partial,
+    Setting,
     Several,
     Super,
     Unknown,
@@ -35,6 +37,7 @@ from .values import (
     Weight,
     argument,
     fallen_back_on,
+    looked_up,
     now,
     truth,
 )
@@ -158,15 +161,25 @@ class Calls(Sequences):
         rest = dict(kwargs)
         for index, name in enumerate(named):
             default = spec.defaults[index - first_default] if index >= first_default else None
-            cells[name] = self._parameter(args, rest, index, name, default, function)
+            cells[name] = self._told(function, name, self._parameter(args, rest, index, name, default, function))
             rest.pop(name, None)
         for name_node, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
-            cells[name_node.arg] = self._parameter((), rest, 0, name_node.arg, default, function)
+            value = self._parameter((), rest, 0, name_node.arg, default, function)
+            cells[name_node.arg] = self._told(function, name_node.arg, value)
             rest.pop(name_node.arg, None)
         if spec.vararg:
             cells[spec.vararg.arg] = Items.of(tuple(args[len(named) :]), mutable=False)
         if spec.kwarg:
             cells[spec.kwarg.arg] = Entries.of(rest)
+
+    def _told(self, function: Function, name: str, value: Value) -> Value:
+        """A parameter's value; of one that is not known, what its class says of it."""
+        if value != Unknown() or isinstance(function.node, ast.Lambda):
+            return value
+        key = id(function.node), name
+        if key not in self.project.configurations:
+            self.project.configurations[key] = configuration(self.project, function, name)
+        return self.project.configurations[key] or value
 
     def _parameter(
         self, args: Args, kwargs: Kwargs, index: int, name: str, default: ast.expr | None, function: Function
@@ -275,6 +288,9 @@ class Calls(Sequences):
             return Known(len(self.iterated(known))) if exact or isinstance(known, Container) else Unknown(varies=True)
         if name == "getattr" and len(args) > 1 and isinstance(args[1], Known) and isinstance(args[1].value, str):
             found = self.attribute(args[0], args[1].value)
+            setting = looked_up(*args) if len(args) == 3 else None
+            if isinstance(found, Setting) or setting is not None:
+                return setting or found
             return Unknown(varies=len(args) > 2) if isinstance(found, (Bound, Unknown)) else found
         if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance) and isinstance(args[1], Known):
             self.set(args[0].cells, str(args[1].value), args[2])
@@ -309,7 +325,8 @@ class Calls(Sequences):
         if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
             bound: Callable[..., object] = getattr(owner.value, name, Unknown)
             return self._computed(bound, args, node) if args else computed(bound)
-        return self.opaque((owner, *args, *kwargs.values()), node)
+        setting = looked_up(owner, *args) if name == "get" and len(args) == 2 else None
+        return setting or self.opaque((owner, *args, *kwargs.values()), node)
 
     def _super_call(self, owner: Super, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         instance = owner.instance

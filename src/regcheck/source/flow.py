@@ -294,7 +294,7 @@ class Program(Builder):
                 self._set_grad(found)
             return found
         if package == "torch.optim" and last[:1].isupper():
-            optimizer = described(last, str(self.place(node)), args, kwargs)
+            optimizer = described(last, str(self.place(node)), args, kwargs, node)
             self.note(Stepped, node, optimizer=optimizer)
             return Optimizer(optimizer)
         if name == "torch.autograd.grad":

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Place
-from regcheck.core.vocabulary import DROPPING, LAYERS, kind_of
+from regcheck.core.vocabulary import DROPPING, FOREIGN, LAYERS, kind_of
 
 from .machine import Frame
 from .names import Project
@@ -160,6 +160,11 @@ class Lowering(Ops):
             found = self._function(name, (owner, *args), kwargs, node)
             return found if found is not None else self.opaque((owner, *args, *kwargs.values()), node)
         return super().method(owner, name, args, kwargs, node)
+
+    def call_external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        package, _, function = name.rpartition(".")
+        found = self._function(function, args, kwargs, node) if function in FOREIGN.get(package, ()) else None
+        return found if found is not None else super().call_external(name, args, kwargs, node)
 
     def call_torch(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         package, _, function = name.rpartition(".")

@@ -13,7 +13,7 @@ from regcheck.core.vocabulary import LAYERS
 
 from .candidates import candidates
 from .files import Source, bound, file_scope
-from .values import Cells, External, Function, Known, Unknown, Value
+from .values import Cells, Configuration, External, Function, Known, Unknown, Value
 
 CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
@@ -164,6 +164,8 @@ class Project:
             self._by_tail.setdefault(source.tail, []).append(source)
         self.about_mode: dict[ast.expr, bool] = {}
         """Which conditions speak of the mode, as far as that was asked."""
+        self.configurations: dict[tuple[int, str], Configuration | None] = {}
+        """What parameters that nobody gave a value stand for, by function and name, as far as that was asked."""
         self._definitions: dict[int, Definition] = {}
         self._functions: dict[int, Function] = {}
         self._found: dict[tuple[str, str], Value | ast.expr] = {}

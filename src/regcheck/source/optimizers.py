@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
 
 from regcheck.core.usage import Group, Optimizer
 
@@ -13,13 +14,28 @@ _COUPLED_BY_DEFAULT = 0.0
 _FLAG = "decoupled_weight_decay"
 
 
-def described(name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> Optimizer:
-    """The optimizer that a call of `torch.optim.name` builds."""
+def described(name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr) -> Optimizer:
+    """The optimizer that a call of `torch.optim.name` builds, which stands at `node`."""
     default = 0.01 if name == "AdamW" else _COUPLED_BY_DEFAULT
     decay = argument(args, kwargs, _DECAY.get(name, 4), "weight_decay", default)
     flag = argument((), kwargs, 99, _FLAG, False)
     parameters = argument(args, kwargs, 0, "params")
-    return Optimizer(key, name, name, tuple(_groups(parameters, decay, flag)))
+    fed = tuple(dict.fromkeys(_names(node, _DECAY.get(name, 4)))) if isinstance(node, ast.Call) else ()
+    return Optimizer(key, name, name, tuple(_groups(parameters, decay, flag)), fed)
+
+
+def _names(call: ast.Call, position: int) -> Iterator[str]:
+    """The names in what a call of an optimizer gives as weight decay, to all parameters or to a group of them."""
+    given = [each.value for each in call.keywords if each.arg == "weight_decay"]
+    given += call.args[position : position + 1]
+    for each in (node for node in ast.walk(call) if isinstance(node, ast.Dict)):
+        pairs = zip(each.keys, each.values, strict=True)
+        given += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "weight_decay"]
+    for node in (inner for each in given for inner in ast.walk(each)):
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            yield ast.unparse(node)
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            yield str(node.slice.value)
 
 
 def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:

@@ -16,7 +16,7 @@ from .build import Builder
 from .lower import graph_of
 from .models import identity, likeness, name_of
 from .names import Project
-from .training import Training
+from .restoring import Restoring
 from .values import Module
 
 Result = TypeVar("Result")
@@ -50,7 +50,7 @@ def lowered(project: Project) -> Reading:
             reason = f"the source could not be followed: {type(error).__name__}: {error}"
             missed.append(NotChecked(subject, reason, "report this as a bug of regcheck", path, line))
 
-    program = Training(project)
+    program = Restoring(project)
     usages: list[Usage] = []
     for source in project.relevant:
         usages += attempt(source.module, source.path, 1, partial(program.top_of, source))
@@ -65,7 +65,10 @@ def lowered(project: Project) -> Reading:
             classes.append((definition.name, Place(definition.source.path, definition.node.lineno)))
             where = definition.name, definition.source.path, definition.node.lineno
             models += [(each, builder.ran) for each in attempt(*where, partial(builder.built, definition))]
-            parts.update(_parts(builder.made))
+            other = Builder(project)
+            switched = attempt(*where, partial(other.switched_on, definition))
+            models += [(each, other.ran) for each in switched if each is not None]
+            parts.update(_parts([*builder.made, *other.made]))
     whole = program.whole - parts - program.feeding
     graphs: list[Graph | None] = []
     seen: set[object] = set()

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from regcheck.core.graph import Kind
 from regcheck.core.vocabulary import KINDS, LAYERS, LEARNED, STACKED, kind_of
 
-from .values import Items, Known, Layer, Traced, Unknown, Value, argument, truth
+from .values import Items, Known, Layer, Setting, Traced, Unknown, Value, argument, truth
 
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
 
 FACTORIES = frozenset(
     "zeros ones full empty arange linspace logspace eye tensor as_tensor from_numpy zeros_like ones_like full_like"
-    " empty_like new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices empty_strided".split()
+    " empty_like new new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices empty_strided".split()
 )
 METADATA = frozenset(
     "size dim numel stride ndimension nelement element_size get_device is_contiguous is_floating_point storage_offset"
     " shape device dtype ndim is_cuda requires_grad grad_fn grad layout names is_leaf is_nested is_sparse itemsize"
-    " nbytes data_ptr register_hook retain_grad new is_complex is_pinned".split()
+    " nbytes data_ptr register_hook retain_grad is_complex is_pinned".split()
 )
 RENAMED = {"T": "t", "mT": "t", "H": "t", "data": "detach", "real": "detach", "subtract": "sub", "multiply": "mul"}
 NEVER = frozenset(
@@ -44,7 +44,7 @@ class Doing:
 class Rate:
     """A drop rate: its number where known, and whether it is certain to be a number above zero.
 
-    `default` says that it is the zero that a constructor or a configuration falls back on.
+    `default` says that it is zero where nobody gives another, as a constructor or a configuration falls back on.
     """
 
     number: float | None
@@ -53,10 +53,12 @@ class Rate:
 
     @classmethod
     def of(cls, value: Value) -> Rate:
+        if isinstance(value, Known) and value.value is True:  # a switch, in a rate's place
+            return cls(None, False)
         if isinstance(value, Known) and isinstance(value.value, (int, float)):
             return cls(float(value.value), True, value.default)
         varies = not isinstance(value, Unknown) or value.varies
-        return cls(None, not varies and not isinstance(value, Traced))
+        return cls(None, not varies and not isinstance(value, Traced), isinstance(value, Setting))
 
 
 def drops_now(rate: Rate, switch: Value) -> bool | None:

@@ -45,6 +45,19 @@ class Parameters(Unknown):
 
 
 @dataclass(frozen=True)
+class Setting(Unknown):
+    """A number of a configuration that nobody knows: zero by default, and others may be given."""
+
+
+@dataclass(frozen=True)
+class Configuration(Unknown):
+    """A configuration of which is known which settings it has, and which of these are zero by default."""
+
+    zeros: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Traced:
     """A value computed from the ops (or, in a program, from the model calls) of these ids."""
 
@@ -314,6 +327,15 @@ def fallen_back_on(value: Value) -> Value:
     """The value of a setting that nobody gave."""
     number = isinstance(value, Known) and isinstance(value.value, (int, float)) and not isinstance(value.value, bool)
     return Known(value.value, True) if isinstance(value, Known) and number and value.value == 0 else value
+
+
+def looked_up(owner: Value, name: Value, default: Value) -> Value | None:
+    """What `getattr` or `get` with a default of zero gives for a configuration; None where that is anything else."""
+    if not isinstance(owner, Unknown) or not isinstance(name, Known) or not isinstance(default, Known):
+        return None
+    zero = fallen_back_on(default)
+    known = isinstance(owner, Configuration) and name.value in owner.others
+    return Setting() if isinstance(zero, Known) and zero.default and not known else None
 
 
 def truth(value: Value) -> bool | None:

@@ -4,8 +4,9 @@
 
 A dropout that still drops when the model is in eval mode: `F.dropout(x)` without `training=self.training`,
 `training=True`, an `nn.Dropout()` built inside `forward` (a fresh module is always in train mode), and
-`scaled_dot_product_attention(dropout_p=…)`, which has no mode of its own and drops whenever its rate is above zero.
-Where that rate comes from a configuration that the source does not tell, this is a warning, not an error.
+`scaled_dot_product_attention(dropout_p=…)`, which has no mode of its own and drops whenever its rate is above zero, as
+flash-attn's `flash_attn_func` and xformers' `memory_efficient_attention(p=…)` do. Where that rate comes from a
+configuration that the source does not tell, this is a warning, not an error.
 
 A rate that is zero unless somebody gives another (`def __init__(self, dropout=0.0)`, a field of a configuration) harms
 nobody yet. Where such a dropout does not follow the mode, that is advice (`info`), which `regcheck scan` shows where it
@@ -44,7 +45,7 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Mode, Op, Reach
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
-from regcheck.core.vocabulary import DROPPING
+from regcheck.core.vocabulary import DROPPING, FOREIGN
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR
@@ -53,7 +54,7 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
-        if counts(graph, drop):
+        if counts(graph, drop) and not drop.latent:
             message = f"`{drop.call}` still drops {what(drop)} after `eval()`"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
     for drop in graph.latent_dropouts(Mode.EVAL):
@@ -78,8 +79,9 @@ def doubted(drop: Op) -> Severity | None:
 
 
 def remedy(drop: Op) -> str:
-    if drop.drops is Drops.ATTENTION and drop.site.function == "scaled_dot_product_attention":
-        return "pass `dropout_p=… if self.training else 0.0`"
+    how = DROPPING.get(drop.site.function)
+    if how is not None and how.training is None:
+        return f"pass `{how.rate[1]}=… if self.training else 0.0`"
     if drop.call.startswith("nn."):
         return "create the layer in `__init__`, as a registered submodule, so that `eval()` reaches it"
     return "pass `training=self.training`"
@@ -92,9 +94,10 @@ def fix(code: Code) -> Patch | None:
         return None
     for call in code.calls:
         package, _, function = code.name_of(call.func).rpartition(".")
-        if package in ("torch.nn.functional", "torch") and function in DROPPING and is_plain(call):
-            attention = function == "scaled_dot_product_attention"
-            patch = gate_rate(code, call) if attention else gate_switch(code, call, function)
+        known = package in ("torch.nn.functional", "torch") or function in FOREIGN.get(package, ())
+        if known and function in DROPPING and is_plain(call):
+            modeless = DROPPING[function].training is None
+            patch = gate_rate(code, call, function) if modeless else gate_switch(code, call, function)
             return replace(patch, safe=patch.safe and not is_asked_for(code)) if patch else None
         if isinstance(call.func, ast.Call) and code.name_of(call.func.func).startswith("torch.nn."):
             return register(code, call.func, *method)
@@ -107,13 +110,14 @@ def is_asked_for(code: Code) -> bool:
     return any(ABOUT_MODE.search(code.text_of(test)) for test in tests)
 
 
-def gate_rate(code: Code, call: ast.Call) -> Patch | None:
+def gate_rate(code: Code, call: ast.Call, function: str) -> Patch | None:
     """Let the rate of an attention be zero outside of training."""
-    found = keyword(call, "dropout_p")
-    rate = found.value if found else call.args[4] if len(call.args) > 4 else None
+    position, name, _ = DROPPING[function].rate
+    found = keyword(call, name)
+    rate = found.value if found else call.args[position] if len(call.args) > position else None
     if rate is None:
         return None
-    gate, message = " if self.training else 0.0", "make `dropout_p` zero outside of training"
+    gate, message = " if self.training else 0.0", f"make `{name}` zero outside of training"
     if isinstance(rate, (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)):
         return Patch(message, True, (code.replaced(rate, f"({code.text_of(rate)}){gate}"),))
     return Patch(message, True, (code.inserted_after(rate, gate),))

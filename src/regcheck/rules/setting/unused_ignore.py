@@ -2,9 +2,10 @@
 
 ## What it finds
 
-A comment `# regcheck: ignore[…]` that cannot do what it says: it names no rule, it stands on a line of its own (where
-it belongs to no code), it is an `ignore-file` below the first statement, or it gives no reason although
-`require-reason` asks for one.
+A comment `# regcheck: ignore[…]` that cannot do what it says: it names no rule, it names one without the brackets or
+under another word (`ignore REG202`, `ignroe[REG202]`, `noqa: REG202`), it stands on a line of its own (where it belongs
+to no code), it is an `ignore-file` below the first statement, or it gives no reason although `require-reason` asks for
+one.
 
 An ignore whose rule merely finds nothing there is left alone: what source cannot see a run may, and what one
 configuration of a model does not show another does. So is one for a rule of a plugin that is not installed here, and
@@ -47,13 +48,16 @@ def check(ignores: Ignores) -> Iterator[Suspicion]:
     for each in ignores.outcomes:
         why, remedy = useless(each)
         if why and not each.silenced:
-            comment = f"ignore{'-file' * each.ignore.whole_file}[{each.ignore.pattern}]"
+            comment = each.ignore.malformed or f"ignore{'-file' * each.ignore.whole_file}[{each.ignore.pattern}]"
             yield Suspicion(Event(each.ignore.place), f"`{comment}` silences nothing: {why}", fix=remedy)
 
 
 def useless(outcome: Outcome) -> tuple[str, str]:
     """Why an ignore cannot silence anything, and what to do; nothing where it can."""
     ignore = outcome.ignore
+    if ignore.malformed:
+        codes = ", ".join(re.findall(r"(?i)\breg\d+", ignore.malformed)).upper() or "CODE"
+        return "the rules it is about go in brackets behind `ignore`", f"write `# regcheck: ignore[{codes}] why`"
     # Any other code may be that of a plugin which is not installed here.
     ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or ("-" in ignore.pattern and outcome.meant)
     if ours and not outcome.known:
@@ -90,6 +94,16 @@ from torch import nn
 class Prenet(nn.Module):
     def forward(self, x):
         return F.dropout(x, 0.5, self.training)  # regcheck: ignore[dropout-ignore-mode] on purpose  # <-
+"""),
+    Example("""\
+import torch.nn.functional as F
+from torch import nn
+
+
+class Prenet(nn.Module):
+    def forward(self, x):
+        x = F.dropout(x, 0.5, self.training)  # regcheck: ignore REG202 on purpose  # <-
+        return F.dropout(x, 0.5, self.training)  # regcheck: ignroe[REG202] on purpose  # <-
 """),
 )
 

@@ -1,0 +1,194 @@
+"""A function that gives a model back in another mode than it got it in.
+
+## What it finds
+
+A function that switches a model's mode for a while and means to switch it back, and does not give the model back as it
+found it:
+
+- it switches to eval mode, uses the model, and ends with an unconditional `model.train()`, although its caller had the
+  model in eval mode and goes on predicting with it;
+- one of its paths gives the mode back, and an early `return` does not;
+- it gives back the mode of the whole, and a part that was held in eval mode (frozen batch norm) comes back in train
+  mode. These last two are told from source.
+
+It is a warning where the caller relies on the mode: it predicts, or trains on, with what it was left with. Otherwise it
+is advice, as nothing harmful was seen. Functions that set one mode only (that is what they are for), that train, or
+whose caller sets the mode right after are left alone.
+
+## Why it matters
+
+What harms is not where the mode is set but calls later, in code that is right to look at. Predictions are made with
+dropout and batch statistics, or training goes on without them, and both depend on whether the function was called.
+
+## How it is confirmed
+
+On a copy of the model, with the very input of the call that relied on the mode: predictions with the layers' modes as
+they were at the call against predictions in eval mode. Each of the former must lie farther from an eval run than any
+other eval run does (an exact rank test).
+
+## When to keep the code
+
+Where callers are told to set the mode themselves after each call. Better is to keep `model.training` and to give it
+back: `was = model.training`, `model.eval()`, and `model.train(was)` in a `finally`.
+
+## References
+
+The documentation of `torch.nn.Module.train` and `torch.nn.Module.eval`: both set the mode of all submodules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Place
+from regcheck.core.rule import Example, Probe
+from regcheck.core.usage import Backward, Called, Event, Left, ModeSet, Stepped, Usage
+
+CODE = "REG208"
+SEVERITY = Severity.WARNING
+
+
+def check(usage: Usage) -> Iterator[Suspicion]:
+    for event in usage.events:
+        if isinstance(event, Left):
+            message = f"`{event.by}` leaves {what(event)} mode, which it was not in"
+            message += f", and it is trained on {where(event.relied)}" if event.relied else ""
+            fix = "give each part its own mode back" if event.part else "give the mode back in a `finally`"
+            yield Suspicion(event, message, fix, severity=None if event.relied else Severity.INFO)
+    for index, call in usage.calls():
+        switched = left_on(usage, index, call) if predicts_in_train_mode(call) else None
+        if switched is not None:
+            message = f"`{switched.function}` leaves `{call.model.name}` in train mode, which it was not in"
+            message += f", and the prediction {where(call.place)} is made in it"
+            fix = "keep `model.training` and give it back: `model.train(was)`"
+            yield Suspicion(replace(call, place=switched.place), message, fix)
+
+
+def what(event: Left) -> str:
+    part = f"`{event.part}` of " if event.part else ""
+    return f"{part}`{event.model.name}` in {'train' if event.training else 'eval'}"
+
+
+def predicts_in_train_mode(event: Event) -> bool:
+    """Whether a call is a prediction, kept and made without gradients, in train mode."""
+    if not isinstance(event, Called) or event.grad or event.test_code or event.result != "used":
+        return False
+    return event.training is True and event.model.learned and bool(event.model.mode_dependent)
+
+
+def left_on(usage: Usage, index: int, call: Called) -> ModeSet | None:
+    """The switch to train mode that a function left behind which was given the model in eval mode; None if none did.
+
+    The function itself switched to eval mode before, and used the model in it. Nothing was trained since.
+    """
+    switched: ModeSet | None = None
+    used = off = False
+    for event in reversed(usage.events[:index]):
+        if isinstance(event, (Backward, Stepped)) and switched is None:
+            return None
+        if not isinstance(event, (Called, ModeSet)) or event.model.key != call.model.key:
+            continue
+        if isinstance(event, Called):
+            if switched is None and event.grad:
+                return None
+            used = used or (switched is not None and event.function == switched.function and event.training is False)
+        elif switched is None:
+            if not event.training or event.function == call.function:
+                return None
+            switched = event
+        elif event.function == switched.function:
+            off = off or (used and not event.training)
+        else:
+            trains = usage.trains_in(switched.function) or usage.trains_in(call.function)
+            return switched if off and not event.training and not trains else None
+    return None
+
+
+def where(place: Place | None) -> str:
+    return f"at line {place.line}" if place else "later"
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    gap = probe.gap(suspicion.event)
+    if not predicts_in_train_mode(suspicion.event):
+        return probe.evidence(Verdict.REFUTED, "this call is no prediction in train mode", gap)
+    if gap.smallest <= gap.floor:
+        return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
+    because = f"on its caller's input the prediction is {gap.relative:.2g} (relative) away from eval mode's"
+    return probe.evidence(Verdict.CONFIRMED, because, gap)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+def accuracy(model, x, y):
+    model.eval()
+    with torch.no_grad():
+        hits = (model(x).argmax(1) == y).float().mean()
+    model.train()  # <-
+    return hits
+
+
+def export(model, x, y):
+    model.eval()
+    print(accuracy(model, x, y))
+    with torch.no_grad():
+        return model(x).softmax(1)
+
+
+export(Classifier(), torch.randn(32, 16), torch.zeros(32))
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+def accuracy(model, x, y):
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        hits = (model(x).argmax(1) == y).float().mean()
+    model.train(was)
+    return hits
+
+
+def export(model, x, y):
+    model.eval()
+    print(accuracy(model, x, y))
+    with torch.no_grad():
+        return model(x).softmax(1)
+
+
+export(Classifier(), torch.randn(32, 16), torch.zeros(32))
+"""),
+)
