@@ -35,7 +35,7 @@ import re
 from collections.abc import Iterator
 
 from regcheck.core.finding import Severity, Suspicion
-from regcheck.core.ignores import Ignores, Outcome
+from regcheck.core.ignores import Declared, Ignore, Ignores, Outcome
 from regcheck.core.rule import Example
 from regcheck.core.usage import Event
 
@@ -47,8 +47,14 @@ def check(ignores: Ignores) -> Iterator[Suspicion]:
     for each in ignores.outcomes:
         why, remedy = useless(each)
         if why and not each.silenced:
-            comment = f"ignore{'-file' * each.ignore.whole_file}[{each.ignore.pattern}]"
-            yield Suspicion(Event(each.ignore.place), f"`{comment}` silences nothing: {why}", fix=remedy)
+            yield Suspicion(Event(each.ignore.place), f"`{written(each.ignore)}` silences nothing: {why}", fix=remedy)
+
+
+def written(ignore: Ignore | Declared) -> str:
+    """The ignore as its author wrote it, with the one rule that is meant."""
+    if isinstance(ignore, Declared):
+        return ignore.form.replace("…", ignore.pattern)
+    return f"ignore{'-file' * ignore.whole_file}[{ignore.pattern}]"
 
 
 def useless(outcome: Outcome) -> tuple[str, str]:
@@ -57,7 +63,10 @@ def useless(outcome: Outcome) -> tuple[str, str]:
     # Any other code may be that of a plugin which is not installed here.
     ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or ("-" in ignore.pattern and outcome.meant)
     if ours and not outcome.known:
-        return f"there is no such rule{outcome.meant}", "name the rule, or remove the comment"
+        return f"there is no such rule{outcome.meant}", "name the rule, or remove the ignore"
+    if isinstance(ignore, Declared):
+        why = "`require-reason` asks for a reason" if outcome.needs_reason else outcome.idle
+        return why, "say why, as in `reason=…`" if outcome.needs_reason else "remove it"
     if ignore.whole_file and not ignore.lines:
         return "it stands below the first statement", "put it on a line of its own above the first statement"
     if not ignore.lines:
