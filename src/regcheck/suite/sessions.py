@@ -24,12 +24,16 @@ from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.summary import summary
 from regcheck.suite.watching import Watching
 
-_EARLY = {
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+_EARLY: dict[int, str] = {
     pytest.ExitCode.INTERRUPTED: "it was interrupted",
     pytest.ExitCode.INTERNAL_ERROR: "pytest failed",
     pytest.ExitCode.USAGE_ERROR: "pytest was used wrongly",
 }
-"""How a session ends before its time."""
+"""How a session ends before its time; any other exit code was asked for by a test or a plugin."""
+
+_SUMMED_UP = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
+"""After these exit codes pytest itself asks for the summary, as after those of a whole session."""
 
 _CUT_OFF = "it did not come to its end"
 """What a report file says until the session has ended: it stays so where the process dies."""
@@ -98,15 +102,17 @@ class Session:
         self._partial = self._partial or report.failed
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        early = str(session.shouldfail or session.shouldstop or _EARLY.get(pytest.ExitCode(exitstatus), ""))
-        stale = [*self._intent.findings(complete=not early and not self._partial and self._is_whole())]
-        self._findings.add(outcome(stale, (), self._options))
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        early = str(session.shouldfail or session.shouldstop or "")
+        if not early and exitstatus not in _WHOLE:
+            early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
+        whole = not early and not self._partial and self._is_whole()
+        self._findings.add(outcome(self._intent.findings(whole), (), self._options))
         report = self._write(early)
         self._cases.add(report, self._findings)
         terminal = self._terminal
-        if exitstatus == pytest.ExitCode.INTERNAL_ERROR and terminal is not None:
-            self.pytest_terminal_summary(terminal)  # pytest itself sums up no such session
+        if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
+            self.pytest_terminal_summary(terminal)
         if (not report.ok or self._unwritten) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -51,10 +51,9 @@ def by_model(report: Report, findings: Findings) -> list[tuple[str, list[Finding
 def verdict(report: Report) -> str:
     """What fails the run, and how not to let it."""
     if report.failures and report.fail_on is not None:
-        least = report.fail_on.value
-        return (
-            f"\n{counted(len(report.failures), 'finding')} fail the run (fail-on: {least}; `--regcheck-fail-on never`)"
-        )
+        number = len(report.failures)
+        fail = f"{counted(number, 'finding')} {'fails' if number == 1 else 'fail'} the run"
+        return f"\n{fail} (fail-on: {report.fail_on.value}; `--regcheck-fail-on never` only shows them)"
     return "\nwhat was not checked fails the run (strict)" if not report.ok else ""
 
 
