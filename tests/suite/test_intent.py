@@ -209,3 +209,27 @@ def test_a_block_around_an_audit_is_followed(project: Project) -> None:
     (found,) = idle(document)
     assert shown(document) == [("REG900", "warning")]
     assert "REG203" in path.read_text(encoding="utf-8").splitlines()[found["line"] - 1]
+
+
+def test_a_block_in_a_test_speaks_for_the_test(project: Project) -> None:
+    """What is declared around a block of a test is intended in that test, and in no other."""
+    text = project.tests.replace("import torch", "import regcheck, torch").replace(
+        "    assert predict(", '    with regcheck.ignore("REG201", reason="on purpose"):\n        assert predict('
+    )
+    project.write("test_models.py", text)
+    assert shown(project.report()[1]) == [("REG202", "error")]
+    project.write("test_more.py", project.tests)
+    done, document = project.report()
+    assert shown(document) == [("REG201", "error"), ("REG202", "error")]
+    assert "seen in test_more.py::test_predict" in done.stdout
+
+
+def test_a_block_in_the_code_under_test_speaks_for_audits(project: Project) -> None:
+    """A block in the code under test silences no watched call, nor is it idle where its rule found something."""
+    block = '    with torch.no_grad(), regcheck.ignore("{}", reason="why"):'
+    for code, idle_ones in (("REG201", []), ("REG203", ["info"])):
+        models = project.models.replace("    with torch.no_grad():", block.format(code))
+        project.write("models.py", f"import regcheck\n{models}")
+        _, document = project.report()
+        assert ("REG201", "error") in shown(document)
+        assert [each["severity"] for each in idle(document)] == idle_ones

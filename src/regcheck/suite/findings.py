@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regcheck.config import silence
+from regcheck.config import select, silence
 from regcheck.config.options import Options
 from regcheck.config.outcome import report_under
 from regcheck.core.coverage import Coverage
@@ -45,7 +45,7 @@ class Findings:
     def add(self, report: Report, test: str = "", declared: Collection[Declared] = ()) -> None:
         """Take in what one test showed, but for what is declared to be intended."""
         for finding in report.findings:
-            if not silence.intended(finding, declared):
+            if not silence.intended(finding, declared, self._options.require_reason):
                 self._add(self._at_root(finding), [test] if test else [], models_of(finding, report))
         for finding in report.refuted:
             self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
@@ -59,6 +59,10 @@ class Findings:
     def miss(self, subject: str, reason: str, what_to_do: str = "") -> None:
         """Note something that could not be judged."""
         self._missed[NotChecked(subject, reason, what_to_do)] = None
+
+    def has(self, declared: Declared) -> bool:
+        """Whether there is a finding of the kind that something declares to be intended."""
+        return any(select.ignores(each.code, (declared.pattern,), each.name) for each in self._found.values())
 
     @property
     def confirmed_at(self) -> set[tuple[str | None, int | None]]:

@@ -74,17 +74,18 @@ class Watching:
     def _judge(self, item: pytest.Item, notes: silence.Notes) -> None:
         """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
         shown = Findings(self._options, self._config.rootpath)
-        marked = item.stash.get(_DECLARED, ())
-        met: set[Declared] = {*marked}
+        blocks = [each for each in notes.entered if self._is_test(each.place.path)]
+        intended = (*item.stash.get(_DECLARED, ()), *blocks)
+        met: set[Declared] = {*intended, *notes.entered}
         conclusive = self._outcomes == {"passed"}
         try:
             seen = self._lighter(self._watch.take(item.nodeid), shown)
             for report in self._reports(item, seen):
                 conclusive = conclusive and not report.not_checked
                 self._structures.remember(report, seen)
-                shown.add(report, item.nodeid, marked)
+                shown.add(report, item.nodeid, intended)
             for report in self._structures.shown_again(seen.structures):
-                shown.add(report, item.nodeid, marked)
+                shown.add(report, item.nodeid, intended)
             shown.models.update(dict.fromkeys(each.model_key for each in seen.captures))
             met |= {each for capture in seen.captures for each in declared_in(capture.model)}
             conclusive = conclusive and not self._structures.unclear(seen.structures)
@@ -92,10 +93,11 @@ class Watching:
             shown.miss(item.nodeid, f"judging it failed: {type(error).__name__}: {error}", "please report this")
             conclusive = False
         self._confirmed |= shown.confirmed_at
-        unused = Fate.IDLE if conclusive else Fate.OPEN
-        fates = {each: Fate.USED if each in notes.used else unused for each in (*met, *notes.entered, *notes.used)}
+        fates = {each: Fate.IDLE if conclusive and not shown.has(each) else Fate.OPEN for each in met}
+        fates.update(dict.fromkeys(notes.used, Fate.USED))
         if shown or fates:
-            self._hand_over({"test": item.nodeid, "shown": shown.to_dict(), "ignores": noted_as(fates, self._is_test)})
+            ignores = noted_as(fates, self._is_test)
+            self._hand_over({"test": item.nodeid, "shown": shown.to_dict(), "ignores": ignores})
 
     def _reports(self, item: pytest.Item, seen: Seen) -> Iterator[Report]:
         """What a test's watched calls show, or its check of a model."""

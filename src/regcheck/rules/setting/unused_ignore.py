@@ -12,9 +12,9 @@ and what the configuration ignores.
 
 Under `pytest --regcheck`, a marker `@pytest.mark.regcheck(ignore=[…])`, a class under `@regcheck.ignore(…)` and a block
 `with regcheck.ignore(…)` for which none of the tests concerned had anything to silence, although all of them passed
-and everything they ran was checked. That takes a whole session: it is not told with `-k`, `--lf`, single files or tests,
-deselected tests, after `-x` or a crash. In the code under test it is advice (`info`), since other callers may show what
-these tests do not.
+and everything they ran was checked. That takes a whole session: it is not told with `-k`, `--lf`, single files,
+deselected tests, or after `-x` or a crash. In the code under test it is advice (`info`), since other callers may show
+what these tests do not.
 
 ## Why it matters
 
