@@ -16,7 +16,7 @@ from regcheck.core.ignores import Declared, Ignores
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.plugins import catalogue
 
-_EVIDENCE = Evidence(Verdict.UNMEASURED, because="there is nothing to measure: the session showed it")
+_EVIDENCE = Evidence(Verdict.UNMEASURED, because="what silenced a finding was noted as the tests ran")
 
 
 class Fate(Enum):

@@ -93,7 +93,8 @@ class Watching:
             shown.miss(item.nodeid, f"judging it failed: {type(error).__name__}: {error}", "please report this")
             conclusive = False
         self._confirmed |= shown.confirmed_at
-        fates = {each: Fate.IDLE if conclusive and not shown.has(each) else Fate.OPEN for each in met}
+        unheard = {each for each in notes.entered if shown.has(each)}
+        fates = {each: Fate.IDLE if conclusive and each not in unheard else Fate.OPEN for each in met}
         fates.update(dict.fromkeys(notes.used, Fate.USED))
         if shown or fates:
             ignores = noted_as(fates, self._is_test)
