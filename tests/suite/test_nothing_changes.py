@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from xml.etree import ElementTree
+
+import pytest
+
+from regcheck.suite import watching
 
 pytest_plugins = ["pytester"]
 
@@ -206,27 +211,15 @@ def test_output_stays_as_it_is(project: Project) -> None:
     assert failures[1].startswith(failures[0][:ends].rpartition("\n=")[0])
 
 
-def test_judging_is_no_part_of_a_tests_time(project: Project) -> None:
+def test_judging_is_no_part_of_a_tests_time(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A time limit, and the durations that pytest reports, do not include what judging a test takes."""
-    project.write(
-        "conftest.py",
-        """
-        import time
+    judge = watching.judge
 
-        def pytest_configure(config):
-            if not config.getoption("regcheck"):
-                return
-            import regcheck.suite.watching as watching
+    def slow(*arguments: Any) -> Any:
+        time.sleep(3)
+        return judge(*arguments)
 
-            judge = watching.judge
-
-            def slow(*arguments):
-                time.sleep(3)
-                return judge(*arguments)
-
-            watching.judge = slow
-        """,
-    )
+    monkeypatch.setattr(watching, "judge", slow)
     done, document = project.report("-k", "leaky", "--timeout", "2", "--junit-xml", "junit.xml")
     assert "1 passed" in done.stdout
     assert [each["code"] for each in document["findings"]] == ["REG202"]
@@ -244,13 +237,14 @@ def test_a_red_suite_keeps_its_exit_code(project: Project) -> None:
 def test_random_orders_stay(project: Project) -> None:
     """Under pytest-randomly, and with `--ff`, the tests run in the order that they would run in."""
     project.write("test_more.py", project.tests + "def test_fails():\n    assert False\n")
-    for always, alone in ((("-p", "no:cacheprovider", "-p", "randomly_seed=7"), True), (("-p", "no:randomly"), False)):
-        project.always = ("-p", "no:cacheprovider", "-p", "no:xdist") if alone else always
-        options = ("-v", "-p", "no:xdist", "--randomly-seed=7") if alone else ("-v", "--ff")
+    randomly = ("-p", "no:cacheprovider"), ("-v", "--randomly-seed=7"), True
+    failed_first = ("-p", "no:randomly"), ("-v", "--ff"), False
+    for always, options, alone in (randomly, failed_first):
+        project.always = always
         project.run(*options, alone=alone)
         orders = []
         for flag in ((), ("--regcheck",)):
             told = project.run(*options, *flag, alone=alone).stdout.splitlines()
-            orders.append([line.split()[0] for line in told if "PASSED" in line or "FAILED " in line])
+            orders.append([line.split()[0] for line in told if "PASSED" in line or "FAILED" in line])
         assert orders[0] == orders[1]
         assert len(orders[0]) >= 7

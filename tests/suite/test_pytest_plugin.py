@@ -246,20 +246,13 @@ def test_a_failing_suite_keeps_its_exit_code(project: Project) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_failure_in_judging_breaks_nothing(project: Project, strict: bool) -> None:
+def test_a_failure_in_judging_breaks_nothing(project: Project, monkeypatch: pytest.MonkeyPatch, strict: bool) -> None:
     """When judging a test goes wrong the run goes on and says what was not checked; `--regcheck-strict` fails then."""
-    project.write(
-        "conftest.py",
-        """
-        def pytest_configure(config):
-            import regcheck.suite.watching as watching
 
-            def broken(*arguments):
-                raise ZeroDivisionError("by accident")
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("by accident")
 
-            watching.judge = broken
-        """,
-    )
+    monkeypatch.setattr("regcheck.suite.watching.judge", broken)
     done, document = project.report(*(["--regcheck-strict"] if strict else []))
     assert "3 passed" in done.stdout
     assert done.returncode == int(strict)
