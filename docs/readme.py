@@ -1,7 +1,7 @@
 """Puts the current output of the three doors into the README.
 
 Every `console` block whose command begins with `$ regcheck` or `$ pytest` is run in the quickstart project, and what it
-prints takes the place of what stood below the command.
+prints takes the place of what stood below the command. Proofs get the time that they need on a busy machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLOCK = re.compile(r"^```console\n\$ ((?:regcheck|pytest) .*)\n((?:.*\n)*?)```$"
 def output(command: str) -> str:
     """What a command prints in the quickstart project."""
     module, *words = shlex.split(command)
-    quiet = ["-p", "no:randomly", "-p", "no:cacheprovider"] if module == "pytest" else []
+    quiet = ["-p", "no:randomly", "-p", "no:cacheprovider", "--regcheck-budget=60"] if module == "pytest" else []
     environment = {**os.environ, "COLUMNS": "80"}
     done = subprocess.run(
         [sys.executable, "-m", module, *words, *quiet], cwd=QUICKSTART, env=environment, capture_output=True, text=True

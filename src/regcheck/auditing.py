@@ -64,7 +64,8 @@ def audit(
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `fail_on`, `devices`, `seed`, …).
 
     Raises:
-        UsageError: an unknown option or rule code, an unusable device, or something that is no model.
+        UsageError: an unknown option or rule code (also one that `regcheck.ignore` names), an unusable device, or
+            something that is no model.
     """
     subject = subject_of(model)
     if not isinstance(subject.model, nn.Module):
@@ -72,6 +73,8 @@ def audit(
     if not isinstance(optimizer, (torch.optim.Optimizer, type(None))):
         raise UsageError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
     run = Run.of(Options.of(options))
+    declared = (*silence.active(), *(each for part in subject.model.modules() for each in silence.ignored_by(part)))
+    select.refuse_unknown((each.pattern for each in declared), catalogue())
     given = Inputs(args, kwargs) if args or kwargs else None
     with world_untouched():
         reports = [run.model(subject, given)]
@@ -127,7 +130,7 @@ class Run:
             missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
             seen = coverage.coverage_of(twin, traced)
         modules = dict(model.named_modules())
-        kept = [each for each in judged if not declared_by_class(each, modules)]
+        kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
         report = self._report(kept, (*missed, *broken), subject)
         return replace(report, coverage=(seen,), fx_graph=traced.fx_graph)
 
@@ -175,7 +178,7 @@ class Run:
             if (capture.model_key, root) not in known:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
                 given = Inputs(capture.args, capture.kwargs, "captured")
-                reports.append(self.model(capture.model, given, root))
+                reports.append(replace(self.model(capture.model, given, root), structure=capture.model_key))
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(
@@ -296,11 +299,11 @@ def untraced(subject: str, error: CannotTrace, elsewhere: str = "") -> NotChecke
     return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
 
 
-def declared_by_class(finding: Finding, modules: Mapping[str, nn.Module]) -> bool:
+def declared_by_class(finding: Finding, modules: Mapping[str, nn.Module], require_reason: bool = False) -> bool:
     """Whether a class that contains the finding's module carries an ignore for it."""
     path = finding.module_path
     around = [module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}.")]
-    return any(select.ignores(finding.code, [c for c, _ in silence.ignored_by(m)], finding.name) for m in around)
+    return silence.intended(finding, [each for m in around for each in silence.ignored_by(m)], require_reason)
 
 
 def locate(cls: type, path: str) -> Place | None:

@@ -53,7 +53,8 @@ def regcheck_targets(target: str) -> nn.Module | None:
 def regcheck_inputs(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Example inputs for a model as `(args, kwargs)` of its `forward`, or None to leave it to others.
 
-    Asked by `regcheck audit` where no `--input` is given; without an answer the inputs are inferred.
+    Asked by `regcheck audit` where no `--input` is given, and by pytest for configured models; without an answer the
+    inputs are inferred.
     """
     raise NotImplementedError
 

@@ -1,9 +1,9 @@
-"""The pytest plugin: options, marker and fixture. Everything else is loaded when `--regcheck` asks for it."""
+"""The pytest plugin: options, marker, hook and fixture. Everything else is loaded when `--regcheck` asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,24 @@ MARKER = (
     "regcheck(ignore=[CODE, …], reason=…): the findings of these rules that this test shows are intended, "
     "and this is why"
 )
+
+
+class Hooks:
+    """What a conftest.py, or any other plugin of pytest, can implement."""
+
+    @staticmethod
+    def pytest_regcheck_targets(config: pytest.Config) -> Iterable[str] | Mapping[str, Callable[[], Any]]:
+        """Name models to check under `--regcheck`, each as an item of the suite, `regcheck::NAME`.
+
+        Give targets as `models` in `[tool.regcheck]` lists them, or a dictionary from names to functions without
+        arguments. A function returns a model, or a tuple of the model and the inputs of its `forward`. It runs when
+        its item does.
+        """
+        raise NotImplementedError
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +49,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--regcheck-device", metavar="DEVICES", help="measure on these devices (default: auto)")
     group.addoption(
+        "--regcheck-budget",
+        metavar="SECONDS",
+        help="the most that proving the findings of one model may take (default: 2 for a model that a test ran)",
+    )
+    group.addoption(
         "--regcheck-report",
         metavar="FORMAT:PATH",
         action="append",
@@ -41,19 +64,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--regcheck-strict", action="store_true", default=None, help="exit 1 when something was not checked, too"
     )
+    parser.addini("regcheck", "always run as with --regcheck", type="bool", default=False)
+    parser.addini("regcheck_fail_on", "as --regcheck-fail-on, which overrules it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
-    if not config.getoption("regcheck") or config.getoption("collectonly"):
+    if not config.getoption("regcheck") and not config.getini("regcheck"):
+        return
+    from regcheck.suite.models import Models
+
+    config.pluginmanager.register(Models(config), "regcheck-models")
+    if config.getoption("collectonly"):
         return
     try:
         import torch  # noqa: F401, only asked whether it is there
     except ModuleNotFoundError:
         raise pytest.UsageError("--regcheck needs torch: `pip install 'regcheck[torch]'`") from None
-    from regcheck.suite.sessions import SuiteSession
+    from regcheck.suite.sessions import begin
 
-    config.pluginmanager.register(SuiteSession(config), "regcheck-session")
+    begin(config)
 
 
 @pytest.fixture

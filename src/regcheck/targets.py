@@ -56,6 +56,15 @@ def called(target: str) -> Any:
     return _attempt(found, f"{target} raised")
 
 
+def made_by(make: Callable[[], T]) -> T:
+    """What a function without arguments makes.
+
+    Raises:
+        CannotBuild: it raised; the error says in which line.
+    """
+    return _attempt(make, "cannot be built")
+
+
 def _torchvision(name: str) -> Any:
     models = _library("torchvision.models", "torchvision")
     if name not in models.list_models():

@@ -1,6 +1,7 @@
 """Ignoring a finding: on the line, on a class, around a block."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,9 +9,14 @@ from hypothesis import strategies as st
 
 import regcheck
 from regcheck.config.comments import ignores_in
-from regcheck.config.silence import active, ignored_by, silenced
+from regcheck.config.silence import active, ignored_by, intended, noted, silenced
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Evidence, Finding, Severity, Verdict
+from regcheck.core.ignores import Declared
+
+
+def said(declared: tuple[Declared, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((each.pattern, each.reason) for each in declared)
 
 
 def finding(line: int | None) -> Finding:
@@ -71,8 +77,8 @@ def test_a_class_declares_for_itself_and_its_subclasses() -> None:
     class Louder(Prenet):
         pass
 
-    assert ignored_by(Prenet) == ignored_by(Prenet()) == (("REG202", "Monte-Carlo dropout"),)
-    assert ignored_by(Louder()) == (("REG203", ""), ("REG101", ""), ("REG202", "Monte-Carlo dropout"))
+    assert said(ignored_by(Prenet)) == said(ignored_by(Prenet())) == (("REG202", "Monte-Carlo dropout"),)
+    assert said(ignored_by(Louder())) == (("REG203", ""), ("REG101", ""), ("REG202", "Monte-Carlo dropout"))
     assert ignored_by(object()) == ()
 
 
@@ -84,7 +90,7 @@ def test_decorators_add_up() -> None:
     class Net:
         pass
 
-    assert ignored_by(Net) == (("REG202", "first"), ("REG203", "second"))
+    assert said(ignored_by(Net)) == (("REG202", "first"), ("REG203", "second"))
 
 
 def test_a_block_declares_while_it_runs() -> None:
@@ -92,8 +98,8 @@ def test_a_block_declares_while_it_runs() -> None:
     outer = regcheck.ignore("REG301", reason="as in the paper")
     with outer:
         with outer, regcheck.ignore("REG101"):
-            assert active() == (("REG301", "as in the paper"),) * 2 + (("REG101", ""),)
-        assert active() == (("REG301", "as in the paper"),)
+            assert said(active()) == (("REG301", "as in the paper"),) * 2 + (("REG101", ""),)
+        assert said(active()) == (("REG301", "as in the paper"),)
     with pytest.raises(ZeroDivisionError), regcheck.ignore("REG101"):
         _ = 1 / 0
     assert active() == ()
@@ -120,3 +126,35 @@ def test_only_classes_are_decorated() -> None:
     """A decorated function would silence nothing, so it is refused."""
     with pytest.raises(UsageError, match="goes on a class"):
         regcheck.ignore("REG202")(print)  # type: ignore[type-var]
+
+
+def test_a_declaration_knows_where_it_stands() -> None:
+    """What a decorator or a block declares carries the file and line it was written at."""
+    with regcheck.ignore("REG301"):
+        (block,) = active()
+
+    @regcheck.ignore("REG202")
+    class Net:
+        pass
+
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    for declared, written in ((block, "REG301"), (ignored_by(Net)[0], "REG202")):
+        assert declared.place.path == __file__
+        assert f'regcheck.ignore("{written}")' in lines[declared.place.line - 1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "require_reason", "expected"), [("why", True, True), ("", False, True), ("", True, False)]
+)
+def test_what_speaks_is_noted(reason: str, require_reason: bool, expected: bool) -> None:
+    """While notes are taken, they name the blocks entered and what silenced a finding, not what lacks a reason."""
+    with noted() as notes:
+        with regcheck.ignore("REG2", reason=reason):
+            assert intended(finding(1), active(), require_reason) is expected
+        with regcheck.ignore("REG101", reason=reason):
+            assert not intended(finding(1), active(), require_reason)
+    assert [each.pattern for each in notes.entered] == ["REG2", "REG101"]
+    assert [each.pattern for each in notes.used] == (["REG2"] if expected else [])
+    with regcheck.ignore("REG2", reason="why"):
+        assert intended(finding(1), active())
+    assert len(notes.entered) == 2

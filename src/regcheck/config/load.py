@@ -12,8 +12,10 @@ from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 
 
-def load(start: Path, file: Path | None = None) -> Options:
+def load(start: Path, file: Path | None = None, defaults: Mapping[str, Any] | None = None) -> Options:
     """The options written in `file`, or in the nearest `pyproject.toml` at or above `start` that has such a table.
+
+    `defaults` hold where nothing else is written.
 
     Raises:
         UsageError: the file cannot be read (with the line that stopped it), or has an unknown key (with its nearest
@@ -23,14 +25,14 @@ def load(start: Path, file: Path | None = None) -> Options:
         table = _table(file)
         if table is None:
             raise UsageError(f"{file}: has no [tool.regcheck] table")
-        return _options(file, table)
+        return _options(file, {**(defaults or {}), **table})
     start = start.resolve()
     for folder in (start, *start.parents):
         found = folder / "pyproject.toml"
         table = _table(found) if found.is_file() else None
         if table is not None:
-            return _options(found, table)
-    return Options()
+            return _options(found, {**(defaults or {}), **table})
+    return Options.of(defaults)
 
 
 def _options(file: Path, table: Mapping[str, Any]) -> Options:

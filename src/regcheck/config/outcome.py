@@ -90,8 +90,9 @@ def report_under(options: Options, **parts: Any) -> Report:
 
 def declared(finding: Finding, options: Options) -> bool:
     """Whether the user has declared it to be intended: in its file, around the run, or in the configuration."""
-    patterns = [code for code, _ in silence.active()]
-    patterns += select.ignored_within(finding.module_path, options)
+    if silence.intended(finding, silence.active(), options.require_reason):
+        return True
+    patterns = [*select.ignored_within(finding.module_path, options)]
     text = ""
     if finding.path is not None:
         patterns += select.ignored_in(shown_path(finding.path) or "", options)

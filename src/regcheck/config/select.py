@@ -35,6 +35,20 @@ def unknown_rule(word: str, rules: Iterable[Rule]) -> UsageError:
     return UsageError(f"unknown rule {word!r}{nearest(word, known)}; `regcheck rule` lists them")
 
 
+def refuse_unknown(words: Iterable[str], rules: Iterable[Rule]) -> None:
+    """Accept only what fits a rule, or may fit one of a plugin that is not installed here.
+
+    Raises:
+        UsageError: a word that looks like one of our codes or names, and is none.
+    """
+    rules = tuple(rules)
+    for word in words:
+        if not any(ignores(rule.code, (word,), rule.name) for rule in rules):
+            error = unknown_rule(word, rules)
+            if word.upper().startswith("REG") or "did you mean" in str(error):
+                raise error
+
+
 def ignores(code: str, patterns: Iterable[str], name: str = "") -> bool:
     """Whether one of the `patterns` fits the rule of that code (and name)."""
     return _best(patterns, code, name) is not None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import TypeVar
 
 from regcheck.config.comments import ignores_in, malformed_in
@@ -11,15 +15,14 @@ from regcheck.config.options import Options
 from regcheck.config.select import ignores
 from regcheck.core.errors import UsageError, nearest
 from regcheck.core.finding import Finding
-from regcheck.core.ignores import Ignore, Ignores, Outcome
+from regcheck.core.graph import Place
+from regcheck.core.ignores import Declared, Ignore, Ignores, Outcome
 from regcheck.core.rule import Rule
 
 Class = TypeVar("Class", bound=type)
-Ignored = tuple[str, str]
-"""A code, name or prefix that is ignored, and the reason given."""
 
 _MARK = "__regcheck_ignores__"
-_active: ContextVar[tuple[Ignored, ...]] = ContextVar("regcheck_ignores", default=())
+_active: ContextVar[tuple[Declared, ...]] = ContextVar("regcheck_ignores", default=())
 
 
 def silenced(finding: Finding, text: str, require_reason: bool = False) -> bool:
@@ -36,38 +39,72 @@ def silences(ignore: Ignore, finding: Finding, require_reason: bool = False) -> 
     return covered and counts(ignore, require_reason) and ignores(finding.code, (ignore.pattern,), finding.name)
 
 
-def counts(ignore: Ignore, require_reason: bool) -> bool:
+def counts(ignore: Ignore | Declared, require_reason: bool) -> bool:
     """Whether an ignore gives the reason that it needs."""
     return bool(ignore.reason) or not require_reason
 
 
 def came_of(path: str, text: str, findings: Sequence[Finding], rules: Sequence[Rule], options: Options) -> Ignores:
     """What came of the ignores in a file, given what the rules found there and all the `rules` there are."""
-    words = [word for rule in rules for word in (rule.code, rule.name)]
 
     def outcome(ignore: Ignore) -> Outcome:
-        known = any(ignores(rule.code, (ignore.pattern,), rule.name) for rule in rules)
-        return Outcome(
-            ignore,
-            silenced=any(silences(ignore, each, options.require_reason) for each in findings),
-            needs_reason=not counts(ignore, options.require_reason),
-            known=known,
-            meant="" if known else nearest(ignore.pattern, words),
-        )
+        silenced = any(silences(ignore, each, options.require_reason) for each in findings)
+        return outcome_of(ignore, silenced, rules, options)
 
     malformed = (Outcome(each, silenced=False, needs_reason=False, known=False) for each in malformed_in(path, text))
     return Ignores((*map(outcome, ignores_in(path, text)), *malformed))
 
 
-def ignored_by(subject: object) -> tuple[Ignored, ...]:
+def outcome_of(
+    ignore: Ignore | Declared, silenced: bool, rules: Sequence[Rule], options: Options, idle: str = ""
+) -> Outcome:
+    """What came of one ignore, given all the `rules` there are."""
+    known = any(ignores(rule.code, (ignore.pattern,), rule.name) for rule in rules)
+    words = [word for rule in rules for word in (rule.code, rule.name)]
+    meant = "" if known else nearest(ignore.pattern, words)
+    return Outcome(ignore, silenced, not counts(ignore, options.require_reason), known, meant, idle)
+
+
+def ignored_by(subject: object) -> tuple[Declared, ...]:
     """What `@regcheck.ignore` ignores in a class, or in the class of an instance, its base classes included."""
     cls = subject if isinstance(subject, type) else type(subject)
     return tuple(each for base in cls.__mro__ for each in base.__dict__.get(_MARK, ()))
 
 
-def active() -> tuple[Ignored, ...]:
+def active() -> tuple[Declared, ...]:
     """What the `with regcheck.ignore(…)` blocks ignore that the caller is in."""
     return _active.get()
+
+
+def intended(finding: Finding, declared: Iterable[Declared], require_reason: bool = False) -> bool:
+    """Whether something of what is `declared` silences the finding, and note which."""
+    found = [each for each in declared if ignores(finding.code, (each.pattern,), finding.name)]
+    speaking = [each for each in found if counts(each, require_reason)]
+    for notes in _notes:
+        notes.used.update(dict.fromkeys(speaking))
+    return bool(speaking)
+
+
+@dataclass
+class Notes:
+    """What the blocks declared that were entered, and which declarations silenced a finding."""
+
+    entered: dict[Declared, None] = field(default_factory=dict)
+    used: dict[Declared, None] = field(default_factory=dict)
+
+
+_notes: list[Notes] = []
+
+
+@contextmanager
+def noted() -> Iterator[Notes]:
+    """Note what is declared around blocks, and what silences a finding, as long as this lasts."""
+    notes = Notes()
+    _notes.append(notes)
+    try:
+        yield notes
+    finally:
+        _notes[:] = [each for each in _notes if each is not notes]
 
 
 class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a function's name reads better
@@ -83,8 +120,11 @@ class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a fu
     def __init__(self, *codes: str, reason: str = "") -> None:
         if {type(code) for code in codes} != {str} or not all(codes):
             raise UsageError('say what to ignore, as in `regcheck.ignore("REG202", reason="Monte-Carlo dropout")`')
-        self._ignored: tuple[Ignored, ...] = tuple((code, reason) for code in codes)
-        self._tokens: list[Token[tuple[Ignored, ...]]] = []
+        self._codes, self._reason, self._place = codes, reason, _caller(sys._getframe(1))
+        self._tokens: list[Token[tuple[Declared, ...]]] = []
+
+    def _declared(self, form: str) -> tuple[Declared, ...]:
+        return tuple(Declared(code, self._reason, self._place, form) for code in self._codes)
 
     def __call__(self, cls: Class) -> Class:
         """Mark a class."""
@@ -92,11 +132,18 @@ class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a fu
             raise UsageError(
                 f"`@regcheck.ignore` goes on a class, not on {cls!r}; `with regcheck.ignore(…)` is for code"
             )
-        setattr(cls, _MARK, (*self._ignored, *cls.__dict__.get(_MARK, ())))
+        setattr(cls, _MARK, (*self._declared('@regcheck.ignore("…")'), *cls.__dict__.get(_MARK, ())))
         return cls
 
     def __enter__(self) -> None:
-        self._tokens.append(_active.set((*_active.get(), *self._ignored)))
+        declared = self._declared('with regcheck.ignore("…")')
+        for notes in _notes:
+            notes.entered.update(dict.fromkeys(declared))
+        self._tokens.append(_active.set((*_active.get(), *declared)))
 
     def __exit__(self, *error: object) -> None:
         _active.reset(self._tokens.pop())
+
+
+def _caller(frame: FrameType) -> Place:
+    return Place(frame.f_code.co_filename, frame.f_lineno)

@@ -12,6 +12,9 @@ from .graph import Op, Place
 from .patch import Patch
 from .usage import Event
 
+Key = tuple[str, str | None, int | None, str]
+"""What is equal for findings of the same defect: code, path, line, and what tells it from others where these do not."""
+
 
 @total_ordering
 class Severity(Enum):
@@ -129,7 +132,7 @@ class Finding:
     patch: Patch | None = None
 
     @property
-    def key(self) -> tuple[str, str | None, int | None, str]:
+    def key(self) -> Key:
         """What makes two findings the same defect, wherever and however often it was seen."""
         within = f"{self.module}: {self.message}" if self.path is None else f"cell {self.cell}" if self.cell else ""
         return self.code, self.path, self.line, within

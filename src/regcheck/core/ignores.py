@@ -1,4 +1,4 @@
-"""What an ignore in a comment says, and what came of it."""
+"""What an ignore in a comment or in code says, and what came of it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,36 @@ class Ignore:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """One rule that code ignores as it runs: on a class, around a block, or by the marker of a test.
+
+    `pattern` is a code, the beginning of one, or a name; `form` is how it is written, with `…` for the pattern.
+    """
+
+    pattern: str
+    reason: str
+    place: Place
+    form: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of an ignore: whether it silenced a finding, whether it had to give a reason, and its rules.
 
     `known` says whether the pattern fits a rule that there is, `meant` is the nearest known code or name where it does
-    not.
+    not. `idle` says of what is declared in code how it was seen to silence nothing.
     """
 
-    ignore: Ignore
+    ignore: Ignore | Declared
     silenced: bool
     needs_reason: bool
     known: bool
     meant: str = ""
+    idle: str = ""
 
 
 @dataclass(frozen=True)
 class Ignores:
-    """Every ignore in the comments of one file, with what came of it."""
+    """Every ignore in the comments of one file, or in the code that a session ran, with what came of it."""
 
     outcomes: tuple[Outcome, ...] = ()

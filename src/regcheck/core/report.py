@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from .coverage import Coverage, told
 from .errors import Failed
-from .finding import Finding, NotChecked, Severity, Verdict
+from .finding import Finding, Key, NotChecked, Severity, Verdict
+
+
+class Origin(NamedTuple):
+    """What showed a finding: the subject's name and, of a watched model, what is equal for all that are built alike."""
+
+    subject: str
+    structure: str = ""
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,8 @@ class Report:
     """What a run found, what it refuted, and what it could not check.
 
     `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
-    fail. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one.
+    fail. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one. `structure` is that of
+    the watched model a report is about; in a report on many subjects `origins` tell which of them showed a finding.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -33,6 +41,12 @@ class Report:
     coverage: tuple[Coverage, ...] = ()
     known: tuple[Finding, ...] = ()
     fx_graph: Any = None
+    structure: str = ""
+    origins: Mapping[Key, tuple[Origin, ...]] = field(default_factory=dict)
+
+    def origins_of(self, finding: Finding) -> tuple[Origin, ...]:
+        """What showed one of the findings."""
+        return self.origins.get(finding.key) or tuple(Origin(each, self.structure) for each in self.subjects)
 
     @property
     def failures(self) -> tuple[Finding, ...]:
@@ -116,9 +130,11 @@ def gathered(reports: Iterable[Report]) -> Report:
     reports = list(reports)
     findings: dict[object, Finding] = {}
     refuted: dict[object, Finding] = {}
+    origins: dict[Key, dict[Origin, None]] = {}
     for report in reports:
         for each in report.findings:
             findings.setdefault(each.key, each)
+            origins.setdefault(each.key, {}).update(dict.fromkeys(report.origins_of(each)))
         for each in report.refuted:
             refuted.setdefault(each.key, each)
     first = reports[0] if reports else Report()
@@ -138,4 +154,5 @@ def gathered(reports: Iterable[Report]) -> Report:
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
         fx_graph=graphs[0] if len(graphs) == 1 else None,
+        origins={key: tuple(each) for key, each in origins.items()},
     )

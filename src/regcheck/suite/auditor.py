@@ -11,7 +11,7 @@ import pytest
 from regcheck.auditing import audit
 from regcheck.config.options import Options
 from regcheck.core.report import Report
-from regcheck.suite.settings import ignored_by, options_of
+from regcheck.suite.settings import declared_by, options_of
 
 
 def auditor(item: pytest.Item) -> Callable[..., Report]:
@@ -25,7 +25,7 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
     ) -> Report:
         __tracebackhide__ = True
         chosen = options_of(item.config) if options is None else Options.of(options)
-        chosen = replace(chosen, ignore=(*chosen.ignore, *ignored_by(item, chosen)))
+        chosen = replace(chosen, ignore=(*chosen.ignore, *(each.pattern for each in declared_by(item, chosen))))
         report = audit(model, *args, optimizer=optimizer, options=chosen, **kwargs)
         if not report.ok:
             pytest.fail(str(report), pytrace=False)

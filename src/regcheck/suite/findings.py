@@ -8,20 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regcheck.config import select
+from regcheck.config import select, silence
 from regcheck.config.options import Options
 from regcheck.config.outcome import report_under
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Finding, NotChecked, Verdict
+from regcheck.core.finding import Finding, Key, NotChecked, Verdict
+from regcheck.core.ignores import Declared
 from regcheck.core.report import Report, gathered
-
-Key = tuple[str, str | None, int | None, str]
+from regcheck.plugins import catalogue
 
 
 class Findings:
     """What the tests of a session showed so far. Paths are relative to `root` where they lie below it.
 
-    `tests` names the tests that showed each finding, `models` the distinct models that were examined.
+    `tests` names the tests that showed each finding, `where` the models that it is in, `models` the distinct models
+    that were examined.
     """
 
     def __init__(self, options: Options, root: Path) -> None:
@@ -35,13 +36,17 @@ class Findings:
         self._devices: dict[str, None] = {}
         self._coverage: dict[Coverage, None] = {}
         self.tests: dict[Key, dict[str, None]] = {}
+        self.where: dict[Key, dict[str, None]] = {}
         self.models: dict[str, None] = {}
 
-    def add(self, report: Report, test: str = "", ignored: Collection[str] = ()) -> None:
-        """Take in what one test showed, but for the rules that the test ignores."""
+    def __bool__(self) -> bool:
+        return bool(self._found or self._refuted or self._baselined or self._missed or self._coverage or self.models)
+
+    def add(self, report: Report, test: str = "", declared: Collection[Declared] = ()) -> None:
+        """Take in what one test showed, but for what is declared to be intended."""
         for finding in report.findings:
-            if not select.ignores(finding.code, ignored, finding.name):
-                self._add(self._at_root(finding), [test] if test else [])
+            if not silence.intended(finding, declared, self._options.require_reason):
+                self._add(self._at_root(finding), [test] if test else [], models_of(finding, report))
         for finding in report.refuted:
             self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
         for finding in report.known:
@@ -51,9 +56,13 @@ class Findings:
         self._devices.update(dict.fromkeys(report.devices))
         self._coverage.update(dict.fromkeys(report.coverage))
 
-    def miss(self, test: str, reason: str) -> None:
-        """Note that what a test did could not be judged."""
-        self._missed[NotChecked(test, reason, "please report this")] = None
+    def miss(self, subject: str, reason: str, what_to_do: str = "") -> None:
+        """Note something that could not be judged."""
+        self._missed[NotChecked(subject, reason, what_to_do)] = None
+
+    def has(self, declared: Declared) -> bool:
+        """Whether there is a finding of the kind that something declares to be intended."""
+        return any(select.ignores(each.code, (declared.pattern,), each.name) for each in self._found.values())
 
     @property
     def confirmed_at(self) -> set[tuple[str | None, int | None]]:
@@ -82,12 +91,15 @@ class Findings:
             "known": [each.to_dict() for each in self._baselined.values()],
             "models": list(self.models),
             "tests": [list(self.tests.get(each.key, ())) for each in self.report().findings],
+            "where": [list(self.where.get(each.key, ())) for each in self.report().findings],
         }
 
-    def merge(self, document: dict[str, Any]) -> None:
-        """Take in what another process found, as its `to_dict` says it."""
-        for finding, tests in zip(document["findings"], document["tests"], strict=True):
-            self._add(Finding.from_dict(finding), tests)
+    def merge(self, document: dict[str, Any]) -> tuple[Finding, ...]:
+        """Take in what another process found, as its `to_dict` says it, and tell which findings are new."""
+        before = set(self._found)
+        shown = [Finding.from_dict(each) for each in document["findings"]]
+        for finding, tests, where in zip(shown, document["tests"], document["where"], strict=True):
+            self._add(finding, tests, where)
         for each in map(Finding.from_dict, document["refuted"]):
             self._refuted.setdefault(each.key, each)
         for each in map(Finding.from_dict, document["known"]):
@@ -97,12 +109,14 @@ class Findings:
         self.models.update(dict.fromkeys(document["models"]))
         self._devices.update(dict.fromkeys(document["devices"]))
         self._coverage.update(dict.fromkeys(map(Coverage.from_dict, document["coverage"])))
+        return tuple(each for each in shown if each.key not in before)
 
-    def _add(self, finding: Finding, tests: Iterable[str]) -> None:
+    def _add(self, finding: Finding, tests: Iterable[str], where: Iterable[str]) -> None:
         known = self._found.get(finding.key)
         if known is None or _rank(finding) > _rank(known):
             self._found[finding.key] = finding
         self.tests.setdefault(finding.key, {}).update(dict.fromkeys(tests))
+        self.where.setdefault(finding.key, {}).update(dict.fromkeys(where))
 
     def _at_root(self, finding: Finding) -> Finding:
         return finding.at(self.shown(finding.path))
@@ -114,6 +128,12 @@ class Findings:
         absolute = os.path.abspath(path)
         relative = os.path.relpath(absolute, self._root)
         return absolute if relative.startswith("..") else relative
+
+
+def models_of(finding: Finding, report: Report) -> tuple[str, ...]:
+    """The names of the models that a finding of a report is about: its own word for it where it is about a usage."""
+    by_usage = any(rule.code == finding.code and rule.about != "graph" for rule in catalogue())
+    return (finding.module,) if by_usage else tuple(each.subject for each in report.origins_of(finding))
 
 
 def _rank(finding: Finding) -> tuple[bool, Any]:

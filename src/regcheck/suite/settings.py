@@ -15,11 +15,29 @@ from regcheck.config.baseline import Baseline
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
 from regcheck.core.errors import RegcheckError, UsageError
+from regcheck.core.graph import Place
+from regcheck.core.ignores import Declared
+from regcheck.core.text import lines_of
 from regcheck.plugins import catalogue
+
+WATCHED_BUDGET = 2.0
+"""The seconds that proving the findings of one watched model may take, unless the user says otherwise."""
+
+_FORM = '@pytest.mark.regcheck(ignore=["…"])'
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise UsageError(f"--regcheck-budget takes a number of seconds, zero or more, not {text!r}")
+    return seconds
 
 
 _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -27,24 +45,29 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "ignore": ("ignore", _words),
     "fail_on": ("fail_on", severity),
     "device": ("devices", _words),
+    "budget": ("budget", _seconds),
     "strict": ("strict", bool),
     "baseline": ("baseline", str),
 }
 """The field of `Options` that each `--regcheck-…` option gives, and how its text is read."""
 
 
-def options_of(config: pytest.Config) -> Options:
+def options_of(config: pytest.Config, *, watched: bool = False) -> Options:
     """The options of the project's configuration, with what the command line says in their place.
+
+    `watched` asks for those of models that the tests run, rather than of models that somebody asks to be checked.
 
     Raises:
         pytest.UsageError: one of them cannot be understood.
     """
     try:
         given = {name: config.getoption(f"regcheck_{name}") for name in _READERS}
+        given["fail_on"] = given["fail_on"] or config.getini("regcheck_fail_on") or None
         said: dict[str, Any] = {
             field: read(given[name]) for name, (field, read) in _READERS.items() if given[name] is not None
         }
-        options = replace(load(config.rootpath), **said)
+        options = load(config.rootpath, defaults={"budget": WATCHED_BUDGET} if watched else None)
+        options = replace(options, **said)
         if options.baseline:
             options = replace(options, baseline=str(config.invocation_params.dir / options.baseline))
             Baseline.read(Path(options.baseline))
@@ -62,33 +85,43 @@ def report_files_of(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
     """
     files = []
     for given in config.getoption("regcheck_report"):
-        form, colon, path = given.partition(":")
+        form, colon, name = given.partition(":")
         try:
-            if not colon or not path:
+            if not colon or not name:
                 raise UsageError(f"--regcheck-report takes FORMAT:PATH, as in json:regcheck.json, not {given!r}")
-            files.append((report.known(form), config.invocation_params.dir / path))
+            files.append((report.known(form), config.invocation_params.dir / name))
         except UsageError as error:
             raise pytest.UsageError(f"regcheck: {error}") from None
     return tuple(files)
 
 
-def ignored_by(item: pytest.Item, options: Options) -> tuple[str, ...]:
-    """The rules that the markers on a test ignore.
+def declared_by(item: pytest.Item, options: Options) -> tuple[Declared, ...]:
+    """What the markers on a test ignore.
 
     Raises:
         UsageError: a marker that cannot be understood, names no rule, or lacks the reason that the options require.
     """
-    patterns: list[str] = []
-    for marker in item.iter_markers("regcheck"):
+    declared: list[Declared] = []
+    for node, marker in item.iter_markers_with_node("regcheck"):
         unknown = set(marker.kwargs) - {"ignore", "reason"}
         if marker.args or unknown:
             raise UsageError(f"{item.nodeid}: write the marker as `regcheck(ignore=[…], reason=…)`")
-        given = marker.kwargs.get("ignore", ())
+        given, reason = marker.kwargs.get("ignore", ()), marker.kwargs.get("reason", "")
         codes = (given,) if isinstance(given, str) else tuple(given)
         for code in codes:
             if not any(select.ignores(rule.code, (code,), rule.name) for rule in catalogue()):
                 raise UsageError(f"{item.nodeid}: {select.unknown_rule(code, catalogue())}")
-        if codes and options.require_reason and not marker.kwargs.get("reason"):
+        if codes and options.require_reason and not reason:
             raise UsageError(f"{item.nodeid}: the marker ignores {', '.join(codes)} without a reason")
-        patterns += codes
-    return tuple(patterns)
+        declared += [Declared(code, str(reason), _place(node, code), _FORM) for code in codes]
+    return tuple(declared)
+
+
+def _place(node: Any, code: str) -> Place:
+    """Where the marker of a function, a class or a module stands: the first line from there on that looks like it."""
+    path, first = str(node.path), (node.reportinfo()[1] or 0) + 1 if hasattr(node, "reportinfo") else 1
+    lines = lines_of(path)
+    near = (number for number, line in enumerate(lines[first - 1 :], first) if "regcheck" in line and code in line)
+    number = next(near, first)
+    source = (lines[number - 1 :] or [""])[0]
+    return Place(path, number, len(source) - len(source.lstrip()) + 1)

@@ -1,50 +1,77 @@
-"""The section at the end of a session: each finding with its source and its proof, and the tests that showed it."""
+"""The section at the end of a session: by model, each finding with its source, its proof and its tests."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from regcheck.core.coverage import fraction
+from regcheck.core.finding import Finding
 from regcheck.core.report import Report, counted
 from regcheck.report.terminal import INDENT, block, headline, missed
 from regcheck.suite.findings import Findings
 
-MOST_TESTS = 3
-"""More tests than this are counted rather than named."""
+MOST_NAMES = 3
+"""More tests, or models, than this are counted rather than named."""
 
 
 def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
     """The text of the section. Paths are read from `root`."""
     blocks = []
     with _inside(root):
-        for each in report.findings:
-            shown = block(each)
-            names = list(findings.tests.get(each.key, ()))
-            if names:
-                shown = Text("\n").join([shown, Text(INDENT + seen_in(names), "dim")])
-            blocks.append(shown)
+        for model, found in by_model(report, findings):
+            if model:
+                blocks.append(Text(f"{model}: {counted(len(found), 'finding')}", "bold underline"))
+            blocks += [_block(each, findings) for each in found]
     if report.not_checked:
         blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
     last = headline(report).append(f", {counted(len(findings.models), 'model')} examined")
     if report.coverage:
         last.append(f", {fraction(report.coverage)}")
-    console.print(Text("\n\n").join([*blocks, last]), soft_wrap=True)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
+    console.print(Text("\n\n").join([*blocks, last.append(verdict(report))]), soft_wrap=True)
     return out.getvalue()
 
 
-def seen_in(tests: list[str]) -> str:
-    """`seen in tests/test_a.py::test_x, tests/test_b.py::test_y and 3 more`."""
-    more = len(tests) - MOST_TESTS
-    return f"seen in {', '.join(tests[:MOST_TESTS])}{f' and {more} more' if more > 0 else ''}"
+def by_model(report: Report, findings: Findings) -> list[tuple[str, list[Finding]]]:
+    """The findings under the names of their models, those without a model last."""
+    groups: dict[str, list[Finding]] = {}
+    for each in report.findings:
+        groups.setdefault(next(iter(findings.where.get(each.key, ())), ""), []).append(each)
+    return sorted(groups.items(), key=lambda group: not group[0])
+
+
+def verdict(report: Report) -> str:
+    """What fails the run, and how not to let it."""
+    if report.failures and report.fail_on is not None:
+        number = len(report.failures)
+        fail = f"{counted(number, 'finding')} {'fails' if number == 1 else 'fail'} the run"
+        return f"\n{fail} (fail-on: {report.fail_on.value}; `--regcheck-fail-on never` only shows them)"
+    return "\nwhat was not checked fails the run (strict)" if not report.ok else ""
+
+
+def _block(finding: Finding, findings: Findings) -> Text:
+    lines = [block(finding)]
+    _, *others = findings.where.get(finding.key, ()) or [""]
+    if others:
+        lines.append(Text(f"{INDENT}also in {_named(others)}", "dim"))
+    tests = list(findings.tests.get(finding.key, ()))
+    if tests:
+        lines.append(Text(f"{INDENT}seen in {_named(tests)}", "dim"))
+    return Text("\n").join(lines)
+
+
+def _named(names: Sequence[str]) -> str:
+    """`tests/test_a.py::test_x, tests/test_b.py::test_y and 3 more`."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextlib.contextmanager

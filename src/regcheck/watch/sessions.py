@@ -38,13 +38,15 @@ class Seen:
     """What a program did since the last take.
 
     `captures` is indexed by `Called.capture`, `optimizers` by the key of `core.usage.Optimizer`. Both keep the live
-    objects, so let go of this value once it is judged.
+    objects, so let go of this value once it is judged. `structures` are the model keys of all that was called,
+    captured or not.
     """
 
     usage: Usage
     captures: tuple[Capture, ...] = ()
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     skipped: tuple[NotChecked, ...] = ()
+    structures: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +82,7 @@ class _Notes:
         self.settings: dict[str, _Setting] = {}
         self.repeated: dict[tuple[str, int, bool], Called] = {}
         self.steps: dict[tuple[int, int], Stepped] = {}
+        self.structures: set[str] = set()
 
 
 class Watch:
@@ -140,7 +143,8 @@ class Watch:
             notes, self._notes = self._notes, _Notes()
             if notes.trained:
                 self._trained |= {model_key for (model_key, _, grad, _) in notes.captured if grad}
-        return Seen(Usage(subject, notes.log.events()), tuple(notes.captures), notes.optimizers, tuple(notes.skipped))
+        usage, skipped = Usage(subject, notes.log.events()), tuple(notes.skipped)
+        return Seen(usage, tuple(notes.captures), notes.optimizers, skipped, frozenset(notes.structures))
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
@@ -223,6 +227,7 @@ class Watch:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
         subject.model_key = subject.model_key or models.fingerprint(module)
+        notes.structures.add(subject.model_key)
         state = (subject.model_key, training, grad)
         predicts = training and not grad and not site.test_code and not site.discarded
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.

@@ -1,4 +1,4 @@
-"""An ignore in a comment that can silence nothing.
+"""An ignore that silences nothing.
 
 ## What it finds
 
@@ -7,23 +7,30 @@ under another word (`ignore REG202`, `ignroe[REG202]`, `noqa: REG202`), it stand
 to no code), it is an `ignore-file` below the first statement, or it gives no reason although `require-reason` asks for
 one.
 
-An ignore whose rule merely finds nothing there is left alone: what source cannot see a run may, and what one
-configuration of a model does not show another does. So is one for a rule of a plugin that is not installed here, and
-what decorators, `with` blocks, markers and the configuration ignore.
+A comment whose rule merely finds nothing there is left alone: what source cannot see a run may, and what one
+configuration of a model does not show another does. So is an ignore for a rule of a plugin that is not installed here,
+and what the configuration ignores.
+
+Under `pytest --regcheck`, a marker `@pytest.mark.regcheck(ignore=[…])`, a class under `@regcheck.ignore(…)` and a block
+`with regcheck.ignore(…)` for which none of the tests concerned had anything to silence, although all of them passed
+and everything they ran was checked. That takes a whole session: it is not told with `-k`, `--lf`, single files,
+deselected tests, or after `-x` or a crash. In the code under test it is advice (`info`), since other callers may show
+what these tests do not.
 
 ## Why it matters
 
-A declaration that silences nothing is believed to be one that does. The finding it was written for comes back, or the
-comment stays for good and tells readers something untrue.
+A declaration that silences nothing is believed to be one that does. The finding it was written for comes back, or it
+stays for good, tells readers something untrue, and hides the next fault of its kind.
 
 ## How it is confirmed
 
-It is not measured: what the comment names and where it stands is all there is to know. Comments are told from strings
-by Python's own tokenizer.
+It is not measured: what a comment names and where it stands is all there is to know, and comments are told from strings
+by Python's own tokenizer. What a declaration in code silenced is noted as the tests run.
 
 ## When to keep the code
 
-Never: mend or remove the comment. To keep one regardless, say `ignore[REG900]` in the same brackets.
+Never: mend or remove the ignore. To keep a comment regardless, say `ignore[REG900]` in the same brackets; behind a
+declaration in code, say it in a comment on that line.
 
 ## References
 
@@ -36,7 +43,7 @@ import re
 from collections.abc import Iterator
 
 from regcheck.core.finding import Severity, Suspicion
-from regcheck.core.ignores import Ignores, Outcome
+from regcheck.core.ignores import Declared, Ignore, Ignores, Outcome
 from regcheck.core.rule import Example
 from regcheck.core.usage import Event
 
@@ -48,20 +55,29 @@ def check(ignores: Ignores) -> Iterator[Suspicion]:
     for each in ignores.outcomes:
         why, remedy = useless(each)
         if why and not each.silenced:
-            comment = each.ignore.malformed or f"ignore{'-file' * each.ignore.whole_file}[{each.ignore.pattern}]"
-            yield Suspicion(Event(each.ignore.place), f"`{comment}` silences nothing: {why}", fix=remedy)
+            yield Suspicion(Event(each.ignore.place), f"`{written(each.ignore)}` silences nothing: {why}", fix=remedy)
+
+
+def written(ignore: Ignore | Declared) -> str:
+    """The ignore as its author wrote it, with the one rule that is meant."""
+    if isinstance(ignore, Declared):
+        return ignore.form.replace("…", ignore.pattern)
+    return ignore.malformed or f"ignore{'-file' * ignore.whole_file}[{ignore.pattern}]"
 
 
 def useless(outcome: Outcome) -> tuple[str, str]:
     """Why an ignore cannot silence anything, and what to do; nothing where it can."""
     ignore = outcome.ignore
-    if ignore.malformed:
+    if isinstance(ignore, Ignore) and ignore.malformed:
         codes = ", ".join(re.findall(r"(?i)\breg\d+", ignore.malformed)).upper() or "CODE"
         return "the rules it is about go in brackets behind `ignore`", f"write `# regcheck: ignore[{codes}] why`"
     # Any other code may be that of a plugin which is not installed here.
-    ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or ("-" in ignore.pattern and outcome.meant)
+    ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or (outcome.meant and re.match("(?i)reg|.*-", ignore.pattern))
     if ours and not outcome.known:
-        return f"there is no such rule{outcome.meant}", "name the rule, or remove the comment"
+        return f"there is no such rule{outcome.meant}", "name the rule, or remove the ignore"
+    if isinstance(ignore, Declared):
+        why = "`require-reason` asks for a reason" if outcome.needs_reason else outcome.idle
+        return why, "say why, as in `reason=…`" if outcome.needs_reason else "remove it"
     if ignore.whole_file and not ignore.lines:
         return "it stands below the first statement", "put it on a line of its own above the first statement"
     if not ignore.lines:

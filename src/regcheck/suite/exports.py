@@ -1,0 +1,83 @@
+"""What a session leaves for other programs: report files, properties in JUnit XML, annotations for GitHub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement
+
+import pytest
+from _pytest.junitxml import xml_key
+
+from regcheck.core.errors import UsageError
+from regcheck.core.report import Report
+from regcheck.report import github, rendered
+from regcheck.report.junit import fit
+from regcheck.suite.findings import Findings
+
+
+def written(report: Report, form: str, path: Path) -> None:
+    """Write a report file, and the folders that it lies in.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rendered(report, form), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+class Cases:
+    """The test cases of pytest's own JUnit XML, where it is asked for."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._found: dict[str, list[Any]] = {}
+
+    def note(self, report: pytest.TestReport) -> None:
+        """Remember the case of a test that is over."""
+        document = self._config.stash.get(xml_key, None)
+        if document is not None and report.when == "teardown":
+            self._found.setdefault(report.nodeid, []).append(document.node_reporter(report))
+
+    def add(self, report: Report, findings: Findings) -> None:
+        """Give each finding to the document, and to the cases of the tests that showed it."""
+        document = self._config.stash.get(xml_key, None)
+        if document is None:
+            return
+        for each in report.findings:
+            name = f"regcheck.{each.code}"
+            value = f"{each.where}: {each.message} ({each.evidence.verdict.value})"
+            document.add_global_property(name, fit(value))
+            for test in findings.tests.get(each.key, ()):
+                for case in self._found.get(test, ()):
+                    element: Element = case.to_xml()
+                    properties = element.find("properties")
+                    if properties is None:
+                        properties = Element("properties")
+                        element.insert(0, properties)
+                    SubElement(properties, "property", name=name, value=fit(value))
+
+
+def in_github_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def commands(report: Report, root: Path) -> Iterator[str]:
+    """Workflow commands that show the findings beside the code, with paths as GitHub's checkout has them."""
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+
+    def in_checkout(path: str | None) -> str | None:
+        if path is None or workspace is None or path.startswith("<"):
+            return path
+        relative = os.path.relpath(root / path, workspace)
+        return path if relative.startswith("..") else relative
+
+    for each in report.findings:
+        yield github.found(each.at(in_checkout(each.path)))
+    for missed in report.not_checked:
+        yield github.missed(missed)

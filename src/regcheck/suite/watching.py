@@ -1,0 +1,166 @@
+"""The process that runs tests: every test is watched while it runs and judged after it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from _pytest.outcomes import OutcomeException
+
+from regcheck.auditing import judge
+from regcheck.config import silence
+from regcheck.core.errors import RegcheckError
+from regcheck.core.finding import Key, Severity
+from regcheck.core.ignores import Declared
+from regcheck.core.report import Report
+from regcheck.core.usage import Called, Event, Stepped
+from regcheck.suite.findings import Findings
+from regcheck.suite.handover import Message
+from regcheck.suite.intent import Fate, noted_as
+from regcheck.suite.models import ModelItem
+from regcheck.suite.settings import declared_by, options_of
+from regcheck.watch.sessions import Seen, Watch
+
+_DECLARED: pytest.StashKey[tuple[Declared, ...]] = pytest.StashKey()
+
+
+class Watching:
+    """The hooks around each test. What a test showed is handed over as a message (see `message`)."""
+
+    def __init__(self, config: pytest.Config, hand_over: Callable[[Message], None]) -> None:
+        self._config = config
+        self._hand_over = hand_over
+        self._options = options_of(config, watched=True)
+        self._known: set[object] = set()
+        self._confirmed: set[tuple[str | None, int | None]] = set()
+        self._structures = Structures()
+        self._outcomes: set[str] = set()
+        self._test_files: set[str] = set()
+        self._watch = Watch(str(config.rootpath), self._test_files)
+        self._watch.start()
+
+    def pytest_unconfigure(self) -> None:
+        self._watch.stop()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        try:
+            for item in items:
+                item.stash[_DECLARED] = declared_by(item, self._options)
+        except RegcheckError as error:
+            raise pytest.UsageError(f"regcheck: {error}") from None
+        self._test_files.update(str(item.path) for item in items)
+
+    def pytest_deselected(self) -> None:
+        self._hand_over({"partial": True})
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._outcomes.add(report.outcome)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        self._watch.take()
+        self._outcomes.clear()
+        with silence.noted() as notes:
+            result = yield
+            self._judge(item, notes)
+        return result
+
+    def _judge(self, item: pytest.Item, notes: silence.Notes) -> None:
+        """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
+        shown = Findings(self._options, self._config.rootpath)
+        blocks = [each for each in notes.entered if self._is_test(each.place.path)]
+        intended = (*item.stash.get(_DECLARED, ()), *blocks)
+        met: set[Declared] = {*intended, *notes.entered}
+        conclusive = self._outcomes == {"passed"}
+        try:
+            seen = self._lighter(self._watch.take(item.nodeid), shown)
+            for report in self._reports(item, seen):
+                conclusive = conclusive and not report.not_checked
+                self._structures.remember(report, seen)
+                shown.add(report, item.nodeid, intended)
+            for report in self._structures.shown_again(seen.structures):
+                shown.add(report, item.nodeid, intended)
+            shown.models.update(dict.fromkeys(each.model_key for each in seen.captures))
+            met |= {each for capture in seen.captures for each in declared_in(capture.model)}
+            conclusive = conclusive and not self._structures.unclear(seen.structures)
+        except (Exception, OutcomeException) as error:
+            shown.miss(item.nodeid, f"judging it failed: {told(error)}", "please report this")
+            conclusive = False
+        self._confirmed |= shown.confirmed_at
+        unheard = {each for each in notes.entered if shown.has(each)}
+        fates = {each: Fate.IDLE if conclusive and each not in unheard else Fate.OPEN for each in met}
+        fates.update(dict.fromkeys(notes.used, Fate.USED))
+        if shown or fates:
+            ignores = noted_as(fates, self._is_test)
+            self._hand_over({"test": item.nodeid, "shown": shown.to_dict(), "ignores": ignores})
+
+    def _reports(self, item: pytest.Item, seen: Seen) -> Iterator[Report]:
+        """What a test's watched calls show, or its check of a model."""
+        if isinstance(item, ModelItem) and item.report is not None:
+            yield item.report
+        if seen.usage.events or seen.captures or seen.skipped:
+            with contextlib.redirect_stderr(io.StringIO()):
+                report = judge(seen, self._options, self._known)
+            yield self._lowered(report)
+
+    def _lowered(self, report: Report) -> Report:
+        """With what stands in test code lowered to advice: it is about stand-ins, not about the code under test."""
+        findings = (
+            replace(each, severity=Severity.INFO) if each.path is not None and self._is_test(each.path) else each
+            for each in report.findings
+        )
+        return replace(report, findings=tuple(findings))
+
+    def _is_test(self, path: str) -> bool:
+        return path.startswith("<doctest ") or self._watch.is_test_file(os.path.abspath(path))
+
+    def _lighter(self, seen: Seen, shown: Findings) -> Seen:
+        """Without the means to measure once more what an earlier test has confirmed."""
+        events: list[Event] = []
+        optimizers = dict(seen.optimizers)
+        for event in seen.usage.events:
+            place = event.place and (shown.shown(event.place.path), event.place.line)
+            if place in self._confirmed and isinstance(event, Called):
+                event = replace(event, capture=None)
+            elif place in self._confirmed and isinstance(event, Stepped):
+                optimizers.pop(event.optimizer.key, None)
+            events.append(event)
+        return replace(seen, usage=replace(seen.usage, events=tuple(events)), optimizers=optimizers)
+
+
+class Structures:
+    """What the check of each model structure showed. It is checked once, and shown by every test that runs it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[Key, Report]] = {}
+        self._unclear: set[str] = set()
+
+    def remember(self, report: Report, seen: Seen) -> None:
+        """Keep what the structures that were just checked showed."""
+        for finding in report.findings:
+            for origin in report.origins_of(finding):
+                if origin.structure:
+                    alone = Report(findings=(finding,), subjects=(origin.subject,), structure=origin.structure)
+                    self._found.setdefault(origin.structure, {})[finding.key] = alone
+        if report.not_checked:
+            self._unclear |= {each.model_key for each in seen.captures}
+
+    def shown_again(self, structures: Collection[str]) -> Iterator[Report]:
+        """A report for each thing that one of these structures showed, now or earlier."""
+        for structure in sorted(self._found.keys() & structures):
+            yield from self._found[structure].values()
+
+    def unclear(self, structures: Collection[str]) -> bool:
+        """Whether the check of one of these structures left something open."""
+        return not self._unclear.isdisjoint(structures)
+
+
+def declared_in(model: Any) -> set[Declared]:
+    """What the classes ignore that a model is made of."""
+    return {each for module in model.modules() for each in silence.ignored_by(module)}
