@@ -14,7 +14,7 @@ from _pytest.outcomes import OutcomeException
 
 from regcheck.auditing import judge
 from regcheck.config import silence
-from regcheck.core.errors import RegcheckError
+from regcheck.core.errors import RegcheckError, told
 from regcheck.core.finding import Key, Severity
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report
