@@ -30,13 +30,14 @@ Gal and Ghahramani, "Dropout as a Bayesian approximation", ICML 2016 (the case w
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TypeGuard
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Usage
+from regcheck.core.usage import Called, Stepped, Usage
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -44,19 +45,70 @@ SEVERITY = Severity.ERROR
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
-        if is_prediction(call) and not usage.trains_in(call.function) and not usage.put_in_train_mode_for(index):
+        if not is_prediction(call):
+            continue
+        severity = graded(usage, index, call)
+        if severity is not None:
             layers = " and ".join(call.model.mode_dependent)
             yield Suspicion(
                 call,
                 f"`{call.model.name}` predicts in train mode: {layers} still act as in training",
                 fix="call `model.eval()` before predicting, and `model.train()` before training again",
+                severity=severity,
             )
 
 
 def is_prediction(call: Called) -> bool:
-    """Whether a call made in train mode, without gradients, is kept as a prediction."""
-    kept = call.result == "used" and not call.test_code
-    return call.training is True and not call.grad and kept and call.model.learned and bool(call.model.mode_dependent)
+    """Whether the values of a result, computed in train mode by the code under test, may be meant as a prediction."""
+    kept = call.result == "used" and call.taken != "shape" and not call.test_code
+    return call.training is True and kept and call.model.learned and bool(call.model.mode_dependent)
+
+
+def graded(usage: Usage, index: int, call: Called) -> Severity | None:
+    """How certain it is that a prediction was meant; None where train mode may be wanted."""
+    asked = usage.mode_asked_for(index)
+    if asked:
+        return None
+    found = with_gradients(usage, call) if call.grad else without_gradients(usage, call)
+    return Severity.INFO if found and asked is False else found
+
+
+def without_gradients(usage: Usage, call: Called) -> Severity | None:
+    """The grade of a call that nothing can be propagated back through."""
+    trains_here = usage.trains_in(call.function)
+    within_training = trains_here or any(map(usage.trains_in, call.callers))
+    if call.followed is not False and within_training:
+        return Severity.INFO if not trains_here and predicts_by_name(call) else None
+    if call.repeated:
+        return Severity.INFO
+    certain = not within_training or call.taken == "decision" or (not trains_here and predicts_by_name(call))
+    return Severity.ERROR if certain else Severity.INFO
+
+
+def with_gradients(usage: Usage, call: Called) -> Severity | None:
+    """The grade of a call that a loss could have been propagated back through, and was not."""
+    if call.propagated is not False or not call.taken:
+        return None
+    if predicts_by_name(call):
+        return Severity.ERROR if was_trained(usage, call) and not (call.followed or call.repeated) else Severity.INFO
+    late_decision = call.taken == "decision" and call.followed is False
+    return Severity.INFO if late_decision and was_trained(usage, call) and usage.trains_in(call.function) else None
+
+
+def was_trained(usage: Usage, call: Called) -> bool:
+    """Whether an optimizer that holds parameters of the model was stepped."""
+    return any(isinstance(event, Stepped) and call.model.key in event.models for event in usage.events)
+
+
+def predicts_by_name(call: Called) -> bool:
+    """Whether the function that makes the call, or one of the two around it, says that it predicts or evaluates."""
+    names = [each.rpartition(":")[0].rpartition(":")[2] for each in (call.function, *call.callers[:2])]
+    return any(PREDICTS.search(name) for name in names if not name.startswith("test_"))
+
+
+PREDICTS = re.compile(
+    r"(?:^|_)(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
+)
 
 
 def fix(code: Code) -> Patch | None:
