@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from regcheck.watch.sessions import Capture, Seen
 
 NO_RUN = "running is switched off"
+SPEND = "raise `budget`, the seconds that each model may take"
 
 ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
@@ -85,7 +86,7 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
 
     Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
-    only calls it may try a part on its own.
+    only calls it may try a part on its own. Each structure, and the calls of it, have the seconds of `Options.budget`.
     """
     run = Run.of(Options.of(options))
     with world_untouched():
@@ -173,6 +174,10 @@ class Run:
             root = True if capture.whole and index in whole else None
             if (capture.model_key, root) not in known:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
+                if self.options.run and capture.seconds > self.options.budget:
+                    name = subject_of(capture.model).name
+                    reports.append(Report(not_checked=(NotChecked(name, slow(capture, self.options), SPEND),)))
+                    continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 reports.append(self.model(capture.model, given, root))
         return gathered([*reports, Report(not_checked=seen.skipped)])
@@ -184,7 +189,7 @@ class Run:
         suspicions, broken = self._suspicions("usage", usage)
         probe_on: ProbeOn = no_probe
         if self.options.run:
-            probe_on = usage_probes(captures, optimizers, self.options.seed, self._deadline())
+            probe_on = usage_probes(captures, optimizers, self.options)
         return self._report([*self._proved(suspicions, probe_on)], broken, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
@@ -244,10 +249,10 @@ def model_probes(twin: nn.Module, traced: Traced, seed: int, deadline: float = m
 def usage_probes(
     captures: Sequence[Capture],
     optimizers: Mapping[str, torch.optim.Optimizer],
-    seed: int,
-    deadline: float = math.inf,
+    options: Options,
 ) -> ProbeOn:
     """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
+    seed, deadlines = options.seed, dict[str, float]()
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         event = suspicion.event
@@ -255,11 +260,19 @@ def usage_probes(
             return OptimizerProbe(optimizers[event.optimizer.key], device, seed)
         if isinstance(event, Called) and event.capture is not None:
             capture = captures[event.capture]
+            if capture.seconds > options.budget:
+                raise CannotMeasure(slow(capture, options))
+            deadline = deadlines.setdefault(capture.model_key, time.monotonic() + options.budget)
             runner = Runner(copied(capture.model), capture.args, capture.kwargs, device, locate, deadline)
             return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 
     return probe_on
+
+
+def slow(capture: Capture, options: Options) -> str:
+    """Why a call is not made again."""
+    return f"one call took {capture.seconds:.1f} s, more than its budget of {options.budget:g} s"
 
 
 def no_probe(suspicion: Suspicion, device: str) -> Probe:

@@ -16,7 +16,7 @@ from types import CodeType, FrameType
 import torch
 
 from regcheck.core.graph import Place
-from regcheck.core.position import position
+from regcheck.core.position import end_position, position
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _WATCH = str(Path(__file__).parent) + os.sep
@@ -36,13 +36,14 @@ _INNER = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """A call in the user's code. `whole` is False where a module's own method calls one of its parts."""
+    """A call in the user's code. `end` is where it ends, line and column from 1 (None: Python does not say)."""
 
     place: Place
     function: str
     discarded: bool
     test_code: bool
     code: CodeType
+    end: tuple[int, int] | None
 
 
 class Sites:
@@ -93,7 +94,8 @@ class Sites:
         code = frame.f_code
         place = Place(code.co_filename, *position(code, frame.f_lasti, frame.f_lineno))
         discarded = recalibrates or _discards(code, frame.f_lasti)
-        return Site(place, _function(frame), discarded, self.is_test_file(code.co_filename), code)
+        test_code = self.is_test_file(code.co_filename)
+        return Site(place, _function(frame), discarded, test_code, code, end_position(code, frame.f_lasti))
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""

@@ -92,6 +92,6 @@ class Notes:
             return event
         propagated = fate.propagated if event.grad else False
         asked = event.training and not propagated and not event.test_code and event.result == "used"
-        use = taken(event.place) if asked and event.model.mode_dependent and event.place else ""
+        use = taken(fate.site) if asked and event.model.mode_dependent else ""
         followed = fate.at < self.steps
         return replace(event, propagated=propagated, followed=followed, repeated=fate.repeated, taken=use)

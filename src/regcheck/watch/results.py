@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .frames import Site
+
 SAMPLES = 3
 """An input handed in so often in a row is sampled from, as in Monte-Carlo dropout."""
 
@@ -24,6 +26,7 @@ class Fate:
     `at` counts the training steps that came before the latest of them.
     """
 
+    site: Site
     at: int = 0
     propagated: bool = False
     same: int = 0

@@ -237,7 +237,7 @@ class Watch:
                 capture=self._capture(module, subject, args, kwargs, training, site, frame),
                 callers=self._sites.callers(frame, site) if told else (),
             )
-            known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate()), 0, 0)
+            known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
         known.steps, known.settings = notes.steps, notes.changes
         notes.log.add(known.event)
         return known

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from regcheck.core.graph import Place
+from .frames import Site
 
 DECISION, VALUE, SHAPE = "decision", "value", "shape"
 
@@ -20,20 +20,24 @@ _DESCRIBES = frozenset("shape size numel nelement dim ndim ndimension stride dty
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
-def taken(place: Place) -> str:
+def taken(site: Site) -> str:
     """`DECISION`, `VALUE`, `SHAPE` (nothing but its shape is looked at), or an empty string."""
-    tree = _tree(place.path)
-    if tree is None:
+    tree, parents = _tree(site.place.path), _parents(site.place.path)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_at(node, site)] if tree else []
+    if len(calls) != 1:
         return ""
-    parents = _parents(place.path)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.lineno == place.line]
-    call = next((node for node in calls if node.col_offset + 1 == place.column), calls[0] if len(calls) == 1 else None)
-    if call is None:
-        return ""
-    uses = {*_uses(call, parents, set())}
+    uses = {*_uses(calls[0], parents, set())}
     if uses == {SHAPE}:
         return SHAPE
     return DECISION if DECISION in uses else VALUE if VALUE in uses else ""
+
+
+def _is_at(call: ast.Call, site: Site) -> bool:
+    """Whether a call is the site's; where the site does not say where it ends, whether it begins on that line."""
+    if call.lineno != site.place.line or site.end is None:
+        return call.lineno == site.place.line
+    end = (call.end_lineno, (call.end_col_offset or 0) + 1)
+    return call.col_offset + 1 == site.place.column and end == site.end
 
 
 @lru_cache(maxsize=8)

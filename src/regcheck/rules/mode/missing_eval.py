@@ -2,10 +2,34 @@
 
 ## What it finds
 
-A model called for inference (gradients off, the result kept) while dropout or batch norm are still in train mode,
-because nobody called `eval()`. Passes that need train mode are left alone: a call whose result is thrown away (batch
-norm recalibration, `update_bn`), a call right after an explicit `train()` (Monte-Carlo dropout), a call in a function
-that itself trains (teachers, generators), and a test's own smoke call.
+A model called for inference while dropout or batch norm are still in train mode, because nobody called `eval()`. From
+source these are calls without gradients whose result is used, outside functions that train. A running program shows
+more, and what it shows decides:
+
+| gradients | the call stands | what else is seen | reported as |
+| --- | --- | --- | --- |
+| any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
+| any | anywhere | `train()` was asked for, and nothing was trained since | nothing |
+| any | in a test's own code | | nothing |
+| off | in no function that trains, nor below one | | error |
+| off | below one that trains, trained on later | a name that predicts or evaluates | info |
+| off | below one that trains, trained on later | any other name | nothing |
+| off | below one that trains, never trained on later | a name that predicts, or a decision | error |
+| off | in a function that trains, trained on later | | nothing |
+| off | in a function that trains, never trained on later | a decision | error |
+| off | in or below one that trains, never trained on later | neither | info |
+| off | anywhere of these | one input three times in a row (sampling) | info at most |
+| on | anywhere | a loss was propagated back through the result | nothing |
+| on | below a name that predicts or evaluates | taken out of the graph; an optimizer stepped the model | error |
+| on | below a name that predicts or evaluates | taken out of the graph; never stepped, or trained on later | info |
+| on | in a function that trains, never trained on later | a decision | info |
+| on | anywhere else | | nothing |
+| any | any of these | `eval()` was asked for before, and something trains again | info at most |
+
+A function trains if it propagates back, steps an optimizer, or calls a model through whose result a loss is propagated.
+A decision is an argmax, a top k, a loss or a metric; `detach`, `numpy`, `item` and `tolist` take a result out of the
+graph, too. So teachers, generators, pseudo-labels and target networks in a training step are left alone, and a
+validation at the end of the function that trains is found.
 
 ## Why it matters
 
