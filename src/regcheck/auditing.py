@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 import time
@@ -39,6 +40,9 @@ from regcheck.watch.optimizers import described
 
 if TYPE_CHECKING:
     from regcheck.watch.sessions import Capture, Seen
+
+SWEEP = 400
+"""Each time that many more entries tell of known structures, two for each, what their tracing left is collected."""
 
 NO_RUN = "running is switched off"
 SPEND = "raise `budget`, the seconds that each model may take"
@@ -169,7 +173,7 @@ class Run:
         """Check what a watched program did, and the structures it ran that are not `known`."""
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
-        reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        reports, sweeps = [self.usage(seen.usage, seen.captures, seen.optimizers)], len(known) // SWEEP
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
             if (capture.model_key, root) not in known:
@@ -180,6 +184,8 @@ class Run:
                     continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 reports.append(self.model(capture.model, given, root))
+        if len(known) // SWEEP > sweeps:
+            gc.collect()  # tracing freezes objects, and thawing them puts off the collector's own full collections
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(

@@ -35,8 +35,8 @@ class Capture:
     """One call of a model: the live model, copies of its inputs, and the flag of every module as it was.
 
     `model_key` is equal for models that are built alike. `whole` is False where the call was made by a method of
-    a larger module that contains this one: then this is a part, whatever it is called. `seconds` is how long the call
-    took (0 where it raised).
+    a larger module that contains this one: then this is a part, whatever it is called. `seconds` of its
+    thread's time is what the call took (0 where it raised, or compiled something).
     """
 
     model: nn.Module

@@ -194,11 +194,11 @@ class Watch:
         begun = notes.captures.begun()
         if begun is None and (known.fate.propagated or not grad):
             return None
-        started = time.perf_counter()
+        started = time.thread_time()
 
         def follow(result: Any) -> None:
-            if begun is not None:
-                notes.captures.timed(begun, time.perf_counter() - started)
+            if begun is not None and not models.is_compiled(module):
+                notes.captures.timed(begun, time.thread_time() - started)
             if grad:
                 known.fate.follow(result)
 
