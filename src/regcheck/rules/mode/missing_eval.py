@@ -61,7 +61,7 @@ from typing import TypeGuard
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Stepped, Usage
+from regcheck.core.usage import Called, Stepped, Usage, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -93,20 +93,30 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     asked = usage.mode_asked_for(index)
     if asked:
         return None
-    found = with_gradients(usage, call) if call.grad else without_gradients(usage, call)
+    found = with_gradients(usage, call) if call.grad else without_gradients(usage, index, call)
     return Severity.INFO if found and asked is False else found
 
 
-def without_gradients(usage: Usage, call: Called) -> Severity | None:
+def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
     """The grade of a call that nothing can be propagated back through."""
     trains_here = usage.trains_in(call.function)
     within_training = trains_here or any(map(usage.trains_in, call.callers))
-    if call.followed is not False and within_training:
+    followed = call.followed
+    if followed is None:  # from source, which does not know either through which results a loss is propagated
+        followed = trains_here or any(map(trains, usage.events[index + 1 :]))
+        within_training = within_training or computes_a_loss(usage, call)
+    if followed and within_training:
         return Severity.INFO if not trains_here and predicts_by_name(call) else None
     if call.repeated:
         return Severity.INFO
     certain = not within_training or call.taken == "decision" or (not trains_here and predicts_by_name(call))
-    return Severity.ERROR if certain else Severity.INFO
+    return Severity.ERROR if certain or call.followed is None else Severity.INFO
+
+
+def computes_a_loss(usage: Usage, call: Called) -> bool:
+    """Whether the function that makes a call, or one around it, makes calls with gradients as well."""
+    around = {call.function, *call.callers} - {"<module>"}
+    return any(each.grad and each.function in around for _, each in usage.calls())
 
 
 def with_gradients(usage: Usage, call: Called) -> Severity | None:
@@ -126,12 +136,12 @@ def was_trained(usage: Usage, call: Called) -> bool:
 
 def predicts_by_name(call: Called) -> bool:
     """Whether the function that makes the call, or one of the two around it, says that it predicts or evaluates."""
-    names = [each.rpartition(":")[0].rpartition(":")[2] for each in (call.function, *call.callers[:2])]
+    names = [each.split(":")[-2] if ":" in each else each for each in (call.function, *call.callers[:2])]
     return any(PREDICTS.search(name) for name in names if not name.startswith("test_"))
 
 
 PREDICTS = re.compile(
-    r"(?:^|_)(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
+    r"(?:^|[_.])(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
 )
 
 
