@@ -10,7 +10,7 @@ from torch import nn
 
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
-from regcheck.core.usage import Called, Event, Model, Stepped
+from regcheck.core.usage import Called, Event, Model
 
 from .captures import Capture, Captures
 from .frames import Site
@@ -54,7 +54,7 @@ class Notes:
         self.settings: dict[str, Setting] = {}
         self.met: dict[tuple[str, Site, bool, bytes], Met] = {}
         self.fates: dict[Called, Fate] = {}
-        self.stepped: dict[tuple[str, Site], Stepped] = {}
+        self.stepped: dict[tuple[str, Site], Event] = {}
         self.called: dict[str, weakref.ref[nn.Module]] = {}
         self.trained = False
         self.steps = self.changes = 0

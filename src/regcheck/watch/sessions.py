@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
-from regcheck.core.usage import Backward, Called, Model, ModeSet, Stepped, Usage
+from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.watch import models
 from regcheck.watch.calls import Follow, back_propagating, calling, setting_mode
 from regcheck.watch.captures import CannotCopy, Capture
@@ -219,14 +219,12 @@ class Watch:
         notes, grad = self._notes, torch.is_grad_enabled()
         again = (subject.key, site, grad, flags)
         known = notes.met.get(again)
-        training, kinds = models.modes(module)
-        model = Model(subject.key, subject.name, kinds, subject.learned)
-        if training and not grad:
-            self._note_related_setting(module, model)
         if known is None:
+            training, kinds = models.modes(module)
+            model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
             told = training and not site.test_code and not site.discarded
-            event = Called(
+            made = Called(
                 site.place,
                 site.function,
                 model=model,
@@ -237,8 +235,11 @@ class Watch:
                 capture=self._capture(module, subject, args, kwargs, training, site, frame),
                 callers=self._sites.callers(frame, site) if told else (),
             )
+            event = cast(Called, notes.log.once(made, lambda: made))
             known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
         known.steps, known.settings = notes.steps, notes.changes
+        if known.event.training and not grad:
+            self._note_related_setting(module, known.event.model)
         notes.log.add(known.event)
         return known
 
@@ -282,9 +283,16 @@ class Watch:
                 return
             if target is not None and (id(target) in own or any(each is module for each in models.parts(target))):
                 if setting.training:
-                    site = setting.site
-                    self._notes.log.add(ModeSet(site.place, site.function, model=model, training=True))
+                    self._notes.log.add(self._mode_set(model, setting.site, True))
                 return
+
+    def _mode_set(self, model: Model, site: Site, training: bool) -> Event:
+        """That the mode of a model is asked for."""
+
+        def make() -> Event:
+            return ModeSet(site.place, site.function, model=model, training=training)
+
+        return self._notes.log.once((model, site, training), make)
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
         site = self._sites.of(frame)
@@ -294,13 +302,13 @@ class Watch:
         notes = self._notes
         model = Model(subject.key, subject.name, (), subject.learned)
         notes.note_mode(model, Setting(weakref.ref(module), training, site))
-        notes.log.add(ModeSet(site.place, site.function, model=model, training=training))
+        notes.log.add(self._mode_set(model, site, training))
 
     def _on_backward(self, frame: FrameType) -> None:
         site = self._sites.of(frame)
         if site is not None:
             self._notes.train()
-            self._notes.log.add(Backward(site.place, site.function))
+            self._notes.log.add(self._notes.log.once(site, lambda: Backward(site.place, site.function)))
 
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
@@ -320,8 +328,8 @@ class Watch:
             owners = tuple(name for name, module in live.items() if holds(optimizer, module))
             place: Place = self._built.get(optimizer, site.place)
             described_one = described(optimizer, live.values())
-            event = Stepped(place, site.function, optimizer=described_one, models=owners)
-            notes.stepped[key, site] = event
+            made = Stepped(place, site.function, optimizer=described_one, models=owners)
+            event = notes.stepped[key, site] = notes.log.once(made, lambda: made)
             notes.optimizers[key] = Held(optimizer)
         notes.log.add(event)
 
