@@ -1,11 +1,11 @@
 """What watching costs: one module call inside another, and whole test suites with and without `--regcheck`.
 
     python benchmarks/watch.py
-    python benchmarks/watch.py --pairs 5 --python VENV/bin/python --findings FOLDER/found.json FOLDER -- PYTEST-ARGUMENTS
+    python benchmarks/watch.py --pairs 5 --python VENV/bin/python --findings FILE.json FOLDER -- PYTEST-ARGUMENTS
 
-Without a folder the suite is the project in fixtures/. Runs come in pairs, without and with, in turns. Prints the ratios of
-CPU and wall time (median and range), and whether every test came out the same; exits 1 if one did not. What was found goes to
-the file after `--findings`, as JSON.
+Without a folder the suite is the project in fixtures/. Runs come in pairs, without and with, in turns. Prints the
+ratios of CPU and wall time (median and range), and whether every test came out the same; exits 1 if one did not. What was
+found goes to the file after `--findings`, as JSON.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from regcheck.watch.sessions import Watch
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "fixtures" / "projects" / "quickstart"
-# The project plants its faults, which are to be found and not to be waited for here.
-PLANTED = ("-q", "-p", "no:cacheprovider")
 
 
 class Through(nn.Module):
@@ -47,28 +45,28 @@ class Through(nn.Module):
 
 
 def inner_call(calls: int = 1000, rounds: int = 30) -> tuple[float, float]:
-    """Microseconds of CPU time for one module call inside another: unwatched, and what watching adds; the best of many."""
+    """Microseconds of CPU time for one module call inside another: unwatched, and what watching adds; best of many."""
     model, x = Through(calls), torch.ones(1)
-
-    def best() -> float:
-        times = []
-        for _ in range(rounds):
-            start = time.process_time()
-            for _ in range(10):
-                model(x)
-            times.append((time.process_time() - start) / 10 / calls * 1e6)
-        return min(times)
-
-    plain = best()
-    with Watch():
-        return plain, best() - plain
+    watch = Watch()
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for turn in range(2 * rounds):
+        watched = bool(turn % 2)
+        if watched:
+            watch.start()
+        model(x)
+        start = time.process_time()
+        for _ in range(10):
+            model(x)
+        times[watched].append((time.process_time() - start) / 10 / calls * 1e6)
+        watch.stop()
+    return min(times[False]), min(times[True]) - min(times[False])
 
 
 def run(python: str, folder: Path, arguments: list[str], extra: list[str]) -> tuple[float, float, Mapping[str, str]]:
     """CPU and wall seconds of one run of a suite, and what came of each test."""
     with tempfile.TemporaryDirectory() as temporary:
         outcomes = Path(temporary) / "outcomes.xml"
-        command = [python, "-m", "pytest", *PLANTED, *arguments, *extra, f"--junitxml={outcomes}"]
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *extra, f"--junitxml={outcomes}"]
         path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
@@ -81,7 +79,9 @@ def outcomes_in(report: Path) -> Mapping[str, str]:
     """Each test's outcome, from a JUnit report."""
     cases = ElementTree.parse(report).iter("testcase")
     return {
-        f"{each.get('classname')}::{each.get('name')}": ",".join(child.tag for child in each if child.tag != "properties")
+        f"{each.get('classname')}::{each.get('name')}": ",".join(
+            child.tag for child in each if child.tag != "properties"
+        )
         for each in cases
     }
 
@@ -103,8 +103,9 @@ def main() -> int:
     changed: dict[str, tuple[str, str]] = {}
     cpu, wall = [], []
     for pair in range(given.pairs):
-        runs = [run(given.python, given.folder, given.arguments, extra) for extra in ([], watched)[:: -1 if pair % 2 else 1]]
-        without, with_ = runs[:: -1 if pair % 2 else 1]
+        order = -1 if pair % 2 else 1
+        runs = [run(given.python, given.folder, given.arguments, extra) for extra in ([], watched)[::order]]
+        without, with_ = runs[::order]
         cpu.append(with_[0] / without[0])
         wall.append(with_[1] / without[1])
         for name in without[2].keys() | with_[2].keys():

@@ -32,16 +32,18 @@ class _Thread(threading.local):
 def calling(original: Callable[..., Any], note: NoteCall) -> Callable[..., Any]:
     """`Module.__call__`, telling `note` of every root call before it is made, and what `note` returns of its result."""
     thread = _Thread()
-    is_compiling = torch.compiler.is_compiling
+    is_compiling, is_tracing = torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling
     own = original is vars(nn.Module).get("_wrapped_call_impl")
 
     @functools.wraps(original)
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807, it replaces a method
         __tracebackhide__ = True
         # Asked in this order, a compiled program does not depend on the state of the thread.
-        if is_compiling() or thread.inside:
+        if is_tracing() or thread.inside:
             if own and self._compiled_call_impl is None:
                 return self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            return original(self, *args, **kwargs)
+        if is_compiling():
             return original(self, *args, **kwargs)
         thread.inside = True
         try:
