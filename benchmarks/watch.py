@@ -4,8 +4,8 @@
     python benchmarks/watch.py --pairs 5 --python VENV/bin/python --findings FILE.json FOLDER -- PYTEST-ARGUMENTS
 
 Without a folder the suite is the project in fixtures/. Runs come in pairs, without and with, in turns. Prints the
-ratios of CPU and wall time (median and range), and whether every test came out the same; exits 1 if one did not. What was
-found goes to the file after `--findings`, as JSON.
+ratios of CPU and wall time (median and range), and whether every test came out the same; exits 1 if one did not. What
+was found goes to the file after `--findings`, as JSON.
 """
 
 from __future__ import annotations

@@ -635,6 +635,8 @@ ROWS = {
     "fine-tuned as from_pretrained returned it": Row(
         """
         class Pretrained(Net):
+            def train(self, mode=True):
+                return super().train(mode)
             @classmethod
             def from_pretrained(cls):
                 model = cls()

@@ -295,7 +295,7 @@ class Watch:
         return self._notes.log.once((model, site, training), make)
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
-        site = self._sites.of(frame)
+        site = self._sites.of(_asking(frame, module))
         if site is None or site.code.co_name == "__init__":
             return
         subject = self._subject(module)
@@ -332,6 +332,16 @@ class Watch:
             event = notes.stepped[key, site] = notes.log.once(made, lambda: made)
             notes.optimizers[key] = Held(optimizer)
         notes.log.add(event)
+
+
+def _asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
+    """The frame that asks for a mode: past the `train` and `eval` of the module's own class."""
+    while frame is not None and frame.f_code.co_name in ("train", "eval"):
+        names = frame.f_code.co_varnames[:1]
+        if not names or frame.f_locals.get(names[0]) is not module:
+            break
+        frame = frame.f_back
+    return frame
 
 
 def _is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:

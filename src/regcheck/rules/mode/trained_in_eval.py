@@ -56,7 +56,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         elif came_in_eval(usage, index, call):
             yield Suspicion(
                 call,
-                f"`{call.model.name}` is trained in the eval mode that it was loaded in: {layers} do not act",
+                f"`{call.model.name}` is trained in the eval mode that it was loaded in, with {layers} switched off",
                 fix="call `model.train()` before training; `from_pretrained` returns models in eval mode",
             )
 
