@@ -32,7 +32,7 @@ from regcheck.watch.results import Fate
 
 __all__ = ["Capture", "Seen", "Watch"]
 
-GONE = "it was gone when it could be checked, and too much was kept already"
+GONE = "it was gone when it could be checked: it has a finalizer, or too much was kept already"
 
 
 @dataclass(frozen=True)

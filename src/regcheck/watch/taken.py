@@ -24,6 +24,8 @@ def taken(site: Site) -> str:
     """`DECISION`, `VALUE`, `SHAPE` (nothing but its shape is looked at), or an empty string."""
     tree, parents = _tree(site.place.path), _parents(site.place.path)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_at(node, site)] if tree else []
+    if site.end is None:
+        calls = [each for each in calls if not any(isinstance(node, ast.Call) for node in [*ast.walk(each)][1:])]
     if len(calls) != 1:
         return ""
     uses = {*_uses(calls[0], parents, set())}
@@ -33,7 +35,7 @@ def taken(site: Site) -> str:
 
 
 def _is_at(call: ast.Call, site: Site) -> bool:
-    """Whether a call is the site's; where the site does not say where it ends, whether it begins on that line."""
+    """Whether a call is the site's; where Python 3.10 does not say where that ends, whether it begins on its line."""
     if call.lineno != site.place.line or site.end is None:
         return call.lineno == site.place.line
     end = (call.end_lineno, (call.end_col_offset or 0) + 1)
