@@ -28,6 +28,7 @@ from torch import nn
 from regcheck.watch.sessions import Watch
 
 ROOT = Path(__file__).parent.parent
+INSTALLED = "import sys, importlib.metadata as m; sys.exit(not m.entry_points(group='pytest11', name='regcheck'))"
 QUICKSTART = ROOT / "fixtures" / "projects" / "quickstart"
 
 
@@ -69,9 +70,13 @@ def run(python: str, folder: Path, arguments: list[str], extra: list[str]) -> tu
         command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *extra, f"--junitxml={outcomes}"]
         path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
+        made = subprocess.run(
+            command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
+        )
         wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        if not outcomes.exists():
+            sys.exit(f"pytest did not run: {(made.stdout + made.stderr).decode()}")
         return cpu, wall, outcomes_in(outcomes)
 
 
@@ -97,7 +102,8 @@ def main() -> int:
     given = parser.parse_args()
     plain, added = inner_call()
     print(f"one inner module call: {plain:.2f} µs, watched {added:+.2f} µs", flush=True)
-    watched = ["-p", "regcheck.pytest_plugin", "--regcheck"]
+    installed = subprocess.run([given.python, "-c", INSTALLED], check=False).returncode == 0
+    watched = ["--regcheck"] if installed else ["-p", "regcheck.pytest_plugin", "--regcheck"]
     if given.findings:
         watched.append(f"--regcheck-report=json:{given.findings}")
     changed: dict[str, tuple[str, str]] = {}
