@@ -70,6 +70,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/record.py
 	$(BIN)/python benchmarks/fake.py
+	$(BIN)/python benchmarks/watch.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix

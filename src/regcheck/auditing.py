@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 import time
@@ -41,7 +42,11 @@ from regcheck.watch.optimizers import described
 if TYPE_CHECKING:
     from regcheck.watch.sessions import Capture, Seen
 
+SWEEP = 400
+"""Each time that many more entries tell of known structures, two for each, what their tracing left is collected."""
+
 NO_RUN = "running is switched off"
+SPEND = "raise `budget`, the seconds that each model may take"
 
 ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
@@ -89,7 +94,7 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
 
     Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
-    only calls it may try a part on its own.
+    only calls it may try a part on its own. Each structure, and the calls of it, have the seconds of `Options.budget`.
     """
     run = Run.of(Options.of(options))
     with world_untouched():
@@ -172,13 +177,20 @@ class Run:
         """Check what a watched program did, and the structures it ran that are not `known`."""
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
-        reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        reports, sweeps = [self.usage(seen.usage, seen.captures, seen.optimizers)], len(known) // SWEEP
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
             if (capture.model_key, root) not in known:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
+                if self.options.run and capture.seconds > self.options.budget:
+                    name = subject_of(capture.model).name
+                    missed = (NotChecked(name, slow(capture, self.options), SPEND),)
+                    reports.append(Report(not_checked=missed, structure=capture.model_key))
+                    continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 reports.append(replace(self.model(capture.model, given, root), structure=capture.model_key))
+        if len(known) // SWEEP > sweeps:
+            gc.collect()  # tracing freezes objects, and thawing them puts off the collector's own full collections
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(
@@ -188,7 +200,7 @@ class Run:
         suspicions, broken = self._suspicions("usage", usage)
         probe_on: ProbeOn = no_probe
         if self.options.run:
-            probe_on = usage_probes(captures, optimizers, self.options.seed, self._deadline())
+            probe_on = usage_probes(captures, optimizers, self.options)
         return self._report(self._proved(usage.subject, suspicions, probe_on), broken, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
@@ -254,10 +266,10 @@ def model_probes(twin: nn.Module, traced: Traced, seed: int, deadline: float = m
 def usage_probes(
     captures: Sequence[Capture],
     optimizers: Mapping[str, torch.optim.Optimizer],
-    seed: int,
-    deadline: float = math.inf,
+    options: Options,
 ) -> ProbeOn:
     """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
+    seed, deadlines = options.seed, dict[str, float]()
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         event = suspicion.event
@@ -265,11 +277,19 @@ def usage_probes(
             return OptimizerProbe(optimizers[event.optimizer.key], device, seed)
         if isinstance(event, Called) and event.capture is not None:
             capture = captures[event.capture]
+            if capture.seconds > options.budget:
+                raise CannotMeasure(slow(capture, options))
+            deadline = deadlines.setdefault(capture.model_key, time.monotonic() + options.budget)
             runner = Runner(copied(capture.model), capture.args, capture.kwargs, device, locate, deadline)
             return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 
     return probe_on
+
+
+def slow(capture: Capture, options: Options) -> str:
+    """Why a call is not made again."""
+    return f"one call took {capture.seconds:.1f} s, more than its budget of {options.budget:g} s"
 
 
 def no_probe(suspicion: Suspicion, device: str) -> Probe:

@@ -141,7 +141,7 @@ def _forced(rule: Rule, module: Any, seen: Seen, run: Run) -> Iterator[Evidence]
         suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active]
         suspicions = [Suspicion(op, "forced", ops=(op,)) for op in suspects]
     else:
-        probe_on = usage_probes(seen.captures, seen.optimizers, seed)
+        probe_on = usage_probes(seen.captures, seen.optimizers, run.options)
         suspicions = [Suspicion(each, "forced") for each in seen.usage.events if isinstance(each, (Called, Stepped))]
     for suspicion in suspicions:
         for device in run.devices:

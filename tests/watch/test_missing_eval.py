@@ -264,8 +264,8 @@ def test_smoke_test_under_no_grad_is_left_alone(name: str, missing_evals: Missin
     source = """
         def test_shape():
             with torch.no_grad():
-                assert Net()(x).shape == (4, 2)
+                assert Net()(x).isfinite().all()
         test_shape()
     """
     assert missing_evals(source, name) == []
-    assert missing_evals(source, "program.py") == ["assert Net()(x).shape == (4, 2)"]
+    assert missing_evals(source, "program.py") == ["assert Net()(x).isfinite().all()"]

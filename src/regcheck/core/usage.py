@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .graph import Place
 
@@ -77,6 +78,12 @@ class Called(Event):
     `training` is None when the mode cannot be known. `result` says what became of it: `used`, `discarded`, or
     `unknown`. `test_code` is True when the call stands in a test's own body rather than in the code under test.
     `capture` tells where a watcher kept the call's inputs.
+
+    What only a watcher knows speaks of all equal calls together: `callers` are the functions that were running around
+    `function`, innermost first. `propagated` says whether a loss was propagated back through a result, `followed`
+    whether the program trained anything after the last of these calls, `repeated` whether one input was handed in again
+    and again. `taken` is `decision` where the code makes a class, a score or a loss of the result, `value` where it
+    only takes it out of the graph, and `shape` where it looks at nothing but its shape.
     """
 
     model: Model = field(kw_only=True)
@@ -85,6 +92,11 @@ class Called(Event):
     result: str = field(default="used", kw_only=True)
     test_code: bool = field(default=False, kw_only=True)
     capture: int | None = field(default=None, kw_only=True)
+    callers: tuple[str, ...] = field(default=(), kw_only=True)
+    propagated: bool | None = field(default=None, kw_only=True)
+    followed: bool | None = field(default=None, kw_only=True)
+    repeated: bool = field(default=False, kw_only=True)
+    taken: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +129,10 @@ class Backward(Event):
 
 @dataclass(frozen=True, slots=True)
 class Stepped(Event):
-    """An optimizer was built (source) or stepped (live)."""
+    """An optimizer was built (source) or stepped (live). `models` are the keys of models whose parameters it holds."""
 
     optimizer: Optimizer = field(kw_only=True)
+    models: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +161,14 @@ class Usage:
                 seen.add(event.optimizer.key)
                 yield event
 
+    @cached_property
+    def training_functions(self) -> frozenset[str]:
+        """The functions that train: they back-propagate, step an optimizer, or make a call that is back-propagated."""
+        return frozenset(event.function for event in self.events if trains(event))
+
     def trains_in(self, function: str) -> bool:
-        """Whether `function` itself takes a training step (back-propagates or steps an optimizer)."""
-        return any(event.function == function and isinstance(event, (Backward, Stepped)) for event in self.events)
+        """Whether `function` itself takes part in a training step."""
+        return function in self.training_functions
 
     def models_trained_alone(self) -> set[str]:
         """Keys of the models that a function trains without calling another one: each is a whole model, not a part."""
@@ -164,13 +182,20 @@ class Usage:
         shared = {key for keys in called.values() if len(keys) > 1 for key in keys}
         return alone - shared
 
-    def put_in_train_mode_for(self, index: int) -> bool:
-        """Whether the program asked for train mode just before event `index`: no training happened since."""
+    def mode_asked_for(self, index: int) -> bool | None:
+        """The mode that the program asked for just before event `index`; None where it has trained since."""
         called = self.events[index]
         assert isinstance(called, Called)
         for event in reversed(self.events[:index]):
             if isinstance(event, ModeSet) and event.model.key == called.model.key:
                 return event.training
-            if isinstance(event, (Backward, Stepped)) or (isinstance(event, Called) and event.grad):
-                return False
-        return False
+            if isinstance(event, (Backward, Stepped)):
+                return None
+            if isinstance(event, Called) and event.grad and event.propagated is not False:
+                return None
+        return None
+
+
+def trains(event: Event) -> bool:
+    """Whether an event is part of a training step."""
+    return isinstance(event, (Backward, Stepped)) or (isinstance(event, Called) and event.propagated is True)

@@ -148,6 +148,7 @@ class Program(Builder):
             grad=self.world["grad"] != Known(False),
             result="discarded",
             test_code=self.frame.source.is_test,
+            callers=tuple(each.name for each in reversed(self.frames[:-1])),
         )
         self.callees[index] = module
         return Traced((str(index),))

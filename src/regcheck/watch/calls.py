@@ -1,6 +1,7 @@
 """Model calls, mode changes and backward passes, as wrappers of torch's own functions.
 
-Only root calls are noted: a module called from inside another one's call passes through at the price of two checks.
+Only root calls are noted: a module called from inside another one's call passes through at the price of two checks, and
+without a frame of its own where nobody else has wrapped the call.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-NoteCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], FrameType], None]
+Follow = Callable[[Any], None]
+"""Is given the result of a call."""
+
+NoteCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], FrameType], Follow | None]
 NoteMode = Callable[[nn.Module, bool, FrameType], None]
 
 
@@ -26,19 +30,28 @@ class _Thread(threading.local):
 
 
 def calling(original: Callable[..., Any], note: NoteCall) -> Callable[..., Any]:
-    """`Module.__call__`, telling `note` of every root call before it is made."""
+    """`Module.__call__`, telling `note` of every root call before it is made, and what `note` returns of its result."""
     thread = _Thread()
-    is_compiling = torch.compiler.is_compiling
+    is_compiling, is_tracing = torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling
+    own = original is vars(nn.Module).get("_wrapped_call_impl")
 
     @functools.wraps(original)
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807, it replaces a method
         __tracebackhide__ = True
-        if is_compiling() or thread.inside:
+        # Asked in this order, a compiled program does not depend on the state of the thread.
+        if is_tracing() or thread.inside:
+            if own and self._compiled_call_impl is None:
+                return self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            return original(self, *args, **kwargs)
+        if is_compiling():
             return original(self, *args, **kwargs)
         thread.inside = True
         try:
-            note(self, args, kwargs, sys._getframe(1))
-            return original(self, *args, **kwargs)
+            follow = note(self, args, kwargs, sys._getframe(1))
+            result = original(self, *args, **kwargs)
+            if follow is not None:
+                follow(result)
+            return result
         finally:
             thread.inside = False
 
@@ -66,15 +79,16 @@ def setting_mode(original: Callable[..., Any], note: NoteMode) -> Callable[..., 
     return train
 
 
-def back_propagating(original: Callable[..., None], note: Callable[[FrameType], None]) -> Callable[..., None]:
-    """`torch.autograd.backward`, through which `Tensor.backward` goes too."""
+def back_propagating(original: Callable[..., Any], note: Callable[[FrameType], None]) -> Callable[..., Any]:
+    """`torch.autograd.backward`, through which `Tensor.backward` goes too, or `torch.autograd.grad`."""
     is_compiling = torch.compiler.is_compiling
 
     @functools.wraps(original)
-    def backward(*args: Any, **kwargs: Any) -> None:
+    def propagate(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        original(*args, **kwargs)
+        result = original(*args, **kwargs)
         if not is_compiling():
             note(sys._getframe(1))
+        return result
 
-    return backward
+    return propagate

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import nn
 
+from .held import Held
+from .models import bytes_of
+
 LIMIT = 16_000_000
 """A call whose inputs have more elements than this is not captured."""
+
+KEPT = 512 * 2**20
+"""Of one take, no more bytes of inputs than this are kept, and none of the parameters of models that are gone."""
+
+MOST = 100
+"""No more calls than this are captured between two takes."""
 
 _ATOMS = (bool, int, float, complex, str, bytes, Enum, slice, range, type, torch.dtype, torch.device, torch.Size)
 
@@ -26,7 +35,8 @@ class Capture:
     """One call of a model: the live model, copies of its inputs, and the flag of every module as it was.
 
     `model_key` is equal for models that are built alike. `whole` is False where the call was made by a method of
-    a larger module that contains this one: then this is a part, whatever it is called.
+    a larger module that contains this one: then this is a part, whatever it is called. `seconds` of its
+    thread's time is what the call took (0 where it raised, or compiled something).
     """
 
     model: nn.Module
@@ -35,6 +45,72 @@ class Capture:
     modes: Mapping[str, bool]
     model_key: str
     whole: bool = True
+    seconds: float = 0.0
+
+
+class Captures:
+    """The captures of one take. Models are let go of when the program lets go of them; see `Held`."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Held[nn.Module], Capture]] = []
+        self._input_bytes = self._model_bytes = 0
+        self._begun: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, model: nn.Module, args: Any, kwargs: Any, model_key: str, whole: bool) -> int:
+        """Keep a call that is about to be made; its index.
+
+        Raises:
+            CannotCopy: its inputs cannot be kept.
+        """
+        if len(self._kept) >= MOST:
+            raise CannotCopy(f"those of {MOST} calls were kept already")
+        if self._input_bytes >= KEPT:
+            raise CannotCopy(f"{KEPT >> 20} MB were kept already")
+        inputs = copied(args, kwargs)
+        self._input_bytes += sum(each.untyped_storage().nbytes() for each in _leaves(inputs))
+        weight = bytes_of(model)
+        light = bool(self._model_bytes) and self._model_bytes + weight > KEPT
+        self._model_bytes += 0 if light else weight
+        flags = {name: each.training for name, each in model.named_modules()}
+        self._kept.append((Held(model, light), Capture(_GONE, *inputs, flags, model_key, whole)))
+        self._begun = len(self._kept) - 1
+        return self._begun
+
+    def begun(self) -> int | None:
+        """The index of the call that was kept since this was asked last, if one was."""
+        index, self._begun = self._begun, None
+        return index
+
+    def timed(self, index: int, seconds: float) -> None:
+        """Note how long a kept call took."""
+        held, capture = self._kept[index]
+        self._kept[index] = held, replace(capture, seconds=seconds)
+
+    def taken(self) -> dict[int, Capture]:
+        """What was kept, by its index, of the models that are still to be had."""
+        models = [held.get() for held, _ in self._kept]
+        return {i: replace(self._kept[i][1], model=model) for i, model in enumerate(models) if model is not None}
+
+    def gone(self) -> list[tuple[str, str]]:
+        """The names, and the keys of the structures, of models that are not to be had any more."""
+        return [(held.name, capture.model_key) for held, capture in self._kept if held.get() is None]
+
+
+_GONE = nn.Module()
+
+
+def _leaves(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _leaves(each)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _leaves(each)
 
 
 def copied(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -16,7 +16,7 @@ from types import CodeType, FrameType
 import torch
 
 from regcheck.core.graph import Place
-from regcheck.core.position import position
+from regcheck.core.position import end_position, position
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _WATCH = str(Path(__file__).parent) + os.sep
@@ -28,18 +28,22 @@ _PASSED_OVER = {
     concurrent.futures.thread.__file__,
     "<frozen importlib._bootstrap>",
 }
+_RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))
+_MOST_CALLERS = 32
+_MOST_SITES = 20_000
 _INNER = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """A call in the user's code. `whole` is False where a module's own method calls one of its parts."""
+    """A call in the user's code. `end` is where it ends, line and column from 1 (None: Python does not say)."""
 
     place: Place
     function: str
     discarded: bool
     test_code: bool
     code: CodeType
+    end: tuple[int, int] | None
 
 
 class Sites:
@@ -65,16 +69,33 @@ class Sites:
                 key = (id(code), frame.f_lasti, recalibrates)
                 site = self._known.get(key)
                 if site is None:
+                    if len(self._known) >= _MOST_SITES:  # of code that is made up as the program runs
+                        self._known.clear()
                     site = self._known[key] = self._read(frame, recalibrates)
                 return site
             frame = frame.f_back
         return None
 
+    def callers(self, frame: FrameType, site: Site) -> tuple[str, ...]:
+        """The functions that were running around a site, innermost first, as far as the test runner."""
+        found: dict[str, None] = {}
+        at: FrameType | None = frame
+        while at is not None and len(found) < _MOST_CALLERS:
+            path = at.f_code.co_filename
+            if any(each in path for each in _RUNNERS):
+                break
+            if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+                found[_function(at)] = None
+            at = at.f_back
+        found.pop(site.function, None)
+        return tuple(found)
+
     def _read(self, frame: FrameType, recalibrates: bool) -> Site:
         code = frame.f_code
         place = Place(code.co_filename, *position(code, frame.f_lasti, frame.f_lineno))
         discarded = recalibrates or _discards(code, frame.f_lasti)
-        return Site(place, _function(frame), discarded, self.is_test_file(code.co_filename), code)
+        test_code = self.is_test_file(code.co_filename)
+        return Site(place, _function(frame), discarded, test_code, code, end_position(code, frame.f_lasti))
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
@@ -96,15 +117,24 @@ def _function(frame: FrameType) -> str:
 
 
 def _discards(code: CodeType, at: int) -> bool:
-    """Whether the result of the call at that instruction is dropped, or bound to `_`, at once."""
-    following = (each for each in dis.get_instructions(code) if each.offset > at and each.opname not in _FILLERS)
-    following_one = next(following, None)
-    if following_one is None:
+    """Whether the result of the call at that instruction is dropped at once, or bound to a name that nobody reads."""
+    instructions = list(dis.get_instructions(code))
+    following = next((each for each in instructions if each.offset > at and each.opname not in _FILLERS), None)
+    if following is None:
         return False
-    if following_one.opname == "POP_TOP":
+    if following.opname == "POP_TOP":
         return True
-    target = following_one.argval[0] if isinstance(following_one.argval, tuple) else following_one.argval
-    return following_one.opname.startswith("STORE_") and target == "_"
+    target = following.argval[0] if isinstance(following.argval, tuple) else following.argval
+    if following.opname == "STORE_FAST":
+        return target == "_" or not any(_reads(each, target) for each in instructions if each is not following)
+    return following.opname.startswith("STORE_") and target == "_"
+
+
+def _reads(instruction: dis.Instruction, name: str) -> bool:
+    """Whether an instruction loads a local variable, alone or beside others."""
+    if "LOAD_FAST" not in instruction.opname:
+        return False
+    return name in instruction.argval if isinstance(instruction.argval, tuple) else instruction.argval == name
 
 
 _FILLERS = {"CACHE", "NOP", "EXTENDED_ARG", "NOT_TAKEN"}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Iterator
+from types import FunctionType
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -29,6 +32,10 @@ _COMPOSED = (nn.Sequential, nn.Transformer, nn.TransformerEncoder, nn.Transforme
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _NORM_NAME = re.compile(r"Norm(?:\dd)?$")
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
+_FUNCTIONAL = frozenset(
+    "dropout dropout1d dropout2d dropout3d dropout_ feature_dropout alpha_dropout feature_alpha_dropout".split()
+)
+_known_to_drop: WeakKeyDictionary[type[nn.Module], bool] = WeakKeyDictionary()
 _RATES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 
 
@@ -56,7 +63,44 @@ def depends_on_mode(layer: nn.Module) -> str:
     if isinstance(layer, nn.MultiheadAttention):
         return "dropout" if layer.dropout > 0 else ""
     rate = _RATES.get(type(layer).__name__)
-    return "stochastic depth" if rate and getattr(layer, rate, None) else ""
+    if rate is not None:
+        return "stochastic depth" if getattr(layer, rate, None) else ""
+    return "dropout" if _drops_by_mode(type(layer)) and _has_rate(layer) else ""
+
+
+def _drops_by_mode(cls: type[nn.Module]) -> bool:
+    """Whether the code of a class of the user's own reads the mode and calls a functional dropout."""
+    found = _known_to_drop.get(cls)
+    if found is None:
+        found = _known_to_drop[cls] = _calls_functional_dropout(cls)
+    return found
+
+
+def _calls_functional_dropout(cls: type[nn.Module]) -> bool:
+    for base in cls.__mro__:
+        if base.__module__.startswith("torch."):
+            break
+        for each in vars(base).values():
+            function = inspect.unwrap(each) if isinstance(each, FunctionType) else None
+            names = function.__code__.co_names if isinstance(function, FunctionType) else ()
+            if "training" in names and not _FUNCTIONAL.isdisjoint(names):
+                return True
+    return False
+
+
+def _has_rate(layer: nn.Module) -> bool:
+    """False where a layer keeps rates, and all of them are zero."""
+    rates = [
+        value
+        for name, value in vars(layer).items()
+        if (name == "p" or "drop" in name) and isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    return not rates or any(rates)
+
+
+def mode_dependent(module: nn.Module) -> list[nn.Module]:
+    """The layers whose result depends on their mode."""
+    return [each for each in parts(module) if depends_on_mode(each)]
 
 
 def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
@@ -68,6 +112,16 @@ def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
             kinds[each.training][kind] = None
     training = bool(kinds[True])
     return training, tuple(sorted(kinds[training]))
+
+
+def bytes_of(module: nn.Module) -> int:
+    """The memory that parameters and buffers take."""
+    return sum(
+        each.numel() * each.element_size()
+        for part in parts(module)
+        for each in (*part._parameters.values(), *part._buffers.values())
+        if each is not None and not isinstance(each, UninitializedParameter)
+    )
 
 
 def has_learned_layers(module: nn.Module) -> bool:
@@ -110,6 +164,11 @@ def name_of(module: nn.Module) -> str:
             break
         module = inner
     return type(module).__name__
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether `torch.compile` was told to compile the module, or one in it."""
+    return any("_orig_mod" in each._modules or each._compiled_call_impl is not None for each in parts(module))
 
 
 def fingerprint(module: nn.Module) -> str:

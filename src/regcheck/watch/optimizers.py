@@ -28,12 +28,24 @@ def described(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()
     What its parameters are is told by those of the `models` that own them.
     """
     name = type(optimizer).__name__
-    if optimizer not in _keys:
-        _keys[optimizer] = f"{name}#{next(_numbers)}"
     wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
     kinds = {key: kind for model in models for key, kind in kinds_of_parameters(model) if key in wanted}
     groups = tuple(_group(each, kinds) for each in optimizer.param_groups)
-    return Optimizer(_keys[optimizer], name, followed(type(optimizer)), groups)
+    return Optimizer(key_of(optimizer), name, followed(type(optimizer)), groups)
+
+
+def key_of(optimizer: torch.optim.Optimizer) -> str:
+    """What the optimizer is called for as long as it lives."""
+    if optimizer not in _keys:
+        _keys[optimizer] = f"{type(optimizer).__name__}#{next(_numbers)}"
+    key: str = _keys[optimizer]
+    return key
+
+
+def holds(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
+    """Whether the optimizer holds parameters of the module."""
+    wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    return any(id(each) in wanted for each in module.parameters())
 
 
 def followed(cls: type[torch.optim.Optimizer]) -> str | None:

@@ -6,11 +6,12 @@ import itertools
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,18 +20,19 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
-from regcheck.core.usage import Backward, Called, Model, ModeSet, Stepped, Usage
+from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.watch import models
-from regcheck.watch.calls import back_propagating, calling, setting_mode
-from regcheck.watch.captures import CannotCopy, Capture, copied
+from regcheck.watch.calls import Follow, back_propagating, calling, setting_mode
+from regcheck.watch.captures import CannotCopy, Capture
 from regcheck.watch.frames import Site, Sites
-from regcheck.watch.log import Log
-from regcheck.watch.optimizers import building, described
+from regcheck.watch.held import Held
+from regcheck.watch.notes import Met, Notes, Setting
+from regcheck.watch.optimizers import building, described, holds, key_of
+from regcheck.watch.results import Fate
 
 __all__ = ["Capture", "Seen", "Watch"]
 
-MOST_CAPTURES = 100
-"""No more calls than this are captured between two takes."""
+GONE = "it was gone when it could be checked: it has a finalizer, or too much was kept already"
 
 
 @dataclass(frozen=True)
@@ -51,38 +53,22 @@ class Seen:
 
 @dataclass(slots=True, eq=False)
 class _Subject:
-    """What is known of one live module."""
+    """What is known of one live module; `dependents` are the layers whose result depends on their mode."""
 
     key: str
     name: str
     watched: bool
     learned: bool
     model_key: str = ""
+    calls: int = 0
+    dependents: tuple[weakref.ref[nn.Module], ...] = ()
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Setting:
-    """The last `train()` or `eval()` of one module since the last training step."""
-
-    module: weakref.ref[nn.Module]
-    training: bool
-    site: Site
-
-
-class _Notes:
-    """What gathers between two takes."""
-
-    def __init__(self) -> None:
-        self.log = Log()
-        self.captures: list[Capture] = []
-        self.captured: dict[tuple[str, bool, bool, Place | None], int | None] = {}
-        self.trained = False
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.skipped: dict[NotChecked, None] = {}
-        self.settings: dict[str, _Setting] = {}
-        self.repeated: dict[tuple[str, int, bool], Called] = {}
-        self.steps: dict[tuple[int, int], Stepped] = {}
-        self.structures: set[str] = set()
+    def flags(self, module: nn.Module) -> bytes:
+        """Which of the dependents act as in training; they are looked for anew after 1, 2, 4, 8, … calls."""
+        self.calls += 1
+        if self.calls & (self.calls - 1) == 0:
+            self.dependents = tuple(map(weakref.ref, models.mode_dependent(module)))
+        return bytes(each is not None and each.training for each in [reference() for reference in self.dependents])
 
 
 class Watch:
@@ -104,7 +90,7 @@ class Watch:
         self._patches: list[tuple[Any, str, Any, Any]] = []
         self._hook: Any = None
         self._lock = threading.RLock()
-        self._notes = _Notes()
+        self._notes = Notes()
         self._watching = False
 
     def __enter__(self) -> Watch:
@@ -120,10 +106,15 @@ class Watch:
             return
         self._patch(nn.Module, "__call__", calling, self._safely(self._on_call))
         self._patch(nn.Module, "train", setting_mode, self._safely(self._on_mode))
-        self._patch(torch.autograd, "backward", back_propagating, self._safely(self._on_backward))
+        for name in ("backward", "grad"):
+            self._patch(torch.autograd, name, back_propagating, self._safely(self._on_backward))
         self._patch(torch.optim.Optimizer, "__init__", building, self._safely(self._on_build))
-        step = self._safely(self._on_step)
-        self._hook = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: step(optimizer))
+        note_step = self._safely(self._on_step)
+
+        def stepped(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+            note_step(optimizer)
+
+        self._hook = register_optimizer_step_post_hook(stepped)
         self._watching = True
 
     def stop(self) -> None:
@@ -140,11 +131,15 @@ class Watch:
     def take(self, subject: str = "") -> Seen:
         """What happened since the last take, which is then forgotten. `subject` names it."""
         with self._lock:
-            notes, self._notes = self._notes, _Notes()
+            notes, self._notes = self._notes, Notes()
             if notes.trained:
                 self._trained |= {model_key for (model_key, _, grad, _) in notes.captured if grad}
-        usage, skipped = Usage(subject, notes.log.events()), tuple(notes.skipped)
-        return Seen(usage, tuple(notes.captures), notes.optimizers, skipped, frozenset(notes.structures))
+        events, captures = notes.events()
+        for name, model_key in notes.captures.gone():
+            self._known -= {(model_key, training, grad) for training in (True, False) for grad in (True, False)}
+            notes.skipped[NotChecked(name, GONE)] = None
+        optimizers = {key: it for key, held in notes.optimizers.items() if (it := held.get()) is not None}
+        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), frozenset(notes.structures))
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
@@ -156,18 +151,19 @@ class Watch:
         setattr(owner, name, replacement)
         self._patches.append((owner, name, original, replacement))
 
-    def _safely(self, note: Callable[..., None]) -> Callable[..., None]:
+    def _safely(self, note: Callable[..., Any]) -> Callable[..., Any]:
         """A note that is taken only while watching, and whose failure the program never sees."""
 
-        def noted(*arguments: Any) -> None:
+        def noted(*arguments: Any) -> Any:
             __tracebackhide__ = True
             if self._watching:
                 try:
                     with self._lock:
-                        note(*arguments)
+                        return note(*arguments)
                 except Exception as error:
                     reason = f"watching failed: {type(error).__name__}: {error}"
                     self._notes.skipped[NotChecked(type(arguments[0]).__name__, reason)] = None
+            return None
 
         return noted
 
@@ -180,37 +176,74 @@ class Watch:
             self._subjects[module] = subject
         return subject
 
-    def _on_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> None:
+    def _on_call(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
+    ) -> Follow | None:
         subject = self._subject(module)
         if not subject.watched or torch._C._get_tracing_state() is not None:
-            return
+            return None
         site = self._sites.of(frame)
         if site is None:
-            return
+            return None
         notes, grad = self._notes, torch.is_grad_enabled()
-        again = (subject.key, id(site), module.training)
-        if grad and again in notes.repeated:
-            notes.settings.clear()
-            notes.log.add(notes.repeated[again])
-            return
-        training, kinds = models.modes(module)
-        model = Model(subject.key, subject.name, kinds, subject.learned)
-        if training and not grad:
-            self._note_related_setting(module, model)
-        event = Called(
-            site.place,
-            site.function,
-            model=model,
-            training=training,
-            grad=grad,
-            result="discarded" if site.discarded else "used",
-            test_code=site.test_code,
-            capture=self._capture(module, subject, args, kwargs, training, site, frame),
-        )
-        if grad:
-            notes.settings.clear()
-            notes.repeated[again] = event
-        notes.log.add(event)
+        flags = subject.flags(module)
+        known = notes.met.get((subject.key, site, grad, flags))
+        if known is None or known.settings != notes.changes or known.steps != notes.steps:
+            known = self._meet(module, subject, args, kwargs, site, frame, flags)
+        elif grad:
+            notes.log.add(known.event)
+        known.fate.came(notes.steps, args, kwargs)
+        begun = notes.captures.begun()
+        if begun is None and (known.fate.propagated or not grad):
+            return None
+        started = time.thread_time()
+
+        def follow(result: Any) -> None:
+            if begun is not None and not models.is_compiled(module):
+                notes.captures.timed(begun, time.thread_time() - started)
+            if grad:
+                known.fate.follow(result)
+
+        safely: Follow = self._safely(follow)
+        return safely
+
+    def _meet(
+        self,
+        module: nn.Module,
+        subject: _Subject,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        site: Site,
+        frame: FrameType,
+        flags: bytes,
+    ) -> Met:
+        """Write a call down that is new, or that the program has changed modes or trained before."""
+        notes, grad = self._notes, torch.is_grad_enabled()
+        again = (subject.key, site, grad, flags)
+        known = notes.met.get(again)
+        if known is None:
+            training, kinds = models.modes(module)
+            model = Model(subject.key, subject.name, kinds, subject.learned)
+            notes.called[subject.key] = weakref.ref(module)
+            told = training and not site.test_code and not site.discarded
+            made = Called(
+                site.place,
+                site.function,
+                model=model,
+                training=training,
+                grad=grad,
+                result="discarded" if site.discarded else "used",
+                test_code=site.test_code,
+                capture=self._capture(module, subject, args, kwargs, training, site, frame),
+                callers=self._sites.callers(frame, site) if told else (),
+            )
+            event = cast(Called, notes.log.once(made, lambda: made))
+            known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
+        known.steps, known.settings = notes.steps, notes.changes
+        if known.event.training and not grad:
+            self._note_related_setting(module, known.event.model)
+        notes.log.add(known.event)
+        return known
 
     def _capture(
         self,
@@ -235,17 +268,13 @@ class Watch:
         which = (*state, site.place if predicts else None)
         if which not in notes.captured:
             notes.captured[which] = None
-            if (predicts or not known) and len(notes.captures) < MOST_CAPTURES:
-                self._known.add(state)
+            if predicts or not known:
                 try:
-                    inputs = copied(args, kwargs)
+                    whole = not _is_part(module, frame, site)
+                    notes.captured[which] = notes.captures.add(module, args, kwargs, subject.model_key, whole)
+                    self._known.add(state)
                 except CannotCopy as error:
                     notes.skipped[NotChecked(subject.name, f"its inputs were not kept: {error}")] = None
-                else:
-                    flags = {name: each.training for name, each in module.named_modules()}
-                    whole = not _is_part(module, frame, site)
-                    notes.captured[which] = len(notes.captures)
-                    notes.captures.append(Capture(module, *inputs, flags, subject.model_key, whole))
         return notes.captured[which]
 
     def _note_related_setting(self, module: nn.Module, model: Model) -> None:
@@ -257,27 +286,32 @@ class Watch:
                 return
             if target is not None and (id(target) in own or any(each is module for each in models.parts(target))):
                 if setting.training:
-                    site = setting.site
-                    self._notes.log.add(ModeSet(site.place, site.function, model=model, training=True))
+                    self._notes.log.add(self._mode_set(model, setting.site, True))
                 return
 
+    def _mode_set(self, model: Model, site: Site, training: bool) -> Event:
+        """That the mode of a model is asked for."""
+
+        def make() -> Event:
+            return ModeSet(site.place, site.function, model=model, training=training)
+
+        return self._notes.log.once((model, site, training), make)
+
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
-        site = self._sites.of(frame)
+        site = self._sites.of(_asking(frame, module))
         if site is None or site.code.co_name == "__init__":
             return
         subject = self._subject(module)
         notes = self._notes
-        notes.settings.pop(subject.key, None)
-        notes.settings[subject.key] = _Setting(weakref.ref(module), training, site)
         model = Model(subject.key, subject.name, (), subject.learned)
-        notes.log.add(ModeSet(site.place, site.function, model=model, training=training))
+        notes.note_mode(model, Setting(weakref.ref(module), training, site))
+        notes.log.add(self._mode_set(model, site, training))
 
     def _on_backward(self, frame: FrameType) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._notes.settings.clear()
-            self._notes.trained = True
-            self._notes.log.add(Backward(site.place, site.function))
+            self._notes.train()
+            self._notes.log.add(self._notes.log.once(site, lambda: Backward(site.place, site.function)))
 
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
@@ -289,15 +323,28 @@ class Watch:
         if site is None:
             return
         notes = self._notes
-        notes.settings.clear()
-        again = (id(optimizer), id(site))
-        event = notes.steps.get(again)
+        notes.train()
+        key = key_of(optimizer)
+        event = notes.stepped.get((key, site))
         if event is None:
-            described_one = described(optimizer, [*self._subjects])
+            live = {name: module for name, each in notes.called.items() if (module := each()) is not None}
+            owners = tuple(name for name, module in live.items() if holds(optimizer, module))
             place: Place = self._built.get(optimizer, site.place)
-            event = notes.steps[again] = Stepped(place, site.function, optimizer=described_one)
-            notes.optimizers[described_one.key] = optimizer
+            described_one = described(optimizer, live.values())
+            made = Stepped(place, site.function, optimizer=described_one, models=owners)
+            event = notes.stepped[key, site] = notes.log.once(made, lambda: made)
+            notes.optimizers[key] = Held(optimizer)
         notes.log.add(event)
+
+
+def _asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
+    """The frame that asks for a mode: past the `train` and `eval` of the module's own class."""
+    while frame is not None and frame.f_code.co_name in ("train", "eval"):
+        names = frame.f_code.co_varnames[:1]
+        if not names or frame.f_locals.get(names[0]) is not module:
+            break
+        frame = frame.f_back
+    return frame
 
 
 def _is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:

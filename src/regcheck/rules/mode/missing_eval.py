@@ -2,10 +2,34 @@
 
 ## What it finds
 
-A model called for inference (gradients off, the result kept) while dropout or batch norm are still in train mode,
-because nobody called `eval()`. Passes that need train mode are left alone: a call whose result is thrown away (batch
-norm recalibration, `update_bn`), a call right after an explicit `train()` (Monte-Carlo dropout), a call in a function
-that itself trains (teachers, generators), and a test's own smoke call.
+A model called for inference while dropout or batch norm are still in train mode, because nobody called `eval()`. From
+source these are calls without gradients whose result is used, outside functions that train. A running program shows
+more, and what it shows decides:
+
+| gradients | the call stands | what else is seen | reported as |
+| --- | --- | --- | --- |
+| any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
+| any | anywhere | `train()` was asked for, and nothing was trained since | nothing |
+| any | in a test's own code | | nothing |
+| off | in no function that trains, nor below one | | error |
+| off | below one that trains, trained on later | a name that predicts or evaluates | info |
+| off | below one that trains, trained on later | any other name | nothing |
+| off | below one that trains, never trained on later | a name that predicts, or a decision | error |
+| off | in a function that trains, trained on later | | nothing |
+| off | in a function that trains, never trained on later | a decision | error |
+| off | in or below one that trains, never trained on later | neither | info |
+| off | anywhere of these | one input three times in a row (sampling) | info at most |
+| on | anywhere | a loss was propagated back through the result | nothing |
+| on | below a name that predicts or evaluates | taken out of the graph; an optimizer stepped the model | error |
+| on | below a name that predicts or evaluates | taken out of the graph; never stepped, or trained on later | info |
+| on | in a function that trains, never trained on later | a decision | info |
+| on | anywhere else | | nothing |
+| any | any of these | `eval()` was asked for before, and something trains again | info at most |
+
+A function trains if it propagates back, steps an optimizer, or calls a model through whose result a loss is propagated.
+A decision is an argmax, a top k, a loss or a metric; `detach`, `numpy`, `item` and `tolist` take a result out of the
+graph, too. So teachers, generators, pseudo-labels and target networks in a training step are left alone, and a
+validation at the end of the function that trains is found.
 
 ## Why it matters
 
@@ -30,13 +54,14 @@ Gal and Ghahramani, "Dropout as a Bayesian approximation", ICML 2016 (the case w
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TypeGuard
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Usage
+from regcheck.core.usage import Called, Stepped, Usage, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -44,19 +69,80 @@ SEVERITY = Severity.ERROR
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
-        if is_prediction(call) and not usage.trains_in(call.function) and not usage.put_in_train_mode_for(index):
+        if not is_prediction(call):
+            continue
+        severity = graded(usage, index, call)
+        if severity is not None:
             layers = " and ".join(call.model.mode_dependent)
             yield Suspicion(
                 call,
                 f"`{call.model.name}` predicts in train mode: {layers} still act as in training",
                 fix="call `model.eval()` before predicting, and `model.train()` before training again",
+                severity=severity,
             )
 
 
 def is_prediction(call: Called) -> bool:
-    """Whether a call made in train mode, without gradients, is kept as a prediction."""
-    kept = call.result == "used" and not call.test_code
-    return call.training is True and not call.grad and kept and call.model.learned and bool(call.model.mode_dependent)
+    """Whether the values of a result, computed in train mode by the code under test, may be meant as a prediction."""
+    kept = call.result == "used" and call.taken != "shape" and not call.test_code
+    return call.training is True and kept and call.model.learned and bool(call.model.mode_dependent)
+
+
+def graded(usage: Usage, index: int, call: Called) -> Severity | None:
+    """How certain it is that a prediction was meant; None where train mode may be wanted."""
+    asked = usage.mode_asked_for(index)
+    if asked:
+        return None
+    found = with_gradients(usage, call) if call.grad else without_gradients(usage, index, call)
+    return Severity.INFO if found and asked is False else found
+
+
+def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
+    """The grade of a call that nothing can be propagated back through."""
+    trains_here = usage.trains_in(call.function)
+    within_training = trains_here or any(map(usage.trains_in, call.callers))
+    followed = call.followed
+    if followed is None:  # from source, which does not know either through which results a loss is propagated
+        followed = trains_here or any(map(trains, usage.events[index + 1 :]))
+        within_training = within_training or computes_a_loss(usage, call)
+    if followed and within_training:
+        return Severity.INFO if not trains_here and predicts_by_name(call) else None
+    if call.repeated:
+        return Severity.INFO
+    certain = not within_training or call.taken == "decision" or (not trains_here and predicts_by_name(call))
+    return Severity.ERROR if certain or call.followed is None else Severity.INFO
+
+
+def computes_a_loss(usage: Usage, call: Called) -> bool:
+    """Whether the function that makes a call, or one around it, makes calls with gradients as well."""
+    around = {call.function, *call.callers} - {"<module>"}
+    return any(each.grad and each.function in around for _, each in usage.calls())
+
+
+def with_gradients(usage: Usage, call: Called) -> Severity | None:
+    """The grade of a call that a loss could have been propagated back through, and was not."""
+    if call.propagated is not False or not call.taken:
+        return None
+    if predicts_by_name(call):
+        return Severity.ERROR if was_trained(usage, call) and not (call.followed or call.repeated) else Severity.INFO
+    late_decision = call.taken == "decision" and call.followed is False
+    return Severity.INFO if late_decision and was_trained(usage, call) and usage.trains_in(call.function) else None
+
+
+def was_trained(usage: Usage, call: Called) -> bool:
+    """Whether an optimizer that holds parameters of the model was stepped."""
+    return any(isinstance(event, Stepped) and call.model.key in event.models for event in usage.events)
+
+
+def predicts_by_name(call: Called) -> bool:
+    """Whether the function that makes the call, or one of the two around it, says that it predicts or evaluates."""
+    names = [each.split(":")[-2] if ":" in each else each for each in (call.function, *call.callers[:2])]
+    return any(PREDICTS.search(name) for name in names if not name.startswith("test_"))
+
+
+PREDICTS = re.compile(
+    r"(?:^|[_.])(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
+)
 
 
 def fix(code: Code) -> Patch | None:

@@ -4,8 +4,10 @@
 
 A model that was trained in train mode, was then put in eval mode (mostly by a validation in the middle of an epoch or
 after the first one), and is trained on in eval mode: none of its dropout and batch norm layers act as in training any
-more. Models that were in eval mode from the start (fine-tuning on frozen statistics) and models of which a part is held
-in eval mode are left alone.
+more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since. Models that were
+put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part is held in eval mode are left
+alone, and so are passes that are no training, as in an attack: in a running program, the loss must be propagated back
+through the result, and an optimizer that holds the model must step.
 
 ## Why it matters
 
@@ -34,7 +36,7 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, ModeSet, Usage
+from regcheck.core.usage import Called, Event, ModeSet, Stepped, Usage
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
@@ -42,18 +44,34 @@ SEVERITY = Severity.WARNING
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
-        if trains_in_eval(call) and usage.trains_in(call.function) and was_switched_off(usage, index, call):
-            layers = " and ".join(call.model.mode_dependent)
+        if not trains_in_eval(call) or not is_trained(usage, call):
+            continue
+        layers = " and ".join(call.model.mode_dependent)
+        if was_switched_off(usage, index, call):
             yield Suspicion(
                 call,
                 f"`{call.model.name}` is trained on in eval mode: {layers} no longer act",
                 fix="call `model.train()` at the beginning of each training epoch, or after validating",
+            )
+        elif came_in_eval(usage, index, call):
+            yield Suspicion(
+                call,
+                f"`{call.model.name}` is trained in the eval mode that it was loaded in, with {layers} switched off",
+                fix="call `model.train()` before training; `from_pretrained` returns models in eval mode",
             )
 
 
 def trains_in_eval(event: Event) -> bool:
     """Whether a call with gradients was made while all that depends on the mode was in eval mode."""
     return isinstance(event, Called) and event.grad and event.training is False and bool(event.model.mode_dependent)
+
+
+def is_trained(usage: Usage, call: Called) -> bool:
+    """Whether a training step is taken through the call; where it runs, by an optimizer that holds the model."""
+    if call.propagated is None:
+        return usage.trains_in(call.function)
+    stepped = any(isinstance(event, Stepped) and call.model.key in event.models for event in usage.events)
+    return call.propagated and stepped
 
 
 def was_switched_off(usage: Usage, index: int, call: Called) -> bool:
@@ -68,6 +86,16 @@ def was_switched_off(usage: Usage, index: int, call: Called) -> bool:
         elif mine and off and isinstance(event, Called) and event.grad and event.training:
             return event.function == call.function
     return False
+
+
+def came_in_eval(usage: Usage, index: int, call: Called) -> bool:
+    """Whether all that ever set the model's mode is the function that loaded it."""
+    before = usage.events[:index]
+    settings = [each for each in before if isinstance(each, ModeSet) and each.model.key == call.model.key]
+    return bool(settings) and all(not each.training and _LOADS in f":{each.function}" for each in settings)
+
+
+_LOADS = ":from_pretrained:"
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

@@ -1,0 +1,131 @@
+"""What watching costs: one module call inside another, and whole test suites with and without `--regcheck`.
+
+    python benchmarks/watch.py
+    python benchmarks/watch.py --pairs 5 --python VENV/bin/python --findings FILE.json FOLDER -- PYTEST-ARGUMENTS
+
+Without a folder the suite is the project in fixtures/. Runs come in pairs, without and with, in turns. Prints the
+ratios of CPU and wall time (median and range), and whether every test came out the same; exits 1 if one did not. What
+was found goes to the file after `--findings`, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+import torch
+from torch import nn
+
+from regcheck.watch.sessions import Watch
+
+ROOT = Path(__file__).parent.parent
+INSTALLED = "import sys, importlib.metadata as m; sys.exit(not m.entry_points(group='pytest11', name='regcheck'))"
+QUICKSTART = ROOT / "fixtures" / "projects" / "quickstart"
+
+
+class Through(nn.Module):
+    """Calls many modules that do nothing."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(1, 1)
+        self.parts = nn.Sequential(*[nn.Identity() for _ in range(calls)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        passed: torch.Tensor = self.parts(x)
+        return passed
+
+
+def inner_call(calls: int = 1000, rounds: int = 30) -> tuple[float, float]:
+    """Microseconds of CPU time for one module call inside another: unwatched, and what watching adds; best of many."""
+    model, x = Through(calls), torch.ones(1)
+    watch = Watch()
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for turn in range(2 * rounds):
+        watched = bool(turn % 2)
+        if watched:
+            watch.start()
+        model(x)
+        start = time.process_time()
+        for _ in range(10):
+            model(x)
+        times[watched].append((time.process_time() - start) / 10 / calls * 1e6)
+        watch.stop()
+    return min(times[False]), min(times[True]) - min(times[False])
+
+
+def run(python: str, folder: Path, arguments: list[str], extra: list[str]) -> tuple[float, float, Mapping[str, str]]:
+    """CPU and wall seconds of one run of a suite, and what came of each test."""
+    with tempfile.TemporaryDirectory() as temporary:
+        outcomes = Path(temporary) / "outcomes.xml"
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *extra, f"--junitxml={outcomes}"]
+        path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        made = subprocess.run(
+            command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
+        )
+        wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        if not outcomes.exists():
+            sys.exit(f"pytest did not run: {(made.stdout + made.stderr).decode()}")
+        return cpu, wall, outcomes_in(outcomes)
+
+
+def outcomes_in(report: Path) -> Mapping[str, str]:
+    """Each test's outcome, from a JUnit report."""
+    cases = ElementTree.parse(report).iter("testcase")
+    return {
+        f"{each.get('classname')}::{each.get('name')}": ",".join(
+            child.tag for child in each if child.tag != "properties"
+        )
+        for each in cases
+    }
+
+
+def main() -> int:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=QUICKSTART)
+    parser.add_argument("arguments", nargs="*", help="arguments for pytest")
+    parser.add_argument("--pairs", type=int, default=1)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--findings", type=Path)
+    given = parser.parse_args()
+    plain, added = inner_call()
+    print(f"one inner module call: {plain:.2f} µs, watched {added:+.2f} µs", flush=True)
+    installed = subprocess.run([given.python, "-c", INSTALLED], check=False).returncode == 0
+    watched = ["--regcheck"] if installed else ["-p", "regcheck.pytest_plugin", "--regcheck"]
+    if given.findings:
+        watched.append(f"--regcheck-report=json:{given.findings}")
+    changed: dict[str, tuple[str, str]] = {}
+    cpu, wall = [], []
+    for pair in range(given.pairs):
+        order = -1 if pair % 2 else 1
+        runs = [run(given.python, given.folder, given.arguments, extra) for extra in ([], watched)[::order]]
+        without, with_ = runs[::order]
+        cpu.append(with_[0] / without[0])
+        wall.append(with_[1] / without[1])
+        for name in without[2].keys() | with_[2].keys():
+            one, other = without[2].get(name, "missing"), with_[2].get(name, "missing")
+            if one != other:
+                changed[name] = (one, other)
+        times = f"CPU {without[0]:.1f} s → {with_[0]:.1f} s, wall {without[1]:.1f} s → {with_[1]:.1f} s"
+        print(f"pair {pair + 1}: {len(with_[2])} tests, {times}", flush=True)
+    for what, ratios in (("CPU", cpu), ("wall", wall)):
+        print(f"{what} with / without: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
+    for name, (one, other) in sorted(changed.items()):
+        print(f"came out differently: {name}: {one or 'passed'} → {other or 'passed'}")
+    return 1 if changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

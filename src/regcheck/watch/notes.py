@@ -1,0 +1,98 @@
+"""What gathers between two takes."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from regcheck.core.finding import NotChecked
+from regcheck.core.graph import Place
+from regcheck.core.usage import Called, Event, Model
+
+from .captures import Capture, Captures
+from .frames import Site
+from .held import Held
+from .log import Log
+from .results import Fate
+from .taken import taken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """The last `train()` or `eval()` of one module since the last training step."""
+
+    module: weakref.ref[nn.Module]
+    training: bool
+    site: Site
+
+
+@dataclass(slots=True, eq=False)
+class Met:
+    """A call that was met before: its event, what became of its results, and when it was looked at last.
+
+    `steps` and `settings` count the training steps and the changes of modes before that.
+    """
+
+    event: Called
+    fate: Fate
+    steps: int
+    settings: int
+
+
+class Notes:
+    """Events, captures, and what is needed to write down equal things once."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.captures = Captures()
+        self.captured: dict[tuple[str, bool, bool, Place | None], int | None] = {}
+        self.optimizers: dict[str, Held[torch.optim.Optimizer]] = {}
+        self.skipped: dict[NotChecked, None] = {}
+        self.settings: dict[str, Setting] = {}
+        self.met: dict[tuple[str, Site, bool, bytes], Met] = {}
+        self.fates: dict[Called, Fate] = {}
+        self.stepped: dict[tuple[str, Site], Event] = {}
+        self.called: dict[str, weakref.ref[nn.Module]] = {}
+        self.structures: set[str] = set()
+        self.trained = False
+        self.steps = self.changes = 0
+
+    def train(self) -> None:
+        """A training step is taken: modes that were asked for before it were asked for its sake."""
+        self.settings.clear()
+        self.trained = True
+        self.steps += 1
+
+    def note_mode(self, model: Model, setting: Setting) -> None:
+        """A mode is asked for."""
+        self.settings.pop(model.key, None)
+        self.settings[model.key] = setting
+        self.changes += 1
+
+    def events(self) -> tuple[tuple[Event, ...], tuple[Capture, ...]]:
+        """The events with what is known of results by now, and the captures that they refer to."""
+        kept = self.captures.taken()
+        numbers = {index: number for number, index in enumerate(kept)}
+        finished: dict[Called, Called] = {}
+
+        def finish(event: Event) -> Event:
+            if not isinstance(event, Called):
+                return event
+            if event not in finished:
+                capture = None if event.capture is None else numbers.get(event.capture)
+                finished[event] = self._finished(replace(event, capture=capture), self.fates.get(event))
+            return finished[event]
+
+        return tuple(map(finish, self.log.events())), tuple(kept.values())
+
+    def _finished(self, event: Called, fate: Fate | None) -> Called:
+        if fate is None:
+            return event
+        propagated = fate.propagated if event.grad else False
+        asked = event.training and not propagated and not event.test_code and event.result == "used"
+        use = taken(fate.site) if asked and event.model.mode_dependent else ""
+        followed = fate.at < self.steps
+        return replace(event, propagated=propagated, followed=followed, repeated=fate.repeated, taken=use)

@@ -1,0 +1,790 @@
+"""The decision tables of the rules about modes, walked row by row: each program runs under a watch and is judged."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from regcheck.auditing import judge
+from regcheck.core.finding import Severity, Verdict
+
+from .conftest import See
+
+RULES = ("REG201", "REG204", "REG206")
+
+PARTS = """\
+from torch.nn import functional as F
+
+y = torch.zeros(4, dtype=torch.long)
+
+
+def fit(model, optimizer, steps=2):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=0.01)
+
+
+def trained():
+    model = Net()
+    fit(model, sgd(model))
+    return model
+
+
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program; what is reported of it: codes and severities, each at the line that ends in a `# <-`."""
+
+    program: str
+    reports: tuple[str, ...] = ()
+    name: str = "program.py"
+
+
+ROWS = {
+    # Gradients off, in no function that trains.
+    "a prediction of a fresh model": Row(
+        """
+        def scores(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(Net())
+        """,
+        ("REG201 error",),
+    ),
+    "a prediction after training": Row(
+        """
+        @torch.inference_mode()
+        def scores(model):
+            return model(x).softmax(1)  # <-
+        scores(trained())
+        """,
+        ("REG201 error",),
+    ),
+    "a prediction after training in train mode by request": Row(
+        """
+        def scores(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        model = Net().train()
+        fit(model, sgd(model))
+        scores(model)
+        """,
+        ("REG201 error",),
+    ),
+    "validation forgets to switch, the next epoch follows": Row(
+        """
+        def validate(model):
+            with torch.no_grad():
+                return F.cross_entropy(model(x), y).item()  # <-
+        def main(model, optimizer):
+            for _ in range(2):
+                fit(model, optimizer)
+                validate(model)
+        model = Net()
+        main(model, sgd(model))
+        """,
+        ("REG201 error",),
+    ),
+    "eval of a part only": Row(
+        """
+        def scores(model):
+            model.norm.eval()
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(Net())
+        """,
+        ("REG201 error",),
+    ),
+    "functional dropout by the model's mode": Row(
+        """
+        class Functional(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+            def forward(self, x):
+                return self.head(F.dropout(self.body(x), 0.5, training=self.training))
+        def scores(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(Functional())
+        """,
+        ("REG201 error",),
+    ),
+    "in a thread": Row(
+        """
+        import threading
+        def serve(model):
+            with torch.no_grad():
+                print(model(x).argmax(1))  # <-
+        thread = threading.Thread(target=serve, args=(Net(),))
+        thread.start()
+        thread.join()
+        """,
+        ("REG201 error",),
+    ),
+    "compiled": Row(
+        """
+        def scores(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(torch.compile(Net(), backend="eager"))
+        """,
+        ("REG201 error",),
+    ),
+    "one input again and again": Row(
+        """
+        def spread(model):
+            with torch.no_grad():
+                return torch.stack([model(x) for _ in range(8)]).std(0)  # <-
+        spread(Net())
+        """,
+        ("REG201 info",),
+    ),
+    "a head put on after eval": Row(
+        """
+        def scores(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        model = Net().eval()
+        model.head = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.5), nn.Linear(16, 2))
+        scores(model)
+        """,
+        ("REG201 info",),
+    ),
+    # Gradients off, in or below a function that trains.
+    "validation at the end of the function that trains": Row(
+        """
+        def train(model, optimizer, epochs=2):
+            for _ in range(epochs):
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                with torch.no_grad():
+                    hits = (model(x).argmax(1) == y).float().mean()  # <-
+            return hits
+        model = Net()
+        train(model, sgd(model))
+        """,
+        ("REG201 error",),
+    ),
+    "the loss of a validation in the function that trains": Row(
+        """
+        def train(model, optimizer, criterion):
+            criterion(model(x), y).backward()
+            optimizer.step()
+            with torch.no_grad():
+                outputs = model(x)  # <-
+                return criterion(outputs, y).item()
+        model = Net()
+        train(model, sgd(model), nn.CrossEntropyLoss())
+        """,
+        ("REG201 error",),
+    ),
+    "phases of one loop, without eval": Row(
+        """
+        def run(model, optimizer):
+            for phase in ("train", "val"):
+                with torch.set_grad_enabled(phase == "train"):
+                    outputs = model(x)  # <-
+                    loss = F.cross_entropy(outputs, y)
+                    if phase == "train":
+                        loss.backward()
+                        optimizer.step()
+        model = Net()
+        run(model, sgd(model))
+        """,
+        ("REG201 error",),
+    ),
+    "samples shown at the end of the function that trains": Row(
+        """
+        def train(model, optimizer, shown):
+            model(x).square().mean().backward()
+            optimizer.step()
+            with torch.no_grad():
+                shown.append(model(x))  # <-
+        model = Net()
+        train(model, sgd(model), [])
+        """,
+        ("REG201 info",),
+    ),
+    "validation called by the function that trains": Row(
+        """
+        def validate(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        def train(model, optimizer):
+            for _ in range(2):
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                validate(model)
+        model = Net()
+        train(model, sgd(model))
+        """,
+        ("REG201 error",),
+    ),
+    "a prediction that a training step follows": Row(
+        """
+        def predict(model):
+            with torch.no_grad():
+                return model(x).argmax(1)  # <-
+        def train(model, optimizer):
+            for _ in range(2):
+                labels = predict(model)
+                F.cross_entropy(model(x), labels).backward()
+                optimizer.step()
+        model = Net()
+        train(model, sgd(model))
+        """,
+        ("REG201 info",),
+    ),
+    "pseudo-labels": Row(
+        """
+        def step(model, optimizer):
+            with torch.no_grad():
+                labels = model(x).argmax(1)
+            F.cross_entropy(model(x), labels).backward()
+            optimizer.step()
+        model = Net()
+        for _ in range(3):
+            step(model, sgd(model))
+        """
+    ),
+    "pseudo-labels of a helper": Row(
+        """
+        def pseudo_labels(model):
+            with torch.no_grad():
+                return model(x).argmax(1)
+        def step(model, optimizer):
+            F.cross_entropy(model(x), pseudo_labels(model)).backward()
+            optimizer.step()
+        model = Net()
+        for _ in range(3):
+            step(model, sgd(model))
+        """
+    ),
+    "a mean teacher": Row(
+        """
+        def step(student, teacher, optimizer):
+            with torch.no_grad():
+                target = teacher(x)
+            F.mse_loss(student(x), target).backward()
+            optimizer.step()
+            for one, other in zip(teacher.parameters(), student.parameters()):
+                one.data.lerp_(other.data, 0.1)
+        student, teacher = Net(), Net()
+        optimizer = sgd(student)
+        for _ in range(3):
+            step(student, teacher, optimizer)
+        """
+    ),
+    "a teacher in the loss, another function goes back": Row(
+        """
+        def loss(student, teacher):
+            with torch.no_grad():
+                target = teacher(x)
+            return F.mse_loss(student(x), target)
+        def backward(value):
+            value.backward()
+        student, teacher = Net(), Net()
+        optimizer = sgd(student)
+        for _ in range(2):
+            backward(loss(student, teacher))
+            optimizer.step()
+        """
+    ),
+    "a target network in a helper": Row(
+        """
+        @torch.no_grad()
+        def returns(target, reward):
+            return reward + 0.9 * target(x).max(1).values
+        def update(net, target, optimizer):
+            value = net(x).max(1).values
+            F.mse_loss(value, returns(target, 1.0)).backward()
+            optimizer.step()
+        net, target = Net(), Net()
+        for _ in range(2):
+            update(net, target, sgd(net))
+        """
+    ),
+    "a generator in the critic's step": Row(
+        """
+        def step(generator, critic, optimizer):
+            with torch.no_grad():
+                fake = generator(x)
+            critic(fake).mean().backward()
+            optimizer.step()
+        generator, critic = Net(), nn.Linear(2, 1)
+        for _ in range(2):
+            step(generator, critic, sgd(critic))
+        """
+    ),
+    "a generator sampled by a helper in the critic's step": Row(
+        """
+        def fakes(generator):
+            with torch.no_grad():
+                return generator(x)
+        def step(generator, critic, optimizer):
+            critic(fakes(generator)).mean().backward()
+            optimizer.step()
+        generator, critic = Net(), nn.Linear(2, 1)
+        for _ in range(2):
+            step(generator, critic, sgd(critic))
+        """
+    ),
+    "features of a frozen net compared in the loss": Row(
+        """
+        def perceptual(net, made, wanted):
+            with torch.no_grad():
+                target = net(wanted)
+            return F.mse_loss(net(made), target)
+        net, painter = Net().requires_grad_(False), nn.Linear(8, 8)
+        optimizer = sgd(painter)
+        for _ in range(2):
+            perceptual(net, painter(x), x).backward()
+            optimizer.step()
+        """
+    ),
+    # Train mode by request, or nothing to it.
+    "update_bn": Row("torch.optim.swa_utils.update_bn([x], trained())"),
+    "statistics taken anew by hand": Row(
+        """
+        def recalibrate(model):
+            for each in model.modules():
+                if isinstance(each, nn.BatchNorm1d):
+                    each.reset_running_stats()
+            with torch.no_grad():
+                for _ in range(3):
+                    unread = model(x)
+        recalibrate(trained())
+        """
+    ),
+    "statistics taken anew after train()": Row(
+        """
+        def recalibrate(model):
+            model.train()
+            with torch.no_grad():
+                return [model(x).mean() for _ in range(3)]
+        recalibrate(trained())
+        """
+    ),
+    "Monte-Carlo dropout by train()": Row(
+        """
+        def spread(model):
+            model.eval()
+            model.drop.train()
+            with torch.no_grad():
+                return torch.stack([model(x) for _ in range(8)]).std(0)
+        spread(trained())
+        """
+    ),
+    "the width of the features": Row(
+        """
+        def width(model):
+            with torch.no_grad():
+                return model(x).shape[1]
+        width(Net())
+        """
+    ),
+    "nothing depends on the mode": Row(
+        """
+        def scores(model):
+            with torch.no_grad():
+                return model(x)
+        scores(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Dropout(0.0), nn.Linear(8, 2)))
+        """
+    ),
+    "a rate of zero, functional": Row(
+        """
+        class Functional(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.dropout, self.head = 0.0, nn.Linear(8, 2)
+            def forward(self, x):
+                return self.head(F.dropout(x, self.dropout, self.training))
+        def scores(model):
+            with torch.no_grad():
+                return model(x)
+        scores(Functional())
+        """
+    ),
+    "a test that wants train mode and asserts about it": Row(
+        """
+        def test_dropout_acts():
+            model = Net().train()
+            with torch.no_grad():
+                assert not torch.equal(model(x), model(x))
+        test_dropout_acts()
+        """,
+        name="test_program.py",
+    ),
+    "a test that asks train mode of the code under test": Row(
+        """
+        def scores(model):
+            with torch.no_grad():
+                return model(x)
+        def test_dropout_acts():
+            model = Net()
+            model.train()
+            assert not torch.equal(scores(model), scores(model))
+        test_dropout_acts()
+        """,
+        name="test_program.py",
+    ),
+    "SimCSE": Row(
+        """
+        def step(model, optimizer):
+            one, other = model(x), model(x)
+            F.cross_entropy(one @ other.T, torch.arange(4)).backward()
+            optimizer.step()
+        model = Net()
+        step(model, sgd(model))
+        """
+    ),
+    "gradient checkpointing": Row(
+        """
+        from torch.utils.checkpoint import checkpoint
+        def step(model, optimizer, reentrant):
+            given = x.clone().requires_grad_()
+            F.cross_entropy(checkpoint(model, given, use_reentrant=reentrant), y).backward()
+            optimizer.step()
+        model = Net()
+        for reentrant in (True, False):
+            step(model, sgd(model), reentrant)
+        """
+    ),
+    # Gradients on.
+    "predict() detaches, after training": Row(
+        """
+        def predict(model):
+            return model(x).softmax(1).detach().numpy()  # <-
+        predict(trained())
+        """,
+        ("REG201 error",),
+    ),
+    "evaluate() counts hits, after training": Row(
+        """
+        def evaluate(model):
+            scores = model(x)  # <-
+            predicted = scores.argmax(dim=1)
+            return (predicted == y).sum().item()
+        evaluate(trained())
+        """,
+        ("REG201 error",),
+    ),
+    "predict() of a model that was never trained": Row(
+        """
+        def predict(model):
+            return model(x).argmax(1)  # <-
+        predict(Net())
+        """,
+        ("REG201 info",),
+    ),
+    "validation with gradients on in the function that trains": Row(
+        """
+        def train(model, optimizer):
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            return F.cross_entropy(model(x), y).item()  # <-
+        model = Net()
+        train(model, sgd(model))
+        """,
+        ("REG201 info",),
+    ),
+    "a smoke run with gradients on": Row(
+        """
+        def smoke(model):
+            scores = model(x)
+            assert scores.shape == (4, 2)
+            assert scores.detach().isfinite().all()
+        smoke(Net())
+        """
+    ),
+    "evaluate() of actions that a loss goes back through": Row(
+        """
+        def evaluate_actions(policy):
+            logits = policy(x)
+            return logits.log_softmax(1)[:, 0], logits.argmax(1)
+        policy = Net()
+        optimizer = sgd(policy)
+        for _ in range(2):
+            likelihood, _ = evaluate_actions(policy)
+            likelihood.mean().neg().backward()
+            optimizer.step()
+        """
+    ),
+    "accuracy on the batch that is trained on": Row(
+        """
+        def train(model, optimizer):
+            scores = model(x)
+            F.cross_entropy(scores, y).backward()
+            optimizer.step()
+            return (scores.argmax(1) == y).float().mean()
+        model = Net()
+        train(model, sgd(model))
+        """
+    ),
+    # REG204: eval() is called and does not reach.
+    "dropout in a plain list": Row(
+        """
+        class Listed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+                self.drops = [nn.Dropout(0.5)]
+            def forward(self, x):
+                return self.head(self.drops[0](self.body(x)))  # <-
+        def scores(model):
+            model.eval()
+            with torch.no_grad():
+                return model(x)
+        scores(Listed())
+        """,
+        ("REG204 error",),
+    ),
+    "train() keeps dropout on": Row(
+        """
+        class Stubborn(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body, self.drop, self.head = nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 2)
+            def train(self, mode=True):
+                super().train(mode)
+                self.drop.training = True
+                return self
+            def forward(self, x):
+                return self.head(self.drop(self.body(x)))  # <-
+        model = Stubborn()
+        model.eval()
+        model(x)
+        """,
+        ("REG204 error",),
+    ),
+    "train() keeps batch norm frozen": Row(
+        """
+        class Frozen(Net):
+            def train(self, mode=True):
+                super().train(mode)
+                self.norm.eval()
+                return self
+        model = Frozen()
+        model.train()
+        fit(model, sgd(model))
+        model.eval()
+        with torch.no_grad():
+            print(model(x))
+        """
+    ),
+    "a teacher kept out of reach, in eval mode": Row(
+        """
+        class Taught(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.head = nn.Linear(8, 2)
+                self.teacher = [nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)).eval()]
+            def forward(self, x):
+                return self.head(self.teacher[0](x))
+        model = Taught().eval()
+        with torch.no_grad():
+            print(model(x))
+        """
+    ),
+    # REG206: trained in eval mode.
+    "validation never switches back": Row(
+        """
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                return model(x)
+        def train(model, optimizer):
+            for _ in range(2):
+                F.cross_entropy(model(x), y).backward()  # <-
+                optimizer.step()
+                validate(model)
+        model = Net()
+        train(model, sgd(model))
+        """,
+        ("REG206 warning",),
+    ),
+    "validation never switches back, another function goes back": Row(
+        """
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                return model(x)
+        def loss(model):
+            return F.cross_entropy(model(x), y)  # <-
+        def backward(value, optimizer):
+            value.backward()
+            optimizer.step()
+        model = Net()
+        for _ in range(2):
+            backward(loss(model), sgd(model))
+            validate(model)
+        """,
+        ("REG206 warning",),
+    ),
+    "fine-tuned as from_pretrained returned it": Row(
+        """
+        class Pretrained(Net):
+            def train(self, mode=True):
+                return super().train(mode)
+            @classmethod
+            def from_pretrained(cls):
+                model = cls()
+                model.eval()
+                return model
+        def fine_tune(model, optimizer):
+            F.cross_entropy(model(x), y).backward()  # <-
+            optimizer.step()
+        model = Pretrained.from_pretrained()
+        fine_tune(model, sgd(model))
+        """,
+        ("REG206 warning",),
+    ),
+    "fine-tuned after from_pretrained and train()": Row(
+        """
+        class Pretrained(Net):
+            @classmethod
+            def from_pretrained(cls):
+                model = cls()
+                model.eval()
+                return model
+        model = Pretrained.from_pretrained()
+        model.train()
+        fit(model, sgd(model))
+        """
+    ),
+    "fine-tuned in eval mode on purpose": Row(
+        """
+        model = Net()
+        model.eval()
+        fit(model, sgd(model))
+        """
+    ),
+    "validation switches back": Row(
+        """
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                model(x).argmax(1)
+            model.train()
+        def train(model, optimizer):
+            for _ in range(2):
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                validate(model)
+        model = Net()
+        train(model, sgd(model))
+        """
+    ),
+    "an attack on a model in eval mode": Row(
+        """
+        class Pretrained(Net):
+            @classmethod
+            def from_pretrained(cls):
+                model = cls()
+                model.eval()
+                return model
+        def attack(model):
+            given = x.clone().requires_grad_()
+            F.cross_entropy(model(given), y).backward()
+            return given.grad.sign()
+        attack(Pretrained.from_pretrained())
+        """
+    ),
+    "only a new head is trained on an extractor in eval mode": Row(
+        """
+        class Pretrained(Net):
+            @classmethod
+            def from_pretrained(cls):
+                model = cls()
+                model.eval()
+                return model
+        extractor, head = Pretrained.from_pretrained(), nn.Linear(2, 2)
+        optimizer = sgd(head)
+        F.cross_entropy(head(extractor(x)), y).backward()
+        optimizer.step()
+        """
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_row(case: str, see: See, tmp_path: Path) -> None:
+    """What a program shows is reported at the marked line and confirmed, as gravely as the table says, and no more."""
+    row = ROWS[case]
+    seen = see(PARTS + textwrap.dedent(row.program), row.name)
+    report = judge(seen, {"select": RULES, "devices": ["cpu"]})
+    lines = enumerate((tmp_path / row.name).read_text(encoding="utf-8").splitlines(), 1)
+    assert [each.reason for each in seen.skipped] == []
+    assert tuple(f"{each.code} {each.severity.value}" for each in report.findings) == row.reports, str(report)
+    assert {each.line for each in report.findings} == {number for number, line in lines if line.endswith("# <-")}
+    assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)
+
+
+def test_half_of_the_rows_are_silent() -> None:
+    """The table has at least 40 rows, and half of them are what must never be reported as more than advice."""
+    grave = [row for row in ROWS.values() if any(not each.endswith(Severity.INFO.value) for each in row.reports)]
+    assert len(ROWS) >= 40
+    assert len(grave) <= len(ROWS) / 2
+
+
+EVERYTHING = """
+class Sampled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm = nn.Linear(8, 16), nn.BatchNorm1d(16, track_running_stats=False)
+        self.head = nn.Linear(16, 2)
+    def forward(self, x):
+        x = self.norm(self.body(x))  # <- REG205
+        x = F.dropout(x, 0.5)  # <- REG202
+        return self.head(x + torch.randn_like(x))  # <- REG203
+
+
+def run():
+    model = Sampled()
+    optimizer = torch.optim.Adam(model.parameters(), weight_decay=0.1)  # <- REG301 REG302
+    F.cross_entropy(model(torch.randn(8, 8)), y.repeat(2)).backward()
+    optimizer.step()
+
+
+run()
+"""
+
+
+def test_structures_and_optimizers_are_judged_as_the_program_used_them(see: See, tmp_path: Path) -> None:
+    """What a watched program ran is audited on the program's own inputs, and each optimizer that it stepped."""
+    codes = ("REG202", "REG203", "REG205", "REG301", "REG302")
+    report = judge(see(PARTS + EVERYTHING), {"select": codes, "devices": ["cpu"], "budget": 20})
+    lines = enumerate((tmp_path / "program.py").read_text(encoding="utf-8").splitlines(), 1)
+    marked = {(code, number) for number, line in lines for code in line.partition("# <- ")[2].split()}
+    assert {(each.code, each.line) for each in report.findings} == marked
+    assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)
+    assert [each.inputs for each in report.coverage] == ["captured"]
+
+
+def test_a_call_that_takes_longer_than_the_budget_is_not_made_again(see: See) -> None:
+    """Where one call took more than its budget, nothing is run for it, and the reason is said."""
+    seen = see("""
+        class Slow(Net):
+            def forward(self, x):
+                for _ in range(200):
+                    self.head(self.hidden(x))
+                return super().forward(x)
+        def scores(model):
+            with torch.no_grad():
+                return model(x)
+        scores(Slow())
+    """)
+    report = judge(seen, {"select": ["REG201", "REG202"], "budget": 1e-6, "devices": ["cpu"]})
+    assert [(each.code, "its budget" in each.evidence.because) for each in report.findings] == [("REG201", True)]
+    assert ["its budget" in each.reason for each in report.not_checked] == [True]
