@@ -42,8 +42,8 @@ from .values import (
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
 
-_DEEPEST = 40
-_SHARES = (100_000, 100_000, 30_000, 10_000)
+DEEPEST = 40
+SHARES = (100_000, 100_000, 30_000, 10_000)
 _TRANSPARENT = frozenset(
     "torch.compile torch.jit.script torch.nn.DataParallel torch.nn.parallel.DataParallel torch.jit.ignore"
     " torch.nn.parallel.DistributedDataParallel torch.nn.SyncBatchNorm.convert_sync_batchnorm copy.copy"
@@ -118,15 +118,16 @@ class Calls(Sequences):
 
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         """Enter a function; one that takes more than its share of the steps is opaque after all."""
-        if len(self.frames) >= len(_SHARES):
+        if len(self.frames) >= len(SHARES):
             return self._enter_function(function, args, kwargs, node)
         limit, mark, since = self.limit, len(self.log), now()
-        self.limit = min(limit, self.steps + _SHARES[len(self.frames)])
+        self.limit = min(limit, self.steps + SHARES[len(self.frames)])
         try:
             return self._enter_function(function, args, kwargs, node)
         except TooLong:
             if self.steps > limit:
                 raise
+            self.cuts += 1
             self.undo(mark, since)
             return self.opaque((*args, *kwargs.values()), node)
         finally:
@@ -134,7 +135,7 @@ class Calls(Sequences):
 
     def _enter_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         running = sum(each.function is not None and each.function.node is function.node for each in self.frames)
-        if running > 1 or len(self.frames) > _DEEPEST:
+        if running > 1 or len(self.frames) > DEEPEST:
             return self.opaque((*args, *kwargs.values()), node)
         self.ran.add(id(function.node))
         bound = (function.instance, *args) if function.instance is not None else args

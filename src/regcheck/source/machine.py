@@ -77,6 +77,8 @@ class Machine(ABC):
         self.frames: list[Frame] = []
         self.doubts: list[bool] = []
         self.steps = 0
+        self.cuts = 0
+        """How often something was not followed because it would have taken too long."""
         self.log: list[tuple[Cells, str, object]] = []
         self.ran: set[int] = set()
         self.made: list[Module] = []

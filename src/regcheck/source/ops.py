@@ -48,7 +48,7 @@ class Ops(Interpreter):
         self.running: list[str] = [""]
         self.seeded = False
         self.began = now()
-        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+        self.turns: Counter[tuple[str, str, Place | None]] = Counter()
 
     def emit(
         self,
@@ -69,8 +69,8 @@ class Ops(Interpreter):
     ) -> Traced:
         """Add an op."""
         module = self.path(layer) if layer is not None else self.running[-1]
-        turn = self._turns[module, function, place]
-        self._turns[module, function, place] += 1
+        turn = self.turns[module, function, place]
+        self.turns[module, function, place] += 1
         ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
         name = f"{function}_{len(self.ops)}"
         self.ops[name] = Op(

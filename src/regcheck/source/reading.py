@@ -16,6 +16,7 @@ from .build import Builder
 from .lower import graph_of
 from .models import identity, likeness, name_of
 from .names import Project
+from .repeats import Repeats
 from .training import Training
 from .values import Module
 
@@ -69,6 +70,7 @@ def lowered(project: Project) -> Reading:
     whole = program.whole - parts - program.feeding
     graphs: list[Graph | None] = []
     seen: set[object] = set()
+    repeats = Repeats()
     for model, entered in models:
         like = likeness(model)
         if like in seen:
@@ -76,7 +78,7 @@ def lowered(project: Project) -> Reading:
         seen.add(like)
         root = True if identity(model) in whole else None
         place = model.place or Place("", 1)
-        work = partial(graph_of, project, model, name_of(model), entered, root)
+        work = partial(graph_of, project, model, name_of(model), entered, repeats, root)
         graphs += attempt(name_of(model), place.path, place.line, work)
     return Reading(tuple(filter(None, graphs)), tuple(usages), tuple(missed), tuple(classes))
 
