@@ -11,6 +11,7 @@ from regcheck.core.vocabulary import DROPPING, LAYERS, kind_of
 
 from .machine import Frame
 from .names import Project
+from .ops import Kept
 from .outputs import named_outputs
 from .repeats import Repeating, Repeats
 from .torchops import (
@@ -59,7 +60,8 @@ def graph_of(
     project: Project, model: Module, subject: str, ran: set[int], repeats: Repeats, root: bool | None = None
 ) -> Graph | None:
     """The graph of a built model; None where `forward` gives nothing. `ran`: the functions that building it entered."""
-    flows = [Lowering(project, model, mode, ran, repeats).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
+    kept = Kept(model)
+    flows = [Lowering(project, kept, mode, ran, repeats).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
     return Graph(subject, flows[0], flows[1], root, assumed=True) if flows[0].outputs else None
 
 

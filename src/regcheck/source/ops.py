@@ -30,21 +30,31 @@ from .values import (
 )
 
 
+class Kept:
+    """How a model keeps its modules: the paths of those that are registered, the ids of those in plain containers, and
+    of those whose mode was set."""
+
+    def __init__(self, model: Module) -> None:
+        self.model = model
+        registered = [*descendants(model)]
+        self.paths = {id(module): path for path, module in registered}
+        self.hidden = hidden_in(model)
+        self.preset = frozenset(id(each) for _, each in registered if "training" in each.cells)
+
+
 class Ops(Interpreter):
     """The record of one forward in one mode."""
 
-    def __init__(self, project: Project, model: Module, mode: Mode, ran: set[int]) -> None:
+    def __init__(self, project: Project, kept: Kept, mode: Mode, ran: set[int]) -> None:
         super().__init__(project)
-        self.model = model
+        self.model = kept.model
         self.mode = mode
         self.built_by = ran
         self.ops: dict[str, Op] = {}
         self.parameters: set[str] = set()
-        self.paths: dict[int, str] = {}
-        for path, module in descendants(model):
-            self.paths.setdefault(id(module), path)
-        self.hidden = hidden_in(model)
-        self.preset = {id(each) for _, each in descendants(model) if "training" in each.cells}
+        self.paths = kept.paths
+        self.hidden = kept.hidden
+        self.preset = kept.preset
         self.running: list[str] = [""]
         self.seeded = False
         self.began = now()

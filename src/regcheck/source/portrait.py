@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from copy import copy
 from typing import Any
 
 from .names import Definition
@@ -165,6 +166,8 @@ def like(value: Any, ids: Mapping[str, str], objects: dict[int, Any]) -> Any:
         return Maybe(tuple([like(each, ids, objects) for each in value.items]))
     if id(value) in objects:
         return objects[id(value)]
+    if kind is Bound:
+        return Bound(like(value.receiver, ids, objects), value.name)
     made: Any
     if kind is Items:
         made = objects[id(value)] = Items(Cells(items=()), value.mutable)
@@ -176,3 +179,54 @@ def like(value: Any, ids: Mapping[str, str], objects: dict[int, Any]) -> Any:
     else:
         raise Incomparable
     return made
+
+
+def twin(value: Any, objects: dict[int, Any]) -> Any:
+    """A copy of a value and of all that it holds, but for those of `objects` that have a copy.
+
+    Raises:
+        Incomparable: it holds something that may belong to others.
+    """
+    kind = type(value)
+    if kind in (Known, Unknown, External, Weight, Definition):
+        return value
+    if id(value) in objects:
+        return objects[id(value)]
+    if kind is Either:
+        return Either(tuple([twin(each, objects) for each in value.options]))
+    if kind is Several:
+        return Several(twin(value.item, objects))
+    if kind is Maybe:
+        return Maybe(tuple([twin(each, objects) for each in value.items]))
+    if kind is Bound:
+        return Bound(twin(value.receiver, objects), value.name)
+    if kind is Partial:
+        args = tuple([twin(each, objects) for each in value.args])
+        return Partial(
+            twin(value.callee, objects), args, {name: twin(value.kwargs[name], objects) for name in value.kwargs}
+        )
+    if kind is Function and value.outer is None and value.owner is None:
+        return value
+    if kind not in (Items, Entries, Instance, Layer, Container, Function) or getattr(value, "outer", None) is not None:
+        raise Incomparable
+    made = objects[id(value)] = copy(value)
+    if kind is Function:
+        made.instance = value.instance and twin(value.instance, objects)
+        return made
+    made.cells = _twins(value.cells, objects)
+    if kind is Items:
+        made.cells["items"] = tuple([twin(each, objects) for each in value.items])
+    elif kind is Layer:
+        made.args = tuple([twin(each, objects) for each in value.args])
+        made.kwargs = {name: twin(value.kwargs[name], objects) for name in value.kwargs}
+    elif kind is Container:
+        made.entries = _twins(value.entries, objects)
+    elif kind is Instance and value.base is not None:
+        made.base = twin(value.base, objects)
+    return made
+
+
+def _twins(cells: Cells, objects: dict[int, Any]) -> Cells:
+    found = Cells({name: twin(each, objects) for name, each in cells.items() if not isinstance(each, tuple)})
+    found.doubtful = cells.doubtful
+    return found

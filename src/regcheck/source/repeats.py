@@ -17,7 +17,7 @@ from regcheck.core.graph import Kind, Mode, Op, Site
 
 from .calls import DEEPEST, SHARES
 from .names import Definition, Project
-from .ops import Ops
+from .ops import Kept, Ops
 from .portrait import Gallery, Incomparable, Portrait, like
 from .values import Function, Instance, Module, Value, now
 
@@ -56,8 +56,8 @@ class Repeats:
 class Repeating(Ops):
     """The record of one forward, in which what is met again is copied."""
 
-    def __init__(self, project: Project, model: Module, mode: Mode, ran: set[int], repeats: Repeats) -> None:
-        super().__init__(project, model, mode, ran)
+    def __init__(self, project: Project, kept: Kept, mode: Mode, ran: set[int], repeats: Repeats) -> None:
+        super().__init__(project, kept, mode, ran)
         self.repeats = repeats
         self.entries: list[int] = []
         self.deepest = 0
@@ -82,7 +82,11 @@ class Repeating(Ops):
             return self.call_function(forward, args, kwargs, node)
         portrait = Portrait(self.repeats.gallery, partial(self._mark, path), self.parameters)
         try:
-            given = portrait.of(module), *map(portrait.of, args), *((name, portrait.of(kwargs[name])) for name in kwargs)
+            given = (
+                portrait.of(module),
+                *map(portrait.of, args),
+                *((name, portrait.of(kwargs[name])) for name in kwargs),
+            )
         except Incomparable:
             return self.call_function(forward, args, kwargs, node)
         in_loss = any("loss" in each.name.lower() for each in self.frames)
