@@ -61,13 +61,8 @@ class Builder(Interpreter):
         if known is not None and self.steps + known.steps <= self.limit:
             self.steps += known.steps
             return self._copy(known, portrait, node)
-        since, mark, made, steps, before = (
-            now(),
-            len(self.log),
-            len(self.made),
-            self.steps,
-            (self.cuts, len(self.doubts)),
-        )
+        since, mark, made, steps = now(), len(self.log), len(self.made), self.steps
+        before = self.cuts, len(self.doubts)
         instance = super().construct(definition, args, kwargs, node)
         apart = (self.cuts, len(self.doubts)) == before and all(
             cells.born > since for cells, _, _ in islice(self.log, mark, None)

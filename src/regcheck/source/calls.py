@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from regcheck.core.graph import Place
 
-from .folding import computed
+from .folding import computed, swells
 from .machine import OUTER, Frame, Next, TooLong
 from .names import CONTAINERS, Definition
 from .sequences import Sequences, paired
@@ -308,6 +308,8 @@ class Calls(Sequences):
         if isinstance(owner, (External, Definition)):
             return self.call(self.attribute(owner, name), args, kwargs, node)
         if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
+            if swells(owner.value, name, [each.value for each in args if isinstance(each, Known)]):
+                return Unknown(varies=True)
             bound: Callable[..., object] = getattr(owner.value, name, Unknown)
             return self._computed(bound, args, node) if args else computed(bound)
         return self.opaque((owner, *args, *kwargs.values()), node)

@@ -31,8 +31,7 @@ from .values import (
 
 
 class Kept:
-    """How a model keeps its modules: the paths of those that are registered, the ids of those in plain containers, and
-    of those whose mode was set."""
+    """How a model keeps its modules: the paths of the registered, the ids of those hidden, of those with a mode set."""
 
     def __init__(self, model: Module) -> None:
         self.model = model

@@ -73,15 +73,15 @@ class Portrait:
         Raises:
             Incomparable: there is none.
         """
-        kind = type(value)
+        kind: Any = type(value)
         if kind is Known:
             return self._constant(value.value), value.default
         if kind is Traced:
             return tuple([self._op(name) for name in value.ids])
         if kind is Unknown:
-            return value.varies
+            return bool(value.varies)
         if kind is External:
-            return value.name
+            return str(value.name)
         if kind is Weight:
             return Weight
         if kind is Definition:
@@ -132,7 +132,7 @@ class Portrait:
         return self.ids.setdefault(name, len(self.ids)), name in self.parameters
 
     def _constant(self, value: Any) -> Hashable:
-        kind = type(value)
+        kind: type = type(value)
         if kind in _ATOMS:
             return kind, value
         if kind is float:
@@ -140,7 +140,7 @@ class Portrait:
         if kind is range:
             return kind, value.start, value.stop, value.step
         if kind is tuple or kind is list:
-            return kind, *map(self._constant, value)
+            return kind, tuple([self._constant(each) for each in value])
         raise Incomparable
 
 

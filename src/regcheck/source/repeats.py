@@ -30,8 +30,8 @@ class Recording:
     """What came of interpreting a forward, which was given these ops (`ids`) and `objects`.
 
     `ops` are those that it made, each with the end of its module's path where that begins with the path of the module
-    called. `entered` are the functions that were run, up to `depth` deep, the first one under `outer` others; `asked` says
-    whether anything depended on the mode.
+    called. `entered` are the functions that were run, up to `depth` deep, the first one under `outer` others. `asked`
+    says whether anything depended on the mode.
     """
 
     ops: tuple[tuple[Op, str | None], ...]
@@ -210,7 +210,8 @@ class Repeating(Ops):
         self.entries += found.entered
         self.deepest = max(self.deepest, len(self.frames) + found.depth)
         objects = {id(each): now for each, now in zip(found.objects, portrait.objects, strict=True)}
-        return like(found.result, names, objects)
+        result: Value = like(found.result, names, objects)
+        return result
 
 
 def _end(module: str, path: str) -> str | None:
