@@ -115,7 +115,7 @@ def test_an_unreadable_file_is_told(folder: Path) -> None:
         "x = [1, 2]\n" + "x += x\n" * 60,
         "x = 9999\n" + "x = x ** 9999\n" * 60,
         "x = list(range(10**12))",
-        "x = {%s}[torch.rand(1)]" % ", ".join(f"{n}: {n}" for n in range(20_000)),
+        "x = {" + ", ".join(f"{n}: {n}" for n in range(20_000)) + "}[torch.rand(1)]",
         "\n".join("    " * n + "while torch.rand(1) > 0:" for n in range(60)) + " pass",
     ],
 )
