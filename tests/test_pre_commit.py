@@ -32,7 +32,7 @@ GOOD = BAD.replace("(x)))", "(x), training=self.training))")
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="pre-commit installs hooks from a git repository only")
 def test_the_hook_installs_without_torch_and_blocks_a_bad_commit(tmp_path: Path) -> None:
-    """In a clean environment the hook brings no torch along, stops a commit with a fault, and lets the mended one pass."""
+    """Installed from nothing the hook brings no torch along, stops a faulty commit, and lets the mended one pass."""
     venv.create(tmp_path / "env", with_pip=True)
     bin = tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin")
     subprocess.run([bin / "python", "-m", "pip", "install", "--quiet", "pre-commit"], check=True, capture_output=True)
@@ -72,7 +72,6 @@ def test_the_hook_installs_without_torch_and_blocks_a_bad_commit(tmp_path: Path)
     assert "Passed" in passed.stdout + passed.stderr
     assert run("git", "rev-parse", "HEAD").returncode == 0
 
-    (python,) = (tmp_path / "hooks").glob(f"repo*/py_env-*/{bin.name}/python*[!.0-9]")
-    installed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
-    assert "regcheck" in installed
-    assert "torch" not in installed.split()
+    installed = {each.name.partition("-")[0] for each in (tmp_path / "hooks").rglob("*.dist-info")}
+    assert {"regcheck", "pluggy", "rich"} <= installed
+    assert "torch" not in installed
