@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Hashable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from .calls import Args, Kwargs
@@ -52,7 +51,7 @@ class Builder(Interpreter):
         try:
             if not self.copying or definition.outer is not None:
                 raise Incomparable
-            given = *map(portrait.of, args), *((name, portrait.of(kwargs[name])) for name in kwargs)
+            given = *map(portrait.of, args), tuple([(name, portrait.of(kwargs[name])) for name in kwargs])
         except Incomparable:
             return super().construct(definition, args, kwargs, node)
         running = tuple([id(each.function.node) for each in self.frames if each.function is not None])
@@ -64,9 +63,7 @@ class Builder(Interpreter):
         since, mark, made, steps = now(), len(self.log), len(self.made), self.steps
         before = self.cuts, len(self.doubts)
         instance = super().construct(definition, args, kwargs, node)
-        apart = (self.cuts, len(self.doubts)) == before and all(
-            cells.born > since for cells, _, _ in islice(self.log, mark, None)
-        )
+        apart = (self.cuts, len(self.doubts)) == before and all(cells.born > since for cells, _, _ in self.log[mark:])
         if key in self._built and apart:
             objects: dict[int, Any] = {id(each): each for each in portrait.objects}
             try:

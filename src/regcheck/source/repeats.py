@@ -85,7 +85,7 @@ class Repeating(Ops):
             given = (
                 portrait.of(module),
                 *map(portrait.of, args),
-                *((name, portrait.of(kwargs[name])) for name in kwargs),
+                tuple([(name, portrait.of(kwargs[name])) for name in kwargs]),
             )
         except Incomparable:
             return self.call_function(forward, args, kwargs, node)
@@ -149,7 +149,7 @@ class Repeating(Ops):
             (self.cuts, len(self.doubts), self.seeded) == (cuts, doubts, seeded)
             and running.isdisjoint(functions)
             and not any(each.is_module for each in self.made[made:])
-            and all(cells.born > since for cells, _, _ in islice(self.log, mark, None))
+            and all(cells.born > since for cells, _, _ in self.log[mark:])
         )
         if not plain:
             return result
