@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from regcheck.core.graph import Place
 
-from .folding import computed
+from .folding import computed, swells
 from .machine import OUTER, Frame, Next, TooLong
 from .names import CONTAINERS, Definition
 from .sequences import Sequences, paired
@@ -45,8 +45,8 @@ from .values import (
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
 
-_DEEPEST = 40
-_SHARES = (100_000, 100_000, 30_000, 10_000)
+DEEPEST = 40
+SHARES = (100_000, 100_000, 30_000, 10_000)
 _TRANSPARENT = frozenset(
     "torch.compile torch.jit.script torch.nn.DataParallel torch.nn.parallel.DataParallel torch.jit.ignore"
     " torch.nn.parallel.DistributedDataParallel torch.nn.SyncBatchNorm.convert_sync_batchnorm copy.copy"
@@ -121,15 +121,16 @@ class Calls(Sequences):
 
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         """Enter a function; one that takes more than its share of the steps is opaque after all."""
-        if len(self.frames) >= len(_SHARES):
+        if len(self.frames) >= len(SHARES):
             return self._enter_function(function, args, kwargs, node)
         limit, mark, since = self.limit, len(self.log), now()
-        self.limit = min(limit, self.steps + _SHARES[len(self.frames)])
+        self.limit = min(limit, self.steps + SHARES[len(self.frames)])
         try:
             return self._enter_function(function, args, kwargs, node)
         except TooLong:
             if self.steps > limit:
                 raise
+            self.cuts += 1
             self.undo(mark, since)
             return self.opaque((*args, *kwargs.values()), node)
         finally:
@@ -137,7 +138,7 @@ class Calls(Sequences):
 
     def _enter_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         running = sum(each.function is not None and each.function.node is function.node for each in self.frames)
-        if running > 1 or len(self.frames) > _DEEPEST:
+        if running > 1 or len(self.frames) > DEEPEST:
             return self.opaque((*args, *kwargs.values()), node)
         self.ran.add(id(function.node))
         bound = (function.instance, *args) if function.instance is not None else args
@@ -323,6 +324,8 @@ class Calls(Sequences):
         if isinstance(owner, (External, Definition)):
             return self.call(self.attribute(owner, name), args, kwargs, node)
         if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
+            if swells(owner.value, name, [each.value for each in args if isinstance(each, Known)]):
+                return Unknown(varies=True)
             bound: Callable[..., object] = getattr(owner.value, name, Unknown)
             return self._computed(bound, args, node) if args else computed(bound)
         setting = looked_up(owner, *args) if name == "get" and len(args) == 2 else None

@@ -7,11 +7,12 @@ import builtins
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from time import process_time
 from typing import Any
 
 from .attributes import Attributes
 from .folding import BINARY, COMPARED, UNARY, computed, folded, identical
-from .machine import OUTER, Frame, Next, TooLong
+from .machine import OUTER, SECONDS, Frame, Next, OutOfTime, TooLong
 from .values import (
     OPEN,
     Cells,
@@ -37,10 +38,15 @@ _EVALUATORS = {kind: f"_eval_{kind.__name__.lower()}" for kind in ast.expr.__sub
 class Expressions(Attributes):
     """The evaluator of expressions."""
 
+    most = 50_000
+    """A list of more items than this is made by doubling it, not by hand."""
+
     def evaluate(self, node: ast.expr) -> Value:
         self.steps += 1
         if self.steps > self.limit:
             raise TooLong("too long to follow from the source")
+        if not self.steps & 255 and process_time() > self.project.deadline:
+            raise OutOfTime(f"following the file takes more than {SECONDS} seconds")
         known = getattr(self, _EVALUATORS[type(node)], None)
         if known is not None:
             found: Value = known(node)
@@ -76,10 +82,10 @@ class Expressions(Attributes):
         return found
 
     def _eval_tuple(self, node: ast.Tuple) -> Value:
-        return Items.of(tuple(self.items(node.elts)), mutable=False)
+        return Items.of(self.bounded(tuple(self.items(node.elts))), mutable=False)
 
     def _eval_list(self, node: ast.List) -> Value:
-        return Items.of(tuple(self.items(node.elts)))
+        return Items.of(self.bounded(tuple(self.items(node.elts))))
 
     _eval_set = _eval_list
 
@@ -90,6 +96,12 @@ class Expressions(Attributes):
                 yield from self.iterated(self.evaluate(node.value))
             else:
                 yield self.evaluate(node)
+
+    def bounded(self, items: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The items of a list, unless there are more of them than can be followed."""
+        if len(items) > self.most:
+            raise TooLong("too long to follow from the source")
+        return items
 
     def iterated(self, value: Value) -> tuple[Value, ...]:
         """What iterating a value gives."""
@@ -223,7 +235,7 @@ class Expressions(Attributes):
         if name == "mul" and any(each in (Known(0), Known(0.0), Known(False)) for each in (left, right)):
             return self.zero((left, right), node)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
-            return Items.of((*left.items, *right.items))
+            return Items.of(self.bounded((*left.items, *right.items)))
         if isinstance(left, Items) and name == "mul":
             times = right.value if isinstance(right, Known) and isinstance(right.value, int) else None
             if times is not None and times * len(left.items) <= 200:

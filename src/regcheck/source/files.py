@@ -115,12 +115,15 @@ def _package(folder: Path) -> tuple[str, ...]:
 
 def file_scope(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements of a body, with those inside `if`, `try` and `with`."""
-    for statement in body:
+    todo = [*body][::-1]
+    while todo:  # an `elif` is an `if` inside the one before it: there may be more of them than calls can be nested
+        statement = todo.pop()
         yield statement
         if isinstance(statement, _FILE_SCOPE):
-            for part in ("body", "handlers", "orelse", "finalbody"):
-                for each in getattr(statement, part, ()):
-                    yield from file_scope(each.body if isinstance(each, ast.ExceptHandler) else [each])
+            parts = ("body", "handlers", "orelse", "finalbody")
+            inside = (each for part in parts for each in getattr(statement, part, ()))
+            flat = [stmt for each in inside for stmt in (each.body if isinstance(each, ast.ExceptHandler) else [each])]
+            todo += reversed(flat)
 
 
 def bound(statement: ast.stmt) -> Iterator[tuple[str, Binding]]:

@@ -60,6 +60,7 @@ class Program(Builder):
     """Interprets the tops of files and functions, and writes down what they do with models."""
 
     longest = 4
+    copying = False  # what is built is told apart by its events
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)

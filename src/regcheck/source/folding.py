@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .names import Definition
@@ -40,6 +41,7 @@ UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
     ast.Not: operator.not_,
 }
 _LARGEST = 10_000
+_WIDE = re.compile(r"\d{5}|\*")
 _SIMPLE = (int, float, str, type(None), tuple, range)
 
 
@@ -49,15 +51,25 @@ def folded(compute: Callable[[Any, Any], Any], left: Any, right: Any) -> Value:
         return Unknown()
     if compute in (operator.pow, operator.mul) and not (_is_small(left) and _is_small(right)):
         return Unknown()
+    if compute is operator.mod and isinstance(left, str) and swells(left, "format", (right,)):
+        return Unknown()
     return computed(compute, left, right)
 
 
 def computed(compute: Callable[..., Any], *values: Any) -> Value:
     """What a computation gives for constants; unknown where it fails, as it may for the constants of a dead branch."""
     try:
-        return Known(compute(*values))
+        found = compute(*values)
     except Exception:
         return Unknown()
+    long = isinstance(found, (str, bytes, tuple, list)) and len(found) > _LARGEST
+    return Unknown(varies=True) if long else Known(found)
+
+
+def swells(owner: object, method: str, args: Sequence[object]) -> bool:
+    """Whether a method may pad what it is given to a length that memory does not hold."""
+    wide = method.startswith("format") and isinstance(owner, str) and _WIDE.search(owner) is not None
+    return wide or any(isinstance(each, int) and abs(each) > _LARGEST for each in args)
 
 
 def _is_small(value: Any) -> bool:

@@ -87,7 +87,7 @@ class Interpreter(Calls):
         before = self.evaluate(node.target)
         value = self.evaluate(node.value)
         if isinstance(before, Items) and isinstance(node.op, ast.Add):
-            self.set(before.cells, "items", (*before.items, *self.iterated(value)))
+            self.set(before.cells, "items", self.bounded((*before.items, *self.iterated(value))))
         else:
             self.store(node.target, self.binary(node.op, before, value, node))
         return Next.GO

@@ -11,8 +11,9 @@ from regcheck.core.vocabulary import DROPPING, FOREIGN, LAYERS, kind_of
 
 from .machine import Frame
 from .names import Project
-from .ops import Ops
+from .ops import Kept
 from .outputs import named_outputs
+from .repeats import Repeating, Repeats
 from .torchops import (
     FACTORIES,
     METADATA,
@@ -55,13 +56,16 @@ Kwargs = Mapping[str, Value]
 _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
 
 
-def graph_of(project: Project, model: Module, subject: str, ran: set[int], root: bool | None = None) -> Graph | None:
+def graph_of(
+    project: Project, model: Module, subject: str, ran: set[int], repeats: Repeats, root: bool | None = None
+) -> Graph | None:
     """The graph of a built model; None where `forward` gives nothing. `ran`: the functions that building it entered."""
-    flows = [Lowering(project, model, mode, ran).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
+    kept = Kept(model)
+    flows = [Lowering(project, kept, mode, ran, repeats).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
     return Graph(subject, flows[0], flows[1], root, assumed=True) if flows[0].outputs else None
 
 
-class Lowering(Ops):
+class Lowering(Repeating):
     """One forward in one mode."""
 
     def flow(self) -> Flow:
@@ -245,7 +249,7 @@ class Lowering(Ops):
         forward.instance = module
         self.running.append(self.path(module))
         try:
-            return self.call_function(forward, args, kwargs, node)
+            return self.forwarded(module, forward, args, kwargs, node)
         finally:
             self.running.pop()
 
@@ -281,7 +285,8 @@ class Lowering(Ops):
             return self.drop(function, rate, self.training(layer), values, place, layer)
         what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
         depth, between = stacking(layer)
-        active = layer_acts(layer, what.kind, self.training(layer))
+        switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Known(True)
+        active = layer_acts(layer, what.kind, switch)
         active = None if self.doubts and what.kind is Kind.RANDOM else active
         return self.emit(
             what.kind,

@@ -37,6 +37,10 @@ from .values import (
 
 ABSENT = object()
 OUTER = "<outer>"
+_MANY = 64
+"""Of more values than this no constant is told apart from the others."""
+SECONDS = 20
+"""The CPU time that may be spent on following one file; the largest models of public libraries take two."""
 _ABOUT_MODE = re.compile(
     r"train|eval|infer|test|valid|predict|sampl|determin|phase|stage|mode|mc_|stoch|nois|augm", re.I
 )
@@ -44,6 +48,10 @@ _ABOUT_MODE = re.compile(
 
 class TooLong(CannotTrace):
     """More is to be interpreted than a scan has time for."""
+
+
+class OutOfTime(CannotTrace):
+    """A file has taken its time, and the rest of it is left."""
 
 
 class Next(Enum):
@@ -77,6 +85,8 @@ class Machine(ABC):
         self.frames: list[Frame] = []
         self.doubts: list[bool] = []
         self.steps = 0
+        self.cuts = 0
+        """How often something was not followed because it would have taken too long."""
         self.log: list[tuple[Cells, str, object]] = []
         self.ran: set[int] = set()
         self.made: list[Module] = []
@@ -202,6 +212,8 @@ class Machine(ABC):
         distinct: list[Value] = []
         for each in values:
             for option in each.options if isinstance(each, Either) else (each,):
+                if len(distinct) > _MANY and isinstance(option, Known):
+                    continue
                 like = next((n for n, known in enumerate(distinct) if _same(option, known)), None)
                 if like is None:
                     distinct.append(option)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 from regcheck.core.vocabulary import LAYERS
 
@@ -166,6 +167,8 @@ class Project:
         """Which conditions speak of the mode, as far as that was asked."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}
         """What parameters that nobody gave a value stand for, by function and name, as far as that was asked."""
+        self.deadline = inf
+        """When the process will have spent what may be spent on the file that is being followed, in CPU seconds."""
         self._definitions: dict[int, Definition] = {}
         self._functions: dict[int, Function] = {}
         self._found: dict[tuple[str, str], Value | ast.expr] = {}
@@ -329,12 +332,16 @@ def _common(near: Source | None, source: Source) -> int:
 
 def _named(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef, str]]:
     """The classes in a body, and in what it contains, with their qualified names."""
-    for statement in body:
+    todo = [(each, prefix) for each in body][::-1]
+    while todo:  # an `elif` is an `if` inside the one before it: there may be more of them than calls can be nested
+        statement, within = todo.pop()
+        inside: list[ast.AST] = []
         if isinstance(statement, ast.ClassDef):
-            yield statement, f"{prefix}{statement.name}"
-            yield from _named(statement.body, f"{prefix}{statement.name}.")
+            yield statement, f"{within}{statement.name}"
+            inside, within = [*statement.body], f"{within}{statement.name}."
         elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield from _named(statement.body, f"{prefix}{statement.name}.<locals>.")
+            inside, within = [*statement.body], f"{within}{statement.name}.<locals>."
         elif not isinstance(statement, _PLAIN):
-            for part in ("body", "handlers", "orelse", "finalbody", "cases"):
-                yield from _named(getattr(statement, part, ()), prefix)
+            parts = ("body", "handlers", "orelse", "finalbody", "cases")
+            inside = [each for part in parts for each in getattr(statement, part, ())]
+        todo += [(each, within) for each in reversed(inside)]

@@ -30,25 +30,34 @@ from .values import (
 )
 
 
+class Kept:
+    """How a model keeps its modules: the paths of the registered, the ids of those hidden, of those with a mode set."""
+
+    def __init__(self, model: Module) -> None:
+        self.model = model
+        registered = [*descendants(model)]
+        self.paths = {id(module): path for path, module in registered}
+        self.hidden = hidden_in(model)
+        self.preset = frozenset(id(each) for _, each in registered if "training" in each.cells)
+
+
 class Ops(Interpreter):
     """The record of one forward in one mode."""
 
-    def __init__(self, project: Project, model: Module, mode: Mode, ran: set[int]) -> None:
+    def __init__(self, project: Project, kept: Kept, mode: Mode, ran: set[int]) -> None:
         super().__init__(project)
-        self.model = model
+        self.model = kept.model
         self.mode = mode
         self.built_by = ran
         self.ops: dict[str, Op] = {}
         self.parameters: set[str] = set()
-        self.paths: dict[int, str] = {}
-        for path, module in descendants(model):
-            self.paths.setdefault(id(module), path)
-        self.hidden = hidden_in(model)
-        self.preset = {id(each) for _, each in descendants(model) if "training" in each.cells}
+        self.paths = kept.paths
+        self.hidden = kept.hidden
+        self.preset = kept.preset
         self.running: list[str] = [""]
         self.seeded = False
         self.began = now()
-        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+        self.turns: Counter[tuple[str, str, Place | None]] = Counter()
 
     def emit(
         self,
@@ -69,8 +78,8 @@ class Ops(Interpreter):
     ) -> Traced:
         """Add an op."""
         module = self.path(layer) if layer is not None else self.running[-1]
-        turn = self._turns[module, function, place]
-        self._turns[module, function, place] += 1
+        turn = self.turns[module, function, place]
+        self.turns[module, function, place] += 1
         ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
         name = f"{function}_{len(self.ops)}"
         self.ops[name] = Op(

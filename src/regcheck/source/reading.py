@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from time import process_time
 from typing import TypeVar
 
 from regcheck.core.errors import CannotTrace
@@ -14,8 +15,10 @@ from regcheck.core.usage import Usage
 
 from .build import Builder
 from .lower import graph_of
+from .machine import SECONDS
 from .models import identity, likeness, name_of
 from .names import Project
+from .repeats import Repeats
 from .restoring import Restoring
 from .values import Module
 
@@ -39,7 +42,11 @@ def lowered(project: Project) -> Reading:
     """
     missed: list[NotChecked] = []
 
+    spent: dict[str, float] = {}
+
     def attempt(subject: str, path: str, line: int, work: Callable[[], Result]) -> Iterator[Result]:
+        began = process_time()
+        project.deadline = began + SECONDS - spent.get(path, 0.0)
         try:
             yield work()
         except RecursionError:
@@ -49,6 +56,8 @@ def lowered(project: Project) -> Reading:
         except Exception as error:
             reason = f"the source could not be followed: {type(error).__name__}: {error}"
             missed.append(NotChecked(subject, reason, "report this as a bug of regcheck", path, line))
+        finally:
+            spent[path] = spent.get(path, 0.0) + process_time() - began
 
     program = Restoring(project)
     usages: list[Usage] = []
@@ -72,6 +81,7 @@ def lowered(project: Project) -> Reading:
     whole = program.whole - parts - program.feeding
     graphs: list[Graph | None] = []
     seen: set[object] = set()
+    repeats = Repeats()
     for model, entered in models:
         like = likeness(model)
         if like in seen:
@@ -79,7 +89,7 @@ def lowered(project: Project) -> Reading:
         seen.add(like)
         root = True if identity(model) in whole else None
         place = model.place or Place("", 1)
-        work = partial(graph_of, project, model, name_of(model), entered, root)
+        work = partial(graph_of, project, model, name_of(model), entered, repeats, root)
         graphs += attempt(name_of(model), place.path, place.line, work)
     return Reading(tuple(filter(None, graphs)), tuple(usages), tuple(missed), tuple(classes))
 

@@ -83,7 +83,7 @@ class Sequences(Expressions):
         if name == "append" and len(args) == 1:
             changed = (*owner.items, args[0])
         elif name == "extend" and len(args) == 1:
-            changed = (*owner.items, *self.iterated(args[0]))
+            changed = self.bounded((*owner.items, *self.iterated(args[0])))
         elif name == "insert" and len(args) == 2 and args[0] == Known(0):
             changed = (args[1], *owner.items)
         elif name == "pop" and owner.items and owner.exact and args in ((), (Known(0),), (Known(-1),)):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from stat import S_ISREG
 
 from regcheck.core import notebook
 from regcheck.core.errors import UsageError
@@ -16,6 +17,8 @@ from regcheck.core.text import content_of, is_handed_in
 
 SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ __pypackages__".split())
 MARK = b"torch"
+LARGEST = 8 << 20
+"""Parsing more bytes than this takes seconds and much memory. The largest of torch's files has a sixth."""
 READ = (".py", notebook.SUFFIX)
 
 
@@ -27,12 +30,12 @@ def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> It
     Raises:
         UsageError: a path that does not exist.
     """
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in map(Path, paths):
         if not path.exists() and not is_handed_in(path):
             raise UsageError(f"{path}: no such file or folder")
-        for file in [path] if path.is_file() or is_handed_in(path) else _below(path, exclude):
-            known = file.resolve()
+        for file in [path] if is_handed_in(path) or not path.is_dir() else _below(path, exclude):
+            known = os.path.realpath(file)  # which survives links that lead to themselves
             if known not in seen:
                 seen.add(known)
                 yield file
@@ -60,10 +63,16 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 def read(path: Path) -> bytes | NotChecked | None:
     """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
     try:
+        if not is_handed_in(path) and not S_ISREG(path.stat().st_mode):
+            return NotChecked(str(path), "not a regular file", "exclude it", str(path))
         content = content_of(path)
         if MARK not in content:
             return None
-        return notebook.parsed(content).text.encode() if path.suffix == notebook.SUFFIX else content
+        if path.suffix == notebook.SUFFIX:
+            content = notebook.parsed(content).text.encode()
+        if len(content) > LARGEST:
+            return NotChecked(str(path), f"more than {LARGEST >> 20} MB of source", "exclude the file", str(path))
+        return content
     except OSError as error:
         return NotChecked(str(path), f"cannot be read: {error.strerror}", "exclude the file", str(path))
     except notebook.BrokenNotebook as error:

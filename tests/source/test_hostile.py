@@ -1,0 +1,148 @@
+"""What a scan makes of files that were not written to be read: each ends as not checked with the reason, or is read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from regcheck.core.report import Report
+from regcheck.scanning import scan
+from regcheck.source import machine
+
+BAD = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(F.dropout(self.hidden(x)))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with one file that is as it should be: whatever lies beside it, the fault in it is found."""
+    (tmp_path / "a.py").write_text(BAD)
+    return tmp_path
+
+
+def examined(folder: Path) -> Report:
+    report = scan([folder], {"select": ["REG202"]})
+    assert [(Path(each.path or "").name, each.code, each.line) for each in report.findings] == [("a.py", "REG202", 13)]
+    return report
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (BAD.encode() + b"\0", "null bytes"),
+        (BAD.encode("utf-16"), ""),
+        (b"x = '\xff\xfe'\n" + BAD.encode(), "unicode error"),
+        (b"# -*- coding: martian -*-\n" + BAD.encode(), "unknown encoding"),
+        (BAD.encode() + b"x = " + b"(" * 10_000 + b")" * 10_000, ""),
+        (BAD.encode() + b"x = " + b"[" * 10_000 + b"]" * 10_000, ""),
+        (BAD.encode() + b"x = " + b"-" * 10_000 + b"1\n", ""),
+        (BAD.encode() + b"x = 1" + b" + 1" * 10_000 + b"\n", ""),
+        (BAD.encode() + b"x = torch" + b".y" * 10_000 + b"\n", ""),
+        (BAD.encode() + b"if a:\n    pass\n" + b"elif a:\n    pass\n" * 2_000, ""),
+        (BAD.encode() + b"type X[T = int] = list[T]\nx = t'{y}'\nmatch x:\n    case y if: pass\n", "syntax error"),
+        (BAD.encode() + b"def f(:\n", "syntax error"),
+        (b"import torch" + b" " * (9 << 20), "more than 8 MB"),
+    ],
+    ids="null utf-16 bytes encoding parentheses brackets minuses sum attributes elifs newer broken large".split(),
+)
+def test_a_hostile_file_is_read_or_told(folder: Path, content: bytes, reason: str) -> None:
+    """A file that cannot be read, or not followed, is not checked and says why; the file beside it is."""
+    (folder / "b.py").write_bytes(content)
+    report = scan([folder], {"select": ["REG202"]})
+    assert ("a.py", 13) in [(Path(each.path or "").name, each.line) for each in report.findings]
+    told = [each for each in report.not_checked if Path(each.path or "").name == "b.py"]
+    read = b"torch" not in content or any(Path(each.path or "").name == "b.py" for each in report.findings)
+    assert told or read, "a file that was neither read nor told of"
+    assert not reason or any(reason in each.reason for each in told)
+    assert all("bug of regcheck" not in each.what_to_do for each in report.not_checked)
+
+
+def test_links_that_lead_to_themselves_end(folder: Path) -> None:
+    """A link to its own folder is not followed, and a link to itself is told as what cannot be read."""
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "me.py").symlink_to(folder / "me.py")
+    (folder / "gone.py").symlink_to(folder / "nowhere.py")
+    names = [Path(each.path or "").name for each in examined(folder).not_checked]
+    assert names == ["gone.py", "me.py"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+    """What is no regular file is told, not opened."""
+    os.mkfifo(folder / "pipe.py")
+    (missed,) = examined(folder).not_checked
+    assert missed.reason == "not a regular file"
+    (missed,) = scan([folder / "pipe.py"]).not_checked
+    assert missed.reason == "not a regular file"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="to this user every file is readable")
+def test_an_unreadable_file_is_told(folder: Path) -> None:
+    """A file without permission to read it is told."""
+    (folder / "secret.py").write_text(BAD)
+    (folder / "secret.py").chmod(0)
+    (missed,) = examined(folder).not_checked
+    assert missed.reason.startswith("cannot be read")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "x = 'a'.ljust(10**11)",
+        "x = '{:>99999999999}'.format(1)",
+        "x = '%099999999999d' % 1",
+        "x = (5).to_bytes(99999999999, 'big')",
+        "x = 'ab'\n" + "x = x + x\n" * 60,
+        "x = [1, 2]\n" + "x = x + x\n" * 60,
+        "x = [1, 2]\n" + "x.extend(x)\n" * 60,
+        "x = [1, 2]\n" + "x = [*x, *x]\n" * 60,
+        "x = [1, 2]\n" + "x += x\n" * 60,
+        "x = 9999\n" + "x = x ** 9999\n" * 60,
+        "x = list(range(10**12))",
+        "x = {" + ", ".join(f"{n}: {n}" for n in range(20_000)) + "}[torch.rand(1)]",
+        "\n".join("    " * n + "while torch.rand(1) > 0:" for n in range(60)) + " pass",
+    ],
+)
+def test_code_that_would_grow_without_bounds_is_left(folder: Path, lines: str) -> None:
+    """Nothing that a file says makes the scan compute something large: the class beside it is judged."""
+    (folder / "b.py").write_text(f"{BAD}\n{lines}\n")
+    found = [Path(each.path or "").name for each in scan([folder], {"select": ["REG202"]}).findings]
+    assert found == ["a.py", "b.py"]
+
+
+def test_a_file_that_takes_its_time_is_told_and_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file has a time limit; when it is over, what is left of the file is not checked, and the next file is."""
+    loop = "        for a in range(60):\n            for b in range(60):\n                x = x + a * b\n"
+    (folder / "b.py").write_text(BAD.replace("        return", f"{loop}        return"))
+    monkeypatch.setattr("regcheck.source.reading.SECONDS", 0.01)
+    report = scan([folder / "b.py"])
+    assert [each.reason for each in report.not_checked] == [
+        f"following the file takes more than {machine.SECONDS} seconds"
+    ]
+    assert report.findings == ()
+    assert scan([folder / "b.py"], {"strict": True}).exit_code == 3
+
+
+def test_nothing_that_is_scanned_is_run(folder: Path) -> None:
+    """No line of a scanned file is executed, nor is anything imported because of it."""
+    mark = folder / "was-run"
+    (folder / "evil.py").write_text(f"import torch, this\nopen({str(mark)!r}, 'w')\n__import__('antigravity')\n{BAD}")
+    scan([folder])
+    assert not mark.exists()
+    assert not {"this", "antigravity"} & sys.modules.keys()
