@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "regcheck"
 FLOORS = (
     ("core",),
     ("config",),
-    ("trace", "watch", "source", "reference"),
+    ("trace", "watcher", "source", "reference"),
     ("probe",),
     ("rules",),
     ("hookspecs",),

@@ -27,7 +27,7 @@ from regcheck.suite.findings import Findings
 from regcheck.suite.models import model_items
 from regcheck.suite.settings import ignored_by, options_of, report_files_of
 from regcheck.suite.summary import summary
-from regcheck.watch.sessions import Seen, Watch
+from regcheck.watcher.sessions import Seen, Watch
 
 OUTPUT = "regcheck"
 """The name under which a worker of pytest-xdist hands its findings to the controller."""

@@ -20,12 +20,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
 from regcheck.core.usage import Backward, Called, Model, ModeSet, Stepped, Usage
-from regcheck.watch import models
-from regcheck.watch.calls import back_propagating, calling, setting_mode
-from regcheck.watch.captures import CannotCopy, Capture, copied
-from regcheck.watch.frames import Site, Sites
-from regcheck.watch.log import Log
-from regcheck.watch.optimizers import building, described
+from regcheck.watcher import models
+from regcheck.watcher.calls import back_propagating, calling, setting_mode
+from regcheck.watcher.captures import CannotCopy, Capture, copied
+from regcheck.watcher.frames import Site, Sites
+from regcheck.watcher.log import Log
+from regcheck.watcher.optimizers import building, described
 
 __all__ = ["Capture", "Seen", "Watch"]
 
