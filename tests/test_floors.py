@@ -20,8 +20,8 @@ FLOORS = (
     ("hookspecs",),
     ("plugins",),
     ("auditing", "scanning", "targets"),
-    ("report", "fixing"),
-    ("cli", "suite", "testing"),
+    ("report", "fixing", "watching"),
+    ("cli", "suite", "testing", "callbacks"),
     ("__init__", "__main__", "pytest_plugin"),
 )
 """The parts of the package from the ground up; parts on one floor may not import one another."""

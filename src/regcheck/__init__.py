@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from regcheck.core.report import Report
     from regcheck.core.rule import Rule
     from regcheck.scanning import scan
+    from regcheck.watching import watch
 
-__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "scan"]
+__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "scan", "watch"]
 
 _HOME = {
     "Finding": "core.finding",
@@ -27,6 +28,7 @@ _HOME = {
     "audit": "auditing",
     "ignore": "config.silence",
     "scan": "scanning",
+    "watch": "watching",
 }
 
 
