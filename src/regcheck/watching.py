@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -20,7 +20,7 @@ from regcheck.config.outcome import report_under
 from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, gathered
-from regcheck.core.usage import Called
+from regcheck.core.usage import Called, Event
 from regcheck.plugins import catalogue
 
 if TYPE_CHECKING:
@@ -51,18 +51,18 @@ class Watching:
     Args:
         options: what to check and how.
         subject: what the report calls the code.
-        programs: files whose code is never taken for that of a test, whatever they are called.
+        read_as: gives for each event what it is taken for, or None where it tells nothing.
     """
 
     def __init__(
         self,
         options: Options | Mapping[str, Any] | None = None,
         subject: str = "the watched block",
-        programs: Collection[str] = (),
+        read_as: Callable[[Event], Event | None] = lambda event: event,
     ) -> None:
         self._options = Options.of(options)
         select.chosen(catalogue(), self._options)
-        self._subject, self._programs = subject, programs
+        self._subject, self._read_as = subject, read_as
         self._watch: Watch | None = None
         self._known: set[object] = set()
         self._reports: list[Report] = []
@@ -152,7 +152,7 @@ class Watching:
 
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                self._reports.append(judge(self._as_program(_alone(seen)), self._options, self._known))
+                self._reports.append(judge(_alone(_read(seen, self._read_as)), self._options, self._known))
         except RegcheckError:
             raise
         except Exception as error:
@@ -161,15 +161,6 @@ class Watching:
     def _miss(self, what: str, error: Exception) -> None:
         reason = f"{what}: {type(error).__name__}: {error}"
         self._missed.append(NotChecked(self._subject, reason, "please report this"))
-
-    def _as_program(self, seen: Seen) -> Seen:
-        """With the calls that the programs make themselves taken for what they are."""
-        return _with_calls(
-            seen,
-            lambda call: (
-                replace(call, test_code=False) if call.place and call.place.path in self._programs else call
-            ),
-        )
 
 
 def _alone(seen: Seen) -> Seen:
@@ -180,12 +171,12 @@ def _alone(seen: Seen) -> Seen:
         return seen
     reason = f"this is one of {distributed.get_world_size()} processes, and what one runs alone may wait for the others"
     missed = NotChecked(seen.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
-    seen = _with_calls(seen, lambda call: replace(call, capture=None))
+    seen = _read(seen, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
     return replace(seen, captures=(), optimizers={}, skipped=(*seen.skipped, missed))
 
 
-def _with_calls(seen: Seen, changed: Callable[[Called], Called]) -> Seen:
-    events = tuple(changed(each) if isinstance(each, Called) else each for each in seen.usage.events)
+def _read(seen: Seen, read_as: Callable[[Event], Event | None]) -> Seen:
+    events = tuple(filter(None, map(read_as, seen.usage.events)))
     return replace(seen, usage=replace(seen.usage, events=events))
 
 

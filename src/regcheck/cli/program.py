@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import thread as executors
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
@@ -24,11 +24,10 @@ _OURS = (__file__, str(Path(__file__).parent.parent / "watcher") + os.sep)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: its exit status, whether that was because of an interrupt, and the file it was."""
+    """How a program ended: its exit status, and whether that was because of an interrupt."""
 
     status: int = 0
     interrupted: bool = False
-    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Program:
             exec(code, vars(main))
 
         ended, waited = _ended(execute), _ended(_wait_for_threads)
-        return replace(ended if ended.status else waited, file=file)
+        return ended if ended.status else waited
 
     def _spec(self) -> ModuleSpec:
         """Where the module is, or the `__main__` of the package."""

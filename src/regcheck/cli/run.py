@@ -15,6 +15,7 @@ from regcheck.cli.output import finish
 from regcheck.cli.program import Program
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError
+from regcheck.core.usage import Called, Event
 from regcheck.watching import Watching
 
 
@@ -26,13 +27,11 @@ def run(argv: Sequence[str]) -> int:
     arguments, words = parser.parse_leading(argv, ends=("-m",))
     options = from_here(arguments, options_from(arguments))
     program = Program.of(words)
-    files: set[str] = set()
-    watching = Watching(to_examine(options, arguments), program.name, files)
+    watching = Watching(to_examine(options, arguments), program.name, no_test)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
     watching.start()
     try:
         ended = program.run()
-        files.add(ended.file)
     finally:
         with inside(folder):
             watching.stop()
@@ -61,6 +60,12 @@ def told(watching: Watching, arguments: Namespace, options: Options, stream: Tex
             raise
         print(f"regcheck: error: {error}", file=stream)
         return 0
+
+
+def no_test(event: Event) -> Event:
+    """The event, and what the program itself calls taken for what it does, whatever its file is called."""
+    own = event.place is not None and event.place.path == getattr(sys.modules["__main__"], "__file__", None)
+    return replace(event, test_code=False) if own and isinstance(event, Called) else event
 
 
 def from_here(arguments: Namespace, options: Options) -> Options:
