@@ -65,7 +65,7 @@ class Program:
         sys.argv[:] = ["-m" if self.is_module else self.name, *self.arguments]
         main = sys.modules["__main__"] = ModuleType("__main__")
         spec = self._spec() if self.is_module else None
-        file = (spec.origin or "") if spec else os.path.abspath(self.name)
+        file = (spec.origin or "") if spec else os.path.join(os.getcwd(), self.name)
         loader: Any = spec.loader if spec else SourceFileLoader("__main__", file)
         vars(main).update(__builtins__=builtins, __file__=file, __cached__=None, __loader__=loader, __spec__=spec)
         main.__package__ = spec.parent if spec else None
@@ -142,6 +142,6 @@ def _theirs(trace: TracebackType | None) -> TracebackType | None:
         if not trace.tb_frame.f_code.co_filename.startswith(_OURS):
             kept.append(trace)
         trace = trace.tb_next
-    for each, following in zip(kept, [*kept[1:], None], strict=True):
+    for each, following in zip(kept, [*kept, None][1:], strict=True):
         each.tb_next = following
     return kept[0] if kept else None
