@@ -116,7 +116,7 @@ def package_of(trainer: Any) -> str:
 
 def _lightning() -> type:
     """Of each Lightning that is imported, or else of one that is installed."""
-    loaded = [name for name in LIGHTNINGS if name in sys.modules]
+    loaded = [name for name in LIGHTNINGS if sys.modules.get(name)]
     bases = [import_module(name).Callback for name in loaded or [_installed(*LIGHTNINGS)]]
     return type("LightningCallback", (LightningHooks, *bases), {"__module__": __name__, "__doc__": Reporting.__doc__})
 

@@ -128,7 +128,7 @@ class Watching:
         last = report_under(self._options, not_checked=tuple(missed))
         return gathered([*self._reports, last])
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "still watching" if self._entered and not self._reports else str(self.report)
 
     def _repr_html_(self) -> str:
