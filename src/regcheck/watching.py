@@ -70,7 +70,7 @@ class Watching:
         self._anything = False
         self._entered = 0
         self._lock = threading.RLock()
-        self._process = os.getpid()
+        self._process = 0
         self._awaiting = _Awaiting("torch", self._begin)
 
     def __enter__(self) -> Watching:
@@ -91,6 +91,7 @@ class Watching:
             self._entered += 1
             if self._entered > 1:
                 return
+            self._process = os.getpid()
             if "torch" in sys.modules:
                 self._begin()
             else:

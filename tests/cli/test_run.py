@@ -149,6 +149,8 @@ def test_a_failing_program_keeps_its_code_and_gets_its_report(tmp_path: Path) ->
     write(tmp_path / "program.py", FAULTY + "import sys\npredict(Net())\nsys.exit(42)")
     done = run(tmp_path, "--output-file", "no/such/folder/x", "program.py")
     assert done.returncode == 42 and "regcheck: error: --output-file" in done.stderr
+    done = run(tmp_path, "--device", "nowhere", "program.py")
+    assert done.returncode == 42 and "regcheck: error: device 'nowhere' cannot be used" in done.stderr
 
 
 def test_processes_and_threads_of_a_program(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ class Program:
             raise UsageError(f"there is no file {name!r}" + (f"; name {inside}" if os.path.isfile(inside) else ""))
         return cls(name, tuple(arguments), is_module)
 
-    def run(self) -> Ended:
-        """Become the program, let it run until its threads have ended too, and show what it raises as Python does.
+    def become(self) -> Callable[[], None]:
+        """Make this process the program's, and return what runs it.
 
         Raises:
             UsageError: there is no such module.
@@ -76,8 +76,7 @@ class Program:
             code = loader.get_code(spec.name) if spec else _compiled(file)
             exec(code, vars(main))
 
-        ended, waited = _ended(execute), _ended(_wait_for_threads)
-        return ended if ended.status else waited
+        return execute
 
     def _spec(self) -> ModuleSpec:
         """Where the module is, or the `__main__` of the package."""
@@ -95,6 +94,12 @@ class Program:
 def _compiled(file: str) -> CodeType:
     with io.open_code(file) as source:
         return compile(source.read(), file, "exec", dont_inherit=True)
+
+
+def run_to_its_end(execute: Callable[[], None]) -> Ended:
+    """Run a program until its threads have ended too, and show what it raises as Python does."""
+    ended, waited = _ended(execute), _ended(_wait_for_threads)
+    return ended if ended.status else waited
 
 
 def _ended(act: Callable[[], None]) -> Ended:

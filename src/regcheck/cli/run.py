@@ -12,7 +12,7 @@ from typing import TextIO
 
 from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
-from regcheck.cli.program import Program
+from regcheck.cli.program import Program, run_to_its_end
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError
 from regcheck.core.usage import Called, Event
@@ -29,14 +29,11 @@ def run(argv: Sequence[str]) -> int:
     program = Program.of(words)
     watching = Watching(to_examine(options, arguments), program.name, no_test)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
+    execute = program.become()
     watching.start()
-    try:
-        ended = program.run()
-    finally:
-        with inside(folder):
-            watching.stop()
+    ended = run_to_its_end(execute)
     code = 0
-    if os.getpid() == process:
+    if os.getpid() == process:  # a forked process has nothing to tell: its parent goes on
         with inside(folder):
             code = told(watching, arguments, options, stream, failed=ended.status != 0)
     if ended.interrupted:
@@ -46,14 +43,15 @@ def run(argv: Sequence[str]) -> int:
 
 
 def told(watching: Watching, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
-    """Write the report, after what the program wrote; return its exit code.
+    """Judge what was seen and write the report, after what the program wrote; return the report's exit code.
 
     Raises:
-        UsageError: a file cannot be written; where the program failed, that is only told.
+        UsageError: a device is unusable, or a file cannot be written; where the program failed, that is only told.
     """
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     try:
+        watching.stop()
         return finish(watching.report, arguments, options, stream=stream)
     except RegcheckError as error:
         if not failed:
@@ -79,9 +77,11 @@ def from_here(arguments: Namespace, options: Options) -> Options:
 @contextlib.contextmanager
 def inside(folder: str) -> Iterator[None]:
     """In that folder for a while."""
-    before = os.getcwd()
+    before = ""
+    with contextlib.suppress(OSError):  # a program may have removed the folder that it is in
+        before = os.getcwd()
     os.chdir(folder)
     try:
         yield
     finally:
-        os.chdir(before)
+        os.chdir(before or folder)
