@@ -6,6 +6,7 @@ first asked for. Training goes on as it would without them, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from regcheck.config import select
 from regcheck.config.options import Options
+from regcheck.core.errors import RegcheckError
 from regcheck.core.report import Report
 from regcheck.core.usage import Event, ModeSet
 from regcheck.plugins import catalogue
@@ -49,7 +51,7 @@ class Reporting:
             self._watching = Watching(self._options, "the training", kept_in_eval)
             self._watching.start()
 
-    def _end(self, logger: str, *, speaks: bool = True, raises: bool = True) -> None:
+    def _end(self, logger: str, *, speaks: bool) -> None:
         watching, self._watching = self._watching, None
         if watching is None:
             return
@@ -58,7 +60,7 @@ class Reporting:
         if speaks:
             level = logging.WARNING if self.report.findings else logging.INFO
             logging.getLogger(logger).log(level, "regcheck: %s", self.report)
-        if self._raises and raises:
+        if self._raises:
             self.report.raise_if_failed()
 
 
@@ -76,7 +78,8 @@ class LightningHooks(Reporting):
         self._end(package_of(trainer), speaks=trainer.is_global_zero)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self._end(package_of(trainer), speaks=trainer.is_global_zero, raises=False)
+        with contextlib.suppress(RegcheckError):  # the training's own exception is the one to show
+            self._end(package_of(trainer), speaks=trainer.is_global_zero)
 
 
 class TransformersHooks(Reporting):

@@ -149,7 +149,7 @@ def to_examine(options: Options, arguments: argparse.Namespace) -> Options:
 
 def seconds(text: str) -> float:
     """A time in seconds, zero or more."""
-    if not (text.replace(".", "", 1).isdecimal()):
+    if not text.replace(".", "", 1).isdecimal():
         raise UsageError(f"--budget takes a number of seconds, not {text!r}")
     return float(text)
 
