@@ -17,7 +17,7 @@ from regcheck.auditing import audit, judge
 from regcheck.core.finding import Severity, Verdict
 from regcheck.rules import load
 from regcheck.scanning import scan
-from regcheck.watch.sessions import Watch
+from regcheck.watcher.sessions import Watch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))

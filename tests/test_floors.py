@@ -14,14 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "src" / "regcheck"
 FLOORS = (
     ("core",),
     ("config",),
-    ("trace", "watch", "source", "reference"),
+    ("trace", "watcher", "source", "reference"),
     ("probe",),
     ("rules",),
     ("hookspecs",),
     ("plugins",),
     ("auditing", "scanning", "selftest", "targets"),
-    ("report", "fixing"),
-    ("cli", "suite", "testing"),
+    ("report", "fixing", "watching"),
+    ("cli", "suite", "testing", "callbacks"),
     ("__init__", "__main__", "pytest_plugin"),
 )
 """The parts of the package from the ground up; parts on one floor may not import one another."""
@@ -112,6 +112,7 @@ def test_the_catalogue_loads_without_torch() -> None:
         ("import regcheck; regcheck.Finding, regcheck.Report, regcheck.ignore", "torch rich pluggy"),
         ("from regcheck.plugins import catalogue; catalogue()", "torch rich"),
         ("import regcheck.pytest_plugin", "torch rich"),
+        ("import regcheck.callbacks\nwith regcheck.watch():\n    pass", "torch rich"),
         ("from regcheck.cli.main import main; main(['rule'])", "torch rich"),
         ("from regcheck.cli.main import main; main(['scan', '--output-format=concise', 'setup.py'])", "torch rich"),
         ("from regcheck.cli.main import main; main(['scan', '--help'])", "torch rich"),
@@ -130,12 +131,12 @@ def test_light_things_stay_light(code: str, light: str) -> None:
 def test_public_names_are_there_and_stay() -> None:
     """The public functions are not replaced by submodules when those are imported."""
     code = (
-        "import regcheck, regcheck.auditing, regcheck.scanning\n"
-        "regcheck.audit, regcheck.scan\n"
+        "import regcheck, regcheck.auditing, regcheck.scanning, regcheck.watching, regcheck.watcher.sessions\n"
+        "regcheck.audit, regcheck.scan, regcheck.watch\n"
         "from regcheck import *\n"
-        "print(callable(regcheck.audit), callable(audit), callable(scan), set(regcheck.__all__) <= set(dir(regcheck)))"
+        "print(*map(callable, (regcheck.audit, audit, scan, watch)), set(regcheck.__all__) <= set(dir(regcheck)))"
     )
-    assert run(code) == "True True True True"
+    assert run(code) == "True True True True True"
 
 
 def test_an_unknown_public_name_is_an_attribute_error() -> None:

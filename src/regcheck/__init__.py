@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from regcheck.core.report import Report
     from regcheck.core.rule import Rule
     from regcheck.scanning import scan
+    from regcheck.watching import watch
 
-__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "reference", "scan"]
+__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "reference", "scan", "watch"]
 
 _HOME = {
     "Finding": "core.finding",
@@ -29,6 +30,7 @@ _HOME = {
     "ignore": "config.silence",
     "reference": "reference",
     "scan": "scanning",
+    "watch": "watching",
 }
 
 

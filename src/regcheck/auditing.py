@@ -37,10 +37,10 @@ from regcheck.trace.inputs import Inputs, elsewhere, home_of, moved
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
-from regcheck.watch.optimizers import described
+from regcheck.watcher.optimizers import described
 
 if TYPE_CHECKING:
-    from regcheck.watch.sessions import Capture, Seen
+    from regcheck.watcher.sessions import Capture, Seen
 
 SWEEP = 400
 """Each time that many more entries tell of known structures, two for each, what their tracing left is collected."""

@@ -27,7 +27,7 @@ from regcheck.probe.restore import world_untouched
 from regcheck.scanning import scanned
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look
-from regcheck.watch.sessions import Seen, Watch
+from regcheck.watcher.sessions import Seen, Watch
 
 __all__ = ["broken_promises", "check_rule"]
 

@@ -182,7 +182,7 @@ def test_without_the_flag_nothing_is_patched(project: Project) -> None:
         calls = [line for line in done.stdout.splitlines() if "call:" in line]
         assert len(calls) == 2
         assert all(line.endswith("torch/nn/modules/module.py") for line in calls)
-    assert any("watch/calls.py" in line for line in project.run("-s", "--regcheck", alone=True).stdout.splitlines())
+    assert any("watcher/calls.py" in line for line in project.run("-s", "--regcheck", alone=True).stdout.splitlines())
 
 
 def test_plugin_can_be_removed(project: Project) -> None:

@@ -36,6 +36,18 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(f"unknown option {name!r}{nearest(name, options)}; see `{self.prog} --help`")
         return arguments
 
+    def parse_leading(self, argv: Sequence[str], ends: Sequence[str] = ()) -> tuple[argparse.Namespace, list[str]]:
+        """Read the options up to the first word that is none, or that is one of `ends`; also return the words left.
+
+        Raises:
+            UsageError: they cannot be understood.
+        """
+        words, first = list(argv), 0
+        while first < len(words) and words[first][:1] == "-" and words[first] not in ends:
+            action = self._option_string_actions.get(words[first])
+            first += 1 if action is None or action.nargs == 0 else 2
+        return self.parse(words[:first]), words[first:]
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
@@ -100,6 +112,13 @@ def add_common(parser: Parser) -> None:
         default=SUPPRESS,
         help="measure on these devices (default: auto, the CPU and every accelerator present)",
     )
+    proof.add_argument(
+        "--budget",
+        metavar="SECONDS",
+        type=seconds,
+        default=SUPPRESS,
+        help="begin no measurement of a model after so long (default: 60)",
+    )
     proof.add_argument("--seed", type=int, default=SUPPRESS, help="start every measurement from this seed (default: 0)")
     parser.add_argument(
         "--config",
@@ -126,6 +145,13 @@ def to_examine(options: Options, arguments: argparse.Namespace) -> Options:
     """The options to examine with: a baseline that is only going to be written is not there to be read."""
     absent = arguments.write_baseline and not Path(options.baseline).is_file()
     return replace(options, baseline="") if absent else options
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, zero or more."""
+    if not text.replace(".", "", 1).isdecimal():
+        raise UsageError(f"--budget takes a number of seconds, not {text!r}")
+    return float(text)
 
 
 def words(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from regcheck.core.version import __version__
 VERBS = {
     "scan": "examine source files without importing them (no torch needed)",
     "audit": "build models, measure them, and prove each finding",
+    "run": "run a program as Python does, and check every model of it",
     "rule": "list the rules, or show one rule's page",
     "selftest": "hold torch itself to the reference implementations, on every device here",
 }

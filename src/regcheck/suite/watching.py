@@ -24,7 +24,7 @@ from regcheck.suite.handover import Message
 from regcheck.suite.intent import Fate, noted_as
 from regcheck.suite.models import ModelItem
 from regcheck.suite.settings import declared_by, options_of
-from regcheck.watch.sessions import Seen, Watch
+from regcheck.watcher.sessions import Seen, Watch
 
 _DECLARED: pytest.StashKey[tuple[Declared, ...]] = pytest.StashKey()
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from regcheck.core.usage import Backward, Called, ModeSet, Stepped
-from regcheck.watch import captures
-from regcheck.watch.sessions import Seen, Watch
+from regcheck.watcher import captures
+from regcheck.watcher.sessions import Seen, Watch
 
 See = Callable[..., Seen]
 
@@ -344,7 +344,7 @@ def test_a_failure_of_the_watch_stays_in_the_watch(monkeypatch: pytest.MonkeyPat
     def broken(*arguments: object) -> str:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setattr("regcheck.watch.models.fingerprint", broken)
+    monkeypatch.setattr("regcheck.watcher.models.fingerprint", broken)
     with Watch() as watch:
         assert Net()(torch.ones(1, 8)).shape == (1, 2)
     (missed,) = watch.take().skipped

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from regcheck.auditing import judge
-from regcheck.watch import captures
-from regcheck.watch.sessions import Watch
+from regcheck.watcher import captures
+from regcheck.watcher.sessions import Watch
 
 from .conftest import See
 
@@ -210,7 +210,7 @@ MEMORY = """
 import gc, sys, torch
 from torch import nn
 from regcheck.auditing import judge
-from regcheck.watch.sessions import Watch
+from regcheck.watcher.sessions import Watch
 
 class Net(nn.Module):
     def __init__(self, number):

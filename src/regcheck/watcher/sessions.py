@@ -21,14 +21,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
-from regcheck.watch import models
-from regcheck.watch.calls import Follow, back_propagating, calling, setting_mode
-from regcheck.watch.captures import CannotCopy, Capture
-from regcheck.watch.frames import Site, Sites
-from regcheck.watch.held import Held
-from regcheck.watch.notes import Met, Notes, Setting
-from regcheck.watch.optimizers import building, described, holds, key_of
-from regcheck.watch.results import Fate
+from regcheck.watcher import models
+from regcheck.watcher.calls import Follow, back_propagating, calling, setting_mode
+from regcheck.watcher.captures import CannotCopy, Capture
+from regcheck.watcher.frames import Site, Sites
+from regcheck.watcher.held import Held
+from regcheck.watcher.notes import Met, Notes, Setting
+from regcheck.watcher.optimizers import building, described, holds, key_of
+from regcheck.watcher.results import Fate
 
 __all__ = ["Capture", "Seen", "Watch"]
 

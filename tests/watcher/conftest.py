@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from regcheck.rules.mode import missing_eval
-from regcheck.watch.sessions import Seen, Watch
+from regcheck.watcher.sessions import Seen, Watch
 
 PRELUDE = """\
 import torch

@@ -1,0 +1,87 @@
+"""`regcheck run PROGRAM`: watch a program while it runs, and check every model and optimizer of it afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TextIO
+
+from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
+from regcheck.cli.output import finish
+from regcheck.cli.program import Program, run_to_its_end
+from regcheck.config.options import Options
+from regcheck.core.errors import RegcheckError
+from regcheck.core.usage import Called, Event
+from regcheck.watching import Watching
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the program and report on standard error; return its exit code if it failed, and else the report's."""
+    parser = Parser("regcheck run", "Run a program as Python does, and check every model and optimizer of it.")
+    parser.usage = "regcheck run [OPTION…] script.py [ARG…]\n       regcheck run [OPTION…] -m package.module [ARG…]"
+    add_common(parser)
+    arguments, words = parser.parse_leading(argv, ends=("-m",))
+    options = from_here(arguments, options_from(arguments))
+    program = Program.of(words)
+    watching = Watching(to_examine(options, arguments), program.name, no_test)
+    folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
+    execute = program.become()
+    watching.start()
+    ended = run_to_its_end(execute)
+    code = 0
+    if os.getpid() == process:  # a forked process has nothing to tell: its parent goes on
+        with inside(folder):
+            code = told(watching, arguments, options, stream, failed=ended.status != 0)
+    if ended.interrupted:
+        sys.excepthook = lambda *error: None  # it has been shown, and Python is still to end as interrupted
+        raise KeyboardInterrupt
+    return ended.status or code
+
+
+def told(watching: Watching, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
+    """Judge what was seen and write the report, after what the program wrote; return the report's exit code.
+
+    Raises:
+        UsageError: a device is unusable, or a file cannot be written; where the program failed, that is only told.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    try:
+        watching.stop()
+        return finish(watching.report, arguments, options, stream=stream)
+    except RegcheckError as error:
+        if not failed:
+            raise
+        print(f"regcheck: error: {error}", file=stream)
+        return 0
+
+
+def no_test(event: Event) -> Event:
+    """The event, and what the program itself calls taken for what it does, whatever its file is called."""
+    own = event.place is not None and event.place.path == getattr(sys.modules["__main__"], "__file__", None)
+    return replace(event, test_code=False) if own and isinstance(event, Called) else event
+
+
+def from_here(arguments: Namespace, options: Options) -> Options:
+    """Let the paths that were given mean the same files wherever the program goes."""
+    for name in ("output_file", "html"):
+        if getattr(arguments, name) is not None:
+            setattr(arguments, name, getattr(arguments, name).absolute())
+    return replace(options, baseline=os.path.abspath(options.baseline)) if options.baseline else options
+
+
+@contextlib.contextmanager
+def inside(folder: str) -> Iterator[None]:
+    """In that folder for a while."""
+    before = ""
+    with contextlib.suppress(OSError):  # a program may have removed the folder that it is in
+        before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before or folder)

@@ -1,0 +1,217 @@
+"""A block of code under watch, told top to bottom: begin as soon as torch is there, let it run, judge what was seen."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import io
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from regcheck.config import select
+from regcheck.config.options import Options
+from regcheck.config.outcome import report_under
+from regcheck.core.errors import RegcheckError, UsageError
+from regcheck.core.finding import NotChecked
+from regcheck.core.report import Report, gathered
+from regcheck.core.usage import Called, Event
+from regcheck.plugins import catalogue
+
+if TYPE_CHECKING:
+    from regcheck.watcher.sessions import Seen, Watch
+
+NOTHING_RAN = "no model ran"
+
+
+def watch(options: Options | Mapping[str, Any] | None = None) -> Watching:
+    """Watch a block of code, and check at its end every model and optimizer that ran in it.
+
+    `with regcheck.watch() as seen: …`, then `seen.report`, or `print(seen)`. What the block computes is not altered: it
+    is judged when it is over, also when it raised, and measured on copies. A block may stand inside another one, and
+    the same object may watch several blocks, one after the other; its report is then about all of them.
+
+    Args:
+        options: an `Options` or a mapping with its fields (`select`, `ignore`, `fail_on`, `devices`, `seed`, …).
+
+    Raises:
+        UsageError: an unknown option or rule code, or, at the end of the block, an unusable device.
+    """
+    return Watching(options)
+
+
+class Watching:
+    """Blocks of code that are watched, and the report on those that are over.
+
+    Args:
+        options: what to check and how.
+        subject: what the report calls the code.
+        read_as: gives for each event what it is taken for, or None where it tells nothing.
+    """
+
+    def __init__(
+        self,
+        options: Options | Mapping[str, Any] | None = None,
+        subject: str = "the watched block",
+        read_as: Callable[[Event], Event | None] = lambda event: event,
+    ) -> None:
+        self._options = Options.of(options)
+        select.chosen(catalogue(), self._options)
+        self._subject, self._read_as = subject, read_as
+        self._watch: Watch | None = None
+        self._known: set[object] = set()
+        self._reports: list[Report] = []
+        self._missed: list[NotChecked] = []
+        self._anything = False
+        self._entered = 0
+        self._lock = threading.RLock()
+        self._process = 0
+        self._awaiting = _Awaiting("torch", self._begin)
+
+    def __enter__(self) -> Watching:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            self.stop()
+        except RegcheckError as trouble:
+            if kind is None:
+                raise
+            self._missed.append(NotChecked(self._subject, str(trouble)))
+
+    def start(self) -> None:
+        """Begin to watch, at once or when torch is imported."""
+        with self._lock:
+            self._entered += 1
+            if self._entered > 1:
+                return
+            self._process = os.getpid()
+            if "torch" in sys.modules:
+                self._begin()
+            else:
+                self._awaiting.install()
+
+    def stop(self) -> None:
+        """Stop watching and judge what was seen, once for every start.
+
+        Raises:
+            UsageError: an unusable device.
+        """
+        with self._lock:
+            self._entered -= 1
+            if self._entered:
+                return
+            self._awaiting.remove()
+            if self._watch is not None:
+                self._watch.stop()
+                # What a forked process did is nobody's to report: its parent goes on.
+                if os.getpid() == self._process:
+                    self._judge(self._watch.take(self._subject))
+
+    @property
+    def report(self) -> Report:
+        """What was found in the blocks that are over.
+
+        Raises:
+            UsageError: none is.
+        """
+        if self._entered and not self._reports:
+            raise UsageError("the block is still watched: its report is there when it is over")
+        missed = [*self._missed]
+        if not self._anything and not self._missed:
+            missed.append(NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts"))
+        last = report_under(self._options, not_checked=tuple(missed))
+        return gathered([*self._reports, last])
+
+    def __repr__(self) -> str:
+        return "still watching" if self._entered and not self._reports else str(self.report)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _begin(self) -> None:
+        try:
+            from regcheck.watcher.sessions import Watch
+
+            self._watch = self._watch or Watch()
+            self._watch.start()
+        except Exception as error:
+            self._miss("watching could not begin", error)
+
+    def _judge(self, seen: Seen) -> None:
+        if not (seen.usage.events or seen.captures or seen.skipped):
+            return
+        self._anything = True
+        from regcheck.auditing import judge
+
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                self._reports.append(judge(_alone(_read(seen, self._read_as)), self._options, self._known))
+        except RegcheckError:
+            raise
+        except Exception as error:
+            self._miss("judging it failed", error)
+
+    def _miss(self, what: str, error: Exception) -> None:
+        reason = f"{what}: {type(error).__name__}: {error}"
+        self._missed.append(NotChecked(self._subject, reason, "please report this"))
+
+
+def _alone(seen: Seen) -> Seen:
+    """Without the means to run anything where one of several processes would do so while the others do not."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return seen
+    reason = f"this is one of {distributed.get_world_size()} processes, and what one runs alone may wait for the others"
+    missed = NotChecked(seen.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
+    seen = _read(seen, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
+    return replace(seen, captures=(), optimizers={}, skipped=(*seen.skipped, missed))
+
+
+def _read(seen: Seen, read_as: Callable[[Event], Event | None]) -> Seen:
+    events = tuple(filter(None, map(read_as, seen.usage.events)))
+    return replace(seen, usage=replace(seen.usage, events=events))
+
+
+class _Awaiting:
+    """Finds modules as always, and acts once the one that it waits for has been imported."""
+
+    def __init__(self, name: str, act: Callable[[], None]) -> None:
+        self._name, self._act = name, act
+
+    def install(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The spec that the others find; its loader acts after it has executed the module."""
+        if name != self._name:
+            return None
+        others = (each for each in sys.meta_path if each is not self)
+        spec = next(filter(None, (each.find_spec(name, path, target) for each in others)), None)
+        loader: Any = spec and spec.loader
+        if loader is not None:
+            load = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                # The loader is the module's for good, so it keeps no trace.
+                vars(loader).pop("exec_module", None)
+                load(module)
+                if self in sys.meta_path:
+                    self.remove()
+                    self._act()
+
+            with contextlib.suppress(AttributeError):
+                loader.exec_module = exec_module
+        return spec
