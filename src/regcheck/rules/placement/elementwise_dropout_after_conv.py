@@ -4,7 +4,8 @@
 
 `nn.Dropout` (elementwise) on a convolutional feature map that still has more than one spatial position where the
 dropout runs. Flattened features, pooled 1×1 maps and tokens made of patches are left alone, also where they are dropped
-from just before the map is flattened.
+from just before the map is flattened. So is what only convolutions of width one have made: over tokens they are linear
+layers under another name.
 
 ## Why it matters
 
@@ -56,9 +57,9 @@ KEEPS_THE_MAP = {
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
     for drop in graph.dropouts(active_in=Mode.TRAIN):
-        behind = flow.behind(drop, keeps_the_map)
+        behind = flow.behind(drop, lambda op: keeps_the_map(op) or (op.kind is Kind.CONV and not op.window))
         elementwise = drop.kind is Kind.DROPOUT and drop.drops is Drops.ELEMENTS
-        from_conv = elementwise and any(op.kind is Kind.CONV for op in behind)
+        from_conv = elementwise and any(op.kind is Kind.CONV and op.window for op in behind)
         if from_conv and has_extent(graph, drop) and not is_unfolded(graph, drop):
             rank = len(drop.shape) - 2 if drop.shape else 2
             yield Suspicion(
