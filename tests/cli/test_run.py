@@ -193,7 +193,11 @@ def test_an_interrupt_is_reported_and_ends_the_program_as_ever(tmp_path: Path) -
     """After Ctrl-C what was seen is told, and the process ends by that signal as a shell expects."""
     write(tmp_path / "program.py", FAULTY + "import time\npredict(Net())\nprint('ready', flush=True)\ntime.sleep(100)")
     command = [sys.executable, "-m", "regcheck", "run", "--no-confirm", "program.py"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is run in the background ignores Ctrl-C
+    try:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
