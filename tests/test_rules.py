@@ -11,6 +11,7 @@ import pytest
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.ignores import Ignores
 from regcheck.core.proof import Proofs
+from regcheck.core.ranks import Ranks
 from regcheck.core.rule import Probe, Rule
 from regcheck.core.usage import Called, Event, Stepped
 from regcheck.probe.devices import chosen
@@ -35,6 +36,8 @@ def always(value: Any) -> list[Suspicion]:
         return [Suspicion(Event(each.ignore.place), "always") for each in value.outcomes]
     if isinstance(value, Proofs):
         return [replace(each.suspicion, evidence=Evidence(Verdict.CONFIRMED)) for each in value.proofs]
+    if isinstance(value, Ranks):
+        return [Suspicion(op, "always") for op in value.graph.train if op.drops]
     if hasattr(value, "events"):
         return [Suspicion(each, "always") for each in value.events if isinstance(each, (Called, Stepped))]
     return [Suspicion(op, "always") for op in value.train if op.drops or op.active]

@@ -28,6 +28,7 @@ from regcheck.core.measured import (
     Spread,
     Stacked,
 )
+from regcheck.core.ranks import Masks
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -91,6 +92,9 @@ class UnableProbe:
 
     def maps(self, op: Op) -> Maps:
         raise CannotMeasure("there is no model to run here")
+
+    def masks(self, op: Op) -> Masks:
+        raise CannotMeasure("there are no ranks to compare")
 
     def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         raise CannotMeasure("the inputs of this call were not kept")
