@@ -133,7 +133,10 @@ def _across_ranks(rule: Rule, module: Any, example: Example, run: Run) -> Iterat
             return {0: note, 1: mask_from(runner, suspicion.op, states[1], seed)}
 
         assert rule.confirm is not None
-        return rule.confirm(suspicion, RanksProbe(runner, states[0], ranks.streams, exchange, seed))
+        try:
+            return rule.confirm(suspicion, RanksProbe(runner, states[0], ranks.streams, exchange, seed))
+        except CannotMeasure as error:
+            return Evidence(Verdict.UNMEASURED, because=str(error))
 
     found = [finding(rule, each, evidence(each)) for each in merged(rule.check(ranks))]
     yield from _wrong_lines("of two ranks", found, rule, example)
