@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,7 +28,7 @@ from regcheck.core.usage import Called, Stepped, Usage
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
-from regcheck.probe.ranks import Meeting, RanksProbe, named
+from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
 from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.probe.seeds import state_of
@@ -127,15 +127,13 @@ class Run:
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
             probe_on = model_probes(twin, traced, self.options.seed, self._deadline())
-            judged = self._proved(subject, suspicions, probe_on)
-            if meeting is not None:
-                compared, unheard = self._across(meeting, stream, twin, traced)
-                judged, broken = [*judged, *compared], (*broken, *unheard)
+            compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
+            judged = [*self._proved(subject, suspicions, probe_on), *compared]
             missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
             seen = coverage.coverage_of(twin, traced)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules)]
-        report = self._report(kept, (*missed, *broken), subject)
+        report = self._report(kept, (*missed, *broken, *unheard), subject)
         return replace(report, coverage=(seen,), fx_graph=traced.fx_graph)
 
     def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
@@ -152,15 +150,15 @@ class Run:
         if traced.inputs is None or traced.unmeasurable or not [*traced.graph.dropouts(Mode.TRAIN)]:
             return [], ()
         try:
-            told = meeting.exchange("stream", named(stream), meeting.everyone)
+            said = meeting.exchange("stream", named(stream), meeting.everyone)
         except CannotMeasure as error:
             missed = f"whether all ranks draw the same masks: {error}"
             return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
-        ranks = Ranks(traced.graph, meeting.here, {rank: name.decode() for rank, name in told.items()})
+        ranks = Ranks(traced.graph, meeting.here, {rank: name.decode() for rank, name in said.items()})
         suspicions, broken = self._suspicions("ranks", ranks)
         home = home_of(twin)
         runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home.type, locate)
-        probe = RanksProbe(runner, stream, ranks.alike, meeting.exchange, self.options.seed)
+        probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), self.options.seed)
         return replace(self, devices=(home.type,))._proved(ranks.subject, suspicions, lambda *_: probe), broken
 
     def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:

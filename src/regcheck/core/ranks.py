@@ -34,8 +34,8 @@ class Ranks:
 class Masks:
     """How many of `units` all `ranks` treat alike where one call draws from the stream of each: all drop, or all keep.
 
-    `alone` is the share of units that two masks agree in which are drawn each on its own, `p_value` the probability
-    that such masks agree in at least as many, and `least` that they agree in all of them.
+    `alone` is the share of units that two masks agree in which are drawn each on its own, and `p_value` the probability
+    that such masks agree in at least as many.
     """
 
     ranks: tuple[int, ...]
@@ -43,7 +43,6 @@ class Masks:
     units: int
     alone: float
     p_value: float
-    least: float
 
     @property
     def same(self) -> bool:

@@ -189,7 +189,8 @@ class ModelProbe(UnableProbe):
         others = [op for op in self._graph.dropouts(mode) if op not in ops]
         if spread.verdict is not Verdict.REFUTED or len(spread.changed) > measure.REPLAYS or not others:
             return spread
-        return max(spread, self._spread(ops, mode, others), key=lambda each: each.acts)
+        again = self._spread(ops, mode, others)
+        return spread if again.verdict is Verdict.REFUTED else again
 
     def _spread(self, ops: Sequence[Op], mode: Mode, others: Sequence[Op]) -> Spread:
         """The spread with `others` made identity throughout, at twice the runs where as many cannot decide."""

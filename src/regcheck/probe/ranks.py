@@ -26,7 +26,10 @@ from .run import Runner
 from .seeds import draw_from
 
 PATIENCE = timedelta(seconds=5)
-"""So long a rank waits for the notes of the others, and no longer."""
+"""So long a rank waits for the others to audit the model too, and no longer."""
+
+LAG = timedelta(seconds=60)
+"""By so much others that do so may take longer for it."""
 
 _met: Counter[str] = Counter()
 """How often the ranks have met over each topic, so that no note is taken for that of an earlier meeting."""
@@ -43,7 +46,9 @@ class Meeting:
         self.everyone = range(group.size())
         self._group, self._topic = group, topic
 
-    def exchange(self, about: str, note: bytes, ranks: Iterable[int]) -> Mapping[int, bytes]:
+    def exchange(
+        self, about: str, note: bytes, ranks: Iterable[int], patience: timedelta = PATIENCE
+    ) -> Mapping[int, bytes]:
         """Leave a note for `ranks`, and read theirs.
 
         Raises:
@@ -58,10 +63,10 @@ class Meeting:
         except Exception as error:
             raise CannotMeasure(f"the ranks have no store to leave notes in: {error}") from error
         try:
-            store.wait([*keys.values()], PATIENCE)
+            store.wait([*keys.values()], patience)
             notes = {rank: bytes(store.get(key)) for rank, key in keys.items()}
         except Exception as error:
-            seconds = f"{PATIENCE.total_seconds():g} seconds"
+            seconds = f"{patience.total_seconds():g} seconds"
             raise CannotMeasure(f"not every other rank told of its random stream within {seconds}") from error
         finally:
             self._tidy(store, keys, gone)
@@ -101,8 +106,7 @@ class RanksProbe(UnableProbe):
         units = len(found[self._ranks[0]])
         agreeing = sum(len(set(each)) == 1 for each in zip(*found.values(), strict=True))
         alone = op.rate**2 + (1 - op.rate) ** 2
-        p_value = measure.at_least(agreeing, units, alone)
-        return Masks(self._ranks, agreeing, units, alone, p_value, measure.at_least(units, units, alone))
+        return Masks(self._ranks, agreeing, units, alone, measure.at_least(agreeing, units, alone))
 
 
 def mask_from(runner: Runner, op: Op, state: bytes, seed: int) -> bytes:
