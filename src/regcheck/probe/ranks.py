@@ -6,6 +6,7 @@ Each rank leaves notes in the store through which the group was made, and reads 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from regcheck.core.errors import CannotMeasure
+from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.graph import Drops, Op
 from regcheck.core.ranks import Masks
 from regcheck.trace.inputs import home_of
@@ -60,28 +61,35 @@ class Meeting:
         try:
             store = self._group.get_group_store()
             store.set(keys[self.here], note)
+            came = waited_for(store, [*keys.values()], patience)
+            notes = {rank: bytes(store.get(key)) for rank, key in keys.items()} if came else {}
         except Exception as error:
-            raise CannotMeasure(f"the ranks have no store to leave notes in: {error}") from error
-        try:
-            store.wait([*keys.values()], patience)
-            notes = {rank: bytes(store.get(key)) for rank, key in keys.items()}
-        except Exception as error:
+            raise CannotMeasure(f"the ranks have no store to leave notes in: {told(error)}") from error
+        self._tidy(store, keys, gone, came)
+        if not came:
             seconds = f"{patience.total_seconds():g} seconds"
-            raise CannotMeasure(f"not every other rank told of its random stream within {seconds}") from error
-        finally:
-            self._tidy(store, keys, gone)
+            raise CannotMeasure(f"not every other rank told of its random stream within {seconds}")
         _met[name] += 1
         return notes
 
-    def _tidy(self, store: Any, keys: Mapping[int, str], gone: str) -> None:
+    def _tidy(self, store: Any, keys: Mapping[int, str], gone: str, came: bool) -> None:
         """Take one's own note back where others did not come; else the last to leave removes all."""
-        with suppress(Exception):
-            came = store.check([*keys.values()])
+        with suppress(Exception):  # a store need not be able to delete
             if not came:
                 store.delete_key(keys[self.here])
             elif store.add(gone, 1) == len(keys):
                 for key in (*keys.values(), gone):
                     store.delete_key(key)
+
+
+def waited_for(store: Any, keys: list[str], patience: timedelta) -> bool:
+    """Whether all keys are there in time. It looks now and then: waiting in vain may break the user's connection."""
+    until = time.monotonic() + patience.total_seconds()
+    while not store.check(keys):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def named(state: bytes) -> bytes:
