@@ -22,10 +22,17 @@ from regcheck.watcher.sessions import Watch
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))
 MODELS = sorted((FIXTURES / "models").glob("*.py"))
+ADVISED = sorted((FIXTURES / "advice").glob("*.py"))
 PROGRAMS = sorted((FIXTURES / "programs").glob("*.py"))
+RANKS = sorted((FIXTURES / "ranks").glob("*.py"))
 DEVICES = ("cpu", *["cuda"] * torch.cuda.is_available())
 # Beside what it is there for, some of what is right stacks dropouts, leaves one inert or decays biases: advice is due.
 ADVICE = sorted({rule.code for rule in load() if rule.severity is Severity.INFO} - {"REG106", "REG207", "REG302"})
+
+
+ALL = {"extend_select": ["ALL"], "devices": DEVICES}
+WHENEVER_RUN = {"REG201", "REG206", "REG301", "REG302"}
+"""What a run of a faulty program shows in any case; others are told from source only, or of the path it takes."""
 
 
 def named(path):
@@ -66,9 +73,12 @@ def marked(path):
 
 
 def test_the_fixtures_are_there():
-    """Each fault of a model has at least three fixtures, and each innocent says why it is one."""
-    wanted = Counter(code for path in MODELS for code in {code for code, _ in marked(path)})
-    assert wanted.keys() == {rule.code for rule in load() if rule.about == "graph" and rule.severity > Severity.INFO}
+    """Each fault has at least three fixtures, and each innocent says why it is one."""
+    wanted = Counter(
+        code for path in (*MODELS, *ADVISED, *PROGRAMS, *RANKS) for code in {code for code, _ in marked(path)}
+    )
+    rules = [rule for rule in load() if rule.about not in ("ignores", "proofs")]  # what these report is no program
+    assert wanted.keys() == {rule.code for rule in rules}
     assert min(wanted.values()) >= 3
     assert [path.name for path in NEVER if not path.read_text().startswith('"""Silent because ')] == []
     assert len(NEVER) >= 25
@@ -128,18 +138,38 @@ def test_faulty_models_are_reported_and_confirmed(path):
     assert len(serious(report)) == len(report.findings)
 
 
+@pytest.mark.parametrize("path", ADVISED, ids=named)
+def test_what_could_be_better_is_advised_and_confirmed(path):
+    """With all rules selected exactly the marked lines are reported of the model, confirmed on every device present."""
+    with imported(path) as module:
+        report = audit(module.model, *module.inputs, options=ALL)
+    assert {(each.code, each.line) for each in report.findings} == marked(path)
+    assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []
+    assert [each.reason for each in report.not_checked] == []
+
+
+@pytest.mark.parametrize("path", ADVISED, ids=named)
+def test_source_of_what_could_be_better_tells_no_more_than_is_true(path):
+    """Reading the source reports marked lines only, and nothing grave."""
+    found = scan([path], options={"extend_select": ["ALL"]}).findings
+    assert {(each.code, each.line) for each in found} <= marked(path)
+    assert {each.severity for each in found} <= {Severity.INFO}
+
+
 @pytest.mark.parametrize("path", PROGRAMS, ids=named)
 def test_faulty_programs_are_reported_from_source(path):
-    """Exactly the marked lines are reported, and nothing is left unread."""
-    report = scan([path])
+    """With all rules selected exactly the marked lines are reported, and nothing is left unread."""
+    report = scan([path], options={"extend_select": ["ALL"]})
     assert {(each.code, each.line) for each in report.findings} == marked(path)
     assert [each.reason for each in report.not_checked] == []
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=named)
 def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
-    """A run may not take the path that is at fault; what it reports is marked, and confirmed on every device."""
+    """What a run reports is marked, and confirmed on every device; it may not take a path that is at fault."""
     with Watch(root=str(FIXTURES)) as watch, imported(path):
-        report = judge(watch.take(), {"devices": DEVICES})
-    assert {(each.code, each.line) for each in report.findings} <= marked(path)
+        report = judge(watch.take(), ALL)
+    found = {(each.code, each.line) for each in report.findings}
+    assert found <= marked(path)
+    assert {each for each in marked(path) if each[0] in WHENEVER_RUN} <= found
     assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from regcheck.core.finding import Evidence, Suspicion, Verdict
+from regcheck.core.graph import Op
 from regcheck.core.ignores import Ignores
 from regcheck.core.proof import Proofs
+from regcheck.core.ranks import Ranks
 from regcheck.core.rule import Probe, Rule
 from regcheck.core.usage import Called, Event, Stepped
 from regcheck.probe.devices import chosen
@@ -35,9 +37,24 @@ def always(value: Any) -> list[Suspicion]:
         return [Suspicion(Event(each.ignore.place), "always") for each in value.outcomes]
     if isinstance(value, Proofs):
         return [replace(each.suspicion, evidence=Evidence(Verdict.CONFIRMED)) for each in value.proofs]
+    if isinstance(value, Ranks):
+        return [Suspicion(op, "always") for op in value.graph.train if op.drops]
     if hasattr(value, "events"):
         return [Suspicion(each, "always") for each in value.events if isinstance(each, (Called, Stepped))]
     return [Suspicion(op, "always") for op in value.train if op.drops or op.active]
+
+
+def beside(check: Callable[[Any], Iterable[Suspicion]]) -> Callable[[Any], list[Suspicion]]:
+    """The suspicions, each a line too low."""
+
+    def moved(suspicion: Suspicion) -> Suspicion:
+        at = suspicion.at
+        assert at.place is not None
+        place = replace(at.place, line=at.place.line + 1)
+        elsewhere = replace(at, site=replace(at.site, place=place)) if isinstance(at, Op) else replace(at, place=place)
+        return replace(suspicion, at=elsewhere)
+
+    return lambda value: [moved(each) for each in check(value)]
 
 
 def confirms(suspicion: Suspicion, probe: Probe) -> Evidence:
@@ -50,6 +67,8 @@ def refutes(suspicion: Suspicion, probe: Probe) -> Evidence:
 
 MUTANTS: dict[str, Callable[[Rule], Rule]] = {
     "never fires": lambda rule: replace(rule, check=never),
+    "fires beside the line": lambda rule: replace(rule, check=beside(rule.check)),
+    "always fires": lambda rule: replace(rule, check=always),
     "always fires, always confirms": lambda rule: replace(rule, check=always, confirm=confirms),
     "always confirms": lambda rule: replace(rule, confirm=confirms),
     "never confirms": lambda rule: replace(rule, confirm=refutes),
@@ -67,5 +86,5 @@ MUTANTS: dict[str, Callable[[Rule], Rule]] = {
     ],
 )
 def test_a_mutant_is_caught(rule: Rule, mutant: str) -> None:
-    """A rule that never fires, always fires, or whose measurement cannot come out otherwise breaks a promise."""
+    """A rule that never fires, always fires, points elsewhere, or cannot but confirm or refute breaks a promise."""
     assert [*broken_promises(MUTANTS[mutant](rule))]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,16 +20,19 @@ from regcheck.config.options import Options
 from regcheck.config.outcome import outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError, told
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Op, Place
+from regcheck.core.graph import Kind, Mode, Op, Place
 from regcheck.core.proof import Proof, Proofs
+from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Probe, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped, Usage
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
+from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
 from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
+from regcheck.probe.seeds import state_of
 from regcheck.source.places import constructors
 from regcheck.trace import coverage
 from regcheck.trace.fake import unrunnable
@@ -121,6 +124,7 @@ class Run:
             blocked = NotChecked(subject, spread, "audit the model before it is wrapped, in one process")
             return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
         why_not = unrunnable(model) if self.options.run else NO_RUN
+        meeting, stream = self._meeting(found)
         with ExitStack() as stack:
             twin = stack.enter_context(workspace(model, run=not why_not))
             try:
@@ -131,13 +135,39 @@ class Run:
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
             probe_on = model_probes(twin, traced, self.options.seed, self._deadline())
-            judged = self._proved(subject, suspicions, probe_on)
+            compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
+            judged = [*self._proved(subject, suspicions, probe_on), *compared]
             missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
             seen = coverage.coverage_of(twin, traced)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
-        report = self._report(kept, (*missed, *broken), subject)
+        report = self._report(kept, (*missed, *broken, *unheard), subject)
         return replace(report, coverage=(seen,), fx_graph=traced.fx_graph)
+
+    def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
+        """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""
+        compares = self.options.run and any(rule.about == "ranks" for rule in self.rules)
+        if not compares or examined.group is None or not examined.model.training:
+            return None, b""
+        return Meeting(examined.group, examined.name), state_of(home_of(examined.model))
+
+    def _across(
+        self, meeting: Meeting, stream: bytes, twin: nn.Module, traced: Traced
+    ) -> tuple[list[Finding], tuple[NotChecked, ...]]:
+        """What the rules find that compare the ranks; they do without those that do not audit the model as well."""
+        if traced.inputs is None or traced.unmeasurable or not [*traced.graph.dropouts(Mode.TRAIN)]:
+            return [], ()
+        try:
+            said = meeting.exchange("stream", named(stream), meeting.everyone)
+        except CannotMeasure as error:
+            missed = f"whether all ranks draw the same masks: {error}"
+            return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
+        ranks = Ranks(traced.graph, meeting.here, {rank: name.decode() for rank, name in said.items()})
+        suspicions, broken = self._suspicions("ranks", ranks)
+        home = home_of(twin)
+        runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home.type, locate)
+        probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), self.options.seed)
+        return replace(self, devices=(home.type,))._proved(ranks.subject, suspicions, lambda *_: probe), broken
 
     def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
@@ -188,7 +218,8 @@ class Run:
                     reports.append(Report(not_checked=missed, structure=capture.model_key))
                     continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
-                reports.append(replace(self.model(capture.model, given, root), structure=capture.model_key))
+                once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
+                reports.append(replace(self.model(once, given, root), structure=capture.model_key))
         if len(known) // SWEEP > sweeps:
             gc.collect()  # tracing freezes objects, and thawing them puts off the collector's own full collections
         return gathered([*reports, Report(not_checked=seen.skipped)])

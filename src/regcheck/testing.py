@@ -13,17 +13,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from regcheck.auditing import Run, locate, model_probes, usage_probes
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.proof import Proof, Proofs
+from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report
 from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped
 from regcheck.probe import devices
+from regcheck.probe.ranks import RanksProbe, mask_from, named
 from regcheck.probe.restore import world_untouched
+from regcheck.probe.run import Runner
+from regcheck.probe.seeds import state_of
 from regcheck.scanning import scanned
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look
@@ -68,6 +74,10 @@ def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterat
         with _run(path) as (module, _):
             yield from _wrong_lines("of what was measured", _compared(rule, module), rule, example)
         return
+    if rule.about == "ranks":
+        with _run(path) as (module, _), world_untouched():
+            yield from _across_ranks(rule, module, example, run)
+        return
     read = scanned([path], options, (rule,))
     yield from _wrong_lines("from source", read.findings, rule, example)
     for each in read.not_checked:
@@ -80,11 +90,14 @@ def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterat
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
         if not example.marked:
-            verdicts = {each.verdict for each in _forced(rule, module, seen, run)}
-            if Verdict.CONFIRMED in verdicts:
-                yield "a forced measurement confirms it"
-            if Verdict.REFUTED not in verdicts:
-                yield "no forced measurement refutes it"
+            yield from _wrongly_forced({each.verdict for each in _forced(rule, module, seen, run)})
+
+
+def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:
+    if Verdict.CONFIRMED in verdicts:
+        yield "a forced measurement confirms it"
+    if Verdict.REFUTED not in verdicts:
+        yield "no forced measurement refutes it"
 
 
 def _wrong_lines(how: str, findings: Iterable[Finding], rule: Rule, example: Example) -> Iterator[str]:
@@ -102,6 +115,35 @@ def _compared(rule: Rule, module: Any) -> Iterator[Finding]:
     for suspicion in merged(rule.check(proofs)):
         assert suspicion.evidence is not None
         yield finding(rule, suspicion, suspicion.evidence)
+
+
+def _across_ranks(rule: Rule, module: Any, example: Example, run: Run) -> Iterator[str]:
+    """What is wrong with what a rule says of two ranks that begin as the example lets them."""
+    states = []
+    for rank in range(2):
+        torch.seed()  # as a new process does
+        model = module.begin(rank)
+        states.append(state_of(torch.device("cpu")))
+    traced = look(model, "example", Inputs(module.inputs), locate)
+    ranks = Ranks(traced.graph, 0, {rank: named(state).decode() for rank, state in enumerate(states)})
+    runner, seed = Runner(copy.deepcopy(model), module.inputs, {}, "cpu", locate), run.options.seed
+
+    def evidence(suspicion: Suspicion) -> Evidence:
+        def exchange(about: str, note: bytes, ranks: Iterable[int]) -> dict[int, bytes]:
+            return {0: note, 1: mask_from(runner, suspicion.op, states[1], seed)}
+
+        assert rule.confirm is not None
+        try:
+            return rule.confirm(suspicion, RanksProbe(runner, states[0], ranks.streams, exchange, seed))
+        except CannotMeasure as error:
+            return Evidence(Verdict.UNMEASURED, because=str(error))
+
+    found = [finding(rule, each, evidence(each)) for each in merged(rule.check(ranks))]
+    yield from _wrong_lines("of two ranks", found, rule, example)
+    yield from _unproven(Report(tuple(found)))
+    if not example.marked:
+        drops = [*traced.graph.dropouts(Mode.TRAIN)]
+        yield from _wrongly_forced({evidence(Suspicion(op, "forced", ops=(op,))).verdict for op in drops})
 
 
 def _unproven(report: Report) -> Iterator[str]:

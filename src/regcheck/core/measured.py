@@ -48,7 +48,8 @@ class Spread:
     stream does nothing: the probability that the largest of all deviations, as many as lie above all `kept` ones, are
     `changed` ones by chance. `relative` is the standard deviation over the changed runs relative to that of the
     output's values, `idle` the probability that no run would differ though the suspect drops (0 where that is not
-    known). A second look at twice the runs is taken where the first cannot decide, so each has half of α.
+    known). A second look is taken at twice the runs where the first cannot decide, or with `others` active dropouts
+    made identity where it sees nothing and these might hide it: so each has half of α.
     """
 
     kept: tuple[float, ...]
@@ -57,6 +58,7 @@ class Spread:
     relative: float
     p_value: float
     idle: float = 0.0
+    others: int = 0
 
     @property
     def runs(self) -> int:
@@ -99,7 +101,8 @@ class Spread:
             return f"only {self.above} of {len(self.changed)} eval runs differ, too few to tell"
         if not self.acts:
             return f"{self.runs} eval runs agree whatever {suspect} draws"
-        return f"{self.above} eval runs differ (std {self.relative:.2g} of the output's)"
+        differ = f"{self.above} eval runs differ (std {self.relative:.2g} of the output's)"
+        return differ + (f" where {self.others} more, which hide it, are made identity" if self.others else "")
 
     @property
     def vanishes(self) -> bool:
@@ -134,7 +137,8 @@ class Drawn(Interval):
 
     `share` of `units` were dropped; `expected` is the rate it was given, `interval` the exact binomial one around that.
     A unit is what one draw decides: `axes` are those of the `shape` that a unit extends along, in full. `channel` is
-    the axis of features, by the last linear layer or convolution that made values of this shape (None: there is none).
+    the axis of features, by the last linear layer or convolution that made values of this shape (None: there is none);
+    then `otherwise` are the axes that a unit of the reference extends along, which drops features at the same rate.
     """
 
     share: float
@@ -144,6 +148,7 @@ class Drawn(Interval):
     axes: tuple[int, ...]
     shape: tuple[int, ...]
     channel: int | None = None
+    otherwise: tuple[int, ...] = ()
 
     @property
     def figures(self) -> Figures:
@@ -229,13 +234,15 @@ class Kept:
     """The mask that a random draw becomes: `kept` of its `units` are not zero, and these are scaled by `scale`.
 
     `mean` is its average, one where train mode passes on what eval mode does; `p_value` that of the exact two-sided
-    binomial test that units are kept with a probability of 1 / `scale`.
+    binomial test that units are kept with a probability of 1 / `scale`. `otherwise` is the average of a mask of the
+    reference that drops as large a share of as many units.
     """
 
     kept: int
     units: int
     scale: float
     p_value: float
+    otherwise: float
 
     @property
     def mean(self) -> float:
@@ -251,7 +258,8 @@ class Stacked(Interval):
     """What a dropout and those right before it drop together: the `share` of `units` that are zero behind it.
 
     `alone` is its own rate and `together` what the rates of all of them make, with the exact binomial `interval` around
-    that; without another dropout before it both are the same.
+    that; without another dropout before it both are the same. `without` is the share that is zero as those before
+    it are made identity.
     """
 
     share: float
@@ -259,6 +267,7 @@ class Stacked(Interval):
     alone: float
     together: float
     interval: tuple[float, float]
+    without: float
 
     @property
     def figures(self) -> Figures:

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
         Spread,
         Stacked,
     )
+    from .ranks import Masks
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
-About = Literal["graph", "usage", "ignores", "proofs"]
+About = Literal["graph", "usage", "ignores", "proofs", "ranks"]
 
 
 class Probe(Protocol):
@@ -83,6 +84,9 @@ class Probe(Protocol):
     def maps(self, op: Op) -> Maps:
         """How the mask of `op` falls on the feature maps it is applied to, in train mode."""
 
+    def masks(self, op: Op) -> Masks:
+        """The masks that the ranks of a process group draw for `op`, each from its own stream."""
+
     def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         """Predictions as a call made them against those in another mode, on its captured input."""
 
@@ -107,6 +111,7 @@ class Example:
 
     For a graph rule the source leaves a `model` and a tuple `inputs` behind; for a usage rule running it is the usage.
     For a rule about proofs it also leaves `measured` behind: what each device says of the model's active dropouts.
+    For one about ranks it leaves, in place of a model, a function `begin` that makes the model of a rank.
     Lines that must be reported end in `# <-`.
     """
 
@@ -122,7 +127,8 @@ class Example:
 class Rule:
     """A rule as loaded from its file.
 
-    `about` says what `check` reads: a graph, a usage, the ignores of a file, or what was measured on several devices.
+    `about` says what `check` reads: a graph, a usage, the ignores of a file, what was measured on several devices, or
+    the ranks of a process group.
     """
 
     code: str
@@ -172,7 +178,7 @@ class Rule:
             raise BrokenRule(f"{path}: CODE {code!r} is not letters followed by three digits")
         about = next(iter(inspect.signature(check).parameters), "")
         if about not in get_args(About):
-            raise BrokenRule(f"{path}: `check` must take `graph`, `usage`, `ignores` or `proofs`, not {about!r}")
+            raise BrokenRule(f"{path}: `check` must take one of {', '.join(get_args(About))}, not {about!r}")
         return cls(
             code=code,
             name=path.stem.replace("_", "-"),

@@ -10,6 +10,7 @@ from torch import Tensor
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Kind, Mode, Op, Site
 from regcheck.core.measured import Kept
+from regcheck.reference.dropout import inverted_dropout
 from regcheck.trace.structure import tensors_in
 
 from . import measure
@@ -36,7 +37,10 @@ def kept_by(runner: Runner, op: Op, seed: int) -> Kept:
         raise CannotMeasure("its draw does not become a mask of zeros and one other value")
     scale = float(found[0]) * masks[0][1]
     units, kept = values.numel(), found.numel()
-    return Kept(kept, units, scale, two_sided(kept, units, 1 / scale if scale > 0 else 1.0))
+    p_value = two_sided(kept, units, 1 / scale if scale > 0 else 1.0)
+    rate, ones = 1 - kept / units, torch.ones(units, dtype=torch.double)
+    keep = torch.rand(units, generator=torch.Generator().manual_seed(seed)) >= rate
+    return Kept(kept, units, scale, p_value, float(inverted_dropout(ones, keep, rate).mean()))
 
 
 def two_sided(successes: int, draws: int, rate: float) -> float:

@@ -14,6 +14,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Drops, Graph, Op, Site
 from regcheck.core.measured import Drawn, Stacked
 from regcheck.core.vocabulary import DROPPING
+from regcheck.reference.dropout import inverted_dropout
 
 from . import measure
 from .intervene import Replacement, identity
@@ -82,7 +83,8 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     units = unit_count(first, axes) * len(masks)
     share = float(torch.stack(masks).double().mean())
     interval = measure.binomial_interval(units, op.rate, alpha)
-    return Drawn(share, units, op.rate, interval, axes, tuple(first.shape), call.channel)
+    otherwise = feature_axes(first, call.channel, op.rate, len(masks))
+    return Drawn(share, units, op.rate, interval, axes, tuple(first.shape), call.channel, otherwise)
 
 
 def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> Stacked:
@@ -107,10 +109,16 @@ def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> St
     if not bool(units.any()):
         raise CannotMeasure("all that it is given is zero")
     runs = min(measure.REPLAYS, -(-UNITS // int(units.sum())))
-    lost = sum(int((behind(turn)[units] == 0).sum()) for turn in range(runs))
     total = int(units.sum()) * runs
+
+    def lost(replace: dict[Site, Replacement] | None = None) -> float:
+        return sum(int((behind(turn, replace)[units] == 0).sum()) for turn in range(runs)) / total
+
+    share = lost()
+    without = lost({each.site: identity for each in chain[1:]}) if chain[1:] else share
     together = 1 - math.prod(1 - (each.rate or 0.0) for each in chain)
-    return Stacked(lost / total, total, op.rate or 0.0, together, measure.binomial_interval(total, together, alpha))
+    interval = measure.binomial_interval(total, together, alpha)
+    return Stacked(share, total, op.rate or 0.0, together, interval, without)
 
 
 def dropped_by(site: Site, call: Call) -> Tensor:
@@ -132,6 +140,16 @@ def dropped_by(site: Site, call: Call) -> Tensor:
     ones = torch.ones_like(given)
     result = call.function(ones, *call.args[1:], **{name: v for name, v in call.kwargs.items() if name != "input"})
     return result <= 0
+
+
+def feature_axes(like: Tensor, channel: int | None, rate: float, draws: int) -> tuple[int, ...]:
+    """The axes that a unit extends along in as many masks of the reference that drops features, of the same shape."""
+    if channel is None:
+        return ()
+    ones, positions = torch.ones_like(like, dtype=torch.float32), like.shape[channel + 1 :]
+    kept = torch.Size((*like.shape[: channel + 1], *(1 for _ in positions)))
+    masks = [inverted_dropout(ones, torch.rand(kept, device=like.device) >= rate, rate) <= 0 for _ in range(draws)]
+    return constant_axes(masks)
 
 
 def constant_axes(masks: list[Tensor]) -> tuple[int, ...]:

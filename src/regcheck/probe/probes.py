@@ -28,6 +28,7 @@ from regcheck.core.measured import (
     Spread,
     Stacked,
 )
+from regcheck.core.ranks import Masks
 from regcheck.core.usage import Event, Stepped
 from regcheck.core.vocabulary import KINDS
 from regcheck.reference.dropout import spatial_dropout
@@ -91,6 +92,9 @@ class UnableProbe:
 
     def maps(self, op: Op) -> Maps:
         raise CannotMeasure("there is no model to run here")
+
+    def masks(self, op: Op) -> Masks:
+        raise CannotMeasure("there are no ranks to compare")
 
     def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         raise CannotMeasure("the inputs of this call were not kept")
@@ -181,9 +185,20 @@ class ModelProbe(UnableProbe):
         self._graph = graph
 
     def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
+        spread = self._spread(ops, mode, ())
+        others = [op for op in self._graph.dropouts(mode) if op not in ops]
+        if spread.verdict is not Verdict.REFUTED or len(spread.changed) > measure.REPLAYS or not others:
+            return spread
+        again = self._spread(ops, mode, others)
+        return spread if again.verdict is Verdict.REFUTED else again
+
+    def _spread(self, ops: Sequence[Op], mode: Mode, others: Sequence[Op]) -> Spread:
+        """The spread with `others` made identity throughout, at twice the runs where as many cannot decide."""
         sites = {op.site for op in ops}
+        without: dict[Site, Replacement] = {op.site: identity for op in others}
 
         def run(seed: int, replace: Mapping[Site, Replacement] | None = None) -> list[torch.Tensor]:
+            replace = {**without, **(replace or {})}
             return self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed), replace=replace)
 
         removed: list[float] = []
@@ -198,8 +213,9 @@ class ModelProbe(UnableProbe):
             changed = tuple(measure.deviation(each, reference) for each in runs)
             p_value = measure.rank_test(len(kept), len(changed), sum(each > max(kept) for each in changed))
             idle = measure.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
-            spread = Spread(tuple(kept), changed, tuple(removed), relative_spread(runs), p_value, idle)
-            if not spread.undecided or len(runs) > measure.REPLAYS:
+            relative = relative_spread(runs)
+            spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others))
+            if not spread.undecided or others or len(runs) > measure.REPLAYS:
                 return spread
 
     def repeats(self) -> bool:

@@ -51,6 +51,22 @@ class Streams:
             put(self._there)
 
 
+def state_of(device: torch.device) -> bytes:
+    """The state of the stream that calls on a device draw from where they are given no other."""
+    there = device.type != "cpu"
+    state = torch.get_device_module(device.type).get_rng_state(device) if there else torch.get_rng_state()
+    return bytes(state.tolist())
+
+
+def draw_from(device: torch.device, state: bytes) -> None:
+    """Let calls on a device draw from a stream in this state."""
+    held = torch.tensor([*state], dtype=torch.uint8)
+    if device.type == "cpu":
+        torch.set_rng_state(held)
+    else:
+        torch.get_device_module(device.type).set_rng_state(held, device)
+
+
 def _kind() -> str:
     found = torch.accelerator.current_accelerator(check_available=True)
     return "" if found is None else found.type

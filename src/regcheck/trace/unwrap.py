@@ -29,12 +29,14 @@ _SHARDING = ("FullyShardedDataParallel", "FSDPModule")
 class Subject:
     """The model to examine, and the classes of what was around it, outermost first.
 
-    `shown` is the model that a reader knows, where that is not the one to run: the one inside an adapter.
+    `shown` is the model that a reader knows, where that is not the one to run: the one inside an adapter. `group`
+    is the process group whose ranks train the model, each on data of its own, if there is one.
     """
 
     model: Any
     around: tuple[str, ...] = ()
     shown: Any = None
+    group: Any = None
 
     @property
     def name(self) -> str:
@@ -53,8 +55,10 @@ def subject_of(model: Any) -> Subject:
     """The model inside whatever is around it, with the names of that."""
     around: list[str] = []
     shown: Any = None
+    group: Any = None
     while (inner := _inside(model)) is not None:
         around.append(type(model).__name__)
+        group = _data_parallel(model) or group
         model = inner
     if isinstance(model, nn.Module) and _is_sharded_in_place(model):
         around.append("fully_shard")
@@ -62,7 +66,7 @@ def subject_of(model: Any) -> Subject:
     if adapted is not None:
         around.append(type(model).__name__)
         shown = adapted
-    return Subject(model, tuple(around), shown)
+    return Subject(model, tuple(around), shown, group)
 
 
 def obstacle(model: Any) -> str:
@@ -103,6 +107,14 @@ def _only_part(model: nn.Module) -> nn.Module | None:
         return None
     parts = [each for each in model.children() if next(each.parameters(), None) is not None]
     return parts[0] if len(parts) == 1 and not isinstance(parts[0], (nn.ModuleList, nn.ModuleDict)) else None
+
+
+def _data_parallel(wrapper: Any) -> Any:
+    """The process group over which DDP averages gradients, where it is in training and there are several ranks."""
+    if not any(base.__name__ == "DistributedDataParallel" for base in type(wrapper).__mro__) or not wrapper.training:
+        return None
+    group = getattr(wrapper, "process_group", None)
+    return group if group is not None and torch.distributed.is_initialized() and group.size() > 1 else None
 
 
 def _adapted(model: Any) -> Any:

@@ -15,8 +15,9 @@ to the GPU, saved or optimized either.
 ## How it is confirmed
 
 In eval mode. For what draws at random as in dropout-ignores-mode: only the layer's random stream is changed, replays
-with the same stream give the noise floor, and all runs with a changed stream must lie above it (an exact rank test).
-For batch norm as in batch-dependent-prediction: one sample's output is compared among other batch mates.
+with the same stream give the noise floor, and runs with a changed stream must lie above it (an exact rank test); with
+the layer made identity they agree again. For batch norm as in batch-dependent-prediction: one sample's output is
+compared among other batch mates, and once more with the layer's statistics held.
 
 ## When to keep the code
 
@@ -63,9 +64,13 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if suspicion.op.kind is Kind.BATCH_NORM:
         mates = probe.mates(suspicion.op)
         because = f"the output of a sample changes by {mates.relative:.2g} (relative) with its batch mates"
+        because += "; with this layer's statistics held it does not" if mates.matter else ""
         return probe.evidence(Verdict.CONFIRMED if mates.matter else Verdict.REFUTED, because, mates)
     spread = probe.spread(suspicion.ops, Mode.EVAL)
-    return probe.evidence(spread.verdict, spread.told("this layer"), spread)
+    because = spread.told("this layer")
+    if spread.verdict is Verdict.CONFIRMED:
+        because += f"; with {'this layer made identity' if spread.vanishes else 'its mask kept'} they are equal"
+    return probe.evidence(spread.verdict, because, spread)
 
 
 BAD = (

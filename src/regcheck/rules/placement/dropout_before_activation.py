@@ -89,7 +89,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         return probe.evidence(Verdict.UNMEASURED, "not all that is dropped can be told behind the activation", image)
     because = (
         f"{image.share:.1%} of {image.units} units come out of `{image.activation}` as {image.value:.2f} in train mode;"
-        f" those that are not dropped, as {image.level:.2f} on average"
+        f" with this call made identity none of them does, and they come out as {image.level:.2f} on average"
     )
     return probe.evidence(Verdict.CONFIRMED, because, image)
 

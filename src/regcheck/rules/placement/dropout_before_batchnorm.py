@@ -79,7 +79,8 @@ def carries_noise(op: Op) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     shift = probe.shift(suspicion.op)
-    because = f"the norm's input varies {shift.median:.2f} times as much as without this dropout (median channel)"
+    because = f"the norm's input varies {shift.median:.2f} times as much as without this dropout (median channel;"
+    because += f" {shift.expected:.2f} times with reference dropout in its place)"
     if max(shift.ratios) < MATERIAL:
         return probe.evidence(Verdict.REFUTED, because, shift)
     if min(shift.ratios) > MATERIAL:

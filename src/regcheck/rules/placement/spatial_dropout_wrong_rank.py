@@ -103,14 +103,16 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if not 0 < drawn.share < 1 or same**drawn.units > probe.alpha:
         return probe.evidence(Verdict.UNMEASURED, "too few draws to tell what is dropped together", drawn)
     spatial = {axis for axis in range(channel + 1, rank) if drawn.shape[axis] > 1}
-    shape = "×".join(map(str, drawn.shape))
-    together = (
-        f"axes {', '.join(map(str, drawn.axes))} of {shape} values" if drawn.axes else f"no axis of {shape} values"
-    )
+    together = f"{listed(drawn.axes)} of {'×'.join(map(str, drawn.shape))} values"
     if channel < rank - 1 and set(drawn.axes) == spatial:
         return probe.evidence(Verdict.REFUTED, f"a unit extends along {together}: one channel", drawn)
     because = f"in all {drawn.units} draws a unit extends along {together}, and the features are axis {channel}"
+    because += f"; one of reference dropout of features, along {listed(drawn.otherwise)}"
     return probe.evidence(Verdict.CONFIRMED, because, drawn)
+
+
+def listed(axes: tuple[int, ...]) -> str:
+    return f"axes {', '.join(map(str, axes))}" if axes else "no axis"
 
 
 BAD = (

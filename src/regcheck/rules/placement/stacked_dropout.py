@@ -51,9 +51,10 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     because = f"{stacked.share:.1%} of {stacked.units} units are dropped, where this rate is {stacked.alone:g}"
     if probe.at_least(stacked.share, stacked.units, stacked.alone) > probe.alpha:
         return probe.evidence(Verdict.REFUTED, because, stacked)
-    if stacked.as_expected:
+    because += f"; with the dropout before it made identity, {stacked.without:.1%} are"
+    if stacked.as_expected and probe.at_least(stacked.without, stacked.units, stacked.alone) > probe.alpha:
         return probe.evidence(Verdict.CONFIRMED, because, stacked)
-    return probe.evidence(Verdict.UNMEASURED, f"{because} and {stacked.together:g} that of all together", stacked)
+    return probe.evidence(Verdict.UNMEASURED, f"{because}; {stacked.together:g} is the rate of all together", stacked)
 
 
 BAD = (

@@ -102,6 +102,7 @@ def passes(op: Op) -> bool:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     kept = probe.kept(suspicion.op)
     because = f"the mask averages {kept.mean:.3g} over {kept.units} units in train mode, where eval mode keeps all"
+    because += f"; one of reference dropout at the same rate, {kept.otherwise:.3g}"
     if kept.kept == kept.units:
         return probe.evidence(Verdict.UNMEASURED, "no unit was dropped in any run", kept)
     if kept.p_value <= probe.alpha:

@@ -1,0 +1,142 @@
+"""Data-parallel ranks that draw identical dropout masks.
+
+## What it finds
+
+A model in `DistributedDataParallel` whose ranks are about to draw their dropout masks from random streams in the same
+state. That comes of `torch.manual_seed(0)` on every rank, so that the weights start alike, and of nothing that tells
+the ranks apart afterwards; or of ranks that are forked from one process. Ranks that are started as processes of their
+own and never seeded differ by themselves, and DDP hands the weights of the first rank to all others.
+
+Only an audit of the wrapped model tells, in train mode and on every rank: `regcheck.audit(ddp_model)`. Whether two
+processes share a stream cannot be read off their source. Audit after all seeding, best right before the first step.
+
+## Why it matters
+
+Each step averages the gradients of all ranks so that their noise averages out. Where every rank silences the same
+units, that of dropout does not: the step is taken with one set of masks in place of one for each rank.
+
+## How it is confirmed
+
+Each rank makes the dropout's own call again and again on ones, from the state that its stream really is in, and the
+ranks compare what was dropped. No unit may differ, and masks that are drawn independently must agree so far with a
+probability of at most α (exact binomial test with the rate p: two of them treat a unit alike with probability
+p² + (1-p)²). One unit that differs refutes it. The ranks leave each other notes in the store of their process group. No
+collective is called, and a rank whose notes do not come within seconds leaves the matter "not checked".
+
+## When to keep the code
+
+When ranks must draw alike because they hold parts of one model, as in tensor parallelism: those belong in a group of
+their own, and only the ranks of the group that DDP averages over are compared. Otherwise ignore it in the options, or
+on the line, with the reason.
+
+## References
+
+PyTorch documentation, `torch.nn.parallel.DistributedDataParallel` and "Reproducibility"; Shoeybi et al., "Megatron-LM:
+Training Multi-Billion Parameter Language Models Using Model Parallelism", 2019, on which dropouts share a seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Drops, Mode
+from regcheck.core.ranks import Ranks
+from regcheck.core.rule import Example, Probe
+
+CODE = "REG501"
+SEVERITY = Severity.ERROR
+
+
+def check(ranks: Ranks) -> Iterator[Suspicion]:
+    drops = [*ranks.graph.dropouts(active_in=Mode.TRAIN)]
+    if len(ranks.alike) > 1 and drops:
+        first = next((op for op in drops if op.drops is Drops.ELEMENTS), drops[0])
+        more = f", and {len(drops) - 1} more," if len(drops) > 1 else ""
+        yield Suspicion(
+            first,
+            f"`{first.call}`{more} will drop the same units on ranks {listed(ranks.alike)}: their streams are the same",
+            fix="seed each rank on its own once the weights are made: `torch.manual_seed(seed + rank)`",
+            ops=tuple(drops),
+        )
+
+
+def listed(ranks: tuple[int, ...]) -> str:
+    return ", ".join(map(str, ranks[:-1])) + f" and {ranks[-1]}"
+
+
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    masks = probe.masks(suspicion.op)
+    because = f"{masks.agreeing} of {masks.units} units are treated alike on ranks {listed(masks.ranks)}"
+    because += f"; of masks drawn each on its own, {masks.alone:.0%} would be"
+    if not masks.same:
+        return probe.evidence(Verdict.REFUTED, because, masks)
+    if masks.p_value > probe.alpha:
+        return probe.evidence(Verdict.UNMEASURED, f"{because}, too many to tell", masks)
+    return probe.evidence(Verdict.CONFIRMED, because, masks)
+
+
+BAD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(self.hidden(x).relu()))  # <-
+
+
+def begin(rank):
+    torch.manual_seed(0)  # so that all ranks start with the same weights
+    return Net()
+
+
+inputs = (torch.randn(8, 16),)
+"""),
+)
+
+GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(self.hidden(x).relu()))
+
+
+def begin(rank):
+    torch.manual_seed(0)
+    model = Net()
+    torch.manual_seed(1 + rank)  # what is drawn from here on is each rank's own
+    return model
+
+
+inputs = (torch.randn(8, 16),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+def begin(rank):  # nothing is seeded: each process begins with a stream of its own
+    return nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 4))
+
+
+inputs = (torch.randn(8, 16),)
+"""),
+)
