@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
 from regcheck.core.rule import Example, Probe
 
@@ -63,7 +63,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if suspicion.op.kind is Kind.BATCH_NORM:
         mates = probe.mates(suspicion.op)
         because = f"the output of a sample changes by {mates.relative:.2g} (relative) with its batch mates"
-        return probe.evidence(Verdict.CONFIRMED if mates.matter else Verdict.REFUTED, because, mates)
+        return probe.evidence(mates.verdict, because, mates)
     spread = probe.spread(suspicion.ops, Mode.EVAL)
     return probe.evidence(spread.verdict, spread.told("this layer"), spread)
 

@@ -49,9 +49,10 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     stacked = probe.stacked(suspicion.op)
     because = f"{stacked.share:.1%} of {stacked.units} units are dropped, where this rate is {stacked.alone:g}"
-    if probe.at_least(stacked.share, stacked.units, stacked.alone) > probe.alpha:
+    more = probe.at_least(stacked.share, stacked.units, stacked.alone) <= probe.alpha
+    if stacked.together == stacked.alone or (not more and not stacked.as_expected):
         return probe.evidence(Verdict.REFUTED, because, stacked)
-    if stacked.as_expected:
+    if more and stacked.as_expected:
         return probe.evidence(Verdict.CONFIRMED, because, stacked)
     return probe.evidence(Verdict.UNMEASURED, f"{because} and {stacked.together:g} that of all together", stacked)
 
