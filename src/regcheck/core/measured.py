@@ -366,10 +366,10 @@ class Maps:
     """How a mask falls on feature maps.
 
     `partly` of `maps` maps were zeroed in part. `r_squared` is that of a least-squares fit of dropped values on the
-    mean of their kept neighbours, `p_value` that of the F test that neighbours say nothing, over `samples` values.
-    `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is the map's
-    spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent, and
-    `whole` is the probability that draws for each element would have left every map whole.
+    mean of their kept neighbours, `p_value` that of the F test on their ranks that neighbours say nothing, over
+    `samples` values. `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is
+    the map's spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent,
+    and `whole` is the probability that draws for each element would have left every map whole.
     """
 
     partly: int
@@ -384,5 +384,5 @@ class Maps:
 
     @property
     def figures(self) -> Figures:
-        statistic = "R² of dropped values on their kept neighbours; F test"
+        statistic = "R² of dropped values on their kept neighbours; F test of their ranks"
         return Figures(self.r_squared, self.reference, statistic, self.samples)

@@ -312,11 +312,11 @@ class ModelProbe(UnableProbe):
             return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False, 1.0)
         dropped, kept = (result == 0) & (values != 0), result != 0
         partly = int((dropped.flatten(2).any(2) & kept.flatten(2).any(2)).sum())
-        r_squared, samples, channels = measure.neighbour_fit(values, dropped, kept)
+        r_squared, samples, _ = measure.neighbour_fit(values, dropped, kept)
         keep = torch.rand(values.shape[:2], generator=torch.Generator().manual_seed(self.seed)) >= (op.rate or 0.0)
         spatial = spatial_dropout(values, keep.to(values.device), op.rate or 0.0)
         reference, _, _ = measure.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
-        p_value = measure.fit_test(r_squared, samples, channels)
+        p_value = measure.fit_test(*measure.neighbour_fit(values, dropped, kept, ranked=True))
         conv_map = extent in extents
         maps = values.shape[0] * values.shape[1]
         whole = whole_chance((values != 0).flatten(2).sum(2), op.rate)
