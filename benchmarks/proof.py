@@ -37,8 +37,8 @@ class Faulty(nn.Module):
 
     def __init__(self, code: str) -> None:
         super().__init__()
-        *layers, self.head = resnet50()  # type: ignore[misc]
-        self.layers, self.code = nn.Sequential(*layers), code
+        layers = [*resnet50().children()]
+        self.layers, self.head, self.code = nn.Sequential(*layers[:-1]), layers[-1], code
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.layers(x)
@@ -99,14 +99,14 @@ def memory_of(code: str, audited: bool, answer: Any) -> None:
 def copies(code: str) -> float:
     """Peak memory of an audit beyond that of plain forwards, in copies of the weights."""
     processes = multiprocessing.get_context("spawn")
-    peaks = []
+    peaks: list[int] = []
     for audited in (False, True):
         answer = processes.SimpleQueue()
         worker = processes.Process(target=memory_of, args=(code, audited, answer))
         worker.start()
         peaks.append(answer.get())
         worker.join()
-    weights = sum(each.numel() * each.element_size() for each in Faulty(code).state_dict().values())
+    weights: int = sum(each.numel() * each.element_size() for each in Faulty(code).state_dict().values())
     return (peaks[1] - peaks[0]) / weights
 
 

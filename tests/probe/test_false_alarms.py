@@ -98,6 +98,13 @@ def test_both_looks_of_a_spread_hold_their_rate_together(trials: int, alpha: flo
     assert not exceeds(doubts, trials, measure.rank_test(once, once, once // 2))  # noise is seldom in doubt
 
 
+@pytest.mark.parametrize("runs", [measure.REPLAYS, 2 * measure.REPLAYS])
+def test_what_shows_in_nearly_all_runs_is_not_refuted(runs: int) -> None:
+    """Of runs of which nineteen in twenty exceed the noise, fewer than it takes to be in doubt do so with at most α/2."""
+    needed = next(above for above in range(runs + 1) if in_doubt(above, runs, 1.0))
+    assert 1 - measure.at_least(needed, runs, 0.95) <= 1e-6 / 2
+
+
 @trials
 @pytest.mark.parametrize(("rate", "units"), [(0.1, 1), (0.05, 2), (0.01, 10)])
 def test_a_dropout_is_overlooked_as_often_as_stated(trials: int, rate: float, units: int) -> None:
