@@ -100,7 +100,7 @@ def test_both_looks_of_a_spread_hold_their_rate_together(trials: int, alpha: flo
 
 @pytest.mark.parametrize("runs", [measure.REPLAYS, 2 * measure.REPLAYS])
 def test_what_shows_in_nearly_all_runs_is_not_refuted(runs: int) -> None:
-    """Of runs of which nineteen in twenty exceed the noise, fewer than it takes to be in doubt do so with at most α/2."""
+    """Where nineteen runs in twenty exceed the noise, so few do that they refute with a probability of α/2 at most."""
     needed = next(above for above in range(runs + 1) if in_doubt(above, runs, 1.0))
     assert 1 - measure.at_least(needed, runs, 0.95) <= 1e-6 / 2
 

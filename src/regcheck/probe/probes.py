@@ -191,8 +191,7 @@ class ModelProbe(UnableProbe):
         removed: list[float] = []
         silent: dict[Site, Replacement] = {op.site: identity for op in ops if op.drops is not None}
         if silent:
-            calm = [run(self.seed + 1 + turn, silent) for turn in range(3)]
-            removed = [measure.deviation(each, calm[0]) for each in calm[1:]]
+            removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
         while True:
             kept += [measure.deviation(run(self.seed), reference) for _ in range(measure.REPLAYS)]
