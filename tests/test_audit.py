@@ -186,8 +186,8 @@ def test_without_confirmation_nothing_is_measured() -> None:
 def test_a_dropout_with_little_to_drop_is_not_called_idle(units: int, rate: float, verdict: Verdict) -> None:
     """Runs that happen to draw the same mask refute nothing: more are made, and what they cannot tell is unmeasured.
 
-    That 24 runs all draw the mask of the reference has a probability of 0.95 for 2 units at a rate of 0.001, and of 4e-12
-    and 0 for 10 and 200 units at 0.1.
+    That 24 runs all draw the mask of the reference has a probability of 0.95 for 2 units at a rate of 0.001, of 4e-12
+    for 10 units at 0.1, and of 0 for 200.
     """
 
     class Few(nn.Module):
