@@ -8,7 +8,7 @@ READY = $(VENV)/.ready
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test test-all lint docs readme bench format clean
+.PHONY: help demo test test-all lint docs plots readme bench format clean
 
 help:
 	@echo "make demo      all three doors on a small project with planted faults"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-all  all tests"
 	@echo "make lint      ruff, mypy, the docs, what is generated, the floors"
 	@echo "make docs      regenerate the rule pages and build the docs into site/"
+	@echo "make plots     measure again what the docs plot, and draw it"
 	@echo "make readme    put the current output of the three doors into the README"
 	@echo "make bench     time what must be quick"
 	@echo "make format    format the code and fix what can be fixed"
@@ -61,6 +62,9 @@ docs: $(READY)
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
 
+plots: $(READY)
+	$(BIN)/python docs/plots.py
+
 readme: $(READY)
 	$(BIN)/python docs/readme.py
 
@@ -71,6 +75,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/record.py
 	$(BIN)/python benchmarks/fake.py
 	$(BIN)/python benchmarks/watch.py
+	$(BIN)/python benchmarks/proof.py --quick
 
 format: $(READY)
 	$(BIN)/ruff check --fix

@@ -180,13 +180,14 @@ def test_without_confirmation_nothing_is_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "verdict"), [(2, Verdict.UNMEASURED), (10, Verdict.CONFIRMED), (200, Verdict.CONFIRMED)]
+    ("units", "rate", "verdict"),
+    [(2, 0.001, Verdict.UNMEASURED), (10, 0.1, Verdict.CONFIRMED), (200, 0.1, Verdict.CONFIRMED)],
 )
-def test_a_dropout_with_little_to_drop_is_not_called_idle(units: int, verdict: Verdict) -> None:
+def test_a_dropout_with_little_to_drop_is_not_called_idle(units: int, rate: float, verdict: Verdict) -> None:
     """Runs that happen to draw the same mask refute nothing: more are made, and what they cannot tell is unmeasured.
 
-    At a rate of 0.1 two masks of 2, 10 and 200 units differ with probabilities of 0.33, 0.86 and 1, and that 24 runs
-    all draw the mask of the reference has probabilities of 0.005, 4e-12 and 0.
+    That 24 runs all draw the mask of the reference has a probability of 0.95 for 2 units at a rate of 0.001, of 4e-12
+    for 10 units at 0.1, and of 0 for 200.
     """
 
     class Few(nn.Module):
@@ -195,7 +196,7 @@ def test_a_dropout_with_little_to_drop_is_not_called_idle(units: int, verdict: V
             self.head = nn.Linear(units, 3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(F.dropout(x, 0.1))
+            return self.head(F.dropout(x, rate))
 
     (finding,) = audit(Few(), torch.ones(1, units)).findings
     assert (finding.code, finding.evidence.verdict) == ("REG202", verdict)

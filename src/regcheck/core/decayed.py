@@ -31,8 +31,8 @@ class Decay:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether every weight is decayed by the same share of itself."""
-        return abs(self.p95 - self.p5) <= self.tolerance * abs(self.p95)
+        """Whether every weight is decayed by the same share of itself; a single one tells nothing."""
+        return self.parameters > 1 and abs(self.p95 - self.p5) <= self.tolerance * abs(self.p95)
 
     @property
     def figures(self) -> Figures:

@@ -84,9 +84,10 @@ class Evidence:
     """What a measurement found on one device.
 
     `measured` and `expected` are the figure found and the figure the reference predicts; `statistic` names the figure
-    and the test; `alpha` bounds the probability that the verdict `confirmed` is a false alarm; `samples` counts the
-    independent samples the test rests on. `because` is the one sentence a reader needs. Evidence may lower the severity
-    of its finding (`lowers_to`), never raise it.
+    and the test; `alpha` bounds the probability that the verdict `confirmed` is a false alarm, and that `refuted`
+    overlooks the effect that the rule claims: where the samples cannot tell, the verdict is `unmeasured`. `samples`
+    counts the independent samples the test rests on. `because` is the one sentence a reader needs. Evidence may lower
+    the severity of its finding (`lowers_to`), never raise it.
     """
 
     verdict: Verdict

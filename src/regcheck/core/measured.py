@@ -35,6 +35,20 @@ class Interval:
     def as_expected(self) -> bool:
         return self.interval[0] <= self.share <= self.interval[1]
 
+    @property
+    def too_few(self) -> bool:
+        """Whether nothing was found though something was expected, in so few draws that this may be chance."""
+        return self.share == 0 and self.as_expected
+
+
+def in_doubt(above: int, changed: int, floor: float) -> bool:
+    """Whether `above` of `changed` runs differ too much for nothing, where all of them would for something.
+
+    Where replays agree to the bit (`floor` is zero), a single run that differs is no chance. Where they do not, a
+    changed run is as likely as a replay to differ most of all, and doubt begins with half of the changed runs.
+    """
+    return above > 0 if floor == 0 else 2 * above >= changed
+
 
 LOOK = 5e-7
 """The false-alarm probability of each of a spread's two looks."""
@@ -85,8 +99,8 @@ class Spread:
 
     @property
     def undecided(self) -> bool:
-        """Whether replays agree to the bit, and the changed runs differ too seldom to say anything either way."""
-        return not self.acts and self.floor == 0 and (self.above > 0 or self.idle > LOOK)
+        """Whether the changed runs differ too seldom to say anything either way."""
+        return not self.acts and (in_doubt(self.above, len(self.changed), self.floor) or self.idle > LOOK)
 
     @property
     def verdict(self) -> Verdict:
@@ -224,6 +238,13 @@ class Mates:
         return min(self.changed) > max(self.held)
 
     @property
+    def verdict(self) -> Verdict:
+        """What the batches say of the suspicion that mates matter."""
+        if self.matter:
+            return Verdict.CONFIRMED
+        return Verdict.REFUTED if max(self.changed) <= max(self.held) else Verdict.UNMEASURED
+
+    @property
     def figures(self) -> Figures:
         statistic = "relative change of a sample's output with its batch mates; exact rank test"
         return Figures(self.relative, 0.0, statistic, len(self.changed) + len(self.held))
@@ -354,9 +375,10 @@ class Maps:
     """How a mask falls on feature maps.
 
     `partly` of `maps` maps were zeroed in part. `r_squared` is that of a least-squares fit of dropped values on the
-    mean of their kept neighbours, `p_value` that of the F test that neighbours say nothing, over `samples` values.
-    `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is the map's
-    spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent.
+    mean of their kept neighbours, `p_value` that of the F test on their ranks that neighbours say nothing, over
+    `samples` values. `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is
+    the map's spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent,
+    and `whole` is the probability that draws for each element would have left every map whole.
     """
 
     partly: int
@@ -367,29 +389,9 @@ class Maps:
     samples: int
     extent: tuple[int, ...]
     conv_map: bool
+    whole: float
 
     @property
     def figures(self) -> Figures:
-        statistic = "R² of dropped values on their kept neighbours; F test"
+        statistic = "R² of dropped values on their kept neighbours; F test of their ranks"
         return Figures(self.r_squared, self.reference, statistic, self.samples)
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Predictions in the mode a call was made in against those in another one, on the input of that call.
-
-    `relative` is the norm of the difference over that of the eval-mode prediction, `flips` the share of argmax changes
-    (None where there is no class dimension), `smallest` the least deviation of a run that should differ from the
-    reference, `floor` the largest of one that should not, and `p_value` that of the rank test that modes do not matter.
-    """
-
-    relative: float
-    flips: float | None
-    smallest: float
-    floor: float
-    p_value: float
-    runs: int
-
-    @property
-    def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "relative change between modes; exact rank test", self.runs)

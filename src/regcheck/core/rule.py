@@ -18,11 +18,11 @@ from .usage import Event
 
 if TYPE_CHECKING:
     from .decayed import Decay, Shrinkage
+    from .gap import Gap
     from .measured import (
         Agreement,
         Drawn,
         Effect,
-        Gap,
         Image,
         Kept,
         Maps,

@@ -14,6 +14,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import Mates
 from regcheck.core.vocabulary import STATISTICS
+from regcheck.trace.structure import tensors_in
 
 from . import measure
 from .intervene import Replacement
@@ -29,12 +30,13 @@ def mates_matter(runner: Runner, graph: Graph, op: Op, seed: int) -> Mates:
     size = batch_size(runner)
     takers = {each.site: each for each in graph.eval if takes_statistics(each, size)} | {op.site: op}
     kept: dict[Site, Any] = {}
+    own: dict[Site, Any] = {}
 
-    def note(site: Site) -> Replacement:
-        """Keep the statistics of the first batch."""
+    def note(site: Site, into: dict[Site, Any]) -> Replacement:
+        """Keep the statistics of a batch."""
 
         def noting(function: Any, args: Any, kwargs: Any) -> Any:
-            kept[site] = statistics(takers[site], function, args, kwargs)
+            into[site] = statistics(takers[site], function, args, kwargs)
             return function(*args, **kwargs)
 
         return noting
@@ -49,14 +51,20 @@ def mates_matter(runner: Runner, graph: Graph, op: Op, seed: int) -> Mates:
         alone = [each for each in rows if each.shape[1:2] != (size,)]  # the others may be tables of pairs
         return [each[:1] for each in alone or rows]
 
-    reference = outputs({site: note(site) for site in takers})
+    reference = outputs({site: note(site, kept) for site in takers})
     if op.site not in kept:
         raise CannotMeasure("this call does not run in eval mode")
     if not reference:
         raise CannotMeasure("no output has a row for each sample")
     turns = range(1, measure.REPLAYS + 1)
     everyone = {site: hold(site) for site in kept}
-    others = [outputs({site: how for site, how in everyone.items() if site != op.site}, turn) for turn in turns]
+    free = {**everyone, op.site: note(op.site, own)}
+    others, moved = [], False
+    for turn in turns:
+        others.append(outputs(free, turn))
+        moved = moved or differ(own[op.site], kept[op.site])
+    if not moved:
+        raise CannotMeasure("no other mates that were tried change what this call takes from its batch")
     held = [measure.deviation(outputs(everyone, turn), reference) for turn in turns]
     changed = [measure.deviation(each, reference) for each in others]
     norm = size_of(reference)
@@ -114,6 +122,12 @@ def statistics(op: Op, function: Any, args: Any, kwargs: Any) -> Any:
     values = args[0] if args else kwargs["input"]
     axes = [axis for axis in range(values.dim()) if axis != 1]
     return values.mean(axes), values.var(axes, correction=0)
+
+
+def differ(some: Any, others: Any) -> bool:
+    """Whether two batches give different statistics; a call that takes none leaves nothing to be changed."""
+    pairs = zip(tensors_in(some), tensors_in(others), strict=True)
+    return others is None or any(not torch.equal(one, other) for one, other in pairs)
 
 
 def holding(op: Op, kept: Any, function: Any, args: Any, kwargs: Any) -> Any:

@@ -86,7 +86,8 @@ class Intervention(Sight):
 
 def stream(seed: int, site: Site) -> int:
     """The seed of a site's own random stream."""
-    text = f"{seed}|{site.module}|{site.function}|{site.place.line if site.place else 0}|{site.turn}"
+    line, column = (site.place.line, site.place.column) if site.place else (0, 0)
+    text = f"{seed}|{site.module}|{site.function}|{line}:{column}|{site.turn}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
 

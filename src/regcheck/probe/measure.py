@@ -111,13 +111,17 @@ def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
     return worst
 
 
-def neighbour_fit(values: torch.Tensor, dropped: torch.Tensor, kept: torch.Tensor) -> tuple[float, int, int]:
+def neighbour_fit(
+    values: torch.Tensor, dropped: torch.Tensor, kept: torch.Tensor, *, ranked: bool = False
+) -> tuple[float, int, int]:
     """R² of dropped values on the mean of their kept direct neighbours, the number of values, and that of channels.
 
     Args:
         values: maps before dropping, shape (N, C, …extent).
         dropped: where the mask dropped, same shape, bool.
         kept: where the mask is known to have kept, same shape, bool.
+        ranked: fit the ranks that the dropped values have in their channel: outliers among rectified or heavy-tailed
+            values would exceed what the F test allows for, and ranks have none.
 
     Every channel has a mean and a slope of its own, so that only what is local counts.
     """
@@ -140,6 +144,10 @@ def neighbour_fit(values: torch.Tensor, dropped: torch.Tensor, kept: torch.Tenso
 
     sizes = sums(torch.ones_like(channel, dtype=values.dtype))
     left, right = values[usable], (total / count.clamp(min=1))[usable]
+    if ranked:
+        order = left.argsort()
+        order = order[channel[order].argsort(stable=True)]  # any shift of a channel's ranks goes with its mean
+        left = torch.empty_like(left).index_put_((order,), torch.arange(samples, dtype=left.dtype, device=left.device))
     left, right = (each - (sums(each) / sizes.clamp(min=1))[channel] for each in (left, right))
     crossed, squares, variance = sums(left * right), sums(right * right), float(left @ left)
     explained = float(torch.where(squares > 0, crossed.square() / squares.clamp(min=1e-300), 0.0).sum())

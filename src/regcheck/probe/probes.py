@@ -11,12 +11,12 @@ import torch
 from regcheck.core.decayed import Decay, Shrinkage
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
+from regcheck.core.gap import Gap
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import (
     Agreement,
     Drawn,
     Effect,
-    Gap,
     Image,
     Kept,
     Maps,
@@ -161,7 +161,9 @@ class CallProbe(UnableProbe):
         others = away(noisy, range(second, second + measure.REPLAYS))
         relative, flips = change(self._runner.run(noisy, self.seed), reference)
         runs = len(replays) + len(others)
-        return Gap(relative, flips, min(others), max(replays), measure.rank_test(len(replays), len(others)), runs)
+        p_value = measure.rank_test(len(replays), len(others))
+        above = sum(each > max(replays) for each in others)
+        return Gap(relative, flips, above, len(others), max(replays), p_value, runs)
 
 
 def change(made: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> tuple[float, float | None]:
@@ -204,8 +206,7 @@ class ModelProbe(UnableProbe):
         removed: list[float] = []
         silent: dict[Site, Replacement] = {op.site: identity for op in ops if op.drops is not None}
         if silent:
-            calm = [run(self.seed + 1 + turn, silent) for turn in range(3)]
-            removed = [measure.deviation(each, calm[0]) for each in calm[1:]]
+            removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
         while True:
             kept += [measure.deviation(run(self.seed), reference) for _ in range(measure.REPLAYS)]
@@ -232,13 +233,14 @@ class ModelProbe(UnableProbe):
             raise CannotMeasure("the rate of this dropout is not a number")
         passed, _ = self._graph.flow(op.mode).ahead(op, lambda each: True)
         bare: dict[Site, Replacement] = {each.site: _first_argument for each in passed if each.kind is Kind.SOFTMAX}
-        draws_per_run = 0
+        draws_per_run = units = 0
 
         def count(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
-            nonlocal draws_per_run
+            nonlocal draws_per_run, units
             if site == op.site and isinstance(result, torch.Tensor):
                 whole_channels = op.drops is Drops.CHANNELS and result.dim() > 2
-                draws_per_run = result.flatten(2)[..., 0].numel() if whole_channels else result.numel()
+                units = result.numel()
+                draws_per_run = result.flatten(2)[..., 0].numel() if whole_channels else units
 
         def run(how: Replacement | None, seed: int = 0, **extra: Any) -> list[torch.Tensor]:
             swapped = {**bare, **({op.site: how} if how else {})}
@@ -264,7 +266,8 @@ class ModelProbe(UnableProbe):
             remaining += int((clean[index] == blank)[moves].sum())
         if touched == 0:
             raise CannotMeasure("what this call drops does not reach the output")
-        draws = draws_per_run * len(noisy)
+        reaching = min(draws_per_run, max(1, draws_per_run * touched // max(units, 1)))  # others decide nothing here
+        draws = reaching * len(noisy)
         interval = measure.binomial_interval(draws, op.rate, self.alpha)
         return Share(lost / (touched * len(noisy)), draws, op.rate, interval, constant, remaining / touched)
 
@@ -321,17 +324,25 @@ class ModelProbe(UnableProbe):
         values, result = (each.detach().double() for each in met[0])
         extent = tuple(values.shape[2:])
         if values.dim() < 3:
-            return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False)
+            return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False, 1.0)
         dropped, kept = (result == 0) & (values != 0), result != 0
         partly = int((dropped.flatten(2).any(2) & kept.flatten(2).any(2)).sum())
-        r_squared, samples, channels = measure.neighbour_fit(values, dropped, kept)
+        r_squared, samples, _ = measure.neighbour_fit(values, dropped, kept)
         keep = torch.rand(values.shape[:2], generator=torch.Generator().manual_seed(self.seed)) >= (op.rate or 0.0)
         spatial = spatial_dropout(values, keep.to(values.device), op.rate or 0.0)
         reference, _, _ = measure.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
-        p_value = measure.fit_test(r_squared, samples, channels)
+        p_value = measure.fit_test(*measure.neighbour_fit(values, dropped, kept, ranked=True))
         conv_map = extent in extents
         maps = values.shape[0] * values.shape[1]
-        return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map)
+        whole = whole_chance((values != 0).flatten(2).sum(2), op.rate)
+        return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole)
+
+
+def whole_chance(sizes: torch.Tensor, rate: float | None) -> float:
+    """Probability that draws for each element keep or drop every one of maps with these many elements as a whole."""
+    if rate is None:
+        return 1.0
+    return float(((1 - rate) ** sizes.double() + rate ** sizes.double()).clamp(max=1).prod())
 
 
 def _units(op: Op) -> int | None:

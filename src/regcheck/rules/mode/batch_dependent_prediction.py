@@ -115,7 +115,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         because = f"among {len(mates.changed)} other sets of batch mates a sample's output changes by up to"
         because += f" {mates.relative:.2g} (relative); with this call's statistics held it does not"
         return probe.evidence(Verdict.CONFIRMED, because, mates)
-    if max(mates.changed) <= max(mates.held):
+    if mates.verdict is Verdict.REFUTED:
         return probe.evidence(Verdict.REFUTED, "a sample's output is the same in every batch", mates)
     return probe.evidence(Verdict.UNMEASURED, "a sample's output changes in some batches and not in others", mates)
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
 from regcheck.core.rule import Example, Probe
 
@@ -64,8 +64,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if suspicion.op.kind is Kind.BATCH_NORM:
         mates = probe.mates(suspicion.op)
         because = f"the output of a sample changes by {mates.relative:.2g} (relative) with its batch mates"
-        because += "; with this layer's statistics held it does not" if mates.matter else ""
-        return probe.evidence(Verdict.CONFIRMED if mates.matter else Verdict.REFUTED, because, mates)
+        because += "; with this layer's statistics held it does not" if mates.verdict is Verdict.CONFIRMED else ""
+        return probe.evidence(mates.verdict, because, mates)
     spread = probe.spread(suspicion.ops, Mode.EVAL)
     because = spread.told("this layer")
     if spread.verdict is Verdict.CONFIRMED:

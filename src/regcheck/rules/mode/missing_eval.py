@@ -196,7 +196,9 @@ def _is_dotted(node: ast.AST) -> TypeGuard[ast.expr]:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     gap = probe.gap(suspicion.event)
-    if gap.smallest <= gap.floor:
+    if gap.verdict is Verdict.UNMEASURED:
+        return probe.evidence(gap.verdict, gap.doubt, gap)
+    if gap.verdict is Verdict.REFUTED:
         return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
     because = f"on this call's input the prediction is {gap.relative:.2g} (relative) away from eval mode's"
     because += "" if gap.flips is None else f", and {gap.flips:.0%} of its argmaxes change"

@@ -102,7 +102,9 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     gap = probe.gap(suspicion.event, Mode.TRAIN)
     if not trains_in_eval(suspicion.event):
         return probe.evidence(Verdict.REFUTED, "nothing is trained in eval mode by this call", gap)
-    if gap.smallest <= gap.floor:
+    if gap.verdict is Verdict.UNMEASURED:
+        return probe.evidence(gap.verdict, gap.doubt, gap)
+    if gap.verdict is Verdict.REFUTED:
         return probe.evidence(Verdict.REFUTED, "train mode changes no more than a replay of the call does", gap)
     because = f"on this call's input train mode changes the output by {gap.relative:.2g} (relative)"
     return probe.evidence(Verdict.CONFIRMED, because, gap)

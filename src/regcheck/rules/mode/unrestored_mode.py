@@ -114,7 +114,9 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     gap = probe.gap(suspicion.event)
     if not predicts_in_train_mode(suspicion.event):
         return probe.evidence(Verdict.REFUTED, "this call is no prediction in train mode", gap)
-    if gap.smallest <= gap.floor:
+    if gap.verdict is Verdict.UNMEASURED:
+        return probe.evidence(gap.verdict, gap.doubt, gap)
+    if gap.verdict is Verdict.REFUTED:
         return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
     because = f"on its caller's input the prediction is {gap.relative:.2g} (relative) away from eval mode's"
     return probe.evidence(Verdict.CONFIRMED, because, gap)

@@ -85,7 +85,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     image = probe.image(suspicion.op)
     if image.value == 0:
         return probe.evidence(Verdict.REFUTED, "what is dropped stays zero behind the activation", image)
-    if image.value is None or not image.as_expected:
+    if image.value is None or image.too_few or not image.as_expected:
         return probe.evidence(Verdict.UNMEASURED, "not all that is dropped can be told behind the activation", image)
     because = (
         f"{image.share:.1%} of {image.units} units come out of `{image.activation}` as {image.value:.2f} in train mode;"

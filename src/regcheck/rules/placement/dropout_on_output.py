@@ -77,6 +77,9 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     low, high = share.interval
     if not share.constant:
         return probe.evidence(Verdict.REFUTED, "what is left of a dropped unit still depends on the input", share)
+    if share.too_few:
+        because = f"no output unit was lost in {share.draws} draws, too few to tell at p = {share.expected:g}"
+        return probe.evidence(Verdict.UNMEASURED, because, share)
     if not share.as_expected or share.without > 0:
         because = f"{share.share:.1%} of the output units are lost, outside {low:.1%} to {high:.1%} around p"
         return probe.evidence(Verdict.REFUTED, because, share)

@@ -135,6 +135,9 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     maps = probe.maps(suspicion.op)
     if not maps.conv_map or not any(size > 1 for size in maps.extent):
         return probe.evidence(Verdict.REFUTED, "it does not run on a convolutional map with spatial extent", maps)
+    if maps.partly == 0 and maps.whole > probe.alpha:
+        because = f"too little is dropped to tell whether any of {maps.maps} maps is dropped in part"
+        return probe.evidence(Verdict.UNMEASURED, because, maps)
     if maps.partly == 0:
         return probe.evidence(Verdict.REFUTED, f"all {maps.maps} maps are kept or dropped whole", maps)
     because = f"{maps.partly} of {maps.maps} maps are zeroed in part; neighbours explain {maps.r_squared:.0%} of the"

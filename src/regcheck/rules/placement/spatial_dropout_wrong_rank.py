@@ -100,7 +100,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         because = "this call does not drop channels" if channel is not None else "no layer tells which axis is features"
         return probe.evidence(Verdict.REFUTED if channel is not None else Verdict.UNMEASURED, because, drawn)
     same = 1 - 2 * drawn.expected * (1 - drawn.expected)
-    if not 0 < drawn.share < 1 or same**drawn.units > probe.alpha:
+    if not 0 < drawn.share < 1 or rank * same**drawn.units > probe.alpha:
         return probe.evidence(Verdict.UNMEASURED, "too few draws to tell what is dropped together", drawn)
     spatial = {axis for axis in range(channel + 1, rank) if drawn.shape[axis] > 1}
     together = f"{listed(drawn.axes)} of {'×'.join(map(str, drawn.shape))} values"

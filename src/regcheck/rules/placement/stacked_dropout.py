@@ -49,10 +49,12 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     stacked = probe.stacked(suspicion.op)
     because = f"{stacked.share:.1%} of {stacked.units} units are dropped, where this rate is {stacked.alone:g}"
-    if probe.at_least(stacked.share, stacked.units, stacked.alone) > probe.alpha:
+    more = probe.at_least(stacked.share, stacked.units, stacked.alone) <= probe.alpha
+    if stacked.together == stacked.alone or (not more and not stacked.as_expected):
         return probe.evidence(Verdict.REFUTED, because, stacked)
     because += f"; with the dropout before it made identity, {stacked.without:.1%} are"
-    if stacked.as_expected and probe.at_least(stacked.without, stacked.units, stacked.alone) > probe.alpha:
+    alone = probe.at_least(stacked.without, stacked.units, stacked.alone) > probe.alpha
+    if more and stacked.as_expected and alone:
         return probe.evidence(Verdict.CONFIRMED, because, stacked)
     return probe.evidence(Verdict.UNMEASURED, f"{because}; {stacked.together:g} is the rate of all together", stacked)
 

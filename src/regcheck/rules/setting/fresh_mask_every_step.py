@@ -79,6 +79,9 @@ def passive(op: Op) -> bool:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     found = probe.agreement(suspicion.op)
     if found.share == 1:
+        if found.steps > 1 and found.as_if_alone:
+            because = f"the masks of two steps agree, but {found.units} units are too few to tell"
+            return probe.evidence(Verdict.UNMEASURED, because, found)
         return probe.evidence(Verdict.REFUTED, "one mask serves all steps", found)
     because = f"the masks of two steps agree in {found.share:.1%} of {found.units} units ({found.steps} steps)"
     if found.as_if_alone:
