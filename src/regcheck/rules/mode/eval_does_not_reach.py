@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from regcheck.core.finding import Evidence, Severity, Suspicion
+from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
 from regcheck.core.rule import Example, Probe
 
