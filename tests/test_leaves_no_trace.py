@@ -319,6 +319,31 @@ print((peak() - before) / weights)
 """
 
 
+SHORT = """
+import resource
+import torch
+from torch import nn
+from regcheck import audit
+
+audit(nn.Linear(2, 2), torch.zeros(1, 2))
+with torch.no_grad():
+    model = nn.Sequential(*[nn.Linear(4096, 4096) for _ in range(4)])
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
+most = used * 1024 + 100_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+[missed] = audit(model, torch.randn(4, 4096), options={"devices": ["cpu"]}).not_checked
+print(missed.reason)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its memory there")
+def test_too_little_memory_is_told():
+    """Without memory for a copy, or to keep the model as it is, the model is "not checked", and nothing raises."""
+    ran = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "state cannot be kept" in ran.stdout
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its peak there")
 def test_one_copy_of_the_weights_is_enough():
     """A finding is proved with one copy of the weights beside the model's own: their values are put back from it."""

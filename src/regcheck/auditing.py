@@ -125,9 +125,10 @@ class Run:
             return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
         why_not = unrunnable(model) if self.options.run else NO_RUN
         meeting, stream = self._meeting(found)
+        twin = model
         with ExitStack() as stack:
-            twin = stack.enter_context(workspace(model, run=not why_not))
             try:
+                twin = stack.enter_context(workspace(model, run=not why_not))
                 with unchanged(twin, values=not why_not):
                     traced = look(twin, subject, given, locate, root, why_not)
             except CannotTrace as error:

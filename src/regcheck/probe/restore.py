@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.errors import CannotMeasure, told
+from regcheck.core.errors import CannotMeasure, CannotTrace, told
 
 from .reach import held_by_functions
 from .seeds import Streams
@@ -121,9 +121,15 @@ def unchanged(model: nn.Module, values: bool = True) -> Iterator[None]:
     """Put back what runs change on `model`; what a lazy model becomes by its first run, it stays.
 
     Without `values` tensors are left out, for a model that is not run itself.
+
+    Raises:
+        CannotTrace: there is no memory to keep the state in.
     """
     lazy = any(nn.parameter.is_lazy(each) for each in model.parameters())
-    state = None if lazy else State(model, values)
+    try:
+        state = None if lazy else State(model, values)
+    except RuntimeError as error:
+        raise CannotTrace(f"the model's state cannot be kept while it runs: {told(error)}") from error
     try:
         yield
     finally:
