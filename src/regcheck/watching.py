@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.config.outcome import report_under
-from regcheck.core.errors import RegcheckError, UsageError
+from regcheck.core.errors import RegcheckError, UsageError, told
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
@@ -160,17 +160,17 @@ class Watching:
             self._miss("judging it failed", error)
 
     def _miss(self, what: str, error: Exception) -> None:
-        reason = f"{what}: {type(error).__name__}: {error}"
+        reason = f"{what}: {told(error)}"
         self._missed.append(NotChecked(self._subject, reason, "please report this"))
 
 
 def _alone(seen: Seen) -> Seen:
     """Without the means to run anything where one of several processes would do so while the others do not."""
-    from torch import distributed
+    from regcheck.trace.unwrap import processes
 
-    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+    if processes() == 1:
         return seen
-    reason = f"this is one of {distributed.get_world_size()} processes, and what one runs alone may wait for the others"
+    reason = f"this is one of {processes()} processes, and what one runs alone may wait for the others"
     missed = NotChecked(seen.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
     seen = _read(seen, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
     return replace(seen, captures=(), optimizers={}, skipped=(*seen.skipped, missed))

@@ -102,9 +102,9 @@ def declared(finding: Finding, options: Options) -> bool:
     )
 
 
-def shown_path(path: str | None) -> str | None:
-    """The path relative to the working directory where it lies below it."""
+def shown_path(path: str | None, root: str | os.PathLike[str] = os.curdir) -> str | None:
+    """The path relative to `root`, the working directory by default, where it lies below it."""
     if path is None or not os.path.isabs(path):
         return path
-    relative = os.path.relpath(path)
+    relative = os.path.relpath(path, root)
     return path if relative.startswith("..") else relative

@@ -19,6 +19,7 @@ from regcheck.reference.dropout import inverted_dropout
 from . import measure
 from .intervene import Replacement, identity
 from .run import Enough, Runner
+from .seeds import seed_streams
 
 UNITS = 20_000
 """The call is made until this many units were drawn,"""
@@ -70,7 +71,7 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     if op.rate is None:
         raise CannotMeasure("the rate of this dropout is not a number")
     call = caught(runner, op, seed)
-    torch.manual_seed(seed)
+    seed_streams(seed)
     with torch.no_grad():
         first = dropped_by(op.site, call)
         masks = [first]

@@ -15,6 +15,7 @@ from regcheck.reference.dropout import alpha_dropout, inverted_dropout
 from . import measure
 from .masks import CALLS, UNITS, caught
 from .run import Runner
+from .seeds import seed_streams
 
 
 def moments_moved(runner: Runner, op: Op, seed: int) -> Moments:
@@ -47,7 +48,7 @@ def moments_moved(runner: Runner, op: Op, seed: int) -> Moments:
     def after(make: Callable[[], Tensor]) -> tuple[float, float]:
         return moments([make() for _ in range(min(CALLS, -(-UNITS // values.numel())))])
 
-    torch.manual_seed(seed)
+    seed_streams(seed)
     with torch.no_grad():
         pairs = [(after(made_again), after(made_otherwise)) for _ in range(measure.SIGNS)]
     moved, otherwise = (tuple(divergence(before, pair[side]) for pair in pairs) for side in (0, 1))

@@ -11,7 +11,7 @@ from typing import Any
 from .calls import Args, Kwargs
 from .interpret import Interpreter
 from .machine import Frame
-from .names import Definition, Project
+from .names import Definition, Project, parameters_of
 from .portrait import Gallery, Incomparable, Portrait, twin
 from .values import Cells, Instance, Known, Module, Value, now
 
@@ -108,11 +108,8 @@ def _unmarked(module: Module) -> Hashable:
 
 def _switches(spec: ast.arguments) -> list[str]:
     """The parameters of a constructor that are false by default and whose names speak of attention or dropout."""
-    named = [*spec.posonlyargs, *spec.args]
-    pairs = [*zip(named[len(named) - len(spec.defaults) :], spec.defaults, strict=True)]
-    pairs += [(each, node) for each, node in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if node]
     return [
         each.arg
-        for each, default in pairs
+        for each, default in parameters_of(spec)
         if isinstance(default, ast.Constant) and default.value is False and _SWITCH.search(each.arg)
     ]

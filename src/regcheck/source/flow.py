@@ -14,7 +14,7 @@ from .files import Source
 from .hidden import hidden_in
 from .machine import Frame, Next
 from .models import has_learned_layers, identity, modes, name_of
-from .names import Project
+from .names import Project, parameters_of
 from .optimizers import described
 from .relevance import is_plain, worthwhile
 from .torchops import METADATA
@@ -366,17 +366,10 @@ class Program(Builder):
 
 def _settings(function: Function) -> list[str]:
     """The parameters of a function that no one calls whose defaults say little: all but those with a number."""
-    spec = function.node.args
-    named = [*spec.posonlyargs, *spec.args]
-    defaults: list[ast.expr | None] = [None] * (len(named) - len(spec.defaults))
-    pairs = [
-        *zip(named, [*defaults, *spec.defaults], strict=True),
-        *zip(spec.kwonlyargs, spec.kw_defaults, strict=True),
-    ]
     bound = 1 if function.instance is not None else 0
     return [
         each.arg
-        for each, default in pairs[bound:]
+        for each, default in parameters_of(function.node.args)[bound:]
         if not (isinstance(default, ast.Constant) and isinstance(default.value, float))
     ]
 

@@ -345,3 +345,11 @@ def _named(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef,
             parts = ("body", "handlers", "orelse", "finalbody", "cases")
             inside = [each for part in parts for each in getattr(statement, part, ())]
         todo += [(each, within) for each in reversed(inside)]
+
+
+def parameters_of(spec: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
+    """The parameters of a function, save those that gather others, each with its default; None where it has none."""
+    named = [*spec.posonlyargs, *spec.args]
+    none: list[ast.expr | None] = [None] * (len(named) - len(spec.defaults))
+    defaults = [*none, *spec.defaults, *spec.kw_defaults]
+    return [*zip([*named, *spec.kwonlyargs], defaults, strict=True)]

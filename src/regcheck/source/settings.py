@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from .names import Definition, Project
+from .names import Definition, Project, parameters_of
 from .values import Configuration, Function
 
 _NAMED = re.compile(r"conf|cfg|arg|param|setting|option|hp", re.IGNORECASE)
@@ -19,8 +19,7 @@ def configuration(project: Project, function: Function, parameter: str) -> Confi
     only class the file defines or imports under a name like `Config` that has every attribute read of the parameter.
     """
     assert not isinstance(function.node, ast.Lambda)
-    spec = function.node.args
-    given = next(each for each in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs) if each.arg == parameter)
+    given = next(each for each, _ in parameters_of(function.node.args) if each.arg == parameter)
     if given.annotation is not None:
         found = project.resolve(function.source, _without_none(given.annotation), function.outer)
         return _settings(project, found) if isinstance(found, Definition) and not found.is_module else None
@@ -61,11 +60,7 @@ def _initialized(definition: Definition) -> dict[str, bool]:
     build = definition.methods.get("__init__")
     if build is None:
         return {}
-    named = [*build.args.posonlyargs, *build.args.args]
-    with_default = named[len(named) - len(build.args.defaults) :]
-    pairs = [*zip(with_default, build.args.defaults, strict=True)]
-    pairs += [(each, node) for each, node in zip(build.args.kwonlyargs, build.args.kw_defaults, strict=True) if node]
-    zeros = {each.arg for each, default in pairs if _is_zero(default)}
+    zeros = {each.arg for each, default in parameters_of(build.args) if _is_zero(default)}
     found: dict[str, bool] = {}
     for node in (each for each in ast.walk(build) if isinstance(each, ast.Assign)):
         plain = isinstance(node.value, ast.Name) and node.value.id in zeros

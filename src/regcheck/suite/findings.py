@@ -10,7 +10,7 @@ from typing import Any
 
 from regcheck.config import select, silence
 from regcheck.config.options import Options
-from regcheck.config.outcome import report_under
+from regcheck.config.outcome import report_under, shown_path
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding, Key, NotChecked, Verdict
 from regcheck.core.ignores import Declared
@@ -85,13 +85,14 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """What another process needs to take it all in with `merge`."""
+        report = self.report()
         return {
-            **self.report().to_dict(),
+            **report.to_dict(),
             "subjects": list(self._subjects),
             "known": [each.to_dict() for each in self._baselined.values()],
             "models": list(self.models),
-            "tests": [list(self.tests.get(each.key, ())) for each in self.report().findings],
-            "where": [list(self.where.get(each.key, ())) for each in self.report().findings],
+            "tests": [list(self.tests.get(each.key, ())) for each in report.findings],
+            "where": [list(self.where.get(each.key, ())) for each in report.findings],
         }
 
     def merge(self, document: dict[str, Any]) -> tuple[Finding, ...]:
@@ -125,9 +126,7 @@ class Findings:
         """The path as findings show it: relative to the root where it lies below it."""
         if path is None or path.startswith("<"):
             return path
-        absolute = os.path.abspath(path)
-        relative = os.path.relpath(absolute, self._root)
-        return absolute if relative.startswith("..") else relative
+        return shown_path(os.path.abspath(path), self._root)
 
 
 def models_of(finding: Finding, report: Report) -> tuple[str, ...]:

@@ -74,8 +74,8 @@ def obstacle(model: Any) -> str:
     if not isinstance(model, nn.Module) or not torch.distributed.is_available():
         return ""
     sharded = any(base.__name__ in _SHARDING for each in model.modules() for base in type(each).__mro__)
-    if (sharded or any(_is_spread(each) for each in model.parameters())) and _processes() > 1:
-        return f"its parameters are spread over {_processes()} processes, and one of them cannot run it alone"
+    if (sharded or any(_is_spread(each) for each in model.parameters())) and processes() > 1:
+        return f"its parameters are spread over {processes()} processes, and one of them cannot run it alone"
     return ""
 
 
@@ -83,8 +83,10 @@ def _is_spread(parameter: nn.Parameter) -> bool:
     return any(base.__name__ == "DTensor" for base in type(parameter).__mro__)
 
 
-def _processes() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+def processes() -> int:
+    """How many processes there are in the program's process group; one where it has none."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if there else 1
 
 
 def _inside(model: Any) -> Any:

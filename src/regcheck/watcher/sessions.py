@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
+from regcheck.core.errors import told
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
@@ -161,7 +162,7 @@ class Watch:
                     with self._lock:
                         return note(*arguments)
                 except Exception as error:
-                    reason = f"watching failed: {type(error).__name__}: {error}"
+                    reason = f"watching failed: {told(error)}"
                     self._notes.skipped[NotChecked(type(arguments[0]).__name__, reason)] = None
             return None
 
@@ -225,7 +226,7 @@ class Watch:
             training, kinds = models.modes(module)
             model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
-            told = training and not site.test_code and not site.discarded
+            asked = training and not site.test_code and not site.discarded
             made = Called(
                 site.place,
                 site.function,
@@ -235,7 +236,7 @@ class Watch:
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 capture=self._capture(module, subject, args, kwargs, training, site, frame),
-                callers=self._sites.callers(frame, site) if told else (),
+                callers=self._sites.callers(frame, site) if asked else (),
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
