@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import nn
 
 from regcheck.trace.hidden import referred_to
+
+_PLAIN = frozenset({type(None), bool, int, float, str, torch.device, torch.dtype, torch.Tensor, nn.Parameter})
+_CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set})
 
 
 def held_by_functions(model: nn.Module) -> Iterator[Any]:
     """Modules and containers that functions kept on the model (attributes, hooks) refer to through their closures."""
     seen: set[int] = set()
-    todo = [(value, False) for module in model.modules() for value in vars(module).values()]
+    todo = [(value, False) for module in model.modules() for value in vars(module).values() if not is_bare(value)]
     while todo:
         value, held = todo.pop()
         if id(value) in seen:
@@ -23,7 +27,13 @@ def held_by_functions(model: nn.Module) -> Iterator[Any]:
         seen.add(id(value))
         if held and isinstance(value, (nn.Module, list, dict, set, deque)):
             yield value
-        todo += [(each, held or isinstance(value, FunctionType)) for each in _inside(value)]
+        held = held or isinstance(value, FunctionType)
+        todo += [(each, held) for each in _inside(value) if held or not is_bare(each)]
+
+
+def is_bare(value: Any) -> bool:
+    """Whether there is nothing inside of a value, as of most that modules hold: numbers, tensors, empty containers."""
+    return type(value) in _PLAIN or (type(value) in _CONTAINERS and not value)
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import random
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from typing import Any
@@ -74,10 +74,11 @@ def workspace(model: nn.Module, run: bool = True) -> Iterator[nn.Module]:
 
     A model that will not be run is not copied, and its values are not kept.
     """
-    containers = [(each, copy.copy(each)) for each in held_by_functions(model) if not isinstance(each, nn.Module)]
+    held = [*held_by_functions(model)]
+    containers = [(each, copy.copy(each)) for each in held if not isinstance(each, nn.Module)]
     try:
         try:
-            twin = copied(model) if run else None
+            twin = copied(model, held) if run else None
         except CannotMeasure:
             twin = None
         if twin is not None:
@@ -90,14 +91,14 @@ def workspace(model: nn.Module, run: bool = True) -> Iterator[nn.Module]:
             _refill(container, contents)
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of `model`, for measurements that move it or change its modes.
+def copied(model: nn.Module, held: Iterable[Any] | None = None) -> nn.Module:
+    """A copy of `model`, for measurements that move it or change its modes; `held` is what its functions hold on to.
 
     Raises:
         CannotMeasure: the model cannot be copied, or a copy would run parts of the original.
     """
     own = {id(each) for each in model.modules()}
-    if any(id(each) in own for each in held_by_functions(model)):
+    if any(id(each) in own for each in (held_by_functions(model) if held is None else held)):
         raise CannotMeasure("the model cannot be copied: a function kept on it refers to it")
     memo = _lent(model)
     try:
