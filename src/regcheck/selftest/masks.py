@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from regcheck.probe.masks import constant_axes
+from regcheck.probe.reductions import constant_axes, tally
 from regcheck.probe.seeds import seed_streams
 
 from .independence import agreement, interval, worst_correlation
@@ -60,7 +60,7 @@ def checked(
 
     rate = RATE if honest else share
     if 0 < rate < 1:
-        names = [layer.axes[axis] for axis in constant_axes(dropped)]
+        names = [layer.axes[axis] for axis in constant_axes([tally(each) for each in dropped])]
         shown, wanted = (", ".join(each) or "none" for each in (names, layer.shared))
         yield subject.judged("shared axes", set(names) == set(layer.shared), shown, wanted)
         axes = ["call", *(axis for axis in layer.axes if axis not in layer.shared)]
