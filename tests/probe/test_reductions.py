@@ -1,4 +1,4 @@
-"""Counts and sums over tensors of any layout are exact, the same in one pass as piece by piece, and copy nothing whole."""
+"""Counts and sums over large tensors are exact, the same in one pass as piece by piece, and copy nothing whole."""
 
 from __future__ import annotations
 

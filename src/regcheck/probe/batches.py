@@ -98,7 +98,7 @@ def batch_size(runner: Runner) -> int:
 def other_mates(size: int, seed: int) -> Callable[[Tensor], Tensor]:
     """Exchange all samples of a batch but the first: others take their places, turned round and scaled."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.tensor([0, *torch.randint(1, size, (size - 1,), generator=generator, device="cpu").tolist()], device="cpu")
+    order = F.pad(torch.randint(1, size, (size - 1,), generator=generator, device="cpu"), (1, 0))
     scale = float(0.5 + torch.rand((), generator=generator, device="cpu"))
 
     def change(values: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
     draws = shape[:2].numel() if op.drops is Drops.CHANNELS and len(shape) > 2 else shape.numel()
     draws = max(1, min(draws, draws * image.numel() // shape.numel()))
     runs = min(measure.REPLAYS, -(-UNITS // draws))
-    share = sum(int(((units(behind(1 + turn)) == image) & counted).sum()) for turn in range(runs))
-    share /= runs * int(counted.sum())
+    lost = sum(int(((units(behind(1 + turn)) == image) & counted).sum()) for turn in range(runs))
+    share = lost / (runs * int(counted.sum()))
     interval = measure.binomial_interval(draws * runs, op.rate, alpha)
     silent, loud = bool((image == 0).all()), bool((image != 0).all())
     value = moments([image])[0] if silent or loud else None

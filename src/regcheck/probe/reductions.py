@@ -20,6 +20,9 @@ ELSEWHERE = 2**24
 EXACT = 2**24
 """So far float32 counts without rounding, in whatever order it adds up."""
 
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Numbers of as many bytes."""
+
 CORNER = 8
 """Along each axis, so many positions are looked at first: a mask that changes mostly changes there already."""
 
@@ -109,8 +112,21 @@ def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         return
     axis = next(axis for axis, size in enumerate(first.shape) if size > 1)
     rows = max(1, most * first.size(axis) // first.numel())
-    for parts in zip(*(each.split(rows, axis) for each in tensors), strict=True):
+    for parts in zip(*(torch.split(each, rows, axis) for each in tensors), strict=True):
         yield from pieces(*parts)
+
+
+def fingerprint(values: Tensor) -> tuple[int, ...]:
+    """Numbers that are others as soon as one bit is: for each piece the sum of its elements' bits, by odd weights.
+
+    A change of one element, or an exchange of two, always shows; another one does not with a probability of 2⁻⁶⁴.
+    """
+    bits = torch.view_as_real(values) if values.is_complex() else values
+    found = []
+    for (part,) in pieces(bits.detach().view(INTEGERS[bits.itemsize])):
+        weights = torch.arange(1, 2 * part.numel(), 2, device=part.device).view(part.shape)
+        found.append((part * weights).sum())
+    return tuple(map(int, found))
 
 
 def wide(values: Tensor) -> Tensor:
