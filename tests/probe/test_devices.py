@@ -25,7 +25,7 @@ from regcheck import audit
 how = json.loads(how)
 if "widest" in how:
     how["widest"] = getattr(torch, how["widest"])
-torch.set_default_device(how.pop("default", None))
+default = how.pop("default", None)
 register(**how)
 told = {}
 for file in files:
@@ -34,7 +34,9 @@ for file in files:
     spec.loader.exec_module(module)
     streams = torch.get_rng_state(), DEVICE.module.get_rng_state()
     values = [each.clone() for each in module.model.state_dict().values()]
+    torch.set_default_device(default)
     report = audit(module.model, *module.inputs, options={"devices": devices.split(",")})
+    torch.set_default_device(None)
     now = torch.get_rng_state(), DEVICE.module.get_rng_state()
     left = all(map(torch.equal, streams, now))
     left = left and all(map(torch.equal, values, module.model.state_dict().values()))
@@ -98,6 +100,11 @@ def told(devices: str, *files: Path, **how: str) -> dict[str, Any]:
     return {Path(path).stem: said for path, said in document.items()}
 
 
+def verdicts(said: dict[str, Any]) -> set[tuple[str, int, str]]:
+    """What was found where, and how it was judged."""
+    return {(each["code"], each["line"], each["evidence"]["verdict"]) for each in said["findings"]}
+
+
 def subjects() -> list[Path]:
     """The faulty models among the fixtures."""
     return sorted(each for each in (FIXTURES / "models").glob("*.py") if "\ninputs = " in each.read_text())
@@ -109,8 +116,7 @@ def agree(files: list[Path], unable: dict[str, list[str]], **how: str) -> None:
     assert {name for name, said in both.items() if not said["untouched"]} == set()
     for name, said in both.items():
         assert said["devices"] == ["cpu", "planted"]
-        found = {(each["code"], each["line"], each["evidence"]["verdict"]) for each in said["findings"]}
-        assert found == {(each["code"], each["line"], each["evidence"]["verdict"]) for each in here[name]["findings"]}
+        assert verdicts(said) == verdicts(here[name])
         for each in said["findings"]:
             if each["evidence"]["samples"] and each["code"] not in unable.get(name, ()):
                 assert each["evidence"]["device"] == "cpu, planted", (name, each)
@@ -134,8 +140,7 @@ HONEST = {
 @pytest.mark.parametrize("start", range(7))
 @pytest.mark.parametrize("how", HONEST)
 def test_an_honest_device_says_what_the_cpu_says_of_every_fixture(start: int, how: str) -> None:
-    """The same for all faulty models among the fixtures, also where factors are cut short as in TF32, where sums come
-    out otherwise in every run, and where there is no float64."""
+    """The same for all faulty models, also where factors are cut short, sums vary, or there is no float64."""
     traits, unable = HONEST[how]
     agree(subjects()[start::7], unable, **traits)
 
@@ -249,10 +254,17 @@ def test_what_a_forward_writes_there_is_put_back_before_the_next(tmp_path: Path)
 
 
 def test_the_default_device_is_the_models_alone(tmp_path: Path) -> None:
-    """A default device is for what a model makes, and not for what measurements draw beside it."""
-    said = told("cpu", *subjects()[::13], default="planted")
-    here = told("cpu", *subjects()[::13])
-    assert said == here
+    """What is drawn beside a model, inputs among it, is drawn on the CPU, whatever the program's default device."""
+    names = ("dropout_built_in_forward", "pooled_features_dropped_before_norm", "generator_without_running_statistics")
+    files = [FIXTURES / "models" / f"{name}.py" for name in names]
+    for each in files[:1]:  # its inputs are drawn too
+        files.append(tmp_path / f"{each.stem}_alone.py")
+        files[-1].write_text(each.read_text().partition("\ninputs = ")[0] + "\ninputs = ()\n")
+    said, here = told("cpu", *files, default="planted"), told("cpu", *files)
+    assert {name: verdicts(each) for name, each in said.items()} == {
+        name: verdicts(each) for name, each in here.items()
+    }
+    assert all(verdict == "confirmed" for each in said.values() for *_, verdict in verdicts(each))
 
 
 ASIDE = """
@@ -263,13 +275,14 @@ import torch
 from planted_device import NAME, register
 from torch import nn
 from torch.nn import functional as F
-register()
+register({how})
 """
 
 
-def aside(code: str) -> str:
-    """What a program prints that has the second device."""
-    ran = subprocess.run([sys.executable, "-c", ASIDE + code, str(TESTS)], capture_output=True, text=True, check=False)
+def aside(code: str, how: str = "") -> str:
+    """What a program prints that has the second device, registered with these arguments."""
+    program = ASIDE.format(how=how) + code
+    ran = subprocess.run([sys.executable, "-c", program, str(TESTS)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -340,21 +353,46 @@ for devices in (["cpu"], [NAME], ["cpu", NAME]):
     assert 1 < here < 1.2 and 2 < there < 2.2 and 2 < both < 2.2
 
 
-def test_the_selftest_of_a_device_leaves_its_stream() -> None:
-    """The device passes for what it can run, and its stream goes on as if there had been no selftest."""
-    assert (
-        aside("""
+SELFTEST = """
 from planted_device import DEVICE
 from regcheck.selftest.layers import LAYERS
 from regcheck.selftest.norms import NORMS
+from regcheck.selftest.outcome import Verdict
 from regcheck.selftest.steps import METHODS
 from regcheck.selftest.suite import selftest
 
 before = DEVICE.module.get_rng_state()
-result = selftest((NAME,), ("eager",), layers=LAYERS[:3], batch_norms=NORMS[:1], methods=METHODS[:1])
+result = selftest((NAME,), ("eager",), layers=LAYERS{layers}, batch_norms=NORMS[:1], methods=METHODS{methods})
 assert torch.equal(before, DEVICE.module.get_rng_state())
-print(result.headline)
-""")
-        .strip()
-        .endswith("hold")
+missed = {{(each.check, each.because.partition(":")[0]) for each in result.of(Verdict.NOT_RUN)}}
+assert missed == {{("gradient", "RuntimeError"), ("the rest", "RuntimeError")}}, missed
+print(*(each.check for each in result.of(Verdict.FAILS)), sep=",")
+"""
+
+
+@pytest.mark.parametrize("how", ["", "habit='in short'", "widest=torch.float32"])
+def test_the_selftest_passes_on_an_honest_device(how: str) -> None:
+    """Masks and steps hold, also in few digits; what needs a backward pass is not run, and its stream is put back."""
+    assert not aside(SELFTEST.format(layers="", methods=""), how).strip()
+
+
+def test_the_selftest_catches_a_device() -> None:
+    """A device that drops half as much as it should fails the rate, and only that."""
+    assert aside(SELFTEST.format(layers="[:1]", methods="[:1]"), "'drops half as much'").strip() == "rate"
+
+
+def test_decay_is_not_measured_without_float64() -> None:
+    """Where a device has none the optimizer's proof is that of the CPU, and the reason stands beside it."""
+    because = aside(
+        """
+from regcheck import audit
+
+model = nn.Linear(8, 8)
+optimizer = torch.optim.Adam(model.parameters(), weight_decay=0.1)
+report = audit(model, torch.randn(4, 8), optimizer=optimizer, options={"select": ["REG301"]})
+(found,) = report.findings
+print(found.evidence.verdict.value, found.evidence.device, found.evidence.because)
+""",
+        "widest=torch.float32",
     )
+    assert because.startswith("confirmed cpu ") and "on planted: not checked: planted has no float64" in because

@@ -106,3 +106,15 @@ def test_python_and_numpy_draws_are_held() -> None:
     run = Runner(Noisy(), (X,), {}, "cpu")
     assert deviation(run.run(Mode.EVAL, 5), run.run(Mode.EVAL, 5)) == 0
     assert deviation(run.run(Mode.EVAL, 5), run.run(Mode.EVAL, 6)) > 0
+
+
+def test_a_run_asks_for_convolutions_that_repeat() -> None:
+    """A GPU's convolutions shall give the same bits in every run, and what the program asked for is put back."""
+
+    class Asking(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * float(torch.backends.cudnn.deterministic)
+
+    before = torch.backends.cudnn.deterministic
+    (asked,) = Runner(Asking(), (torch.ones(2),), {}, "cpu").run(Mode.EVAL, 0)
+    assert bool(asked.all()) and torch.backends.cudnn.deterministic is before is False
