@@ -18,7 +18,7 @@ from regcheck.probe.reductions import Tally, moments, pieces, tally, tally_at_on
 SHAPES = [(), (1,), (40,), (3, 0), (6, 30), (1, 5, 1, 7), (4, 5, 6, 7), (2, 3, 9, 10, 4), (70, 3)]
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda x: x,
-    "turned round": lambda x: x.permute(*reversed(range(x.dim()))).contiguous().permute(*reversed(range(x.dim()))),
+    "turned round": lambda x: x.permute([*range(x.dim())][::-1]).contiguous().permute([*range(x.dim())][::-1]),
     "every second": lambda x: torch.stack([x, 1 - x], -1)[..., 0],
 }
 

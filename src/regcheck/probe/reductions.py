@@ -76,11 +76,11 @@ def tally_in_pieces(values: Tensor, axes: Sequence[int]) -> Tally:
     """The tally piece by piece, where at most `axes` can be constant."""
     zeros, constant = 0, {axis: values.narrow(axis, 0, 1).expand_as(values) for axis in axes}
     for part, *firsts in pieces(values, *constant.values()):
-        empty = part == 0
-        zeros += int(empty.sum())
+        zeros += int((part == 0).sum())
         for axis, first in zip(axes, firsts, strict=True):
-            if axis in constant and not torch.equal(first == 0, empty):
-                del constant[axis]
+            alike = torch.equal(first, part) or torch.equal(first == 0, part == 0)  # mostly the values are, too
+            if not alike:
+                constant.pop(axis, None)
     return Tally(zeros, values.numel(), tuple(constant))
 
 
