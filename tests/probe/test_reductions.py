@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from regcheck.probe import measure, reductions
 from regcheck.probe.devices import chosen
-from regcheck.probe.reductions import Tally, moments, pieces, tally, tally_at_once, tally_in_pieces, wide
+from regcheck.probe.reductions import Tally, fingerprint, moments, pieces, tally, tally_at_once, tally_in_pieces, wide
 
 SHAPES = [(), (1,), (40,), (3, 0), (6, 30), (1, 5, 1, 7), (4, 5, 6, 7), (2, 3, 9, 10, 4), (70, 3)]
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -151,6 +151,28 @@ def test_nothing_is_copied_whole(read: Callable[[Tensor], Any], monkeypatch: pyt
     with Largest(values) as made:
         read(values)
     assert 0 < made.bytes <= max(8 * 2**10, values.nbytes // 100)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn],
+)
+def test_a_fingerprint_shows_any_change(dtype: torch.dtype) -> None:
+    """One element, two exchanged, and all negated: each shows, whatever the type; the same values have the same."""
+    values = torch.randn(11, 13).sign().to(dtype) if dtype is torch.bool else (torch.randn(11, 13) * 9).to(dtype)
+    known = fingerprint(values)
+    assert fingerprint(values.clone()) == known and fingerprint(values.t().contiguous().t()) == known
+    for change in ([(0, 0)], [(10, 12)], [(3, 5), (7, 2)]):
+        other = values.clone().view(torch.uint8)
+        for row, column in change:
+            other[row, column] ^= 1
+        assert fingerprint(other.view(dtype)) != known
+    swapped = values.clone()
+    swapped[0], swapped[1] = values[1], values[0]
+    assert fingerprint(swapped) != known or torch.equal(values[0], values[1])
+    if dtype.is_floating_point and dtype.itemsize > 1:
+        assert fingerprint(-values) != known
+    assert fingerprint(values[:0]) == fingerprint(values[:0].clone())
 
 
 def test_wide_is_float64() -> None:

@@ -75,7 +75,7 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     seed_streams(seed)
     with torch.no_grad():
         first = made_on_ones(op.site, call)
-        shape, tallies = first.shape, [tally(first)]
+        shape, device, tallies = first.shape, first.device, [tally(first)]
         del first
         wanted = min(CALLS, -(-UNITS // max(shape.numel(), 1)))
         while len(tallies) < wanted:
@@ -86,7 +86,7 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     units = unit_count(shape, axes) * len(tallies)
     share = sum(each.zeros for each in tallies) / sum(each.size for each in tallies)
     interval = measure.binomial_interval(units, op.rate, alpha)
-    otherwise = feature_axes(shape, call.channel, op.rate, len(tallies))
+    otherwise = feature_axes(shape, device, call.channel, op.rate, len(tallies))
     return Drawn(share, units, op.rate, interval, axes, tuple(shape), call.channel, otherwise)
 
 
@@ -151,13 +151,15 @@ def made_on_ones(site: Site, call: Call) -> Tensor:
     return result.relu_() if "alpha" in site.function else result  # which leaves them below zero
 
 
-def feature_axes(shape: torch.Size, channel: int | None, rate: float, draws: int) -> tuple[int, ...]:
+def feature_axes(
+    shape: torch.Size, device: torch.device, channel: int | None, rate: float, draws: int
+) -> tuple[int, ...]:
     """The axes that a unit extends along in as many masks of the reference that drops features, of the same shape."""
     if channel is None:
         return ()
     kept = torch.Size((*shape[: channel + 1], *(1 for _ in shape[channel + 1 :])))
-    ones = torch.ones(kept, device="cpu")
-    masks = (inverted_dropout(ones, torch.rand(kept, device="cpu") >= rate, rate) for _ in range(draws))
+    ones = torch.ones(kept, device=device)
+    masks = (inverted_dropout(ones, torch.rand(kept, device=device) >= rate, rate) for _ in range(draws))
     features = constant_axes([tally(each) for each in masks])
     return tuple(axis for axis, size in enumerate(shape) if size > 1 and (axis > channel or axis in features))
 

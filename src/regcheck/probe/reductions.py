@@ -78,9 +78,10 @@ def tally_in_pieces(values: Tensor, axes: Sequence[int]) -> Tally:
     for part, *firsts in pieces(values, *constant.values()):
         zeros += int((part == 0).sum())
         for axis, first in zip(axes, firsts, strict=True):
-            alike = torch.equal(first, part) or torch.equal(first == 0, part == 0)  # mostly the values are, too
-            if not alike:
-                constant.pop(axis, None)
+            if axis not in constant or torch.equal(first, part):  # mostly not only the pattern is the same
+                continue
+            if not torch.equal(first == 0, part == 0):
+                del constant[axis]
     return Tally(zeros, values.numel(), tuple(constant))
 
 
@@ -95,9 +96,10 @@ def moments(parts: Sequence[Tensor]) -> tuple[float, float]:
     if count == 0:
         return math.nan, math.nan
     origin = next(float(each[(0,) * each.dim()]) for each in parts if each.numel())
+    origin = origin if math.isfinite(origin) else 0.0
 
     def summed(term: Callable[[Tensor], Tensor]) -> float:
-        return math.fsum(float(term(wide(each) - origin).sum()) for part in parts for (each,) in pieces(part))
+        return sum(float(term(wide(each) - origin).sum()) for part in parts for (each,) in pieces(part))
 
     mean = summed(lambda each: each) / count
     return origin + mean, summed(lambda each: (each - mean).square()) / count
@@ -124,7 +126,7 @@ def fingerprint(values: Tensor) -> tuple[int, ...]:
     bits = torch.view_as_real(values) if values.is_complex() else values
     found = []
     for (part,) in pieces(bits.detach().view(INTEGERS[bits.itemsize])):
-        weights = torch.arange(1, 2 * part.numel(), 2, device=part.device).view(part.shape)
+        weights = 2 * torch.arange(part.numel(), device=part.device).view(part.shape) + 1
         found.append((part * weights).sum())
     return tuple(map(int, found))
 

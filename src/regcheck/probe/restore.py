@@ -246,8 +246,9 @@ def _alike(original: torch.Tensor, tensor: torch.Tensor) -> bool:
         return False
     here = original.device == tensor.device
     described = [(each.shape, each.dtype, each.stride() if here else ()) for each in (original, tensor)]
-    pairs = pieces(original, tensor) if described[0] == described[1] else [(original, original.new_empty(0))]
-    return all(torch.equal(one, other.to(one.device)) for one, other in pairs)
+    if here or described[0] != described[1]:
+        return described[0] == described[1] and torch.equal(original, tensor)
+    return all(torch.equal(one, other.to(one.device)) for one, other in pieces(original, tensor))
 
 
 def _refill(container: Any, contents: Any) -> None:
