@@ -1,10 +1,12 @@
-"""What proof costs: audits of a ResNet-50 in eager forwards, an optimizer's proof, and the memory beside the weights.
+"""What proof costs: audits of a ResNet-50 in eager forwards, an optimizer's proof, masks that are read, and memory.
 
     python benchmarks/proof.py [--quick]
 
 Prints processor time on one thread (medians of paired runs, so that a busy machine shows less), and peak memory beside
-a model in copies of its weights, measured in a process of its own each. `--quick` makes one pair and leaves memory out.
-On a GPU it prints wall time, and no memory; that is read from Linux's /proc.
+a model in copies of its weights, measured in a process of its own each. How fast a mask of 1 GB is read is told in the
+bandwidth of a copy of it, which reads and writes as many bytes; beside it stands the same reduction as `torch.compile`
+makes it. `--quick` makes one pair, of 64 MB, and leaves out memory and what is compiled. On a GPU it prints wall time,
+and no memory; that is read from Linux's /proc.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from regcheck import audit
 from regcheck.core.finding import Verdict
 from regcheck.core.graph import Mode
 from regcheck.probe.decay import measure_decay
+from regcheck.probe.reductions import tally
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FINDINGS = ("REG101", "REG202", "REG401")
@@ -83,6 +86,45 @@ def optimizer_proof(pairs: int) -> float:
     return statistics.median(times[1:])
 
 
+def counts(values: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    """What a tally counts, for a compiler to make one pass of."""
+    zero = values == 0
+    changes = [(zero != zero.narrow(axis, 0, 1)).sum() for axis in axes]
+    return torch.stack([zero.sum(), *changes])
+
+
+def bandwidth(pairs: int, spatial: bool, elements: int) -> tuple[float, float]:
+    """That of a copy in bytes a second, and of a tally of a mask relative to it."""
+    values, other = mask(spatial, elements)
+    copies, tallies = [], []
+    for _ in range(pairs + 1):
+        copies.append(2 * values.nbytes / seconds(other.copy_, values))
+        tallies.append(values.nbytes / seconds(tally, values) / copies[-1])
+    return statistics.median(copies[1:]), statistics.median(tallies[1:])
+
+
+def compiled(pairs: int, spatial: bool, elements: int) -> tuple[float, float]:
+    """Seconds until the compiled reduction has run once, and its bandwidth relative to that of a copy."""
+    values, other = mask(spatial, elements)
+    made, axes = torch.compile(counts, dynamic=False), tally(values).constant
+    began = time.perf_counter()
+    found = made(values, axes).tolist()
+    first = time.perf_counter() - began
+    assert found == [tally(values).zeros] + [0] * len(axes)
+    ratios = [
+        values.nbytes / seconds(made, values, axes) / (2 * values.nbytes / seconds(other.copy_, values))
+        for _ in range(pairs)
+    ]
+    return first, statistics.median(ratios)
+
+
+def mask(spatial: bool, elements: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a dropout of elements or of maps makes of ones, and room for a copy."""
+    ones = torch.ones(16, elements // 2**20, 256, 256, device=DEVICE)
+    made = (F.dropout2d if spatial else F.dropout)(ones, 0.2)
+    return made, ones
+
+
 def memory_of(code: str, audited: bool, answer: Any) -> None:
     """Peak memory in bytes of forwards in both modes, or of an audit."""
     torch.set_num_threads(1)
@@ -122,6 +164,14 @@ def main() -> None:
         forward, ratio = paired(pairs, code)
         print(f"resnet50, batch 4, {code:12} {ratio:6.1f} eager forwards of {1000 * forward:.0f} ms", flush=True)
     print(f"10 M parameters, REG301 proven  {optimizer_proof(pairs):6.2f} s", flush=True)
+    for spatial in (False, True):
+        what, elements = "of maps" if spatial else "of elements", 2**24 if quick else 2**28
+        speed, share = bandwidth(pairs, spatial, elements)
+        line = f"mask {what:11}, {4 * elements / 1e9:4.2f} GB     {share:6.0%} of the {speed / 1e9:.1f} GB/s of a copy"
+        if not quick:
+            first, share = compiled(pairs, spatial, elements)
+            line += f"; compiled, in {first:.1f} s: {share:.0%}"
+        print(line, flush=True)
     if Path("/proc/self/status").exists() and DEVICE == "cpu" and not quick:
         for code in (CLEAN, *FINDINGS):
             print(f"resnet50, memory, {code:12} {copies(code):6.2f} copies of the weights", flush=True)

@@ -6,6 +6,7 @@ It registers for the whole process, so tests use it in a process of their own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,38 @@ def drops_half_as_much(x: torch.Tensor, p: float, train: bool | None) -> Any:
 FAULTS: dict[str, Kernel] = {"drops nothing": drops_nothing, "drops half as much": drops_half_as_much}
 """Faults, by what is wrong with the device's dropout."""
 
+
+PRODUCTS = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.baddbmm.default,
+    torch.ops.aten.convolution.default,
+}
+"""Ops that multiply and add up."""
+
+
+def in_short(op: Any, *args: Any, **kwargs: Any) -> Any:
+    """Products of factors that have ten binary digits after the point, as TF32 has them."""
+
+    def shortened(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dtype is not torch.float32:
+            return value
+        return ((value.contiguous().view(torch.int32) + 2**12) & -(2**13)).view(torch.float32).view(value.shape)
+
+    return op(*map(shortened, args), **kwargs)
+
+
+def in_any_order(op: Any, *args: Any, **kwargs: Any) -> Any:
+    """Sums whose last digits are others in every run, as those of atomic additions are."""
+    result = op(*args, **kwargs)
+    return result * (1 + 1e-6 * torch.rand(result.shape, generator=ORDER)) if result.is_floating_point() else result
+
+
+ORDER = torch.Generator()
+ORDER.seed()
+HABITS = {"in short": in_short, "in any order": in_any_order}
+"""What is no fault of a device, by how it multiplies and adds up."""
 
 BETWEEN = {torch.ops.aten.copy_.default, torch.ops.aten.index.Tensor, torch.ops.aten._index_put_impl_.default}
 """Ops that take tensors of the CPU and of the device together."""
@@ -107,14 +140,27 @@ class Device:
             torch.ops.aten._thnn_fused_lstm_cell.default: lstm_cell,
         }
         self.library: Any = None
+        self.widest = torch.float64
 
-    def register(self, fault: str = "") -> None:
-        """Make the device known to torch; `fault` is one of `FAULTS`, or nothing for an honest device."""
+    def register(self, fault: str = "", habit: str = "", widest: torch.dtype = torch.float64) -> None:
+        """Make the device known to torch.
+
+        Args:
+            fault: one of `FAULTS`, or nothing for an honest device.
+            habit: one of `HABITS`, or nothing for one that multiplies and adds up as the CPU does.
+            widest: it has no wider floating-point numbers than these.
+        """
+        self.widest = widest
         backend_registration._setup_privateuseone_for_python_backend(NAME, self.module)
         self.library = torch.library.Library("_", "IMPL")
         self.library.fallback(lambda op, *args, **kwargs: self.run(op, args, kwargs), dispatch_key="PrivateUse1")
         if fault:
             self.kernels[torch.ops.aten.native_dropout.default] = FAULTS[fault]
+        for op in PRODUCTS if habit else ():
+            self.kernels[op] = partial(HABITS[habit], op)
+
+    def lacks(self, dtype: torch.dtype) -> bool:
+        return dtype.is_floating_point and dtype.itemsize > self.widest.itemsize
 
     def run(self, op: Any, args: Any, kwargs: Any) -> Any:
         wanted = kwargs.get("device")
@@ -134,6 +180,8 @@ class Device:
             torch.set_rng_state(state)
         if leaves:
             return result
+        if any(isinstance(each, torch.Tensor) and self.lacks(each.dtype) for each in tree_flatten(result)[0]):
+            raise TypeError(f"{op}: {NAME} has no wider numbers than {self.widest}")
         return tree_map(lambda x: _held(x, known) if isinstance(x, torch.Tensor) else x, result)
 
 

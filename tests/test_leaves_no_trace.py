@@ -76,6 +76,8 @@ def snapshot(model, inputs):
         "default dtype": torch.get_default_dtype(),
         "default device": torch.get_default_device(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32),
+        "matmul": torch.backends.cuda.matmul.allow_tf32,
         "fast path": torch.backends.mha.get_fastpath_enabled(),
         "flash attention": (torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()),
         "function modes": torch._C._len_torch_function_stack(),

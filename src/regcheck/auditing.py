@@ -280,15 +280,14 @@ class Run:
 
 
 def model_probes(twin: nn.Module, traced: Traced, seed: int, deadline: float = math.inf) -> ProbeOn:
-    """One probe per device, made when it is first asked for: where `twin` is it is run itself, elsewhere a copy."""
+    """One probe per device, made when it is first asked for."""
     made: dict[str, Probe] = {}
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         if traced.inputs is None or traced.unmeasurable:
             raise CannotMeasure(traced.unmeasurable)
         if device not in made:
-            model = twin if device == home_of(twin).type else copied(twin)
-            runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate, deadline)
+            runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, device, locate, deadline)
             made[device] = ModelProbe(runner, traced.graph, seed)
         return made[device]
 
@@ -312,7 +311,8 @@ def usage_probes(
             if capture.seconds > options.budget:
                 raise CannotMeasure(slow(capture, options))
             deadline = deadlines.setdefault(capture.model_key, time.monotonic() + options.budget)
-            runner = Runner(copied(capture.model), capture.args, capture.kwargs, device, locate, deadline)
+            model = copied(capture.model) if device == home_of(capture.model).type else capture.model
+            runner = Runner(model, capture.args, capture.kwargs, device, locate, deadline)
             return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 
@@ -330,14 +330,20 @@ def no_probe(suspicion: Suspicion, device: str) -> Probe:
 
 
 def combined(found: Sequence[Evidence]) -> Evidence:
-    """The evidence of several devices as one: confirmed if any confirms, and devices that disagree are named."""
+    """The evidence of several devices as one: confirmed if any confirms, and what others say is told."""
     for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNMEASURED):
         agreeing = [each for each in found if each.verdict is verdict]
         if agreeing:
-            others = "".join(f"; on {each.device}: {each.verdict.value}" for each in found if each not in agreeing)
+            others = "".join(f"; on {each.device}: {verdict_of(each)}" for each in found if each not in agreeing)
             first, names = agreeing[0], ", ".join(each.device for each in agreeing)
             return replace(first, device=names, because=first.because + others)
     raise UsageError("no device to measure on")
+
+
+def verdict_of(evidence: Evidence) -> str:
+    """The verdict of one device among several, with the reason where there is none."""
+    missed = evidence.verdict is Verdict.UNMEASURED
+    return f"not checked: {evidence.because}" if missed and evidence.because else evidence.verdict.value
 
 
 def untraced(subject: str, error: CannotTrace, elsewhere: str = "") -> NotChecked:

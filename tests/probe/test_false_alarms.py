@@ -14,7 +14,8 @@ import torch
 
 from regcheck.core.measured import Agreement, in_doubt
 from regcheck.probe import measure
-from regcheck.probe.masks import UNITS, constant_axes, unit_count
+from regcheck.probe.masks import UNITS, unit_count
+from regcheck.probe.reductions import constant_axes, tally
 from regcheck.probe.shift import channel_variance, variance_ratio
 from regcheck.reference.dropout import inverted_dropout
 from regcheck.rules.placement.dropout_before_batchnorm import MATERIAL
@@ -168,8 +169,8 @@ def test_an_axis_seems_constant_no_more_often_than_stated(
         constant = [(masks == masks.take([0], axis + 1)).all(tuple(range(1, masks.ndim))) for axis in range(len(shape))]
         for mask in masks[np.logical_or.reduce(constant)]:
             found = torch.from_numpy(mask)
-            axes = constant_axes([found])
-            enough = 0 < mask.mean() < 1 and len(shape) * same ** unit_count(found, axes) <= alpha
+            axes = constant_axes([tally(found)])
+            enough = 0 < mask.mean() < 1 and len(shape) * same ** unit_count(found.shape, axes) <= alpha
             alarms += bool(axes) and enough
     assert not exceeds(alarms, trials, alpha)
 

@@ -106,3 +106,26 @@ def test_python_and_numpy_draws_are_held() -> None:
     run = Runner(Noisy(), (X,), {}, "cpu")
     assert deviation(run.run(Mode.EVAL, 5), run.run(Mode.EVAL, 5)) == 0
     assert deviation(run.run(Mode.EVAL, 5), run.run(Mode.EVAL, 6)) > 0
+
+
+def test_a_run_asks_for_convolutions_that_repeat() -> None:
+    """A GPU's convolutions shall give the same bits in every run, and what the program asked for is put back."""
+
+    class Asking(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * float(torch.backends.cudnn.deterministic)
+
+    before = torch.backends.cudnn.deterministic
+    (asked,) = Runner(Asking(), (torch.ones(2),), {}, "cpu").run(Mode.EVAL, 0)
+    assert bool(asked.all()) and torch.backends.cudnn.deterministic is before is False
+
+
+def test_a_model_at_home_is_not_moved() -> None:
+    """Where a model is already, on one device of a kind or spread over several, it is run as it is."""
+
+    class Placed(nn.Linear):
+        def _apply(self, fn: Any, recurse: bool = True) -> Any:
+            raise AssertionError("moved")
+
+    (result,) = Runner(Placed(6, 3), (torch.ones(2, 6),), {}, "cpu").run(Mode.EVAL, 0)
+    assert result.shape == (2, 3)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.graph import Mode, Op
+from regcheck.core.graph import Mode
+from regcheck.core.measured import Shift
 from regcheck.probe.devices import chosen
 from regcheck.probe.run import Runner
 from regcheck.probe.shift import variance_shift
@@ -17,9 +18,11 @@ from regcheck.trace.ladder import look
 X = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
 
 
-def only_dropout(model: nn.Module, x: torch.Tensor) -> Op:
-    (op,) = look(model, "model", Inputs((x,))).graph.dropouts(Mode.TRAIN)
-    return op
+def shift(model: nn.Module, device: str) -> Shift:
+    """Of the only dropout of a model."""
+    graph = look(model, "model", Inputs((X,))).graph
+    (op,) = graph.dropouts(Mode.TRAIN)
+    return variance_shift(Runner(model, (X,), {}, device), graph, op, 0)
 
 
 @pytest.mark.parametrize("device", chosen(("auto",)))
@@ -31,7 +34,7 @@ def test_the_shift_behind_a_linear_layer_is_the_papers(device: str, rate: float)
         calm = model[1](X).double().var(0, correction=0)
         noise = rate / (1 - rate) * X.double().square().mean(0) @ model[1].weight.double().square().t()
     predicted = float(((calm + noise) / calm).median())
-    found = variance_shift(Runner(model, (X,), {}, device), only_dropout(model, X), 0)
+    found = shift(model, device)
     assert min(found.ratios) <= predicted <= max(found.ratios)
     assert min(found.ratios) <= found.expected <= max(found.ratios)
 
@@ -39,8 +42,8 @@ def test_the_shift_behind_a_linear_layer_is_the_papers(device: str, rate: float)
 def test_noise_that_no_batch_norm_sees_shifts_nothing() -> None:
     """Behind the last batch norm all ratios are one; without any batch norm nothing is measured."""
     model = nn.Sequential(nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4))
-    found = variance_shift(Runner(model, (X,), {}, "cpu"), only_dropout(model, X), 0)
+    found = shift(model, "cpu")
     assert {*found.ratios, found.expected} == {1.0}
     bare = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, 4))
     with pytest.raises(CannotMeasure, match="no batch norm"):
-        variance_shift(Runner(bare, (X,), {}, "cpu"), only_dropout(bare, X), 0)
+        shift(bare, "cpu")

@@ -18,6 +18,7 @@ from regcheck.trace.structure import tensors_in
 
 from . import measure
 from .intervene import Replacement
+from .reductions import wide
 from .run import Runner
 
 
@@ -82,7 +83,7 @@ def takes_statistics(op: Op, size: int) -> bool:
 
 def size_of(outputs: list[Tensor]) -> float:
     """The norm of all values together."""
-    return float(sum(float(each.double().square().sum()) for each in outputs) ** 0.5)
+    return float(sum(float(wide(each).square().sum()) for each in outputs) ** 0.5)
 
 
 def batch_size(runner: Runner) -> int:
@@ -97,8 +98,8 @@ def batch_size(runner: Runner) -> int:
 def other_mates(size: int, seed: int) -> Callable[[Tensor], Tensor]:
     """Exchange all samples of a batch but the first: others take their places, turned round and scaled."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.cat([torch.zeros(1, dtype=torch.long), torch.randint(1, size, (size - 1,), generator=generator)])
-    scale = float(0.5 + torch.rand((), generator=generator))
+    order = F.pad(torch.randint(1, size, (size - 1,), generator=generator, device="cpu"), (1, 0))
+    scale = float(0.5 + torch.rand((), generator=generator, device="cpu"))
 
     def change(values: Tensor) -> Tensor:
         if values.dim() == 0 or values.size(0) != size:

@@ -19,6 +19,8 @@ from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 
+from .reductions import has_float64
+
 TENSORS = 128
 """At most this many parameters are copied, spread evenly over all of them."""
 
@@ -163,6 +165,8 @@ class _Sample:
             settings["lr"] = 0.0
         if not float(settings["lr"]) > 0:
             raise CannotMeasure(f"parameter group {turn} has no learning rate above zero")
+        if not has_float64(device):
+            raise CannotMeasure(f"{device} has no float64, and in less the decay may be lost in rounding")
         generator = torch.Generator().manual_seed(seed)
         real = [each for each in group["params"] if each.is_floating_point() and each.numel() and not each.is_meta]
         originals = tuple(real[index] for index in _evenly(len(real), TENSORS).tolist())

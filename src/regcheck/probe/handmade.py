@@ -15,6 +15,7 @@ from regcheck.trace.structure import tensors_in
 
 from . import measure
 from .masks import UNITS
+from .reductions import wide
 from .run import Runner
 
 
@@ -31,15 +32,15 @@ def kept_by(runner: Runner, op: Op, seed: int) -> Kept:
         masks.append((follower.mask, follower.factor))
         if sum(mask.numel() for mask, _ in masks) >= UNITS:
             break
-    values = torch.cat([mask.double().flatten() for mask, _ in masks])
+    values = torch.cat([wide(mask).flatten() for mask, _ in masks])
     found = values[values != 0]
     if found.numel() == 0 or bool((found != found[0]).any()):
         raise CannotMeasure("its draw does not become a mask of zeros and one other value")
     scale = float(found[0]) * masks[0][1]
     units, kept = values.numel(), found.numel()
     p_value = two_sided(kept, units, 1 / scale if scale > 0 else 1.0)
-    rate, ones = 1 - kept / units, torch.ones(units, dtype=torch.double)
-    keep = torch.rand(units, generator=torch.Generator().manual_seed(seed)) >= rate
+    rate, ones = 1 - kept / units, torch.ones(units, dtype=torch.double, device="cpu")
+    keep = torch.rand(units, generator=torch.Generator().manual_seed(seed), device="cpu") >= rate
     return Kept(kept, units, scale, p_value, float(inverted_dropout(ones, keep, rate).mean()))
 
 

@@ -16,6 +16,7 @@ from regcheck.trace.structure import tensors_in
 from . import measure
 from .intervene import Replacement, identity, nothing
 from .masks import UNITS
+from .reductions import moments
 from .run import Enough, Runner
 
 
@@ -37,7 +38,7 @@ def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
 
     def units(follower: Follower) -> Tensor:
         assert follower.made is not None
-        return follower.made.double()
+        return follower.made
 
     blank, clean = (behind(0, how) for how in (nothing, identity))
     image, whole = units(blank), units(clean)
@@ -49,11 +50,12 @@ def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
     draws = shape[:2].numel() if op.drops is Drops.CHANNELS and len(shape) > 2 else shape.numel()
     draws = max(1, min(draws, draws * image.numel() // shape.numel()))
     runs = min(measure.REPLAYS, -(-UNITS // draws))
-    share = sum(float((units(behind(1 + turn)) == image)[counted].double().mean()) for turn in range(runs)) / runs
+    lost = sum(int(((units(behind(1 + turn)) == image) & counted).sum()) for turn in range(runs))
+    share = lost / (runs * int(counted.sum()))
     interval = measure.binomial_interval(draws * runs, op.rate, alpha)
     silent, loud = bool((image == 0).all()), bool((image != 0).all())
-    value = float(image.mean()) if silent or loud else None
-    return Image(clean.activation, value, float(whole.abs().mean()), share, draws * runs, interval)
+    value = moments([image])[0] if silent or loud else None
+    return Image(clean.activation, value, moments([whole.abs()])[0], share, draws * runs, interval)
 
 
 class Follower:

@@ -18,6 +18,7 @@ from regcheck.reference.dropout import inverted_dropout
 
 from . import measure
 from .intervene import Replacement, identity
+from .reductions import constant_axes, pieces, tally
 from .run import Enough, Runner
 from .seeds import seed_streams
 
@@ -73,19 +74,20 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     call = caught(runner, op, seed)
     seed_streams(seed)
     with torch.no_grad():
-        first = dropped_by(op.site, call)
-        masks = [first]
-        wanted = min(CALLS, -(-UNITS // max(first.numel(), 1)))
-        while len(masks) < wanted:
-            masks.append(dropped_by(op.site, call))
-        axes = constant_axes(masks)
-        while len(masks) < CALLS and len(masks) * (units := unit_count(first, axes)) < UNITS:
-            masks.append(dropped_by(op.site, call))
-    units = unit_count(first, axes) * len(masks)
-    share = float(torch.stack(masks).double().mean())
+        first = made_on_ones(op.site, call)
+        shape, device, tallies = first.shape, first.device, [tally(first)]
+        del first
+        wanted = min(CALLS, -(-UNITS // max(shape.numel(), 1)))
+        while len(tallies) < wanted:
+            tallies.append(tally(made_on_ones(op.site, call)))
+        axes = constant_axes(tallies)
+        while len(tallies) < CALLS and len(tallies) * unit_count(shape, axes) < UNITS:
+            tallies.append(tally(made_on_ones(op.site, call)))
+    units = unit_count(shape, axes) * len(tallies)
+    share = sum(each.zeros for each in tallies) / sum(each.size for each in tallies)
     interval = measure.binomial_interval(units, op.rate, alpha)
-    otherwise = feature_axes(first, call.channel, op.rate, len(masks))
-    return Drawn(share, units, op.rate, interval, axes, tuple(first.shape), call.channel, otherwise)
+    otherwise = feature_axes(shape, device, call.channel, op.rate, len(tallies))
+    return Drawn(share, units, op.rate, interval, axes, tuple(shape), call.channel, otherwise)
 
 
 def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> Stacked:
@@ -106,14 +108,16 @@ def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> St
             raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
         return met[0]
 
-    units = behind(0, {each.site: identity for each in chain}) != 0
-    if not bool(units.any()):
+    clean = behind(0, {each.site: identity for each in chain})
+    units = clean.numel() - tally(clean).zeros
+    if units == 0:
         raise CannotMeasure("all that it is given is zero")
-    runs = min(measure.REPLAYS, -(-UNITS // int(units.sum())))
-    total = int(units.sum()) * runs
+    runs = min(measure.REPLAYS, -(-UNITS // units))
+    total = units * runs
 
     def lost(replace: dict[Site, Replacement] | None = None) -> float:
-        return sum(int((behind(turn, replace)[units] == 0).sum()) for turn in range(runs)) / total
+        parts = (pair for turn in range(runs) for pair in pieces(behind(turn, replace), clean))
+        return sum(int(((part == 0) & (whole != 0)).sum()) for part, whole in parts) / total
 
     share = lost()
     without = lost({each.site: identity for each in chain[1:]}) if chain[1:] else share
@@ -123,10 +127,14 @@ def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> St
 
 
 def dropped_by(site: Site, call: Call) -> Tensor:
-    """Where one more call drops: it is made on ones, so that what is dropped shows also where the input was zero.
+    """Where one more call drops."""
+    return made_on_ones(site, call) == 0
 
-    A kept one comes out above zero and a dropped one at zero (below it from alpha dropout). Attention is made on equal
-    queries and keys, and reads its own weights off an identity matrix of values.
+
+def made_on_ones(site: Site, call: Call) -> Tensor:
+    """What one more call makes of ones, so that what is dropped shows also where the input was zero: as zero.
+
+    Attention is made on equal queries and keys, and reads its own weights off an identity matrix of values.
     """
     if site.function == "scaled_dot_product_attention":
         query, key = (torch.zeros_like(each) for each in call.args[:2])
@@ -134,38 +142,28 @@ def dropped_by(site: Site, call: Call) -> Tensor:
         position, name, default = DROPPING[site.function].rate
         rate = call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
         result: Tensor = call.function(query, key, value, dropout_p=rate)
-        return result <= 0
+        return result
     if site.function not in DROPPING or DROPPING[site.function].drops is Drops.ATTENTION:
         raise CannotMeasure(f"the mask of `{site.function}` cannot be read off")
     given = call.args[0] if call.args else call.kwargs["input"]
     ones = torch.ones_like(given)
     result = call.function(ones, *call.args[1:], **{name: v for name, v in call.kwargs.items() if name != "input"})
-    return result <= 0
+    return result.relu_() if "alpha" in site.function else result  # which leaves them below zero
 
 
-def feature_axes(like: Tensor, channel: int | None, rate: float, draws: int) -> tuple[int, ...]:
+def feature_axes(
+    shape: torch.Size, device: torch.device, channel: int | None, rate: float, draws: int
+) -> tuple[int, ...]:
     """The axes that a unit extends along in as many masks of the reference that drops features, of the same shape."""
     if channel is None:
         return ()
-    ones, positions = torch.ones_like(like, dtype=torch.float32), like.shape[channel + 1 :]
-    kept = torch.Size((*like.shape[: channel + 1], *(1 for _ in positions)))
-    masks = [inverted_dropout(ones, torch.rand(kept, device=like.device) >= rate, rate) <= 0 for _ in range(draws)]
-    return constant_axes(masks)
+    kept = torch.Size((*shape[: channel + 1], *(1 for _ in shape[channel + 1 :])))
+    ones = torch.ones(kept, device=device)
+    masks = (inverted_dropout(ones, torch.rand(kept, device=device) >= rate, rate) for _ in range(draws))
+    features = constant_axes([tally(each) for each in masks])
+    return tuple(axis for axis, size in enumerate(shape) if size > 1 and (axis > channel or axis in features))
 
 
-def constant_axes(masks: list[Tensor]) -> tuple[int, ...]:
-    """The axes of at least two positions along which no mask changes."""
-    shape = masks[0].shape
-    return tuple(
-        axis
-        for axis in range(len(shape))
-        if shape[axis] > 1 and all(bool((mask == mask.narrow(axis, 0, 1)).all()) for mask in masks)
-    )
-
-
-def unit_count(mask: Tensor, axes: tuple[int, ...]) -> int:
-    """How many draws a mask is made of."""
-    count = 1
-    for axis, size in enumerate(mask.shape):
-        count *= 1 if axis in axes else size
-    return count
+def unit_count(shape: torch.Size, axes: tuple[int, ...]) -> int:
+    """How many draws a mask of a shape is made of."""
+    return math.prod(size for axis, size in enumerate(shape) if axis not in axes)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import torch
 
+from .reductions import pieces, wide
+
 REPLAYS = 12
 """Runs on each side of the rank test: the least for which its false-alarm probability is below 1e-6."""
 
@@ -103,11 +105,10 @@ def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
     for one, other in zip(first, second, strict=True):
         if one.shape != other.shape:
             return math.inf
-        if one.numel():
-            gap = (one.double() - other.double()).abs()
-            gap = torch.where(one == other, 0.0, gap)
-            both_nan = one.isnan() & other.isnan()
-            worst = max(worst, float(torch.where(both_nan, 0.0, gap).nan_to_num(nan=math.inf).max()))
+        for here, there in pieces(one, other) if one.numel() else ():
+            gap = (wide(here) - wide(there)).abs()
+            alike = ((here == there) | (here.isnan() & there.isnan())).to(gap.device)
+            worst = max(worst, float(torch.where(alike, 0.0, gap).nan_to_num(nan=math.inf).max()))
     return worst
 
 

@@ -14,6 +14,7 @@ from regcheck.reference.dropout import alpha_dropout, inverted_dropout
 
 from . import measure
 from .masks import CALLS, UNITS, caught
+from .reductions import moments
 from .run import Runner
 from .seeds import seed_streams
 
@@ -42,7 +43,7 @@ def moments_moved(runner: Runner, op: Op, seed: int) -> Moments:
         return result
 
     def made_otherwise() -> Tensor:
-        keep = torch.rand(shape, generator=generator) >= rate
+        keep = torch.rand(shape, generator=generator, device="cpu") >= rate
         return other(values, keep.to(values.device), rate)
 
     def after(make: Callable[[], Tensor]) -> tuple[float, float]:
@@ -55,12 +56,6 @@ def moments_moved(runner: Runner, op: Op, seed: int) -> Moments:
     return Moments(before, *pairs[0], moved, otherwise)
 
 
-def moments(parts: list[Tensor]) -> tuple[float, float]:
-    """Mean and variance of all values together."""
-    values = torch.cat([each.detach().double().flatten() for each in parts])
-    return float(values.mean()), float(values.var(correction=0))
-
-
 def divergence(before: tuple[float, float], after: tuple[float, float]) -> float:
     """The Kullback-Leibler divergence of the normal distribution with the moments `after` from that with those before.
 
@@ -69,5 +64,5 @@ def divergence(before: tuple[float, float], after: tuple[float, float]) -> float
     so that a change of the mean and one of the variance are counted in one unit, relative to the spread that there was.
     """
     (mean, variance), (new_mean, new_variance) = before, after
-    ratio = torch.tensor(new_variance / variance, dtype=torch.float64)
+    ratio = torch.tensor(new_variance / variance, dtype=torch.float64, device="cpu")
     return float(ratio + (new_mean - mean) ** 2 / variance - 1 - ratio.log()) / 2

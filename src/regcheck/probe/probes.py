@@ -40,6 +40,7 @@ from .handmade import kept_by
 from .images import image_of
 from .intervene import Replacement, identity, nothing
 from .moments import moments_moved
+from .reductions import wide
 from .run import Runner
 from .shift import variance_shift
 from .steps import agreement_of
@@ -173,8 +174,8 @@ def change(made: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> t
             classes = 1 if one.dim() in (2, 4) else -1
             flips = None
             if one.dim() > 1 and one.size(classes) > 1:
-                flips = float((one.argmax(classes) != other.argmax(classes)).double().mean())
-            return float((one - other).double().norm() / other.double().norm()), flips
+                flips = float((one.argmax(classes) != other.argmax(classes)).float().mean())
+            return float(wide(one - other).norm() / wide(other).norm()), flips
     return 0.0, None
 
 
@@ -248,6 +249,8 @@ class ModelProbe(UnableProbe):
             return self._runner.run(Mode.TRAIN, self.seed, vary=vary, replace=swapped, **extra)
 
         image, other = run(nothing), run(nothing, change=_another)
+        if measure.deviation(run(nothing), image) > 0:
+            raise CannotMeasure("runs that draw the same numbers differ, so no unit can be told to be lost")
         constant = len(image) == len(other)
         noisy = [run(None, 1, observe=count)]
         wanted = min(measure.REPLAYS, -(-DRAWS // max(draws_per_run, 1)))
@@ -260,10 +263,10 @@ class ModelProbe(UnableProbe):
                 moves |= each[index] != blank
             if not blank.is_floating_point() or not moves.any():
                 continue
-            constant = constant and bool((blank == other[index])[moves].all())
+            constant = constant and not bool(((blank != other[index]) & moves).any())
             touched += int(moves.sum())
-            lost += sum(int((each[index] == blank)[moves].sum()) for each in noisy)
-            remaining += int((clean[index] == blank)[moves].sum())
+            lost += sum(int(((each[index] == blank) & moves).sum()) for each in noisy)
+            remaining += int(((clean[index] == blank) & moves).sum())
         if touched == 0:
             raise CannotMeasure("what this call drops does not reach the output")
         reaching = min(draws_per_run, max(1, draws_per_run * touched // max(units, 1)))  # others decide nothing here
@@ -288,7 +291,7 @@ class ModelProbe(UnableProbe):
         return Effect(tuple(changed), removed, max(kept), measure.rank_test(len(kept), len(changed)))
 
     def shift(self, op: Op) -> Shift:
-        return variance_shift(self._runner, op, self.seed)
+        return variance_shift(self._runner, self._graph, op, self.seed)
 
     def mates(self, op: Op) -> Mates:
         return mates_matter(self._runner, self._graph, op, self.seed)
@@ -321,14 +324,15 @@ class ModelProbe(UnableProbe):
         self._runner.run(Mode.TRAIN, self.seed, observe=look)
         if not met:
             raise CannotMeasure("this call does not run in train mode")
-        values, result = (each.detach().double() for each in met[0])
+        values, result = (wide(each.detach()) for each in met[0])
         extent = tuple(values.shape[2:])
         if values.dim() < 3:
             return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False, 1.0)
         dropped, kept = (result == 0) & (values != 0), result != 0
         partly = int((dropped.flatten(2).any(2) & kept.flatten(2).any(2)).sum())
         r_squared, samples, _ = measure.neighbour_fit(values, dropped, kept)
-        keep = torch.rand(values.shape[:2], generator=torch.Generator().manual_seed(self.seed)) >= (op.rate or 0.0)
+        keep = torch.rand(values.shape[:2], generator=torch.Generator().manual_seed(self.seed), device="cpu")
+        keep = keep >= (op.rate or 0.0)
         spatial = spatial_dropout(values, keep.to(values.device), op.rate or 0.0)
         reference, _, _ = measure.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
         p_value = measure.fit_test(*measure.neighbour_fit(values, dropped, kept, ranked=True))
@@ -342,7 +346,7 @@ def whole_chance(sizes: torch.Tensor, rate: float | None) -> float:
     """Probability that draws for each element keep or drop every one of maps with these many elements as a whole."""
     if rate is None:
         return 1.0
-    return float(((1 - rate) ** sizes.double() + rate ** sizes.double()).clamp(max=1).prod())
+    return float(((1 - rate) ** wide(sizes) + rate ** wide(sizes)).clamp(max=1).prod())
 
 
 def _units(op: Op) -> int | None:
@@ -357,7 +361,7 @@ def relative_spread(runs: Sequence[Sequence[torch.Tensor]]) -> float:
     noise = signal = 0.0
     for outputs in zip(*runs, strict=False):
         if outputs[0].is_floating_point() and all(each.shape == outputs[0].shape for each in outputs):
-            stacked = torch.stack([each.double() for each in outputs])
+            stacked = torch.stack([wide(each) for each in outputs])
             noise += float(stacked.var(0).sum())
             signal += float((stacked - stacked.mean()).square().mean(0).sum())
     return float((noise / signal) ** 0.5) if signal > 0 else 0.0

@@ -9,17 +9,19 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import CannotMeasure, CannotTrace, told
 
 from .reach import held_by_functions
+from .reductions import fingerprint, pieces
 from .seeds import Streams
 
 _streams: ContextVar[Streams | None] = ContextVar("streams", default=None)
@@ -53,19 +55,18 @@ def world_untouched() -> Iterator[None]:
         torch.autograd.set_detect_anomaly(detecting)
 
 
-def use(model: nn.Module, device: str) -> nn.Module:
-    """A copied model, moved to a device whose random streams are put back with all others in the end.
+def use(device: str) -> None:
+    """Have the random streams of a device put back with all others in the end.
 
     Raises:
-        CannotMeasure: it cannot be moved there.
+        CannotMeasure: it cannot be used.
     """
     streams = _streams.get()
     try:
         if streams is not None:
             streams.begin_to_use(device)
-        return model.to(device)
     except Exception as error:
-        raise CannotMeasure(f"the model cannot be moved to {device}: {told(error)}") from error
+        raise CannotMeasure(f"{device} cannot be used: {told(error)}") from error
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def workspace(model: nn.Module, run: bool = True) -> Iterator[nn.Module]:
     containers = [(each, copy.copy(each)) for each in held if not isinstance(each, nn.Module)]
     try:
         try:
-            twin = copied(model, held) if run else None
+            twin = copied(model, held=held) if run else None
         except CannotMeasure:
             twin = None
         if twin is not None:
@@ -91,8 +92,11 @@ def workspace(model: nn.Module, run: bool = True) -> Iterator[nn.Module]:
             _refill(container, contents)
 
 
-def copied(model: nn.Module, held: Iterable[Any] | None = None) -> nn.Module:
-    """A copy of `model`, for measurements that move it or change its modes; `held` is what its functions hold on to.
+def copied(model: nn.Module, device: str = "", held: Iterable[Any] | None = None) -> nn.Module:
+    """A copy of `model`, for measurements that change its modes: where it is, or with all it holds on a device.
+
+    To another device its tensors are copied at once, those of layers in plain containers too, with no copy between.
+    `held` is what its functions hold on to, where that is known already.
 
     Raises:
         CannotMeasure: the model cannot be copied, or a copy would run parts of the original.
@@ -102,13 +106,42 @@ def copied(model: nn.Module, held: Iterable[Any] | None = None) -> nn.Module:
         raise CannotMeasure("the model cannot be copied: a function kept on it refers to it")
     memo = _lent(model)
     try:
-        twin = copy.deepcopy(model, memo)
+        with _To(device) if device else nullcontext():
+            twin = copy.deepcopy(model, memo)
+        twin = twin.to(device) if device else twin  # what is not copied as tensors are: lazy parameters
     except Exception as error:
-        raise CannotMeasure(f"the model cannot be copied: {told(error)}") from error
+        raise CannotMeasure(f"the model cannot be copied{f' to {device}' * bool(device)}: {told(error)}") from error
     for original in memo.get(id(memo), ()):
         if isinstance(original, torch.Tensor):
-            _originals[memo[id(original)]] = original
+            _originals[memo[id(original)]] = _originals.get(original, original)
     return twin
+
+
+def left_by(model: nn.Module) -> str:
+    """What a copy on another device does without, in words to follow an error; empty where it has all."""
+    held = any(isinstance(each, nn.Module) for each in held_by_functions(model))
+    return "; a function that the model keeps refers to layers, which are not copied with it" if held else ""
+
+
+class _To(TorchFunctionMode):
+    """Copies of tensors are made on a device; that of a parameter is the clone of its data."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self._device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.clone:
+            return args[0].to(self._device, copy=True)
+        if func is not torch.Tensor.__deepcopy__:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        if id(tensor) not in memo:
+            made = tensor.detach().to(self._device, copy=True).requires_grad_(tensor.requires_grad)
+            if type(tensor) is torch.Tensor:
+                made.__dict__.update(copy.deepcopy(tensor.__dict__, memo))
+            memo[id(tensor)] = made
+        return memo[id(tensor)]
 
 
 def _lent(model: nn.Module) -> dict[int, Any]:
@@ -187,27 +220,37 @@ class _Tensor:
         original = _originals.get(tensor)
         same = original is not None and _alike(original, tensor)
         self._value = original.detach() if same else tensor.detach().clone()
+        self._print = fingerprint(tensor) if self._value.device != tensor.device else ()
         gradient = tensor.grad if tensor.is_leaf else None
         self._gradient = None if gradient is None else _Tensor(gradient)
 
     def restore(self) -> torch.Tensor:
         tensor = self._tensor
         if tensor.shape != self._value.shape:  # a quantization observer resizes what it found empty
-            tensor.data = self._value.clone()
-        elif not torch.equal(tensor, self._value):  # batch norm's kernel writes without counting a version
+            tensor.data = self._value.to(tensor.device, copy=True)
+        elif self._written():
             tensor.detach().copy_(self._value)
         if tensor.is_leaf:
             tensor.requires_grad_(self._wanted)
             tensor.grad = None if self._gradient is None else self._gradient.restore()
         return tensor
 
+    def _written(self) -> bool:
+        """Whether it has other values now; batch norm's kernel writes without counting a version."""
+        if self._print:
+            return fingerprint(self._tensor) != self._print
+        return not torch.equal(self._tensor, self._value)
+
 
 def _alike(original: torch.Tensor, tensor: torch.Tensor) -> bool:
-    """Whether a tensor still is what it was copied from, and not moved, materialized or written to since."""
+    """Whether a tensor still is what it was copied from, here or from another device, and not written to since."""
     if {original.layout, tensor.layout} != {torch.strided}:
         return False
-    described = [(each.shape, each.dtype, each.device, each.stride()) for each in (original, tensor)]
-    return described[0] == described[1] and torch.equal(original, tensor)
+    here = original.device == tensor.device
+    described = [(each.shape, each.dtype, each.stride() if here else ()) for each in (original, tensor)]
+    if here or described[0] != described[1]:
+        return described[0] == described[1] and torch.equal(original, tensor)
+    return all(torch.equal(one, other.to(one.device)) for one, other in pieces(original, tensor))
 
 
 def _refill(container: Any, contents: Any) -> None:

@@ -23,7 +23,7 @@ from regcheck.trace.sight import eager
 from regcheck.trace.structure import named_tensors, tensors_in
 
 from .intervene import Intervention, Replacement
-from .restore import State, use
+from .restore import State, copied, left_by, use
 from .seeds import seed_streams
 
 Modes = Mode | Mapping[str, bool]
@@ -38,7 +38,8 @@ class Runner:
     """Runs a copy of a model on `device`; every run starts from the same state, inputs and random streams.
 
     Args:
-        model: a copy that may be run and moved; its state is put back before each run.
+        model: a copy that may be run where it is; its state is put back after each run. On another device than its own
+            a copy of it is run.
         args: positional arguments of its forward.
         kwargs: keyword arguments of its forward.
         device: where to run it.
@@ -57,8 +58,11 @@ class Runner:
     ) -> None:
         at_home = home_of(model).type == torch.device(device).type
         self._around: Callable[[], Any] | None = nullcontext if at_home else None
-        self.model = use(model, device)
+        use(device)
+        self.model = model if at_home else copied(model, device)
+        self._left = "" if at_home else left_by(model)
         self.device = device
+        self._at = None if at_home else device
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = State(self.model)
         self._locate = locate
@@ -111,7 +115,7 @@ class Runner:
         except Enough:
             return []
         except (Exception, SystemExit) as error:
-            raise CannotMeasure(f"on {self.device} forward raised {told(error)}") from error
+            raise CannotMeasure(f"forward raised {told(error)}{self._left}") from error
         finally:
             self._state.restore()
         return [each.detach().clone() for each in outputs_of(result)]
@@ -131,7 +135,7 @@ class Runner:
 
     def _inputs(self) -> tuple[Any, Any]:
         try:
-            return moved(self._args, self.device), moved(self._kwargs, self.device)
+            return moved(self._args, self._at), moved(self._kwargs, self._at)
         except Exception as error:
             raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {told(error)}") from error
 

@@ -8,29 +8,36 @@ import torch
 from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.graph import Drops, Kind, Mode, Op, Site
+from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import Shift
 from regcheck.reference.dropout import inverted_dropout, spatial_dropout
 
 from . import measure
 from .intervene import Replacement, identity
+from .reductions import wide
 from .run import Enough, Runner
 
 REFERENCES = 5
 """Masks drawn for the reference: its figure is shown, no verdict rests on it."""
 
 
-def variance_shift(runner: Runner, op: Op, seed: int) -> Shift:
-    """Compare train runs with and without `op`, all else held still, at the first batch norm its noise reaches."""
+def variance_shift(runner: Runner, graph: Graph, op: Op, seed: int) -> Shift:
+    """Compare train runs with and without `op`, all else held still, at the first batch norm its noise reaches.
+
+    Behind another one, by the graph, is none that is the first; runs tell them apart where their values repeat to the
+    bit, and do not where a device adds up in any order.
+    """
     if op.kind is not Kind.DROPOUT or op.rate is None:
         raise CannotMeasure("this is no dropout with a rate that is a number")
+    _, stopped = graph.train.ahead(op, lambda each: not (each.kind is Kind.BATCH_NORM and each.active))
+    ahead = {each.site for each in stopped}
 
     def variances(turn: int, how: Replacement | None = None, upto: int | None = None) -> list[Tensor]:
         """The variances that the batch norms of a run see, in the order of their calls, up to one of them."""
         met: list[Tensor] = []
 
         def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
-            if name == "batch_norm":
+            if name == "batch_norm" and (site in ahead or not ahead):
                 met.append(channel_variance(args[0] if args else kwargs["input"]))
                 if len(met) - 1 == upto:
                     raise Enough
@@ -57,7 +64,7 @@ def variance_shift(runner: Runner, op: Op, seed: int) -> Shift:
 
 def channel_variance(values: Tensor) -> Tensor:
     """The variance of every channel of (N, C, …) values, as batch norm computes it."""
-    return values.detach().transpose(0, 1).flatten(1).double().var(1, correction=0)
+    return wide(values.detach().transpose(0, 1).flatten(1)).var(1, correction=0)
 
 
 def variance_ratio(noisy: Tensor, calm: Tensor) -> float:
@@ -76,7 +83,7 @@ def reference(op: Op, generator: torch.Generator) -> Replacement:
         values: Tensor = args[0] if args else kwargs["input"]
         spatial = op.drops is Drops.CHANNELS and values.dim() > 2
         shape = values.shape[:2] if spatial else values.shape
-        keep = (torch.rand(shape, generator=generator) >= rate).to(values.device)
+        keep = (torch.rand(shape, generator=generator, device="cpu") >= rate).to(values.device)
         return (spatial_dropout if spatial else inverted_dropout)(values, keep, rate)
 
     return drop

@@ -8,11 +8,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from regcheck.probe.masks import constant_axes
+from regcheck.probe.reductions import constant_axes, tally
 from regcheck.probe.seeds import seed_streams
 
 from .independence import agreement, interval, worst_correlation
 from .layers import RATE, Layer, signal
+from .modes import reason
 from .outcome import Outcome, Subject
 
 UNITS = 2**17
@@ -56,11 +57,14 @@ def checked(
     bound = ROUNDINGS * torch.finfo(layer.dtype).eps
     worst = max(masks.deviation(each, ~mask) for each, mask in zip(results, dropped, strict=True))
     yield subject.within("scaling", worst, bound, "" if worst <= bound else masks.scaled(results[0], dropped[0]))
-    yield subject.within("gradient", *masks.gradient(seed, bound))
+    try:
+        yield subject.within("gradient", *masks.gradient(seed, bound))
+    except Exception as error:  # a device may compute no gradients
+        yield subject.missed("gradient", reason(error))
 
     rate = RATE if honest else share
     if 0 < rate < 1:
-        names = [layer.axes[axis] for axis in constant_axes(dropped)]
+        names = [layer.axes[axis] for axis in constant_axes([tally(each) for each in dropped])]
         shown, wanted = (", ".join(each) or "none" for each in (names, layer.shared))
         yield subject.judged("shared axes", set(names) == set(layer.shared), shown, wanted)
         axes = ["call", *(axis for axis in layer.axes if axis not in layer.shared)]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import optim
 
+from regcheck.probe.reductions import has_float64
 from regcheck.reference.optimizers import State, step
 
 from .modes import reason
@@ -104,11 +105,7 @@ def deviation(method: Method, way: str, device: str, compile: Compile, seed: int
 @contextmanager
 def widest(device: str) -> Iterator[torch.dtype]:
     """The widest dtype of a device, which is meanwhile the default: optimizers keep their scalars in that."""
-    try:
-        torch.zeros(1, dtype=torch.float64, device=device)
-        dtype = torch.float64
-    except (RuntimeError, TypeError):
-        dtype = torch.float32
+    dtype = torch.float64 if has_float64(device) else torch.float32
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -11,6 +11,8 @@ from itertools import product
 
 import torch
 
+from regcheck.probe.seeds import Streams
+
 from . import masks, norms, steps
 from .layers import LAYERS, Layer
 from .modes import as_it_is, compiled, compiled_in_parts, no_compiler, reason, start_over
@@ -49,7 +51,9 @@ def selftest(
     share = ALPHA / max(1, len(layers) * len(devices) * len(modes))
     outcomes: list[Outcome] = []
     things: list[Layer | Norm | Method] = [*layers, *batch_norms, *methods]
-    with quietly(), torch.random.fork_rng(), torch.enable_grad():
+    with quietly(), Streams() as streams, torch.enable_grad():
+        for device in devices:
+            streams.begin_to_use(device)
         for device, mode in product(devices, modes):
             why = no_compiler(device) if mode == "compiled" else ""
             if why:

@@ -28,9 +28,9 @@ def shortage(model: nn.Module) -> str:
 
 def free_bytes(device: torch.device) -> int | None:
     """Memory that can still be had on a device; None where it is not known."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":
+        with suppress(RuntimeError, AttributeError):  # not every device has memory, and not every driver tells
+            return int(torch.get_device_module(device).mem_get_info(device)[0])
         return None
     known: list[int] = []
     with suppress(OSError, ValueError):  # not on Linux

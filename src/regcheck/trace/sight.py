@@ -66,9 +66,11 @@ def draws(name: str) -> bool:
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Run what the user wrote: no fused attention path, no compiled code."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+    """Run what the user wrote: no fused attention path, no compiled code, and convolutions that repeat to the bit."""
+    fast_path, repeating = torch.backends.mha.get_fastpath_enabled(), torch._C._get_cudnn_deterministic()
     with ExitStack() as undo:
+        undo.callback(torch._C._set_cudnn_deterministic, repeating)
+        torch._C._set_cudnn_deterministic(True)
         undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
         # Where neither is loaded nothing is compiled, and asking would load the first, which takes seconds.

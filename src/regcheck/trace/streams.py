@@ -15,6 +15,7 @@ from torch import nn
 
 from regcheck.core.graph import Place
 
+from .accelerators import in_use, states
 from .place import calling_place, is_the_users, runs_the_model
 from .running import Locate
 from .sight import Sight, eager, is_placed, name_of
@@ -35,12 +36,11 @@ class TorchStream:
 
 
 def torch_state() -> State:
-    """The state of the default generators, read without a call that a mode would see."""
-    cpu = torch._C.Generator.get_state(torch.default_generator)
-    here = ctypes.string_at(cpu.data_ptr(), cpu.numel())
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return (here,)
-    return (here, *(each.get_offset() for each in torch.cuda.default_generators))
+    """The state of the default generators, of the CPU and of any accelerator in use; no mode sees it being read."""
+    module = in_use()
+    there = [] if module is None else states(module)
+    here = torch._C.Generator.get_state(torch.default_generator)
+    return tuple(ctypes.string_at(each.data_ptr(), each.numel()) for each in (here, *there))
 
 
 def python_state() -> State:

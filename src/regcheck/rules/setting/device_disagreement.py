@@ -15,8 +15,9 @@ tested on a CPU then says nothing about what runs on the GPU.
 ## How it is confirmed
 
 The same measurement ran on copies of the model on each device, with the same seed, inputs and α. Masks differ between
-devices by design, so verdicts are compared and never bits; a device on which nothing could be measured does not count.
-Both figures are given: the one that differs as measured, the other as expected.
+devices by design, and so does rounding (TF32, sums in any order), so verdicts are compared and never values; a device
+on which nothing could be measured does not count. Both figures are given: the one that differs as measured, the other
+as expected.
 
 ## When to keep the code
 

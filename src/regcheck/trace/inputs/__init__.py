@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+import torch
 from torch import nn
 
 from .arguments import drawn_for, guessed
@@ -27,5 +28,12 @@ def candidates(model: nn.Module) -> Iterator[Inputs]:
     sources = [examples, configured] if Config.of(model) is None else [configured, examples]
     for source in (*sources, pretrained, detection, graphs, guessed):
         with suppress(Exception):  # what a model says of itself may be anything; one source less is no reason to stop
-            for inputs in source(model):
+            drawn = source(model)
+            while (inputs := _next(drawn)) is not None:
                 yield suited(inputs, model)
+
+
+def _next(drawn: Iterator[Inputs]) -> Inputs | None:
+    """The next inputs, drawn on the CPU whatever the program's default device."""
+    with torch.device("cpu"):
+        return next(drawn, None)

@@ -1,0 +1,51 @@
+"""The accelerator that is here beside the CPU, of whatever kind, and the states of its random streams."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def kind() -> str:
+    """The type of its devices ("cuda", "mps", "xpu", the name of a backend of its own); empty where there is none."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return "" if found is None else found.type
+
+
+@lru_cache(maxsize=1)
+def accelerator() -> Any:
+    """Its module (`torch.cuda`, `torch.mps`, …), or None; torch knows one accelerator at most."""
+    found = kind()
+    return torch.get_device_module(found) if found else None
+
+
+def in_use() -> Any:
+    """Its module, or None where it has not been initialized; one that need not be is always in use."""
+    module = accelerator()
+    return module if module is not None and getattr(module, "is_initialized", lambda: True)() else None
+
+
+def states(module: Any) -> list[Tensor]:
+    """The states of all its streams; some kinds have one device, and tell of that without being asked for it."""
+    return [*module.get_rng_state_all()] if hasattr(module, "get_rng_state_all") else [module.get_rng_state()]
+
+
+def put_back(module: Any, kept: list[Tensor]) -> None:
+    """Let all its streams go on from the states that they had."""
+    module.set_rng_state_all(kept) if hasattr(module, "set_rng_state_all") else module.set_rng_state(*kept)
+
+
+def state(device: torch.device) -> Tensor:
+    """The state of one device's stream."""
+    module: Any = torch.get_device_module(device)
+    kept: Tensor = module.get_rng_state(*[device] * hasattr(module, "get_rng_state_all"))
+    return kept
+
+
+def set_state(device: torch.device, kept: Tensor) -> None:
+    """Let one device's stream go on from a state."""
+    module: Any = torch.get_device_module(device)
+    module.set_rng_state(kept, *[device] * hasattr(module, "set_rng_state_all"))
