@@ -50,8 +50,8 @@ def in_doubt(above: int, changed: int, floor: float) -> bool:
     return above > 0 if floor == 0 else 2 * above >= changed
 
 
-LOOK = 5e-7
-"""The false-alarm probability of each of a spread's two looks."""
+FIRST_LOOK, SECOND_LOOK = 7.4e-7, 2.6e-7
+"""The false-alarm probabilities of a spread's two looks, together no more than α."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Spread:
     stream does nothing: the probability that the largest of all deviations, as many as lie above all `kept` ones, are
     `changed` ones by chance. `relative` is the standard deviation over the changed runs relative to that of the
     output's values, `idle` the probability that no run would differ though the suspect drops (0 where that is not
-    known). A second look is taken at twice the runs where the first cannot decide, or with `others` active dropouts
-    made identity where it sees nothing and these might hide it: so each has half of α.
+    known). A `second` look is taken at twice the runs where the first cannot decide, or with `others` active dropouts
+    made identity where it sees nothing and these might hide it: so the two share α.
     """
 
     kept: tuple[float, ...]
@@ -73,6 +73,7 @@ class Spread:
     p_value: float
     idle: float = 0.0
     others: int = 0
+    second: bool = False
 
     @property
     def runs(self) -> int:
@@ -93,14 +94,19 @@ class Spread:
         return sum(each > self.floor for each in self.changed)
 
     @property
+    def alpha(self) -> float:
+        """The share of α that this look may use up."""
+        return SECOND_LOOK if self.second else FIRST_LOOK
+
+    @property
     def acts(self) -> bool:
         """Whether more changed runs differ from the reference than would by chance."""
-        return self.p_value <= LOOK
+        return self.p_value <= self.alpha
 
     @property
     def undecided(self) -> bool:
         """Whether the changed runs differ too seldom to say anything either way."""
-        return not self.acts and (in_doubt(self.above, len(self.changed), self.floor) or self.idle > LOOK)
+        return not self.acts and (in_doubt(self.above, len(self.changed), self.floor) or self.idle > self.alpha)
 
     @property
     def verdict(self) -> Verdict:

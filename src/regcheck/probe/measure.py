@@ -10,6 +10,11 @@ import torch
 REPLAYS = 12
 """Runs on each side of the rank test: the least for which its false-alarm probability is below 1e-6."""
 
+FIRST, DOUBLED, OTHERWISE = (11, 12), (25, 24), (13, 12)
+"""Replays and changed runs of a spread: at the first look, then at the second one, which has more runs in all or takes
+other calls out. These are the least for which the looks keep below their shares of α, together 1e-6; the changed ones
+are as many as elsewhere, for on them rests what a look can overlook."""
+
 SIGNS = 20
 """Runs of the sign test: the least for which its false-alarm probability, 2 to the minus of them, is below 1e-6."""
 

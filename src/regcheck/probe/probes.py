@@ -189,7 +189,7 @@ class ModelProbe(UnableProbe):
     def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
         spread = self._spread(ops, mode, ())
         others = [op for op in self._graph.dropouts(mode) if op not in ops]
-        if spread.verdict is not Verdict.REFUTED or len(spread.changed) > measure.REPLAYS or not others:
+        if spread.verdict is not Verdict.REFUTED or spread.second or not others:
             return spread
         again = self._spread(ops, mode, others)
         return spread if again.verdict is Verdict.REFUTED else again
@@ -208,16 +208,19 @@ class ModelProbe(UnableProbe):
         if silent:
             removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
-        while True:
-            kept += [measure.deviation(run(self.seed), reference) for _ in range(measure.REPLAYS)]
-            runs += [run(self.seed + 1 + len(runs) + turn) for turn in range(measure.REPLAYS)]
+        looks = [measure.OTHERWISE] if others else [measure.FIRST, measure.DOUBLED]
+        for replays, draws in looks:
+            kept += [measure.deviation(run(self.seed), reference) for _ in range(replays - len(kept))]
+            runs += [run(self.seed + 1 + turn) for turn in range(len(runs), draws)]
             changed = tuple(measure.deviation(each, reference) for each in runs)
             p_value = measure.rank_test(len(kept), len(changed), sum(each > max(kept) for each in changed))
             idle = measure.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
             relative = relative_spread(runs)
-            spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others))
-            if not spread.undecided or others or len(runs) > measure.REPLAYS:
-                return spread
+            second = (replays, draws) != measure.FIRST
+            spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others), second)
+            if not spread.undecided:
+                break
+        return spread
 
     def repeats(self) -> bool:
         """Whether eval runs with different seeds agree as closely as replays do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -14,14 +14,20 @@ from regcheck.trace.hidden import referred_to
 
 def held_by_functions(model: nn.Module) -> Iterator[Any]:
     """Modules and containers that functions kept on the model (attributes, hooks) refer to through their closures."""
+    kept = (value for module in model.modules() for value in vars(module).values())
+    return (each for each in reached_by_functions(kept) if isinstance(each, (nn.Module, list, dict, set, deque)))
+
+
+def reached_by_functions(values: Iterable[Any]) -> Iterator[Any]:
+    """All that functions among the values, and in containers there, refer to."""
     seen: set[int] = set()
-    todo = [(value, False) for module in model.modules() for value in vars(module).values()]
+    todo = [(value, False) for value in values]
     while todo:
         value, held = todo.pop()
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if held and isinstance(value, (nn.Module, list, dict, set, deque)):
+        if held:
             yield value
         todo += [(each, held or isinstance(value, FunctionType)) for each in _inside(value)]
 
