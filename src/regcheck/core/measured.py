@@ -50,7 +50,7 @@ def in_doubt(above: int, changed: int, floor: float) -> bool:
     return above > 0 if floor == 0 else 2 * above >= changed
 
 
-FIRST_LOOK, SECOND_LOOK = 7.4e-7, 2.6e-7
+FIRST_LOOK, SECOND_LOOK = 7e-7, 3e-7
 """The false-alarm probabilities of a spread's two looks, together no more than α."""
 
 

@@ -16,14 +16,16 @@ from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 
 from .folding import decayed_parameters, folded, heeded
-from .stepping import ROUNDING, Sample, on_its_own, row, steps
+from .stepping import ROUNDING, Sample, row, stepping
 
 EXACT = 1e-9
 """The least tolerance: two ways of decaying that differ at all differ by far more than this share of what the decay
 does, and rounding alone, at everyday learning rates and decays, by less."""
 
 
-def measure_decay(optimizer: optim.Optimizer, rule: str | None, *, seed: int, device: str) -> Decay:
+def measure_decay(
+    optimizer: optim.Optimizer, rule: str | None, *, seed: int, device: str, deadline: float = math.inf
+) -> Decay:
     """Step a copy of `optimizer` on copies of a sample of its decayed parameters, in float64 on `device`.
 
     The copy takes `WARM_UP` steps on synthetic gradients, as large as the real ones where those are known. Its next
@@ -37,6 +39,7 @@ def measure_decay(optimizer: optim.Optimizer, rule: str | None, *, seed: int, de
         rule: the torch.optim class whose update it follows; None if it has one of its own.
         seed: seeds the synthetic gradients.
         device: where to take the steps.
+        deadline: the `time.monotonic()` after which none is begun.
 
     Returns:
         Distances to the references, relative to what the decay does in the step: without a known method the most that
@@ -46,13 +49,13 @@ def measure_decay(optimizer: optim.Optimizer, rule: str | None, *, seed: int, de
     Raises:
         CannotMeasure: nothing is decayed, the step may not be taken or raises, or the decay is lost in rounding.
     """
-    with on_its_own(optimizer):
+    with stepping(optimizer, deadline) as steps:
         samples = [Sample.of(group, turn, seed + turn, device) for turn, group in enumerate(_suspects(optimizer))]
         samples = [sample for sample in samples if sample.weights]
         if not samples:
             raise CannotMeasure("the optimizer has no floating-point parameters to decay")
-        before, decayed = steps(optimizer, samples, decay_at_last=True)
-        _, undecayed = steps(optimizer, samples, decay_at_last=False)
+        before, decayed = steps(samples, decay_at_last=True)
+        _, undecayed = steps(samples, decay_at_last=False)
         if not bool(before.any()):
             raise CannotMeasure("all decayed parameters are zero")
         taken = torch.cat([torch.full_like(each.flat, each.lr * each.decay) for each in samples]) * before
@@ -79,12 +82,14 @@ def measure_decay(optimizer: optim.Optimizer, rule: str | None, *, seed: int, de
             tolerance=tolerance,
         )
         if known is None and not (decay.is_uniform or decay.is_nothing):
-            decay = replace(decay, coupled=_gap(decayed, folded(optimizer, samples, held)) / unit)
-            return replace(decay, pairs=heeded(optimizer, samples, seed) if decay.is_coupled else Pairs(0, 0))
+            decay = replace(decay, coupled=_gap(decayed, folded(steps, samples, held)) / unit)
+            return replace(decay, pairs=heeded(steps, samples, seed) if decay.is_coupled else Pairs(0, 0))
         return decay
 
 
-def measure_shrinkage(optimizer: optim.Optimizer, groups: Sequence[Group], *, device: str) -> Shrinkage:
+def measure_shrinkage(
+    optimizer: optim.Optimizer, groups: Sequence[Group], *, device: str, deadline: float = math.inf
+) -> Shrinkage:
     """Step a copy of `optimizer` once, at zero gradient, on copies of its biases and norm scales in float64.
 
     Of a copy that is zero, which nothing can shrink, the step is taken from one. The optimizer, its parameters,
@@ -94,11 +99,12 @@ def measure_shrinkage(optimizer: optim.Optimizer, groups: Sequence[Group], *, de
         optimizer: the user's optimizer.
         groups: what its groups hold. Those that decay weights too are measured; all, if there are none.
         device: where to take the step.
+        deadline: the `time.monotonic()` after which none is begun.
 
     Raises:
         CannotMeasure: no bias and no norm scale is known, the step raises, or the decay is lost in rounding.
     """
-    with on_its_own(optimizer):
+    with stepping(optimizer, deadline) as steps:
         pairs = list(enumerate(zip(optimizer.param_groups, groups, strict=False)))
         samples, kinds = [], []
         for turn, (group, known) in [each for each in pairs if each[1][1].is_mixed] or pairs:
@@ -109,8 +115,8 @@ def measure_shrinkage(optimizer: optim.Optimizer, groups: Sequence[Group], *, de
                 kinds += [kind for _, kind in held]
         if not samples:
             raise CannotMeasure("none of the optimizer's parameters is known to be a bias or a norm scale")
-        before, decayed = steps(optimizer, samples, decay_at_last=True)
-        _, undecayed = steps(optimizer, samples, decay_at_last=False)
+        before, decayed = steps(samples, decay_at_last=True)
+        _, undecayed = steps(samples, decay_at_last=False)
         lost = (undecayed - decayed) / before
         if not bool(lost.isfinite().all()):
             raise CannotMeasure("the step gives values that are not finite")

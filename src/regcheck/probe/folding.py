@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor
 
 from regcheck.core.decayed import Pairs
 
 from . import measure
-from .stepping import ROUNDING, Sample, steps
+from .stepping import ROUNDING, Sample, Steps
 
 LARGE, SMALL = 1e2, 1e-4
 """The sizes of gradients in a pair of weights: far enough apart for methods that begin with a scale of their own."""
@@ -19,10 +19,10 @@ LARGE, SMALL = 1e2, 1e-4
 def decayed_parameters(samples: Sequence[Sample], moved: Tensor) -> Tensor:
     """Which weights are elements of a parameter that the decay moves at all: a step may spare vectors by itself."""
     sizes = [weight.numel() for sample in samples for weight in sample.weights]
-    return torch.cat([part.any().expand(part.shape) for part in moved.split(sizes)])
+    return torch.cat([part.any().expand(part.shape) for part in torch.split(moved, sizes)])
 
 
-def folded(optimizer: optim.Optimizer, samples: Sequence[Sample], decayed: Tensor) -> Tensor:
+def folded(steps: Steps, samples: Sequence[Sample], decayed: Tensor) -> Tensor:
     """The weights after the last step without decay, on gradients to which the decay of `decayed` ones was added."""
     shares, at = [], 0
     for sample in samples:
@@ -30,10 +30,10 @@ def folded(optimizer: optim.Optimizer, samples: Sequence[Sample], decayed: Tenso
         for weight in sample.weights:
             shares.append(decay if bool(decayed[at : at + weight.numel()].any()) else 0.0)
             at += weight.numel()
-    return steps(optimizer, samples, decay_at_last=False, folded=shares)[1]
+    return steps(samples, decay_at_last=False, folded=shares)[1]
 
 
-def heeded(optimizer: optim.Optimizer, samples: Sequence[Sample], seed: int) -> Pairs:
+def heeded(steps: Steps, samples: Sequence[Sample], seed: int) -> Pairs:
     """Let chance give one weight of each pair large gradients and the other small ones, and compare their decays.
 
     Were they decayed alike whatever their gradients, as by a method that scales all weights of a parameter together, it
@@ -43,8 +43,8 @@ def heeded(optimizer: optim.Optimizer, samples: Sequence[Sample], seed: int) -> 
     for turn in range(measure.SIGNS):
         generator = torch.Generator().manual_seed(seed + turn)
         tried, large, small = _paired(samples, generator)
-        before, decayed = steps(optimizer, tried, decay_at_last=True)
-        _, undecayed = steps(optimizer, tried, decay_at_last=False)
+        before, decayed = steps(tried, decay_at_last=True)
+        _, undecayed = steps(tried, decay_at_last=False)
         moved, rounding = (undecayed - decayed).abs(), ROUNDING * float(before.abs().max())
         share = moved / before.abs()
         counts = (moved[large].maximum(moved[small]) > rounding) & (before[large] != 0) & (before[small] != 0)

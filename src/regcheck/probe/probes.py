@@ -38,7 +38,7 @@ from .batches import mates_matter
 from .decay import measure_decay, measure_shrinkage
 from .handmade import kept_by
 from .images import image_of
-from .intervene import Replacement, identity, nothing
+from .intervene import Replacement, identity, nothing, regated
 from .moments import moments_moved
 from .run import Runner
 from .shift import variance_shift
@@ -129,17 +129,18 @@ class UnableProbe:
 class OptimizerProbe(UnableProbe):
     """Measures an optimizer of the user's on copies of its parameters."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, device: str, seed: int) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, device: str, seed: int, deadline: float = math.inf) -> None:
         super().__init__(device, seed)
         self._optimizer = optimizer
+        self._deadline = deadline
 
     def decay(self, event: Event) -> Decay:
         rule = event.optimizer.rule if isinstance(event, Stepped) else None
-        return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device)
+        return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device, deadline=self._deadline)
 
     def shrinkage(self, event: Event) -> Shrinkage:
         groups = event.optimizer.groups if isinstance(event, Stepped) else ()
-        return measure_shrinkage(self._optimizer, groups, device=self.device)
+        return measure_shrinkage(self._optimizer, groups, device=self.device, deadline=self._deadline)
 
 
 class CallProbe(UnableProbe):
@@ -204,19 +205,23 @@ class ModelProbe(UnableProbe):
             return self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed), replace=replace)
 
         removed: list[float] = []
-        silent: dict[Site, Replacement] = {op.site: identity for op in ops if op.drops is not None}
+        silent: dict[Site, Replacement] = {op.site: regated for op in ops if op.drops is not None}
         if silent:
             removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
-        looks = [measure.OTHERWISE] if others else [measure.FIRST, measure.DOUBLED]
-        for replays, draws in looks:
+        looks = [(True, measure.OTHERWISE)] if others else [(False, measure.FIRST), (True, measure.DOUBLED)]
+        for second, (replays, noisy, draws) in looks:
             kept += [measure.deviation(run(self.seed), reference) for _ in range(replays - len(kept))]
+            if max(kept) > 0:
+                kept += [measure.deviation(run(self.seed), reference) for _ in range(noisy - len(kept))]
             runs += [run(self.seed + 1 + turn) for turn in range(len(runs), draws)]
             changed = tuple(measure.deviation(each, reference) for each in runs)
-            p_value = measure.rank_test(len(kept), len(changed), sum(each > max(kept) for each in changed))
+            above = sum(each > max(kept) for each in changed)
+            p_value = measure.rank_test(len(kept), len(changed), above)
+            if max(kept) == 0 and above == len(changed):
+                p_value = min(p_value, measure.coincidence(len(kept), above))
             idle = measure.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
             relative = relative_spread(runs)
-            second = (replays, draws) != measure.FIRST
             spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others), second)
             if not spread.undecided:
                 break

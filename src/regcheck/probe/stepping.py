@@ -7,14 +7,17 @@ wrote may do anything; one that reaches for a tensor of the program's own is sto
 from __future__ import annotations
 
 import copy
+import math
 import random
 import sys
+import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn, optim
@@ -43,6 +46,10 @@ WARM_UP = 9
 ROUNDING = 1000 * torch.finfo(torch.float64).eps
 """What `WARM_UP` + 1 steps in float64 can differ by, relative to the parameters, between two orders of the same
 operations: some ten operations a step, each within half an eps, with an order of magnitude to spare."""
+
+
+Steps: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
+"""Takes samples and how the last step decays; returns the weights before and after that step."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +138,13 @@ def _gradient_size(parameter: Tensor, generator: torch.Generator) -> Tensor:
     return 10 ** (-4 * torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu"))
 
 
-def steps(
-    optimizer: optim.Optimizer, samples: Sequence[Sample], *, decay_at_last: bool, folded: Sequence[float] = ()
+def _steps(
+    optimizer: optim.Optimizer,
+    deadline: float,
+    samples: Sequence[Sample],
+    *,
+    decay_at_last: bool,
+    folded: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
     """The weights before and after the last of a clone's steps.
 
@@ -141,6 +153,7 @@ def steps(
 
     Args:
         optimizer: the user's optimizer.
+        deadline: the `time.monotonic()` after which none is begun.
         samples: what the clone steps, and on which gradients.
         decay_at_last: whether the last step decays, as all before it do.
         folded: how many times itself is added to the last gradient of each sampled parameter.
@@ -149,6 +162,8 @@ def steps(
     plain = {"fused": False, "foreach": False, "capturable": False}
     guard: AbstractContextManager[Any] = nullcontext() if followed(type(optimizer)) else _Guard(optimizer)
     for flags, begun in (({}, False), (plain, False), ({}, True)):
+        if time.monotonic() > deadline:
+            raise CannotMeasure("the budget of time was used up")
         clone = _clone(optimizer, samples, flags, begun)
         try:
             with guard:
@@ -264,8 +279,8 @@ def _seed_all(seed: int) -> None:
 
 
 @contextmanager
-def on_its_own(optimizer: optim.Optimizer) -> Iterator[None]:
-    """No gradients, no warnings, no hooks of the program's; scalars that an optimizer keeps are float64.
+def stepping(optimizer: optim.Optimizer, deadline: float = math.inf) -> Iterator[Steps]:
+    """Steps of a copy: no gradients, no warnings, no hooks of the program's; scalars that it keeps are float64.
 
     Raises:
         CannotMeasure: the step is one of the user's own that may not be taken here.
@@ -281,7 +296,7 @@ def on_its_own(optimizer: optim.Optimizer) -> Iterator[None]:
         try:
             for name in saved:
                 setattr(module, name, OrderedDict())
-            yield
+            yield partial(_steps, optimizer, deadline)
         finally:
             for name, value in saved.items():
                 setattr(module, name, value)
@@ -298,11 +313,11 @@ def _refuse(optimizer: optim.Optimizer) -> None:
         raise CannotMeasure("it leaves its steps to another optimizer")
 
 
-class _Guard(TorchDispatchMode):
+class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has not typed its own
     """Stops a step before it reads or writes what belongs to the program: parameters, gradients, state."""
 
     def __init__(self, optimizer: optim.Optimizer) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         kept = tensors_in([*vars(optimizer).values()])
         kept += [each.grad for each in kept if each.is_leaf and each.grad is not None]
         self._kept = {storage for each in kept if (storage := _storage(each))}

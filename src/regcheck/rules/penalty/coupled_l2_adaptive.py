@@ -142,7 +142,8 @@ def of_its_own(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
         if decay.is_near:
             return Verdict.UNMEASURED, f"a real step is near {same}, but not equal to it"
         return Verdict.REFUTED, f"a real step is not {same}"
-    told = f"in {pairs.lighter} of {pairs.counted} pairs of weights the one with large gradients is decayed at most half as much"
+    told = f"in {pairs.lighter} of {pairs.counted} pairs of weights the one with large gradients is decayed"
+    told += " at most half as much"
     share = pairs.lighter / max(pairs.counted, 1)
     if probe.at_least(share, pairs.counted, 0.5) <= probe.alpha:
         told = f"a real step equals one without decay on gradients to which it was added, and {told}"
