@@ -54,8 +54,8 @@ def measure_decay(
         samples = [sample for sample in samples if sample.weights]
         if not samples:
             raise CannotMeasure("the optimizer has no floating-point parameters to decay")
-        before, decayed = steps(samples, decay_at_last=True)
-        _, undecayed = steps(samples, decay_at_last=False)
+        before, decayed = steps(samples)
+        _, undecayed = steps(samples, without=1)
         if not bool(before.any()):
             raise CannotMeasure("all decayed parameters are zero")
         taken = torch.cat([torch.full_like(each.flat, each.lr * each.decay) for each in samples]) * before
@@ -115,8 +115,8 @@ def measure_shrinkage(
                 kinds += [kind for _, kind in held]
         if not samples:
             raise CannotMeasure("none of the optimizer's parameters is known to be a bias or a norm scale")
-        before, decayed = steps(samples, decay_at_last=True)
-        _, undecayed = steps(samples, decay_at_last=False)
+        before, decayed = steps(samples)
+        _, undecayed = steps(samples, without=1)
         lost = (undecayed - decayed) / before
         if not bool(lost.isfinite().all()):
             raise CannotMeasure("the step gives values that are not finite")

@@ -10,7 +10,7 @@ from torch import Tensor
 from regcheck.core.decayed import Pairs
 
 from . import measure
-from .stepping import ROUNDING, Sample, Steps
+from .stepping import ROUNDING, WARM_UP, Sample, Steps
 
 LARGE, SMALL = 1e2, 1e-4
 """The sizes of gradients in a pair of weights: far enough apart for methods that begin with a scale of their own."""
@@ -30,21 +30,23 @@ def folded(steps: Steps, samples: Sequence[Sample], decayed: Tensor) -> Tensor:
         for weight in sample.weights:
             shares.append(decay if bool(decayed[at : at + weight.numel()].any()) else 0.0)
             at += weight.numel()
-    return steps(samples, decay_at_last=False, folded=shares)[1]
+    return steps(samples, without=1, folded=shares)[1]
 
 
 def heeded(steps: Steps, samples: Sequence[Sample], seed: int) -> Pairs:
     """Let chance give one weight of each pair large gradients and the other small ones, and compare their decays.
 
     Were they decayed alike whatever their gradients, as by a method that scales all weights of a parameter together, it
-    would be a matter of chance at most whose share is smaller. Pairs of which the decay moves neither do not count.
+    would be a matter of chance at most whose share is smaller. Pairs of which the decay moves neither do not count. All
+    steps are taken with decay or without: of a sign that momentum holds, one step changes nothing.
     """
     counted = lighter = 0
     for turn in range(measure.SIGNS):
         generator = torch.Generator().manual_seed(seed + turn)
         tried, large, small = _paired(samples, generator)
-        before, decayed = steps(tried, decay_at_last=True)
-        _, undecayed = steps(tried, decay_at_last=False)
+        before = torch.cat([sample.flat for sample in tried])
+        _, decayed = steps(tried)
+        _, undecayed = steps(tried, without=WARM_UP + 1)
         moved, rounding = (undecayed - decayed).abs(), ROUNDING * float(before.abs().max())
         share = moved / before.abs()
         counts = (moved[large].maximum(moved[small]) > rounding) & (before[large] != 0) & (before[small] != 0)

@@ -49,7 +49,7 @@ operations: some ten operations a step, each within half an eps, with an order o
 
 
 Steps: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
-"""Takes samples and how the last step decays; returns the weights before and after that step."""
+"""Takes samples and how the last steps decay; returns the weights before and after the last one."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _steps(
     deadline: float,
     samples: Sequence[Sample],
     *,
-    decay_at_last: bool,
+    without: int = 0,
     folded: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
     """The weights before and after the last of a clone's steps.
@@ -155,7 +155,7 @@ def _steps(
         optimizer: the user's optimizer.
         deadline: the `time.monotonic()` after which none is begun.
         samples: what the clone steps, and on which gradients.
-        decay_at_last: whether the last step decays, as all before it do.
+        without: how many of the steps, the last ones, do not decay.
         folded: how many times itself is added to the last gradient of each sampled parameter.
     """
     problem: Exception | None = None
@@ -167,7 +167,7 @@ def _steps(
         clone = _clone(optimizer, samples, flags, begun)
         try:
             with guard:
-                return _steps_of(clone, samples, decay_at_last, folded)
+                return _steps_of(clone, samples, without, folded)
         except CannotMeasure:
             raise
         except Exception as error:
@@ -177,7 +177,7 @@ def _steps(
 
 
 def _steps_of(
-    clone: optim.Optimizer, samples: Sequence[Sample], decay_at_last: bool, folded: Sequence[float]
+    clone: optim.Optimizer, samples: Sequence[Sample], without: int, folded: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     leaves = [leaf for group in clone.param_groups for leaf in group["params"]]
     before = row(leaves)
@@ -191,8 +191,9 @@ def _steps_of(
             before = row(leaves)
             for leaf, share in zip(leaves, folded, strict=False):
                 leaf.grad = leaf.grad + share * leaf.detach()
+        if turn > last - without:
             for group in clone.param_groups:
-                group["weight_decay"] = group["weight_decay"] if decay_at_last else 0.0
+                group["weight_decay"] = 0.0
         clone.step()
     return before, row(leaves)
 

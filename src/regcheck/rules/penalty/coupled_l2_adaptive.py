@@ -139,7 +139,7 @@ def of_its_own(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
     """What the step of an optimizer shows whose method nobody knows."""
     if not decay.is_coupled:
         same = "the step that it takes without decay on gradients to which the decay was added"
-        if decay.is_near:
+        if decay.is_near and decay.is_spread:
             return Verdict.UNMEASURED, f"a real step is near {same}, but not equal to it"
         return Verdict.REFUTED, f"a real step is not {same}"
     told = f"in {pairs.lighter} of {pairs.counted} pairs of weights the one with large gradients is decayed"
