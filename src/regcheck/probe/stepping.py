@@ -21,8 +21,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn, optim
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 
 from regcheck.core.errors import CannotMeasure, told
 from regcheck.trace.sight import eager
@@ -314,17 +313,17 @@ def _refuse(optimizer: optim.Optimizer) -> None:
         raise CannotMeasure("it leaves its steps to another optimizer")
 
 
-class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has not typed its own
+class _Guard(TorchFunctionMode):
     """Stops a step before it reads or writes what belongs to the program: parameters, gradients, state."""
 
     def __init__(self, optimizer: optim.Optimizer) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        super().__init__()
         kept = tensors_in([*vars(optimizer).values()])
         kept += [each.grad for each in kept if each.is_leaf and each.grad is not None]
         self._kept = {storage for each in kept if (storage := _storage(each))}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(isinstance(each, Tensor) and _storage(each) in self._kept for each in tree_leaves((args, kwargs))):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(_storage(each) in self._kept for each in tensors_in((args, kwargs))):
             raise CannotMeasure("its step reaches for tensors of the program's own")
         return func(*args, **(kwargs or {}))
 
