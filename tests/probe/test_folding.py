@@ -323,6 +323,17 @@ class Closing(Coupled):
         self.zero()
 
 
+class Recurring(Coupled):
+    """Keeps a function that steps the optimizer which made it."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        self.again = lambda: Coupled.step(self)
+
+    def step(self, closure=None):
+        self.again()
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
@@ -331,6 +342,7 @@ class Closing(Coupled):
         (Raising, "its step raised RuntimeError: not today"),
         (Unlike, "cannot be copied"),
         (Closing, "a function kept on it refers to what no copy of it has"),
+        (Recurring, "a function kept on it refers to what no copy of it has"),
     ],
 )
 def test_what_no_step_could_tell_is_not_checked(kind, reason):

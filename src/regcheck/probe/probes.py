@@ -205,7 +205,8 @@ class ModelProbe(UnableProbe):
             return self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed), replace=replace)
 
         removed: list[float] = []
-        silent: dict[Site, Replacement] = {op.site: regated for op in ops if op.drops is not None}
+        gates = (op.site for op in ops if op.drops is not None or op.kind is Kind.RECURRENT)
+        silent: dict[Site, Replacement] = dict.fromkeys(gates, regated)
         if silent:
             removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()

@@ -307,7 +307,7 @@ def _refuse(optimizer: optim.Optimizer) -> None:
     if processes() > 1:
         raise CannotMeasure("its step is its own and may wait for the other processes")
     for each in reached_by_functions(_own(optimizer).values()):
-        if isinstance(each, (Tensor, nn.Module, optim.Optimizer)) and each is not optimizer:
+        if isinstance(each, (Tensor, nn.Module, optim.Optimizer)):
             raise CannotMeasure("a function kept on it refers to what no copy of it has")
     if inner_optimizers(optimizer):
         raise CannotMeasure("it leaves its steps to another optimizer")

@@ -3,8 +3,9 @@
 ## What it finds
 
 An adaptive optimizer whose `weight_decay` is added to the gradient before the gradient is divided by its own scale:
-`Adam`, `NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero. `AdamW`, the
-`decoupled_weight_decay=True` flag, zero decay and `SGD` are left alone.
+`Adam`, `NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero, and any other
+optimizer, written by hand or by a library, of which its own steps prove it. `AdamW`, the `decoupled_weight_decay=True`
+flag, zero decay and `SGD` are left alone.
 
 ## Why it matters
 
@@ -17,6 +18,14 @@ The very optimizer takes real steps on copies of a sample of its parameters, in 
 coupled reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over weights) of
 the effective decay relative to the constant asked for; where that is the same for all weights, the suspicion is
 refuted.
+
+Of an optimizer with a `step` of its own nothing is known, so nothing is said of it but what its steps show, in a run;
+its source is not accused. Its last step must equal, to rounding, one that it takes without decay on gradients to which
+the decay was added. And of two weights the one with large gradients must be decayed less: chance gives one of each pair
+large ones and the other small ones, and in so many pairs it has at most half of the other's decay that a coin would
+give as many with a probability below α. Methods that scale a layer's gradient as a whole, as LARS does, do not pass.
+Where an optimizer leaves its steps to another one, as a lookahead does, that one is checked. One that wants a closure,
+cannot be copied, or computes too coarsely to tell is "not checked".
 
 ## When to keep the code
 
@@ -71,6 +80,8 @@ def remedy(rule: str | None) -> str:
         return "use `torch.optim.AdamW` and tune the decay again"
     if rule in ("NAdam", "RAdam"):
         return "pass `decoupled_weight_decay=True` and tune the decay again"
+    if rule is None:
+        return "decay the weights beside the step (`p.mul_(1 - lr * weight_decay)`) and tune the decay again"
     return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and tune the decay again"
 
 
