@@ -62,8 +62,8 @@ class Spread:
     stream does nothing: the probability that the largest of all deviations, as many as lie above all `kept` ones, are
     `changed` ones by chance. `relative` is the standard deviation over the changed runs relative to that of the
     output's values, `idle` the probability that no run would differ though the suspect drops (0 where that is not
-    known). A `second` look is taken at twice the runs where the first cannot decide, or with `others` active dropouts
-    made identity where it sees nothing and these might hide it: so the two share α.
+    known). A second look is taken at twice the runs where the first cannot decide, or with `others` active dropouts
+    made identity where it sees nothing and these might hide it: so they share α, and `look` is what this one may use.
     """
 
     kept: tuple[float, ...]
@@ -73,7 +73,7 @@ class Spread:
     p_value: float
     idle: float = 0.0
     others: int = 0
-    second: bool = False
+    look: float = FIRST_LOOK
 
     @property
     def runs(self) -> int:
@@ -94,19 +94,14 @@ class Spread:
         return sum(each > self.floor for each in self.changed)
 
     @property
-    def alpha(self) -> float:
-        """The share of α that this look may use up."""
-        return SECOND_LOOK if self.second else FIRST_LOOK
-
-    @property
     def acts(self) -> bool:
         """Whether more changed runs differ from the reference than would by chance."""
-        return self.p_value <= self.alpha
+        return self.p_value <= self.look
 
     @property
     def undecided(self) -> bool:
         """Whether the changed runs differ too seldom to say anything either way."""
-        return not self.acts and (in_doubt(self.above, len(self.changed), self.floor) or self.idle > self.alpha)
+        return not self.acts and (in_doubt(self.above, len(self.changed), self.floor) or self.idle > self.look)
 
     @property
     def verdict(self) -> Verdict:

@@ -14,6 +14,8 @@ from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.gap import Gap
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import (
+    FIRST_LOOK,
+    SECOND_LOOK,
     Agreement,
     Drawn,
     Effect,
@@ -190,7 +192,7 @@ class ModelProbe(UnableProbe):
     def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
         spread = self._spread(ops, mode, ())
         others = [op for op in self._graph.dropouts(mode) if op not in ops]
-        if spread.verdict is not Verdict.REFUTED or spread.second or not others:
+        if spread.verdict is not Verdict.REFUTED or spread.look != FIRST_LOOK or not others:
             return spread
         again = self._spread(ops, mode, others)
         return spread if again.verdict is Verdict.REFUTED else again
@@ -210,8 +212,8 @@ class ModelProbe(UnableProbe):
         if silent:
             removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
-        looks = [(True, measure.OTHERWISE)] if others else [(False, measure.FIRST), (True, measure.DOUBLED)]
-        for second, (replays, noisy, draws) in looks:
+        looks = [(FIRST_LOOK, measure.FIRST), (SECOND_LOOK, measure.DOUBLED)]
+        for look, (replays, noisy, draws) in [(SECOND_LOOK, measure.OTHERWISE)] if others else looks:
             kept += [measure.deviation(run(self.seed), reference) for _ in range(replays - len(kept))]
             if max(kept) > 0:
                 kept += [measure.deviation(run(self.seed), reference) for _ in range(noisy - len(kept))]
@@ -223,7 +225,7 @@ class ModelProbe(UnableProbe):
                 p_value = min(p_value, measure.coincidence(len(kept), above))
             idle = measure.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
             relative = relative_spread(runs)
-            spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others), second)
+            spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others), look)
             if not spread.undecided:
                 break
         return spread
