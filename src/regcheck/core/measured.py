@@ -81,7 +81,7 @@ class Spread:
 
     @property
     def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact rank test", self.runs)
+        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact test", self.runs)
 
     @property
     def floor(self) -> float:

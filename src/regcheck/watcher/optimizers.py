@@ -51,7 +51,9 @@ def holds(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
 
 
 def inner_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
-    """The optimizers that this one keeps, and leaves its steps to: those of the program are their own."""
+    """The optimizers that one with a step of its own keeps: it leaves its steps to them."""
+    if followed(type(optimizer)) is not None:
+        return []
     kept = [value for name, value in vars(optimizer).items() if name not in ("state", "param_groups", "defaults")]
     kept += [each for value in kept if isinstance(value, (list, tuple)) for each in value]
     kept += [each for value in kept if isinstance(value, dict) for each in value.values()]

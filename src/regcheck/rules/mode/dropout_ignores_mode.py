@@ -21,7 +21,7 @@ torchvision and torchtune all shipped this.
 
 The model runs in eval mode. Every random op draws from a stream of its own, so the suspect's stream alone can be
 changed while all others are kept. Replays with the same streams give the noise floor; runs with a changed stream must
-lie above it (an exact rank test, with twice the runs where the first do not decide). With that one call re-gated, made
+lie above it (an exact test, with twice the runs where the first do not decide). With that one call re-gated, made
 as in eval mode it should be (`training=False`, `dropout_p=0.0`), the runs must agree again.
 
 ## When to keep the code
