@@ -68,7 +68,7 @@ def replays(axes: Axes) -> None:
     probe, _, op = measured(model, torch.randn(4, 16, 32), Mode.EVAL)
     found = probe.spread([op], Mode.EVAL)
     print(f"REG202: {found.above} of {len(found.changed)} differ, floor {found.floor}, std {found.relative:.3g}")
-    groups = {"same stream": found.kept, "other stream": found.changed, "call made identity": found.removed}
+    groups = {"same stream": found.kept, "other stream": found.changed, "call re-gated": found.removed}
     for (name, values), color in zip(groups.items(), (GREY, ORANGE, BLUE), strict=True):
         axes.plot([name] * len(values), values, "o", color=color, alpha=0.5)
     axes.set_ylabel("largest difference between outputs")

@@ -24,6 +24,7 @@ NEVER = sorted((FIXTURES / "never").glob("*.py"))
 MODELS = sorted((FIXTURES / "models").glob("*.py"))
 ADVISED = sorted((FIXTURES / "advice").glob("*.py"))
 PROGRAMS = sorted((FIXTURES / "programs").glob("*.py"))
+OPTIMIZERS = sorted((FIXTURES / "optimizers").glob("*.py"))
 RANKS = sorted((FIXTURES / "ranks").glob("*.py"))
 DEVICES = ("cpu", *["cuda"] * torch.cuda.is_available())
 # Beside what it is there for, some of what is right stacks dropouts, leaves one inert or decays biases: advice is due.
@@ -75,7 +76,9 @@ def marked(path):
 def test_the_fixtures_are_there():
     """Each fault has at least three fixtures, and each innocent says why it is one."""
     wanted = Counter(
-        code for path in (*MODELS, *ADVISED, *PROGRAMS, *RANKS) for code in {code for code, _ in marked(path)}
+        code
+        for path in (*MODELS, *ADVISED, *PROGRAMS, *OPTIMIZERS, *RANKS)
+        for code in {code for code, _ in marked(path)}
     )
     rules = [rule for rule in load() if rule.about not in ("ignores", "proofs")]  # what these report is no program
     assert wanted.keys() == {rule.code for rule in rules}
@@ -173,3 +176,22 @@ def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
     assert found <= marked(path)
     assert {each for each in marked(path) if each[0] in WHENEVER_RUN} <= found
     assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []
+
+
+@pytest.mark.parametrize("path", OPTIMIZERS, ids=named)
+def test_optimizers_of_the_programs_own_are_reported_and_confirmed(path, capsys):
+    """Exactly the marked lines are reported of a run, where the optimizer is built, and confirmed on every device."""
+    with Watch(root=str(FIXTURES)) as watch, imported(path):
+        report = judge(watch.take(), {"devices": DEVICES})
+    assert {(each.code, each.line) for each in report.findings} == marked(path)
+    assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []
+    assert [each.reason for each in report.not_checked] == []
+    assert len(serious(report)) == len(report.findings)
+
+
+@pytest.mark.parametrize("path", OPTIMIZERS, ids=named)
+def test_source_does_not_guess_what_an_optimizer_does(path):
+    """What an optimizer of the program's own does only a run tells, and its source is not accused of it."""
+    report = scan([path])
+    assert serious(report) == []
+    assert [each.reason for each in report.not_checked] == []

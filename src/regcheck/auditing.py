@@ -17,7 +17,7 @@ from torch import nn
 
 from regcheck.config import select, silence
 from regcheck.config.options import Options
-from regcheck.config.outcome import outcome
+from regcheck.config.outcome import declared, outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError, told
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
 from regcheck.core.graph import Kind, Mode, Op, Place
@@ -40,7 +40,7 @@ from regcheck.trace.inputs import Inputs, elsewhere, home_of, moved
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
-from regcheck.watcher.optimizers import described
+from regcheck.watcher.optimizers import described, inner_optimizers, key_of
 
 if TYPE_CHECKING:
     from regcheck.watcher.sessions import Capture, Seen
@@ -87,9 +87,9 @@ def audit(
     with world_untouched():
         reports = [run.model(subject, given)]
         if optimizer is not None:
-            stepped = Stepped(optimizer=described(optimizer, [subject.model]))
-            usage = Usage(subject.name, (stepped,))
-            reports.append(run.usage(usage, (), {stepped.optimizer.key: optimizer}))
+            stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
+            stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
+            reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
     return gathered(reports)
 
 
@@ -233,7 +233,14 @@ class Run:
         probe_on: ProbeOn = no_probe
         if self.options.run:
             probe_on = usage_probes(captures, optimizers, self.options)
-        return self._report(self._proved(usage.subject, suspicions, probe_on), broken, usage.subject)
+        sure = [each for each in suspicions if not each[1].tentative]
+        found, missed = self._proved(usage.subject, sure, probe_on), broken
+        if self.options.run and self.options.confirm:
+            tried = self._proved(usage.subject, [each for each in suspicions if each[1].tentative], probe_on)
+            found += [each for each in tried if each.evidence.verdict is not Verdict.UNMEASURED]
+            unmeasured = [each for each in tried if each not in found and not declared(each, self.options)]
+            missed += tuple(untold(each) for each in unmeasured)
+        return self._report(found, missed, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
         found: list[tuple[Rule, Suspicion]] = []
@@ -305,7 +312,7 @@ def usage_probes(
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         event = suspicion.event
         if isinstance(event, Stepped) and event.optimizer.key in optimizers:
-            return OptimizerProbe(optimizers[event.optimizer.key], device, seed)
+            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, time.monotonic() + options.budget)
         if isinstance(event, Called) and event.capture is not None:
             capture = captures[event.capture]
             if capture.seconds > options.budget:
@@ -344,6 +351,12 @@ def verdict_of(evidence: Evidence) -> str:
     """The verdict of one device among several, with the reason where there is none."""
     missed = evidence.verdict is Verdict.UNMEASURED
     return f"not checked: {evidence.because}" if missed and evidence.because else evidence.verdict.value
+
+
+def untold(tried: Finding) -> NotChecked:
+    """The entry for what only a measurement could have told, which none did."""
+    reason = f"whether {tried.code} {tried.name} is the case: {tried.evidence.because}"
+    return NotChecked(tried.module, reason, f"ignore {tried.code} here if it is meant", tried.path, tried.line)
 
 
 def untraced(subject: str, error: CannotTrace, elsewhere: str = "") -> NotChecked:

@@ -237,12 +237,12 @@ def test_subclasses_are_measured_without_being_built_again():
     assert optimizer.scale == 1
 
 
-def test_without_a_reference_the_effective_decay_is_still_measured():
-    """An optimizer of unknown rule has no distance to a reference, but its effective decay is known."""
+def test_without_a_reference_the_step_itself_is_one():
+    """An optimizer of unknown rule is compared to its own steps, and further ones are not taken where those suffice."""
     decay = measured(Signed(network().parameters(), lr=0.01, weight_decay=0.1), None)
-    assert decay.coupled is None
-    assert decay.decoupled is None
+    assert is_decoupled(decay)
     assert is_uniform(decay)
+    assert decay.pairs is None
 
 
 class Refusing(Signed):

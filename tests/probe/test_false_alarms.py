@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from regcheck.core.measured import Agreement, in_doubt
+from regcheck.core.measured import FIRST_LOOK, SECOND_LOOK, Agreement, in_doubt
 from regcheck.probe import measure
 from regcheck.probe.masks import UNITS, unit_count
 from regcheck.probe.reductions import constant_axes, tally
@@ -78,28 +78,58 @@ def test_the_rank_test_holds_its_rate(trials: int, alpha: float, ties: bool) -> 
     assert ties or not falls_short(alarms, trials, measure.rank_test(kept, changed, needed))
 
 
+def test_the_looks_of_a_spread_share_alpha() -> None:
+    """What each look raises by chance, in either of its two ways, is within its share, and no run could be spared."""
+
+    def raised(replays: int, noisy: int, changed: int) -> float:
+        return measure.coincidence(replays, changed) + measure.rank_test(noisy, changed)
+
+    assert FIRST_LOOK + SECOND_LOOK <= 1e-6
+    replays, noisy, changed = measure.FIRST
+    assert raised(*measure.FIRST) <= FIRST_LOOK
+    assert min(raised(replays - 1, noisy, changed), raised(replays, noisy - 1, changed)) > FIRST_LOOK
+    assert raised(*measure.OTHERWISE) <= SECOND_LOOK
+    assert changed == measure.OTHERWISE[-1] == measure.REPLAYS
+
+
+@trials
+@pytest.mark.parametrize("equal", [0.0, 0.2, 0.4, 0.6])
+def test_a_look_at_runs_that_may_agree_to_the_bit_holds_its_rate(trials: int, equal: float) -> None:
+    """More replays where some differ, and fewer where none does, raise an alarm no oftener than both ways together."""
+    few, more, changed = 2, 4, 3
+    alarms = 0
+    for generator, count in chunks(trials, 6):
+        away = generator.random((count, more + changed)) * (generator.random((count, more + changed)) >= equal)
+        kept, others = away[:, :more], away[:, more:]
+        quiet = kept[:, :few].max(1) == 0
+        floor = np.where(quiet, 0.0, kept.max(1))
+        alarms += int((others.min(1) > floor).sum())
+    assert not exceeds(alarms, trials, measure.coincidence(few, changed) + measure.rank_test(more, changed))
+
+
 @trials
 @alphas
 def test_both_looks_of_a_spread_hold_their_rate_together(trials: int, alpha: float) -> None:
     """The first look and the second, taken in doubt only, raise an alarm with a probability of α at most together."""
-    once, twice = measure.REPLAYS, 2 * measure.REPLAYS
     alarms = doubts = 0
+    shares = (FIRST_LOOK, SECOND_LOOK)
     for generator, count in chunks(trials, 3):
-        kept, changed = np.split(generator.random((count, 2 * twice)), 2, axis=1)
+        kept, changed = np.split(generator.random((count, sum(measure.DOUBLED[1:]))), [measure.DOUBLED[1]], axis=1)
         looks = []
-        for runs in (once, twice):
-            above = (changed[:, :runs] > kept[:, :runs].max(1, keepdims=True)).sum(1)
-            p_values = np.array([measure.rank_test(runs, runs, m) for m in range(runs + 1)])[above]
-            doubtful = np.array([in_doubt(m, runs, 1.0) for m in range(runs + 1)])[above]
-            looks.append((p_values <= alpha / 2, doubtful))
+        for share, (_, replays, draws) in zip(shares, (measure.FIRST, measure.DOUBLED), strict=True):
+            above = (changed[:, :draws] > kept[:, :replays].max(1, keepdims=True)).sum(1)
+            p_values = np.array([measure.rank_test(replays, draws, m) for m in range(draws + 1)])[above]
+            doubtful = np.array([in_doubt(m, draws, 1.0) for m in range(draws + 1)])[above]
+            looks.append((p_values <= alpha * share / sum(shares), doubtful))
         (first, doubt), (second, _) = looks
         alarms += int((first | (doubt & second)).sum())
         doubts += int((doubt & ~first).sum())
     assert not exceeds(alarms, trials, alpha)
-    assert not exceeds(doubts, trials, measure.rank_test(once, once, once // 2))  # noise is seldom in doubt
+    _, replays, draws = measure.FIRST
+    assert not exceeds(doubts, trials, measure.rank_test(replays, draws, draws // 2))  # noise is seldom in doubt
 
 
-@pytest.mark.parametrize("runs", [measure.REPLAYS, 2 * measure.REPLAYS])
+@pytest.mark.parametrize("runs", [measure.FIRST[-1], measure.DOUBLED[-1]])
 def test_what_shows_in_nearly_all_runs_is_not_refuted(runs: int) -> None:
     """Where nineteen runs in twenty exceed the noise, so few do that they refute with a probability of α/2 at most."""
     needed = next(above for above in range(runs + 1) if in_doubt(above, runs, 1.0))

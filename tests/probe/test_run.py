@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regcheck.core.graph import Mode
+from regcheck.core.graph import Kind, Mode
 from regcheck.probe.devices import chosen
-from regcheck.probe.intervene import identity, nothing
+from regcheck.probe.intervene import identity, nothing, regated
 from regcheck.probe.measure import deviation
 from regcheck.probe.run import Runner
 from regcheck.trace.inputs import Inputs
@@ -83,6 +84,39 @@ def test_identity_takes_the_dropping_out_of_attention() -> None:
     (drop,) = look(model, "attend", Inputs((x,))).graph.dropouts(Mode.EVAL)
     (result,) = Runner(model, (x,), {}, "cpu").run(Mode.EVAL, 0, replace={drop.site: identity})
     assert torch.allclose(result, F.scaled_dot_product_attention(x, x, x))
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: F.dropout(x, 0.5),
+    lambda x: F.dropout(x, 0.5, True),
+    lambda x: F.dropout(x, training=True, p=0.5),
+    lambda x: torch.dropout(x, 0.5, True),
+    lambda x: torch.dropout(x, p=0.5, train=True),
+    lambda x: F.dropout1d(x, 0.5),
+    lambda x: F.alpha_dropout(x, 0.5, True),
+    lambda x: F.feature_alpha_dropout(x, 0.5, training=True),
+    lambda x: torch.feature_dropout(x, 0.5, True),
+    lambda x: F.scaled_dot_product_attention(x, x, x, None, 0.5),
+    lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
+    lambda x: nn.GRU(8, 8, 2, dropout=0.5, batch_first=True)(x)[0],
+    lambda x: nn.MultiheadAttention(8, 2, 0.5, batch_first=True)(x, x, x)[0],
+])  # fmt: skip
+def test_a_call_is_gated_as_in_eval_mode(call: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Every call that drops, however it is written, is made again as one that does not: no stream changes it."""
+
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                return call(x)
+
+    model, x = Net(), torch.randn(2, 4, 8)
+    run, graph = Runner(model, (x,), {}, "cpu"), look(model, "net", Inputs((x,))).graph
+    (drop,) = (op for op in graph.eval if op.active and (op.drops is not None or op.kind is Kind.RECURRENT))
+    (one,), (other,) = (run.run(Mode.EVAL, 0, vary={drop.site: seed}) for seed in (1, 2))
+    assert not torch.equal(one, other)
+    (one,), (other,) = (run.run(Mode.EVAL, 0, vary={drop.site: seed}, replace={drop.site: regated}) for seed in (1, 2))
+    assert torch.equal(one, other) and one.any()
 
 
 def test_every_run_starts_from_the_same_state() -> None:

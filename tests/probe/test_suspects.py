@@ -60,7 +60,7 @@ COUNTERFACTUALS = {
     "REG104": "with this call made identity none of them does",
     "REG105": "of reference dropout of features",
     "REG106": "with the dropout before it made identity",
-    "REG202": "with this call made identity they are equal",
+    "REG202": " in this call they are equal",
     "REG203": "with this call's draw kept they are equal",
     "REG204": "with this layer",
     "REG205": "with this call's statistics held it does not",
@@ -108,7 +108,7 @@ def test_each_suspect_is_told_apart(made, switch, guilty):
     report = audit(module.model, *module.inputs, options={"select": ["REG202"]})
     assert {each.line for each in report.findings} == lines_of(path, *guilty)
     assert {each.evidence.verdict for each in report.findings} == {Verdict.CONFIRMED}
-    assert all("with this call made identity they are equal" in each.evidence.because for each in report.findings)
+    assert all("with `training=False` in this call they are equal" in each.evidence.because for each in report.findings)
 
 
 def test_a_suspect_that_another_one_hides_is_found(made):

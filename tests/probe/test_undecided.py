@@ -15,7 +15,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.gap import Gap
 from regcheck.core.graph import Kind, Mode
-from regcheck.core.measured import Spread
+from regcheck.core.measured import SECOND_LOOK, Spread
 from regcheck.probe.measure import rank_test
 from regcheck.probe.probes import whole_chance
 from regcheck.rules import load
@@ -98,7 +98,7 @@ def test_only_draws_that_reach_the_output_are_counted() -> None:
 def test_noise_is_neither_proof_nor_its_contrary(floor: float, above: int, verdict: Verdict) -> None:
     """Where replays differ by themselves, half of the changed runs above them are too many to refute."""
     changed = (2.0,) * above + (floor / 2,) * (24 - above)
-    spread = Spread((floor,) * 24, changed, (), 0.1, rank_test(24, 24, above))
+    spread = Spread((floor,) * 24, changed, (), 0.1, rank_test(24, 24, above), look=SECOND_LOOK)
     assert spread.verdict is verdict
 
 

@@ -6,33 +6,64 @@ from dataclasses import dataclass
 
 from .measured import Figures
 
+BLURRED = 1e-2
+"""The largest tolerance: beyond it the step says nothing about the decay."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Weights in pairs, of which chance gave one large gradients and the other small ones.
+
+    `lighter` of the `counted` pairs decay the one with large gradients by at most half of the share of the other.
+    """
+
+    counted: int
+    lighter: int
+
 
 @dataclass(frozen=True)
 class Decay:
     """One real optimizer step on copies, against the reference steps in float64.
 
-    `coupled` and `decoupled` are the largest relative distances of the real step to the two references (None where
-    there is no reference for this optimizer); `p5` and `p95` are percentiles, over parameters, of the effective decay
-    relative to the constant asked for.
+    `coupled` and `decoupled` are the largest relative distances of the real step to the two references; `p5` and `p95`
+    are percentiles, over the parameters that are decayed, of the effective decay relative to the constant asked for.
+    Where no method is known the references are steps of the optimizer itself, and `pairs` tell whether it scales the
+    decay as it scales the gradient.
     """
 
-    coupled: float | None
-    decoupled: float | None
+    coupled: float
+    decoupled: float
     p5: float
     p95: float
     asked: float
     parameters: int
     tolerance: float
+    pairs: Pairs | None = None
 
     @property
     def is_coupled(self) -> bool:
         """Whether the step equals the coupled reference and differs from the decoupled one."""
-        return _within(self.coupled, self.tolerance) and not _within(self.decoupled, self.tolerance)
+        return self.coupled <= self.tolerance < self.decoupled
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether there are weights that are decayed at least twice as much as others."""
+        return self.p95 >= 2 * self.p5
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the step may equal the coupled reference but for the precision that it computes in."""
+        return self.coupled <= BLURRED
 
     @property
     def is_uniform(self) -> bool:
-        """Whether every weight is decayed by the same share of itself; a single one tells nothing."""
-        return self.parameters > 1 and abs(self.p95 - self.p5) <= self.tolerance * abs(self.p95)
+        """Whether the weights are decayed by the same share of themselves; a single one tells nothing."""
+        return self.parameters > 1 and self.p95 != 0 and abs(self.p95 - self.p5) <= self.tolerance * abs(self.p95)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the decay changes nothing in the step."""
+        return self.p5 == self.p95 == self.decoupled == 0
 
     @property
     def figures(self) -> Figures:
@@ -69,7 +100,3 @@ class Shrinkage:
     def figures(self) -> Figures:
         statistic = "smallest share that decay takes in a step at zero gradient; exact step comparison"
         return Figures(self.smallest, 0.0, statistic, self.values)
-
-
-def _within(distance: float | None, tolerance: float) -> bool:
-    return distance is not None and abs(distance) <= tolerance

@@ -44,7 +44,8 @@ class Suspicion:
     """What a rule says from the graph or the usage alone: where, what is wrong, and what to do about it.
 
     Suspicions of one rule at one place with one message are merged: `ops` then holds every op concerned. A rule that
-    reads what was measured gives its `evidence` at once.
+    reads what was measured gives its `evidence` at once. One that is `tentative` becomes a finding only if it is
+    confirmed by a measurement.
     """
 
     at: Op | Event
@@ -53,6 +54,7 @@ class Suspicion:
     ops: tuple[Op, ...] = ()
     severity: Severity | None = None
     evidence: Evidence | None = None
+    tentative: bool = False
 
     @property
     def op(self) -> Op:

@@ -50,8 +50,8 @@ def in_doubt(above: int, changed: int, floor: float) -> bool:
     return above > 0 if floor == 0 else 2 * above >= changed
 
 
-LOOK = 5e-7
-"""The false-alarm probability of each of a spread's two looks."""
+FIRST_LOOK, SECOND_LOOK = 7e-7, 3e-7
+"""The false-alarm probabilities of a spread's two looks, together no more than α."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Spread:
     `changed` ones by chance. `relative` is the standard deviation over the changed runs relative to that of the
     output's values, `idle` the probability that no run would differ though the suspect drops (0 where that is not
     known). A second look is taken at twice the runs where the first cannot decide, or with `others` active dropouts
-    made identity where it sees nothing and these might hide it: so each has half of α.
+    made identity where it sees nothing and these might hide it: so they share α, and `look` is what this one may use.
     """
 
     kept: tuple[float, ...]
@@ -73,6 +73,7 @@ class Spread:
     p_value: float
     idle: float = 0.0
     others: int = 0
+    look: float = FIRST_LOOK
 
     @property
     def runs(self) -> int:
@@ -80,7 +81,7 @@ class Spread:
 
     @property
     def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact rank test", self.runs)
+        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact test", self.runs)
 
     @property
     def floor(self) -> float:
@@ -95,12 +96,12 @@ class Spread:
     @property
     def acts(self) -> bool:
         """Whether more changed runs differ from the reference than would by chance."""
-        return self.p_value <= LOOK
+        return self.p_value <= self.look
 
     @property
     def undecided(self) -> bool:
         """Whether the changed runs differ too seldom to say anything either way."""
-        return not self.acts and (in_doubt(self.above, len(self.changed), self.floor) or self.idle > LOOK)
+        return not self.acts and (in_doubt(self.above, len(self.changed), self.floor) or self.idle > self.look)
 
     @property
     def verdict(self) -> Verdict:

@@ -207,7 +207,7 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
         first = group[0]
         severities = [each.severity for each in group if each.severity is not None]
         severity = max(severities) if len(severities) == len(group) else None
-        yield Suspicion(first.at, first.message, first.fix, ops, severity, first.evidence)
+        yield Suspicion(first.at, first.message, first.fix, ops, severity, first.evidence, first.tentative)
 
 
 def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:

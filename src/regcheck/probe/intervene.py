@@ -97,18 +97,26 @@ def _kept(args: Any) -> Any:
 
 
 def identity(func: Any, args: Any, kwargs: Any) -> Any:
-    """The call with its dropping taken out: dropout returns its input, attention and recurrent layers keep all."""
+    """The call with its dropping taken out: dropout returns its input; what does more than drop is re-gated."""
+    name = name_of(func)
+    if name.endswith("dropout") or name.startswith("dropout"):
+        tensor = args[0] if args else kwargs["input"]
+        return tensor.clone()
+    return regated(func, args, kwargs)
+
+
+def regated(func: Any, args: Any, kwargs: Any) -> Any:
+    """The very call as a gate would make it in eval mode: with its switch off, or at a rate of 0 where it has none."""
     name = name_of(func)
     if name in STACKED:
         place = rate_position(args)
         return func(*(0.0 if index == place else each for index, each in enumerate(args)), **kwargs)
     how = DROPPING[name]
-    position, rate_name, _ = how.rate
-    if name.endswith("dropout") or name.startswith("dropout"):
-        tensor = args[0] if args else kwargs["input"]
-        return tensor.clone()
-    args = tuple(0.0 if index == position else each for index, each in enumerate(args))
-    return func(*args, **({**kwargs, rate_name: 0.0} if rate_name in kwargs else kwargs))
+    position, word, _ = how.rate if how.training is None else how.training
+    off = 0.0 if how.training is None else False
+    if len(args) > position:
+        return func(*args[:position], off, *args[position + 1 :], **kwargs)
+    return func(*args, **{**kwargs, "train" if "train" in kwargs else word: off})
 
 
 def nothing(func: Any, args: Any, kwargs: Any) -> Any:

@@ -12,6 +12,11 @@ from .reductions import pieces, wide
 REPLAYS = 12
 """Runs on each side of the rank test: the least for which its false-alarm probability is below 1e-6."""
 
+FIRST, DOUBLED, OTHERWISE = (9, 14, 12), (25, 25, 24), (13, 13, 12)
+"""Runs of a spread: replays, replays where these differ by themselves, and changed runs, at the first look and at the
+second one, which has more in all or takes other calls out. They are the least for which the looks keep below their
+shares of α; the changed ones are as many as elsewhere, for what a look may overlook rests on them."""
+
 SIGNS = 20
 """Runs of the sign test: the least for which its false-alarm probability, 2 to the minus of them, is below 1e-6."""
 
@@ -25,6 +30,16 @@ def rank_test(kept: int, changed: int, above: int | None = None) -> float:
     """
     above = changed if above is None else above
     return math.comb(changed, above) / math.comb(kept + changed, above)
+
+
+def coincidence(kept: int, changed: int) -> float:
+    """Probability that `kept` runs equal a reference run to the bit and `changed` ones do not, where all are alike.
+
+    Given the reference, each run equals it with one probability q, and q^kept (1 - q)^changed is largest at the share
+    of those that do. By de Finetti's theorem that bounds all runs of which there could be more that are exchangeable.
+    """
+    q = kept / (kept + changed)
+    return float(q**kept * (1 - q) ** changed)
 
 
 def idle_chance(dropouts: Iterable[tuple[float | None, int | None]], runs: int) -> float:

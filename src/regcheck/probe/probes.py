@@ -14,6 +14,8 @@ from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.gap import Gap
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import (
+    FIRST_LOOK,
+    SECOND_LOOK,
     Agreement,
     Drawn,
     Effect,
@@ -38,7 +40,7 @@ from .batches import mates_matter
 from .decay import measure_decay, measure_shrinkage
 from .handmade import kept_by
 from .images import image_of
-from .intervene import Replacement, identity, nothing
+from .intervene import Replacement, identity, nothing, regated
 from .moments import moments_moved
 from .reductions import wide
 from .run import Runner
@@ -130,17 +132,18 @@ class UnableProbe:
 class OptimizerProbe(UnableProbe):
     """Measures an optimizer of the user's on copies of its parameters."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, device: str, seed: int) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, device: str, seed: int, deadline: float = math.inf) -> None:
         super().__init__(device, seed)
         self._optimizer = optimizer
+        self._deadline = deadline
 
     def decay(self, event: Event) -> Decay:
         rule = event.optimizer.rule if isinstance(event, Stepped) else None
-        return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device)
+        return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device, deadline=self._deadline)
 
     def shrinkage(self, event: Event) -> Shrinkage:
         groups = event.optimizer.groups if isinstance(event, Stepped) else ()
-        return measure_shrinkage(self._optimizer, groups, device=self.device)
+        return measure_shrinkage(self._optimizer, groups, device=self.device, deadline=self._deadline)
 
 
 class CallProbe(UnableProbe):
@@ -190,7 +193,7 @@ class ModelProbe(UnableProbe):
     def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
         spread = self._spread(ops, mode, ())
         others = [op for op in self._graph.dropouts(mode) if op not in ops]
-        if spread.verdict is not Verdict.REFUTED or len(spread.changed) > measure.REPLAYS or not others:
+        if spread.verdict is not Verdict.REFUTED or spread.look != FIRST_LOOK or not others:
             return spread
         again = self._spread(ops, mode, others)
         return spread if again.verdict is Verdict.REFUTED else again
@@ -205,20 +208,28 @@ class ModelProbe(UnableProbe):
             return self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed), replace=replace)
 
         removed: list[float] = []
-        silent: dict[Site, Replacement] = {op.site: identity for op in ops if op.drops is not None}
+        gates = (op.site for op in ops if op.drops is not None or op.kind is Kind.RECURRENT)
+        silent: dict[Site, Replacement] = dict.fromkeys(gates, regated)
         if silent:
             removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
-        while True:
-            kept += [measure.deviation(run(self.seed), reference) for _ in range(measure.REPLAYS)]
-            runs += [run(self.seed + 1 + len(runs) + turn) for turn in range(measure.REPLAYS)]
+        looks = [(FIRST_LOOK, measure.FIRST), (SECOND_LOOK, measure.DOUBLED)]
+        for look, (replays, noisy, draws) in [(SECOND_LOOK, measure.OTHERWISE)] if others else looks:
+            kept += [measure.deviation(run(self.seed), reference) for _ in range(replays - len(kept))]
+            if max(kept) > 0:
+                kept += [measure.deviation(run(self.seed), reference) for _ in range(noisy - len(kept))]
+            runs += [run(self.seed + 1 + turn) for turn in range(len(runs), draws)]
             changed = tuple(measure.deviation(each, reference) for each in runs)
-            p_value = measure.rank_test(len(kept), len(changed), sum(each > max(kept) for each in changed))
+            above = sum(each > max(kept) for each in changed)
+            p_value = measure.rank_test(len(kept), len(changed), above)
+            if max(kept) == 0 and above == len(changed):
+                p_value = min(p_value, measure.coincidence(len(kept), above))
             idle = measure.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
             relative = relative_spread(runs)
-            spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others))
-            if not spread.undecided or others or len(runs) > measure.REPLAYS:
-                return spread
+            spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others), look)
+            if not spread.undecided:
+                break
+        return spread
 
     def repeats(self) -> bool:
         """Whether eval runs with different seeds agree as closely as replays do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -18,14 +18,20 @@ _CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set})
 
 def held_by_functions(model: nn.Module) -> Iterator[Any]:
     """Modules and containers that functions kept on the model (attributes, hooks) refer to through their closures."""
+    kept = (value for module in model.modules() for value in vars(module).values())
+    return (each for each in reached_by_functions(kept) if isinstance(each, (nn.Module, list, dict, set, deque)))
+
+
+def reached_by_functions(values: Iterable[Any]) -> Iterator[Any]:
+    """All that functions among the values, and in containers there, refer to."""
     seen: set[int] = set()
-    todo = [(value, False) for module in model.modules() for value in vars(module).values() if not is_bare(value)]
+    todo = [(value, False) for value in values if not is_bare(value)]
     while todo:
         value, held = todo.pop()
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if held and isinstance(value, (nn.Module, list, dict, set, deque)):
+        if held:
             yield value
         held = held or isinstance(value, FunctionType)
         todo += [(each, held) for each in _inside(value) if held or not is_bare(each)]

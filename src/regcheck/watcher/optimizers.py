@@ -25,12 +25,14 @@ _keys: Any = WeakIdKeyDictionary()
 def described(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()) -> Optimizer:
     """The optimizer in the words of rules. Its key stays the same for as long as it lives.
 
-    What its parameters are is told by those of the `models` that own them.
+    What its parameters are is told by those of the `models` that own them. One that leaves its steps to others has no
+    groups, for they have them.
     """
     name = type(optimizer).__name__
     wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
     kinds = {key: kind for model in models for key, kind in kinds_of_parameters(model) if key in wanted}
-    groups = tuple(_group(each, kinds) for each in optimizer.param_groups)
+    own = () if inner_optimizers(optimizer) else optimizer.param_groups
+    groups = tuple(_group(each, kinds) for each in own)
     return Optimizer(key_of(optimizer), name, followed(type(optimizer)), groups)
 
 
@@ -46,6 +48,17 @@ def holds(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
     """Whether the optimizer holds parameters of the module."""
     wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
     return any(id(each) in wanted for each in module.parameters())
+
+
+def inner_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimizers that one with a step of its own keeps: it leaves its steps to them."""
+    if followed(type(optimizer)) is not None:
+        return []
+    kept = [value for name, value in vars(optimizer).items() if name not in ("state", "param_groups", "defaults")]
+    kept += [each for value in kept if isinstance(value, (list, tuple)) for each in value]
+    kept += [each for value in kept if isinstance(value, dict) for each in value.values()]
+    found = {id(each): each for each in kept if isinstance(each, torch.optim.Optimizer) and each is not optimizer}
+    return [*found.values()]
 
 
 def followed(cls: type[torch.optim.Optimizer]) -> str | None:

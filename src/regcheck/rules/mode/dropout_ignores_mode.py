@@ -21,8 +21,8 @@ torchvision and torchtune all shipped this.
 
 The model runs in eval mode. Every random op draws from a stream of its own, so the suspect's stream alone can be
 changed while all others are kept. Replays with the same streams give the noise floor; runs with a changed stream must
-lie above it (an exact rank test, with twice the runs where the first do not decide). With that one call replaced by
-identity the runs must agree again.
+lie above it (an exact test, with twice the runs where the first do not decide). With that one call re-gated, made
+as in eval mode it should be (`training=False`, `dropout_p=0.0`), the runs must agree again.
 
 ## When to keep the code
 
@@ -85,6 +85,14 @@ def remedy(drop: Op) -> str:
     if drop.call.startswith("nn."):
         return "create the layer in `__init__`, as a registered submodule, so that `eval()` reaches it"
     return "pass `training=self.training`"
+
+
+def switch(drop: Op) -> str:
+    """What makes the call drop nothing."""
+    how = DROPPING.get(drop.site.function)
+    if how is None:
+        return "a rate of 0 in this call"
+    return f"`{how.rate[1]}=0.0` in this call" if how.training is None else f"`{how.training[1]}=False` in this call"
 
 
 def fix(code: Code) -> Patch | None:
@@ -172,7 +180,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
     because = spread.told("this call")
     if spread.verdict is Verdict.CONFIRMED:
-        because += f"; with {'this call made identity' if spread.vanishes else 'its mask kept'} they are equal"
+        because += f"; with {switch(suspicion.op) if spread.vanishes else 'its mask kept'} they are equal"
     return probe.evidence(spread.verdict, because, spread)
 
 

@@ -15,9 +15,9 @@ to the GPU, saved or optimized either.
 ## How it is confirmed
 
 In eval mode. For what draws at random as in dropout-ignores-mode: only the layer's random stream is changed, replays
-with the same stream give the noise floor, and runs with a changed stream must lie above it (an exact rank test); with
-the layer made identity they agree again. For batch norm as in batch-dependent-prediction: one sample's output is
-compared among other batch mates, and once more with the layer's statistics held.
+with the same stream give the noise floor, and runs with a changed stream must lie above it (an exact test); with
+the layer called as in eval mode they agree again. For batch norm as in batch-dependent-prediction: one sample's output
+is compared among other batch mates, and once more with the layer's statistics held.
 
 ## When to keep the code
 
@@ -69,7 +69,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
     because = spread.told("this layer")
     if spread.verdict is Verdict.CONFIRMED:
-        because += f"; with {'this layer made identity' if spread.vanishes else 'its mask kept'} they are equal"
+        calm = "this layer called as in eval mode" if spread.vanishes else "its mask kept"
+        because += f"; with {calm} they are equal"
     return probe.evidence(spread.verdict, because, spread)
 
 

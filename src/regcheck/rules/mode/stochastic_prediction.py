@@ -19,7 +19,7 @@ for in accuracy.
 ## How it is confirmed
 
 As for dropout-ignores-mode: in eval mode only the suspect's random stream is changed while every other stream is kept.
-Runs with a changed stream must lie above the replays' noise floor (an exact rank test). The figure is the standard
+Runs with a changed stream must lie above the replays' noise floor (an exact test). The figure is the standard
 deviation over the runs relative to that of the outputs.
 
 ## When to keep the code

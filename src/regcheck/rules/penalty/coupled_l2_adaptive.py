@@ -3,8 +3,9 @@
 ## What it finds
 
 An adaptive optimizer whose `weight_decay` is added to the gradient before the gradient is divided by its own scale:
-`Adam`, `NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero. `AdamW`, the
-`decoupled_weight_decay=True` flag, zero decay and `SGD` are left alone.
+`Adam`, `NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero, and any other
+optimizer, written by hand or by a library, of which its own steps prove it. `AdamW`, the `decoupled_weight_decay=True`
+flag, zero decay and `SGD` are left alone.
 
 ## Why it matters
 
@@ -17,6 +18,14 @@ The very optimizer takes real steps on copies of a sample of its parameters, in 
 coupled reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over weights) of
 the effective decay relative to the constant asked for; where that is the same for all weights, the suspicion is
 refuted.
+
+Of an optimizer with a `step` of its own nothing is known, so nothing is said of it but what its steps show, in a run;
+its source is not accused. Its last step must equal, to rounding, one that it takes without decay on gradients to which
+the decay was added. And of two weights the one with large gradients must be decayed less: chance gives one of each pair
+large ones and the other small ones, and in so many pairs it has at most half of the other's decay that a coin would
+give as many with a probability below α. Methods that scale a layer's gradient as a whole, as LARS does, do not pass.
+Where an optimizer leaves its steps to another one, as a lookahead does, that one is checked. One that wants a closure,
+cannot be copied, or computes too coarsely to tell is "not checked".
 
 ## When to keep the code
 
@@ -31,12 +40,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import Optimizer, Usage
 from regcheck.core.vocabulary import COUPLED
+
+if TYPE_CHECKING:
+    from regcheck.core.decayed import Decay, Pairs
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING
@@ -51,12 +64,13 @@ def check(usage: Usage) -> Iterator[Suspicion]:
                 f"`{stepped.optimizer.name}(weight_decay={decay:g})` folds the decay into the gradient, so each "
                 "parameter is decayed by a different amount",
                 fix=remedy(stepped.optimizer.rule),
+                tentative=stepped.optimizer.rule is None,
             )
 
 
 def coupled_decay(optimizer: Optimizer) -> float | None:
-    """The largest decay among the coupled groups of an adaptive optimizer; None where none is known."""
-    if optimizer.rule not in COUPLED:
+    """The largest decay among the coupled groups of an optimizer that is adaptive, or may be; None where none is."""
+    if optimizer.rule is not None and optimizer.rule not in COUPLED:
         return None
     return max((g.weight_decay for g in optimizer.groups if g.weight_decay and g.decoupled is False), default=None)
 
@@ -66,6 +80,8 @@ def remedy(rule: str | None) -> str:
         return "use `torch.optim.AdamW` and tune the decay again"
     if rule in ("NAdam", "RAdam"):
         return "pass `decoupled_weight_decay=True` and tune the decay again"
+    if rule is None:
+        return "decay the weights beside the step (`p.mul_(1 - lr * weight_decay)`) and tune the decay again"
     return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and tune the decay again"
 
 
@@ -119,10 +135,32 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread += f"percentile of {decay.parameters} weights)"
     if decay.is_uniform:
         return probe.evidence(Verdict.REFUTED, f"every weight is decayed by the same share of itself; {spread}", decay)
+    if decay.is_nothing:
+        return probe.evidence(Verdict.REFUTED, "a real step is the same without the decay", decay)
+    if decay.pairs is not None:
+        verdict, because = of_its_own(decay, decay.pairs, probe)
+        return probe.evidence(verdict, f"{because}; {spread}", decay)
     if decay.is_coupled:
         because = f"a real step equals the coupled reference, not the decoupled one; {spread}"
         return probe.evidence(Verdict.CONFIRMED, because, decay)
     return probe.evidence(Verdict.UNMEASURED, f"the step equals neither reference; {spread}", decay)
+
+
+def of_its_own(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
+    """What the step of an optimizer shows whose method nobody knows."""
+    if not decay.is_coupled:
+        same = "the step that it takes without decay on gradients to which the decay was added"
+        if decay.is_near and decay.is_spread:
+            return Verdict.UNMEASURED, f"a real step is near {same}, but not equal to it"
+        return Verdict.REFUTED, f"a real step is not {same}"
+    told = f"in {pairs.lighter} of {pairs.counted} pairs of weights the one with large gradients is decayed"
+    told += " at most half as much"
+    share = pairs.lighter / max(pairs.counted, 1)
+    if probe.at_least(share, pairs.counted, 0.5) <= probe.alpha:
+        told = f"a real step equals one without decay on gradients to which it was added, and {told}"
+        return Verdict.CONFIRMED if decay.is_spread else Verdict.UNMEASURED, told
+    few = probe.at_least(1.0, pairs.counted, 0.5) > probe.alpha
+    return Verdict.UNMEASURED if few or share > 0.5 else Verdict.REFUTED, told
 
 
 BAD = (

@@ -54,6 +54,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
                 stepped,
                 f"`{optimizer.name}(weight_decay={decay:g})` decays {what} together with the weights",
                 fix=f"put {what} into a group of their own with `weight_decay=0.0`",
+                tentative=optimizer.rule is None,
             )
 
 
