@@ -19,7 +19,7 @@ FLOORS = (
     ("rules",),
     ("hookspecs",),
     ("plugins",),
-    ("auditing", "scanning", "selftest", "targets"),
+    ("auditing", "scanning", "selftest", "structures", "targets"),
     ("report", "fixing", "watching"),
     ("cli", "suite", "testing", "callbacks"),
     ("__init__", "__main__", "pytest_plugin"),

@@ -25,7 +25,7 @@ from regcheck.core.proof import Proof, Proofs
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Probe, Rule, finding, merged
-from regcheck.core.usage import Called, Stepped, Usage
+from regcheck.core.usage import Called, Event, Stepped, Usage
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
@@ -242,10 +242,16 @@ class Run:
             if rule.about != about:
                 continue
             try:
-                found += [(rule, suspicion) for suspicion in merged(rule.check(value))]
+                suspected = (each for each in rule.check(value) if not self._intends(rule, each))
+                found += [(rule, suspicion) for suspicion in merged(suspected)]
             except Exception as error:
                 broken.append(NotChecked(value.subject, f"{rule.code} failed: {told(error)}"))
         return found, tuple(broken)
+
+    def _intends(self, rule: Rule, suspicion: Suspicion) -> bool:
+        """Whether a block declares a suspicion to be intended that its event happened in."""
+        around = suspicion.at.intended if isinstance(suspicion.at, Event) else ()
+        return silence.intended(rule, around, self.options.require_reason)
 
     def _proved(self, subject: str, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> list[Finding]:
         """Each suspicion with its evidence, and what the rules find that compare the devices it was measured on."""

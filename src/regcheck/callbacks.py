@@ -55,7 +55,7 @@ class Reporting:
         watching, self._watching = self._watching, None
         if watching is None:
             return
-        watching.stop()
+        watching.stop(whole=False)
         self.report = watching.report
         if speaks:
             level = logging.WARNING if self.report.findings else logging.INFO

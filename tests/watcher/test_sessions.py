@@ -301,6 +301,33 @@ def test_what_an_optimizer_holds_is_told_by_the_owners(see: See) -> None:
     assert group.is_mixed
 
 
+def test_events_carry_what_is_declared_around_them(see: See) -> None:
+    """A call, a mode and a step within a block say so; the same event inside and outside of it is two."""
+    seen = see("""
+        import contextlib, regcheck
+        def step(model, optimizer, around):
+            with around:
+                model.train()
+                model(x).sum().backward()
+                optimizer.step()
+        model = Net()
+        with regcheck.ignore("REG301"):
+            optimizer = torch.optim.Adam(model.parameters())
+        for around in (contextlib.nullcontext(), regcheck.ignore("REG206"), contextlib.nullcontext()):
+            step(model, optimizer, around)
+    """)
+    found = [(type(each), *(one.pattern for one in each.intended)) for each in seen.usage.events]
+    assert sorted(found, key=str) == sorted(
+        [
+            *[(each,) for each in (ModeSet, Called, Backward)],
+            *[(each, "REG206") for each in (ModeSet, Called)],
+            *[(Stepped, "REG301"), (Stepped, "REG301", "REG206")],
+        ],
+        key=str,
+    )
+    assert [*seen.structures.values()] == [()]
+
+
 def test_events_come_in_order_with_their_places(see: See) -> None:
     """Mode, call, backward and step are noted in order; `train()` of parts inside `train()` is not."""
     seen = see("""

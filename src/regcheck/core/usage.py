@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .graph import Place
+from .ignores import Declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,14 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at `place`, called from the function `function` of the program under examination."""
+    """Something that happened at `place`, called from the function `function` of the program under examination.
+
+    `intended` is what the blocks declare that it happened in, where it was watched.
+    """
 
     place: Place | None = None
     function: str = ""
+    intended: tuple[Declared, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +159,11 @@ class Usage:
         return ((index, event) for index, event in enumerate(self.events) if isinstance(event, Called))
 
     def optimizers(self) -> Iterator[Stepped]:
-        """The first event of every optimizer."""
-        seen: set[str] = set()
+        """The first event of every optimizer, once for each declaration that it happened under."""
+        seen: set[object] = set()
         for event in self.events:
-            if isinstance(event, Stepped) and event.optimizer.key not in seen:
-                seen.add(event.optimizer.key)
+            if isinstance(event, Stepped) and (event.optimizer.key, event.intended) not in seen:
+                seen.add((event.optimizer.key, event.intended))
                 yield event
 
     @cached_property

@@ -10,6 +10,7 @@ from torch import nn
 
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
+from regcheck.core.ignores import Declared
 from regcheck.core.usage import Called, Event, Model
 
 from .captures import Capture, Captures
@@ -19,6 +20,10 @@ from .log import Log
 from .results import Fate
 from .taken import taken
 
+Again = tuple[str, Site, bool, bytes, tuple[Declared, ...]]
+"""What is equal for calls that are written down as one: the model's key, where it is called, whether gradients are on,
+which of its layers act as in training, and what the blocks declare around the call."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
@@ -27,6 +32,7 @@ class Setting:
     module: weakref.ref[nn.Module]
     training: bool
     site: Site
+    intended: tuple[Declared, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -52,11 +58,11 @@ class Notes:
         self.optimizers: dict[str, Held[torch.optim.Optimizer]] = {}
         self.skipped: dict[NotChecked, None] = {}
         self.settings: dict[str, Setting] = {}
-        self.met: dict[tuple[str, Site, bool, bytes], Met] = {}
+        self.met: dict[Again, Met] = {}
         self.fates: dict[Called, Fate] = {}
-        self.stepped: dict[tuple[str, Site], Event] = {}
+        self.stepped: dict[tuple[str, Site, tuple[Declared, ...]], Event] = {}
         self.called: dict[str, weakref.ref[nn.Module]] = {}
-        self.structures: set[str] = set()
+        self.structures: dict[str, tuple[Declared, ...]] = {}
         self.trained = False
         self.steps = self.changes = 0
 
@@ -65,6 +71,11 @@ class Notes:
         self.settings.clear()
         self.trained = True
         self.steps += 1
+
+    def note_structure(self, model_key: str, intended: tuple[Declared, ...]) -> None:
+        """A model is called: of its structure, what is declared around each such call stands."""
+        known = self.structures.get(model_key, intended)
+        self.structures[model_key] = tuple(each for each in known if each in intended)
 
     def note_mode(self, model: Model, setting: Setting) -> None:
         """A mode is asked for."""

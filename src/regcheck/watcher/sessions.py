@@ -18,16 +18,17 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
+from regcheck.config import silence
 from regcheck.core.errors import told
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Place
+from regcheck.core.ignores import Declared
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
 from regcheck.watcher.frames import Site, Sites
 from regcheck.watcher.held import Held
-from regcheck.watcher.notes import Met, Notes, Setting
+from regcheck.watcher.notes import Again, Met, Notes, Setting
 from regcheck.watcher.optimizers import building, described, holds, key_of
 from regcheck.watcher.results import Fate
 
@@ -42,14 +43,14 @@ class Seen:
 
     `captures` is indexed by `Called.capture`, `optimizers` by the key of `core.usage.Optimizer`. Both keep the live
     objects, so let go of this value once it is judged. `structures` are the model keys of all that was called,
-    captured or not.
+    captured or not, each with what the blocks declare that stood around all of its calls.
     """
 
     usage: Usage
     captures: tuple[Capture, ...] = ()
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     skipped: tuple[NotChecked, ...] = ()
-    structures: frozenset[str] = frozenset()
+    structures: Mapping[str, tuple[Declared, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -140,7 +141,7 @@ class Watch:
             self._known -= {(model_key, training, grad) for training in (True, False) for grad in (True, False)}
             notes.skipped[NotChecked(name, GONE)] = None
         optimizers = {key: it for key, held in notes.optimizers.items() if (it := held.get()) is not None}
-        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), frozenset(notes.structures))
+        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures)
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
@@ -187,10 +188,10 @@ class Watch:
         if site is None:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
-        flags = subject.flags(module)
-        known = notes.met.get((subject.key, site, grad, flags))
+        again = (subject.key, site, grad, subject.flags(module), silence.active())
+        known = notes.met.get(again)
         if known is None or known.settings != notes.changes or known.steps != notes.steps:
-            known = self._meet(module, subject, args, kwargs, site, frame, flags)
+            known = self._meet(again, module, subject, args, kwargs, frame)
         elif grad:
             notes.log.add(known.event)
         known.fate.came(notes.steps, args, kwargs)
@@ -210,17 +211,15 @@ class Watch:
 
     def _meet(
         self,
+        again: Again,
         module: nn.Module,
         subject: _Subject,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        site: Site,
         frame: FrameType,
-        flags: bytes,
     ) -> Met:
         """Write a call down that is new, or that the program has changed modes or trained before."""
-        notes, grad = self._notes, torch.is_grad_enabled()
-        again = (subject.key, site, grad, flags)
+        notes, (_, site, grad, _, intended) = self._notes, again
         known = notes.met.get(again)
         if known is None:
             training, kinds = models.modes(module)
@@ -230,6 +229,7 @@ class Watch:
             made = Called(
                 site.place,
                 site.function,
+                intended=intended,
                 model=model,
                 training=training,
                 grad=grad,
@@ -261,7 +261,7 @@ class Watch:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
         subject.model_key = subject.model_key or models.fingerprint(module)
-        notes.structures.add(subject.model_key)
+        notes.note_structure(subject.model_key, silence.active())
         state = (subject.model_key, training, grad)
         predicts = training and not grad and not site.test_code and not site.discarded
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
@@ -287,16 +287,17 @@ class Watch:
                 return
             if target is not None and (id(target) in own or any(each is module for each in models.parts(target))):
                 if setting.training:
-                    self._notes.log.add(self._mode_set(model, setting.site, True))
+                    self._notes.log.add(self._mode_set(model, setting))
                 return
 
-    def _mode_set(self, model: Model, site: Site, training: bool) -> Event:
+    def _mode_set(self, model: Model, setting: Setting) -> Event:
         """That the mode of a model is asked for."""
+        site, training, intended = setting.site, setting.training, setting.intended
 
         def make() -> Event:
-            return ModeSet(site.place, site.function, model=model, training=training)
+            return ModeSet(site.place, site.function, intended=intended, model=model, training=training)
 
-        return self._notes.log.once((model, site, training), make)
+        return self._notes.log.once((model, site, training, intended), make)
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
         site = self._sites.of(_asking(frame, module))
@@ -305,8 +306,9 @@ class Watch:
         subject = self._subject(module)
         notes = self._notes
         model = Model(subject.key, subject.name, (), subject.learned)
-        notes.note_mode(model, Setting(weakref.ref(module), training, site))
-        notes.log.add(self._mode_set(model, site, training))
+        setting = Setting(weakref.ref(module), training, site, silence.active())
+        notes.note_mode(model, setting)
+        notes.log.add(self._mode_set(model, setting))
 
     def _on_backward(self, frame: FrameType) -> None:
         site = self._sites.of(frame)
@@ -317,7 +319,7 @@ class Watch:
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._built[optimizer] = site.place
+            self._built[optimizer] = site.place, silence.active()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
         site = self._sites.of(sys._getframe(1))
@@ -326,14 +328,15 @@ class Watch:
         notes = self._notes
         notes.train()
         key = key_of(optimizer)
-        event = notes.stepped.get((key, site))
+        place, around = self._built.get(optimizer, (site.place, ()))
+        intended = (*around, *(each for each in silence.active() if each not in around))
+        event = notes.stepped.get((key, site, intended))
         if event is None:
             live = {name: module for name, each in notes.called.items() if (module := each()) is not None}
             owners = tuple(name for name, module in live.items() if holds(optimizer, module))
-            place: Place = self._built.get(optimizer, site.place)
             described_one = described(optimizer, live.values())
-            made = Stepped(place, site.function, optimizer=described_one, models=owners)
-            event = notes.stepped[key, site] = notes.log.once(made, lambda: made)
+            made = Stepped(place, site.function, intended=intended, optimizer=described_one, models=owners)
+            event = notes.stepped[key, site, intended] = notes.log.once(made, lambda: made)
             notes.optimizers[key] = Held(optimizer)
         notes.log.add(event)
 

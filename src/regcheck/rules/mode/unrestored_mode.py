@@ -63,7 +63,8 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             message = f"`{switched.function}` leaves `{call.model.name}` in train mode, which it was not in"
             message += f", and the prediction {where(call.place)} is made in it"
             fix = "keep `model.training` and give it back: `model.train(was)`"
-            yield Suspicion(replace(call, place=switched.place), message, fix)
+            around = (*switched.intended, *call.intended)
+            yield Suspicion(replace(call, place=switched.place, intended=around), message, fix)
 
 
 def what(event: Left) -> str:
