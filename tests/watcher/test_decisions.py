@@ -353,7 +353,118 @@ ROWS = {
             optimizer.step()
         """
     ),
+    "validation through the line that is trained through": Row(
+        """
+        class Trainer:
+            def __init__(self, model):
+                self.model, self.optimizer = model, sgd(model)
+            def run(self, given):
+                return self.model(given)  # <-
+            def training_step(self):
+                self.model.train()
+                F.cross_entropy(self.run(x), y).backward()
+                self.optimizer.step()
+            def validation_step(self):
+                with torch.no_grad():
+                    outputs = self.run(x)
+                    return outputs.mean()
+            def fit(self):
+                for _ in range(2):
+                    self.training_step()
+                    self.validation_step()
+        Trainer(Net()).fit()
+        """,
+        ("REG201 error",),
+    ),
+    "targets through the line that is trained through": Row(
+        """
+        class Trainer:
+            def __init__(self, model):
+                self.model, self.optimizer = model, sgd(model)
+            def run(self, given):
+                return self.model(given)  # <-
+            def targets(self):
+                with torch.no_grad():
+                    return self.run(x).softmax(1)
+            def loss(self):
+                return F.cross_entropy(self.run(x), self.targets())
+            def step(self, loss):
+                loss.backward()
+                self.optimizer.step()
+            def fit(self):
+                for _ in range(2):
+                    self.step(self.loss())
+                return self.targets()
+        Trainer(Net()).fit()
+        """,
+        ("REG201 info",),
+    ),
+    "a model that calls itself again in its own loop": Row(
+        """
+        def cycles(model):
+            given = x
+            for last in (False, False, True):
+                with torch.set_grad_enabled(last):
+                    result = model(given)
+                    given = x + result.mean()
+            return result
+        def validate_step(model, optimizer):
+            F.cross_entropy(cycles(model), y).backward()
+            optimizer.step()
+        model = Net()
+        for _ in range(2):
+            validate_step(model, sgd(model))
+        """
+    ),
+    # Flags that are set by hand.
+    "the flag of the whole only, set by hand": Row(
+        """
+        def scores(model):
+            model.training = False
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(Net())
+        """,
+        ("REG201 error",),
+    ),
+    "every flag, set by hand": Row(
+        """
+        def scores(model):
+            for each in model.modules():
+                each.training = False
+            with torch.no_grad():
+                return model(x)
+        scores(trained())
+        """
+    ),
+    "dropout switched on again by hand": Row(
+        """
+        def scores(model):
+            model.eval()
+            model.drop.training = True
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(trained())
+        """,
+        ("REG201 info",),
+    ),
     # Train mode by request, or nothing to it.
+    "a mode that the caller hands in": Row(
+        """
+        class Trainer:
+            def __init__(self, model):
+                self.model = model
+            def switch(self, training):
+                self.model.train(training)
+            def evaluation_step(self, training=False):
+                with torch.no_grad():
+                    self.switch(training)
+                    return self.model(x).argmax(1)
+        trainer = Trainer(trained())
+        trainer.evaluation_step()
+        trainer.evaluation_step(training=True)
+        """
+    ),
     "update_bn": Row("torch.optim.swa_utils.update_bn([x], trained())"),
     "statistics taken anew by hand": Row(
         """
