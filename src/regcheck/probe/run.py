@@ -140,7 +140,8 @@ class Runner:
             self.model.train(modes is Mode.TRAIN)
             return
         for path, module in self.model.named_modules():
-            module.training = modes.get(path, module.training)
+            if path in modes:
+                module.training = modes[path]
 
 
 def outputs_of(result: Any) -> list[torch.Tensor]:
