@@ -88,7 +88,8 @@ class Called(Event):
     `function`, innermost first. `propagated` says whether a loss was propagated back through a result, `followed`
     whether the program trained anything after the last of these calls, `repeated` whether one input was handed in again
     and again. `taken` is `decision` where the code makes a class, a score or a loss of the result, `value` where it
-    only takes it out of the graph, and `shape` where it looks at nothing but its shape.
+    only takes it out of the graph, and `shape` where it looks at nothing but its shape. `asleep` are parts of the
+    model, or the model itself, that act as in eval mode because they were loaded in it: nobody has chosen their mode.
     """
 
     model: Model = field(kw_only=True)
@@ -102,6 +103,7 @@ class Called(Event):
     followed: bool | None = field(default=None, kw_only=True)
     repeated: bool = field(default=False, kw_only=True)
     taken: str = field(default="", kw_only=True)
+    asleep: tuple[Model, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,10 @@ class Backward(Event):
 
 @dataclass(frozen=True, slots=True)
 class Stepped(Event):
-    """An optimizer was built (source) or stepped (live). `models` are the keys of models whose parameters it holds."""
+    """An optimizer was built (source) or stepped (live).
+
+    `models` are the keys of models whose parameters it holds, and of those that are `asleep` and that it trains whole.
+    """
 
     optimizer: Optimizer = field(kw_only=True)
     models: tuple[str, ...] = field(default=(), kw_only=True)
@@ -199,6 +204,11 @@ class Usage:
             if isinstance(event, Called) and event.grad and event.propagated is not False:
                 return None
         return None
+
+
+def loads(function: str) -> bool:
+    """Whether a function is one that returns models in eval mode."""
+    return ":from_pretrained:" in f":{function}"
 
 
 def trains(event: Event) -> bool:

@@ -152,9 +152,11 @@ class CallProbe(UnableProbe):
 
     def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
         def away(modes: Mode | Mapping[str, bool], seeds: range) -> list[float]:
-            return [measure.deviation(self._runner.run(modes, seed), reference) for seed in seeds]
+            run = self._runner.run
+            return [measure.deviation(run(modes, seed), run(quiet, seed) if paired else reference) for seed in seeds]
 
         quiet, noisy = (Mode.EVAL, self._modes) if against is Mode.EVAL else (self._modes, against)
+        paired = against is Mode.TRAIN and any(self._modes.values())  # some layers draw in both modes: let them agree
         reference = self._runner.run(quiet, self.seed)
         first, second = self.seed + 1, self.seed + 1 + measure.REPLAYS
         replays = away(quiet, range(first, second))

@@ -62,6 +62,7 @@ class Notes:
         self.fates: dict[Called, Fate] = {}
         self.stepped: dict[tuple[str, Site, tuple[Declared, ...]], Event] = {}
         self.called: dict[str, weakref.ref[nn.Module]] = {}
+        self.asleep: dict[str, weakref.ref[nn.Module]] = {}
         self.structures: dict[str, tuple[Declared, ...]] = {}
         self.trained = False
         self.steps = self.changes = 0
@@ -94,12 +95,14 @@ class Notes:
                 return event
             if event not in finished:
                 capture = None if event.capture is None else numbers.get(event.capture)
-                finished[event] = self._finished(replace(event, capture=capture), self.fates.get(event))
+                finished[event] = replace(self._finished(event, self.fates.get(event)), capture=capture)
             return finished[event]
 
         return tuple(map(finish, self.log.events())), tuple(kept.values())
 
     def _finished(self, event: Called, fate: Fate | None) -> Called:
+        if event.asleep:
+            event = replace(event, asleep=tuple(each for each in event.asleep if each.key in self.asleep))
         if fate is None:
             return event
         propagated = fate.propagated if event.grad else False

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, cast
@@ -28,8 +28,9 @@ from regcheck.watcher.calls import Follow, back_propagating, calling, setting_mo
 from regcheck.watcher.captures import CannotCopy, Capture
 from regcheck.watcher.frames import Site, Sites
 from regcheck.watcher.held import Held
+from regcheck.watcher.loads import Loaded
 from regcheck.watcher.notes import Again, Met, Notes, Setting
-from regcheck.watcher.optimizers import building, described, holds, key_of
+from regcheck.watcher.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.watcher.results import Fate
 
 __all__ = ["Capture", "Seen", "Watch"]
@@ -86,6 +87,7 @@ class Watch:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._subjects: Any = WeakIdKeyDictionary()
         self._built: Any = WeakIdKeyDictionary()
+        self._loaded = Loaded()
         self._numbers = itertools.count(1)
         self._known: set[object] = set()
         self._trained: set[str] = set()
@@ -226,6 +228,7 @@ class Watch:
             model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
             asked = training and not site.test_code and not site.discarded
+            asleep = tuple(self._asleep(module)) if grad else ()
             made = Called(
                 site.place,
                 site.function,
@@ -235,8 +238,9 @@ class Watch:
                 grad=grad,
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
-                capture=self._capture(module, subject, args, kwargs, training, site, frame),
+                capture=self._capture(module, subject, args, kwargs, training, site, frame, bool(asleep)),
                 callers=self._sites.callers(frame, site) if asked else (),
+                asleep=asleep,
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
@@ -245,6 +249,14 @@ class Watch:
             self._note_related_setting(module, known.event.model)
         notes.log.add(known.event)
         return known
+
+    def _asleep(self, module: nn.Module) -> Iterator[Model]:
+        """What a module consists of, or what it is, that still is in the eval mode that it was loaded in."""
+        for each in self._loaded.within(module):
+            subject, (training, kinds) = self._subject(each), models.modes(each)
+            if kinds and not training and subject.learned:
+                self._notes.asleep[subject.key] = weakref.ref(each)
+                yield Model(subject.key, subject.name, kinds)
 
     def _capture(
         self,
@@ -255,6 +267,7 @@ class Watch:
         training: bool,
         site: Site,
         frame: FrameType,
+        asleep: bool,
     ) -> int | None:
         """The index of the capture that stands for this call; None where there is none."""
         if not subject.learned:
@@ -263,13 +276,13 @@ class Watch:
         subject.model_key = subject.model_key or models.fingerprint(module)
         notes.note_structure(subject.model_key, silence.active())
         state = (subject.model_key, training, grad)
-        predicts = training and not grad and not site.test_code and not site.discarded
+        suspect = asleep or (training and not grad and not site.test_code and not site.discarded)
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
         known = state in self._known and (not grad or subject.model_key in self._trained)
-        which = (*state, site.place if predicts else None)
+        which = (*state, site.place if suspect else None)
         if which not in notes.captured:
             notes.captured[which] = None
-            if predicts or not known:
+            if suspect or not known:
                 try:
                     whole = not _is_part(module, frame, site)
                     notes.captured[which] = notes.captures.add(module, args, kwargs, subject.model_key, whole)
@@ -308,6 +321,8 @@ class Watch:
         model = Model(subject.key, subject.name, (), subject.learned)
         setting = Setting(weakref.ref(module), training, site, silence.active())
         notes.note_mode(model, setting)
+        for each in self._loaded.note(module, training, site.function):
+            notes.asleep.pop(self._subject(each).key, None)
         notes.log.add(self._mode_set(model, setting))
 
     def _on_backward(self, frame: FrameType) -> None:
@@ -333,9 +348,11 @@ class Watch:
         event = notes.stepped.get((key, site, intended))
         if event is None:
             live = {name: module for name, each in notes.called.items() if (module := each()) is not None}
-            owners = tuple(name for name, module in live.items() if holds(optimizer, module))
+            owners = {name: None for name, module in live.items() if holds(optimizer, module)}
+            asleep = {name: module for name, each in notes.asleep.items() if (module := each()) is not None}
+            owners |= {name: None for name, module in asleep.items() if trains_whole(optimizer, module)}
             described_one = described(optimizer, live.values())
-            made = Stepped(place, site.function, intended=intended, optimizer=described_one, models=owners)
+            made = Stepped(place, site.function, intended=intended, optimizer=described_one, models=tuple(owners))
             event = notes.stepped[key, site, intended] = notes.log.once(made, lambda: made)
             notes.optimizers[key] = Held(optimizer)
         notes.log.add(event)
