@@ -121,6 +121,16 @@ class Watching:
                 if os.getpid() == self._process:
                     self._judge(self._watch.take(self._subject))
 
+    def give_up(self) -> None:
+        """Stop watching, however often it was begun, and forget what was seen."""
+        with self._lock:
+            self._entered = 0
+            self._noting.close()
+            self._awaiting.remove()
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
+
     @property
     def report(self) -> Report:
         """What was found in the blocks that are over.

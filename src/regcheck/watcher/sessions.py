@@ -24,7 +24,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.ignores import Declared
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.watcher import models
-from regcheck.watcher.calls import Follow, back_propagating, calling, setting_mode
+from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
 from regcheck.watcher.frames import Site, Sites
 from regcheck.watcher.held import Held
@@ -91,7 +91,7 @@ class Watch:
         self._numbers = itertools.count(1)
         self._known: set[object] = set()
         self._trained: set[str] = set()
-        self._patches: list[tuple[Any, str, Any, Any]] = []
+        self._patches = Patches()
         self._hook: Any = None
         self._lock = threading.RLock()
         self._notes = Notes()
@@ -108,11 +108,11 @@ class Watch:
         """Begin to watch; nothing happens where the watch is on already."""
         if self._watching:
             return
-        self._patch(nn.Module, "__call__", calling, self._safely(self._on_call))
-        self._patch(nn.Module, "train", setting_mode, self._safely(self._on_mode))
+        self._patches.put(nn.Module, "__call__", calling, self._safely(self._on_call))
+        self._patches.put(nn.Module, "train", setting_mode, self._safely(self._on_mode))
         for name in ("backward", "grad"):
-            self._patch(torch.autograd, name, back_propagating, self._safely(self._on_backward))
-        self._patch(torch.optim.Optimizer, "__init__", building, self._safely(self._on_build))
+            self._patches.put(torch.autograd, name, back_propagating, self._safely(self._on_backward))
+        self._patches.put(torch.optim.Optimizer, "__init__", building, self._safely(self._on_build))
         note_step = self._safely(self._on_step)
 
         def stepped(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -122,15 +122,12 @@ class Watch:
         self._watching = True
 
     def stop(self) -> None:
-        """Put back every attribute that was replaced; a wrapper that others have wrapped since turns inert instead."""
+        """Put back every attribute that was replaced; a wrapper that a stranger has wrapped since turns inert."""
         self._watching = False
         if self._hook is not None:
             self._hook.remove()
         self._hook = None
-        while self._patches:
-            owner, name, original, replacement = self._patches.pop()
-            if vars(owner).get(name) is replacement:
-                setattr(owner, name, original)
+        self._patches.take_back()
 
     def take(self, subject: str = "") -> Seen:
         """What happened since the last take, which is then forgotten. `subject` names it."""
@@ -148,12 +145,6 @@ class Watch:
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
         return self._sites.is_test_file(path)
-
-    def _patch(self, owner: Any, name: str, wrap: Callable[..., Any], note: Callable[..., Any]) -> None:
-        original = vars(owner)[name]
-        replacement = wrap(original, note)
-        setattr(owner, name, replacement)
-        self._patches.append((owner, name, original, replacement))
 
     def _safely(self, note: Callable[..., Any]) -> Callable[..., Any]:
         """A note that is taken only while watching, and whose failure the program never sees."""
