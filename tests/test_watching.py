@@ -85,6 +85,19 @@ def test_a_block_is_judged_at_its_end(predict: Predict) -> None:
     assert seen._repr_html_().startswith("<pre>") and "REG201" in seen._repr_html_()
 
 
+def test_a_budget_that_is_used_up_names_the_option(predict: Predict) -> None:
+    """What there was no time for is told with what gives more of it, in the words of this door."""
+    with regcheck.watch({"budget": 0, "select": ["REG201"]}) as seen:
+        predict(Net())
+    (finding,) = seen.report.findings
+    assert finding.evidence.because.endswith('; raise `options={"budget": …}`')
+    assert [each.what_to_do for each in seen.report.not_checked] == ['raise `options={"budget": …}`']
+    report = regcheck.audit(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.9)), torch.ones(2, 4), options={"budget": 0})
+    assert {each.evidence.because for each in report.findings} == {
+        'its budget of 0 s was used up; raise `options={"budget": …}`'
+    }
+
+
 def test_a_sound_block_is_clean(predict: Predict) -> None:
     """A training and a prediction that are as they should be give no finding, and nothing is left unchecked."""
     net = Net()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,7 +30,7 @@ from regcheck.probe import devices
 from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
 from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
 from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
-from regcheck.probe.run import Runner
+from regcheck.probe.run import Deadline, Runner
 from regcheck.probe.seeds import state_of
 from regcheck.source.places import constructors
 from regcheck.trace import coverage
@@ -49,8 +48,6 @@ SWEEP = 400
 """Each time that many more entries tell of known structures, two for each, what their tracing left is collected."""
 
 NO_RUN = "running is switched off"
-SPEND = "raise `budget`, the seconds that each model may take"
-
 ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
 
@@ -135,7 +132,7 @@ class Run:
                 report = self._report((), (untraced(subject, error, elsewhere(twin, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
-            probe_on = model_probes(twin, traced, self.options.seed, self._deadline())
+            probe_on = model_probes(twin, traced, self.options.seed, deadline(self.options))
             compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
             missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
@@ -215,7 +212,7 @@ class Run:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
                 if self.options.run and capture.seconds > self.options.budget:
                     name = subject_of(capture.model).name
-                    missed = (NotChecked(name, slow(capture, self.options), SPEND),)
+                    missed = (NotChecked(name, slow(capture, self.options), spend(self.options)),)
                     reports.append(Report(not_checked=missed, structure=capture.model_key))
                     continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
@@ -261,10 +258,6 @@ class Run:
         differing, _ = self._suspicions("proofs", compared) if len(self.devices) > 1 else ([], ())
         return [*found, *(finding(rule, each, each.evidence) for rule, each in differing if each.evidence)]
 
-    def _deadline(self) -> float:
-        """Until when runs may begin that prove the findings about one subject."""
-        return time.monotonic() + self.options.budget
-
     def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:
         """What measuring said on each device."""
         if not self.options.confirm or rule.confirm is None:
@@ -285,7 +278,7 @@ class Run:
         return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))
 
 
-def model_probes(twin: nn.Module, traced: Traced, seed: int, deadline: float = math.inf) -> ProbeOn:
+def model_probes(twin: nn.Module, traced: Traced, seed: int, until: Deadline | None = None) -> ProbeOn:
     """One probe per device, made when it is first asked for: where `twin` is it is run itself, elsewhere a copy."""
     made: dict[str, Probe] = {}
 
@@ -294,7 +287,7 @@ def model_probes(twin: nn.Module, traced: Traced, seed: int, deadline: float = m
             raise CannotMeasure(traced.unmeasurable)
         if device not in made:
             model = twin if device == home_of(twin).type else copied(twin)
-            runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate, deadline)
+            runner = Runner(model, traced.inputs.args, traced.inputs.kwargs, device, locate, until)
             made[device] = ModelProbe(runner, traced.graph, seed)
         return made[device]
 
@@ -307,7 +300,7 @@ def usage_probes(
     options: Options,
 ) -> ProbeOn:
     """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
-    seed, deadlines = options.seed, dict[str, float]()
+    seed, deadlines = options.seed, dict[str, Deadline]()
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         event = suspicion.event
@@ -316,9 +309,9 @@ def usage_probes(
         if isinstance(event, Called) and event.capture is not None:
             capture = captures[event.capture]
             if capture.seconds > options.budget:
-                raise CannotMeasure(slow(capture, options))
-            deadline = deadlines.setdefault(capture.model_key, time.monotonic() + options.budget)
-            runner = Runner(copied(capture.model), capture.args, capture.kwargs, device, locate, deadline)
+                raise CannotMeasure(f"{slow(capture, options)}; {spend(options)}")
+            until = deadlines.setdefault(capture.model_key, deadline(options))
+            runner = Runner(copied(capture.model), capture.args, capture.kwargs, device, locate, until)
             return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 
@@ -328,6 +321,17 @@ def usage_probes(
 def slow(capture: Capture, options: Options) -> str:
     """Why a call is not made again."""
     return f"one call took {capture.seconds:.1f} s, more than its budget of {options.budget:g} s"
+
+
+def deadline(options: Options) -> Deadline:
+    """Until when runs may begin that prove the findings about one subject."""
+    told = f"its budget of {options.budget:g} s was used up; {spend(options)}"
+    return Deadline(time.monotonic() + options.budget, told)
+
+
+def spend(options: Options) -> str:
+    """How to have more time for each model."""
+    return f"raise {options.budget_named}"
 
 
 def no_probe(suspicion: Suspicion, device: str) -> Probe:

@@ -138,6 +138,12 @@ def test_a_block_speaks_for_what_happens_in_it(tmp_path: Path) -> None:
     assert "REG301" in lines[found[1]["line"] - 1]
 
 
+def test_a_budget_that_is_used_up_names_the_option(tmp_path: Path) -> None:
+    """What there was no time for is told with the option of the command line that gives more of it."""
+    write(tmp_path / "program.py", f"{FAULTY}\npredict(Net())\n")
+    assert "its budget of 0 s; raise `--budget`" in run(tmp_path, "--budget", "0", "program.py").stderr
+
+
 def test_options_stand_before_the_program(tmp_path: Path) -> None:
     """They are those of `audit`, and files that they name are looked for where regcheck was started."""
     write(tmp_path / "there" / "x", "")
