@@ -284,6 +284,34 @@ print(peak() - start)
 """
 
 
+JUDGED = (
+    MEMORY.partition("with Watch()")[0]
+    + """
+from regcheck.structures import Structures
+
+known, structures = set(), Structures()
+with Watch() as watch:
+    for number in range(1200):
+        test(number)
+        seen = watch.take()
+        structures.remember(judge(seen, {"devices": ["cpu"]}, known), seen)
+        if number == 400:
+            start = peak()
+print(len(known), peak() - start)
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_ten_thousand_judged_models_fit_in_little_memory() -> None:
+    """Of distinct models that are judged, 800 let the peak grow by less than their share of 50 MB for 10,000."""
+    ran = subprocess.run([sys.executable, "-c", JUDGED], capture_output=True, text=True, check=True, timeout=600)
+    known, grown = ran.stdout.split()
+    assert int(known) == 1200  # each is known as a part; none was trained, so none as a whole
+    assert float(grown) < 50 * 800 / 10_000
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_ten_thousand_distinct_models_fit_in_little_memory() -> None:

@@ -90,6 +90,8 @@ class Called(Event):
     and again. `taken` is `decision` where the code makes a class, a score or a loss of the result, `value` where it
     only takes it out of the graph, and `shape` where it looks at nothing but its shape. `asleep` are parts of the
     model, or the model itself, that act as in eval mode because they were loaded in it: nobody has chosen their mode.
+    `frozen` are the paths of parts that were put in eval mode by one call of their own and are in it, `thawed` of those
+    that are in train mode although.
     """
 
     model: Model = field(kw_only=True)
@@ -104,6 +106,8 @@ class Called(Event):
     repeated: bool = field(default=False, kw_only=True)
     taken: str = field(default="", kw_only=True)
     asleep: tuple[Model, ...] = field(default=(), kw_only=True)
+    frozen: tuple[str, ...] = field(default=(), kw_only=True)
+    thawed: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
 from regcheck.watcher.frames import Site, Sites
+from regcheck.watcher.frozen import Frozen
 from regcheck.watcher.held import Held
 from regcheck.watcher.loads import Loaded
 from regcheck.watcher.notes import Again, Met, Notes, Setting
@@ -87,7 +88,7 @@ class Watch:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._subjects: Any = WeakIdKeyDictionary()
         self._built: Any = WeakIdKeyDictionary()
-        self._loaded = Loaded()
+        self._loaded, self._frozen = Loaded(), Frozen()
         self._numbers = itertools.count(1)
         self._known: set[object] = set()
         self._trained: set[str] = set()
@@ -220,6 +221,10 @@ class Watch:
             notes.called[subject.key] = weakref.ref(module)
             asked = training and not site.test_code and not site.discarded
             asleep = tuple(self._asleep(module)) if grad else ()
+            parts = self._frozen.parts_of(module) if grad else {True: (), False: ()}
+            suspect = bool(asleep or parts[True]) or (
+                training and not grad and not site.test_code and not site.discarded
+            )
             made = Called(
                 site.place,
                 site.function,
@@ -229,9 +234,11 @@ class Watch:
                 grad=grad,
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
-                capture=self._capture(module, subject, args, kwargs, training, site, frame, bool(asleep)),
+                capture=self._capture(module, subject, args, kwargs, training, site, frame, suspect),
                 callers=self._sites.callers(frame, site) if asked else (),
                 asleep=asleep,
+                frozen=parts[False],
+                thawed=parts[True],
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
@@ -258,16 +265,15 @@ class Watch:
         training: bool,
         site: Site,
         frame: FrameType,
-        asleep: bool,
+        suspect: bool,
     ) -> int | None:
-        """The index of the capture that stands for this call; None where there is none."""
+        """The index of the capture that stands for this call, of its own where it is suspect; None if there is none."""
         if not subject.learned:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
         subject.model_key = subject.model_key or models.fingerprint(module)
         notes.note_structure(subject.model_key, silence.active())
         state = (subject.model_key, training, grad)
-        suspect = asleep or (training and not grad and not site.test_code and not site.discarded)
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
         known = state in self._known and (not grad or subject.model_key in self._trained)
         which = (*state, site.place if suspect else None)
@@ -305,15 +311,18 @@ class Watch:
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
         site = self._sites.of(_asking(frame, module))
-        if site is None or site.code.co_name == "__init__":
+        if site is None:
+            return
+        notes = self._notes
+        self._frozen.note(module, training, site.function)
+        for each in self._loaded.note(module, training, site.function):
+            notes.asleep.pop(self._subject(each).key, None)
+        if site.code.co_name == "__init__":
             return
         subject = self._subject(module)
-        notes = self._notes
         model = Model(subject.key, subject.name, (), subject.learned)
         setting = Setting(weakref.ref(module), training, site, silence.active())
         notes.note_mode(model, setting)
-        for each in self._loaded.note(module, training, site.function):
-            notes.asleep.pop(self._subject(each).key, None)
         notes.log.add(self._mode_set(model, setting))
 
     def _on_backward(self, frame: FrameType) -> None:
