@@ -48,6 +48,7 @@ SWEEP = 400
 """Each time that many more entries tell of known structures, two for each, what their tracing left is collected."""
 
 NO_RUN = "running is switched off"
+
 ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
 

@@ -1025,6 +1025,33 @@ ROWS = {
         """,
         ("REG206 warning",),
     ),
+    "a backbone as it was loaded, below a trainer that gives modes back by hand": Row(
+        """
+        def fine_tune(model, optimizer):
+            F.cross_entropy(model(x), y).backward()  # <-
+            optimizer.step()
+        def validate(model):
+            was = [(each, each.training) for each in model.modules()]
+            model.eval()
+            with torch.no_grad():
+                print(model(x).argmax(1))
+            for each, training in was:
+                each.training = training
+        model = Classifier(Pretrained.from_pretrained())
+        optimizer = sgd(model)
+        for _ in range(2):
+            validate(model)
+            fine_tune(model, optimizer)
+        """,
+        ("REG206 warning",),
+    ),
+    "a backbone as it was loaded, in a whole that is trained in eval mode": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained())
+        model.eval()
+        fit(model, sgd(model))
+        """
+    ),
     "a backbone as it was loaded, and train()": Row(
         """
         model = Classifier(Pretrained.from_pretrained())

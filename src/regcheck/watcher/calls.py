@@ -39,7 +39,7 @@ class Patches:
     """
 
     _standing: ClassVar[list[_Patch]] = []
-    _lock: ClassVar = threading.Lock()
+    _lock: ClassVar = threading.RLock()
 
     def __init__(self) -> None:
         self._mine: list[_Patch] = []

@@ -204,8 +204,8 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=12)
     for path, each in module.named_modules():
         cls = type(each)
-        name = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
-        digest.update(f"{path}:{cls.__module__}.{name}".encode())
+        made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
+        digest.update(f"{path}:{cls.__module__}.{made_from}".encode())
         for name, tensor in (*each._parameters.items(), *each._buffers.items()):
             lazy = tensor is None or isinstance(tensor, UninitializedParameter)
             digest.update(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}".encode())

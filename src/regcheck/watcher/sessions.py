@@ -222,9 +222,7 @@ class Watch:
             asked = training and not site.test_code and not site.discarded
             asleep = tuple(self._asleep(module)) if grad else ()
             parts = self._frozen.parts_of(module) if grad else {True: (), False: ()}
-            suspect = bool(asleep or parts[True]) or (
-                training and not grad and not site.test_code and not site.discarded
-            )
+            suspect = bool(asleep or parts[True]) or (asked and not grad)
             made = Called(
                 site.place,
                 site.function,
