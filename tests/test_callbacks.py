@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import pickle
@@ -245,6 +246,27 @@ def test_an_evaluation_before_the_first_step_is_no_validation(predict: Callable[
     with pytest.raises(Failed, match="REG201"):
         hooks.on_evaluate(None, state, None)
     hooks.on_train_end(None, state, None)
+
+
+def test_a_training_that_raises_leaves_no_watch_for_good(predict: Callable[[nn.Module], torch.Tensor]) -> None:
+    """The next training of the callback begins anew, and a callback that is deleted takes its watch with it."""
+    call, state = vars(nn.Module)["__call__"], SimpleNamespace(global_step=1, is_world_process_zero=True)
+    hooks = TransformersHooks()
+    hooks.on_train_begin(None, state, None)
+    predict(net())
+    hooks.on_train_begin(None, state, None)
+    hooks.on_train_end(None, state, None)
+    assert hooks.report is not None and hooks.report.findings == ()
+    assert vars(nn.Module)["__call__"] is call
+    for begin in (
+        lambda: (hooks := TransformersHooks(), hooks.on_train_begin(None, state, None)),
+        lambda: (hooks := LightningHooks(), hooks.setup(None, None, "fit")),
+    ):
+        kept = begin()
+        assert vars(nn.Module)["__call__"] is not call
+        del kept
+        gc.collect()
+        assert vars(nn.Module)["__call__"] is call
 
 
 def test_wrong_options_are_told_at_once() -> None:

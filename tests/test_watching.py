@@ -16,7 +16,7 @@ from torch import nn
 
 import regcheck
 from regcheck.core.errors import UsageError
-from regcheck.core.finding import Verdict
+from regcheck.core.finding import Severity, Verdict
 from regcheck.watching import Watching
 
 
@@ -85,6 +85,19 @@ def test_a_block_is_judged_at_its_end(predict: Predict) -> None:
     assert seen._repr_html_().startswith("<pre>") and "REG201" in seen._repr_html_()
 
 
+def test_a_budget_that_is_used_up_names_the_option(predict: Predict) -> None:
+    """What there was no time for is told with what gives more of it, in the words of this door."""
+    with regcheck.watch({"budget": 0, "select": ["REG201"]}) as seen:
+        predict(Net())
+    (finding,) = seen.report.findings
+    assert finding.evidence.because.endswith('; raise `options={"budget": …}`')
+    assert [each.what_to_do for each in seen.report.not_checked] == ['raise `options={"budget": …}`']
+    report = regcheck.audit(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.9)), torch.ones(2, 4), options={"budget": 0})
+    assert {each.evidence.because for each in report.findings} == {
+        'its budget of 0 s was used up; raise `options={"budget": …}`'
+    }
+
+
 def test_a_sound_block_is_clean(predict: Predict) -> None:
     """A training and a prediction that are as they should be give no finding, and nothing is left unchecked."""
     net = Net()
@@ -94,6 +107,53 @@ def test_a_sound_block_is_clean(predict: Predict) -> None:
         optimizer.step()
         predict(net.eval())
     assert seen.report.ok and seen.report.findings == seen.report.not_checked == ()
+
+
+def test_a_block_within_speaks_for_what_happens_in_it(predict: Predict) -> None:
+    """What an ignore surrounds is silenced, the same outside of it is not, and an ignore that silenced is used."""
+    with regcheck.watch() as seen, regcheck.ignore("REG201", reason="why"):
+        predict(Net())
+    assert codes(seen) == []
+    with seen:
+        predict(Net())
+    assert codes(seen) == ["REG201"]
+
+
+def test_a_block_within_that_silences_nothing_is_advice(predict: Predict) -> None:
+    """An ignore that nothing is found in is told as advice where the watched code came to its end, and only there."""
+
+    def block(seen: Watching, error: Exception | None) -> None:
+        with seen:
+            with regcheck.ignore("REG202", reason="why"):
+                predict(Net().eval())
+            if error:
+                raise error
+
+    whole, cut = regcheck.watch(), regcheck.watch()
+    block(whole, None)
+    with pytest.raises(KeyError):
+        block(cut, KeyError("lost"))
+    (finding,) = whole.report.findings
+    assert (finding.code, finding.severity) == ("REG900", Severity.INFO)
+    assert whole.report.ok and "what was watched showed no such finding" in finding.message
+    assert codes(cut) == []
+
+
+def test_a_structure_is_shown_by_the_block_that_runs_it_outside_of_an_ignore() -> None:
+    """What is in a model is intended in a watched block that runs it under an ignore, and shown by the next one."""
+
+    class Leaky(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.dropout(super().forward(x), 0.5)
+
+    seen = regcheck.watch({"select": ["REG202"], "budget": 60})
+    net = Leaky().eval()
+    with seen, regcheck.ignore("REG202", reason="why"):
+        net(torch.ones(4, 8))
+    assert codes(seen) == []
+    with seen:
+        net(torch.ones(4, 8))
+    assert codes(seen) == ["REG202"]
 
 
 def test_an_exception_passes_and_the_block_is_judged(predict: Predict) -> None:

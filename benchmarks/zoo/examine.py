@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from regcheck import audit
-from regcheck.auditing import locate
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import Finding
 from regcheck.core.graph import Flow, Graph, Kind, Mode
 from regcheck.probe.restore import unchanged, workspace, world_untouched
+from regcheck.probing import locate
 from regcheck.trace.inputs import Inputs, moved
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.record import record

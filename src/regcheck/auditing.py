@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gc
-import inspect
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,20 +17,31 @@ from regcheck.config.options import Options
 from regcheck.config.outcome import declared, outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError, told
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Mode, Op, Place
+from regcheck.core.graph import Kind, Mode, Op
 from regcheck.core.proof import Proof, Proofs
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
-from regcheck.core.rule import Probe, Rule, finding, merged
-from regcheck.core.usage import Called, Stepped, Usage
+from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.usage import Event, Stepped, Usage
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
-from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
+from regcheck.probe.probes import ModelProbe
 from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
-from regcheck.probe.restore import copied, unchanged, workspace, world_untouched
+from regcheck.probe.restore import unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
 from regcheck.probe.seeds import state_of
-from regcheck.source.places import constructors
+from regcheck.probing import (
+    NO_RUN,
+    ProbeOn,
+    combined,
+    deadline,
+    locate,
+    model_probes,
+    no_probe,
+    slow,
+    spend,
+    usage_probes,
+)
 from regcheck.trace import coverage
 from regcheck.trace.fake import unrunnable
 from regcheck.trace.inputs import Inputs, elsewhere, home_of, moved
@@ -47,12 +55,6 @@ if TYPE_CHECKING:
 
 SWEEP = 400
 """Each time that many more entries tell of known structures, two for each, what their tracing left is collected."""
-
-NO_RUN = "running is switched off"
-SPEND = "raise `budget`, the seconds that each model may take"
-
-ProbeOn = Callable[[Suspicion, str], Probe]
-"""Gives the probe that measures a suspicion on a device."""
 
 
 def audit(
@@ -135,7 +137,7 @@ class Run:
                 report = self._report((), (untraced(subject, error, elsewhere(twin, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(twin, subject),))
             suspicions, broken = self._suspicions("graph", traced.graph)
-            probe_on = model_probes(twin, traced, self.options.seed, self._deadline())
+            probe_on = model_probes(twin, traced, self.options.seed, deadline(self.options))
             compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
             missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
@@ -215,7 +217,7 @@ class Run:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
                 if self.options.run and capture.seconds > self.options.budget:
                     name = subject_of(capture.model).name
-                    missed = (NotChecked(name, slow(capture, self.options), SPEND),)
+                    missed = (NotChecked(name, slow(capture, self.options), spend(self.options)),)
                     reports.append(Report(not_checked=missed, structure=capture.model_key))
                     continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
@@ -249,10 +251,16 @@ class Run:
             if rule.about != about:
                 continue
             try:
-                found += [(rule, suspicion) for suspicion in merged(rule.check(value))]
+                suspected = (each for each in rule.check(value) if not self._intends(rule, each))
+                found += [(rule, suspicion) for suspicion in merged(suspected)]
             except Exception as error:
                 broken.append(NotChecked(value.subject, f"{rule.code} failed: {told(error)}"))
         return found, tuple(broken)
+
+    def _intends(self, rule: Rule, suspicion: Suspicion) -> bool:
+        """Whether a block declares a suspicion to be intended that its event happened in."""
+        around = suspicion.at.intended if isinstance(suspicion.at, Event) else ()
+        return silence.intended(rule, around, self.options.require_reason)
 
     def _proved(self, subject: str, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> list[Finding]:
         """Each suspicion with its evidence, and what the rules find that compare the devices it was measured on."""
@@ -261,10 +269,6 @@ class Run:
         compared = Proofs(subject, tuple(proof for _, proof in proofs))
         differing, _ = self._suspicions("proofs", compared) if len(self.devices) > 1 else ([], ())
         return [*found, *(finding(rule, each, each.evidence) for rule, each in differing if each.evidence)]
-
-    def _deadline(self) -> float:
-        """Until when runs may begin that prove the findings about one subject."""
-        return time.monotonic() + self.options.budget
 
     def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:
         """What measuring said on each device."""
@@ -284,73 +288,6 @@ class Run:
 
     def _report(self, judged: Iterable[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
         return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))
-
-
-def model_probes(twin: nn.Module, traced: Traced, seed: int, deadline: float = math.inf) -> ProbeOn:
-    """One probe per device, made when it is first asked for."""
-    made: dict[str, Probe] = {}
-
-    def probe_on(suspicion: Suspicion, device: str) -> Probe:
-        if traced.inputs is None or traced.unmeasurable:
-            raise CannotMeasure(traced.unmeasurable)
-        if device not in made:
-            runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, device, locate, deadline)
-            made[device] = ModelProbe(runner, traced.graph, seed)
-        return made[device]
-
-    return probe_on
-
-
-def usage_probes(
-    captures: Sequence[Capture],
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    options: Options,
-) -> ProbeOn:
-    """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
-    seed, deadlines = options.seed, dict[str, float]()
-
-    def probe_on(suspicion: Suspicion, device: str) -> Probe:
-        event = suspicion.event
-        if isinstance(event, Stepped) and event.optimizer.key in optimizers:
-            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, time.monotonic() + options.budget)
-        if isinstance(event, Called) and event.capture is not None:
-            capture = captures[event.capture]
-            if capture.seconds > options.budget:
-                raise CannotMeasure(slow(capture, options))
-            deadline = deadlines.setdefault(capture.model_key, time.monotonic() + options.budget)
-            model = copied(capture.model) if device == home_of(capture.model).type else capture.model
-            runner = Runner(model, capture.args, capture.kwargs, device, locate, deadline)
-            return CallProbe(runner, capture.modes, seed)
-        return UnableProbe(device, seed)
-
-    return probe_on
-
-
-def slow(capture: Capture, options: Options) -> str:
-    """Why a call is not made again."""
-    return f"one call took {capture.seconds:.1f} s, more than its budget of {options.budget:g} s"
-
-
-def no_probe(suspicion: Suspicion, device: str) -> Probe:
-    """Where nothing may be run."""
-    raise CannotMeasure(NO_RUN)
-
-
-def combined(found: Sequence[Evidence]) -> Evidence:
-    """The evidence of several devices as one: confirmed if any confirms, and what others say is told."""
-    for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNMEASURED):
-        agreeing = [each for each in found if each.verdict is verdict]
-        if agreeing:
-            others = "".join(f"; on {each.device}: {verdict_of(each)}" for each in found if each not in agreeing)
-            first, names = agreeing[0], ", ".join(each.device for each in agreeing)
-            return replace(first, device=names, because=first.because + others)
-    raise UsageError("no device to measure on")
-
-
-def verdict_of(evidence: Evidence) -> str:
-    """The verdict of one device among several, with the reason where there is none."""
-    missed = evidence.verdict is Verdict.UNMEASURED
-    return f"not checked: {evidence.because}" if missed and evidence.because else evidence.verdict.value
 
 
 def untold(tried: Finding) -> NotChecked:
@@ -375,23 +312,3 @@ def declared_by_class(finding: Finding, modules: Mapping[str, nn.Module], requir
     path = finding.module_path
     around = [module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}.")]
     return silence.intended(finding, [each for m in around for each in silence.ignored_by(m)], require_reason)
-
-
-def locate(cls: type, path: str) -> Place | None:
-    """Where the source of a class builds the layer at `path`; None where the source does not say."""
-    for base in cls.__mro__:
-        if "__init__" in vars(base) and not base.__module__.startswith("torch."):
-            file, first_line = _source_of(base)
-            found = constructors(file, base.__qualname__, first_line).get(path) if file else None
-            if found is not None:
-                return found
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _source_of(cls: type) -> tuple[str | None, int]:
-    """The file of a class and its first line there; remembered, as finding it reads the whole file."""
-    try:
-        return inspect.getsourcefile(cls), inspect.findsource(cls)[1] + 1
-    except (OSError, TypeError):
-        return None, 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import weakref
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -50,12 +51,13 @@ class Reporting:
         if self._watching is None and self.report is None:
             self._watching = Watching(self._options, "the training", kept_in_eval)
             self._watching.start()
+            weakref.finalize(self, self._watching.give_up)
 
     def _end(self, logger: str, *, speaks: bool) -> None:
         watching, self._watching = self._watching, None
         if watching is None:
             return
-        watching.stop()
+        watching.stop(whole=False)
         self.report = watching.report
         if speaks:
             level = logging.WARNING if self.report.findings else logging.INFO
@@ -86,6 +88,9 @@ class TransformersHooks(Reporting):
     """The part of transformers: an evaluation before the first step is watched, and does not end it."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._watching is not None:  # of a training that raised, which trainers of transformers do not tell
+            self._watching.give_up()
+            self._watching = None
         self._begin()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

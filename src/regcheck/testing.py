@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from regcheck.auditing import Run, locate, model_probes, usage_probes
+from regcheck.auditing import Run
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
@@ -30,6 +30,7 @@ from regcheck.probe.ranks import RanksProbe, mask_from, named
 from regcheck.probe.restore import world_untouched
 from regcheck.probe.run import Runner
 from regcheck.probe.seeds import state_of
+from regcheck.probing import locate, model_probes, usage_probes
 from regcheck.scanning import scanned
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look

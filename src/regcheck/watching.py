@@ -8,20 +8,21 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from regcheck.config import select
+from regcheck.config import select, silence
 from regcheck.config.options import Options
-from regcheck.config.outcome import report_under
+from regcheck.config.outcome import outcome, report_under
 from regcheck.core.errors import RegcheckError, UsageError, told
-from regcheck.core.finding import NotChecked
+from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
 from regcheck.plugins import catalogue
+from regcheck.structures import Around, Structures, declared_around
 
 if TYPE_CHECKING:
     from regcheck.watcher.sessions import Seen, Watch
@@ -65,6 +66,9 @@ class Watching:
         self._subject, self._read_as = subject, read_as
         self._watch: Watch | None = None
         self._known: set[object] = set()
+        self._structures = Structures()
+        self._noting, self._declared = contextlib.ExitStack(), silence.Notes()
+        self._whole = True
         self._reports: list[Report] = []
         self._missed: list[NotChecked] = []
         self._anything = False
@@ -79,7 +83,7 @@ class Watching:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
-            self.stop()
+            self.stop(whole=kind is None)
         except RegcheckError as trouble:
             if kind is None:
                 raise
@@ -92,27 +96,40 @@ class Watching:
             if self._entered > 1:
                 return
             self._process = os.getpid()
+            self._noting.enter_context(silence.noted(self._declared))
             if "torch" in sys.modules:
                 self._begin()
             else:
                 self._awaiting.install()
 
-    def stop(self) -> None:
-        """Stop watching and judge what was seen, once for every start.
+    def stop(self, *, whole: bool = True) -> None:
+        """Stop watching and judge what was seen, once for every start; `whole` says that the code came to its end.
 
         Raises:
             UsageError: an unusable device.
         """
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as ending:
             self._entered -= 1
+            self._whole = self._whole and whole
             if self._entered:
                 return
+            ending.enter_context(self._noting.pop_all())
             self._awaiting.remove()
             if self._watch is not None:
                 self._watch.stop()
                 # What a forked process did is nobody's to report: its parent goes on.
                 if os.getpid() == self._process:
                     self._judge(self._watch.take(self._subject))
+
+    def give_up(self) -> None:
+        """Stop watching, however often it was begun, and forget what was seen."""
+        with self._lock:
+            self._entered = 0
+            self._noting.close()
+            self._awaiting.remove()
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
 
     @property
     def report(self) -> Report:
@@ -126,8 +143,8 @@ class Watching:
         missed = [*self._missed]
         if not self._anything and not self._missed:
             missed.append(NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts"))
-        last = report_under(self._options, not_checked=tuple(missed))
-        return gathered([*self._reports, last])
+        seen = gathered([*self._reports, report_under(self._options, not_checked=tuple(missed))])
+        return gathered([seen, outcome(self._idle(seen), (), self._options)])
 
     def __repr__(self) -> str:
         return "still watching" if self._entered and not self._reports else str(self.report)
@@ -153,11 +170,29 @@ class Watching:
 
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                self._reports.append(judge(_alone(_read(seen, self._read_as)), self._options, self._known))
+                report = judge(_alone(_read(seen, self._read_as)), self._options, self._known)
+            self._structures.remember(report, seen)
+            for each in (report, *self._structures.shown_again(seen.structures)):
+                self._reports.append(replace(each, findings=(*self._unintended(each, seen.structures),)))
         except RegcheckError:
             raise
         except Exception as error:
             self._miss("judging it failed", error)
+
+    def _unintended(self, report: Report, around: Around) -> Iterator[Finding]:
+        """The findings of a report but for those that a block declares around all calls of a model."""
+        for each in report.findings:
+            if not silence.intended(each, declared_around(each, report, around), self._options.require_reason):
+                yield each
+
+    def _idle(self, seen: Report) -> Iterator[Finding]:
+        """The declarations that silenced nothing in a program that came to its end and was checked as a whole."""
+        whole = self._whole and not seen.not_checked
+        for each in self._declared.entered:
+            found = any(select.ignores(one.code, (each.pattern,), one.name) for one in (*seen.findings, *seen.known))
+            idle = whole and not found and silence.could_speak(each, catalogue(), self._options)
+            told = "what was watched showed no such finding" if idle else ""
+            yield from silence.useless(each, each in self._declared.used, catalogue(), self._options, told)
 
     def _miss(self, what: str, error: Exception) -> None:
         reason = f"{what}: {told(error)}"

@@ -126,6 +126,24 @@ def test_findings_are_told_after_the_program(tmp_path: Path) -> None:
     assert "confirmed on cpu" in done.stderr and "1 finding" in done.stderr
 
 
+def test_a_block_speaks_for_what_happens_in_it(tmp_path: Path) -> None:
+    """An ignore in the program silences the calls in it, and one that nothing is found in is told as advice."""
+    block = "\nimport regcheck\nwith regcheck.ignore({!r}, reason='why'):\n    predict(Net()){}\n"
+    write(tmp_path / "program.py", FAULTY + block.format("REG201", "") + block.format("REG301", ""))
+    done = run(tmp_path, "--output-format", "json", "--output-file", "report.json", "program.py")
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["findings"]
+    lines = (tmp_path / "program.py").read_text(encoding="utf-8").splitlines()
+    assert done.returncode == 1, done.stderr
+    assert [(each["code"], each["severity"]) for each in found] == [("REG201", "error"), ("REG900", "info")]
+    assert "REG301" in lines[found[1]["line"] - 1]
+
+
+def test_a_budget_that_is_used_up_names_the_option(tmp_path: Path) -> None:
+    """What there was no time for is told with the option of the command line that gives more of it."""
+    write(tmp_path / "program.py", f"{FAULTY}\npredict(Net())\n")
+    assert "its budget of 0 s; raise `--budget`" in run(tmp_path, "--budget", "0", "program.py").stderr
+
+
 def test_options_stand_before_the_program(tmp_path: Path) -> None:
     """They are those of `audit`, and files that they name are looked for where regcheck was started."""
     write(tmp_path / "there" / "x", "")

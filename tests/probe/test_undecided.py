@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regcheck.auditing import locate, model_probes
 from regcheck.core.decayed import Decay
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Suspicion, Verdict
@@ -18,6 +17,7 @@ from regcheck.core.graph import Kind, Mode
 from regcheck.core.measured import SECOND_LOOK, Spread
 from regcheck.probe.measure import rank_test
 from regcheck.probe.probes import whole_chance
+from regcheck.probing import locate, model_probes
 from regcheck.rules import load
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look

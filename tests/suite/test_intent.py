@@ -224,12 +224,76 @@ def test_a_block_in_a_test_speaks_for_the_test(project: Project) -> None:
     assert "seen in test_more.py::test_predict" in done.stdout
 
 
-def test_a_block_in_the_code_under_test_speaks_for_audits(project: Project) -> None:
-    """A block in the code under test silences no watched call, nor is it idle where its rule found something."""
-    block = '    with torch.no_grad(), regcheck.ignore("{}", reason="why"):'
-    for code, idle_ones in (("REG201", []), ("REG203", ["info"])):
-        models = project.models.replace("    with torch.no_grad():", block.format(code))
-        project.write("models.py", f"import regcheck\n{models}")
-        _, document = project.report()
-        assert ("REG201", "error") in shown(document)
-        assert [each["severity"] for each in idle(document)] == idle_ones
+INSIDE = """
+
+def sample(model, x):
+    with regcheck.ignore("{}", reason="why"), torch.no_grad():
+        return model(x)
+"""
+
+
+def sampled(project: Project, code: str, *tests: str) -> tuple[Any, dict[str, Any]]:
+    """The report on tests of a function of the code under test that calls a model within a block."""
+    project.write("models.py", f"import regcheck\n{project.models}{INSIDE.format(code)}")
+    imports = "import torch\nfrom models import Leaky, Sound, predict, sample\n"
+    bodies = (f"def test_{number}():\n    {body}\n" for number, body in enumerate(tests))
+    project.write("test_models.py", "\n\n".join((imports, *bodies)))
+    done, document = project.report()
+    return done, document
+
+
+PREDICTED = ("predict(Sound(), torch.ones(4, 8))", "sample(Sound(), torch.ones(4, 8))")
+
+
+def test_a_block_in_the_code_under_test_speaks_for_the_calls_in_it(project: Project) -> None:
+    """What happens in the block is intended; a block whose rule finds nothing there is advice."""
+    assert shown(sampled(project, "REG201", PREDICTED[1])[1]) == []
+    _, document = sampled(project, "REG203", PREDICTED[1])
+    assert shown(document) == [("REG201", "error"), ("REG900", "info")]
+    assert "silences nothing: its test showed no such finding" in idle(document)[0]["message"]
+
+
+@pytest.mark.parametrize("order", [PREDICTED, PREDICTED[::-1]], ids=["outside first", "inside first"])
+def test_what_happens_outside_of_a_block_is_reported(project: Project, order: tuple[str, str]) -> None:
+    """The same model in one test, inside of a block and outside: only the call outside is reported, in either order."""
+    _, document = sampled(project, "REG201", "; ".join(order))
+    assert shown(document) == [("REG201", "error")]
+    assert project.models.splitlines()[document["findings"][0]["line"] - 2].strip() == "return model(x)"
+
+
+@pytest.mark.parametrize("inside_first", [True, False])
+def test_a_block_around_all_calls_of_a_model_speaks_for_its_structure(project: Project, inside_first: bool) -> None:
+    """What is in a model is intended where a test runs it in the block only, and shown where one runs it outside."""
+    inside, outside = "sample(Leaky(), torch.ones(4, 8))", "predict(Leaky(), torch.ones(4, 8))"
+    assert shown(sampled(project, "REG202", inside)[1]) == []
+    tests = (inside, outside) if inside_first else (outside, inside)
+    done, document = sampled(project, "REG202", *tests)
+    assert shown(document) == [("REG202", "error")]
+    assert f"seen in test_models.py::test_{tests.index(outside)}" in done.stdout
+    assert f"test_models.py::test_{tests.index(inside)}" not in done.stdout
+    assert shown(sampled(project, "REG202", f"{inside}; {outside}")[1]) == [("REG202", "error")]
+
+
+def test_a_block_around_the_building_of_an_optimizer_speaks_for_its_steps(project: Project) -> None:
+    """An optimizer that is built within a block is stepped as intended."""
+    models = (
+        project.models
+        + """
+
+def optimizer_for(model):
+    with regcheck.ignore("{}", reason="as in the paper"):
+        return torch.optim.Adam(model.parameters(), weight_decay=0.1)
+
+
+def step(model, x):
+    optimizer = optimizer_for(model)
+    model(x).sum().backward()
+    optimizer.step()
+"""
+    )
+    project.write(
+        "test_models.py", "import torch, models\ndef test():\n    models.step(models.Sound(), torch.ones(4, 8))"
+    )
+    for code, expected in (("REG301", []), ("REG203", [("REG301", "warning"), ("REG900", "info")])):
+        project.write("models.py", f"import regcheck\n{models.replace('{}', code)}")
+        assert shown(project.report()[1]) == expected

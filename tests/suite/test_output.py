@@ -131,7 +131,8 @@ def test_the_budget_of_a_model_can_be_set(project: Project) -> None:
     """`--regcheck-budget` bounds what is spent on a model: beyond it nothing is run again, and the reason is told."""
     _, document = project.report("--regcheck-budget", "0")
     assert "REG202" not in {each["code"] for each in document["findings"]}
-    assert any("budget" in each["reason"] for each in document["not_checked"])
+    missed = [each["what_to_do"] for each in document["not_checked"] if "budget" in each["reason"]]
+    assert set(missed) == {"raise `--regcheck-budget`"}
     done = project.run("--regcheck", "--regcheck-budget", "soon")
     assert done.returncode == 4
     assert "--regcheck-budget takes a number of seconds, zero or more, not 'soon'" in done.stderr

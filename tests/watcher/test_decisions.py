@@ -13,7 +13,7 @@ from regcheck.core.finding import Severity, Verdict
 
 from .conftest import See
 
-RULES = ("REG201", "REG204", "REG206")
+RULES = ("REG201", "REG204", "REG206", "REG208")
 
 PARTS = """\
 from torch.nn import functional as F
@@ -36,6 +36,23 @@ def trained():
     model = Net()
     fit(model, sgd(model))
     return model
+
+
+class Pretrained(Net):
+    @classmethod
+    def from_pretrained(cls):
+        model = cls()
+        model.eval()
+        return model
+
+
+class Classifier(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone, self.drop, self.top = backbone, nn.Dropout(0.2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.top(self.drop(self.backbone(x)))
 
 
 """
@@ -353,7 +370,118 @@ ROWS = {
             optimizer.step()
         """
     ),
+    "validation through the line that is trained through": Row(
+        """
+        class Trainer:
+            def __init__(self, model):
+                self.model, self.optimizer = model, sgd(model)
+            def run(self, given):
+                return self.model(given)  # <-
+            def training_step(self):
+                self.model.train()
+                F.cross_entropy(self.run(x), y).backward()
+                self.optimizer.step()
+            def validation_step(self):
+                with torch.no_grad():
+                    outputs = self.run(x)
+                    return outputs.mean()
+            def fit(self):
+                for _ in range(2):
+                    self.training_step()
+                    self.validation_step()
+        Trainer(Net()).fit()
+        """,
+        ("REG201 error",),
+    ),
+    "targets through the line that is trained through": Row(
+        """
+        class Trainer:
+            def __init__(self, model):
+                self.model, self.optimizer = model, sgd(model)
+            def run(self, given):
+                return self.model(given)  # <-
+            def targets(self):
+                with torch.no_grad():
+                    return self.run(x).softmax(1)
+            def loss(self):
+                return F.cross_entropy(self.run(x), self.targets())
+            def step(self, loss):
+                loss.backward()
+                self.optimizer.step()
+            def fit(self):
+                for _ in range(2):
+                    self.step(self.loss())
+                return self.targets()
+        Trainer(Net()).fit()
+        """,
+        ("REG201 info",),
+    ),
+    "a model that calls itself again in its own loop": Row(
+        """
+        def cycles(model):
+            given = x
+            for last in (False, False, True):
+                with torch.set_grad_enabled(last):
+                    result = model(given)
+                    given = x + result.mean()
+            return result
+        def validate_step(model, optimizer):
+            F.cross_entropy(cycles(model), y).backward()
+            optimizer.step()
+        model = Net()
+        for _ in range(2):
+            validate_step(model, sgd(model))
+        """
+    ),
+    # Flags that are set by hand.
+    "the flag of the whole only, set by hand": Row(
+        """
+        def scores(model):
+            model.training = False
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(Net())
+        """,
+        ("REG201 error",),
+    ),
+    "every flag, set by hand": Row(
+        """
+        def scores(model):
+            for each in model.modules():
+                each.training = False
+            with torch.no_grad():
+                return model(x)
+        scores(trained())
+        """
+    ),
+    "dropout switched on again by hand": Row(
+        """
+        def scores(model):
+            model.eval()
+            model.drop.training = True
+            with torch.no_grad():
+                return model(x)  # <-
+        scores(trained())
+        """,
+        ("REG201 info",),
+    ),
     # Train mode by request, or nothing to it.
+    "a mode that the caller hands in": Row(
+        """
+        class Trainer:
+            def __init__(self, model):
+                self.model = model
+            def switch(self, training):
+                self.model.train(training)
+            def evaluation_step(self, training=False):
+                with torch.no_grad():
+                    self.switch(training)
+                    return self.model(x).argmax(1)
+        trainer = Trainer(trained())
+        trainer.evaluation_step()
+        trainer.evaluation_step(training=True)
+        """
+    ),
     "update_bn": Row("torch.optim.swa_utils.update_bn([x], trained())"),
     "statistics taken anew by hand": Row(
         """
@@ -597,6 +725,205 @@ ROWS = {
             print(model(x))
         """
     ),
+    # REG208: a mode is not given back.
+    "a validation thaws what was frozen": Row(
+        """
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                hits = (model(x).argmax(1) == y).sum()
+            model.train()  # <-
+            return hits
+        model = Net()
+        model.norm.eval()
+        for _ in range(2):
+            fit(model, sgd(model))
+            validate(model)
+        """,
+        ("REG208 warning",),
+    ),
+    "a validation thaws all batch norms, the trainer steps elsewhere": Row(
+        """
+        class Trainer:
+            def __init__(self):
+                self.model = nn.Sequential(Net(), nn.BatchNorm1d(2), nn.Linear(2, 2))
+                self.optimizer = sgd(self.model)
+                for each in self.model.modules():
+                    if isinstance(each, nn.BatchNorm1d):
+                        each.eval()
+            def loss(self):
+                return F.cross_entropy(self.model(x), y)
+            def step(self):
+                self.optimizer.zero_grad()
+                self.loss().backward()
+                self.optimizer.step()
+            def validate(self):
+                self.model.eval()
+                with torch.no_grad():
+                    self.model(x).argmax(1)
+                self.model.train()  # <-
+            def run(self):
+                for _ in range(3):
+                    self.step()
+                    self.validate()
+        Trainer().run()
+        """,
+        ("REG208 warning",),
+    ),
+    "what was frozen is frozen again before each epoch": Row(
+        """
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                model(x).argmax(1)
+            model.train()
+        model = Net()
+        for _ in range(3):
+            model.norm.eval()
+            fit(model, sgd(model))
+            validate(model)
+        """
+    ),
+    "what was frozen is frozen again until it is let go": Row(
+        """
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                model(x).argmax(1)
+            model.train()
+        model = Net()
+        for epoch in range(4):
+            if epoch < 2:
+                model.norm.eval()
+            fit(model, sgd(model))
+            validate(model)
+        """
+    ),
+    "the training itself lets go of what was frozen": Row(
+        """
+        def train(model, optimizer):
+            for epoch in range(3):
+                model.train()
+                if epoch < 1:
+                    model.norm.eval()
+                fit(model, optimizer)
+                model.eval()
+                with torch.no_grad():
+                    model(x).argmax(1)
+        model = Net()
+        train(model, sgd(model))
+        """
+    ),
+    "frozen, and never trained on so": Row(
+        """
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                model(x).argmax(1)
+            model.train()
+        model = Net()
+        model.norm.eval()
+        validate(model)
+        fit(model, sgd(model))
+        """
+    ),
+    "a train() that keeps what is frozen": Row(
+        """
+        class Kept(Net):
+            def train(self, mode=True):
+                super().train(mode)
+                self.norm.eval()
+                return self
+        def validate(model):
+            model.eval()
+            with torch.no_grad():
+                model(x).argmax(1)
+            model.train()
+        model = Kept()
+        model.train()
+        for _ in range(2):
+            fit(model, sgd(model))
+            validate(model)
+        """
+    ),
+    "each part is given its own mode back": Row(
+        """
+        def validate(model):
+            was = [(each, each.training) for each in model.modules()]
+            model.eval()
+            with torch.no_grad():
+                model(x).argmax(1)
+            for each, training in was:
+                each.training = training
+        model = Net()
+        model.norm.eval()
+        for _ in range(2):
+            fit(model, sgd(model))
+            validate(model)
+        """
+    ),
+    "an error leaves eval mode behind": Row(
+        """
+        def validate(model, given):
+            model.eval()
+            with torch.no_grad():
+                model(given).argmax(1)
+            model.train()
+        def train(model, optimizer, validations):
+            for given in validations:
+                F.cross_entropy(model(x), y).backward()  # <-
+                optimizer.step()
+                try:
+                    validate(model, given)
+                except RuntimeError:
+                    print("this epoch cannot be validated")
+        model = Net()
+        train(model, sgd(model), (x, x[:, :3], x))
+        """,
+        ("REG206 warning",),
+    ),
+    "an early return leaves eval mode behind": Row(
+        """
+        def validate(model, given):
+            model.eval()
+            with torch.no_grad():
+                hits = (model(given).argmax(1) == 0).sum()
+            if len(given) < 4:
+                return None
+            model.train()
+            return hits
+        def train(model, optimizer, validations):
+            for given in validations:
+                F.cross_entropy(model(x), y).backward()  # <-
+                optimizer.step()
+                validate(model, given)
+        model = Net()
+        train(model, sgd(model), (x, x[:2], x))
+        """,
+        ("REG206 warning",),
+    ),
+    "an error passes through a mode that is given back": Row(
+        """
+        def validate(model, given):
+            was = model.training
+            model.eval()
+            try:
+                with torch.no_grad():
+                    model(given).argmax(1)
+            finally:
+                model.train(was)
+        def train(model, optimizer, validations):
+            for given in validations:
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                try:
+                    validate(model, given)
+                except RuntimeError:
+                    print("this epoch cannot be validated")
+        model = Net()
+        train(model, sgd(model), (x, x[:, :3], x))
+        """
+    ),
     # REG206: trained in eval mode.
     "validation never switches back": Row(
         """
@@ -660,6 +987,176 @@ ROWS = {
                 return model
         model = Pretrained.from_pretrained()
         model.train()
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone stays as it was loaded, below a new head": Row(
+        """
+        def fine_tune(model, optimizer):
+            F.cross_entropy(model(x), y).backward()  # <-
+            optimizer.step()
+        model = Classifier(Pretrained.from_pretrained())
+        fine_tune(model, sgd(model))
+        """,
+        ("REG206 warning",),
+    ),
+    "a compiled model stays as it was loaded": Row(
+        """
+        def fine_tune(model, optimizer):
+            F.cross_entropy(model(x), y).backward()  # <-
+            optimizer.step()
+        model = torch.compile(Pretrained.from_pretrained(), backend="eager")
+        fine_tune(model, sgd(model))
+        """,
+        ("REG206 warning",),
+    ),
+    "a backbone stays as it was loaded until the first validation is over": Row(
+        """
+        def fine_tune(model, optimizer):
+            for _ in range(2):
+                F.cross_entropy(model(x), y).backward()  # <-
+                optimizer.step()
+                model.eval()
+                with torch.no_grad():
+                    print(model(x).argmax(1))
+                model.train()
+        model = Classifier(Pretrained.from_pretrained())
+        fine_tune(model, sgd(model))
+        """,
+        ("REG206 warning",),
+    ),
+    "a backbone as it was loaded, below a trainer that gives modes back by hand": Row(
+        """
+        def fine_tune(model, optimizer):
+            F.cross_entropy(model(x), y).backward()  # <-
+            optimizer.step()
+        def validate(model):
+            was = [(each, each.training) for each in model.modules()]
+            model.eval()
+            with torch.no_grad():
+                print(model(x).argmax(1))
+            for each, training in was:
+                each.training = training
+        model = Classifier(Pretrained.from_pretrained())
+        optimizer = sgd(model)
+        for _ in range(2):
+            validate(model)
+            fine_tune(model, optimizer)
+        """,
+        ("REG206 warning",),
+    ),
+    "a backbone as it was loaded, in a whole that is trained in eval mode": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained())
+        model.eval()
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone as it was loaded, and train()": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained())
+        model.train()
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone that does not want gradients": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained().requires_grad_(False))
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone with adapters": Row(
+        """
+        backbone = Pretrained.from_pretrained().requires_grad_(False)
+        backbone.head = nn.Sequential(backbone.head, nn.Linear(2, 2))
+        model = Classifier(backbone)
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone of which the lower layers are frozen": Row(
+        """
+        backbone = Pretrained.from_pretrained()
+        backbone.hidden.requires_grad_(False)
+        model = Classifier(backbone)
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone that the optimizer does not hold": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained())
+        fit(model, sgd(model.top))
+        """
+    ),
+    "a backbone whose features are taken without gradients": Row(
+        """
+        class Probed(Classifier):
+            def forward(self, x):
+                with torch.no_grad():
+                    features = self.backbone(x)
+                return self.top(self.drop(features))
+        model = Probed(Pretrained.from_pretrained())
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone put in eval mode, too": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained())
+        model.backbone.eval()
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone put in eval mode where it is built in": Row(
+        """
+        class Kept(Classifier):
+            def __init__(self, backbone):
+                super().__init__(backbone)
+                self.backbone.eval()
+        model = Kept(Pretrained.from_pretrained())
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone put in eval mode once it is trained": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained())
+        optimizer = sgd(model)
+        for _ in range(2):
+            fit(model, optimizer)
+            model.backbone.eval()
+        """
+    ),
+    "a backbone that train() keeps in eval mode": Row(
+        """
+        class Kept(Classifier):
+            def train(self, mode=True):
+                super().train(mode)
+                self.backbone.eval()
+                return self
+        model = Kept(Pretrained.from_pretrained())
+        model.train()
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone whose batch norm is put in eval mode by name": Row(
+        """
+        model = Classifier(Pretrained.from_pretrained())
+        for name, each in model.named_modules():
+            if "norm" in name:
+                each.eval()
+        fit(model, sgd(model))
+        """
+    ),
+    "a backbone on which nothing depends on the mode": Row(
+        """
+        class Plain(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Linear(8, 2)
+            def forward(self, x):
+                return self.body(x)
+            @classmethod
+            def from_pretrained(cls):
+                return cls().eval()
+        model = Classifier(Plain.from_pretrained())
         fit(model, sgd(model))
         """
     ),

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from regcheck.auditing import judge
+from regcheck.core.finding import Verdict
 from regcheck.watcher import captures
 from regcheck.watcher.sessions import Watch
 
@@ -113,22 +114,66 @@ def test_what_was_seen_of_odd_models_is_kept(case: str, see: See) -> None:
     assert [each.code for each in report.findings] == ["REG201"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch warns of its own scripting
-def test_scripted_models_are_said_to_be_closed(see: See) -> None:
-    """A scripted model runs as before; that nobody can look into it is said."""
-    seen = see("""
-        class Small(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.body, self.drop = nn.Linear(8, 2), nn.Dropout(0.5)
-            def forward(self, x):
-                return self.drop(self.body(x))
-        scripted = torch.jit.script(Small())
-        with torch.no_grad():
-            print(scripted(x).softmax(1))
-    """)
+SCRIPTED = """
+import warnings
+warnings.simplefilter("ignore")
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm, self.head = nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 2)
+        self.drop, self.idle = nn.Dropout(0.5), nn.Dropout(0.0)
+    def forward(self, x):
+        return self.head(self.idle(self.drop(self.norm(self.body(x)))))
+def scores(model):
+    with torch.no_grad():
+        return model(x).softmax(1)
+def validate(model):
+    model.eval()
+    return scores(model)
+def train(model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        model(x).sum().backward()
+        optimizer.step()
+        validate(model)
+def saved(model):
+    import io
+    file = io.BytesIO()
+    torch.jit.save(model, file)
+    file.seek(0)
+    return torch.jit.load(file)
+"""
+
+OF_SCRIPTED = {
+    "scores(torch.jit.script(Small()))": ["REG201"],
+    "scores(saved(torch.jit.script(Small())))": ["REG201"],
+    "scores(nn.Sequential(nn.Linear(8, 8), torch.jit.script(Small())))": ["REG201"],
+    "train(torch.jit.script(Small()))": ["REG206"],
+    "scores(torch.jit.script(Small()).eval())": [],
+    "scores(torch.jit.script(nn.Sequential(nn.Linear(8, 2), nn.Dropout(0.0))))": [],
+    "scores(torch.jit.script(nn.Dropout(0.5)))": [],
+    "scores(torch.jit.trace(Small().eval(), x))": [],
+    "scores(torch.jit.trace(Small().eval(), x).train())": [],
+    "scores(saved(torch.jit.trace(Small().eval(), x)).train())": [],
+    "scores(torch.jit.freeze(torch.jit.script(Small()).eval()))": [],
+    "scores(nn.Sequential(nn.Linear(8, 8), torch.jit.freeze(torch.jit.script(Small()).eval())))": [],
+}
+"""What is found about modes in scripted models: what is traced or frozen has none that matters any more."""
+
+
+@pytest.mark.parametrize("program", OF_SCRIPTED)
+def test_modes_of_scripted_models_are_judged_where_they_matter(program: str, see: See) -> None:
+    """A scripted model's mode is seen, also where it was loaded from a file, and what it changes is measured."""
+    seen = see(SCRIPTED + program)
     assert [each.reason for each in seen.skipped] == []
-    report = judge(seen, {"devices": ["cpu"]})
+    report = judge(seen, {"select": ["REG201", "REG206"], "devices": ["cpu"], "budget": 60})
+    assert [each.code for each in report.findings] == OF_SCRIPTED[program]
+    assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)
+
+
+def test_scripted_models_are_said_to_be_closed(see: See) -> None:
+    """That nobody can look into a scripted model for what it drops in either mode is said."""
+    report = judge(see(SCRIPTED + "scores(torch.jit.script(Small()).eval())"), {"devices": ["cpu"]})
     assert ["cannot be looked into" in each.reason for each in report.not_checked] == [True]
 
 
@@ -237,6 +282,34 @@ with Watch() as watch:
         watch.take()
 print(peak() - start)
 """
+
+
+JUDGED = (
+    MEMORY.partition("with Watch()")[0]
+    + """
+from regcheck.structures import Structures
+
+known, structures = set(), Structures()
+with Watch() as watch:
+    for number in range(1200):
+        test(number)
+        seen = watch.take()
+        structures.remember(judge(seen, {"devices": ["cpu"]}, known), seen)
+        if number == 400:
+            start = peak()
+print(len(known), peak() - start)
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_ten_thousand_judged_models_fit_in_little_memory() -> None:
+    """Of distinct models that are judged, 800 let the peak grow by less than their share of 50 MB for 10,000."""
+    ran = subprocess.run([sys.executable, "-c", JUDGED], capture_output=True, text=True, check=True, timeout=600)
+    known, grown = ran.stdout.split()
+    assert int(known) == 1200  # each is known as a part; none was trained, so none as a whole
+    assert float(grown) < 50 * 800 / 10_000
 
 
 @pytest.mark.slow

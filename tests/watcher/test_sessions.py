@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,43 @@ def test_stop_restores_every_attribute() -> None:
             watch.start()
             assert patched() != before
         assert patched() == before
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_watches_that_overlap_leave_no_trace(order: tuple[int, ...]) -> None:
+    """Watches end in any order: those that go on see everything, and after the last torch is as it was."""
+    before = patched()
+    watches = [Watch() for _ in order]
+    for each in watches:
+        each.start()
+    standing = set(order)
+    for number in order:
+        watches[number].stop()
+        standing.remove(number)
+        net = Net().eval()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        net(torch.ones(1, 8)).sum().backward()
+        optimizer.step()
+        for other in standing:
+            kinds = [type(each) for each in watches[other].take().usage.events]
+            assert kinds == [ModeSet, Called, Backward, Stepped]
+        assert all(not watches[other].take().usage.events for other in set(order) - standing)
+    assert patched() == before
+
+
+def test_a_watch_that_ends_below_another_is_not_called_any_more() -> None:
+    """The wrapper of the watch that goes on calls torch itself, not the other one's, and says so by `__wrapped__`."""
+    before = vars(nn.Module)["__call__"]
+    first, second = Watch(), Watch()
+    first.start()
+    second.start()
+    first.stop()
+    try:
+        wrapper = vars(nn.Module)["__call__"]
+        assert wrapper.__wrapped__ is before
+        assert before in [each.cell_contents for each in wrapper.__closure__]
+    finally:
+        second.stop()
 
 
 def test_what_others_wrapped_meanwhile_is_kept() -> None:
@@ -299,6 +337,33 @@ def test_what_an_optimizer_holds_is_told_by_the_owners(see: See) -> None:
     kinds = ("", "weights", "biases", "norm scales", "biases", "norm scales", "weights", "", "")
     assert group.holds == kinds
     assert group.is_mixed
+
+
+def test_events_carry_what_is_declared_around_them(see: See) -> None:
+    """A call, a mode and a step within a block say so; the same event inside and outside of it is two."""
+    seen = see("""
+        import contextlib, regcheck
+        def step(model, optimizer, around):
+            with around:
+                model.train()
+                model(x).sum().backward()
+                optimizer.step()
+        model = Net()
+        with regcheck.ignore("REG301"):
+            optimizer = torch.optim.Adam(model.parameters())
+        for around in (contextlib.nullcontext(), regcheck.ignore("REG206"), contextlib.nullcontext()):
+            step(model, optimizer, around)
+    """)
+    found = [(type(each), *(one.pattern for one in each.intended)) for each in seen.usage.events]
+    assert sorted(found, key=str) == sorted(
+        [
+            *[(each,) for each in (ModeSet, Called, Backward)],
+            *[(each, "REG206") for each in (ModeSet, Called)],
+            *[(Stepped, "REG301"), (Stepped, "REG301", "REG206")],
+        ],
+        key=str,
+    )
+    assert [*seen.structures.values()] == [()]
 
 
 def test_events_come_in_order_with_their_places(see: See) -> None:

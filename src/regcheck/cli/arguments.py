@@ -137,7 +137,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
     options = load(Path.cwd(), arguments.config)
     given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    options = replace(options, **given)
+    options = replace(options, budget_named="`--budget`", **given)
     return replace(options, baseline=options.baseline or DEFAULT) if arguments.write_baseline else options
 
 

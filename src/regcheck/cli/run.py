@@ -51,7 +51,7 @@ def told(watching: Watching, arguments: Namespace, options: Options, stream: Tex
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     try:
-        watching.stop()
+        watching.stop(whole=not failed)
         return finish(watching.report, arguments, options, stream=stream)
     except RegcheckError as error:
         if not failed:

@@ -6,18 +6,18 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TypeVar
 
 from regcheck.config.comments import ignores_in, malformed_in
 from regcheck.config.options import Options
-from regcheck.config.select import ignores
+from regcheck.config.select import chosen, ignores
 from regcheck.core.errors import UsageError, nearest
-from regcheck.core.finding import Finding
+from regcheck.core.finding import Evidence, Finding, Severity, Verdict
 from regcheck.core.graph import Place
 from regcheck.core.ignores import Declared, Ignore, Ignores, Outcome
-from regcheck.core.rule import Rule
+from regcheck.core.rule import Rule, finding, merged
 
 Class = TypeVar("Class", bound=type)
 
@@ -65,6 +65,30 @@ def outcome_of(
     return Outcome(ignore, silenced, not counts(ignore, options.require_reason), known, meant, idle)
 
 
+def useless(
+    declared: Declared, silenced: bool, rules: Sequence[Rule], options: Options, idle: str = "", *, grave: bool = False
+) -> Iterator[Finding]:
+    """What the rule about ignores finds in a declaration, given all the `rules` there are.
+
+    What merely found nothing to silence, as `idle` tells, is advice unless it is `grave`.
+    """
+    outcome = outcome_of(declared, silenced, rules, options, idle)
+    advice = outcome.known and not outcome.needs_reason and not grave
+    for rule in chosen(rules, options):
+        if rule.about == "ignores":
+            for each in merged(rule.check(Ignores((outcome,)))):
+                yield finding(rule, replace(each, severity=Severity.INFO if advice else None), _NOTED)
+
+
+def could_speak(declared: Declared, rules: Sequence[Rule], options: Options) -> bool:
+    """Whether a rule that runs on what is watched is one that the declaration is about."""
+    live = (rule for rule in chosen(rules, options) if rule.about in ("graph", "usage"))
+    return any(ignores(rule.code, (declared.pattern,), rule.name) for rule in live)
+
+
+_NOTED = Evidence(Verdict.UNMEASURED, because="what silenced a finding was noted as the program ran")
+
+
 def ignored_by(subject: object) -> tuple[Declared, ...]:
     """What `@regcheck.ignore` ignores in a class, or in the class of an instance, its base classes included."""
     cls = subject if isinstance(subject, type) else type(subject)
@@ -76,8 +100,8 @@ def active() -> tuple[Declared, ...]:
     return _active.get()
 
 
-def intended(finding: Finding, declared: Iterable[Declared], require_reason: bool = False) -> bool:
-    """Whether something of what is `declared` silences the finding, and note which."""
+def intended(finding: Finding | Rule, declared: Iterable[Declared], require_reason: bool = False) -> bool:
+    """Whether something of what is `declared` silences the finding, or all that the rule finds, and note which."""
     found = [each for each in declared if ignores(finding.code, (each.pattern,), finding.name)]
     speaking = [each for each in found if counts(each, require_reason)]
     for notes in _notes:
@@ -97,9 +121,9 @@ _notes: list[Notes] = []
 
 
 @contextmanager
-def noted() -> Iterator[Notes]:
+def noted(notes: Notes | None = None) -> Iterator[Notes]:
     """Note what is declared around blocks, and what silences a finding, as long as this lasts."""
-    notes = Notes()
+    notes = Notes() if notes is None else notes
     _notes.append(notes)
     try:
         yield notes
@@ -111,7 +135,7 @@ class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a fu
     """Declare findings to be intended.
 
     On a class, in every model that contains it: `@regcheck.ignore("REG202", reason="Monte-Carlo dropout")`.
-    Around a block, for every audit in it: `with regcheck.ignore("REG301", reason="as in the paper"):`.
+    Around a block, for what is audited or watched in it: `with regcheck.ignore("REG301", reason="as in the paper"):`.
 
     Raises:
         UsageError: no code is given, or something else than a class is decorated.

@@ -87,8 +87,8 @@ class Probe(Protocol):
     def masks(self, op: Op) -> Masks:
         """The masks that the ranks of a process group draw for `op`, each from its own stream."""
 
-    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
-        """Predictions as a call made them against those in another mode, on its captured input."""
+    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
+        """What a call made against what it makes with the model, or those parts, in another mode, on its own input."""
 
     def decay(self, event: Event) -> Decay:
         """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""

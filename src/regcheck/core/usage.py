@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .graph import Place
+from .ignores import Declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,14 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at `place`, called from the function `function` of the program under examination."""
+    """Something that happened at `place`, called from the function `function` of the program under examination.
+
+    `intended` is what the blocks declare that it happened in, where it was watched.
+    """
 
     place: Place | None = None
     function: str = ""
+    intended: tuple[Declared, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,10 @@ class Called(Event):
     `function`, innermost first. `propagated` says whether a loss was propagated back through a result, `followed`
     whether the program trained anything after the last of these calls, `repeated` whether one input was handed in again
     and again. `taken` is `decision` where the code makes a class, a score or a loss of the result, `value` where it
-    only takes it out of the graph, and `shape` where it looks at nothing but its shape.
+    only takes it out of the graph, and `shape` where it looks at nothing but its shape. `asleep` are parts of the
+    model, or the model itself, that act as in eval mode because they were loaded in it: nobody has chosen their mode.
+    `frozen` are the paths of parts that were put in eval mode by one call of their own and are in it, `thawed` of those
+    that are in train mode although.
     """
 
     model: Model = field(kw_only=True)
@@ -97,6 +105,9 @@ class Called(Event):
     followed: bool | None = field(default=None, kw_only=True)
     repeated: bool = field(default=False, kw_only=True)
     taken: str = field(default="", kw_only=True)
+    asleep: tuple[Model, ...] = field(default=(), kw_only=True)
+    frozen: tuple[str, ...] = field(default=(), kw_only=True)
+    thawed: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +140,10 @@ class Backward(Event):
 
 @dataclass(frozen=True, slots=True)
 class Stepped(Event):
-    """An optimizer was built (source) or stepped (live). `models` are the keys of models whose parameters it holds."""
+    """An optimizer was built (source) or stepped (live).
+
+    `models` are the keys of models whose parameters it holds, and of those that are `asleep` and that it trains whole.
+    """
 
     optimizer: Optimizer = field(kw_only=True)
     models: tuple[str, ...] = field(default=(), kw_only=True)
@@ -154,11 +168,11 @@ class Usage:
         return ((index, event) for index, event in enumerate(self.events) if isinstance(event, Called))
 
     def optimizers(self) -> Iterator[Stepped]:
-        """The first event of every optimizer."""
-        seen: set[str] = set()
+        """The first event of every optimizer, once for each declaration that it happened under."""
+        seen: set[object] = set()
         for event in self.events:
-            if isinstance(event, Stepped) and event.optimizer.key not in seen:
-                seen.add(event.optimizer.key)
+            if isinstance(event, Stepped) and (event.optimizer.key, event.intended) not in seen:
+                seen.add((event.optimizer.key, event.intended))
                 yield event
 
     @cached_property
@@ -194,6 +208,11 @@ class Usage:
             if isinstance(event, Called) and event.grad and event.propagated is not False:
                 return None
         return None
+
+
+def loads(function: str) -> bool:
+    """Whether a function is one that returns models in eval mode."""
+    return ":from_pretrained:" in f":{function}"
 
 
 def trains(event: Event) -> bool:

@@ -99,7 +99,7 @@ class UnableProbe:
     def masks(self, op: Op) -> Masks:
         raise CannotMeasure("there are no ranks to compare")
 
-    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
         raise CannotMeasure("the inputs of this call were not kept")
 
     def decay(self, event: Event) -> Decay:
@@ -154,11 +154,17 @@ class CallProbe(UnableProbe):
         self._runner = runner
         self._modes = modes
 
-    def gap(self, event: Event, against: Mode = Mode.EVAL) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
         def away(modes: Mode | Mapping[str, bool], seeds: range) -> list[float]:
-            return [measure.deviation(self._runner.run(modes, seed), reference) for seed in seeds]
+            run = self._runner.run
+            return [measure.deviation(run(modes, seed), run(quiet, seed) if paired else reference) for seed in seeds]
 
-        quiet, noisy = (Mode.EVAL, self._modes) if against is Mode.EVAL else (self._modes, against)
+        other: Mode | Mapping[str, bool] = against
+        if "" not in parts:
+            within = [path for path in self._modes if any(f"{path}.".startswith(f"{part}.") for part in parts)]
+            other = {**self._modes, **dict.fromkeys(within, against is Mode.TRAIN)}
+        quiet, noisy = (other, self._modes) if against is Mode.EVAL else (self._modes, other)
+        paired = quiet is not Mode.EVAL and any(self._modes.values())  # where layers draw in both runs, let them agree
         reference = self._runner.run(quiet, self.seed)
         first, second = self.seed + 1, self.seed + 1 + measure.REPLAYS
         replays = away(quiet, range(first, second))

@@ -187,6 +187,11 @@ class State:
         for _, attributes in self._attributes:
             for value in attributes.values():
                 self._remember(value)
+        scripted = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
+        self._flags = [(module, module.training) for module in scripted if hasattr(module, "training")]
+        for module in scripted:  # which keep what they hold out of Python's sight
+            for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                self._remember(value)
 
     def _remember(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
@@ -205,6 +210,8 @@ class State:
             _refill(attributes, saved)
         for container, contents in self._containers.values():
             _refill(container, contents)
+        for module, training in self._flags:
+            module.training = training
         with torch.no_grad():
             for tensor in self._tensors.values():
                 tensor.restore()

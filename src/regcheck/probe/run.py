@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,14 @@ Modes = Mode | Mapping[str, bool]
 """A mode for the whole model, or the training flag of each module by path."""
 
 
+@dataclass(frozen=True)
+class Deadline:
+    """The `time.monotonic()` after which no run is begun, and what is told then."""
+
+    at: float
+    told: str
+
+
 class Enough(Exception):
     """What was to be seen of a run was seen."""
 
@@ -44,7 +52,7 @@ class Runner:
         kwargs: keyword arguments of its forward.
         device: where to run it.
         locate: as given to the recorder, so that the same calls have the same sites.
-        deadline: the `time.monotonic()` after which no run is begun.
+        deadline: until when runs may begin.
     """
 
     def __init__(
@@ -54,7 +62,7 @@ class Runner:
         kwargs: Mapping[str, Any],
         device: str,
         locate: Locate | None = None,
-        deadline: float = math.inf,
+        deadline: Deadline | None = None,
     ) -> None:
         at_home = home_of(model).type == torch.device(device).type
         self._around: Callable[[], Any] | None = nullcontext if at_home else None
@@ -96,8 +104,8 @@ class Runner:
         Raises:
             CannotMeasure: forward raised, or there is no time left.
         """
-        if time.monotonic() > self._deadline:
-            raise CannotMeasure("the budget of time was used up")
+        if self._deadline is not None and time.monotonic() > self._deadline.at:
+            raise CannotMeasure(self._deadline.told)
         if self._around is None:
             self._around = self._needed_around()
         self._set(modes)
@@ -144,7 +152,8 @@ class Runner:
             self.model.train(modes is Mode.TRAIN)
             return
         for path, module in self.model.named_modules():
-            module.training = modes.get(path, module.training)
+            if path in modes:
+                module.training = modes[path]
 
 
 def outputs_of(result: Any) -> list[torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped, Usage
 from regcheck.core.usage import Model as Subject
@@ -126,7 +127,7 @@ class Program(Builder):
     def named(self, name: str) -> Value:
         return Known("__main__") if name == "__name__" else super().named(name)
 
-    def note(self, make: type[Event], node: ast.AST, **details: object) -> int:
+    def note(self, make: type[Event], node: ast.AST, **details: Any) -> int:
         self.events.append(make(self.place(node), self.frame.name, **details))
         return len(self.events) - 1
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from regcheck.config import select, silence
@@ -16,6 +17,7 @@ from regcheck.core.finding import Finding, Key, NotChecked, Verdict
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report, gathered
 from regcheck.plugins import catalogue
+from regcheck.structures import Around, declared_around
 
 
 class Findings:
@@ -42,10 +44,17 @@ class Findings:
     def __bool__(self) -> bool:
         return bool(self._found or self._refuted or self._baselined or self._missed or self._coverage or self.models)
 
-    def add(self, report: Report, test: str = "", declared: Collection[Declared] = ()) -> None:
-        """Take in what one test showed, but for what is declared to be intended."""
+    def add(
+        self,
+        report: Report,
+        test: str = "",
+        declared: Collection[Declared] = (),
+        around: Around = MappingProxyType({}),
+    ) -> None:
+        """Take in what one test showed, but for what is declared to be intended, there or `around` its models."""
         for finding in report.findings:
-            if not silence.intended(finding, declared, self._options.require_reason):
+            intended = (*declared, *declared_around(finding, report, around))
+            if not silence.intended(finding, intended, self._options.require_reason):
                 self._add(self._at_root(finding), [test] if test else [], models_of(finding, report))
         for finding in report.refuted:
             self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from regcheck.config import select, silence
+from regcheck.config import silence
 from regcheck.config.options import Options
-from regcheck.core.finding import Evidence, Finding, Severity, Verdict
+from regcheck.core.finding import Finding
 from regcheck.core.graph import Place
-from regcheck.core.ignores import Declared, Ignores
-from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.ignores import Declared
 from regcheck.plugins import catalogue
-
-_EVIDENCE = Evidence(Verdict.UNMEASURED, because="what silenced a finding was noted as the tests ran")
 
 
 class Fate(Enum):
@@ -54,19 +51,12 @@ class Intent:
         What merely found nothing to silence is told only where the session is `complete`. In the code under test that
         is advice: what other callers make of it the tests cannot show.
         """
-        chosen = select.chosen(catalogue(), self._options)
-        live = [rule for rule in chosen if rule.about in ("graph", "usage")]
         for declared, fates in self._fates.items():
             idle = ""
-            if complete and set(fates) == {Fate.IDLE} and _could_speak(declared, live):
+            if complete and set(fates) == {Fate.IDLE} and silence.could_speak(declared, catalogue(), self._options):
                 idle = _told(fates.total())
-            outcome = silence.outcome_of(declared, fates[Fate.USED] > 0, catalogue(), self._options, idle)
-            merely_idle = outcome.known and not outcome.needs_reason
-            severity = Severity.INFO if merely_idle and declared not in self._in_tests else None
-            for rule in chosen:
-                if rule.about == "ignores":
-                    for each in merged(rule.check(Ignores((outcome,)))):
-                        yield finding(rule, replace(each, severity=severity), _EVIDENCE)
+            used, grave = fates[Fate.USED] > 0, declared in self._in_tests
+            yield from silence.useless(declared, used, catalogue(), self._options, idle, grave=grave)
 
 
 def _told(times: int) -> str:
@@ -75,8 +65,3 @@ def _told(times: int) -> str:
         if times == 1
         else f"none of the {times} tests concerned showed such a finding"
     )
-
-
-def _could_speak(declared: Declared, rules: list[Rule]) -> bool:
-    """Whether a rule that ran is one that the declaration is about."""
-    return any(select.ignores(rule.code, (declared.pattern,), rule.name) for rule in rules)

@@ -67,7 +67,7 @@ def options_of(config: pytest.Config, *, watched: bool = False) -> Options:
             field: read(given[name]) for name, (field, read) in _READERS.items() if given[name] is not None
         }
         options = load(config.rootpath, defaults={"budget": WATCHED_BUDGET} if watched else None)
-        options = replace(options, **said)
+        options = replace(options, budget_named="`--regcheck-budget`", **said)
         if options.baseline:
             options = replace(options, baseline=str(config.invocation_params.dir / options.baseline))
             Baseline.read(Path(options.baseline))

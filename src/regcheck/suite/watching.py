@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,11 @@ from _pytest.outcomes import OutcomeException
 from regcheck.auditing import judge
 from regcheck.config import silence
 from regcheck.core.errors import RegcheckError, told
-from regcheck.core.finding import Key, Severity
+from regcheck.core.finding import Severity
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report
 from regcheck.core.usage import Called, Event, Stepped
+from regcheck.structures import Structures
 from regcheck.suite.findings import Findings
 from regcheck.suite.handover import Message
 from regcheck.suite.intent import Fate, noted_as
@@ -83,9 +84,9 @@ class Watching:
             for report in self._reports(item, seen):
                 conclusive = conclusive and not report.not_checked
                 self._structures.remember(report, seen)
-                shown.add(report, item.nodeid, intended)
+                shown.add(report, item.nodeid, intended, seen.structures)
             for report in self._structures.shown_again(seen.structures):
-                shown.add(report, item.nodeid, intended)
+                shown.add(report, item.nodeid, intended, seen.structures)
             shown.models.update(dict.fromkeys(each.model_key for each in seen.captures))
             met |= {each for capture in seen.captures for each in declared_in(capture.model)}
             conclusive = conclusive and not self._structures.unclear(seen.structures)
@@ -132,33 +133,6 @@ class Watching:
                 optimizers.pop(event.optimizer.key, None)
             events.append(event)
         return replace(seen, usage=replace(seen.usage, events=tuple(events)), optimizers=optimizers)
-
-
-class Structures:
-    """What the check of each model structure showed. It is checked once, and shown by every test that runs it."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, dict[Key, Report]] = {}
-        self._unclear: set[str] = set()
-
-    def remember(self, report: Report, seen: Seen) -> None:
-        """Keep what the structures that were just checked showed."""
-        for finding in report.findings:
-            for origin in report.origins_of(finding):
-                if origin.structure:
-                    alone = Report(findings=(finding,), subjects=(origin.subject,), structure=origin.structure)
-                    self._found.setdefault(origin.structure, {})[finding.key] = alone
-        if report.not_checked:
-            self._unclear |= {each.model_key for each in seen.captures}
-
-    def shown_again(self, structures: Collection[str]) -> Iterator[Report]:
-        """A report for each thing that one of these structures showed, now or earlier."""
-        for structure in sorted(self._found.keys() & structures):
-            yield from self._found[structure].values()
-
-    def unclear(self, structures: Collection[str]) -> bool:
-        """Whether the check of one of these structures left something open."""
-        return not self._unclear.isdisjoint(structures)
 
 
 def declared_in(model: Any) -> set[Declared]:

@@ -6,12 +6,14 @@ without a frame of its own where nobody else has wrapped the call.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -27,6 +29,59 @@ class _Thread(threading.local):
     """Whether this thread is inside a call that was noted."""
 
     inside = False
+
+
+class Patches:
+    """Attributes that a watch has put wrappers in place of, and can put back.
+
+    Watches may begin and end in any order. A wrapper that another watch has wrapped meanwhile is taken out from under
+    it; one that somebody else has wrapped stays, and notes nothing.
+    """
+
+    _standing: ClassVar[list[_Patch]] = []
+    _lock: ClassVar = threading.RLock()
+
+    def __init__(self) -> None:
+        self._mine: list[_Patch] = []
+
+    def put(self, owner: Any, name: str, wrap: Callable[..., Any], note: Callable[..., Any]) -> None:
+        """Wrap an attribute."""
+        with self._lock:
+            original = vars(owner)[name]
+            patch = _Patch(owner, name, original, wrap(original, note))
+            setattr(owner, name, patch.replacement)
+            self._mine.append(patch)
+            self._standing.append(patch)
+
+    def take_back(self) -> None:
+        """Put back every attribute that was wrapped."""
+        with self._lock:
+            while self._mine:
+                patch = self._mine.pop()
+                self._standing.remove(patch)
+                if vars(patch.owner).get(patch.name) is patch.replacement:
+                    setattr(patch.owner, patch.name, patch.original)
+                for each in self._standing:
+                    if each.original is patch.replacement:
+                        each.wrap(patch.original)
+
+
+@dataclass(eq=False)
+class _Patch:
+    """One attribute with a wrapper in its place."""
+
+    owner: Any
+    name: str
+    original: Any
+    replacement: Any
+
+    def wrap(self, another: Any) -> None:
+        """Let the wrapper call another original."""
+        for cell in self.replacement.__closure__:
+            with contextlib.suppress(ValueError):  # a cell may be empty
+                if cell.cell_contents is self.original:
+                    cell.cell_contents = another
+        self.original = self.replacement.__wrapped__ = another
 
 
 def calling(original: Callable[..., Any], note: NoteCall) -> Callable[..., Any]:

@@ -74,7 +74,7 @@ class Captures:
         weight = bytes_of(model)
         light = bool(self._model_bytes) and self._model_bytes + weight > KEPT
         self._model_bytes += 0 if light else weight
-        flags = {name: each.training for name, each in model.named_modules()}
+        flags = {name: each.training for name, each in model.named_modules() if hasattr(each, "training")}
         self._kept.append((Held(model, light), Capture(_GONE, *inputs, flags, model_key, whole)))
         self._begun = len(self._kept) - 1
         return self._begun

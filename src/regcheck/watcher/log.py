@@ -10,9 +10,9 @@ from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped
 class Log:
     """Keeps events such that every question that `Usage` answers has the same answer as with all of them.
 
-    A call without gradients is kept when it is new, or when the mode asked for just before it is. Everything else is
-    context: of equal events between two calls that are kept, the latest is. Events are told apart by identity, which is
-    quick: `once` makes equal ones the same.
+    A call without gradients is kept when it is new, or when the mode asked for just before it is, and one that finds
+    thawed parts when it is new. Everything else is context: of equal events between two calls that are kept, the latest
+    is. Events are told apart by identity, which is quick: `once` makes equal ones the same.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,14 @@ class Log:
 
     def add(self, event: Event) -> None:
         """Write down an event that `once` gave."""
-        if isinstance(event, Called) and not event.grad:
-            met = (id(event), self._asked.get(event.model.key))
+        if isinstance(event, Called) and (not event.grad or event.thawed):
+            met = (id(event), None if event.grad else self._asked.get(event.model.key))
             if met not in self._met:
                 self._met.add(met)
                 self._kept += (*self._context.values(), event)
                 self._context.clear()
-            return
+            if not event.grad:
+                return
         if isinstance(event, ModeSet):
             self._asked[event.model.key] = event.training
         elif isinstance(event, (Backward, Stepped, Called)):

@@ -7,9 +7,11 @@ import inspect
 import re
 from collections.abc import Iterator
 from types import FunctionType
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import nn
+from torch.jit import ScriptModule
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
@@ -51,21 +53,44 @@ def parts(module: nn.Module) -> Iterator[nn.Module]:
             todo.extend(child for child in each._modules.values() if child is not None)
 
 
-def depends_on_mode(layer: nn.Module) -> str:
-    """The kind of a layer whose result depends on its mode, or an empty string."""
-    if isinstance(layer, _DropoutNd):
+def depends_on_mode(layer: Any) -> str:
+    """The kind of a layer whose result depends on its mode, or an empty string.
+
+    Of scripted layers those are known that were made from torch's own, and whose code still reads the mode: what was
+    traced or frozen does not.
+    """
+    if isinstance(layer, ScriptModule) and not _reads_mode(layer):
+        return ""
+    cls = class_of(layer)
+    if issubclass(cls, _DropoutNd):
         return "dropout" if layer.p > 0 else ""
-    if isinstance(layer, _NormBase):
-        kind = "instance norm" if isinstance(layer, _InstanceNorm) else "batch norm"
+    if issubclass(cls, _NormBase):
+        kind = "instance norm" if issubclass(cls, _InstanceNorm) else "batch norm"
         return kind if layer.running_mean is not None else ""
-    if isinstance(layer, nn.RNNBase):
+    if issubclass(cls, nn.RNNBase):
         return "dropout" if layer.dropout > 0 and layer.num_layers > 1 else ""
-    if isinstance(layer, nn.MultiheadAttention):
+    if issubclass(cls, nn.MultiheadAttention):
         return "dropout" if layer.dropout > 0 else ""
-    rate = _RATES.get(type(layer).__name__)
+    rate = _RATES.get(cls.__name__)
     if rate is not None:
         return "stochastic depth" if getattr(layer, rate, None) else ""
-    return "dropout" if _drops_by_mode(type(layer)) and _has_rate(layer) else ""
+    return "dropout" if _drops_by_mode(cls) and _has_rate(layer) else ""
+
+
+def class_of(layer: nn.Module) -> type[nn.Module]:
+    """The class of a layer; of a scripted one that of torch which it was made from, if it was."""
+    if isinstance(layer, ScriptModule):
+        home, _, name = layer._c._type().qualified_name().rpartition(".")
+        made_from = getattr(nn, name, None) if home.startswith("__torch__.torch.nn.modules.") else None
+        if isinstance(made_from, type):
+            return made_from
+    return type(layer)
+
+
+def _reads_mode(layer: ScriptModule) -> bool:
+    """Whether the code of a scripted layer asks for the layer's mode."""
+    graphs = (layer._c._get_method(name).graph for name in layer._c._method_names())
+    return any(node.s("name") == "training" for graph in graphs for node in graph.findAllNodes("prim::GetAttr"))
 
 
 def _drops_by_mode(cls: type[nn.Module]) -> bool:
@@ -152,8 +177,8 @@ def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
 
 def is_lone_layer(module: nn.Module) -> bool:
     """Whether this is one of torch's own layers rather than something composed of them."""
-    home = type(module).__module__
-    return home.startswith(("torch.nn.modules.", "torch.nn.utils.")) and not isinstance(module, _COMPOSED)
+    cls = class_of(module)
+    return cls.__module__.startswith(("torch.nn.modules.", "torch.nn.utils.")) and not issubclass(cls, _COMPOSED)
 
 
 def name_of(module: nn.Module) -> str:
@@ -163,7 +188,7 @@ def name_of(module: nn.Module) -> str:
         if inner is None:
             break
         module = inner
-    return type(module).__name__
+    return str(module.original_name) if isinstance(module, ScriptModule) else type(module).__name__
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -179,7 +204,8 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=12)
     for path, each in module.named_modules():
         cls = type(each)
-        digest.update(f"{path}:{cls.__module__}.{cls.__qualname__}".encode())
+        made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
+        digest.update(f"{path}:{cls.__module__}.{made_from}".encode())
         for name, tensor in (*each._parameters.items(), *each._buffers.items()):
             lazy = tensor is None or isinstance(tensor, UninitializedParameter)
             digest.update(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}".encode())

@@ -10,6 +10,7 @@ from torch import nn
 
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
+from regcheck.core.ignores import Declared
 from regcheck.core.usage import Called, Event, Model
 
 from .captures import Capture, Captures
@@ -19,6 +20,10 @@ from .log import Log
 from .results import Fate
 from .taken import taken
 
+Again = tuple[str, Site, bool, bytes, tuple[Declared, ...]]
+"""What is equal for calls that are written down as one: the model's key, where it is called, whether gradients are on,
+which of its layers act as in training, and what the blocks declare around the call."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
@@ -27,6 +32,7 @@ class Setting:
     module: weakref.ref[nn.Module]
     training: bool
     site: Site
+    intended: tuple[Declared, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -52,11 +58,12 @@ class Notes:
         self.optimizers: dict[str, Held[torch.optim.Optimizer]] = {}
         self.skipped: dict[NotChecked, None] = {}
         self.settings: dict[str, Setting] = {}
-        self.met: dict[tuple[str, Site, bool, bytes], Met] = {}
+        self.met: dict[Again, Met] = {}
         self.fates: dict[Called, Fate] = {}
-        self.stepped: dict[tuple[str, Site], Event] = {}
+        self.stepped: dict[tuple[str, Site, tuple[Declared, ...]], Event] = {}
         self.called: dict[str, weakref.ref[nn.Module]] = {}
-        self.structures: set[str] = set()
+        self.asleep: dict[str, weakref.ref[nn.Module]] = {}
+        self.structures: dict[str, tuple[Declared, ...]] = {}
         self.trained = False
         self.steps = self.changes = 0
 
@@ -65,6 +72,11 @@ class Notes:
         self.settings.clear()
         self.trained = True
         self.steps += 1
+
+    def note_structure(self, model_key: str, intended: tuple[Declared, ...]) -> None:
+        """A model is called: of its structure, what is declared around each such call stands."""
+        known = self.structures.get(model_key, intended)
+        self.structures[model_key] = tuple(each for each in known if each in intended)
 
     def note_mode(self, model: Model, setting: Setting) -> None:
         """A mode is asked for."""
@@ -83,12 +95,14 @@ class Notes:
                 return event
             if event not in finished:
                 capture = None if event.capture is None else numbers.get(event.capture)
-                finished[event] = self._finished(replace(event, capture=capture), self.fates.get(event))
+                finished[event] = replace(self._finished(event, self.fates.get(event)), capture=capture)
             return finished[event]
 
         return tuple(map(finish, self.log.events())), tuple(kept.values())
 
     def _finished(self, event: Called, fate: Fate | None) -> Called:
+        if event.asleep:
+            event = replace(event, asleep=tuple(each for each in event.asleep if each.key in self.asleep))
         if fate is None:
             return event
         propagated = fate.propagated if event.grad else False

@@ -61,6 +61,13 @@ def inner_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optim
     return [*found.values()]
 
 
+def trains_whole(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
+    """Whether the optimizer holds all parameters of the module, none of them frozen, and some have a gradient."""
+    held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    own = [*module.parameters()]
+    return all(id(each) in held and each.requires_grad for each in own) and any(each.grad is not None for each in own)
+
+
 def followed(cls: type[torch.optim.Optimizer]) -> str | None:
     """The torch.optim class whose update a class follows; None if it has an update of its own."""
     base: Any

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, cast
@@ -18,17 +18,20 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
+from regcheck.config import silence
 from regcheck.core.errors import told
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Place
+from regcheck.core.ignores import Declared
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.watcher import models
-from regcheck.watcher.calls import Follow, back_propagating, calling, setting_mode
+from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
 from regcheck.watcher.frames import Site, Sites
+from regcheck.watcher.frozen import Frozen
 from regcheck.watcher.held import Held
-from regcheck.watcher.notes import Met, Notes, Setting
-from regcheck.watcher.optimizers import building, described, holds, key_of
+from regcheck.watcher.loads import Loaded
+from regcheck.watcher.notes import Again, Met, Notes, Setting
+from regcheck.watcher.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.watcher.results import Fate
 
 __all__ = ["Capture", "Seen", "Watch"]
@@ -42,14 +45,14 @@ class Seen:
 
     `captures` is indexed by `Called.capture`, `optimizers` by the key of `core.usage.Optimizer`. Both keep the live
     objects, so let go of this value once it is judged. `structures` are the model keys of all that was called,
-    captured or not.
+    captured or not, each with what the blocks declare that stood around all of its calls.
     """
 
     usage: Usage
     captures: tuple[Capture, ...] = ()
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     skipped: tuple[NotChecked, ...] = ()
-    structures: frozenset[str] = frozenset()
+    structures: Mapping[str, tuple[Declared, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,10 +88,11 @@ class Watch:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._subjects: Any = WeakIdKeyDictionary()
         self._built: Any = WeakIdKeyDictionary()
+        self._loaded, self._frozen = Loaded(), Frozen()
         self._numbers = itertools.count(1)
         self._known: set[object] = set()
         self._trained: set[str] = set()
-        self._patches: list[tuple[Any, str, Any, Any]] = []
+        self._patches = Patches()
         self._hook: Any = None
         self._lock = threading.RLock()
         self._notes = Notes()
@@ -105,11 +109,11 @@ class Watch:
         """Begin to watch; nothing happens where the watch is on already."""
         if self._watching:
             return
-        self._patch(nn.Module, "__call__", calling, self._safely(self._on_call))
-        self._patch(nn.Module, "train", setting_mode, self._safely(self._on_mode))
+        self._patches.put(nn.Module, "__call__", calling, self._safely(self._on_call))
+        self._patches.put(nn.Module, "train", setting_mode, self._safely(self._on_mode))
         for name in ("backward", "grad"):
-            self._patch(torch.autograd, name, back_propagating, self._safely(self._on_backward))
-        self._patch(torch.optim.Optimizer, "__init__", building, self._safely(self._on_build))
+            self._patches.put(torch.autograd, name, back_propagating, self._safely(self._on_backward))
+        self._patches.put(torch.optim.Optimizer, "__init__", building, self._safely(self._on_build))
         note_step = self._safely(self._on_step)
 
         def stepped(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -119,15 +123,12 @@ class Watch:
         self._watching = True
 
     def stop(self) -> None:
-        """Put back every attribute that was replaced; a wrapper that others have wrapped since turns inert instead."""
+        """Put back every attribute that was replaced; a wrapper that a stranger has wrapped since turns inert."""
         self._watching = False
         if self._hook is not None:
             self._hook.remove()
         self._hook = None
-        while self._patches:
-            owner, name, original, replacement = self._patches.pop()
-            if vars(owner).get(name) is replacement:
-                setattr(owner, name, original)
+        self._patches.take_back()
 
     def take(self, subject: str = "") -> Seen:
         """What happened since the last take, which is then forgotten. `subject` names it."""
@@ -140,17 +141,11 @@ class Watch:
             self._known -= {(model_key, training, grad) for training in (True, False) for grad in (True, False)}
             notes.skipped[NotChecked(name, GONE)] = None
         optimizers = {key: it for key, held in notes.optimizers.items() if (it := held.get()) is not None}
-        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), frozenset(notes.structures))
+        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures)
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
         return self._sites.is_test_file(path)
-
-    def _patch(self, owner: Any, name: str, wrap: Callable[..., Any], note: Callable[..., Any]) -> None:
-        original = vars(owner)[name]
-        replacement = wrap(original, note)
-        setattr(owner, name, replacement)
-        self._patches.append((owner, name, original, replacement))
 
     def _safely(self, note: Callable[..., Any]) -> Callable[..., Any]:
         """A note that is taken only while watching, and whose failure the program never sees."""
@@ -187,10 +182,10 @@ class Watch:
         if site is None:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
-        flags = subject.flags(module)
-        known = notes.met.get((subject.key, site, grad, flags))
+        again = (subject.key, site, grad, subject.flags(module), silence.active())
+        known = notes.met.get(again)
         if known is None or known.settings != notes.changes or known.steps != notes.steps:
-            known = self._meet(module, subject, args, kwargs, site, frame, flags)
+            known = self._meet(again, module, subject, args, kwargs, frame)
         elif grad:
             notes.log.add(known.event)
         known.fate.came(notes.steps, args, kwargs)
@@ -210,33 +205,38 @@ class Watch:
 
     def _meet(
         self,
+        again: Again,
         module: nn.Module,
         subject: _Subject,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        site: Site,
         frame: FrameType,
-        flags: bytes,
     ) -> Met:
         """Write a call down that is new, or that the program has changed modes or trained before."""
-        notes, grad = self._notes, torch.is_grad_enabled()
-        again = (subject.key, site, grad, flags)
+        notes, (_, site, grad, _, intended) = self._notes, again
         known = notes.met.get(again)
         if known is None:
             training, kinds = models.modes(module)
             model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
             asked = training and not site.test_code and not site.discarded
+            asleep = tuple(self._asleep(module)) if grad else ()
+            parts = self._frozen.parts_of(module) if grad else {True: (), False: ()}
+            suspect = bool(asleep or parts[True]) or (asked and not grad)
             made = Called(
                 site.place,
                 site.function,
+                intended=intended,
                 model=model,
                 training=training,
                 grad=grad,
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
-                capture=self._capture(module, subject, args, kwargs, training, site, frame),
+                capture=self._capture(module, subject, args, kwargs, training, site, frame, suspect),
                 callers=self._sites.callers(frame, site) if asked else (),
+                asleep=asleep,
+                frozen=parts[False],
+                thawed=parts[True],
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
@@ -245,6 +245,14 @@ class Watch:
             self._note_related_setting(module, known.event.model)
         notes.log.add(known.event)
         return known
+
+    def _asleep(self, module: nn.Module) -> Iterator[Model]:
+        """What a module consists of, or what it is, that still is in the eval mode that it was loaded in."""
+        for each in self._loaded.within(module):
+            subject, (training, kinds) = self._subject(each), models.modes(each)
+            if kinds and not training and subject.learned:
+                self._notes.asleep[subject.key] = weakref.ref(each)
+                yield Model(subject.key, subject.name, kinds)
 
     def _capture(
         self,
@@ -255,21 +263,21 @@ class Watch:
         training: bool,
         site: Site,
         frame: FrameType,
+        suspect: bool,
     ) -> int | None:
-        """The index of the capture that stands for this call; None where there is none."""
+        """The index of the capture that stands for this call, of its own where it is suspect; None if there is none."""
         if not subject.learned:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
         subject.model_key = subject.model_key or models.fingerprint(module)
-        notes.structures.add(subject.model_key)
+        notes.note_structure(subject.model_key, silence.active())
         state = (subject.model_key, training, grad)
-        predicts = training and not grad and not site.test_code and not site.discarded
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
         known = state in self._known and (not grad or subject.model_key in self._trained)
-        which = (*state, site.place if predicts else None)
+        which = (*state, site.place if suspect else None)
         if which not in notes.captured:
             notes.captured[which] = None
-            if predicts or not known:
+            if suspect or not known:
                 try:
                     whole = not _is_part(module, frame, site)
                     notes.captured[which] = notes.captures.add(module, args, kwargs, subject.model_key, whole)
@@ -287,26 +295,33 @@ class Watch:
                 return
             if target is not None and (id(target) in own or any(each is module for each in models.parts(target))):
                 if setting.training:
-                    self._notes.log.add(self._mode_set(model, setting.site, True))
+                    self._notes.log.add(self._mode_set(model, setting))
                 return
 
-    def _mode_set(self, model: Model, site: Site, training: bool) -> Event:
+    def _mode_set(self, model: Model, setting: Setting) -> Event:
         """That the mode of a model is asked for."""
+        site, training, intended = setting.site, setting.training, setting.intended
 
         def make() -> Event:
-            return ModeSet(site.place, site.function, model=model, training=training)
+            return ModeSet(site.place, site.function, intended=intended, model=model, training=training)
 
-        return self._notes.log.once((model, site, training), make)
+        return self._notes.log.once((model, site, training, intended), make)
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
         site = self._sites.of(_asking(frame, module))
-        if site is None or site.code.co_name == "__init__":
+        if site is None:
+            return
+        notes = self._notes
+        self._frozen.note(module, training, site.function)
+        for each in self._loaded.note(module, training, site.function):
+            notes.asleep.pop(self._subject(each).key, None)
+        if site.code.co_name == "__init__":
             return
         subject = self._subject(module)
-        notes = self._notes
         model = Model(subject.key, subject.name, (), subject.learned)
-        notes.note_mode(model, Setting(weakref.ref(module), training, site))
-        notes.log.add(self._mode_set(model, site, training))
+        setting = Setting(weakref.ref(module), training, site, silence.active())
+        notes.note_mode(model, setting)
+        notes.log.add(self._mode_set(model, setting))
 
     def _on_backward(self, frame: FrameType) -> None:
         site = self._sites.of(frame)
@@ -317,7 +332,7 @@ class Watch:
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._built[optimizer] = site.place
+            self._built[optimizer] = site.place, silence.active()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
         site = self._sites.of(sys._getframe(1))
@@ -326,14 +341,17 @@ class Watch:
         notes = self._notes
         notes.train()
         key = key_of(optimizer)
-        event = notes.stepped.get((key, site))
+        place, around = self._built.get(optimizer, (site.place, ()))
+        intended = (*around, *(each for each in silence.active() if each not in around))
+        event = notes.stepped.get((key, site, intended))
         if event is None:
             live = {name: module for name, each in notes.called.items() if (module := each()) is not None}
-            owners = tuple(name for name, module in live.items() if holds(optimizer, module))
-            place: Place = self._built.get(optimizer, site.place)
+            owners = {name: None for name, module in live.items() if holds(optimizer, module)}
+            asleep = {name: module for name, each in notes.asleep.items() if (module := each()) is not None}
+            owners |= {name: None for name, module in asleep.items() if trains_whole(optimizer, module)}
             described_one = described(optimizer, live.values())
-            made = Stepped(place, site.function, optimizer=described_one, models=owners)
-            event = notes.stepped[key, site] = notes.log.once(made, lambda: made)
+            made = Stepped(place, site.function, intended=intended, optimizer=described_one, models=tuple(owners))
+            event = notes.stepped[key, site, intended] = notes.log.once(made, lambda: made)
             notes.optimizers[key] = Held(optimizer)
         notes.log.add(event)
 

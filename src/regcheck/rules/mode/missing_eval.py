@@ -17,6 +17,7 @@ more, and what it shows decides:
 | off | below one that trains, never trained on later | a name that predicts, or a decision | error |
 | off | in a function that trains, trained on later | | nothing |
 | off | in a function that trains, never trained on later | a decision | error |
+| off | on a line that others train through, too, never trained on later | a caller's name that predicts | error |
 | off | in or below one that trains, never trained on later | neither | info |
 | off | anywhere of these | one input three times in a row (sampling) | info at most |
 | on | anywhere | a loss was propagated back through the result | nothing |
@@ -55,13 +56,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Stepped, Usage, trains
+from regcheck.core.usage import Backward, Called, Stepped, Usage, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -109,7 +110,8 @@ def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None
         return Severity.INFO if not trains_here and predicts_by_name(call) else None
     if call.repeated:
         return Severity.INFO
-    certain = not within_training or call.taken == "decision" or (not trains_here and predicts_by_name(call))
+    by_name = says_so(call.callers[:2]) if passes_on(usage, call) else not trains_here and predicts_by_name(call)
+    certain = not within_training or call.taken == "decision" or by_name
     return Severity.ERROR if certain or call.followed is None else Severity.INFO
 
 
@@ -134,9 +136,22 @@ def was_trained(usage: Usage, call: Called) -> bool:
     return any(isinstance(event, Stepped) and call.model.key in event.models for event in usage.events)
 
 
+def passes_on(usage: Usage, call: Called) -> bool:
+    """Whether the function that makes the call only makes it for others, some of which train through that very line."""
+    if any(isinstance(each, (Backward, Stepped)) and each.function == call.function for each in usage.events):
+        return False
+    trained = [each for _, each in usage.calls() if each.propagated and each.function == call.function]
+    return bool(trained) and all(each.place == call.place and each.callers[:1] != call.callers[:1] for each in trained)
+
+
 def predicts_by_name(call: Called) -> bool:
     """Whether the function that makes the call, or one of the two around it, says that it predicts or evaluates."""
-    names = [each.split(":")[-2] if ":" in each else each for each in (call.function, *call.callers[:2])]
+    return says_so((call.function, *call.callers[:2]))
+
+
+def says_so(functions: Iterable[str]) -> bool:
+    """Whether the name of a function says that it predicts or evaluates."""
+    names = [each.split(":")[-2] if ":" in each else each for each in functions]
     return any(PREDICTS.search(name) for name in names if not name.startswith("test_"))
 
 

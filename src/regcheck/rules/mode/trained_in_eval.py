@@ -4,10 +4,11 @@
 
 A model that was trained in train mode, was then put in eval mode (mostly by a validation in the middle of an epoch or
 after the first one), and is trained on in eval mode: none of its dropout and batch norm layers act as in training any
-more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since. Models that were
-put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part is held in eval mode are left
-alone, and so are passes that are no training, as in an attack: in a running program, the loss must be propagated back
-through the result, and an optimizer that holds the model must step.
+more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since, and a running
+program also shows it where that is a part of what is trained, as a backbone below a new head: one whose every parameter
+is trained. Models that were put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part
+is held in eval mode or frozen are left alone, and so are passes that are no training, as in an attack: in a running
+program, the loss must be propagated back through the result, and an optimizer that holds the model must step.
 
 ## Why it matters
 
@@ -18,6 +19,7 @@ curves merely look different from the first validation on.
 
 On a copy of the model, with the very input of the call: outputs with the layers' modes as they were at the call against
 outputs in train mode. Each of the latter must lie farther from the former than any replay does (an exact rank test).
+Where some layers do act at the call, the two are compared under equal draws.
 
 ## When to keep the code
 
@@ -36,7 +38,7 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, ModeSet, Stepped, Usage
+from regcheck.core.usage import Called, Event, Model, ModeSet, Stepped, Usage, loads
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
@@ -44,21 +46,30 @@ SEVERITY = Severity.WARNING
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
-        if not trains_in_eval(call) or not is_trained(usage, call):
-            continue
+        asleep = [part for part in call.asleep if is_trained(usage, call, part)]
         layers = " and ".join(call.model.mode_dependent)
-        if was_switched_off(usage, index, call):
+        trained = trains_in_eval(call) and is_trained(usage, call, call.model)
+        if trained and was_switched_off(usage, index, call):
             yield Suspicion(
                 call,
                 f"`{call.model.name}` is trained on in eval mode: {layers} no longer act",
                 fix="call `model.train()` at the beginning of each training epoch, or after validating",
             )
-        elif came_in_eval(usage, index, call):
+        elif trained and came_in_eval(usage, index, call):
             yield Suspicion(
                 call,
                 f"`{call.model.name}` is trained in the eval mode that it was loaded in, with {layers} switched off",
-                fix="call `model.train()` before training; `from_pretrained` returns models in eval mode",
+                fix=LOADED,
             )
+        elif asleep:
+            names = " and ".join(dict.fromkeys(f"`{each.name}`" for each in asleep))
+            within = "" if call.model.key in [each.key for each in asleep] else f" in `{call.model.name}`"
+            layers = " and ".join(sorted({kind for each in asleep for kind in each.mode_dependent}))
+            message = f"{names}{within} is trained in the eval mode that it was loaded in, with {layers} switched off"
+            yield Suspicion(call, message, fix=LOADED)
+
+
+LOADED = "call `model.train()` before training; `from_pretrained` returns models in eval mode"
 
 
 def trains_in_eval(event: Event) -> bool:
@@ -66,12 +77,11 @@ def trains_in_eval(event: Event) -> bool:
     return isinstance(event, Called) and event.grad and event.training is False and bool(event.model.mode_dependent)
 
 
-def is_trained(usage: Usage, call: Called) -> bool:
-    """Whether a training step is taken through the call; where it runs, by an optimizer that holds the model."""
+def is_trained(usage: Usage, call: Called, model: Model) -> bool:
+    """Whether a training step of a model is taken through the call; where it runs, by an optimizer that holds it."""
     if call.propagated is None:
         return usage.trains_in(call.function)
-    stepped = any(isinstance(event, Stepped) and call.model.key in event.models for event in usage.events)
-    return call.propagated and stepped
+    return call.propagated and any(isinstance(event, Stepped) and model.key in event.models for event in usage.events)
 
 
 def was_switched_off(usage: Usage, index: int, call: Called) -> bool:
@@ -92,15 +102,12 @@ def came_in_eval(usage: Usage, index: int, call: Called) -> bool:
     """Whether all that ever set the model's mode is the function that loaded it."""
     before = usage.events[:index]
     settings = [each for each in before if isinstance(each, ModeSet) and each.model.key == call.model.key]
-    return bool(settings) and all(not each.training and _LOADS in f":{each.function}" for each in settings)
-
-
-_LOADS = ":from_pretrained:"
+    return bool(settings) and all(not each.training and loads(each.function) for each in settings)
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     gap = probe.gap(suspicion.event, Mode.TRAIN)
-    if not trains_in_eval(suspicion.event):
+    if not trains_in_eval(suspicion.event) and not getattr(suspicion.event, "asleep", ()):
         return probe.evidence(Verdict.REFUTED, "nothing is trained in eval mode by this call", gap)
     if gap.verdict is Verdict.UNMEASURED:
         return probe.evidence(gap.verdict, gap.doubt, gap)

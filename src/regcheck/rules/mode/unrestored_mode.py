@@ -9,7 +9,10 @@ found it:
   model in eval mode and goes on predicting with it;
 - one of its paths gives the mode back, and an early `return` does not;
 - it gives back the mode of the whole, and a part that was held in eval mode (frozen batch norm) comes back in train
-  mode. These last two are told from source.
+  mode. In a running program the part must have been put in eval mode once, by a call of its own, have been trained on
+  so, and be trained on in train mode afterwards.
+
+The second is told from source. Where a program runs, what follows it is trained-in-eval or missing-eval.
 
 It is a warning where the caller relies on the mode: it predicts, or trains on, with what it was left with. Otherwise it
 is advice, as nothing harmful was seen. Functions that set one mode only (that is what they are for), that train, or
@@ -24,7 +27,8 @@ dropout and batch statistics, or training goes on without them, and both depend 
 
 On a copy of the model, with the very input of the call that relied on the mode: predictions with the layers' modes as
 they were at the call against predictions in eval mode. Each of the former must lie farther from an eval run than any
-other eval run does (an exact rank test).
+other eval run does (an exact rank test). For a part, on the input of the training call: with its layers' modes as they
+were against eval mode, and with the same draws in all others.
 
 ## When to keep the code
 
@@ -60,10 +64,22 @@ def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
         switched = left_on(usage, index, call) if predicts_in_train_mode(call) else None
         if switched is not None:
-            message = f"`{switched.function}` leaves `{call.model.name}` in train mode, which it was not in"
-            message += f", and the prediction {where(call.place)} is made in it"
+            relied = f"the prediction {where(call.place)} is made in it"
             fix = "keep `model.training` and give it back: `model.train(was)`"
-            yield Suspicion(replace(call, place=switched.place), message, fix)
+            yield left_by(switched, call, f"`{call.model.name}`", relied, fix)
+        thawed = still_thawed(usage, index, call)
+        switched = blanket(usage, index, call) if thawed else None
+        if switched is not None:
+            parts = f"`{thawed[0]}`" + (f" and {len(thawed) - 1} more" if len(thawed) > 1 else "")
+            relied = f"it is trained on {where(call.place)}"
+            fix = "give each part its own mode back"
+            yield left_by(switched, replace(call, thawed=thawed), f"{parts} of `{call.model.name}`", relied, fix)
+
+
+def left_by(switched: ModeSet, call: Called, model: str, relied: str, fix: str) -> Suspicion:
+    """The suspicion, where the mode was left, about the call that relied on it."""
+    message = f"`{bare(switched.function)}` leaves {model} in train mode, which it was not in, and {relied}"
+    return Suspicion(replace(call, place=switched.place, intended=(*switched.intended, *call.intended)), message, fix)
 
 
 def what(event: Left) -> str:
@@ -106,11 +122,55 @@ def left_on(usage: Usage, index: int, call: Called) -> ModeSet | None:
     return None
 
 
+def still_thawed(usage: Usage, index: int, call: Called) -> tuple[str, ...]:
+    """The parts that a training call finds in train mode, and that were trained on in eval mode before."""
+    stepped = any(isinstance(each, Stepped) and call.model.key in each.models for each in usage.events)
+    if not (call.thawed and call.propagated and stepped):
+        return ()
+    before = [each for at, each in usage.calls() if at < index and each.model.key == call.model.key]
+    trained = {path for each in before if each.propagated for path in each.frozen}
+    return tuple(path for path in call.thawed if path in trained)
+
+
+def blanket(usage: Usage, index: int, call: Called) -> ModeSet | None:
+    """The `train()` of the whole by a function that is over, which switched it to eval mode before and used it so."""
+    switched: ModeSet | None = None
+    used = False
+    for event in reversed(usage.events[:index]):
+        if not isinstance(event, (Called, ModeSet)) or event.model.key != call.model.key:
+            continue
+        if switched is None:
+            if isinstance(event, ModeSet):
+                if not event.training or event.function in (call.function, *call.callers):
+                    return None
+                switched = event
+        elif isinstance(event, Called):
+            used = used or (event.function == switched.function and event.training is False)
+        elif event.function != switched.function:
+            return None
+        elif used and not event.training:
+            return None if usage.trains_in(switched.function) else switched
+    return None
+
+
+def bare(function: str) -> str:
+    """The name of a function, without where it stands."""
+    return function.split(":")[-2] if ":" in function else function
+
+
 def where(place: Place | None) -> str:
     return f"at line {place.line}" if place else "later"
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    thawed = getattr(suspicion.event, "thawed", ())
+    if thawed:
+        gap = probe.gap(suspicion.event, parts=thawed)
+        if gap.verdict is Verdict.CONFIRMED:
+            because = f"on this call's input it changes the output by {gap.relative:.2g} (relative)"
+            return probe.evidence(Verdict.CONFIRMED, because, gap)
+        because = gap.doubt if gap.verdict is Verdict.UNMEASURED else "it changes nothing on this call's input"
+        return probe.evidence(gap.verdict, because, gap)
     gap = probe.gap(suspicion.event)
     if not predicts_in_train_mode(suspicion.event):
         return probe.evidence(Verdict.REFUTED, "this call is no prediction in train mode", gap)

@@ -15,7 +15,8 @@ Under `pytest --regcheck`, a marker `@pytest.mark.regcheck(ignore=[…])`, a cla
 `with regcheck.ignore(…)` for which none of the tests concerned had anything to silence, although all of them passed
 and everything they ran was checked. That takes a whole session: it is not told with `-k`, `--lf`, single files,
 deselected tests, or after `-x` or a crash. In the code under test it is advice (`info`), since other callers may show
-what these tests do not.
+what these tests do not. So is a block in a program under `regcheck run`, or in a block under `regcheck.watch()`, that
+came to its end and in which everything was checked.
 
 ## Why it matters
 
@@ -25,7 +26,7 @@ stays for good, tells readers something untrue, and hides the next fault of its 
 ## How it is confirmed
 
 It is not measured: what a comment names and where it stands is all there is to know, and comments are told from strings
-by Python's own tokenizer. What a declaration in code silenced is noted as the tests run.
+by Python's own tokenizer. What a declaration in code silenced is noted as the program runs.
 
 ## When to keep the code
 

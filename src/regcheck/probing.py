@@ -1,0 +1,129 @@
+"""The probes that measure suspicions, one for each device, and what their verdicts make together."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from regcheck.config.options import Options
+from regcheck.core.errors import CannotMeasure, UsageError
+from regcheck.core.finding import Evidence, Suspicion, Verdict
+from regcheck.core.graph import Place
+from regcheck.core.rule import Probe
+from regcheck.core.usage import Called, Stepped
+from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
+from regcheck.probe.restore import copied
+from regcheck.probe.run import Deadline, Runner
+from regcheck.source.places import constructors
+from regcheck.trace.inputs import home_of
+from regcheck.trace.ladder import Traced
+from regcheck.watcher.captures import Capture
+
+NO_RUN = "running is switched off"
+
+ProbeOn = Callable[[Suspicion, str], Probe]
+"""Gives the probe that measures a suspicion on a device."""
+
+
+def model_probes(twin: nn.Module, traced: Traced, seed: int, until: Deadline | None = None) -> ProbeOn:
+    """One probe per device, made when it is first asked for."""
+    made: dict[str, Probe] = {}
+
+    def probe_on(suspicion: Suspicion, device: str) -> Probe:
+        if traced.inputs is None or traced.unmeasurable:
+            raise CannotMeasure(traced.unmeasurable)
+        if device not in made:
+            runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, device, locate, until)
+            made[device] = ModelProbe(runner, traced.graph, seed)
+        return made[device]
+
+    return probe_on
+
+
+def usage_probes(
+    captures: Sequence[Capture],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    options: Options,
+) -> ProbeOn:
+    """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
+    seed, deadlines = options.seed, dict[str, Deadline]()
+
+    def probe_on(suspicion: Suspicion, device: str) -> Probe:
+        event = suspicion.event
+        if isinstance(event, Stepped) and event.optimizer.key in optimizers:
+            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, time.monotonic() + options.budget)
+        if isinstance(event, Called) and event.capture is not None:
+            capture = captures[event.capture]
+            if capture.seconds > options.budget:
+                raise CannotMeasure(f"{slow(capture, options)}; {spend(options)}")
+            until = deadlines.setdefault(capture.model_key, deadline(options))
+            model = copied(capture.model) if device == home_of(capture.model).type else capture.model
+            runner = Runner(model, capture.args, capture.kwargs, device, locate, until)
+            return CallProbe(runner, capture.modes, seed)
+        return UnableProbe(device, seed)
+
+    return probe_on
+
+
+def slow(capture: Capture, options: Options) -> str:
+    """Why a call is not made again."""
+    return f"one call took {capture.seconds:.1f} s, more than its budget of {options.budget:g} s"
+
+
+def deadline(options: Options) -> Deadline:
+    """Until when runs may begin that prove the findings about one subject."""
+    told = f"its budget of {options.budget:g} s was used up; {spend(options)}"
+    return Deadline(time.monotonic() + options.budget, told)
+
+
+def spend(options: Options) -> str:
+    """How to have more time for each model."""
+    return f"raise {options.budget_named}"
+
+
+def no_probe(suspicion: Suspicion, device: str) -> Probe:
+    """Where nothing may be run."""
+    raise CannotMeasure(NO_RUN)
+
+
+def combined(found: Sequence[Evidence]) -> Evidence:
+    """The evidence of several devices as one: confirmed if any confirms, and what others say is told."""
+    for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNMEASURED):
+        agreeing = [each for each in found if each.verdict is verdict]
+        if agreeing:
+            others = "".join(f"; on {each.device}: {verdict_of(each)}" for each in found if each not in agreeing)
+            first, names = agreeing[0], ", ".join(each.device for each in agreeing)
+            return replace(first, device=names, because=first.because + others)
+    raise UsageError("no device to measure on")
+
+
+def verdict_of(evidence: Evidence) -> str:
+    """The verdict of one device among several, with the reason where there is none."""
+    missed = evidence.verdict is Verdict.UNMEASURED
+    return f"not checked: {evidence.because}" if missed and evidence.because else evidence.verdict.value
+
+
+def locate(cls: type, path: str) -> Place | None:
+    """Where the source of a class builds the layer at `path`; None where the source does not say."""
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and not base.__module__.startswith("torch."):
+            file, first_line = _source_of(base)
+            found = constructors(file, base.__qualname__, first_line).get(path) if file else None
+            if found is not None:
+                return found
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _source_of(cls: type) -> tuple[str | None, int]:
+    """The file of a class and its first line there; remembered, as finding it reads the whole file."""
+    try:
+        return inspect.getsourcefile(cls), inspect.findsource(cls)[1] + 1
+    except (OSError, TypeError):
+        return None, 0

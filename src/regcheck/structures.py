@@ -1,0 +1,49 @@
+"""What the check of each model structure showed, which is made once, and what is declared around the calls of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from regcheck.core.finding import Finding, Key
+from regcheck.core.ignores import Declared
+from regcheck.core.report import Report
+
+if TYPE_CHECKING:
+    from regcheck.watcher.sessions import Seen
+
+Around = Mapping[str, tuple[Declared, ...]]
+"""The structures that a program ran, each with what the blocks declare that stood around all of its calls."""
+
+
+class Structures:
+    """What the check of each structure showed. It is checked once, and shown by everything that runs it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[Key, Report]] = {}
+        self._unclear: set[str] = set()
+
+    def remember(self, report: Report, seen: Seen) -> None:
+        """Keep what the structures that were just checked showed."""
+        for finding in report.findings:
+            for origin in report.origins_of(finding):
+                if origin.structure:
+                    alone = Report(findings=(finding,), subjects=(origin.subject,), structure=origin.structure)
+                    self._found.setdefault(origin.structure, {})[finding.key] = alone
+        if report.not_checked:
+            self._unclear |= {each.model_key for each in seen.captures}
+
+    def shown_again(self, structures: Collection[str]) -> Iterator[Report]:
+        """A report for each thing that one of these structures showed, now or earlier."""
+        for structure in sorted(self._found.keys() & structures):
+            yield from self._found[structure].values()
+
+    def unclear(self, structures: Collection[str]) -> bool:
+        """Whether the check of one of these structures left something open."""
+        return not self._unclear.isdisjoint(structures)
+
+
+def declared_around(finding: Finding, report: Report, around: Around) -> tuple[Declared, ...]:
+    """What is declared around every call of each structure that showed a finding of a report."""
+    declared = [around.get(each.structure, ()) for each in report.origins_of(finding)]
+    return tuple(each for each in (declared or [()])[0] if all(each in other for other in declared))
