@@ -29,7 +29,6 @@ from .values import (
     now,
 )
 
-
 SETITEM = "setitem"
 _PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_select gather take".split())
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)

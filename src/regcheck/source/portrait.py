@@ -56,8 +56,8 @@ class Gallery(dict[Hashable, int]):
 class Portrait:
     """Portraits of the values that one call is given, which name shared ops and objects by the order they are met in.
 
-    `mark` says what else tells modules apart, `told` which ops differ from others. `ids` are the ops, `objects` whatever
-    has an identity.
+    `mark` says what else tells modules apart, `told` which ops differ from others. `ids` are the ops, `objects`
+    whatever has an identity.
     """
 
     def __init__(self, gallery: Gallery, mark: Callable[[Module], Hashable], *told: set[str]) -> None:

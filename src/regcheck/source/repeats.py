@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from regcheck.core.graph import Kind, Mode, Op, Site
+from regcheck.core.graph import Mode, Op, Site
 
 from .calls import DEEPEST, SHARES
 from .names import Definition, Project
