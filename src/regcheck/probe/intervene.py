@@ -106,7 +106,7 @@ def identity(func: Any, args: Any, kwargs: Any) -> Any:
     position, rate_name, _ = how.rate
     if name.endswith("dropout") or name.startswith("dropout"):
         tensor = args[0] if args else kwargs["input"]
-        return tensor.clone()
+        return _as_given_by(func, tensor.clone())
     args = tuple(0.0 if index == position else each for index, each in enumerate(args))
     return func(*args, **({**kwargs, rate_name: 0.0} if rate_name in kwargs else kwargs))
 
@@ -114,4 +114,10 @@ def identity(func: Any, args: Any, kwargs: Any) -> Any:
 def nothing(func: Any, args: Any, kwargs: Any) -> Any:
     """Everything dropped: zeros in place of a dropout's result."""
     tensor = args[0] if args else kwargs["input"]
-    return torch.zeros_like(tensor)
+    return _as_given_by(func, torch.zeros_like(tensor))
+
+
+def _as_given_by(func: Any, tensor: torch.Tensor) -> Any:
+    """A dropout's result in the form in which it gives it: some of torch's give their mask with it."""
+    masked = "native_dropout" in str(func) or "fused_dropout" in str(func)
+    return (tensor, torch.ones_like(tensor, dtype=torch.bool)) if masked else tensor
