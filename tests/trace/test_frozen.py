@@ -77,9 +77,8 @@ TRACERS: dict[str, Tracer] = {
     "torch.export": by_export,
     "torch.export, decomposed": by_decomposing,
 }
-LINE = next(
-    n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.endswith("# the traced line")
-)
+LINES = Path(__file__).read_text().splitlines()
+LINE = next(number for number, line in enumerate(LINES, 1) if line.endswith("# the traced line"))
 
 
 def only(report: Report) -> Finding:

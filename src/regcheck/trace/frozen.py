@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import fx, nn
 
-from regcheck.core.graph import Drops, Frozen, Kind, Place
+from regcheck.core.graph import Frozen, Kind, Place
 from regcheck.core.vocabulary import DROPPING, KINDS, call_text
 
 from .place import is_the_users
@@ -29,8 +30,8 @@ def frozen_call(module: nn.Module | None, function: object, name: str) -> Frozen
 
 
 def frozen_script(module: torch.jit.ScriptModule) -> Frozen | None:
-    """The first dropout in a scripted or traced module whose switch is a constant; None where it draws otherwise too."""
-    graph = module.inlined_graph
+    """The first dropout in a script whose switch is a constant; None where the script draws otherwise too."""
+    graph: Any = module.inlined_graph  # torch's stubs know few of its methods
     if any(KINDS.get(each) is Kind.RANDOM for each in re.findall(r"aten::(\w+?)_?\b", str(graph))):
         return None
     for name, how in DROPPING.items():

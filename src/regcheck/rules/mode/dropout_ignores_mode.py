@@ -8,9 +8,9 @@ A dropout that still drops when the model is in eval mode: `F.dropout(x)` withou
 flash-attn's `flash_attn_func` and xformers' `memory_efficient_attention(p=…)` do. Where that rate comes from a
 configuration that the source does not tell, this is a warning, not an error.
 
-`torch.fx` (and what is built on it, as PyG's `to_hetero`), `torch.export` and `torch.jit.trace` write down the value that
-`self.training` had while they traced. Of a model traced in train mode, code that is right becomes such a dropout, which
-only an audit or a watched run can see; the finding then stands at the line that was traced, where the tracer kept it.
+`torch.fx` (and what is built on it, as PyG's `to_hetero`), `torch.export` and `torch.jit.trace` write down the value
+that `self.training` had while they traced. Of a model traced in train mode, code that is right becomes such a dropout,
+which only an audit or a watched run can see; the finding stands at the line that was traced, where the tracer kept it.
 
 A rate that is zero unless somebody gives another (`def __init__(self, dropout=0.0)`, a field of a configuration) harms
 nobody yet. Where such a dropout does not follow the mode, that is advice (`info`), which `regcheck scan` shows where it
@@ -93,10 +93,8 @@ def doubted(drop: Op) -> Severity | None:
 
 def remedy(drop: Op) -> str:
     if drop.frozen:
-        leaves = (
-            ", or drop with an `nn.Dropout`, which torch.fx leaves as it is" if drop.frozen.by == "torch.fx" else ""
-        )
-        return f"call `eval()` before it is traced{leaves}"
+        layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
+        return "call `eval()` before it is traced" + (layers if drop.frozen.by == "torch.fx" else "")
     how = DROPPING.get(drop.site.function)
     if how is not None and how.training is None:
         return f"pass `{how.rate[1]}=… if self.training else 0.0`"
