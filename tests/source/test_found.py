@@ -231,6 +231,19 @@ class Net(nn.Module):
     def forward(self, x):
         return F.dropout(x, 0.5, training=self.training or True)  # <-
 """,
+    ("REG202", "a rate by a name that settings have, too"): HEADER
+    + """
+class Attention(nn.Module):
+    def __init__(self, dropout=0.1):
+        super().__init__()
+        self.dropout = dropout
+        self.out = nn.Linear(4, 4)
+    def forward(self, q, k, v):
+        return self.out(F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout))  # <-
+def architecture(args, run):
+    args.dropout = getattr(args, "dropout", 0.3)
+    run.base_config.dropout = 0.2
+""",
     ("REG203", "a drawn result, over which a part is written"): HEADER
     + """
 class Tokens(nn.Module):

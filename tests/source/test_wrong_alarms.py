@@ -190,6 +190,17 @@ class Net(nn.Module):
         "return self.contrast_loss(self.fc(x))",
         methods="    def contrast_loss(self, x):\n        return (x - x[torch.randperm(4)]).mean()\n",
     ),
+    "a rate that whoever holds the model changes": model(
+        LINEAR + "\nself.rate = rate",
+        "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=self.rate)",
+        arguments=", rate=0.1",
+        more="""
+        def predict(args, net, x):
+            args.rate = 0.2
+            net.rate = 0.0
+            return net(x)
+        """,
+    ),
     "a part that is read is not the part that was drawn": model(
         LINEAR,
         """

@@ -120,7 +120,8 @@ class Lowering(Repeating):
 
     def _is_changed(self, owner: Instance, name: str) -> bool:
         """Whether a setting is assigned by anything else than the constructor."""
-        if name in self.project.tampered:
+        tampered = self.project.tampered_models if owner.definition.is_module else self.project.tampered
+        if name in tampered:
             return True
         return any(name in names and id(node) not in self.built_by for node, names in owner.definition.reassigned)
 
