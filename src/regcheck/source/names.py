@@ -184,7 +184,7 @@ class Project:
 
     @cached_property
     def tampered_models(self) -> frozenset[str]:
-        """Those that are assigned on something that is not named as settings are, `args.dropout`, and may be a module."""
+        """Those that are assigned on something that may be a module: not named as settings are, `args.dropout = …`."""
         return frozenset(name for name, on_settings in self._tampered.items() if not on_settings)
 
     @cached_property
