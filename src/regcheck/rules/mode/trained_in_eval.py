@@ -32,17 +32,26 @@ The documentation of `torch.nn.Module.eval` and `torch.nn.Module.train`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, ModeSet, Stepped, Usage
+from regcheck.core.usage import Called, Event, Left, ModeSet, Stepped, Usage
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:
+    for left in usage.events:
+        if isinstance(left, Left) and stays_off(usage, left):
+            layers = " and ".join(left.model.mode_dependent)
+            yield Suspicion(
+                replace(left, place=left.relied),
+                f"`{left.model.name}` is trained on in eval mode, as `{left.by}` left it: {layers} no longer act",
+                fix="call `model.train()` after validating",
+            )
     for index, call in usage.calls():
         if not trains_in_eval(call) or not is_trained(usage, call):
             continue
@@ -59,6 +68,12 @@ def check(usage: Usage) -> Iterator[Suspicion]:
                 f"`{call.model.name}` is trained in the eval mode that it was loaded in, with {layers} switched off",
                 fix="call `model.train()` before training; `from_pretrained` returns models in eval mode",
             )
+
+
+def stays_off(usage: Usage, left: Left) -> bool:
+    """Whether training goes on in the eval mode that a validation left behind, on some path and not on each."""
+    known = any(trains_in_eval(call) and call.place == left.relied for _, call in usage.calls())
+    return not left.meant and left.relied is not None and bool(left.model.mode_dependent) and not known
 
 
 def trains_in_eval(event: Event) -> bool:
