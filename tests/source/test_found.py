@@ -481,7 +481,7 @@ def test_files_of_a_project_are_read_together(tmp_path: Path) -> None:
     (package / "nets").mkdir(parents=True)
     for folder in (package, package / "nets"):
         (folder / "__init__.py").write_text("")
-    (package / "nets" / "__init__.py").write_text("from .small import *\n")
+    (package / "nets" / "__init__.py").write_text("from .small import *  # torch\n")
     (package / "nets" / "small.py").write_text(
         HEADER + "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.fc = nn.Linear(4, 4)\n        self.drop = nn.Dropout(0.5)\n"

@@ -61,15 +61,12 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 
 
 def read(path: Path) -> bytes | NotChecked | None:
-    """A file's content; why it cannot be had; or None where it has nothing to do with torch.
-
-    The file of a package may hand on what the files beside it hold, without a word of torch.
-    """
+    """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
     try:
         if not is_handed_in(path) and not S_ISREG(path.stat().st_mode):
             return NotChecked(str(path), "not a regular file", "exclude it", str(path))
         content = content_of(path)
-        if MARK not in content and not (path.name == "__init__.py" and b"import" in content):
+        if MARK not in content:
             return None
         if path.suffix == notebook.SUFFIX:
             content = notebook.parsed(content).text.encode()
