@@ -4,10 +4,12 @@
 
 A model that was trained in train mode, was then put in eval mode (mostly by a validation in the middle of an epoch or
 after the first one), and is trained on in eval mode: none of its dropout and batch norm layers act as in training any
-more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since. Models that were
-put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part is held in eval mode are left
-alone, and so are passes that are no training, as in an attack: in a running program, the loss must be propagated back
-through the result, and an optimizer that holds the model must step.
+more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since. In source, a
+validation that runs on some paths only, as every hundredth step, is followed to the training that meets its eval mode.
+
+Models that were put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part is held in
+eval mode are left alone, and so are passes that are no training, as in an attack: in a running program, the loss must
+be propagated back through the result, and an optimizer that holds the model must step.
 
 ## Why it matters
 
