@@ -231,6 +231,64 @@ class Net(nn.Module):
     def forward(self, x):
         return F.dropout(x, 0.5, training=self.training or True)  # <-
 """,
+    ("REG202", "a rate by a name that settings have, too"): HEADER
+    + """
+class Attention(nn.Module):
+    def __init__(self, dropout=0.1):
+        super().__init__()
+        self.dropout = dropout
+        self.out = nn.Linear(4, 4)
+    def forward(self, q, k, v):
+        return self.out(F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout))  # <-
+def architecture(args, run):
+    args.dropout = getattr(args, "dropout", 0.3)
+    run.base_config.dropout = 0.2
+""",
+    ("REG203", "a drawn result, over which a part is written"): HEADER
+    + """
+class Tokens(nn.Module):
+    def __init__(self, rate=0.1, drop_whole=False):
+        super().__init__()
+        self.rate, self.drop_whole = rate, drop_whole
+        self.embed = nn.Embedding(8, 4)
+        self.shared = nn.Parameter(torch.zeros(1, 2))
+    def forward(self, x):
+        out = self.embed(x)
+        if self.drop_whole:
+            mask = out.new().resize_(out.size(1), 1).bernoulli_(1 - self.rate)  # <-
+            out = out * mask / (1 - self.rate)
+        out[:, : self.shared.shape[1]] = self.shared.expand(out.shape[0], -1)
+        return out
+""",
+    ("REG203", "values set to zero at drawn places, and others scaled in place"): HEADER
+    + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+    def forward(self, x):
+        x = self.fc(x)
+        x[torch.rand_like(x) < 0.1] = 0.0  # <-
+        x[:, 2:] *= torch.rand(x.shape[0], 1)  # <-
+        x[:, 0].mul_(torch.rand(x.shape[0]))  # <-
+        return x
+""",
+    ("REG101", "predictions put together of parts"): HEADER
+    + """
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.drop = nn.Linear(16, 32), nn.Dropout(0.3)
+        self.scores, self.boxes = nn.Linear(32, 6), nn.Linear(32, 4)
+    def forward(self, x):
+        x = torch.relu(self.body(x))
+        result = x.new_zeros(x.size(0), 10)
+        result[:, :6] = self.drop(self.scores(x))  # <-
+        result[:, 6:] = self.boxes(x)
+        return result
+head = Head()
+F.mse_loss(head(torch.ones(2, 16)), torch.zeros(2, 10)).backward()
+""",
     ("REG203", "in place, and as a mask"): HEADER
     + """
 class Net(nn.Module):

@@ -190,6 +190,60 @@ class Net(nn.Module):
         "return self.contrast_loss(self.fc(x))",
         methods="    def contrast_loss(self, x):\n        return (x - x[torch.randperm(4)]).mean()\n",
     ),
+    "a rate that whoever holds the model changes": model(
+        LINEAR + "\nself.rate = rate",
+        "return F.scaled_dot_product_attention(self.fc(x), x, x, dropout_p=self.rate)",
+        arguments=", rate=0.1",
+        more="""
+        def predict(args, net, x):
+            args.rate = 0.2
+            net.rate = 0.0
+            return net(x)
+        """,
+    ),
+    "a part that is read is not the part that was drawn": model(
+        LINEAR,
+        """
+        both = self.fc(x)
+        both[:, :8] = torch.randn(4, 8)
+        self.seen = both[:, :8].abs().mean()
+        return both[:, 8:]
+        """,
+    ),
+    "a part of what another branch wrote to": model(
+        LINEAR,
+        """
+        both = self.fc(x)
+        if x.shape[0] > 1:
+            both[:, :8] = F.dropout(both[:, 8:])
+        both = both.view(-1, 2, 8).contiguous()
+        first, second = both.unbind(1)
+        return second
+        """,
+    ),
+    "what was drawn is written over": model(
+        LINEAR,
+        """
+        x, y = self.fc(x), torch.rand(4, 16)
+        y[:] = x
+        z = torch.rand_like(x)
+        z[..., :] = y
+        return z
+        """,
+    ),
+    "a part of what a block was given": model(
+        "self.one = Half()\nself.two = Half()\nself.fc = nn.Linear(8, 8)",
+        """
+        clean, noisy = x.clone(), x.clone()
+        noisy[:, :4] = torch.rand(4, 4)
+        return self.fc(self.one(clean) + self.two(noisy))
+        """,
+        more="""
+class Half(nn.Module):
+    def forward(self, x):
+        return x[:, 4:]
+""",
+    ),
 }
 
 PLACED = {

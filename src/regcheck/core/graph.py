@@ -87,6 +87,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """A dropout in code that a tracer, `by`, wrote, which holds the mode that the model was traced in as a constant.
+
+    `call` shows a dropout that is out of sight, in a scripted module; `place` is where the model's own code makes it,
+    where the tracer kept that.
+    """
+
+    by: str
+    drops: Drops
+    call: str = ""
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Which call of a running model an op is: the `turn`-th call of `function` from `place` inside `module`.
 
@@ -111,7 +125,8 @@ class Op:
     keeps the layer that makes the call (None: no layer of torch's does). `tracks` is False for a batch norm that has no
     running statistics. `latent` is True for a dropout whose rate is zero unless somebody gives another, and that drops
     in this flow's mode at any other. `within` names the user's functions that were running when a draw was made,
-    outermost first, where the front end tells.
+    outermost first, where the front end tells. `frozen` tells of a dropout that no change of the mode reaches, as a
+    tracer wrote it; a scripted module that makes such a one is a draw.
     """
 
     id: str
@@ -131,10 +146,11 @@ class Op:
     tracks: bool = True
     latent: bool = False
     within: tuple[str, ...] = ()
+    frozen: Frozen | None = None
 
     @property
     def place(self) -> Place | None:
-        return self.site.place
+        return self.frozen.place if self.frozen and self.frozen.place else self.site.place
 
     @property
     def module(self) -> str:

@@ -124,6 +124,7 @@ class Left(Event):
 
     `place` is where it does so, `by` the function's name, `part` the path of the part, empty for the model. `training`
     is the mode that was left. `relied` is where the model was called next and trained in that mode, if it was.
+    `meant` is False where nothing in the function gives the mode back.
     """
 
     model: Model = field(kw_only=True)
@@ -131,6 +132,7 @@ class Left(Event):
     by: str = field(kw_only=True)
     part: str = field(default="", kw_only=True)
     relied: Place | None = field(default=None, kw_only=True)
+    meant: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def identity(func: Any, args: Any, kwargs: Any) -> Any:
     name = name_of(func)
     if name.endswith("dropout") or name.startswith("dropout"):
         tensor = args[0] if args else kwargs["input"]
-        return tensor.clone()
+        return _as_given_by(func, tensor.clone())
     return regated(func, args, kwargs)
 
 
@@ -122,4 +122,10 @@ def regated(func: Any, args: Any, kwargs: Any) -> Any:
 def nothing(func: Any, args: Any, kwargs: Any) -> Any:
     """Everything dropped: zeros in place of a dropout's result."""
     tensor = args[0] if args else kwargs["input"]
-    return torch.zeros_like(tensor)
+    return _as_given_by(func, torch.zeros_like(tensor))
+
+
+def _as_given_by(func: Any, tensor: torch.Tensor) -> Any:
+    """A dropout's result in the form in which it gives it: some of torch's give their mask with it."""
+    masked = "native_dropout" in str(func) or "fused_dropout" in str(func)
+    return (tensor, torch.ones_like(tensor, dtype=torch.bool)) if masked else tensor

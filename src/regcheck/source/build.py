@@ -62,7 +62,7 @@ class Builder(Interpreter):
         return instance
 
     def construct(self, definition: Definition, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        portrait = Portrait(self._gallery, _unmarked, set())
+        portrait = Portrait(self._gallery, _unmarked)
         try:
             if not self.copying or definition.outer is not None:
                 raise Incomparable

@@ -49,7 +49,14 @@ class Interpreter(Calls):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             name = node.func.attr
             if name.endswith("_") and not name.startswith("_") and isinstance(value, Traced):
-                self.store(node.func.value, value)
+                self.update(node.func.value, value)
+
+    def update(self, target: ast.expr, value: Value) -> None:
+        """What an expression stands for was changed in place."""
+        if isinstance(target, ast.Subscript):
+            self.assign(target, value)
+        else:
+            self.store(target, value)
 
     def store(self, target: ast.expr, value: Value) -> None:
         """Give the variable behind an expression a new value, whatever part of it was changed."""
@@ -89,7 +96,7 @@ class Interpreter(Calls):
         if isinstance(before, Items) and isinstance(node.op, ast.Add):
             self.set(before.cells, "items", self.bounded((*before.items, *self.iterated(value))))
         else:
-            self.store(node.target, self.binary(node.op, before, value, node))
+            self.update(node.target, self.binary(node.op, before, value, node))
         return Next.GO
 
     def assign(self, target: ast.expr, value: Value) -> None:
@@ -137,7 +144,11 @@ class Interpreter(Calls):
         elif isinstance(owner, Items):
             self.set(owner.cells, "items", (Several(self.join([value, *map(inner, owner.items)])),))
         elif isinstance(owner, Traced) or isinstance(value, Traced):
-            self.store(target.value, self.opaque((owner, value), target))
+            self.store(target.value, self.written(owner, key, value, target))
+
+    def written(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
+        """What a tensor is after a value was written to a part of it."""
+        return self.opaque((owner, value), target)
 
     def _run_if(self, node: ast.If) -> Next:
         test, doubt = self.tested(node.test)

@@ -11,7 +11,7 @@ from regcheck.core.vocabulary import DROPPING, FOREIGN, LAYERS, kind_of
 
 from .machine import Frame
 from .names import Project
-from .ops import Kept
+from .ops import SETITEM, Kept
 from .outputs import named_outputs
 from .repeats import Repeating, Repeats
 from .torchops import (
@@ -120,7 +120,8 @@ class Lowering(Repeating):
 
     def _is_changed(self, owner: Instance, name: str) -> bool:
         """Whether a setting is assigned by anything else than the constructor."""
-        if name in self.project.tampered:
+        tampered = self.project.tampered_models if owner.definition.is_module else self.project.tampered
+        if name in tampered:
             return True
         return any(name in names and id(node) not in self.built_by for node, names in owner.definition.reassigned)
 
@@ -148,6 +149,13 @@ class Lowering(Repeating):
         if isinstance(owner, Traced):
             return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.place(node))
         return super().item(owner, key, node)
+
+    def written(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
+        if not isinstance(owner, Traced):
+            return super().written(owner, key, value, target)
+        if _is_everything(target.slice):
+            return self.emit(Kind.IDENTITY, "copy", (value,), place=self.place(target))
+        return self.emit(Kind.CONCAT, SETITEM, (owner, key, value), place=self.place(target))
 
     def attribute(self, owner: Value, name: str) -> Value:
         if isinstance(owner, (Traced, Weight)):
@@ -301,3 +309,12 @@ class Lowering(Repeating):
             depth=depth,
             tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
         )
+
+
+def _is_everything(index: ast.expr) -> bool:
+    """Whether an index, `[:]` or `[...]`, leaves nothing out."""
+    if isinstance(index, ast.Tuple):
+        return all(map(_is_everything, index.elts))
+    if isinstance(index, ast.Slice):
+        return index.lower is None and index.upper is None and index.step is None
+    return isinstance(index, ast.Constant) and index.value is ...

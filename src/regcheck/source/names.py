@@ -21,6 +21,10 @@ _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "Bas
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
 _OWN = re.compile(rb"(?:^|[^\w.])self\Z")
 _ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
+_SETTINGS = re.compile(
+    rb"(?:\b|_)(?:arg|argument|cfg|conf|config|configuration|flag|hparam|hp|namespace|opt|option|param|setting)s?\Z",
+    re.I,
+)
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
 
 
@@ -176,12 +180,24 @@ class Project:
     @cached_property
     def tampered(self) -> frozenset[str]:
         """Attributes that are assigned on anything but `self`: their values are not those of the constructor."""
-        return frozenset(
-            match[1].decode()
-            for source in self.sources
-            for match in _ATTRIBUTE_SET.finditer(source.content)
-            if not _OWN.search(source.content, max(0, match.start() - 6), match.start())
-        )
+        return frozenset(self._tampered)
+
+    @cached_property
+    def tampered_models(self) -> frozenset[str]:
+        """Those that are assigned on something that may be a module: not named as settings are, `args.dropout = …`."""
+        return frozenset(name for name, on_settings in self._tampered.items() if not on_settings)
+
+    @cached_property
+    def _tampered(self) -> dict[str, bool]:
+        found: dict[str, bool] = {}
+        for source in self.sources:
+            for match in _ATTRIBUTE_SET.finditer(source.content):
+                start = match.start()
+                if not _OWN.search(source.content, max(0, start - 6), start):
+                    on_settings = _SETTINGS.search(source.content, max(0, start - 16), start) is not None
+                    name = match[1].decode()
+                    found[name] = found.get(name, True) and on_settings
+        return found
 
     @cached_property
     def relevant(self) -> tuple[Source, ...]:

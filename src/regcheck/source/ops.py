@@ -29,6 +29,10 @@ from .values import (
     now,
 )
 
+SETITEM = "setitem"
+_PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_select gather take".split())
+_WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
+
 
 class Kept:
     """How a model keeps its modules: the paths of the registered, the ids of those hidden, of those with a mode set."""
@@ -51,6 +55,7 @@ class Ops(Interpreter):
         self.built_by = ran
         self.ops: dict[str, Op] = {}
         self.parameters: set[str] = set()
+        self.assembled: set[str] = set()
         self.paths = kept.paths
         self.hidden = kept.hidden
         self.preset = kept.preset
@@ -82,7 +87,9 @@ class Ops(Interpreter):
         self.turns[module, function, place] += 1
         ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
         name = f"{function}_{len(self.ops)}"
-        self.ops[name] = Op(
+        if function in _PARTS and not self.assembled.isdisjoint(ids):
+            kind = Kind.OPAQUE  # which of what was written there is read cannot be told
+        op = Op(
             id=name,
             kind=kind,
             site=Site(module, function, place, turn),
@@ -100,9 +107,16 @@ class Ops(Interpreter):
             latent=latent,
             within=tuple(each.name for each in self.frames) if kind is Kind.RANDOM else (),
         )
-        if kind is Kind.PARAMETER:
-            self.parameters.add(name)
+        self.add(op)
         return Traced((name,))
+
+    def add(self, op: Op) -> None:
+        """Write an op down, and remember those that are parameters, or were written to in part."""
+        self.ops[op.id] = op
+        if op.kind is Kind.PARAMETER:
+            self.parameters.add(op.id)
+        elif op.site.function == SETITEM or (op.kind in _WHOLE and not self.assembled.isdisjoint(op.inputs)):
+            self.assembled.add(op.id)
 
     def origins(self, value: Value) -> Iterator[str]:
         """The ops a value comes from."""

@@ -56,13 +56,14 @@ class Gallery(dict[Hashable, int]):
 class Portrait:
     """Portraits of the values that one call is given, which name shared ops and objects by the order they are met in.
 
-    `mark` says what else tells modules apart. `ids` are the ops, `objects` whatever has an identity.
+    `mark` says what else tells modules apart, `told` which ops differ from others. `ids` are the ops, `objects`
+    whatever has an identity.
     """
 
-    def __init__(self, gallery: Gallery, mark: Callable[[Module], Hashable], parameters: set[str]) -> None:
+    def __init__(self, gallery: Gallery, mark: Callable[[Module], Hashable], *told: set[str]) -> None:
         self.gallery = gallery
         self.mark = mark
-        self.parameters = parameters
+        self.told = told
         self.ids: dict[str, int] = {}
         self.objects: list[object] = []
         self._numbers: dict[int, int] = {}
@@ -129,7 +130,7 @@ class Portrait:
         return tuple([(name, of(each)) for name, each in values.items()])
 
     def _op(self, name: str) -> Hashable:
-        return self.ids.setdefault(name, len(self.ids)), name in self.parameters
+        return self.ids.setdefault(name, len(self.ids)), *[name in each for each in self.told]
 
     def _constant(self, value: Any) -> Hashable:
         kind: type = type(value)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from regcheck.core.graph import Kind, Mode, Op, Site
+from regcheck.core.graph import Mode, Op, Site
 
 from .calls import DEEPEST, SHARES
 from .names import Definition, Project
@@ -80,7 +80,7 @@ class Repeating(Ops):
         path = self.paths.get(id(module))
         if not path:
             return self.call_function(forward, args, kwargs, node)
-        portrait = Portrait(self.repeats.gallery, partial(self._mark, path), self.parameters)
+        portrait = Portrait(self.repeats.gallery, partial(self._mark, path), self.parameters, self.assembled)
         try:
             given = (
                 portrait.of(module),
@@ -184,9 +184,7 @@ class Repeating(Ops):
             turn = self.turns[where, site.function, site.place]
             self.turns[where, site.function, site.place] = turn + 1
             name = names[op.id] = f"{site.function}_{len(self.ops)}"
-            if op.kind is Kind.PARAMETER:
-                self.parameters.add(name)
-            self.ops[name] = Op(
+            again = Op(
                 name,
                 op.kind,
                 Site(where, site.function, site.place, turn),
@@ -205,6 +203,7 @@ class Repeating(Ops):
                 op.latent,
                 (*outer, *op.within[found.outer :]) if op.within else (),
             )
+            self.add(again)
         self.steps += found.steps
         self.asked |= found.asked
         self.entries += found.entered

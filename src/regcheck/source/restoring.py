@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from regcheck.core.graph import Place
-from regcheck.core.usage import Backward, Called, Left, Stepped
+from regcheck.core.usage import Backward, Called, Left, ModeSet, Stepped
 from regcheck.core.usage import Model as Subject
 
 from .flow import Args, Kwargs
@@ -16,7 +16,20 @@ from .machine import Next
 from .models import depends_on_mode
 from .names import Project
 from .training import Training
-from .values import Cells, External, Function, Known, Layer, Module, Traced, Value, descendants, modules_in
+from .values import (
+    Cells,
+    Entries,
+    External,
+    Function,
+    Instance,
+    Known,
+    Layer,
+    Module,
+    Traced,
+    Value,
+    descendants,
+    modules_in,
+)
 
 
 @dataclass(eq=False)
@@ -57,12 +70,21 @@ class Restoring(Training):
             self._passes.pop()
         trained = this.exits and any(isinstance(each, (Backward, Stepped)) for each in self.events[start:])
         if this.exits and not trained and not _is_generator(function):
-            self._tell(this, node)
+            self._tell(this, node, start)
         return found
 
-    def _tell(self, this: _Pass, node: ast.AST) -> None:
-        """Write down the exits of a function, called at `node`, that leave another mode than its models were in."""
+    def _tell(self, this: _Pass, node: ast.AST, start: int) -> None:
+        """Write down the exits of a function, called at `node`, that leave another mode than its models were in.
+
+        One that has no way of giving it back counts where the model was to train, and it used the model in eval mode.
+        """
         for place, key, module, training in this.exits:
+            if key not in this.restored and self._is_to_train(key, start) and self._is_used_off(key, start):
+                self.set(self._debts, str(id(module)), Known(len(self.events)))
+                left = Left(
+                    place, self.frame.name, model=self.subject(module), training=False, by=this.name, meant=False
+                )
+                self.events.append(left)
             if key in this.restored:
                 model = self.subject(this.targets[key])
                 part = next(path for path, each in descendants(this.targets[key]) if each is module)
@@ -70,6 +92,16 @@ class Restoring(Training):
                     self.set(self._debts, str(id(module)), Known(len(self.events)))
                 left = Left(place, self.frame.name, model=model, training=training, by=this.name, part=part)
                 self.events.append(left)
+
+    def _is_to_train(self, key: str, start: int) -> bool:
+        """Whether a model was put in train mode by a call, or called in it with gradients, before event `start`."""
+        events = [each for each in self.events[:start] if isinstance(each, (Called, ModeSet)) and each.model.key == key]
+        return any(each.training is True and (isinstance(each, ModeSet) or each.grad) for each in events)
+
+    def _is_used_off(self, key: str, start: int) -> bool:
+        """Whether a model was called in eval mode since event `start`."""
+        calls = [each for each in self.events[start:] if isinstance(each, Called) and each.model.key == key]
+        return any(each.training is False for each in calls)
 
     def _was_trained(self, model: Subject) -> bool:
         """Whether the model was called with gradients before: the modes of its parts were meant for training."""
@@ -91,12 +123,24 @@ class Restoring(Training):
             if isinstance(node, (ast.If, ast.While))
         )
 
+    def unsettle(self, values: Sequence[Value]) -> None:
+        super().unsettle(values)
+        for each in values:
+            held = [*each.cells.values()] if isinstance(each, (Entries, Instance)) else []
+            for model in (*modules_in(each), *(inside for value in held for inside in modules_in(value))):
+                for _, part in descendants(model) if self._debts else ():
+                    self._settle(part)
+
+    def _settle(self, module: Module) -> None:
+        """What was owed of a module's mode is given, or may be."""
+        if str(id(module)) in self._debts:
+            self.set(self._debts, str(id(module)), Known(None))
+
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         for model in modules_in(value):
             for _, each in descendants(model):
                 self._keep(each)
-                if str(id(each)) in self._debts:
-                    self.set(self._debts, str(id(each)), Known(None))
+                self._settle(each)
             if self._passes:
                 this, key = self._passes[-1], str(id(model))
                 this.targets[key] = model
@@ -122,6 +166,11 @@ class Restoring(Training):
         if self._passes:
             self._leave(node)
         return end
+
+    def _run_break(self, node: ast.Break) -> Next:
+        for key in [*self._debts]:  # what comes next in the loop does not meet what this path leaves behind
+            self.set(self._debts, key, Known(None))
+        return super()._run_break(node)
 
     def _leave(self, node: ast.stmt) -> None:
         """The function at hand ends here: compare the modes with those it found."""

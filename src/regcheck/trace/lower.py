@@ -63,4 +63,5 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         depth=seen.depth,
         reach=seen.reach,
         tracks=seen.tracks,
+        frozen=seen.frozen,
     )

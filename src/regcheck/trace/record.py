@@ -11,9 +11,10 @@ import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
-from regcheck.core.graph import Kind, Reach, Site
+from regcheck.core.graph import Frozen, Kind, Reach, Site
 from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
+from .frozen import frozen_call, frozen_script
 from .identity import Identity, Newborns, storage_of
 from .place import raising_place, runs_the_model
 from .running import Locate
@@ -66,6 +67,7 @@ class Seen:
     depth: int | None = None
     reach: Reach | None = None
     tracks: bool = True
+    frozen: Frozen | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ class Recorder(Sight):
                 result = _alias(result)
             node = self._node("call_function", func, name or "call", *inputs)
             self._describe(node, name, site, args, kwargs, result)
+            if drawing and name in DROPPING and node.meta[META].active:
+                node.meta[META].frozen = frozen_call(self.running.innermost, func, name)
             if drew and "::" in name:
                 node.meta[META].active = True
             for tensor in changed:
@@ -211,7 +215,8 @@ class Recorder(Sight):
                 inputs = self._anything(*map(self._node_of, tensors_in(args)))  # keyword arguments are not told
                 node = self._node("call_module", site.module, site.function, inputs, {})
                 kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
-                node.meta[META] = Seen(site.function, site, kind=kind, active=drew, shape=shape)
+                frozen = frozen_script(module) if drew else None
+                node.meta[META] = Seen(site.function, site, kind=kind, active=drew, shape=shape, frozen=frozen)
                 for tensor in unknown:
                     self._identity.bind(tensor, node)
             else:

@@ -61,6 +61,11 @@ class Running:
         return f"{above}.<{type(module).__name__}>".removeprefix(".")
 
     @property
+    def innermost(self) -> nn.Module | None:
+        """The module that is running, of all those that are in the middle of their forward."""
+        return self._stack[-1] if self._stack else None
+
+    @property
     def module(self) -> str:
         """Path of the innermost running module."""
         return "" if not self._stack else self.path_of(self._stack[-1])

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS, LEARNED
 
+from .frozen import frozen_call
 from .place import raising_place, runs_the_model
 from .record import META, Recording, Seen
 from .running import Locate, Running, layer_of
@@ -52,6 +54,8 @@ def trace(model: nn.Module, locate: Locate | None = None) -> Followed:
     """
     tracer = LeafyTracer(model, locate)
     try:
+        if isinstance(model, torch.jit.ScriptModule):
+            raise NotImplementedError("none of a scripted module's calls can be seen")
         with eager():
             graph = tracer.trace(model)
     except (Exception, SystemExit) as error:
@@ -169,7 +173,8 @@ class LeafyTracer(fx.Tracer):
         if name in DROPPING:
             rate, active = arguments_of(name, args, kwargs)
         site = self._running.site(name) if is_placed(name) else Site(path, name)
-        return Seen(name, site, layer, None, rate, active)
+        frozen = frozen_call(self._running.innermost, target, name) if name in DROPPING and active else None
+        return Seen(name, site, layer, None, rate, active, frozen=frozen)
 
     def _kernel(self, path: str) -> tuple[int, ...]:
         """The kernel of a layer, as a tuple; a single position for layers that have none."""

@@ -8,6 +8,10 @@ A dropout that still drops when the model is in eval mode: `F.dropout(x)` withou
 flash-attn's `flash_attn_func` and xformers' `memory_efficient_attention(p=…)` do. Where that rate comes from a
 configuration that the source does not tell, this is a warning, not an error.
 
+`torch.fx` (and what is built on it, as PyG's `to_hetero`), `torch.export` and `torch.jit.trace` write down the value
+that `self.training` had while they traced. Of a model traced in train mode, code that is right becomes such a dropout,
+which only an audit or a watched run can see; the finding stands at the line that was traced, where the tracer kept it.
+
 A rate that is zero unless somebody gives another (`def __init__(self, dropout=0.0)`, a field of a configuration) harms
 nobody yet. Where such a dropout does not follow the mode, that is advice (`info`), which `regcheck scan` shows where it
 is asked for: `--extend-select REG202`.
@@ -42,7 +46,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Drops, Graph, Mode, Op, Reach
+from regcheck.core.graph import Drops, Frozen, Graph, Mode, Op, Reach
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
 from regcheck.core.vocabulary import DROPPING, FOREIGN
@@ -55,8 +59,12 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
         if counts(graph, drop) and not drop.latent:
-            message = f"`{drop.call}` still drops {what(drop)} after `eval()`"
+            message = f"`{drop.call}` still drops {what(drop)} after `eval()`{since(drop.frozen)}"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
+    for script in graph.randoms(active_in=Mode.EVAL):
+        if script.frozen and counts(graph, script):
+            message = f"`{script.frozen.call}` still drops {script.frozen.drops.value} after `eval()`"
+            yield Suspicion(script, message + since(script.frozen), remedy(script))
     for drop in graph.latent_dropouts(Mode.EVAL):
         if counts(graph, drop):
             would = f"it drops {what(drop)} after `eval()`"
@@ -73,12 +81,20 @@ def what(drop: Op) -> str:
     return drop.drops.value if drop.drops else ""
 
 
+def since(frozen: Frozen | None) -> str:
+    """What holds a traced dropout in train mode."""
+    return f": the code that {frozen.by} wrote holds train mode as a constant" if frozen else ""
+
+
 def doubted(drop: Op) -> Severity | None:
     """Attention may be given a rate of zero on purpose: where the rate is not known, this is a warning."""
     return Severity.WARNING if drop.rate is None and drop.drops is Drops.ATTENTION else None
 
 
 def remedy(drop: Op) -> str:
+    if drop.frozen:
+        layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
+        return "call `eval()` before it is traced" + (layers if drop.frozen.by == "torch.fx" else "")
     how = DROPPING.get(drop.site.function)
     if how is not None and how.training is None:
         return f"pass `{how.rate[1]}=… if self.training else 0.0`"
@@ -180,7 +196,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.spread(suspicion.ops, Mode.EVAL)
     because = spread.told("this call")
     if spread.verdict is Verdict.CONFIRMED:
-        because += f"; with {switch(suspicion.op) if spread.vanishes else 'its mask kept'} they are equal"
+        removed = spread.vanishes and suspicion.op.drops is not None
+        because += f"; with {switch(suspicion.op) if removed else 'its mask kept'} they are equal"
     return probe.evidence(spread.verdict, because, spread)
 
 

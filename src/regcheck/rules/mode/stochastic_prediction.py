@@ -53,7 +53,7 @@ DECLARE = "if this is meant, declare it with an ignore; else guard it with `if s
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
-        if not graph.eval.outputs_reached(draw, followed):
+        if draw.frozen or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
             continue
         message = f"`{draw.call}` draws at random in eval mode and changes the prediction"
         if not graph.assumed:

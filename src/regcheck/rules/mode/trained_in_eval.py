@@ -6,9 +6,12 @@ A model that was trained in train mode, was then put in eval mode (mostly by a v
 after the first one), and is trained on in eval mode: none of its dropout and batch norm layers act as in training any
 more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since, and a running
 program also shows it where that is a part of what is trained, as a backbone below a new head: one whose every parameter
-is trained. Models that were put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part
-is held in eval mode or frozen are left alone, and so are passes that are no training, as in an attack: in a running
-program, the loss must be propagated back through the result, and an optimizer that holds the model must step.
+is trained. In source, a validation that runs on some paths only, as every hundredth step, is followed to the training
+that meets its eval mode.
+
+Models that were put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part is held in
+eval mode or frozen are left alone, and so are passes that are no training, as in an attack: in a running program, the
+loss must be propagated back through the result, and an optimizer that holds the model must step.
 
 ## Why it matters
 
@@ -34,17 +37,26 @@ The documentation of `torch.nn.Module.eval` and `torch.nn.Module.train`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, Model, ModeSet, Stepped, Usage, loads
+from regcheck.core.usage import Called, Event, Left, Model, ModeSet, Stepped, Usage, loads
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:
+    for left in usage.events:
+        if isinstance(left, Left) and stays_off(usage, left):
+            layers = " and ".join(left.model.mode_dependent)
+            yield Suspicion(
+                replace(left, place=left.relied),
+                f"`{left.model.name}` is trained on in eval mode, as `{left.by}` left it: {layers} no longer act",
+                fix="call `model.train()` after validating",
+            )
     for index, call in usage.calls():
         asleep = [part for part in call.asleep if is_trained(usage, call, part)]
         layers = " and ".join(call.model.mode_dependent)
@@ -70,6 +82,12 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 
 
 LOADED = "call `model.train()` before training; `from_pretrained` returns models in eval mode"
+
+
+def stays_off(usage: Usage, left: Left) -> bool:
+    """Whether training goes on in the eval mode that a validation left behind, on some path and not on each."""
+    known = any(trains_in_eval(call) and call.place == left.relied for _, call in usage.calls())
+    return not left.meant and left.relied is not None and bool(left.model.mode_dependent) and not known
 
 
 def trains_in_eval(event: Event) -> bool:

@@ -56,7 +56,7 @@ SEVERITY = Severity.WARNING
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for event in usage.events:
-        if isinstance(event, Left):
+        if isinstance(event, Left) and event.meant:
             message = f"`{event.by}` leaves {what(event)} mode, which it was not in"
             message += f", and it is trained on {where(event.relied)}" if event.relied else ""
             fix = "give each part its own mode back" if event.part else "give the mode back in a `finally`"
