@@ -211,11 +211,12 @@ def _clone(
     kind = type(optimizer)
     clone: optim.Optimizer = kind.__new__(kind)
     leaves = [[weight.clone().requires_grad_() for weight in sample.weights] for sample in samples]
-    memo: dict[int, Any] = {id(each): torch.empty(0) for group in optimizer.param_groups for each in group["params"]}
-    own = _own(optimizer)
-    shapes = {each.shape for sample in samples for each in sample.originals}
-    for each in tensors_in(tuple(own.values())):
-        memo.setdefault(id(each), _copied(_part(each) if each.shape in shapes else each))
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    memo: dict[int, Any] = {id(each): torch.empty(0) for each in parameters}
+    own, shapes = _own(optimizer), {each.shape for each in parameters}
+    for each in tensors_in([*own.values()]):
+        if id(each) not in memo:
+            memo[id(each)] = _copied(_part(each) if each.shape in shapes else each)
     for sample, copies in zip(samples, leaves, strict=True):
         memo.update({id(original): leaf for original, leaf in zip(sample.originals, copies, strict=True)})
     memo[id(optimizer)] = clone
