@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from regcheck.core.finding import Finding, Key
+from regcheck.core.finding import Finding, Key, NotChecked
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report
 
@@ -41,6 +41,13 @@ class Structures:
     def unclear(self, structures: Collection[str]) -> bool:
         """Whether the check of one of these structures left something open."""
         return not self._unclear.isdisjoint(structures)
+
+
+def never_returned(raised: Mapping[str, str], examined: Container[str]) -> Iterator[NotChecked]:
+    """The structures that a program ran and of which nothing is known: no call that was looked at came to its end."""
+    for structure, name in raised.items():
+        if structure not in examined:
+            yield NotChecked(name, "its calls raised", "run it on inputs that it accepts")
 
 
 def declared_around(finding: Finding, report: Report, around: Around) -> tuple[Declared, ...]:

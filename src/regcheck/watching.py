@@ -22,7 +22,7 @@ from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
 from regcheck.plugins import catalogue
-from regcheck.structures import Around, Structures, declared_around
+from regcheck.structures import Around, Structures, declared_around, never_returned
 
 if TYPE_CHECKING:
     from regcheck.watcher.sessions import Seen, Watch
@@ -71,6 +71,8 @@ class Watching:
         self._whole = True
         self._reports: list[Report] = []
         self._missed: list[NotChecked] = []
+        self._raised: dict[str, str] = {}
+        self._examined: set[str] = set()
         self._anything = False
         self._entered = 0
         self._lock = threading.RLock()
@@ -140,7 +142,7 @@ class Watching:
         """
         if self._entered and not self._reports:
             raise UsageError("the block is still watched: its report is there when it is over")
-        missed = [*self._missed]
+        missed = [*self._missed, *never_returned(self._raised, self._examined)]
         if not self._anything and not self._missed:
             missed.append(NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts"))
         seen = gathered([*self._reports, report_under(self._options, not_checked=tuple(missed))])
@@ -163,9 +165,11 @@ class Watching:
             self._miss("watching could not begin", error)
 
     def _judge(self, seen: Seen) -> None:
-        if not (seen.usage.events or seen.captures or seen.skipped):
+        if not (seen.usage.events or seen.captures or seen.skipped or seen.raised):
             return
         self._anything = True
+        self._raised |= seen.raised
+        self._examined |= {each.model_key for each in seen.captures}
         from regcheck.auditing import judge
 
         try:

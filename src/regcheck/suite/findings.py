@@ -17,14 +17,14 @@ from regcheck.core.finding import Finding, Key, NotChecked, Verdict
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report, gathered
 from regcheck.plugins import catalogue
-from regcheck.structures import Around, declared_around
+from regcheck.structures import Around, declared_around, never_returned
 
 
 class Findings:
     """What the tests of a session showed so far. Paths are relative to `root` where they lie below it.
 
     `tests` names the tests that showed each finding, `where` the models that it is in, `models` the distinct models
-    that were examined.
+    that were examined, `raised` those of which a call raised, with their names.
     """
 
     def __init__(self, options: Options, root: Path) -> None:
@@ -40,9 +40,11 @@ class Findings:
         self.tests: dict[Key, dict[str, None]] = {}
         self.where: dict[Key, dict[str, None]] = {}
         self.models: dict[str, None] = {}
+        self.raised: dict[str, str] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._found or self._refuted or self._baselined or self._missed or self._coverage or self.models)
+        shown = self._found or self._refuted or self._baselined or self._missed or self._coverage
+        return bool(shown or self.models or self.raised)
 
     def add(
         self,
@@ -80,10 +82,13 @@ class Findings:
 
     def report(self) -> Report:
         """Everything as one report."""
+        return self._report((*self._missed, *never_returned(self.raised, self.models)))
+
+    def _report(self, missed: tuple[NotChecked, ...]) -> Report:
         whole = report_under(
             self._options,
             findings=tuple(self._found.values()),
-            not_checked=tuple(self._missed),
+            not_checked=missed,
             refuted=tuple(self._refuted.values()),
             devices=tuple(self._devices),
             subjects=tuple(self._subjects),
@@ -94,12 +99,13 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """What another process needs to take it all in with `merge`."""
-        report = self.report()
+        report = self._report(tuple(self._missed))
         return {
             **report.to_dict(),
             "subjects": list(self._subjects),
             "known": [each.to_dict() for each in self._baselined.values()],
             "models": list(self.models),
+            "raised": self.raised,
             "tests": [list(self.tests.get(each.key, ())) for each in report.findings],
             "where": [list(self.where.get(each.key, ())) for each in report.findings],
         }
@@ -117,6 +123,7 @@ class Findings:
         self._missed.update(dict.fromkeys(NotChecked(**each) for each in document["not_checked"]))
         self._subjects.update(dict.fromkeys(document["subjects"]))
         self.models.update(dict.fromkeys(document["models"]))
+        self.raised.update(document["raised"])
         self._devices.update(dict.fromkeys(document["devices"]))
         self._coverage.update(dict.fromkeys(map(Coverage.from_dict, document["coverage"])))
         return tuple(each for each in shown if each.key not in before)

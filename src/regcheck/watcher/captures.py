@@ -36,7 +36,7 @@ class Capture:
 
     `model_key` is equal for models that are built alike. `whole` is False where the call was made by a method of
     a larger module that contains this one: then this is a part, whatever it is called. `seconds` of its
-    thread's time is what the call took (0 where it raised, or compiled something).
+    thread's time is what the call took (0 where it compiled something).
     """
 
     model: nn.Module
@@ -55,17 +55,20 @@ class Captures:
         self._kept: list[tuple[Held[nn.Module], Capture]] = []
         self._input_bytes = self._model_bytes = 0
         self._begun: int | None = None
+        self._returned: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, model: nn.Module, args: Any, kwargs: Any, model_key: str, whole: bool) -> int:
-        """Keep a call that is about to be made; its index.
+    def add(
+        self, model: nn.Module, args: Any, kwargs: Any, model_key: str, whole: bool, index: int | None = None
+    ) -> int:
+        """Keep a call that is about to be made; its index, which may be that of one that raised.
 
         Raises:
             CannotCopy: its inputs cannot be kept.
         """
-        if len(self._kept) >= MOST:
+        if index is None and len(self._kept) >= MOST:
             raise CannotCopy(f"those of {MOST} calls were kept already")
         if self._input_bytes >= KEPT:
             raise CannotCopy(f"{KEPT >> 20} MB were kept already")
@@ -75,28 +78,40 @@ class Captures:
         light = bool(self._model_bytes) and self._model_bytes + weight > KEPT
         self._model_bytes += 0 if light else weight
         flags = {name: each.training for name, each in model.named_modules() if hasattr(each, "training")}
-        self._kept.append((Held(model, light), Capture(_GONE, *inputs, flags, model_key, whole)))
-        self._begun = len(self._kept) - 1
-        return self._begun
+        index = len(self._kept) if index is None else index
+        self._kept[index : index + 1] = [(Held(model, light), Capture(_GONE, *inputs, flags, model_key, whole))]
+        self._begun = index
+        return index
 
     def begun(self) -> int | None:
         """The index of the call that was kept since this was asked last, if one was."""
         index, self._begun = self._begun, None
         return index
 
-    def timed(self, index: int, seconds: float) -> None:
-        """Note how long a kept call took."""
+    def returned(self, index: int, seconds: float) -> None:
+        """Note that a kept call came to its end, and how long it took."""
         held, capture = self._kept[index]
         self._kept[index] = held, replace(capture, seconds=seconds)
+        self._returned.add(index)
+
+    def raised(self, index: int | None) -> bool:
+        """Whether a kept call did not come to its end: there is nothing to measure with its inputs."""
+        return index is not None and index not in self._returned
 
     def taken(self) -> dict[int, Capture]:
-        """What was kept, by its index, of the models that are still to be had."""
-        models = [held.get() for held, _ in self._kept]
-        return {i: replace(self._kept[i][1], model=model) for i, model in enumerate(models) if model is not None}
+        """What was kept, by its index, of calls that came to their end and models that are still to be had."""
+        models = {index: self._kept[index][0].get() for index in sorted(self._returned)}
+        return {i: replace(self._kept[i][1], model=model) for i, model in models.items() if model is not None}
 
     def gone(self) -> list[tuple[str, str]]:
         """The names, and the keys of the structures, of models that are not to be had any more."""
-        return [(held.name, capture.model_key) for held, capture in self._kept if held.get() is None]
+        kept = [self._kept[index] for index in sorted(self._returned)]
+        return [(held.name, capture.model_key) for held, capture in kept if held.get() is None]
+
+    def broken(self) -> dict[str, str]:
+        """The keys of the structures of which a kept call raised, each with the model's name."""
+        kept = [each for index, each in enumerate(self._kept) if self.raised(index)]
+        return {capture.model_key: held.name for held, capture in kept}
 
 
 _GONE = nn.Module()

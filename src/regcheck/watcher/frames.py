@@ -14,9 +14,12 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 import torch
+from torch import nn
 
 from regcheck.core.graph import Place
 from regcheck.core.position import end_position, position
+
+from .models import parts
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _WATCH = str(Path(__file__).parent) + os.sep
@@ -138,3 +141,24 @@ def _reads(instruction: dis.Instruction, name: str) -> bool:
 
 
 _FILLERS = {"CACHE", "NOP", "EXTENDED_ARG", "NOT_TAKEN"}
+
+
+def asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
+    """The frame that asks for a mode: past the `train` and `eval` of the module's own class."""
+    while frame is not None and frame.f_code.co_name in ("train", "eval"):
+        names = frame.f_code.co_varnames[:1]
+        if not names or frame.f_locals.get(names[0]) is not module:
+            break
+        frame = frame.f_back
+    return frame
+
+
+def is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:
+    """Whether the call was made by a method of a module that contains this one."""
+    caller: FrameType | None = frame
+    while caller is not None and caller.f_code is not site.code:
+        caller = caller.f_back
+    if caller is None or caller.f_code.co_varnames[:1] != ("self",):
+        return False
+    owner = caller.f_locals.get("self")
+    return isinstance(owner, nn.Module) and owner is not module and any(each is module for each in parts(owner))

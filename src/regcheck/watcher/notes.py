@@ -85,7 +85,10 @@ class Notes:
         self.changes += 1
 
     def events(self) -> tuple[tuple[Event, ...], tuple[Capture, ...]]:
-        """The events with what is known of results by now, and the captures that they refer to."""
+        """The events with what is known of results by now, and the captures that they refer to.
+
+        A call that raised, and was not made again, is left out: nothing came of it.
+        """
         kept = self.captures.taken()
         numbers = {index: number for number, index in enumerate(kept)}
         finished: dict[Called, Called] = {}
@@ -98,7 +101,11 @@ class Notes:
                 finished[event] = replace(self._finished(event, self.fates.get(event)), capture=capture)
             return finished[event]
 
-        return tuple(map(finish, self.log.events())), tuple(kept.values())
+        events = [each for each in self.log.events() if not (isinstance(each, Called) and self._raised(each))]
+        return tuple(map(finish, events)), tuple(kept.values())
+
+    def _raised(self, call: Called) -> bool:
+        return self.captures.raised(call.capture)
 
     def _finished(self, event: Called, fate: Fate | None) -> Called:
         if event.asleep:

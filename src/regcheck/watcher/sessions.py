@@ -26,7 +26,7 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped
 from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
-from regcheck.watcher.frames import Site, Sites
+from regcheck.watcher.frames import Site, Sites, asking, is_part
 from regcheck.watcher.frozen import Frozen
 from regcheck.watcher.held import Held
 from regcheck.watcher.loads import Loaded
@@ -45,7 +45,8 @@ class Seen:
 
     `captures` is indexed by `Called.capture`, `optimizers` by the key of `core.usage.Optimizer`. Both keep the live
     objects, so let go of this value once it is judged. `structures` are the model keys of all that was called,
-    captured or not, each with what the blocks declare that stood around all of its calls.
+    captured or not, each with what the blocks declare that stood around all of its calls. `raised` are those
+    of which a call raised that was to be captured, with their names; such a call is no event.
     """
 
     usage: Usage
@@ -53,6 +54,7 @@ class Seen:
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     skipped: tuple[NotChecked, ...] = ()
     structures: Mapping[str, tuple[Declared, ...]] = field(default_factory=dict)
+    raised: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -137,11 +139,18 @@ class Watch:
             if notes.trained:
                 self._trained |= {model_key for (model_key, _, grad, _) in notes.captured if grad}
         events, captures = notes.events()
+        raised = notes.captures.broken()
         for name, model_key in notes.captures.gone():
-            self._known -= {(model_key, training, grad) for training in (True, False) for grad in (True, False)}
             notes.skipped[NotChecked(name, GONE)] = None
+            self._forget(model_key)
+        for model_key in raised:
+            self._forget(model_key)
         optimizers = {key: it for key, held in notes.optimizers.items() if (it := held.get()) is not None}
-        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures)
+        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures, raised)
+
+    def _forget(self, model_key: str) -> None:
+        """Capture the next call of a structure, as none was that can be looked at."""
+        self._known -= {(model_key, training, grad) for training in (True, False) for grad in (True, False)}
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
@@ -186,8 +195,11 @@ class Watch:
         known = notes.met.get(again)
         if known is None or known.settings != notes.changes or known.steps != notes.steps:
             known = self._meet(again, module, subject, args, kwargs, frame)
-        elif grad:
-            notes.log.add(known.event)
+        else:
+            if notes.captures.raised(known.event.capture):
+                self._keep(module, subject, args, kwargs, site, frame, known.event.capture)
+            if grad:
+                notes.log.add(known.event)
         known.fate.came(notes.steps, args, kwargs)
         begun = notes.captures.begun()
         if begun is None and (known.fate.propagated or not grad):
@@ -195,8 +207,9 @@ class Watch:
         started = time.thread_time()
 
         def follow(result: Any) -> None:
-            if begun is not None and not models.is_compiled(module):
-                notes.captures.timed(begun, time.thread_time() - started)
+            if begun is not None:
+                took = 0.0 if models.is_compiled(module) else time.thread_time() - started
+                notes.captures.returned(begun, took)
             if grad:
                 known.fate.follow(result)
 
@@ -275,16 +288,32 @@ class Watch:
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
         known = state in self._known and (not grad or subject.model_key in self._trained)
         which = (*state, site.place if suspect else None)
-        if which not in notes.captured:
+        index = notes.captured.get(which)
+        if which not in notes.captured or notes.captures.raised(index):
             notes.captured[which] = None
-            if suspect or not known:
-                try:
-                    whole = not _is_part(module, frame, site)
-                    notes.captured[which] = notes.captures.add(module, args, kwargs, subject.model_key, whole)
+            if suspect or not known or index is not None:
+                notes.captured[which] = self._keep(module, subject, args, kwargs, site, frame, index)
+                if notes.captured[which] is not None:
                     self._known.add(state)
-                except CannotCopy as error:
-                    notes.skipped[NotChecked(subject.name, f"its inputs were not kept: {error}")] = None
         return notes.captured[which]
+
+    def _keep(
+        self,
+        module: nn.Module,
+        subject: _Subject,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        site: Site,
+        frame: FrameType,
+        index: int | None,
+    ) -> int | None:
+        """Capture a call, in the place of one that raised where an index is given; None where it cannot be."""
+        whole = not is_part(module, frame, site)
+        try:
+            return self._notes.captures.add(module, args, kwargs, subject.model_key, whole, index)
+        except CannotCopy as error:
+            self._notes.skipped[NotChecked(subject.name, f"its inputs were not kept: {error}")] = None
+            return None
 
     def _note_related_setting(self, module: nn.Module, model: Model) -> None:
         """Write down for this model the mode last asked for of a part of it, or of something that contains it."""
@@ -308,7 +337,7 @@ class Watch:
         return self._notes.log.once((model, site, training, intended), make)
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
-        site = self._sites.of(_asking(frame, module))
+        site = self._sites.of(asking(frame, module))
         if site is None:
             return
         notes = self._notes
@@ -354,24 +383,3 @@ class Watch:
             event = notes.stepped[key, site, intended] = notes.log.once(made, lambda: made)
             notes.optimizers[key] = Held(optimizer)
         notes.log.add(event)
-
-
-def _asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
-    """The frame that asks for a mode: past the `train` and `eval` of the module's own class."""
-    while frame is not None and frame.f_code.co_name in ("train", "eval"):
-        names = frame.f_code.co_varnames[:1]
-        if not names or frame.f_locals.get(names[0]) is not module:
-            break
-        frame = frame.f_back
-    return frame
-
-
-def _is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:
-    """Whether the call was made by a method of a module that contains this one."""
-    caller: FrameType | None = frame
-    while caller is not None and caller.f_code is not site.code:
-        caller = caller.f_back
-    if caller is None or caller.f_code.co_varnames[:1] != ("self",):
-        return False
-    owner = caller.f_locals.get("self")
-    return isinstance(owner, nn.Module) and owner is not module and any(each is module for each in models.parts(owner))
