@@ -70,7 +70,8 @@ class Builder(Interpreter):
         except Incomparable:
             return super().construct(definition, args, kwargs, node)
         running = tuple([id(each.function.node) for each in self.frames if each.function is not None])
-        key = definition, given, running, len(self.frames), bool(self.doubts)
+        receivers = tuple(map(id, portrait.receivers))  # which live as long as what is built here
+        key = definition, given, receivers, running, len(self.frames), bool(self.doubts)
         known = self._built.get(key)
         if known is not None and self.steps + known.steps <= self.limit:
             self.steps += known.steps
@@ -80,7 +81,7 @@ class Builder(Interpreter):
         instance = super().construct(definition, args, kwargs, node)
         apart = (self.cuts, len(self.doubts)) == before and all(cells.born > since for cells, _, _ in self.log[mark:])
         if key in self._built and apart:
-            objects: dict[int, Any] = {id(each): each for each in portrait.objects}
+            objects: dict[int, Any] = {id(each): each for each in (*portrait.objects, *portrait.receivers)}
             try:
                 copies = tuple([twin(each, objects) for each in self.made[made:]])
             except Incomparable:
@@ -91,7 +92,8 @@ class Builder(Interpreter):
         return instance
 
     def _copy(self, known: _Built, portrait: Portrait, node: ast.AST) -> Instance:
-        objects: dict[int, Any] = {id(each): given for each, given in zip(known.objects, portrait.objects, strict=True)}
+        objects: dict[int, Any] = {id(each): each for each in portrait.receivers}
+        objects |= {id(each): given for each, given in zip(known.objects, portrait.objects, strict=True)}
         copies = [twin(each, objects) for each in known.made]
         self.made += copies
         instance = copies[0]

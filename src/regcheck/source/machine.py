@@ -97,7 +97,11 @@ class Machine(ABC):
 
     def place(self, node: ast.AST) -> Place:
         """Where a node stands, as a running program would tell it."""
-        return Place(self.frame.source.path, getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
+        found = self.project.places.get(node)
+        if found is None:
+            line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
+            found = self.project.places[node] = Place(self.frame.source.path, line, column)
+        return found
 
     @abstractmethod
     def evaluate(self, node: ast.expr) -> Value: ...
@@ -209,6 +213,8 @@ class Machine(ABC):
 
     def join(self, values: Sequence[Value]) -> Value:
         """The value that is one of `values`, whichever branch was taken."""
+        if len(values) == 1 and not isinstance(values[0], Either):
+            return values[0]
         distinct: list[Value] = []
         for each in values:
             for option in each.options if isinstance(each, Either) else (each,):

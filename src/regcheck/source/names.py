@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 
+from regcheck.core.graph import Place
 from regcheck.core.vocabulary import LAYERS
 
 from .candidates import candidates
@@ -163,6 +164,8 @@ class Project:
         self._by_tail: dict[str, list[Source]] = {}
         for source in self.sources:
             self._by_tail.setdefault(source.tail, []).append(source)
+        self.places: dict[ast.AST, Place] = {}
+        """Where nodes stand, as far as that was asked."""
         self.about_mode: dict[ast.expr, bool] = {}
         """Which conditions speak of the mode, as far as that was asked."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}

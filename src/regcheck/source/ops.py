@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import ast
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from typing import Any
 
 from regcheck.core.graph import Drops, Kind, Mode, Op, Place, Reach, Site
 from regcheck.core.vocabulary import call_text
@@ -11,6 +16,7 @@ from regcheck.core.vocabulary import call_text
 from .hidden import hidden_in
 from .interpret import Interpreter
 from .names import Project
+from .sides import Sided, Sight, side
 from .values import (
     Either,
     Entries,
@@ -28,6 +34,39 @@ from .values import (
     descendants,
     now,
 )
+
+
+def matters(op: Op, other: Op | None) -> bool:
+    """Whether an op, or what it is in the other mode, drops, draws, or takes statistics of the batch after `eval()`.
+
+    Every rule about graphs begins at such an op; where there is none, there is nothing to be found.
+    """
+    if op.kind is Kind.RANDOM:
+        return True
+    if op.kind is Kind.RECURRENT:
+        return bool(op.rate)
+    sides = (op,) if other is None else (op, other)
+    if op.kind is Kind.BATCH_NORM:
+        return any(each.active is not False for each in sides if each.mode is Mode.EVAL)
+    if op.drops is None:
+        return False
+    kept = op.reach in (Reach.REGISTERED, Reach.HIDDEN)
+    never = kept and all(each.active is False for each in sides)
+    return any(each.rate != 0 and not never or (each.latent and each.mode is Mode.EVAL) for each in sides)
+
+
+class Spoilt(Exception):
+    """To look at what the other mode would do was to do it: each mode must be run by itself."""
+
+
+_PLAIN = (ast.Name, ast.Attribute, ast.Constant, ast.BoolOp, ast.UnaryOp, ast.Compare)
+
+
+def is_plain(node: ast.expr) -> bool:
+    """Whether an expression is made of names, attributes, constants and comparisons only."""
+    return isinstance(node, _PLAIN) and all(
+        is_plain(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)
+    )
 
 
 class Kept:
@@ -49,7 +88,10 @@ class Ops(Interpreter):
         self.model = kept.model
         self.mode = mode
         self.built_by = ran
-        self.ops: dict[str, Op] = {}
+        self.sight = Sight(mode)
+        self.count = 0
+        self.matters = False
+        """Whether a rule could find anything in the ops made so far."""
         self.parameters: set[str] = set()
         self.paths = kept.paths
         self.hidden = kept.hidden
@@ -57,7 +99,6 @@ class Ops(Interpreter):
         self.running: list[str] = [""]
         self.seeded = False
         self.began = now()
-        self.turns: Counter[tuple[str, str, Place | None]] = Counter()
 
     def emit(
         self,
@@ -75,17 +116,16 @@ class Ops(Interpreter):
         depth: int | None = None,
         tracks: bool = True,
         latent: bool = False,
+        other: Mapping[str, Any] | None = None,
     ) -> Traced:
-        """Add an op."""
+        """Add an op; `other` is what it differs in in the other mode."""
         module = self.path(layer) if layer is not None else self.running[-1]
-        turn = self.turns[module, function, place]
-        self.turns[module, function, place] += 1
         ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
-        name = f"{function}_{len(self.ops)}"
-        self.ops[name] = Op(
+        name = f"{function}_{self.count}"
+        op = Op(
             id=name,
             kind=kind,
-            site=Site(module, function, place, turn),
+            site=Site(module, function, place),
             call=call_text(function, layer.name if layer else "", rate),
             inputs=ids,
             rate=rate,
@@ -100,12 +140,25 @@ class Ops(Interpreter):
             latent=latent,
             within=tuple(each.name for each in self.frames) if kind is Kind.RANDOM else (),
         )
+        there = None
+        if other is not None:
+            call = call_text(function, layer.name if layer else "", other.get("rate", rate))
+            there = replace(op, mode=self.sight.other, call=call, **other)
+        self.count += 1
+        self.keep(op, there)
+        self.matters = self.matters or matters(op, there)
         if kind is Kind.PARAMETER:
             self.parameters.add(name)
         return Traced((name,))
 
+    @abstractmethod
+    def keep(self, op: Op, other: Op | None) -> None:
+        """Add an op to the record; `other` is what it is in the other mode, where that makes a difference."""
+
     def origins(self, value: Value) -> Iterator[str]:
         """The ops a value comes from."""
+        if type(value) is Sided:  # whose sides are constants, or numbers that nobody knows
+            return
         if isinstance(value, Traced):
             yield from value.ids
         elif isinstance(value, Weight):
@@ -132,15 +185,61 @@ class Ops(Interpreter):
 
     def training(self, module: Module) -> Value:
         """A registered module follows the model, unless its mode was set; one that is not is as it was built."""
-        mine = self.mode is Mode.TRAIN
         if "training" in module.cells:
             set_to: Value = module.cells["training"]
             if id(module) in self.preset:
-                return Unknown(varies=True) if mine else Known(False)
+                return self.sided(Unknown(varies=True), Known(False))
             return Unknown(varies=True) if set_to == Known(True) else set_to
         if id(module) in self.paths:
-            return Known(mine)
+            return self.sided(Known(True), Known(False))
         return Known(True) if self.reach(module) in (Reach.HIDDEN, Reach.NEW) else Unknown(True)
+
+    def sided(self, train: Value, evaluation: Value) -> Value:
+        """A value that depends on the mode."""
+        found: Any = Sided(self.sight, train, evaluation)
+        return found  # type: ignore[no-any-return]
+
+    def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
+        before, self.sight.looked = self.sight.looked, False
+        found = super().tested(node)
+        if self.sight.looked and is_plain(node):
+            self.sight.looked = self._otherwise(partial(super().tested, node)) != found
+        self.sight.looked |= before
+        return found
+
+    def _eval_ifexp(self, node: ast.IfExp) -> Value:
+        """Of a choice between constants, or numbers, that the mode makes, both sides are kept."""
+        before, self.sight.looked = self.sight.looked, False
+        test, doubt = self.tested(node.test)
+        if test is None or not self.sight.looked or not all(map(is_plain, (node.test, node.body, node.orelse))):
+            self.sight.looked |= before
+            return self.chosen(node, test, doubt)
+        self.sight.looked = before
+        other, _ = self._otherwise(partial(super().tested, node.test))
+        mine = side(self.evaluate(node.body if test else node.orelse), self.mode)
+        theirs = self._otherwise(partial(self.evaluate, node.body if other else node.orelse))
+        theirs = side(theirs, self.sight.other)
+        if other is None or not (isinstance(mine, (Known, Unknown)) and isinstance(theirs, (Known, Unknown))):
+            self.sight.looked = True
+            return mine
+        return self.sided(mine, theirs) if self.mode is Mode.TRAIN else self.sided(theirs, mine)
+
+    def _otherwise(self, make: Callable[[], Any]) -> Any:
+        """What an expression would give in the other mode.
+
+        Raises:
+            Spoilt: it did more than give something.
+        """
+        before, steps = self._done(), self.steps
+        with self.sight.turned():
+            found = make()
+        if self._done() != before:
+            raise Spoilt
+        self.steps = steps
+        return found
+
+    def _done(self) -> tuple[object, ...]:
+        return self.count, len(self.log), len(self.made), len(self.doubts), self.cuts, self.seeded
 
     def reach(self, module: Module) -> Reach | None:
         """How the model keeps a module; None where that cannot be told."""

@@ -15,7 +15,7 @@ from .values import External, Function, Value
 _GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
 _DECAY = re.compile(rb"\bweight_decay\b")
 _BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
-_CALLED = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\(")
+_LAST_WORD = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\Z")
 _WORD = re.compile(rb"\b[A-Za-z_]\w*")
 _PLAIN_DECORATORS = (
     "torch.",
@@ -43,7 +43,8 @@ class _Candidate:
 
     @cached_property
     def called(self) -> frozenset[bytes]:
-        return frozenset(_CALLED.findall(self.text)) - {self.name}
+        heads = (_LAST_WORD.search(each) for each in self.text.split(b"(")[:-1])
+        return frozenset([each[1] for each in heads if each]) - {self.name}
 
     @cached_property
     def words(self) -> frozenset[bytes]:
