@@ -12,7 +12,7 @@ from regcheck.core.vocabulary import DROPPING, FOREIGN, LAYERS, kind_of
 
 from .machine import Frame
 from .names import Project
-from .ops import Kept
+from .ops import Kept, Spoilt
 from .outputs import named_outputs
 from .repeats import Repeating, Repeats, expanded
 from .sides import side
@@ -63,16 +63,25 @@ def graph_of(
 ) -> Graph | None:
     """The graph of a built model; None where `forward` gives nothing. `ran`: the functions that building it entered."""
     kept = Kept(model)
-    train = Lowering(project, kept, Mode.TRAIN, ran, repeats)
-    train.follow()
-    evaluation = train
-    if train.sight.looked:
-        evaluation = Lowering(project, kept, Mode.EVAL, ran, repeats)
-        evaluation.follow()
+    train = _followed(project, kept, Mode.TRAIN, ran, repeats)
+    evaluation = _followed(project, kept, Mode.EVAL, ran, repeats) if train.sight.looked else train
     if not (project.whole or train.matters or evaluation.matters):
         return None
     flow = train.flow(Mode.TRAIN)
     return Graph(subject, flow, evaluation.flow(Mode.EVAL), root, assumed=True) if flow.outputs else None
+
+
+def _followed(project: Project, kept: Kept, mode: Mode, ran: set[int], repeats: Repeats) -> Lowering:
+    """A model's forward, interpreted in that mode."""
+    lowering = Lowering(project, kept, mode, ran, repeats)
+    try:
+        lowering.follow()
+    except Spoilt:
+        lowering.undo(0, lowering.began)
+        lowering = Lowering(project, kept, mode, ran, repeats)
+        lowering.one_sided = True
+        lowering.follow()
+    return lowering
 
 
 class Lowering(Repeating):
@@ -142,7 +151,7 @@ class Lowering(Repeating):
         """Whether a setting is assigned by anything else than the constructor."""
         if name in self.project.tampered:
             return True
-        return any(name in names and id(node) not in self.built_by for node, names in owner.definition.reassigned)
+        return any(id(node) not in self.built_by for node in owner.definition.assigning.get(name, ()))
 
     def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
         if not any(True for each in values for _ in self.origins(each)):

@@ -141,16 +141,27 @@ class Definition:
         return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
 
     @cached_property
+    def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
+        """The attributes that each of the class's own methods other than `forward` assigns."""
+        found: list[tuple[ast.AST, frozenset[str]]] = []
+        for name, node in self.methods.items():
+            if name != "forward":
+                stored = (n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+                found.append((node, frozenset(stored)))
+        return found
+
+    @cached_property
     def reassigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
         """The attributes that each method other than `forward` assigns, by method."""
-        found: list[tuple[ast.AST, frozenset[str]]] = []
-        for each in self.mro:
-            for name, node in each.methods.items():
-                if name != "forward":
-                    stored = (
-                        n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
-                    )
-                    found.append((node, frozenset(stored)))
+        return [pair for each in self.mro for pair in each._assigned]
+
+    @cached_property
+    def assigning(self) -> dict[str, list[ast.AST]]:
+        """The methods other than `forward` that assign an attribute, by attribute."""
+        found: dict[str, list[ast.AST]] = {}
+        for node, names in self.reassigned:
+            for name in names:
+                found.setdefault(name, []).append(node)
         return found
 
 

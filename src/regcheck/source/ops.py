@@ -45,14 +45,14 @@ def matters(op: Op, other: Op | None) -> bool:
         return True
     if op.kind is Kind.RECURRENT:
         return bool(op.rate)
-    sides = (op,) if other is None else (op, other)
+    in_eval = op if other is None or op.mode is Mode.EVAL else other
     if op.kind is Kind.BATCH_NORM:
-        return any(each.active is not False for each in sides if each.mode is Mode.EVAL)
+        return in_eval.active is not False
     if op.drops is None:
         return False
-    kept = op.reach in (Reach.REGISTERED, Reach.HIDDEN)
-    never = kept and all(each.active is False for each in sides)
-    return any(each.rate != 0 and not never or (each.latent and each.mode is Mode.EVAL) for each in sides)
+    sides = (op,) if other is None else (op, other)
+    inert = op.reach is not None and all(each.active is False for each in sides)  # which only a call is blamed for
+    return in_eval.latent or (not inert and any(each.rate != 0 for each in sides))
 
 
 class Spoilt(Exception):
@@ -89,6 +89,8 @@ class Ops(Interpreter):
         self.mode = mode
         self.built_by = ran
         self.sight = Sight(mode)
+        self.one_sided = False
+        """Whether the other mode is left alone, and anything that depends on the mode is run once for each."""
         self.count = 0
         self.matters = False
         """Whether a rule could find anything in the ops made so far."""
@@ -202,7 +204,7 @@ class Ops(Interpreter):
     def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
         before, self.sight.looked = self.sight.looked, False
         found = super().tested(node)
-        if self.sight.looked and is_plain(node):
+        if self.sight.looked and is_plain(node) and not self.one_sided:
             self.sight.looked = self._otherwise(partial(super().tested, node)) != found
         self.sight.looked |= before
         return found
@@ -211,7 +213,7 @@ class Ops(Interpreter):
         """Of a choice between constants, or numbers, that the mode makes, both sides are kept."""
         before, self.sight.looked = self.sight.looked, False
         test, doubt = self.tested(node.test)
-        if test is None or not self.sight.looked or not all(map(is_plain, (node.test, node.body, node.orelse))):
+        if test is None or not self.sight.looked or self.one_sided or not all(map(is_plain, (node.test, node.body, node.orelse))):
             self.sight.looked |= before
             return self.chosen(node, test, doubt)
         self.sight.looked = before

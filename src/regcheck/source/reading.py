@@ -13,7 +13,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Graph, Place
 from regcheck.core.usage import Usage
 
-from .build import Builder
+from .build import Builder, Memory
 from .lower import graph_of
 from .machine import SECONDS
 from .models import identity, likeness, name_of
@@ -68,13 +68,14 @@ def lowered(project: Project) -> Reading:
         usages += attempt(function.name, function.source.path, line, partial(program.call_of, function))
     classes: list[tuple[str, Place]] = []
     models, parts = [(each, program.ran) for each in program.models], {*_parts(program.models)}
+    memory = Memory()
     for definition in project.definitions:
         if definition.is_module:
-            builder = Builder(project)
+            builder = Builder(project, memory)
             classes.append((definition.name, Place(definition.source.path, definition.node.lineno)))
             where = definition.name, definition.source.path, definition.node.lineno
             models += [(each, builder.ran) for each in attempt(*where, partial(builder.built, definition))]
-            other = Builder(project)
+            other = Builder(project, memory)
             switched = attempt(*where, partial(other.switched_on, definition))
             models += [(each, other.ran) for each in switched if each is not None]
             parts.update(_parts([*builder.made, *other.made]))
