@@ -106,7 +106,8 @@ class Builder(Interpreter):
         known = memory.get(name)
         if known is not None and self._fits(known.work):
             self._take(known.work)
-            return twin(known.result, _now(known.objects, portrait))
+            result: Value = twin(known.result, _now(known.objects, portrait))
+            return result
         since, mark, made, before = now(), len(self.log), len(self.made), (self.cuts, len(self.doubts))
         with self._watched() as work:
             result = super().call_function(function, args, kwargs, node)

@@ -96,7 +96,7 @@ class Lowering(Repeating):
         self.outputs = tuple(pair for each in results for pair in named_outputs(each, "output"))
 
     def flow(self, mode: Mode) -> Flow:
-        """What was followed, as the flow of a mode: of another one than its own if nothing but its ops depends on it."""
+        """What was followed, as the flow of a mode; of the other one than its own if only its ops depend on that."""
         turns: Counter[Site] = Counter()
         ops: dict[str, Op] = {}
         for op in expanded(self.track, mode):

@@ -146,7 +146,9 @@ class Definition:
         found: list[tuple[ast.AST, frozenset[str]]] = []
         for name, node in self.methods.items():
             if name != "forward":
-                stored = (n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+                stored = (
+                    n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
+                )
                 found.append((node, frozenset(stored)))
         return found
 

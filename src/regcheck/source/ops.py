@@ -7,8 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-
-from typing import Any
+from typing import Any, cast
 
 from regcheck.core.graph import Drops, Kind, Mode, Op, Place, Reach, Site
 from regcheck.core.vocabulary import call_text
@@ -159,7 +158,8 @@ class Ops(Interpreter):
 
     def origins(self, value: Value) -> Iterator[str]:
         """The ops a value comes from."""
-        if type(value) is Sided:  # whose sides are constants, or numbers that nobody knows
+        kind: type = type(value)
+        if kind is Sided:  # whose sides are constants, or numbers that nobody knows
             return
         if isinstance(value, Traced):
             yield from value.ids
@@ -198,8 +198,8 @@ class Ops(Interpreter):
 
     def sided(self, train: Value, evaluation: Value) -> Value:
         """A value that depends on the mode."""
-        found: Any = Sided(self.sight, train, evaluation)
-        return found  # type: ignore[no-any-return]
+        found: Value = cast(Any, Sided(self.sight, train, evaluation))
+        return found
 
     def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
         before, self.sight.looked = self.sight.looked, False
@@ -213,12 +213,17 @@ class Ops(Interpreter):
         """Of a choice between constants, or numbers, that the mode makes, both sides are kept."""
         before, self.sight.looked = self.sight.looked, False
         test, doubt = self.tested(node.test)
-        if test is None or not self.sight.looked or self.one_sided or not all(map(is_plain, (node.test, node.body, node.orelse))):
+        if (
+            test is None
+            or not self.sight.looked
+            or self.one_sided
+            or not all(map(is_plain, (node.test, node.body, node.orelse)))
+        ):
             self.sight.looked |= before
             return self.chosen(node, test, doubt)
         self.sight.looked = before
         other, _ = self._otherwise(partial(super().tested, node.test))
-        mine = side(self.evaluate(node.body if test else node.orelse), self.mode)
+        mine: Value = side(self.evaluate(node.body if test else node.orelse), self.mode)
         theirs = self._otherwise(partial(self.evaluate, node.body if other else node.orelse))
         theirs = side(theirs, self.sight.other)
         if other is None or not (isinstance(mine, (Known, Unknown)) and isinstance(theirs, (Known, Unknown))):

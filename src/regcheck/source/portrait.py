@@ -236,7 +236,7 @@ def twin(value: Any, objects: dict[int, Any]) -> Any:
         return value
     if kind not in (Items, Entries, Instance, Layer, Container, Function) or getattr(value, "outer", None) is not None:
         raise Incomparable
-    made = objects[id(value)] = kind.__new__(kind)
+    made = objects[id(value)] = object.__new__(kind)
     made.__dict__.update(value.__dict__)
     if kind is Function:
         made.instance = value.instance and twin(value.instance, objects)

@@ -58,7 +58,7 @@ class Sided:
 
     def _shown(self) -> Value:
         self.sight.looked = True
-        return side(self, self.sight.mode)
+        return self.train if self.sight.mode is Mode.TRAIN else self.evaluation
 
 
 def side(value: Any, mode: Mode) -> Any:
