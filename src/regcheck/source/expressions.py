@@ -60,7 +60,10 @@ class Expressions(Attributes):
         )
 
     def _eval_constant(self, node: ast.Constant) -> Value:
-        return Known(node.value)
+        found = self.project.constants.get(node)
+        if found is None:
+            found = self.project.constants[node] = Known(node.value)
+        return found
 
     def _eval_name(self, node: ast.Name) -> Value:
         return self.named(node.id)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Place, Site
 from regcheck.core.vocabulary import DROPPING, FOREIGN, LAYERS, kind_of
 
-from .machine import Frame
+from .machine import Frame, blurred
 from .names import Project
 from .ops import Kept, Spoilt
 from .outputs import named_outputs
@@ -156,7 +156,7 @@ class Lowering(Repeating):
 
     def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
         if not any(True for each in values for _ in self.origins(each)):
-            return Unknown(varies=any(isinstance(each, Unknown) and each.varies for each in values))
+            return blurred(values)
         return self.emit(Kind.OPAQUE, "opaque", values, place=self.place(node))
 
     def join_traced(self, values: Sequence[Value]) -> Value:

@@ -134,7 +134,7 @@ class Machine(ABC):
 
     def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
         """What something that cannot be followed gives for these values."""
-        return Unknown(varies=any(isinstance(each, Unknown) and each.varies for each in values))
+        return blurred(values)
 
     def join_traced(self, values: Sequence[Value]) -> Value:
         """One of several values, some of them traced."""
@@ -174,8 +174,11 @@ class Machine(ABC):
             self.doubts.append(doubt)
             end = each()
             del self.doubts[known:]
-            written = [(cells, key) for cells, key, _ in self.log[mark:] if cells.born <= since]
-            left = {(id(cells), key): (cells, key, cells.get(key, ABSENT)) for cells, key in written}
+            left = {
+                (id(cells), key): (cells, key, cells.get(key, ABSENT))
+                for cells, key, _ in self.log[mark:]
+                if cells.born <= since
+            }
             self.undo(mark, since)
             outcomes.append((end, left))
         going = [left for end, left in outcomes if end not in (Next.RETURN, Next.RAISE)]
@@ -256,6 +259,17 @@ class Machine(ABC):
         finally:
             self.frames.pop()
             del self.doubts[known:]
+
+
+_FIXED, _VARYING = Unknown(), Unknown(varies=True)
+
+
+def blurred(values: Sequence[Value]) -> Unknown:
+    """What cannot be told that is made of these values: it varies if one of them does."""
+    for each in values:
+        if isinstance(each, Unknown) and each.varies:
+            return _VARYING
+    return _FIXED
 
 
 def _words(node: ast.expr) -> Iterator[str]:

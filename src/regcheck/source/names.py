@@ -177,6 +177,8 @@ class Project:
         self._by_tail: dict[str, list[Source]] = {}
         for source in self.sources:
             self._by_tail.setdefault(source.tail, []).append(source)
+        self.constants: dict[ast.Constant, Known] = {}
+        """The values of constants, as far as they were asked for."""
         self.places: dict[ast.AST, Place] = {}
         """Where nodes stand, as far as that was asked."""
         self.about_mode: dict[ast.expr, bool] = {}

@@ -45,7 +45,7 @@ class _Candidate:
 
     @cached_property
     def called(self) -> frozenset[bytes]:
-        heads = (_LAST_WORD.search(each) for each in self.text.split(b"(")[:-1])
+        heads = (_last_word(each) for each in self.text.split(b"(")[:-1])
         return frozenset([each[1] for each in heads if each]) - {self.name}
 
     @cached_property
@@ -79,6 +79,12 @@ def worthwhile(project: Project) -> Iterator[Function]:
 def is_plain(decorator: Value) -> bool:
     """Whether a decorator leaves a function's meaning alone."""
     return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
+
+
+def _last_word(text: bytes) -> re.Match[bytes] | None:
+    """The word that a text ends with, but for one that is defined there; looked for near the end first."""
+    found = _LAST_WORD.search(text[-80:])
+    return found if found is None or found.start() > 10 else _LAST_WORD.search(text)
 
 
 def _saying(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: bytes) -> set[_Candidate]:
