@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from regcheck.core.graph import Mode
+from regcheck.config.options import Options
+from regcheck.core.graph import Graph, Mode
 from regcheck.plugins import catalogue
-from regcheck.scanning import judged
+from regcheck.scanning import judged, scanned
 from regcheck.source.build import Builder
 from regcheck.source.files import Source
 from regcheck.source.names import Project
@@ -235,10 +237,26 @@ def test_one_run_stands_for_both_modes(content: bytes, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("content", [*AWKWARD, *FILES])
 def test_nothing_is_found_in_what_is_left_out(content: bytes) -> None:
     """Rules find the same in the graphs that can matter as in all graphs."""
-    source = Source("net.py", content, named=True)
+    project = Project([Source("net.py", content)], whole=True)
     rules = [rule for rule in catalogue() if rule.about == "graph"]
-    everything = [*judged(rules, lowered(Project([source], whole=True)))]
-    assert [*judged(rules, lowered(Project([source])))] == everything
+    assert [*judged(rules, lowered(project, whatever=False))] == [*judged(rules, lowered(project))]
+
+
+def test_a_plugins_rule_gets_every_graph(tmp_path: Path) -> None:
+    """What a rule that is not regcheck's own looks for is not known, so no graph is kept from it."""
+    seen: list[str] = []
+
+    def check(graph: Graph) -> tuple[()]:
+        seen.append(graph.subject)
+        return ()
+
+    path = tmp_path / "net.py"
+    path.write_text(CONFIGURED.replace("0.2", "0.0"))
+    ours = next(rule for rule in catalogue() if rule.about == "graph")
+    scanned([path], Options(), [replace(ours, check=check)])
+    assert seen == []
+    scanned([path], Options(), [replace(ours, check=check, module="acme.rules.noisy_labels")])
+    assert seen == ["Block", "Net"]
 
 
 def test_looking_at_a_value_of_two_sides_is_noted() -> None:

@@ -35,10 +35,11 @@ class Reading:
     classes: tuple[tuple[str, Place], ...] = ()
 
 
-def lowered(project: Project) -> Reading:
+def lowered(project: Project, whatever: bool = True) -> Reading:
     """Lower every program of a project, and every model: each class on its own, and each model that a program builds.
 
-    A piece that cannot be followed is noted, and the others are read.
+    A piece that cannot be followed is noted, and the others are read. Where not `whatever` is in a graph is asked for,
+    those are left out in which no rule of regcheck's own could find anything.
     """
     missed: list[NotChecked] = []
 
@@ -77,7 +78,7 @@ def lowered(project: Project) -> Reading:
         if like not in seen:
             seen.add(like)
             place = model.place or Place("", 1)
-            work = partial(graph_of, project, model, name_of(model), entered, repeats)
+            work = partial(graph_of, project, model, name_of(model), entered, repeats, whatever)
             found = attempt(name_of(model), place.path, place.line, work)
             graphs.extend((identity(model), each) for each in found if each is not None)
 
