@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import regcheck.rules as own
 from regcheck.config import select, silence
 from regcheck.config.comments import MARK
 from regcheck.config.options import Options
@@ -91,8 +92,9 @@ def found(sources: Sequence[Source], rules: Sequence[Rule]) -> cache.Result:
     from regcheck.source.names import Project
     from regcheck.source.reading import lowered
 
+    foreign = any(rule.about == "graph" and not rule.module.startswith(f"{own.__name__}.") for rule in rules)
     with uncollected():
-        reading = lowered(Project(sources))
+        reading = lowered(Project(sources), whatever=foreign)
         findings = tuple(judged(rules, reading))
     unread = tuple(each.unread for each in sources if each.unread)
     return cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))

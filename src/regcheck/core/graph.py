@@ -269,8 +269,8 @@ class Graph:
         return self.train if mode is Mode.TRAIN else self.eval
 
     def dropouts(self, active_in: Mode) -> Iterator[Op]:
-        """Ops that drop something with a rate above zero in that mode."""
-        return (op for op in self.flow(active_in) if op.drops and op.active and op.rate != 0)
+        """Ops that drop something in that mode, at a rate that is above zero without anybody's asking for it."""
+        return (op for op in self.flow(active_in) if op.drops and op.active and op.rate != 0 and not op.latent)
 
     def latent_dropouts(self, mode: Mode) -> Iterator[Op]:
         """Ops whose rate is zero by default, in a call or a configuration, and that drop in that mode at others."""

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from .calls import Args, Kwargs
+from .calls import DEEPEST, SHARES, Args, Kwargs
 from .interpret import Interpreter
 from .machine import Frame
 from .names import Definition, Project, parameters_of
 from .portrait import Gallery, Incomparable, Portrait, twin
-from .values import Cells, Instance, Known, Module, Value, now
+from .values import Cells, Function, Instance, Known, Module, Value, now
 
 _SWITCH = re.compile(r"sdpa|flash|xformers|mem(ory)?_?eff\w*_?att|drop", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a call took: `entered` are the functions that were run, up to `depth` deep."""
+
+    steps: int
+    entered: frozenset[int]
+    depth: int
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """What a function gave that left nothing else behind, and what it was given."""
+
+    result: Value
+    objects: tuple[object, ...]
+    work: _Work
 
 
 @dataclass(frozen=True)
@@ -24,18 +43,30 @@ class _Built:
 
     made: tuple[Module, ...]
     objects: tuple[object, ...]
-    steps: int
+    work: _Work
+
+
+@dataclass
+class Memory:
+    """What constructors have built and computed so far, by what they were given."""
+
+    gallery: Gallery = field(default_factory=Gallery)
+    built: dict[Hashable, _Built | None] = field(default_factory=dict)
+    computed: dict[Hashable, _Computed] = field(default_factory=dict)
 
 
 class Builder(Interpreter):
-    """Interprets constructors. Of objects that are built of like arguments the third and later ones are copies."""
+    """Interprets constructors. Of objects that are built of like arguments the third and later ones are copies.
+
+    So is what a function gave that is called with the same constants.
+    """
 
     copying = True
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, memory: Memory | None = None) -> None:
         super().__init__(project)
-        self._gallery = Gallery()
-        self._built: dict[Hashable, _Built | None] = {}
+        self._memory = memory or Memory()
+        self._deepest = 0
 
     def built(self, definition: Definition, otherwise: Value | None = None) -> Instance:
         """An instance made without arguments; `otherwise` stands for every parameter in place of its default."""
@@ -61,37 +92,98 @@ class Builder(Interpreter):
             self.initialize(instance, (), kwargs, definition.node)
         return instance
 
+    def _enter_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
+        self._deepest = max(self._deepest, len(self.frames))
+        return super()._enter_function(function, args, kwargs, node)
+
+    def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
+        own = () if function.instance is None else (function.instance,)
+        plain = self.copying and function.outer is None
+        key = self._key((function.node, function.owner), (*own, *args), kwargs) if plain else None
+        if key is None:
+            return super().call_function(function, args, kwargs, node)
+        memory, (name, portrait) = self._memory.computed, key
+        known = memory.get(name)
+        if known is not None and self._fits(known.work):
+            self._take(known.work)
+            result: Value = twin(known.result, _now(known.objects, portrait))
+            return result
+        since, mark, made, before = now(), len(self.log), len(self.made), (self.cuts, len(self.doubts))
+        with self._watched() as work:
+            result = super().call_function(function, args, kwargs, node)
+        apart = (self.cuts, len(self.doubts)) == before and len(self.made) == made
+        if apart and work and all(cells.born > since for cells, _, _ in self.log[mark:]):
+            with suppress(Incomparable):
+                objects = tuple(portrait.objects)
+                memory[name] = _Computed(twin(result, _now(objects, portrait)), objects, work[0])
+        return result
+
     def construct(self, definition: Definition, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        portrait = Portrait(self._gallery, _unmarked)
-        try:
-            if not self.copying or definition.outer is not None:
-                raise Incomparable
-            given = *map(portrait.of, args), tuple([(name, portrait.of(kwargs[name])) for name in kwargs])
-        except Incomparable:
+        key = self._key(definition, args, kwargs) if self.copying and definition.outer is None else None
+        if key is None:
             return super().construct(definition, args, kwargs, node)
-        running = tuple([id(each.function.node) for each in self.frames if each.function is not None])
-        key = definition, given, running, len(self.frames), bool(self.doubts)
-        known = self._built.get(key)
-        if known is not None and self.steps + known.steps <= self.limit:
-            self.steps += known.steps
+        memory, (name, portrait) = self._memory.built, key
+        known = memory.get(name)
+        if known is not None and self._fits(known.work):
+            self._take(known.work)
             return self._copy(known, portrait, node)
-        since, mark, made, steps = now(), len(self.log), len(self.made), self.steps
-        before = self.cuts, len(self.doubts)
-        instance = super().construct(definition, args, kwargs, node)
+        since, mark, made, before = now(), len(self.log), len(self.made), (self.cuts, len(self.doubts))
+        with self._watched() as work:
+            instance = super().construct(definition, args, kwargs, node)
         apart = (self.cuts, len(self.doubts)) == before and all(cells.born > since for cells, _, _ in self.log[mark:])
-        if key in self._built and apart:
-            objects: dict[int, Any] = {id(each): each for each in portrait.objects}
-            try:
-                copies = tuple([twin(each, objects) for each in self.made[made:]])
-            except Incomparable:
-                return instance
-            self._built[key] = _Built(copies, tuple(portrait.objects), self.steps - steps)
+        if name in memory and apart and work:
+            given = tuple(portrait.objects)
+            objects = _now(given, portrait)
+            with suppress(Incomparable):
+                memory[name] = _Built(tuple([twin(each, objects) for each in self.made[made:]]), given, work[0])
         else:
-            self._built.setdefault(key, None)
+            memory.setdefault(name, None)
         return instance
 
+    def _key(self, called: object, args: Args, kwargs: Kwargs) -> tuple[Hashable, Portrait] | None:
+        """What a call is given, and what else its course depends on; None where that cannot be told."""
+        gallery = self._memory.gallery
+        portrait = Portrait(gallery, _unmarked)
+        try:
+            given = *map(portrait.of, args), tuple([(name, portrait.of(kwargs[name])) for name in kwargs])
+        except Incomparable:
+            return None
+        receivers = gallery.number(tuple(map(id, portrait.receivers)), portrait.receivers)
+        return (called, given, receivers, min(len(self.frames), len(SHARES)), bool(self.doubts)), portrait
+
+    @contextmanager
+    def _watched(self) -> Iterator[list[_Work]]:
+        """Tell what is done inside, unless that depends on the functions that are running already."""
+        steps, deepest, ran = self.steps, self._deepest, self.ran
+        self._deepest, self.ran = len(self.frames), set()
+        found: list[_Work] = []
+        try:
+            yield found
+        finally:
+            entered, depth = frozenset(self.ran), self._deepest - len(self.frames)
+            self._deepest, self.ran = max(deepest, self._deepest), ran | entered
+            if self._running.isdisjoint(entered):
+                found.append(_Work(self.steps - steps, entered, depth))
+
+    @property
+    def _running(self) -> set[int]:
+        return {id(each.function.node) for each in self.frames if each.function is not None}
+
+    def _fits(self, work: _Work) -> bool:
+        """Whether interpreting the call would run into no limit that it did not run into when it was first made."""
+        return (
+            self.steps + work.steps <= self.limit
+            and len(self.frames) + work.depth <= DEEPEST
+            and self._running.isdisjoint(work.entered)
+        )
+
+    def _take(self, work: _Work) -> None:
+        self.steps += work.steps
+        self.ran |= work.entered
+        self._deepest = max(self._deepest, len(self.frames) + work.depth)
+
     def _copy(self, known: _Built, portrait: Portrait, node: ast.AST) -> Instance:
-        objects: dict[int, Any] = {id(each): given for each, given in zip(known.objects, portrait.objects, strict=True)}
+        objects = _now(known.objects, portrait)
         copies = [twin(each, objects) for each in known.made]
         self.made += copies
         instance = copies[0]
@@ -102,8 +194,16 @@ class Builder(Interpreter):
         return instance
 
 
+def _now(objects: Sequence[object], portrait: Portrait) -> dict[int, Any]:
+    """What stands, in the call at hand, for the objects that an earlier one was given."""
+    found: dict[int, Any] = {id(each): each for each in portrait.receivers}
+    return found | {id(each): now for each, now in zip(objects, portrait.objects, strict=True)}
+
+
 def _unmarked(module: Module) -> Hashable:
-    raise Incomparable
+    if module.is_module:  # which may be changed later on
+        raise Incomparable
+    return None
 
 
 def _switches(spec: ast.arguments) -> list[str]:

@@ -53,7 +53,7 @@ _TRANSPARENT = frozenset(
     " torch.nn.utils.spectral_norm torch.nn.utils.weight_norm torch.nn.utils.parametrizations.spectral_norm"
     " torch.nn.utils.parametrizations.weight_norm torch.jit.export copy.deepcopy".split()
 )
-_SELF_RETURNING = frozenset(
+SELF_RETURNING = frozenset(
     "to cuda cpu half float double bfloat16 type requires_grad_ apply share_memory to_empty compile xpu ipu".split()
 )
 _MATH = {name: getattr(math, name) for name in "sqrt log log2 log10 exp floor ceil pow prod gcd".split()}
@@ -175,7 +175,7 @@ class Calls(Sequences):
 
     def _told(self, function: Function, name: str, value: Value) -> Value:
         """A parameter's value; of one that is not known, what its class says of it."""
-        if value != Unknown() or isinstance(function.node, ast.Lambda):
+        if type(value) is not Unknown or value.varies or isinstance(function.node, ast.Lambda):
             return value
         key = id(function.node), name
         if key not in self.project.configurations:
@@ -188,8 +188,10 @@ class Calls(Sequences):
         if name in kwargs:
             return kwargs[name]
         for position, each in enumerate(args[: index + 1]):
-            if isinstance(each, (Several, Maybe)):
-                return each.item if isinstance(each, Several) else Unknown(varies=True)
+            if type(each) is Several:
+                return each.item
+            if type(each) is Maybe:
+                return Unknown(varies=True)
             if position == index:
                 return each
         if OPEN in kwargs:
@@ -354,7 +356,7 @@ class Calls(Sequences):
             known = truth(mode)
             self.set_training(module, Unknown(varies=True) if known is None else Known(known), node)
             return module
-        if name in _SELF_RETURNING:
+        if name in SELF_RETURNING:
             return module
         if name in ("forward", "__call__"):
             return self.call_module(module, args, kwargs, node)

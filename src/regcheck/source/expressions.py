@@ -7,6 +7,7 @@ import builtins
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from time import process_time
 from typing import Any
 
@@ -41,29 +42,35 @@ class Expressions(Attributes):
     most = 50_000
     """A list of more items than this is made by doubling it, not by hand."""
 
+    @cached_property
+    def _evaluators(self) -> dict[type[ast.expr], Callable[[Any], Value]]:
+        return {kind: getattr(self, name) for kind, name in _EVALUATORS.items() if hasattr(self, name)}
+
     def evaluate(self, node: ast.expr) -> Value:
         self.steps += 1
         if self.steps > self.limit:
             raise TooLong("too long to follow from the source")
-        if not self.steps & 255 and process_time() > self.project.deadline:
+        if not self.steps & 1023 and process_time() > self.project.deadline:
             raise OutOfTime(f"following the file takes more than {SECONDS} seconds")
-        known = getattr(self, _EVALUATORS[type(node)], None)
+        known: Callable[[ast.expr], Value] | None = self._evaluators.get(type(node))
         if known is not None:
-            found: Value = known(node)
-            return found
+            return known(node)
         return self.opaque(
             [self.evaluate(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)], node
         )
 
     def _eval_constant(self, node: ast.Constant) -> Value:
-        return Known(node.value)
+        found = self.project.constants.get(node)
+        if found is None:
+            found = self.project.constants[node] = Known(node.value)
+        return found
 
     def _eval_name(self, node: ast.Name) -> Value:
         return self.named(node.id)
 
     def named(self, name: str) -> Value:
         """What a name stands for here: a local, one of an enclosing function, of the file, or a builtin."""
-        cells: Any = self.frame.locals
+        cells: Any = self.frames[-1].locals
         while isinstance(cells, dict):
             if name in cells:
                 found: Value = cells[name]
@@ -159,7 +166,10 @@ class Expressions(Attributes):
         return self.evaluate(node.value)
 
     def _eval_ifexp(self, node: ast.IfExp) -> Value:
-        test, doubt = self.tested(node.test)
+        return self.chosen(node, *self.tested(node.test))
+
+    def chosen(self, node: ast.IfExp, test: bool | None, doubt: bool) -> Value:
+        """What a conditional expression gives, once its condition was tested."""
         if test is not None:
             return self.evaluate(node.body if test else node.orelse)
         return self.alternatives([lambda: self.evaluate(node.body), lambda: self.evaluate(node.orelse)], doubt)

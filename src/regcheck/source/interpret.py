@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
 from .calls import Calls
 from .machine import Next
@@ -32,10 +34,14 @@ class Interpreter(Calls):
     longest = 64
     """A loop over more items than this is treated as one over an unknown number of items."""
 
+    @cached_property
+    def _runners(self) -> dict[type[ast.stmt], Callable[[Any], Next]]:
+        return {kind: getattr(self, name) for kind, name in _RUNNERS.items() if hasattr(self, name)}
+
     def run(self, body: Sequence[ast.stmt]) -> Next:
         for statement in body:
-            known = getattr(self, _RUNNERS[type(statement)], None)
-            end: Next = known(statement) if known is not None else Next.GO
+            known: Callable[[ast.stmt], Next] | None = self._runners.get(type(statement))
+            end = known(statement) if known is not None else Next.GO
             if end is not Next.GO:
                 return end
         return Next.GO

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from regcheck.core.graph import Flow, Graph, Kind, Mode, Place
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Place, Site
 from regcheck.core.vocabulary import DROPPING, FOREIGN, LAYERS, kind_of
 
-from .machine import Frame
+from .machine import Frame, blurred
 from .names import Project
-from .ops import SETITEM, Kept
+from .ops import SETITEM, Kept, Spoilt
 from .outputs import named_outputs
-from .repeats import Repeating, Repeats
+from .repeats import Repeating, Repeats, expanded
+from .sides import side
 from .torchops import (
     FACTORIES,
     METADATA,
@@ -22,7 +24,7 @@ from .torchops import (
     Doing,
     Rate,
     doing,
-    drops_now,
+    dropping,
     is_random,
     layer_acts,
     layer_doing,
@@ -57,29 +59,60 @@ _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torc
 
 
 def graph_of(
-    project: Project, model: Module, subject: str, ran: set[int], repeats: Repeats, root: bool | None = None
+    project: Project, model: Module, subject: str, ran: set[int], repeats: Repeats, whatever: bool = True
 ) -> Graph | None:
-    """The graph of a built model; None where `forward` gives nothing. `ran`: the functions that building it entered."""
+    """The graph of a built model; None where `forward` gives nothing.
+
+    `ran`: the functions that building it entered. Unless `whatever` is in a graph is asked for, one in which nothing
+    `matters` is None, too.
+    """
     kept = Kept(model)
-    flows = [Lowering(project, kept, mode, ran, repeats).flow() for mode in (Mode.TRAIN, Mode.EVAL)]
-    return Graph(subject, flows[0], flows[1], root, assumed=True) if flows[0].outputs else None
+    train = _followed(project, kept, Mode.TRAIN, ran, repeats)
+    evaluation = _followed(project, kept, Mode.EVAL, ran, repeats) if train.sight.looked else train
+    if not (whatever or train.matters or evaluation.matters):
+        return None
+    flow = train.flow(Mode.TRAIN)
+    return Graph(subject, flow, evaluation.flow(Mode.EVAL), None, assumed=True) if flow.outputs else None
+
+
+def _followed(project: Project, kept: Kept, mode: Mode, ran: set[int], repeats: Repeats) -> Lowering:
+    """A model's forward, interpreted in that mode."""
+    lowering = Lowering(project, kept, mode, ran, repeats)
+    try:
+        lowering.follow()
+    except Spoilt:
+        lowering.undo(0, lowering.began)
+        lowering = Lowering(project, kept, mode, ran, repeats)
+        lowering.one_sided = True
+        lowering.follow()
+    return lowering
 
 
 class Lowering(Repeating):
     """One forward in one mode."""
 
-    def flow(self) -> Flow:
+    def follow(self) -> None:
         """Interpret the forward, and leave the model as it was."""
         first = self.model.definition.source if isinstance(self.model, Instance) else next(iter(self.project.sources))
         with self.entered(Frame(None, first, Cells())):
             results = self._enter()
         self.undo(0, self.began)
-        if not any(op.learned for op in self.ops.values()):
+        self.outputs = tuple(pair for each in results for pair in named_outputs(each, "output"))
+
+    def flow(self, mode: Mode) -> Flow:
+        """What was followed, as the flow of a mode; of the other one than its own if only its ops depend on that."""
+        turns: Counter[Site] = Counter()
+        ops: dict[str, Op] = {}
+        for op in expanded(self.track, mode):
+            turn = turns[op.site]
+            turns[op.site] += 1
+            ops[op.id] = replace(op, site=replace(op.site, turn=turn)) if turn else op
+        if not any(op.learned for op in ops.values()):
             # An augmentation, a loss or a sampler is random on purpose; only a model's predictions are judged.
-            for name, op in self.ops.items():
+            for name, op in ops.items():
                 if op.kind is Kind.RANDOM:
-                    self.ops[name] = replace(op, active=None if op.active else op.active)
-        return Flow(self.mode, self.ops, tuple(pair for each in results for pair in named_outputs(each, "output")))
+                    ops[name] = replace(op, active=None if op.active else op.active)
+        return Flow(mode, ops, self.outputs)
 
     def returned(self, values: Sequence[Value]) -> Value:
         function = self.frame.function
@@ -123,11 +156,11 @@ class Lowering(Repeating):
         tampered = self.project.tampered_models if owner.definition.is_module else self.project.tampered
         if name in tampered:
             return True
-        return any(name in names and id(node) not in self.built_by for node, names in owner.definition.reassigned)
+        return any(id(node) not in self.built_by for node in owner.definition.assigning.get(name, ()))
 
     def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
         if not any(True for each in values for _ in self.origins(each)):
-            return Unknown(varies=any(isinstance(each, Unknown) and each.varies for each in values))
+            return blurred(values)
         return self.emit(Kind.OPAQUE, "opaque", values, place=self.place(node))
 
     def join_traced(self, values: Sequence[Value]) -> Value:
@@ -189,9 +222,9 @@ class Lowering(Repeating):
     def _function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         """A torch function or tensor method; None for one that is not known."""
         function = RENAMED.get(name.strip("_"), name.strip("_"))
-        values = (*args, *kwargs.values())
         if function in DROPPING:
             return self._dropping(function, args, kwargs, node)
+        values = (*args, *kwargs.values())
         if is_random(function):
             in_loss = any("loss" in each.name.lower() for each in self.frames)
             given = kwargs.get("generator", Known(None)) != Known(None)
@@ -211,33 +244,35 @@ class Lowering(Repeating):
 
     def _dropping(self, function: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         how = DROPPING[function]
-        rate = Rate.of(argument(args, kwargs, *how.rate))
+        rate = argument(args, kwargs, *how.rate)
         switch = Known(True) if how.training is None else kwargs.get("train", argument(args, kwargs, *how.training))
-        return self.drop(function, rate, switch, (*args, *kwargs.values()), self.place(node))
+        values = tuple([side(each, self.mode) for each in (*args, *kwargs.values())])
+        return self.drop(function, rate, switch, values, self.place(node))
 
     def drop(
         self,
         function: str,
-        rate: Rate,
+        rate: Value,
         switch: Value,
         values: Sequence[Value],
         place: Place | None,
         layer: Layer | None = None,
     ) -> Value:
         """Add a dropping op."""
-        active = drops_now(rate, switch)
         certain = not any(self.doubts)
+        mine, other = (
+            dropping(Rate.of(side(rate, mode)), side(switch, mode), certain) for mode in (self.mode, self.sight.other)
+        )
         return self.emit(
             kind_of(function),
             function,
             values,
             place=place,
             layer=layer,
-            rate=rate.number,
             drops=DROPPING[function].drops,
-            active=active if certain or not active else None,
-            latent=certain and rate.default and truth(switch) is True,
             learned=function == "multi_head_attention_forward",
+            **mine,
+            other=other if other != mine else None,
         )
 
     def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -289,13 +324,13 @@ class Lowering(Repeating):
         values = (*args, *kwargs.values())
         if function in DROPPING:
             position, name = (2, "dropout") if layer.name == "MultiheadAttention" else (0, "p")
-            rate = Rate.of(layer.argument(position, name, 0.0 if position else 0.5))
+            rate = layer.argument(position, name, 0.0 if position else 0.5)
             return self.drop(function, rate, self.training(layer), values, place, layer)
         what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
         depth, between = stacking(layer)
         switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Known(True)
-        active = layer_acts(layer, what.kind, switch)
-        active = None if self.doubts and what.kind is Kind.RANDOM else active
+        mine, other = (layer_acts(layer, what.kind, side(switch, mode)) for mode in (self.mode, self.sight.other))
+        active = None if self.doubts and what.kind is Kind.RANDOM else mine
         return self.emit(
             what.kind,
             function or layer.name,
@@ -308,6 +343,7 @@ class Lowering(Repeating):
             window=what.window,
             depth=depth,
             tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
+            other={"active": other} if other is not mine else None,
         )
 
 

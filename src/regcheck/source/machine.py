@@ -97,7 +97,11 @@ class Machine(ABC):
 
     def place(self, node: ast.AST) -> Place:
         """Where a node stands, as a running program would tell it."""
-        return Place(self.frame.source.path, getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
+        found = self.project.places.get(node)
+        if found is None:
+            line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
+            found = self.project.places[node] = Place(self.frame.source.path, line, column)
+        return found
 
     @abstractmethod
     def evaluate(self, node: ast.expr) -> Value: ...
@@ -130,7 +134,7 @@ class Machine(ABC):
 
     def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
         """What something that cannot be followed gives for these values."""
-        return Unknown(varies=any(isinstance(each, Unknown) and each.varies for each in values))
+        return blurred(values)
 
     def join_traced(self, values: Sequence[Value]) -> Value:
         """One of several values, some of them traced."""
@@ -170,8 +174,11 @@ class Machine(ABC):
             self.doubts.append(doubt)
             end = each()
             del self.doubts[known:]
-            written = [(cells, key) for cells, key, _ in self.log[mark:] if cells.born <= since]
-            left = {(id(cells), key): (cells, key, cells.get(key, ABSENT)) for cells, key in written}
+            left = {
+                (id(cells), key): (cells, key, cells.get(key, ABSENT))
+                for cells, key, _ in self.log[mark:]
+                if cells.born <= since
+            }
             self.undo(mark, since)
             outcomes.append((end, left))
         going = [left for end, left in outcomes if end not in (Next.RETURN, Next.RAISE)]
@@ -209,6 +216,8 @@ class Machine(ABC):
 
     def join(self, values: Sequence[Value]) -> Value:
         """The value that is one of `values`, whichever branch was taken."""
+        if len(values) == 1 and not isinstance(values[0], Either):
+            return values[0]
         distinct: list[Value] = []
         for each in values:
             for option in each.options if isinstance(each, Either) else (each,):
@@ -250,6 +259,17 @@ class Machine(ABC):
         finally:
             self.frames.pop()
             del self.doubts[known:]
+
+
+_FIXED, _VARYING = Unknown(), Unknown(varies=True)
+
+
+def blurred(values: Sequence[Value]) -> Unknown:
+    """What cannot be told that is made of these values: it varies if one of them does."""
+    for each in values:
+        if isinstance(each, Unknown) and each.varies:
+            return _VARYING
+    return _FIXED
 
 
 def _words(node: ast.expr) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 
+from regcheck.core.graph import Place
 from regcheck.core.vocabulary import LAYERS
 
 from .candidates import candidates
@@ -144,16 +145,29 @@ class Definition:
         return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
 
     @cached_property
+    def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
+        """The attributes that each of the class's own methods other than `forward` assigns."""
+        found: list[tuple[ast.AST, frozenset[str]]] = []
+        for name, node in self.methods.items():
+            if name != "forward":
+                stored = (
+                    n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
+                )
+                found.append((node, frozenset(stored)))
+        return found
+
+    @cached_property
     def reassigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
         """The attributes that each method other than `forward` assigns, by method."""
-        found: list[tuple[ast.AST, frozenset[str]]] = []
-        for each in self.mro:
-            for name, node in each.methods.items():
-                if name != "forward":
-                    stored = (
-                        n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
-                    )
-                    found.append((node, frozenset(stored)))
+        return [pair for each in self.mro for pair in each._assigned]
+
+    @cached_property
+    def assigning(self) -> dict[str, list[ast.AST]]:
+        """The methods other than `forward` that assign an attribute, by attribute."""
+        found: dict[str, list[ast.AST]] = {}
+        for node, names in self.reassigned:
+            for name in names:
+                found.setdefault(name, []).append(node)
         return found
 
 
@@ -167,6 +181,10 @@ class Project:
         self._by_tail: dict[str, list[Source]] = {}
         for source in self.sources:
             self._by_tail.setdefault(source.tail, []).append(source)
+        self.constants: dict[ast.Constant, Known] = {}
+        """The values of constants, as far as they were asked for."""
+        self.places: dict[ast.AST, Place] = {}
+        """Where nodes stand, as far as that was asked."""
         self.about_mode: dict[ast.expr, bool] = {}
         """Which conditions speak of the mode, as far as that was asked."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}

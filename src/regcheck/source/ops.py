@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import ast
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
 
 from regcheck.core.graph import Drops, Kind, Mode, Op, Place, Reach, Site
 from regcheck.core.vocabulary import call_text
@@ -11,6 +15,7 @@ from regcheck.core.vocabulary import call_text
 from .hidden import hidden_in
 from .interpret import Interpreter
 from .names import Project
+from .sides import Sided, Sight, side
 from .values import (
     Either,
     Entries,
@@ -34,6 +39,39 @@ _PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
 
 
+def matters(op: Op, other: Op | None) -> bool:
+    """Whether an op, or what it is in the other mode, drops, draws, or takes statistics of the batch after `eval()`.
+
+    Every rule about graphs begins at such an op; where there is none, there is nothing to be found.
+    """
+    if op.kind is Kind.RANDOM:
+        return True
+    if op.kind is Kind.RECURRENT:
+        return bool(op.rate)
+    in_eval = op if other is None or op.mode is Mode.EVAL else other
+    if op.kind is Kind.BATCH_NORM:
+        return in_eval.active is not False
+    if op.drops is None:
+        return False
+    sides = (op,) if other is None else (op, other)
+    inert = op.reach is not None and all(each.active is False for each in sides)  # which only a call is blamed for
+    return in_eval.latent or (not inert and any(each.rate != 0 for each in sides))
+
+
+class Spoilt(Exception):
+    """To look at what the other mode would do was to do it: each mode must be run by itself."""
+
+
+_PLAIN = (ast.Name, ast.Attribute, ast.Constant, ast.BoolOp, ast.UnaryOp, ast.Compare)
+
+
+def is_plain(node: ast.expr) -> bool:
+    """Whether an expression is made of names, attributes, constants and comparisons only."""
+    return isinstance(node, _PLAIN) and all(
+        is_plain(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)
+    )
+
+
 class Kept:
     """How a model keeps its modules: the paths of the registered, the ids of those hidden, of those with a mode set."""
 
@@ -53,16 +91,21 @@ class Ops(Interpreter):
         self.model = kept.model
         self.mode = mode
         self.built_by = ran
-        self.ops: dict[str, Op] = {}
+        self.sight = Sight(mode)
+        self.one_sided = False
+        """Whether the other mode is left alone, and anything that depends on the mode is run once for each."""
+        self.count = 0
+        self.matters = False
+        """Whether a rule could find anything in the ops made so far."""
         self.parameters: set[str] = set()
         self.assembled: set[str] = set()
+        """The ops whose result was written to in part."""
         self.paths = kept.paths
         self.hidden = kept.hidden
         self.preset = kept.preset
         self.running: list[str] = [""]
         self.seeded = False
         self.began = now()
-        self.turns: Counter[tuple[str, str, Place | None]] = Counter()
 
     def emit(
         self,
@@ -80,19 +123,18 @@ class Ops(Interpreter):
         depth: int | None = None,
         tracks: bool = True,
         latent: bool = False,
+        other: Mapping[str, Any] | None = None,
     ) -> Traced:
-        """Add an op."""
+        """Add an op; `other` is what it differs in in the other mode."""
         module = self.path(layer) if layer is not None else self.running[-1]
-        turn = self.turns[module, function, place]
-        self.turns[module, function, place] += 1
         ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
-        name = f"{function}_{len(self.ops)}"
         if function in _PARTS and not self.assembled.isdisjoint(ids):
             kind = Kind.OPAQUE  # which of what was written there is read cannot be told
+        name = f"{function}_{self.count}"
         op = Op(
             id=name,
             kind=kind,
-            site=Site(module, function, place, turn),
+            site=Site(module, function, place),
             call=call_text(function, layer.name if layer else "", rate),
             inputs=ids,
             rate=rate,
@@ -107,19 +149,28 @@ class Ops(Interpreter):
             latent=latent,
             within=tuple(each.name for each in self.frames) if kind is Kind.RANDOM else (),
         )
-        self.add(op)
+        there = None
+        if other is not None:
+            call = call_text(function, layer.name if layer else "", other.get("rate", rate))
+            there = replace(op, mode=self.sight.other, call=call, **other)
+        self.count += 1
+        self.keep(op, there)
+        self.matters = self.matters or matters(op, there)
+        if kind is Kind.PARAMETER:
+            self.parameters.add(name)
+        elif function == SETITEM or (kind in _WHOLE and not self.assembled.isdisjoint(ids)):
+            self.assembled.add(name)
         return Traced((name,))
 
-    def add(self, op: Op) -> None:
-        """Write an op down, and remember those that are parameters, or were written to in part."""
-        self.ops[op.id] = op
-        if op.kind is Kind.PARAMETER:
-            self.parameters.add(op.id)
-        elif op.site.function == SETITEM or (op.kind in _WHOLE and not self.assembled.isdisjoint(op.inputs)):
-            self.assembled.add(op.id)
+    @abstractmethod
+    def keep(self, op: Op, other: Op | None) -> None:
+        """Add an op to the record; `other` is what it is in the other mode, where that makes a difference."""
 
     def origins(self, value: Value) -> Iterator[str]:
         """The ops a value comes from."""
+        kind: type = type(value)
+        if kind is Sided:  # whose sides are constants, or numbers that nobody knows
+            return
         if isinstance(value, Traced):
             yield from value.ids
         elif isinstance(value, Weight):
@@ -146,15 +197,66 @@ class Ops(Interpreter):
 
     def training(self, module: Module) -> Value:
         """A registered module follows the model, unless its mode was set; one that is not is as it was built."""
-        mine = self.mode is Mode.TRAIN
         if "training" in module.cells:
             set_to: Value = module.cells["training"]
             if id(module) in self.preset:
-                return Unknown(varies=True) if mine else Known(False)
+                return self.sided(Unknown(varies=True), Known(False))
             return Unknown(varies=True) if set_to == Known(True) else set_to
         if id(module) in self.paths:
-            return Known(mine)
+            return self.sided(Known(True), Known(False))
         return Known(True) if self.reach(module) in (Reach.HIDDEN, Reach.NEW) else Unknown(True)
+
+    def sided(self, train: Value, evaluation: Value) -> Value:
+        """A value that depends on the mode."""
+        found: Value = cast(Any, Sided(self.sight, train, evaluation))
+        return found
+
+    def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
+        before, self.sight.looked = self.sight.looked, False
+        found = super().tested(node)
+        if self.sight.looked and is_plain(node) and not self.one_sided:
+            self.sight.looked = self._otherwise(partial(super().tested, node)) != found
+        self.sight.looked |= before
+        return found
+
+    def _eval_ifexp(self, node: ast.IfExp) -> Value:
+        """Of a choice between constants, or numbers, that the mode makes, both sides are kept."""
+        before, self.sight.looked = self.sight.looked, False
+        test, doubt = self.tested(node.test)
+        if (
+            test is None
+            or not self.sight.looked
+            or self.one_sided
+            or not all(map(is_plain, (node.test, node.body, node.orelse)))
+        ):
+            self.sight.looked |= before
+            return self.chosen(node, test, doubt)
+        self.sight.looked = before
+        other, _ = self._otherwise(partial(super().tested, node.test))
+        mine: Value = side(self.evaluate(node.body if test else node.orelse), self.mode)
+        theirs = self._otherwise(partial(self.evaluate, node.body if other else node.orelse))
+        theirs = side(theirs, self.sight.other)
+        if other is None or not (isinstance(mine, (Known, Unknown)) and isinstance(theirs, (Known, Unknown))):
+            self.sight.looked = True
+            return mine
+        return self.sided(mine, theirs) if self.mode is Mode.TRAIN else self.sided(theirs, mine)
+
+    def _otherwise(self, make: Callable[[], Any]) -> Any:
+        """What an expression would give in the other mode.
+
+        Raises:
+            Spoilt: it did more than give something.
+        """
+        before, steps = self._done(), self.steps
+        with self.sight.turned():
+            found = make()
+        if self._done() != before:
+            raise Spoilt
+        self.steps = steps
+        return found
+
+    def _done(self) -> tuple[object, ...]:
+        return self.count, len(self.log), len(self.made), len(self.doubts), self.cuts, self.seeded
 
     def reach(self, module: Module) -> Reach | None:
         """How the model keeps a module; None where that cannot be told."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from copy import copy
 from typing import Any
 
+from .calls import SELF_RETURNING
 from .names import Definition
+from .sides import Sided
 from .values import (
     Bound,
     Cells,
@@ -28,6 +29,11 @@ from .values import (
     Value,
     Weight,
 )
+
+OF_ALL_MODULES = SELF_RETURNING | frozenset(
+    "train eval forward __call__ training add_module register_module register_parameter register_buffer".split()
+)
+"""What every module has, whatever its class."""
 
 LARGEST = 20_000
 """A value with more parts than this takes longer to compare than that can save."""
@@ -57,7 +63,7 @@ class Portrait:
     """Portraits of the values that one call is given, which name shared ops and objects by the order they are met in.
 
     `mark` says what else tells modules apart, `told` which ops differ from others. `ids` are the ops, `objects`
-    whatever has an identity.
+    whatever has an identity, `receivers` the modules of which nothing is told.
     """
 
     def __init__(self, gallery: Gallery, mark: Callable[[Module], Hashable], *told: set[str]) -> None:
@@ -66,6 +72,7 @@ class Portrait:
         self.told = told
         self.ids: dict[str, int] = {}
         self.objects: list[object] = []
+        self.receivers: list[Instance] = []
         self._numbers: dict[int, int] = {}
 
     def of(self, value: Any) -> Hashable:
@@ -85,6 +92,8 @@ class Portrait:
             return str(value.name)
         if kind is Weight:
             return Weight
+        if kind is Sided:
+            return kind, self.of(value.train), self.of(value.evaluation)
         if kind is Definition:
             return Definition, id(value)  # a project keeps its definitions
         if kind is Either:
@@ -94,10 +103,26 @@ class Portrait:
         if kind is Maybe:
             return kind, *map(self.of, value.items)
         if kind is Bound:
-            return kind, self.of(value.receiver), value.name
+            return kind, self._receiver(value), value.name
         if kind is Partial:
             return kind, self.of(value.callee), *map(self.of, value.args), self._named(value.kwargs)
         return self._object(value, kind)
+
+    def _receiver(self, value: Bound) -> Hashable:
+        """The portrait of what an attribute was asked of.
+
+        Of a module that does not have it no more is told than which one it is: code can do nothing with it that
+        depends on what the module is made of. So what a model hands its parts of a configuration that it inherits
+        does not make the model a part of each of them.
+        """
+        receiver = value.receiver
+        if type(receiver) is not Instance or receiver.base is not None or value.name in OF_ALL_MODULES:
+            return self.of(receiver)
+        known = next((number for number, each in enumerate(self.receivers) if each is receiver), None)
+        if known is None:
+            self.receivers.append(receiver)
+            return len(self.receivers) - 1
+        return known
 
     def _object(self, value: Any, kind: type) -> Hashable:
         known = id(value)
@@ -123,7 +148,8 @@ class Portrait:
             return self.gallery.number((kind, value.node, id(value.outer), value.owner, own), value.outer)
         else:
             raise Incomparable
-        return self.gallery.number((kind, value.place, self.mark(value), told, self._named(value.cells)))
+        place = value.place
+        return self.gallery.number((kind, id(place), self.mark(value), told, self._named(value.cells)), place)
 
     def _named(self, values: Mapping[str, Value]) -> Hashable:
         of = self.of
@@ -210,7 +236,8 @@ def twin(value: Any, objects: dict[int, Any]) -> Any:
         return value
     if kind not in (Items, Entries, Instance, Layer, Container, Function) or getattr(value, "outer", None) is not None:
         raise Incomparable
-    made = objects[id(value)] = copy(value)
+    made = objects[id(value)] = object.__new__(kind)
+    made.__dict__.update(value.__dict__)
     if kind is Function:
         made.instance = value.instance and twin(value.instance, objects)
         return made

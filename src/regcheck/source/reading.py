@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import process_time
 from typing import TypeVar
@@ -13,14 +13,14 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Graph, Place
 from regcheck.core.usage import Usage
 
-from .build import Builder
+from .build import Builder, Memory
 from .lower import graph_of
 from .machine import SECONDS
 from .models import identity, likeness, name_of
 from .names import Project
 from .repeats import Repeats
 from .restoring import Restoring
-from .values import Module
+from .values import Instance, Module
 
 Result = TypeVar("Result")
 
@@ -35,10 +35,11 @@ class Reading:
     classes: tuple[tuple[str, Place], ...] = ()
 
 
-def lowered(project: Project) -> Reading:
+def lowered(project: Project, whatever: bool = True) -> Reading:
     """Lower every program of a project, and every model: each class on its own, and each model that a program builds.
 
-    A piece that cannot be followed is noted, and the others are read.
+    A piece that cannot be followed is noted, and the others are read. Where not `whatever` is in a graph is asked for,
+    those are left out in which no rule of regcheck's own could find anything.
     """
     missed: list[NotChecked] = []
 
@@ -67,31 +68,35 @@ def lowered(project: Project) -> Reading:
         line = function.node.lineno
         usages += attempt(function.name, function.source.path, line, partial(program.call_of, function))
     classes: list[tuple[str, Place]] = []
-    models, parts = [(each, program.ran) for each in program.models], {*_parts(program.models)}
+    parts = {*_parts(program.models)}
+    graphs: list[tuple[object, Graph]] = []
+    seen: set[object] = set()
+    memory, repeats = Memory(), Repeats()
+
+    def follow(model: Module, entered: set[int]) -> None:
+        like = likeness(model)
+        if like not in seen:
+            seen.add(like)
+            place = model.place or Place("", 1)
+            work = partial(graph_of, project, model, name_of(model), entered, repeats, whatever)
+            found = attempt(name_of(model), place.path, place.line, work)
+            graphs.extend((identity(model), each) for each in found if each is not None)
+
+    for model in program.models:
+        follow(model, program.ran)
     for definition in project.definitions:
         if definition.is_module:
-            builder = Builder(project)
             classes.append((definition.name, Place(definition.source.path, definition.node.lineno)))
             where = definition.name, definition.source.path, definition.node.lineno
-            models += [(each, builder.ran) for each in attempt(*where, partial(builder.built, definition))]
-            other = Builder(project)
-            switched = attempt(*where, partial(other.switched_on, definition))
-            models += [(each, other.ran) for each in switched if each is not None]
-            parts.update(_parts([*builder.made, *other.made]))
+            for make in (Builder.built, Builder.switched_on):
+                builder = Builder(project, memory)
+                built: list[Instance | None] = [*attempt(*where, partial(make, builder, definition))]
+                for each in filter(None, built):
+                    follow(each, builder.ran)
+                parts.update(_parts(builder.made))
     whole = program.whole - parts - program.feeding
-    graphs: list[Graph | None] = []
-    seen: set[object] = set()
-    repeats = Repeats()
-    for model, entered in models:
-        like = likeness(model)
-        if like in seen:
-            continue
-        seen.add(like)
-        root = True if identity(model) in whole else None
-        place = model.place or Place("", 1)
-        work = partial(graph_of, project, model, name_of(model), entered, repeats, root)
-        graphs += attempt(name_of(model), place.path, place.line, work)
-    return Reading(tuple(filter(None, graphs)), tuple(usages), tuple(missed), tuple(classes))
+    rooted = tuple(replace(each, root=True) if known in whole else each for known, each in graphs)
+    return Reading(rooted, tuple(usages), tuple(missed), tuple(classes))
 
 
 def _parts(models: list[Module]) -> Iterator[object]:

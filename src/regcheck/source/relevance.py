@@ -13,9 +13,11 @@ from .names import Project
 from .values import External, Function, Value
 
 _GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
+_GRADIENT_WORDS = (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward")
+_BUILDING_WORDS = (b"Sequential", b"Transformer", b"MultiheadAttention")
 _DECAY = re.compile(rb"\bweight_decay\b")
 _BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
-_CALLED = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\(")
+_LAST_WORD = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\Z")
 _WORD = re.compile(rb"\b[A-Za-z_]\w*")
 _PLAIN_DECORATORS = (
     "torch.",
@@ -43,7 +45,8 @@ class _Candidate:
 
     @cached_property
     def called(self) -> frozenset[bytes]:
-        return frozenset(_CALLED.findall(self.text)) - {self.name}
+        heads = (_last_word(each) for each in self.text.split(b"(")[:-1])
+        return frozenset([each[1] for each in heads if each]) - {self.name}
 
     @cached_property
     def words(self) -> frozenset[bytes]:
@@ -61,19 +64,33 @@ def worthwhile(project: Project) -> Iterator[Function]:
     for each in project.definitions:
         if each.is_module:
             models.setdefault(each.node.name.encode(), []).append(each.source)
-    own = {each for each in functions if _GRADIENTS.search(each.text)}
+    decaying = _saying(functions, _DECAY, b"weight_decay")
+    own = _saying(functions, _GRADIENTS, *_GRADIENT_WORDS)
     using = _calling(functions, own)
-    building = _calling(functions, {each for each in functions if _builds(each, models)})
+    built = _saying(functions, _BUILDING, *_BUILDING_WORDS)
+    building = _calling(functions, {each for each in functions if each in built or _names_model(each, models)})
     for one in functions:
         calls = one in using and one in building and (one in own or not _is_taken(project, one.function))
-        alone = _BUILDING.search(one.text) and is_random(one.text)
-        if _DECAY.search(one.text) or (not one.owner and (calls or alone)):
+        alone = one in built and is_random(one.text)
+        if one in decaying or (not one.owner and (calls or alone)):
             yield one.function
 
 
 def is_plain(decorator: Value) -> bool:
     """Whether a decorator leaves a function's meaning alone."""
     return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
+
+
+def _last_word(text: bytes) -> re.Match[bytes] | None:
+    """The word that a text ends with, but for one that is defined there; looked for near the end first."""
+    found = _LAST_WORD.search(text[-80:])
+    return found if found is None or found.start() > 10 else _LAST_WORD.search(text)
+
+
+def _saying(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: bytes) -> set[_Candidate]:
+    """The functions whose text has the pattern, which begins with one of the words; most files have none of them."""
+    files = {each for each in {one.source for one in functions} if any(word in each.content for word in words)}
+    return {each for each in functions if each.source in files and pattern.search(each.text)}
 
 
 def _calling(functions: list[_Candidate], known: set[_Candidate]) -> set[_Candidate]:
@@ -104,10 +121,8 @@ def _is_seen(caller: _Candidate, target: _Candidate) -> bool:
     return not names.isdisjoint(caller.source.imported_words)
 
 
-def _builds(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
-    """Whether a function names a class of models, or builds a model of torch's layers."""
-    if _BUILDING.search(each.text):
-        return True
+def _names_model(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
+    """Whether a function names a class of models."""
     return any(
         source is each.source
         or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail.encode())))

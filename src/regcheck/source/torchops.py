@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from regcheck.core.graph import Kind
 from regcheck.core.vocabulary import KINDS, LAYERS, LEARNED, STACKED, kind_of
@@ -67,6 +68,16 @@ def drops_now(rate: Rate, switch: Value) -> bool | None:
     if on is False or rate.number == 0:
         return False
     return True if on and rate.certain else None
+
+
+def dropping(rate: Rate, switch: Value, certain: bool) -> dict[str, Any]:
+    """What an op says of a dropping call; `certain` says that the call is made whenever its module is run."""
+    active = drops_now(rate, switch)
+    return {
+        "rate": rate.number,
+        "active": active if certain or not active else None,
+        "latent": certain and rate.default and truth(switch) is True,
+    }
 
 
 def doing(function: str, args: Args, kwargs: Kwargs, scalar: bool) -> Doing:

@@ -309,6 +309,9 @@ def descendants(module: Module, path: str = "", seen: set[int] | None = None) ->
         yield from descendants(child, f"{path}.{name}" if path else name, seen)
 
 
+_OPEN_ENDED = (Several, Maybe)
+
+
 def argument(
     args: tuple[Value, ...], kwargs: Mapping[str, Value], position: int, name: str, default: Any = None
 ) -> Value:
@@ -316,7 +319,7 @@ def argument(
     if name in kwargs:
         return kwargs[name]
     for index, each in enumerate(args):
-        if isinstance(each, (Several, Maybe)):
+        if type(each) in _OPEN_ENDED:
             return Unknown(varies=True)
         if index == position:
             return each
