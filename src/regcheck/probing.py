@@ -57,7 +57,7 @@ def usage_probes(
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         event = suspicion.event
         if isinstance(event, Stepped) and event.optimizer.key in optimizers:
-            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, time.monotonic() + options.budget)
+            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, deadline(options))
         if isinstance(event, Called) and event.capture is not None:
             capture = captures[event.capture]
             if capture.seconds > options.budget:

@@ -16,6 +16,7 @@ from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 
 from .folding import decayed_parameters, folded, heeded
+from .run import Deadline
 from .stepping import ROUNDING, Sample, row, stepping
 
 EXACT = 1e-9
@@ -24,7 +25,7 @@ does, and rounding alone, at everyday learning rates and decays, by less."""
 
 
 def measure_decay(
-    optimizer: optim.Optimizer, rule: str | None, *, seed: int, device: str, deadline: float = math.inf
+    optimizer: optim.Optimizer, rule: str | None, *, seed: int, device: str, deadline: Deadline | None = None
 ) -> Decay:
     """Step a copy of `optimizer` on copies of a sample of its decayed parameters, in float64 on `device`.
 
@@ -39,7 +40,7 @@ def measure_decay(
         rule: the torch.optim class whose update it follows; None if it has one of its own.
         seed: seeds the synthetic gradients.
         device: where to take the steps.
-        deadline: the `time.monotonic()` after which none is begun.
+        deadline: until when steps may begin.
 
     Returns:
         Distances to the references, relative to what the decay does in the step: without a known method the most that
@@ -88,7 +89,7 @@ def measure_decay(
 
 
 def measure_shrinkage(
-    optimizer: optim.Optimizer, groups: Sequence[Group], *, device: str, deadline: float = math.inf
+    optimizer: optim.Optimizer, groups: Sequence[Group], *, device: str, deadline: Deadline | None = None
 ) -> Shrinkage:
     """Step a copy of `optimizer` once, at zero gradient, on copies of its biases and norm scales in float64.
 
@@ -99,7 +100,7 @@ def measure_shrinkage(
         optimizer: the user's optimizer.
         groups: what its groups hold. Those that decay weights too are measured; all, if there are none.
         device: where to take the step.
-        deadline: the `time.monotonic()` after which none is begun.
+        deadline: until when steps may begin.
 
     Raises:
         CannotMeasure: no bias and no norm scale is known, the step raises, or the decay is lost in rounding.

@@ -43,7 +43,7 @@ from .images import image_of
 from .intervene import Replacement, identity, nothing, regated
 from .moments import moments_moved
 from .reductions import wide
-from .run import Runner
+from .run import Deadline, Runner
 from .shift import variance_shift
 from .steps import agreement_of
 
@@ -132,7 +132,9 @@ class UnableProbe:
 class OptimizerProbe(UnableProbe):
     """Measures an optimizer of the user's on copies of its parameters."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, device: str, seed: int, deadline: float = math.inf) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, device: str, seed: int, deadline: Deadline | None = None
+    ) -> None:
         super().__init__(device, seed)
         self._optimizer = optimizer
         self._deadline = deadline

@@ -37,6 +37,11 @@ class Deadline:
     at: float
     told: str
 
+    def keep(self) -> None:
+        """Raise `CannotMeasure` once it is over."""
+        if time.monotonic() > self.at:
+            raise CannotMeasure(self.told)
+
 
 class Enough(Exception):
     """What was to be seen of a run was seen."""
@@ -104,8 +109,8 @@ class Runner:
         Raises:
             CannotMeasure: forward raised, or there is no time left.
         """
-        if self._deadline is not None and time.monotonic() > self._deadline.at:
-            raise CannotMeasure(self._deadline.told)
+        if self._deadline is not None:
+            self._deadline.keep()
         if self._around is None:
             self._around = self._needed_around()
         self._set(modes)

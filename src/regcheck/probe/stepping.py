@@ -7,10 +7,8 @@ wrote may do anything; one that reaches for a tensor of the program's own is sto
 from __future__ import annotations
 
 import copy
-import math
 import random
 import sys
-import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -32,6 +30,7 @@ from regcheck.watcher.optimizers import followed, inner_optimizers
 from .reach import reached_by_functions
 from .reductions import has_float64
 from .restore import world_untouched
+from .run import Deadline
 from .seeds import seed_streams
 
 TENSORS = 128
@@ -142,7 +141,7 @@ def _gradient_size(parameter: Tensor, generator: torch.Generator) -> Tensor:
 
 def _steps(
     optimizer: optim.Optimizer,
-    deadline: float,
+    deadline: Deadline | None,
     samples: Sequence[Sample],
     *,
     without: int = 0,
@@ -155,7 +154,7 @@ def _steps(
 
     Args:
         optimizer: the user's optimizer.
-        deadline: the `time.monotonic()` after which none is begun.
+        deadline: until when steps may begin.
         samples: what the clone steps, and on which gradients.
         without: how many of the steps, the last ones, do not decay.
         folded: how many times itself is added to the last gradient of each sampled parameter.
@@ -164,8 +163,8 @@ def _steps(
     plain = {"fused": False, "foreach": False, "capturable": False}
     guard: AbstractContextManager[Any] = nullcontext() if followed(type(optimizer)) else _Guard(optimizer)
     for flags, begun in (({}, False), (plain, False), ({}, True)):
-        if time.monotonic() > deadline:
-            raise CannotMeasure("the budget of time was used up")
+        if deadline is not None:
+            deadline.keep()
         clone = _clone(optimizer, samples, flags, begun)
         try:
             with guard:
@@ -283,7 +282,7 @@ def _seed_all(seed: int) -> None:
 
 
 @contextmanager
-def stepping(optimizer: optim.Optimizer, deadline: float = math.inf) -> Iterator[Steps]:
+def stepping(optimizer: optim.Optimizer, deadline: Deadline | None = None) -> Iterator[Steps]:
     """Steps of a copy: no gradients, no warnings, no hooks of the program's; scalars that it keeps are float64.
 
     Raises:
