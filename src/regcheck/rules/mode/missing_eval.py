@@ -77,7 +77,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(call.model.mode_dependent)
             yield Suspicion(
                 call,
-                f"`{call.model.name}` predicts in train mode: {layers} still act as in training",
+                f"`{call.model.name}` predicts in train mode, with {layers} still acting as in training",
                 fix="call `model.eval()` before predicting, and `model.train()` before training again",
                 severity=severity,
             )

@@ -54,7 +54,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(left.model.mode_dependent)
             yield Suspicion(
                 replace(left, place=left.relied),
-                f"`{left.model.name}` is trained on in eval mode, as `{left.by}` left it: {layers} no longer act",
+                f"`{left.model.name}` is trained on in eval mode, as `{left.by}` left it, with {layers} switched off",
                 fix="call `model.train()` after validating",
             )
     for index, call in usage.calls():
@@ -64,7 +64,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if trained and was_switched_off(usage, index, call):
             yield Suspicion(
                 call,
-                f"`{call.model.name}` is trained on in eval mode: {layers} no longer act",
+                f"`{call.model.name}` is trained on in eval mode, with {layers} switched off",
                 fix="call `model.train()` at the beginning of each training epoch, or after validating",
             )
         elif trained and came_in_eval(usage, index, call):
