@@ -18,18 +18,14 @@ LARGE, SMALL = 1e2, 1e-4
 
 def decayed_parameters(samples: Sequence[Sample], moved: Tensor) -> Tensor:
     """Which weights are elements of a parameter that the decay moves at all: a step may spare vectors by itself."""
-    sizes = [weight.numel() for sample in samples for weight in sample.weights]
-    return torch.cat([part.any().expand(part.shape) for part in torch.split(moved, sizes)])
+    return torch.cat([part.any().expand(part.shape) for part in _by_parameter(samples, moved)])
 
 
 def folded(steps: Steps, samples: Sequence[Sample], decayed: Tensor) -> Tensor:
     """The weights after the last step without decay, on gradients to which the decay of `decayed` ones was added."""
-    shares, at = [], 0
-    for sample in samples:
-        decay = -sample.decay if sample.settings.get("maximize") else sample.decay
-        for weight in sample.weights:
-            shares.append(decay if bool(decayed[at : at + weight.numel()].any()) else 0.0)
-            at += weight.numel()
+    signed = (-each.decay if each.settings.get("maximize") else each.decay for each in samples for _ in each.weights)
+    parts = _by_parameter(samples, decayed)
+    shares = [decay if bool(part.any()) else 0.0 for decay, part in zip(signed, parts, strict=True)]
     return steps(samples, without=1, folded=shares)[1]
 
 
@@ -55,6 +51,11 @@ def heeded(steps: Steps, samples: Sequence[Sample], seed: int) -> Pairs:
         if counted >= 2 * measure.SIGNS:
             break
     return Pairs(counted, lighter)
+
+
+def _by_parameter(samples: Sequence[Sample], values: Tensor) -> Sequence[Tensor]:
+    """One value for each weight, apart for each parameter."""
+    return torch.split(values, [weight.numel() for sample in samples for weight in sample.weights])
 
 
 def _paired(samples: Sequence[Sample], generator: torch.Generator) -> tuple[list[Sample], Tensor, Tensor]:

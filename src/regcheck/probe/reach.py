@@ -25,7 +25,7 @@ def held_by_functions(model: nn.Module) -> Iterator[Any]:
 def reached_by_functions(values: Iterable[Any]) -> Iterator[Any]:
     """All that functions among the values, and in containers there, refer to."""
     seen: set[int] = set()
-    todo = [(value, False) for value in values if not is_bare(value)]
+    todo = [(value, False) for value in values if not _is_bare(value)]
     while todo:
         value, held = todo.pop()
         if id(value) in seen:
@@ -34,10 +34,10 @@ def reached_by_functions(values: Iterable[Any]) -> Iterator[Any]:
         if held:
             yield value
         held = held or isinstance(value, FunctionType)
-        todo += [(each, held) for each in _inside(value) if held or not is_bare(each)]
+        todo += [(each, held) for each in _inside(value) if held or not _is_bare(each)]
 
 
-def is_bare(value: Any) -> bool:
+def _is_bare(value: Any) -> bool:
     """Whether there is nothing inside of a value, as of most that modules hold: numbers, tensors, empty containers."""
     return type(value) in _PLAIN or (type(value) in _CONTAINERS and not value)
 

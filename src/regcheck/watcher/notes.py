@@ -101,11 +101,9 @@ class Notes:
                 finished[event] = replace(self._finished(event, self.fates.get(event)), capture=capture)
             return finished[event]
 
-        events = [each for each in self.log.events() if not (isinstance(each, Called) and self._raised(each))]
+        raised = self.captures.raised
+        events = [each for each in self.log.events() if not (isinstance(each, Called) and raised(each.capture))]
         return tuple(map(finish, events)), tuple(kept.values())
-
-    def _raised(self, call: Called) -> bool:
-        return self.captures.raised(call.capture)
 
     def _finished(self, event: Called, fate: Fate | None) -> Called:
         if event.asleep:
