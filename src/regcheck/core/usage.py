@@ -177,6 +177,10 @@ class Usage:
                 seen.add((event.optimizer.key, event.intended))
                 yield event
 
+    def steps(self, model: Model) -> bool:
+        """Whether an optimizer steps that holds the model."""
+        return any(isinstance(event, Stepped) and model.key in event.models for event in self.events)
+
     @cached_property
     def training_functions(self) -> frozenset[str]:
         """The functions that train: they back-propagate, step an optimizer, or make a call that is back-propagated."""
@@ -210,6 +214,11 @@ class Usage:
             if isinstance(event, Called) and event.grad and event.propagated is not False:
                 return None
         return None
+
+
+def bare(function: str) -> str:
+    """The name of a function, without where it stands."""
+    return function.split(":")[-2] if ":" in function else function
 
 
 def loads(function: str) -> bool:

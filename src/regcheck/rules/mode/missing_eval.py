@@ -62,7 +62,7 @@ from typing import TypeGuard
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Backward, Called, Stepped, Usage, trains
+from regcheck.core.usage import Backward, Called, Stepped, Usage, bare, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -126,14 +126,9 @@ def with_gradients(usage: Usage, call: Called) -> Severity | None:
     if call.propagated is not False or not call.taken:
         return None
     if predicts_by_name(call):
-        return Severity.ERROR if was_trained(usage, call) and not (call.followed or call.repeated) else Severity.INFO
+        return Severity.ERROR if usage.steps(call.model) and not (call.followed or call.repeated) else Severity.INFO
     late_decision = call.taken == "decision" and call.followed is False
-    return Severity.INFO if late_decision and was_trained(usage, call) and usage.trains_in(call.function) else None
-
-
-def was_trained(usage: Usage, call: Called) -> bool:
-    """Whether an optimizer that holds parameters of the model was stepped."""
-    return any(isinstance(event, Stepped) and call.model.key in event.models for event in usage.events)
+    return Severity.INFO if late_decision and usage.steps(call.model) and usage.trains_in(call.function) else None
 
 
 def passes_on(usage: Usage, call: Called) -> bool:
@@ -151,7 +146,7 @@ def predicts_by_name(call: Called) -> bool:
 
 def says_so(functions: Iterable[str]) -> bool:
     """Whether the name of a function says that it predicts or evaluates."""
-    names = [each.split(":")[-2] if ":" in each else each for each in functions]
+    names = [bare(each) for each in functions]
     return any(PREDICTS.search(name) for name in names if not name.startswith("test_"))
 
 

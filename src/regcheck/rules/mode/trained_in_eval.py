@@ -42,7 +42,7 @@ from dataclasses import replace
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, Left, Model, ModeSet, Stepped, Usage, loads
+from regcheck.core.usage import Called, Event, Left, Model, ModeSet, Usage, loads
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
@@ -99,7 +99,7 @@ def is_trained(usage: Usage, call: Called, model: Model) -> bool:
     """Whether a training step of a model is taken through the call; where it runs, by an optimizer that holds it."""
     if call.propagated is None:
         return usage.trains_in(call.function)
-    return call.propagated and any(isinstance(event, Stepped) and model.key in event.models for event in usage.events)
+    return call.propagated and usage.steps(model)
 
 
 def was_switched_off(usage: Usage, index: int, call: Called) -> bool:

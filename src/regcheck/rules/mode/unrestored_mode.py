@@ -48,7 +48,7 @@ from dataclasses import replace
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Place
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Backward, Called, Event, Left, ModeSet, Stepped, Usage
+from regcheck.core.usage import Backward, Called, Event, Left, ModeSet, Stepped, Usage, bare
 
 CODE = "REG208"
 SEVERITY = Severity.WARNING
@@ -124,8 +124,7 @@ def left_on(usage: Usage, index: int, call: Called) -> ModeSet | None:
 
 def still_thawed(usage: Usage, index: int, call: Called) -> tuple[str, ...]:
     """The parts that a training call finds in train mode, and that were trained on in eval mode before."""
-    stepped = any(isinstance(each, Stepped) and call.model.key in each.models for each in usage.events)
-    if not (call.thawed and call.propagated and stepped):
+    if not (call.thawed and call.propagated and usage.steps(call.model)):
         return ()
     before = [each for at, each in usage.calls() if at < index and each.model.key == call.model.key]
     trained = {path for each in before if each.propagated for path in each.frozen}
@@ -151,11 +150,6 @@ def blanket(usage: Usage, index: int, call: Called) -> ModeSet | None:
         elif used and not event.training:
             return None if usage.trains_in(switched.function) else switched
     return None
-
-
-def bare(function: str) -> str:
-    """The name of a function, without where it stands."""
-    return function.split(":")[-2] if ":" in function else function
 
 
 def where(place: Place | None) -> str:
