@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -21,6 +21,7 @@ from . import symbolic
 from .fake import CannotImagine, Imagined, fake_copy, imagine
 from .inputs import Inputs, candidates, elsewhere, moved
 from .lower import lowered
+from .modes import ModeReads, switch_on
 from .record import ForwardRaised, Recording, record
 from .running import Locate
 
@@ -78,8 +79,10 @@ def look(
         return _without_inputs(model, subject, given, locate, root, unrunnable, refused)
     flows: dict[Mode, Flow] = {}
     missed: list[NotChecked] = []
-    for mode, each in outcomes.items():
+    for mode, each in reversed(outcomes.items()):
         if isinstance(each, Recording):
+            if mode is Mode.TRAIN and each is outcomes[Mode.EVAL]:
+                switch_on(each.graph)
             flows[mode] = lowered(each.graph, each.outputs, mode)
         else:
             flows[mode] = Flow(mode, {})
@@ -120,7 +123,7 @@ def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tu
         if isinstance(evaluation, CannotTrace):
             refused.append((inputs, evaluation))
             continue
-        train, accepted = run(Mode.TRAIN, inputs), True
+        train, accepted = evaluation if evaluation.both else run(Mode.TRAIN, inputs), True
         yield inputs, {Mode.TRAIN: train, Mode.EVAL: evaluation}
         if isinstance(train, Recording):
             return
@@ -139,10 +142,13 @@ def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Input
         refusal = CannotTrace(f"the inputs cannot be copied: {told(error)}")
         refusal.__cause__ = error
         return refusal
+    reads = ModeReads(model)
     try:
-        return record(model, args, kwargs, locate=locate)
+        with reads:
+            recording = record(model, args, kwargs, locate=locate)
     except ForwardRaised as error:
         return _released(error)
+    return replace(recording, both=not (reads.any or recording.handed_on))
 
 
 def _imagined(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:

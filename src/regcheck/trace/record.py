@@ -75,13 +75,17 @@ class Recording:
     """A recorded forward: the graph, and its outputs by name, in order.
 
     `drew_elsewhere` says that it drew random numbers that no op of the graph tells: Python's, NumPy's, or torch's out
-    of sight. `ran` holds the paths of the modules whose forward ran.
+    of sight. `ran` holds the paths of the modules whose forward ran. `handed_on` says that a dropout gave back what it
+    was given, and that this was a parameter, for which there is no op, or was written to later. `both` says that a run
+    in the other mode would have differed by nothing but what torch's own dropout layers drop.
     """
 
     graph: fx.Graph
     outputs: tuple[tuple[str, fx.Node], ...]
     drew_elsewhere: bool = False
     ran: frozenset[str] = frozenset()
+    handed_on: bool = False
+    both: bool = False
 
 
 class ForwardRaised(CannotTrace):
@@ -135,6 +139,8 @@ class Recorder(Sight):
         self._scripts: list[Site] = []
         self._stream = TorchStream()
         self._drew_unseen = False
+        self._handed: set[int] = set()
+        self._handed_on = False
 
     def bind_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         named = {**{f"input_{i}": value for i, value in enumerate(args)}, **kwargs}
@@ -169,8 +175,10 @@ class Recorder(Sight):
                 return result
             if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
                 if name not in DROPPING or isinstance(result, nn.Parameter):
+                    self._handed_on |= name in DROPPING
                     return result
                 result = _alias(result)
+                self._handed.add(storage_of(result))
             node = self._node("call_function", func, name or "call", *inputs)
             self._describe(node, name, site, args, kwargs, result)
             if drawing and name in DROPPING and node.meta[META].active:
@@ -179,6 +187,7 @@ class Recorder(Sight):
                 node.meta[META].active = True
             for tensor in changed:
                 self._identity.write(tensor, node)
+                self._handed_on |= storage_of(tensor) in self._handed
             self._bind_result(result, node)
             if name == "backward":
                 self._differentiated.append(node)
@@ -324,7 +333,7 @@ class Recorder(Sight):
         outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
-        return Recording(self.graph, outputs, drew_elsewhere, frozenset(self.running.ran))
+        return Recording(self.graph, outputs, drew_elsewhere, frozenset(self.running.ran), self._handed_on)
 
 
 def _unseen(*tensors: Any) -> Any:
