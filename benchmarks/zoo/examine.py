@@ -17,7 +17,7 @@ from regcheck import audit
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import Finding
 from regcheck.core.graph import Flow, Graph, Kind, Mode
-from regcheck.probe.restore import unchanged, workspace, world_untouched
+from regcheck.probe.restore import workspace, world_untouched
 from regcheck.probing import locate
 from regcheck.trace.inputs import Inputs, moved
 from regcheck.trace.ladder import Traced, look
@@ -95,8 +95,8 @@ def _looked(model: nn.Module, given: Inputs | None) -> tuple[Row, Inputs | None]
     start = time.perf_counter()
     row: Row = {"complete": False, "how": None, "origin": None}
     try:
-        with world_untouched(), workspace(model) as twin, unchanged(twin):
-            traced = look(twin, type(model).__name__, given, locate)
+        with world_untouched(), workspace(model) as fresh:
+            traced = look(fresh(), type(model).__name__, given, locate)
     except CannotTrace as error:
         place = f" at {error.place}" if error.place else ""
         return {**row, "error": str(error) + place, "seconds": _since(start)}, None
@@ -135,7 +135,8 @@ def _connected(flow: Flow) -> bool:
 def _forwards(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     """For each mode, `ran` or what a plain forward raised."""
     said = {}
-    with world_untouched(), workspace(model) as twin, unchanged(twin):
+    with world_untouched(), workspace(model) as fresh:
+        twin = fresh()
         for mode in Mode:
             twin.train(mode is Mode.TRAIN)
             try:
@@ -149,7 +150,8 @@ def _forwards(model: nn.Module, inputs: Inputs) -> dict[str, str]:
 def _timed(model: nn.Module, inputs: Inputs) -> Row:
     """For each mode: CPU seconds of an eager forward, and of the same one recorded; medians of paired runs."""
     rows: Row = {}
-    with world_untouched(), workspace(model) as twin, unchanged(twin):
+    with world_untouched(), workspace(model) as fresh:
+        twin = fresh()
         for mode in Mode:
             twin.train(mode is Mode.TRAIN)
             pairs: list[tuple[float, float]] = []

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -127,21 +126,20 @@ class Run:
             return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
         why_not = unrunnable(model) if self.options.run else NO_RUN
         meeting, stream = self._meeting(found)
-        twin = model
-        with ExitStack() as stack:
+        with workspace(model, run=not why_not) as fresh:
             try:
-                twin = stack.enter_context(workspace(model, run=not why_not))
-                with unchanged(twin, values=not why_not):
-                    traced = look(twin, subject, given, locate, root, why_not)
+                traced = look(fresh(), subject, given, locate, root, why_not)
             except CannotTrace as error:
-                report = self._report((), (untraced(subject, error, elsewhere(twin, given)),), subject)
-                return replace(report, coverage=(coverage.untraced(twin, subject),))
+                report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
+                return replace(report, coverage=(coverage.untraced(model, subject),))
+            twin = cache(fresh)
             suspicions, broken = self._suspicions("graph", traced.graph)
             probe_on = model_probes(twin, traced, self.options.seed, deadline(self.options))
             compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
-            missed = (*traced.not_checked, *coverage.unfollowed(twin, traced), *self._unexplained(twin, traced))
-            seen = coverage.coverage_of(twin, traced)
+            unexplained = self._unexplained(twin, traced)
+        missed = (*traced.not_checked, *coverage.unfollowed(model, traced), *unexplained)
+        seen = coverage.coverage_of(model, traced)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
         report = self._report(kept, (*missed, *broken, *unheard), subject)
@@ -155,7 +153,7 @@ class Run:
         return Meeting(examined.group, examined.name), state_of(home_of(examined.model))
 
     def _across(
-        self, meeting: Meeting, stream: bytes, twin: nn.Module, traced: Traced
+        self, meeting: Meeting, stream: bytes, twin: Callable[[], nn.Module], traced: Traced
     ) -> tuple[list[Finding], tuple[NotChecked, ...]]:
         """What the rules find that compare the ranks; they do without those that do not audit the model as well."""
         if traced.inputs is None or traced.unmeasurable or not [*traced.graph.dropouts(Mode.TRAIN)]:
@@ -167,12 +165,12 @@ class Run:
             return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
         ranks = Ranks(traced.graph, meeting.here, {rank: name.decode() for rank, name in said.items()})
         suspicions, broken = self._suspicions("ranks", ranks)
-        home = home_of(twin)
-        runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home.type, locate)
+        home = home_of(twin())
+        runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home.type, locate)
         probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), self.options.seed)
         return replace(self, devices=(home.type,))._proved(ranks.subject, suspicions, lambda *_: probe), broken
 
-    def _unexplained(self, twin: nn.Module, traced: Traced) -> tuple[NotChecked, ...]:
+    def _unexplained(self, twin: Callable[[], nn.Module], traced: Traced) -> tuple[NotChecked, ...]:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
 
         def known(op: Op) -> bool:
@@ -184,14 +182,14 @@ class Run:
         if traced.inputs is None or traced.unmeasurable or seen or not (draws or traced.drew_elsewhere):
             return ()
         try:
-            runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, home_of(twin).type, locate)
+            runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
             repeats = ModelProbe(runner, traced.graph, self.options.seed).repeats()
         except CannotMeasure:
             return ()
         if repeats:
             return ()
-        with unchanged(twin):
-            hidden = hidden_draws(twin.eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
+        with unchanged(twin()):
+            hidden = hidden_draws(twin().eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
         lines = [(each.module, each.place, f"{each.source} random numbers are drawn here") for each in hidden]
         lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
         differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"

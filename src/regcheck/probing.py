@@ -31,15 +31,15 @@ ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
 
 
-def model_probes(twin: nn.Module, traced: Traced, seed: int, until: Deadline | None = None) -> ProbeOn:
-    """One probe per device, made when it is first asked for."""
+def model_probes(twin: Callable[[], nn.Module], traced: Traced, seed: int, until: Deadline | None = None) -> ProbeOn:
+    """One probe per device, made when it is first asked for, as `twin` makes a copy of the model that may be run."""
     made: dict[str, Probe] = {}
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         if traced.inputs is None or traced.unmeasurable:
             raise CannotMeasure(traced.unmeasurable)
         if device not in made:
-            runner = Runner(twin, traced.inputs.args, traced.inputs.kwargs, device, locate, until)
+            runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, device, locate, until)
             made[device] = ModelProbe(runner, traced.graph, seed)
         return made[device]
 

@@ -180,7 +180,7 @@ def _forced(rule: Rule, module: Any, seen: Seen, run: Run) -> Iterator[Evidence]
     if rule.about == "graph":
         twin = copy.deepcopy(module.model)
         traced = look(twin, "example", Inputs(module.inputs), locate)
-        probe_on = model_probes(twin, traced, seed)
+        probe_on = model_probes(lambda: twin, traced, seed)
         suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active]
         suspicions = [Suspicion(op, "forced", ops=(op,)) for op in suspects]
     else:

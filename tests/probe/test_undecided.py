@@ -45,7 +45,7 @@ def said(code: str, does: Any, x: torch.Tensor, layer: nn.Module | None = None) 
     op = list(traced.graph.dropouts(Mode.TRAIN))[-1]
     suspicion, confirm = Suspicion(op, "forced", ops=(op,)), RULES[code].confirm
     assert confirm is not None
-    return confirm(suspicion, model_probes(model, traced, 0)(suspicion, "cpu"))
+    return confirm(suspicion, model_probes(lambda: model, traced, 0)(suspicion, "cpu"))
 
 
 CASES: dict[str, tuple[str, Any, tuple[int, ...], tuple[int, ...]]] = {
@@ -130,7 +130,7 @@ def test_mates_that_are_no_others_say_nothing() -> None:
     traced = look(model, "model", Inputs((ids,)), locate)
     op = next(op for op in traced.graph.eval if op.kind is Kind.BATCH_NORM)
     with pytest.raises(CannotMeasure, match="no other mates"):
-        model_probes(model, traced, 0)(Suspicion(op, "forced", ops=(op,)), "cpu").mates(op)
+        model_probes(lambda: model, traced, 0)(Suspicion(op, "forced", ops=(op,)), "cpu").mates(op)
 
 
 def test_maps_left_whole_by_chance() -> None:

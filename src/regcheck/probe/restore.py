@@ -8,8 +8,8 @@ import random
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -70,26 +70,36 @@ def use(device: str) -> None:
 
 
 @contextmanager
-def workspace(model: nn.Module, run: bool = True) -> Iterator[nn.Module]:
-    """A copy of `model` to run and to change; where it cannot be copied, the model itself, put back afterwards.
+def workspace(model: nn.Module, run: bool = True) -> Iterator[Callable[[], nn.Module]]:
+    """Gives copies of `model` to run and to change, each in the state that the model is in.
 
-    A model that will not be run is not copied, and its values are not kept.
+    Where it cannot be copied they are the model itself, put back before the next and in the end; what a lazy model
+    became by its first run, the next copy is. A model that will not be run is not copied, and its values are not kept.
     """
     held = [*held_by_functions(model)]
     containers = [(each, copy.copy(each)) for each in held if not isinstance(each, nn.Module)]
-    try:
-        try:
-            twin = copied(model, held=held) if run else None
-        except CannotMeasure:
-            twin = None
-        if twin is not None:
-            yield twin
-        else:
-            with unchanged(model, values=run):
-                yield model
-    finally:
+    lazy: list[nn.Module] = []
+
+    def put_back() -> None:
         for container, contents in containers:
             _refill(container, contents)
+
+    with ExitStack() as stack:
+
+        def fresh() -> nn.Module:
+            stack.close()
+            stack.callback(put_back)
+            if lazy:
+                return lazy[0]
+            with suppress(CannotMeasure):
+                if run:
+                    twin = copied(model, held=held)
+                    lazy.extend([twin] * _is_lazy(twin))
+                    return twin
+            stack.enter_context(unchanged(model, values=run))
+            return model
+
+        yield fresh
 
 
 def copied(model: nn.Module, device: str = "", held: Iterable[Any] | None = None) -> nn.Module:
@@ -159,9 +169,8 @@ def unchanged(model: nn.Module, values: bool = True) -> Iterator[None]:
     Raises:
         CannotTrace: there is no memory to keep the state in.
     """
-    lazy = any(nn.parameter.is_lazy(each) for each in model.parameters())
     try:
-        state = None if lazy else State(model, values)
+        state = None if _is_lazy(model) else State(model, values)
     except RuntimeError as error:
         raise CannotTrace(f"the model's state cannot be kept while it runs: {told(error)}") from error
     try:
@@ -169,6 +178,10 @@ def unchanged(model: nn.Module, values: bool = True) -> Iterator[None]:
     finally:
         if state is not None:
             state.restore()
+
+
+def _is_lazy(model: nn.Module) -> bool:
+    return any(nn.parameter.is_lazy(each) for each in model.parameters())
 
 
 class State:
