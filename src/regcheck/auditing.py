@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -51,9 +50,6 @@ from regcheck.watcher.optimizers import described, inner_optimizers, key_of
 
 if TYPE_CHECKING:
     from regcheck.watcher.sessions import Capture, Seen
-
-SWEEP = 400
-"""Each time that many more entries tell of known structures, two for each, what their tracing left is collected."""
 
 
 def audit(
@@ -208,7 +204,7 @@ class Run:
         """Check what a watched program did, and the structures it ran that are not `known`."""
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
-        reports, sweeps = [self.usage(seen.usage, seen.captures, seen.optimizers)], len(known) // SWEEP
+        reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
             if (capture.model_key, root) not in known:
@@ -221,8 +217,6 @@ class Run:
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
                 reports.append(replace(self.model(once, given, root), structure=capture.model_key))
-        if len(known) // SWEEP > sweeps:
-            gc.collect()  # tracing freezes objects, and thawing them puts off the collector's own full collections
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(

@@ -282,6 +282,7 @@ def test_what_cannot_be_run_is_told_from_what_can(monkeypatch: pytest.MonkeyPatc
     with FakeTensorMode():
         assert "fake" in unrunnable(nn.Linear(2, 2))
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1_000)
+    monkeypatch.setattr(memory, "SMALL", 0)
     assert unrunnable(nn.Linear(2, 2)) == ""
     assert "and 1e-06 GB are free on cpu" in unrunnable(nn.Linear(100, 100))
 
@@ -296,6 +297,7 @@ def test_free_memory_is_known_here() -> None:
 def test_a_model_that_does_not_fit_is_followed_unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its findings say how much memory is missing."""
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10)
+    monkeypatch.setattr(memory, "SMALL", 0)
     report = audit(nn.Sequential(nn.Linear(4, 4), Always()), torch.ones(2, 4))
     assert [each.code for each in report.findings] and "free on cpu" in report.findings[0].evidence.because
 

@@ -7,7 +7,7 @@ import io
 import random
 import sys
 import warnings
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from contextvars import ContextVar
@@ -114,7 +114,7 @@ def copied(model: nn.Module, device: str = "", held: Iterable[Any] | None = None
     own = {id(each) for each in model.modules()}
     if any(id(each) in own for each in (held_by_functions(model) if held is None else held)):
         raise CannotMeasure("the model cannot be copied: a function kept on it refers to it")
-    memo = _lent(model)
+    memo = _lent(model) | _empty(model)
     try:
         with _To(device) if device else nullcontext():
             twin = copy.deepcopy(model, memo)
@@ -158,6 +158,12 @@ def _lent(model: nn.Module) -> dict[int, Any]:
     """What a copy shares with the original: the trainer that a Lightning module refers to, with all its data."""
     lent = [vars(each).get(name) for each in model.modules() for name in ("_trainer", "trainer", "_fabric")]
     return {id(each): each for each in lent if each is not None}
+
+
+def _empty(model: nn.Module) -> dict[int, Any]:
+    """The copies of a model's empty containers, which are most of what modules keep; `deepcopy` takes long over one."""
+    kept = (value for each in model.modules() for value in vars(each).values())
+    return {id(each): type(each)() for each in kept if type(each) in (dict, OrderedDict, set) and not each}
 
 
 @contextmanager

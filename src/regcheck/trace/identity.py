@@ -94,22 +94,25 @@ class Identity:
 class Newborns:
     """Tells tensors that came to be within a `with` block from older ones, without having seen their birth.
 
-    The garbage collector is told to set aside what exists, which takes no time, and to take it back at the end. Where
-    the program itself has set objects aside, every tensor counts as new.
+    The garbage collector tells by its youngest generation, which is emptied before and left alone meanwhile. Where
+    somebody has it collect all the same, or it knows no generations, every tensor counts as new.
     """
 
     def __enter__(self) -> Newborns:
-        self._ours = gc.get_freeze_count() == 0
-        if self._ours:
-            gc.freeze()
+        self._collecting = gc.isenabled()
+        gc.disable()
+        self._older: list[None] = []
+        gc.collect(0)
+        self._younger: list[None] = []
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._ours:
-            gc.unfreeze()
+        if self._collecting:
+            gc.enable()
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
-        return not self._ours or any(each is tensor for each in gc.get_objects())
+        young = {id(each) for each in gc.get_objects(generation=0)}
+        return id(self._older) in young or id(self._younger) not in young or id(tensor) in young
 
 
 def version_of(tensor: torch.Tensor) -> int | None:

@@ -1,4 +1,4 @@
-"""Whether there is memory to run a model: it is copied, and the copy's values are kept to be put back."""
+"""Whether there is memory to run a copy of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import torch
 from torch import nn
 
 COPIES = 2
-"""What an audit needs beside the model itself: the copy that is run, and the copy's values."""
+"""What an audit needs beside the model itself: the copy that is run, and as much again for what its forward makes."""
+
+SMALL = 2**22
+"""So many bytes are not asked for: they are less than what Python takes meanwhile."""
 
 
 def shortage(model: nn.Module) -> str:
@@ -19,7 +22,7 @@ def shortage(model: nn.Module) -> str:
         if not nn.parameter.is_lazy(each):
             sizes[each.device] = sizes.get(each.device, 0) + each.numel() * each.element_size()
     for device, size in sizes.items():
-        free = free_bytes(device)
+        free = free_bytes(device) if size > SMALL else None
         if free is not None and COPIES * size > free:
             needed, left = gigabytes(COPIES * size), gigabytes(free)
             return f"running copies of the model takes {needed} of memory, and {left} are free on {device}"
