@@ -81,12 +81,11 @@ def audit(
     declared = (*silence.active(), *(each for part in subject.model.modules() for each in silence.ignored_by(part)))
     select.refuse_unknown((each.pattern for each in declared), catalogue())
     given = Inputs(args, kwargs) if args or kwargs else None
-    with world_untouched():
-        reports = [run.model(subject, given)]
-        if optimizer is not None:
-            stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
-            stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
-            reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
+    reports = [run.model(subject, given)]
+    if optimizer is not None:
+        stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
+        stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
+        reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
     return gathered(reports)
 
 
@@ -96,9 +95,7 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
     only calls it may try a part on its own. Each structure, and the calls of it, have the seconds of `Options.budget`.
     """
-    run = Run.of(Options.of(options))
-    with world_untouched():
-        return run.seen(seen, set() if known is None else known)
+    return Run.of(Options.of(options)).seen(seen, set() if known is None else known)
 
 
 @dataclass(frozen=True)
@@ -113,6 +110,7 @@ class Run:
     def of(cls, options: Options) -> Run:
         return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
 
+    @world_untouched()
     def model(self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None = True) -> Report:
         """Check one model with the graph rules; `root` says whether it is known to be a whole one."""
         found = examined if isinstance(examined, Subject) else subject_of(examined)
@@ -224,16 +222,19 @@ class Run:
     ) -> Report:
         """Check what a program did with its models and optimizers with the usage rules."""
         suspicions, broken = self._suspicions("usage", usage)
+        if not suspicions:
+            return self._report((), broken, usage.subject)
         probe_on: ProbeOn = no_probe
         if self.options.run:
             probe_on = usage_probes(captures, optimizers, self.options)
-        sure = [each for each in suspicions if not each[1].tentative]
-        found, missed = self._proved(usage.subject, sure, probe_on), broken
-        if self.options.run and self.options.confirm:
-            tried = self._proved(usage.subject, [each for each in suspicions if each[1].tentative], probe_on)
-            found += [each for each in tried if each.evidence.verdict is not Verdict.UNMEASURED]
-            unmeasured = [each for each in tried if each not in found and not declared(each, self.options)]
-            missed += tuple(untold(each) for each in unmeasured)
+        sure, tentative = ([each for each in suspicions if each[1].tentative is unsure] for unsure in (False, True))
+        with world_untouched():
+            found, missed = self._proved(usage.subject, sure, probe_on), broken
+            measuring = self.options.run and self.options.confirm
+            tried = self._proved(usage.subject, tentative, probe_on) if measuring else []
+        found += [each for each in tried if each.evidence.verdict is not Verdict.UNMEASURED]
+        unmeasured = [each for each in tried if each not in found and not declared(each, self.options)]
+        missed += tuple(untold(each) for each in unmeasured)
         return self._report(found, missed, usage.subject)
 
     def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:

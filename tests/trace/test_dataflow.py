@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import types
 from collections import UserDict
 from collections.abc import Callable
@@ -425,6 +426,17 @@ def test_what_comes_from_out_of_sight_is_opaque(forward: Callable[..., Any]) -> 
     assert kinds(forward, X) >= LEARNED | {Kind.OPAQUE}
 
 
+def test_a_forward_that_collects_garbage_hides_nothing() -> None:
+    """What another thread made is opaque also where the collector has seen it since."""
+
+    def forward(self: Any, x: torch.Tensor) -> Any:
+        made = in_a_thread(self, x)
+        gc.collect()
+        return made
+
+    assert kinds(forward, X) >= LEARNED | {Kind.OPAQUE}
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # users still have scripted code
 def test_scripted_functions_and_traced_modules_are_opaque() -> None:
     """No call is seen inside of them; what they return is fed by what they were given."""
@@ -449,6 +461,22 @@ def test_what_was_there_before_is_a_constant() -> None:
     """A tensor in a global or a closure is no product of this forward, however it is reached."""
     local = torch.ones(8)
     assert kinds(lambda self, x: self.linear(x) * TABLE + local, X) == LEARNED | {Kind.COMBINE, Kind.CONSTANT}
+
+
+def test_the_garbage_collector_is_left_as_it_was() -> None:
+    """On or off, and whatever a program has set aside: constants are constants."""
+    made = [torch.ones(8)]
+    gc.disable()
+    try:
+        assert kinds(lambda self, x: self.linear(x) * made[0], X) == LEARNED | {Kind.COMBINE, Kind.CONSTANT}
+        assert not gc.isenabled()
+        gc.freeze()
+        assert kinds(lambda self, x: self.linear(x) * made[0], X) == LEARNED | {Kind.COMBINE, Kind.CONSTANT}
+    finally:
+        gc.unfreeze()
+        gc.enable()
+    assert kinds(lambda self, x: self.linear(x) * made[0], X) == LEARNED | {Kind.COMBINE, Kind.CONSTANT}
+    assert gc.isenabled() and gc.get_freeze_count() == 0
 
 
 def test_numbers_from_python_alone_are_constants() -> None:

@@ -7,12 +7,13 @@ import io
 import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from regcheck.auditing import judge
+from regcheck.auditing import Run
 from regcheck.config import silence
 from regcheck.core.errors import RegcheckError, told
 from regcheck.core.finding import Severity
@@ -72,6 +73,10 @@ class Watching:
             self._judge(item, notes)
         return result
 
+    @cached_property
+    def _run(self) -> Run:
+        return Run.of(self._options)
+
     def _judge(self, item: pytest.Item, notes: silence.Notes) -> None:
         """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
         shown = Findings(self._options, self._config.rootpath)
@@ -108,7 +113,7 @@ class Watching:
             yield item.report
         if seen.usage.events or seen.captures or seen.skipped:
             with contextlib.redirect_stderr(io.StringIO()):
-                report = judge(seen, self._options, self._known)
+                report = self._run.seen(seen, self._known)
             yield self._lowered(report)
 
     def _lowered(self, report: Report) -> Report:

@@ -121,7 +121,7 @@ def _function(frame: FrameType) -> str:
 
 def _discards(code: CodeType, at: int) -> bool:
     """Whether the result of the call at that instruction is dropped at once, or bound to a name that nobody reads."""
-    instructions = list(dis.get_instructions(code))
+    instructions = _instructions(code)
     following = next((each for each in instructions if each.offset > at and each.opname not in _FILLERS), None)
     if following is None:
         return False
@@ -131,6 +131,11 @@ def _discards(code: CodeType, at: int) -> bool:
     if following.opname == "STORE_FAST":
         return target == "_" or not any(_reads(each, target) for each in instructions if each is not following)
     return following.opname.startswith("STORE_") and target == "_"
+
+
+@functools.lru_cache(maxsize=64)
+def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
+    return tuple(dis.get_instructions(code))
 
 
 def _reads(instruction: dis.Instruction, name: str) -> bool:
