@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ from regcheck.trace import coverage
 from regcheck.trace.fake import unrunnable
 from regcheck.trace.inputs import Inputs, elsewhere, home_of, moved
 from regcheck.trace.ladder import Traced, look
+from regcheck.trace.memory import uncollected
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
 from regcheck.watcher.optimizers import described, inner_optimizers, key_of
@@ -120,7 +122,9 @@ class Run:
             return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
         why_not = unrunnable(model) if self.options.run else NO_RUN
         meeting, stream = self._meeting(found)
-        with workspace(model, run=not why_not) as fresh:
+        with workspace(model, run=not why_not) as fresh, ExitStack() as until_measured:
+            if given is not None:
+                until_measured.enter_context(uncollected())
             try:
                 traced = look(fresh(), subject, given, locate, root, why_not)
             except CannotTrace as error:
@@ -128,6 +132,8 @@ class Run:
                 return replace(report, coverage=(coverage.untraced(model, subject),))
             twin = cache(fresh)
             suspicions, broken = self._suspicions("graph", traced.graph)
+            if suspicions or meeting is not None:
+                until_measured.close()
             probe_on = model_probes(twin, traced, self.options.seed, deadline(self.options))
             compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]

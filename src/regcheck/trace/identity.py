@@ -11,6 +11,8 @@ import torch
 from torch import fx
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .memory import uncollected
+
 Region = tuple[int, tuple[int, ...], tuple[int, ...]]
 """Which elements of its storage a tensor shows: offset, sizes and strides."""
 
@@ -99,16 +101,15 @@ class Newborns:
     """
 
     def __enter__(self) -> Newborns:
-        self._collecting = gc.isenabled()
-        gc.disable()
+        self._uncollected = uncollected()
+        self._uncollected.__enter__()
         self._older: list[None] = []
         gc.collect(0)
         self._younger: list[None] = []
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._collecting:
-            gc.enable()
+        self._uncollected.__exit__(None, None, None)
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
         young = {id(each) for each in gc.get_objects(generation=0)}

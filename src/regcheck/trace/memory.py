@@ -1,8 +1,10 @@
-"""Whether there is memory to run a copy of a model."""
+"""Whether there is memory to run a copy of a model, and when garbage is collected meanwhile."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -13,6 +15,22 @@ COPIES = 2
 
 SMALL = 2**22
 """So many bytes are not asked for: they are less than what Python takes meanwhile."""
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from running.
+
+    For what soon is garbage altogether: a collection in between would go through all that the program has, and take
+    what is garbage a moment later for something that lasts.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def shortage(model: nn.Module) -> str:

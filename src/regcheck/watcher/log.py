@@ -22,6 +22,9 @@ class Log:
         self._asked: dict[str, bool] = {}
         self._made: dict[Hashable, Event] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._kept or self._context)
+
     def once(self, key: Hashable, make: Callable[[], Event]) -> Event:
         """The event that was made under this key, or a new one."""
         event = self._made.get(key)

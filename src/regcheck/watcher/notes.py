@@ -67,6 +67,9 @@ class Notes:
         self.trained = False
         self.steps = self.changes = 0
 
+    def __bool__(self) -> bool:
+        return bool(self.log or self.skipped)
+
     def train(self) -> None:
         """A training step is taken: modes that were asked for before it were asked for its sake."""
         self.settings.clear()

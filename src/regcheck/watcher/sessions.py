@@ -135,6 +135,8 @@ class Watch:
     def take(self, subject: str = "") -> Seen:
         """What happened since the last take, which is then forgotten. `subject` names it."""
         with self._lock:
+            if not self._notes:
+                return Seen(Usage(subject, ()))
             notes, self._notes = self._notes, Notes()
             if notes.trained:
                 self._trained |= {model_key for (model_key, _, grad, _) in notes.captured if grad}
@@ -184,11 +186,9 @@ class Watch:
     def _on_call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
     ) -> Follow | None:
-        subject = self._subject(module)
-        if not subject.watched or torch._C._get_tracing_state() is not None:
-            return None
         site = self._sites.of(frame)
-        if site is None:
+        subject = None if site is None else self._subject(module)
+        if site is None or subject is None or not subject.watched or torch._C._get_tracing_state() is not None:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
         again = (subject.key, site, grad, subject.flags(module), silence.active())
