@@ -144,3 +144,43 @@ def test_models_run_in_workers(named: Project) -> None:
     assert "FAILED regcheck::models:Leaky" in done.stdout
     assert [each["code"] for each in document["findings"]] == ["REG202"]
     assert "seen in regcheck::models:Leaky" in done.stdout
+
+
+DRAWING = """
+import random
+
+import numpy
+import torch
+
+def pytest_regcheck_targets(config):
+    def drawing():
+        random.random(), numpy.random.rand(), torch.rand(1)
+        return torch.nn.Linear(2, 2)
+
+    return {"drawing": drawing}
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.name != "drawing")
+"""
+DRAWN = """
+import random
+
+import numpy
+import torch
+
+def test_draws():
+    print("drawn", random.random(), numpy.random.rand(), torch.rand(1).item())
+"""
+
+
+def test_building_a_model_draws_nothing_from_the_suite(project: Project) -> None:
+    """A test that runs behind a configured model draws the same numbers, of each stream, as without it."""
+    project.write("test_draws.py", DRAWN)
+    seeded = "import random, numpy, torch\nrandom.seed(1), numpy.random.seed(1), torch.manual_seed(1)\n"
+
+    def drawn(conftest: str, *flags: str) -> str:
+        project.write("conftest.py", seeded + conftest)
+        told = project.run("-s", "-p", "no:randomly", *flags, "-k", "draws or drawing").stdout
+        return next(line for line in told.splitlines() if "drawn" in line).partition("drawn")[2]
+
+    assert drawn("") == drawn(DRAWING, "--regcheck")

@@ -33,8 +33,9 @@ class ModelItem(pytest.Item):
 
         from regcheck import plugins
         from regcheck.auditing import audit
+        from regcheck.probe.restore import world_untouched
 
-        with torch.random.fork_rng():
+        with world_untouched():
             torch.manual_seed(self._options.seed)
             try:
                 model, *inputs = self._built()

@@ -9,6 +9,8 @@ from typing import Any
 import torch.distributed
 from torch import nn
 
+from .sight import script_name
+
 _INNER = {
     "OptimizedModule": "_orig_mod",
     "DistributedDataParallel": "module",
@@ -134,4 +136,4 @@ def _is_sharded_in_place(model: nn.Module) -> bool:
 def _name(model: Any) -> str:
     if isinstance(model, nn.Module) and _is_sharded_in_place(model):
         return next(base.__name__ for base in type(model).__bases__ if base.__name__ != "FSDPModule")
-    return type(model).__name__
+    return script_name(model) if isinstance(model, torch.jit.ScriptModule) else type(model).__name__
