@@ -61,7 +61,7 @@ class ModeReads:
 
 def _read(module: nn.Module) -> bool:
     reader = sys._getframe(1).f_code
-    if reader not in _FORWARDS or reader is not type(module).forward.__code__:
+    if reader not in _FORWARDS or reader is not getattr(type(module).forward, "__code__", None):
         ModeReads.note()
     try:
         mode: bool = vars(module)["training"]
