@@ -121,12 +121,12 @@ def _function(frame: FrameType) -> str:
 
 def _discards(code: CodeType, at: int) -> bool:
     """Whether the result of the call at that instruction is dropped at once, or bound to a name that nobody reads."""
+    follows = next((each for each in code.co_code[at + 2 :: 2] if dis.opname[each] not in _FILLERS), None)
+    name = "" if follows is None else dis.opname[follows]
+    if not name.startswith("STORE_"):
+        return name == "POP_TOP"
     instructions = _instructions(code)
-    following = next((each for each in instructions if each.offset > at and each.opname not in _FILLERS), None)
-    if following is None:
-        return False
-    if following.opname == "POP_TOP":
-        return True
+    following = next(each for each in instructions if each.offset > at and each.opname not in _FILLERS)
     target = following.argval[0] if isinstance(following.argval, tuple) else following.argval
     if following.opname == "STORE_FAST":
         return target == "_" or not any(_reads(each, target) for each in instructions if each is not following)
