@@ -16,7 +16,7 @@ from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .frozen import frozen_call, frozen_script
 from .identity import Identity, Newborns, storage_of
-from .place import raising_place, runs_the_model
+from .place import distributions_running, raising_place, runs_the_model
 from .running import Locate
 from .sight import (
     Sight,
@@ -67,6 +67,7 @@ class Seen:
     depth: int | None = None
     reach: Reach | None = None
     tracks: bool = True
+    within: tuple[str, ...] = ()
     frozen: Frozen | None = None
 
 
@@ -175,6 +176,8 @@ class Recorder(Sight):
             self._describe(node, name, site, args, kwargs, result)
             if drawing and name in DROPPING and node.meta[META].active:
                 node.meta[META].frozen = frozen_call(self.running.innermost, func, name)
+            if drawing:
+                node.meta[META].within = distributions_running()
             if drew and "::" in name:
                 node.meta[META].active = True
             for tensor in changed:
