@@ -43,6 +43,23 @@ ODD = {
             pass
         model.calls = -100
     """,
+    "is given sparse matrices, one of them with room for billions": """
+        import warnings
+        class Odd(Net):
+            def forward(self, x, table, *links):
+                for each in links:
+                    x = each @ x
+                return super().forward(x)
+        links = torch.eye(len(x)).to_sparse()
+        size = (len(x), 2**30)
+        table = torch.sparse_coo_tensor(links.indices(), links.values(), size, check_invariants=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such layouts are in beta state, torch says
+            rows, columns = links.to_sparse_csr(), links.to_sparse_csc()
+        model = Odd()
+        with torch.no_grad():
+            model(x, table, links, rows, columns).softmax(1)
+    """,
     "deletes itself": """
         class Odd(Net):
             def forward(self, x):
