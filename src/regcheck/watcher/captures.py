@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .held import Held
-from .models import bytes_of
+from .models import bytes_of, stored
 
 LIMIT = 16_000_000
 """A call whose inputs have more elements than this is not captured."""
@@ -73,8 +73,8 @@ class Captures:
         if self._input_bytes >= KEPT:
             raise CannotCopy(f"{KEPT >> 20} MB were kept already")
         inputs = copied(args, kwargs)
-        stored = (part for each in _leaves(inputs) for part in _stored(each))
-        self._input_bytes += sum(part.numel() * part.element_size() for part in stored)
+        kept = (part for each in _leaves(inputs) for part in stored(each))
+        self._input_bytes += sum(part.nbytes for part in kept)
         weight = bytes_of(model)
         light = bool(self._model_bytes) and self._model_bytes + weight > KEPT
         self._model_bytes += 0 if light else weight
@@ -129,17 +129,6 @@ def _leaves(value: Any) -> Iterator[torch.Tensor]:
             yield from _leaves(each)
 
 
-def _stored(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The tensors that hold what a tensor holds: itself, or the indices and the values of a sparse one."""
-    if tensor.layout is torch.sparse_coo:
-        return tensor._indices(), tensor._values()
-    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
-        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
-    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
-        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
-    return (tensor,)
-
-
 def copied(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Detached copies of a call's inputs.
 
@@ -180,7 +169,7 @@ class _Copier:
             raise CannotCopy(f"an input is a {type(value).__name__} that only lives inside the call")
         if value.is_cuda and torch.cuda.is_current_stream_capturing():
             raise CannotCopy("it ran while a CUDA graph was being captured")
-        self._elements += sum(part.numel() for part in _stored(value))
+        self._elements += sum(part.numel() for part in stored(value))
         if self._elements > LIMIT:
             raise CannotCopy(f"its inputs have more than {LIMIT:,} elements")
         return value.clone()
