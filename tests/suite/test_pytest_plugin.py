@@ -256,8 +256,10 @@ def test_collect_only_is_untouched(project: Project) -> None:
 
 
 def test_missing_torch_is_said(project: Project) -> None:
-    """`--regcheck` without torch stops with what to do; without the flag the suite runs."""
-    project.write("test_models.py", "def test_nothing():\n    pass\n")
+    """Without torch `--regcheck` stops with what to do, the fixture fails its test with it, and the others run."""
+    project.write(
+        "test_models.py", "def test_nothing():\n    pass\n\ndef test_a_model(regcheck):\n    regcheck(None)\n"
+    )
     project.write(
         "hide.py",
         """
@@ -274,7 +276,9 @@ def test_missing_torch_is_said(project: Project) -> None:
     done = project.run("-p", "hide", "--regcheck", alone=True)
     assert done.returncode == 4
     assert "pip install 'regcheck[torch]'" in done.stderr
-    assert project.run("-p", "hide", alone=True).returncode == 0
+    plain = project.run("-p", "hide", alone=True).stdout
+    assert "1 passed, 1 error" in plain and "needs torch: `pip install 'regcheck[torch]'`" in plain
+    assert "Traceback" not in plain and "ModuleNotFoundError" not in plain
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])

@@ -19,13 +19,17 @@ PREFIX = "regcheck::"
 
 
 class ModelItem(pytest.Item):
-    """`regcheck::NAME`: builds one model, checks it, and fails when the check fails. Then `report` is there."""
+    """`regcheck::NAME`: builds one model, checks it, and fails when the check fails.
+
+    Then `report` is there, and `model_key`, which is equal for models that are built alike.
+    """
 
     def __init__(self, *, options: Options, make: Callable[[], Any] | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._options = options
         self._make = make
         self.report: Report | None = None
+        self.model_key = ""
         self.extra_keyword_matches.add("regcheck")
 
     def runtest(self) -> None:
@@ -33,6 +37,8 @@ class ModelItem(pytest.Item):
 
         from regcheck import plugins
         from regcheck.auditing import audit
+        from regcheck.trace.unwrap import unwrapped
+        from regcheck.watcher.models import fingerprint
 
         with torch.random.fork_rng():
             torch.manual_seed(self._options.seed)
@@ -45,6 +51,7 @@ class ModelItem(pytest.Item):
             if not inputs:
                 inputs, keywords = plugins.call("regcheck_inputs", model=model) or (inputs, keywords)
         self.report = audit(model, *inputs, options=self._options, **keywords)
+        self.model_key = fingerprint(unwrapped(model))
         self.report.raise_if_failed()
 
     def _built(self) -> tuple[Any, ...]:
