@@ -37,8 +37,6 @@ class ModelItem(pytest.Item):
 
         from regcheck import plugins
         from regcheck.auditing import audit
-        from regcheck.trace.unwrap import unwrapped
-        from regcheck.watcher.models import fingerprint
 
         with torch.random.fork_rng():
             torch.manual_seed(self._options.seed)
@@ -51,7 +49,7 @@ class ModelItem(pytest.Item):
             if not inputs:
                 inputs, keywords = plugins.call("regcheck_inputs", model=model) or (inputs, keywords)
         self.report = audit(model, *inputs, options=self._options, **keywords)
-        self.model_key = fingerprint(unwrapped(model))
+        self.model_key = key_of(model)
         self.report.raise_if_failed()
 
     def _built(self) -> tuple[Any, ...]:
@@ -70,6 +68,14 @@ class ModelItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         return self.config.rootpath / "regcheck", None, f"regcheck of {self.name}"
+
+
+def key_of(model: Any) -> str:
+    """What captures of a model tell it by: equal for models that are built alike."""
+    from regcheck.trace.unwrap import unwrapped
+    from regcheck.watcher.models import fingerprint
+
+    return fingerprint(unwrapped(model))
 
 
 class Models:
