@@ -236,6 +236,22 @@ def test_a_watched_and_judged_training_is_the_same_bit_for_bit() -> None:
             assert one == other
 
 
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("net(x.as_subclass(Image))", "an input is of the class Image, and only plain tensors are copied"),
+        (
+            "torch.func.vmap(net)(x)",
+            "an input only lives inside a transform of torch.func",
+        ),
+    ],
+)
+def test_why_inputs_are_not_kept_is_said(see: See, call: str, reason: str) -> None:
+    """Tensors of a class of their own and those inside a transform cannot be kept; each is told by what it is."""
+    seen = see(f"net = nn.Sequential(nn.Linear(8, 4))\nclass Image(torch.Tensor): pass\n{call}")
+    assert [each.reason for each in seen.skipped] == [f"its inputs were not kept: {reason}"]
+
+
 def test_what_a_program_lets_go_of_is_gone(see: See) -> None:
     """Models and optimizers die when the program deletes them, and are judged all the same."""
     seen = see("""

@@ -165,8 +165,10 @@ class _Copier:
             raise CannotCopy(f"an input of type {type(value).__name__} cannot be copied: {error}") from None
 
     def _tensor(self, value: torch.Tensor) -> torch.Tensor:
-        if type(value) not in (torch.Tensor, nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(value):
-            raise CannotCopy(f"an input is a {type(value).__name__} that only lives inside the call")
+        if type(value) not in (torch.Tensor, nn.Parameter):
+            raise CannotCopy(f"an input is of the class {type(value).__name__}, and only plain tensors are copied")
+        if torch._C._functorch.is_functorch_wrapped_tensor(value):
+            raise CannotCopy("an input only lives inside a transform of torch.func")
         if value.is_cuda and torch.cuda.is_current_stream_capturing():
             raise CannotCopy("it ran while a CUDA graph was being captured")
         self._elements += sum(part.numel() for part in stored(value))
