@@ -6,12 +6,13 @@ Any random draw other than dropout that still happens in eval mode and reaches a
 `gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth.
 
 A draw from a `torch.distributions` distribution that the model computes from its input, as a policy draws its action,
-is advice (`info`), shown where it is asked for (`--extend-select REG203`): what is sampled there is the prediction.
+is advice (`info`) and fails nothing: what is sampled there is the prediction.
 
 Source alone cannot tell whether a draw is meant, so `regcheck scan` warns; only a measurement makes it an error. Where
-the code itself says that sampling is the point, a scan has advice, too: the draw stands in a function named after
-sampling, reparameterizing, generating or masking; it is multiplied by an exponential, as a variational autoencoder's
-`mean + exp(log_std) * eps`; or nothing but draws, no input, makes the output.
+the code itself says that sampling is the point, a scan has advice, too, shown where it is asked for (`--extend-select
+REG203`): the draw stands in a function named after sampling, reparameterizing, generating or masking; it is multiplied
+by an exponential, as a variational autoencoder's `mean + exp(log_std) * eps`; or nothing but draws, no input, makes the
+output.
 
 ## Why it matters
 
