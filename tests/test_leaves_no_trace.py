@@ -270,6 +270,39 @@ def test_shared_and_frozen_parts_stay_shared_and_frozen():
     assert model[3].weight is model[0].weight
 
 
+class Linked(nn.Module):
+    """Items that are linked with each other, and whose links its forward scales as it goes."""
+
+    def __init__(self, layout):
+        super().__init__()
+        self.items, self.head = nn.Embedding(6, 8, sparse=True), nn.Linear(8, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # but for COO, such layouts are in beta state, torch says
+            links = torch.eye(6).to_sparse(layout=layout)
+        self.register_buffer("links", links)
+
+    def forward(self, items):
+        self.links.values().mul_(0.5) if self.links.layout is torch.sparse_csr else self.links.mul_(0.5)
+        return self.head(nn.functional.dropout(self.links @ self.items(items), 0.2))
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["a copy", "the model itself"])
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_buffers_and_gradients_are_put_back(layout, copied):
+    """A model that holds sparse tensors is audited like any other, and they hold what they held."""
+    model, inputs = Linked(layout), (torch.arange(6),)
+    model(*inputs).sum().backward()
+    model.links = model.links.clone()
+    if not copied:
+        model.lock = threading.Lock()
+    held = [model.links, model.items.weight.grad]
+    before = [each.to_dense().clone() for each in held]
+    report = audit(model, *inputs)
+    assert all(map(torch.equal, before, (each.to_dense() for each in held)))
+    assert [*map(id, held)] == [id(model.links), id(model.items.weight.grad)]
+    assert [each.code for each in report.findings] == ["REG202"]
+
+
 @pytest.mark.parametrize("change", ["weight", "gradient", "flag", "hook", "attribute", "random", "dtype"])
 def test_the_snapshot_sees_every_change(change):
     """The tests above would notice: each kind of change shows in a snapshot."""

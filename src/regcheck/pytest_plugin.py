@@ -89,6 +89,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def regcheck(request: pytest.FixtureRequest) -> Callable[..., Report]:
     """Check a model: `regcheck(model, *inputs)` takes what `regcheck.audit` takes, and fails the test if it must."""
+    try:
+        import torch  # noqa: F401, only asked whether it is there
+    except ModuleNotFoundError:
+        pytest.fail("the fixture `regcheck` needs torch: `pip install 'regcheck[torch]'`", pytrace=False)
     from regcheck.suite.auditor import auditor
 
     return auditor(request.node)

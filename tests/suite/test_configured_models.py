@@ -31,6 +31,7 @@ def test_configured_rules_and_models(project: Project) -> None:
     assert "regcheck::models:NeedsSize SKIPPED" in done.stdout
     assert "takes arguments: size" in done.stdout
     assert "3 deselected" in done.stdout
+    assert "1 finding, 2 models examined" in done.stdout
     assert [each["code"] for each in document["findings"]] == ["REG202"]
     assert "seen in regcheck::models:Leaky" in done.stdout
     assert project.run("--regcheck", "-k", "Sound", "-q").returncode == 0

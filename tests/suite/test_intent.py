@@ -40,6 +40,7 @@ def test_wrong_marker_stops_the_run(project: Project, marker: str, message: str)
     assert done.returncode == 4
     assert message in done.stderr
     assert "test_marked.py::test_marked" in done.stderr
+    assert "examined" not in done.stdout
 
 
 MARK = '@pytest.mark.regcheck(ignore=["{}"], reason="on purpose")\n'

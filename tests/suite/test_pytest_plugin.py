@@ -52,6 +52,61 @@ def test_a_stand_in_in_a_test_file_is_advice(project: Project) -> None:
     assert done.returncode == 0
 
 
+METHODS = """
+import torch
+from torch import nn
+
+
+class Recogniser(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16))
+        self.head = nn.Linear(16, 2)
+
+    def features(self, x):
+        return self.body(x)
+
+    def normalized(self, x):
+        return self.features(x) / 2
+
+    def predict(self, x):
+        return self.head(self.body(x)).argmax(1)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def search(model, x):
+    with torch.no_grad():
+        return model.normalized(x).sort()
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("Recogniser().features(x)", None),
+        ("Recogniser().normalized(x)", None),
+        ("Recogniser().predict(x)", "return self.head(self.body(x)).argmax(1)"),
+        ("search(Recogniser(), x)", "return self.body(x)"),
+    ],
+)
+def test_a_test_that_calls_a_method_of_a_model_chooses_its_mode(
+    project: Project, asked: str, found: str | None
+) -> None:
+    """Nothing is said of the model's own line, unless the method predicts by its name, or code under test calls it."""
+    project.write("recognition.py", METHODS)
+    project.write(
+        "test_models.py",
+        f"import torch\nfrom recognition import *\n\ndef test_it():\n    x = torch.ones(4, 8)\n"
+        f"    with torch.no_grad():\n        assert {asked} is not None\n",
+    )
+    _, document = project.report("--regcheck-select", "REG201")
+    lines = [project.folder.joinpath(each["path"]).read_text().splitlines() for each in document["findings"]]
+    told = [text[each["line"] - 1].strip() for text, each in zip(lines, document["findings"], strict=True)]
+    assert told == ([] if found is None else [found])
+
+
 def test_findings_are_shown_with_the_tests_that_showed_them(project: Project) -> None:
     """The section names file, line, fault and test, and the header says what runs."""
     done, document = project.report()
@@ -201,8 +256,10 @@ def test_collect_only_is_untouched(project: Project) -> None:
 
 
 def test_missing_torch_is_said(project: Project) -> None:
-    """`--regcheck` without torch stops with what to do; without the flag the suite runs."""
-    project.write("test_models.py", "def test_nothing():\n    pass\n")
+    """Without torch `--regcheck` stops with what to do, the fixture fails its test with it, and the others run."""
+    project.write(
+        "test_models.py", "def test_nothing():\n    pass\n\ndef test_a_model(regcheck):\n    regcheck(None)\n"
+    )
     project.write(
         "hide.py",
         """
@@ -219,7 +276,9 @@ def test_missing_torch_is_said(project: Project) -> None:
     done = project.run("-p", "hide", "--regcheck", alone=True)
     assert done.returncode == 4
     assert "pip install 'regcheck[torch]'" in done.stderr
-    assert project.run("-p", "hide", alone=True).returncode == 0
+    plain = project.run("-p", "hide", alone=True).stdout
+    assert "1 passed, 1 error" in plain and "needs torch: `pip install 'regcheck[torch]'`" in plain
+    assert "Traceback" not in plain and "ModuleNotFoundError" not in plain
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])

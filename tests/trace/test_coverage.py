@@ -124,6 +124,24 @@ def test_opaque_parts_are_listed_and_those_that_drop_are_not_checked(rate: float
     assert said == ([("Sequential.1", reason, "audit it before it is scripted or traced")] if rate else [])
 
 
+def test_a_dropout_that_ran_is_judged_whatever_opaque_code_is_beside_it() -> None:
+    """A tensor of an old constructor is made out of torch's sight; the dropouts around it were seen all the same."""
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.drop, self.head = nn.Linear(8, 8), nn.Dropout(0.3), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x / (x.norm() + torch.FloatTensor([1e-8]))
+            return nn.functional.dropout(self.head(self.drop(self.hidden(x))))
+
+    report = audit(Pooled(), X)
+    assert covered(report).opaque == ("",)
+    assert report.not_checked == ()
+    assert sorted(each.code for each in report.findings) == ["REG101", "REG202"]
+
+
 def test_a_scan_says_which_classes_it_read(tmp_path: Path) -> None:
     """A scan covers each file whose model classes can matter, and counts those that it could follow."""
     source = (

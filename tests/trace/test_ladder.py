@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from regcheck.auditing import audit
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Gate, Kind, Mode
 from regcheck.trace import ladder
@@ -133,6 +134,32 @@ def test_one_mode_that_fails_does_not_lose_the_other() -> None:
     assert [op.rate for op in traced.graph.dropouts(Mode.EVAL)] == [0.2]
     (missed,) = traced.not_checked
     assert "targets are needed" in missed.reason and missed.path == __file__
+
+
+def test_a_sample_that_is_too_few_for_train_mode_gets_another() -> None:
+    """Batch norm of one value a channel refuses to train; a second sample beside it is enough, and is told."""
+    model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 2), nn.Dropout(0.5))
+    report = audit(model, torch.randn(1, 8))
+    assert [each.code for each in report.findings] == ["REG101"]
+    assert report.not_checked == ()
+    assert str(report).splitlines()[-2] == (
+        "Sequential: 5 of 5 modules traced on the inputs given with a second sample"
+    )
+
+
+def test_inputs_that_have_no_second_sample_stay_alone() -> None:
+    """Where something else than a sample is one, as the layers of a state, train mode stays unchecked, and says why."""
+
+    class Stateful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.norm, self.head = nn.GRU(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+            return self.head(self.norm(self.cell(x, state)[0][-1]))
+
+    (missed,) = audit(Stateful(), torch.randn(1, 1, 8), torch.zeros(1, 1, 4)).not_checked
+    assert "Expected more than 1 value per channel" in missed.reason
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of DataParallel, and of what importing the compiler does

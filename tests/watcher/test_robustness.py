@@ -43,6 +43,23 @@ ODD = {
             pass
         model.calls = -100
     """,
+    "is given sparse matrices, one of them with room for billions": """
+        import warnings
+        class Odd(Net):
+            def forward(self, x, table, *links):
+                for each in links:
+                    x = each @ x
+                return super().forward(x)
+        links = torch.eye(len(x)).to_sparse()
+        size = (len(x), 2**30)
+        table = torch.sparse_coo_tensor(links.indices(), links.values(), size, check_invariants=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such layouts are in beta state, torch says
+            rows, columns = links.to_sparse_csr(), links.to_sparse_csc()
+        model = Odd()
+        with torch.no_grad():
+            model(x, table, links, rows, columns).softmax(1)
+    """,
     "deletes itself": """
         class Odd(Net):
             def forward(self, x):
@@ -217,6 +234,22 @@ def test_a_watched_and_judged_training_is_the_same_bit_for_bit() -> None:
             assert torch.equal(one, other)
         else:
             assert one == other
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("net(x.as_subclass(Image))", "an input is of the class Image, and only plain tensors are copied"),
+        (
+            "torch.func.vmap(net)(x)",
+            "an input only lives inside a transform of torch.func",
+        ),
+    ],
+)
+def test_why_inputs_are_not_kept_is_said(see: See, call: str, reason: str) -> None:
+    """Tensors of a class of their own and those inside a transform cannot be kept; each is told by what it is."""
+    seen = see(f"net = nn.Sequential(nn.Linear(8, 4))\nclass Image(torch.Tensor): pass\n{call}")
+    assert [each.reason for each in seen.skipped] == [f"its inputs were not kept: {reason}"]
 
 
 def test_what_a_program_lets_go_of_is_gone(see: See) -> None:

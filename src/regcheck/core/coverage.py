@@ -62,6 +62,7 @@ class Coverage:
         if self.how == "none" or not self.inputs:
             return ""
         told = {"given": "the inputs given", "captured": "captured inputs"}
+        told |= {f"{origin} and another": f"{words} with a second sample" for origin, words in told.items()}
         return f" on {told.get(self.inputs, f'inputs inferred from {self.inputs}')}" + (
             ", with assumed values" if self.how == "assumed" else ""
         )

@@ -124,9 +124,9 @@ class Op:
     a time. `depth` is the number of layers that a recurrent op stacks, where it is known. `reach` tells how the model
     keeps the layer that makes the call (None: no layer of torch's does). `tracks` is False for a batch norm that has no
     running statistics. `latent` is True for a dropout whose rate is zero unless somebody gives another, and that drops
-    in this flow's mode at any other. `within` names the user's functions that were running when a draw was made,
-    outermost first, where the front end tells. `frozen` tells of a dropout that no change of the mode reaches, as a
-    tracer wrote it; a scripted module that makes such a one is a draw.
+    in this flow's mode at any other. `within` names functions that were running when a draw was made, outermost
+    first: the user's where source is read, those of `torch.distributions` where a run is recorded. `frozen` tells of a
+    dropout that no change of the mode reaches, as a tracer wrote it; a scripted module that makes such a one is a draw.
     """
 
     id: str

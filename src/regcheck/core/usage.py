@@ -81,8 +81,9 @@ class Called(Event):
     """A model was called as a whole (not from inside another model).
 
     `training` is None when the mode cannot be known. `result` says what became of it: `used`, `discarded`, or
-    `unknown`. `test_code` is True when the call stands in a test's own body rather than in the code under test.
-    `capture` tells where a watcher kept the call's inputs.
+    `unknown`. `test_code` is True when the call stands in a test's own body rather than in the code under test,
+    `tested` when a test reaches it through nothing but methods of a larger model that `model` is a part of. `capture`
+    tells where a watcher kept the call's inputs.
 
     What only a watcher knows speaks of all equal calls together: `callers` are the functions that were running around
     `function`, innermost first. `propagated` says whether a loss was propagated back through a result, `followed`
@@ -99,6 +100,7 @@ class Called(Event):
     grad: bool = field(kw_only=True)
     result: str = field(default="used", kw_only=True)
     test_code: bool = field(default=False, kw_only=True)
+    tested: bool = field(default=False, kw_only=True)
     capture: int | None = field(default=None, kw_only=True)
     callers: tuple[str, ...] = field(default=(), kw_only=True)
     propagated: bool | None = field(default=None, kw_only=True)

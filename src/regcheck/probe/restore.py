@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import CannotMeasure, CannotTrace, told
+from regcheck.watcher.models import stored
 
 from .reach import held_by_functions
 from .reductions import fingerprint, pieces
@@ -246,7 +247,7 @@ class _Tensor:
         original = _originals.get(tensor)
         same = original is not None and _alike(original, tensor)
         self._value = original.detach() if same else tensor.detach().clone()
-        self._print = fingerprint(tensor) if self._value.device != tensor.device else ()
+        self._print = _printed(tensor) if self._value.device != tensor.device else ()
         gradient = tensor.grad if tensor.is_leaf else None
         self._gradient = None if gradient is None else _Tensor(gradient)
 
@@ -255,7 +256,8 @@ class _Tensor:
         if tensor.shape != self._value.shape:  # a quantization observer resizes what it found empty
             tensor.data = self._value.to(tensor.device, copy=True)
         elif self._written():
-            tensor.detach().copy_(self._value)
+            shared = tensor.detach() if tensor.layout is torch.strided else tensor  # a sparse one is not shared
+            shared.copy_(self._value)
         if tensor.is_leaf:
             tensor.requires_grad_(self._wanted)
             tensor.grad = None if self._gradient is None else self._gradient.restore()
@@ -264,8 +266,12 @@ class _Tensor:
     def _written(self) -> bool:
         """Whether it has other values now; batch norm's kernel writes without counting a version."""
         if self._print:
-            return fingerprint(self._tensor) != self._print
-        return not torch.equal(self._tensor, self._value)
+            return _printed(self._tensor) != self._print
+        return not all(map(torch.equal, stored(self._tensor), stored(self._value)))
+
+
+def _printed(tensor: torch.Tensor) -> tuple[int, ...]:
+    return tuple(number for part in stored(tensor) for number in fingerprint(part))
 
 
 def _alike(original: torch.Tensor, tensor: torch.Tensor) -> bool:

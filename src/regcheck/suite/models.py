@@ -19,13 +19,17 @@ PREFIX = "regcheck::"
 
 
 class ModelItem(pytest.Item):
-    """`regcheck::NAME`: builds one model, checks it, and fails when the check fails. Then `report` is there."""
+    """`regcheck::NAME`: builds one model, checks it, and fails when the check fails.
+
+    Then `report` is there, and `model_key`, which is equal for models that are built alike.
+    """
 
     def __init__(self, *, options: Options, make: Callable[[], Any] | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._options = options
         self._make = make
         self.report: Report | None = None
+        self.model_key = ""
         self.extra_keyword_matches.add("regcheck")
 
     def runtest(self) -> None:
@@ -46,6 +50,7 @@ class ModelItem(pytest.Item):
             if not inputs:
                 inputs, keywords = plugins.call("regcheck_inputs", model=model) or (inputs, keywords)
         self.report = audit(model, *inputs, options=self._options, **keywords)
+        self.model_key = key_of(model)
         self.report.raise_if_failed()
 
     def _built(self) -> tuple[Any, ...]:
@@ -64,6 +69,14 @@ class ModelItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         return self.config.rootpath / "regcheck", None, f"regcheck of {self.name}"
+
+
+def key_of(model: Any) -> str:
+    """What captures of a model tell it by: equal for models that are built alike."""
+    from regcheck.trace.unwrap import unwrapped
+    from regcheck.watcher.models import fingerprint
+
+    return fingerprint(unwrapped(model))
 
 
 class Models:

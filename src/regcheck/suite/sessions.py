@@ -112,11 +112,13 @@ class Session:
         self._cases.add(report, self._findings)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
-            self.pytest_terminal_summary(terminal)
+            self.pytest_terminal_summary(terminal, exitstatus)
         if (not report.ok or self._unwritten) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._findings:
+            return
         report = self._findings.report()
         terminalreporter.section("regcheck")
         color = terminalreporter.hasmarkup

@@ -93,6 +93,8 @@ class Watching:
             for report in self._structures.shown_again(seen.structures):
                 shown.add(report, item.nodeid, intended, seen.structures)
             shown.models.update(dict.fromkeys(each.model_key for each in seen.captures))
+            if isinstance(item, ModelItem) and item.report is not None:
+                shown.models[item.model_key] = None
             shown.raised.update(seen.raised)
             met |= {each for capture in seen.captures for each in declared_in(capture.model)}
             conclusive = conclusive and not self._structures.unclear(seen.structures)

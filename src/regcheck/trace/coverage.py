@@ -60,13 +60,15 @@ def untraced(model: nn.Module, subject: str) -> Coverage:
 
 
 def unfollowed(model: nn.Module, traced: Traced) -> Iterator[NotChecked]:
-    """An entry for each opaque module that holds dropouts or draws: what they do has not been judged."""
+    """An entry for each opaque module with dropouts or draws that no call was seen of: they have not been judged."""
     modules = dict(model.named_modules())
     said = {each.subject for each in traced.not_checked}
     what = "pass inputs: audit(model, x)" if traced.inputs is None else "audit it before it is scripted or traced"
+    ran = frozenset[str]().union(*traced.ran.values()) & modules.keys() if traced.inputs is not None else ()
+    seen = {id(modules[path]) for path in ran if not isinstance(modules[path], torch.jit.ScriptModule)}
     for path in sorted(_opaque_paths(traced) & modules.keys()):
         subject = f"{traced.graph.subject}.{path}".rstrip(".")
-        draws = dict(_draws_in(modules[path]))
+        draws = dict(_draws_in(modules[path], seen))
         if draws and subject not in said:
             yield NotChecked(subject, f"cannot be looked into, and holds {', '.join(sorted(draws.values()))}", what)
 
@@ -95,13 +97,16 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _draws_in(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """The functions in a module that drop or draw, as far as they can be read off, each with the name to tell it by."""
+def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
+    """The functions in a module that drop or draw, as far as they can be read off, each with the name to tell it by.
+
+    Layers whose calls were seen are left out: opaque code around them hides nothing of them.
+    """
     if isinstance(module, torch.jit.ScriptModule):
         for function in re.findall(r"aten::(\w+)", str(module.inlined_graph)):
             if KINDS.get(function) is Kind.RANDOM or function in DROPPING:
                 yield function, f"torch.{function}"
-    for each in module.modules():
+    for each in (each for each in module.modules() if id(each) not in seen):
         layer = getattr(each, "original_name", "") or layer_of(each)
         function = LAYERS.get(layer, "")
         rate = getattr(each, "p", getattr(each, "dropout", None))

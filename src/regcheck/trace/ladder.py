@@ -19,7 +19,7 @@ from regcheck.core.graph import Flow, Graph, Mode, Place
 
 from . import symbolic
 from .fake import CannotImagine, Imagined, fake_copy, imagine
-from .inputs import Inputs, candidates, elsewhere, moved
+from .inputs import Inputs, candidates, elsewhere, moved, with_another_sample
 from .lower import lowered
 from .modes import ModeReads, switch_on
 from .record import ForwardRaised, Recording, record
@@ -69,6 +69,8 @@ def look(
     run = partial(_imagined if unrunnable else _recorded, model, locate)
     screen = None if unrunnable or given else partial(_imagined, model, locate)
     tried = [*_tried(run, [given] if given else candidates(model), screen)]
+    if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
+        tried += _tried(run, with_another_sample(given), screen)
     inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
     found = _recordings(outcomes)
     if inputs is None or not found:

@@ -63,5 +63,6 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         depth=seen.depth,
         reach=seen.reach,
         tracks=seen.tracks,
+        within=seen.within,
         frozen=seen.frozen,
     )

@@ -15,6 +15,7 @@ from regcheck.core.graph import Place
 from regcheck.core.position import position
 
 _TORCH = str(Path(torch.__file__).parent) + "/"
+_DISTRIBUTIONS = _TORCH + "distributions/"
 _OURS = str(Path(__file__).parent.parent) + "/"
 _STDLIB = sysconfig.get_path("stdlib") + "/"
 _PACKAGES = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("platlib") + "/", _STDLIB + "site-packages/")
@@ -52,6 +53,17 @@ def _place_in(frame: FrameType) -> Place:
         found = position(frame.f_code, frame.f_lasti, frame.f_lineno)
         known = _positions[key] = frame.f_code, Place(frame.f_code.co_filename, *found)
     return known[1]
+
+
+def distributions_running() -> tuple[str, ...]:
+    """The functions of `torch.distributions` that the model's own code is in the middle of, outermost first."""
+    names: list[str] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_the_users(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(_DISTRIBUTIONS):
+            names.insert(0, f"torch.distributions.{frame.f_code.co_name}")
+        frame = frame.f_back
+    return tuple(names)
 
 
 def raising_place(traceback: TracebackType | None) -> Place | None:

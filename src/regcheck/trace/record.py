@@ -16,7 +16,7 @@ from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .frozen import frozen_call, frozen_script
 from .identity import Identity, Newborns, storage_of
-from .place import raising_place, runs_the_model
+from .place import distributions_running, raising_place, runs_the_model
 from .running import Locate
 from .sight import (
     Sight,
@@ -67,6 +67,7 @@ class Seen:
     depth: int | None = None
     reach: Reach | None = None
     tracks: bool = True
+    within: tuple[str, ...] = ()
     frozen: Frozen | None = None
 
 
@@ -74,10 +75,9 @@ class Seen:
 class Recording:
     """A recorded forward: the graph, and its outputs by name, in order.
 
-    `drew_elsewhere` says that it drew random numbers that no op of the graph tells: Python's, NumPy's, or torch's out
-    of sight. `ran` holds the paths of the modules whose forward ran. `handed_on` says that a dropout gave back what it
-    was given, and that this was a parameter, for which there is no op, or was written to later. `both` says that a run
-    in the other mode would have differed by nothing but what torch's own dropout layers drop.
+    `drew_elsewhere` says that random numbers were drawn that no op tells: Python's, NumPy's, or torch's out of sight;
+    `ran` which modules ran, by path; `handed_on` that a dropout gave back its input, which was a parameter (there is no
+    op then) or was written to later; `both` that the other mode would have added nothing but what dropout layers drop.
     """
 
     graph: fx.Graph
@@ -183,6 +183,8 @@ class Recorder(Sight):
             self._describe(node, name, site, args, kwargs, result)
             if drawing and name in DROPPING and node.meta[META].active:
                 node.meta[META].frozen = frozen_call(self.running.innermost, func, name)
+            if drawing:
+                node.meta[META].within = distributions_running()
             if drew and "::" in name:
                 node.meta[META].active = True
             for tensor in changed:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .held import Held
-from .models import bytes_of
+from .models import bytes_of, stored
 
 LIMIT = 16_000_000
 """A call whose inputs have more elements than this is not captured."""
@@ -73,7 +73,8 @@ class Captures:
         if self._input_bytes >= KEPT:
             raise CannotCopy(f"{KEPT >> 20} MB were kept already")
         inputs = copied(args, kwargs)
-        self._input_bytes += sum(each.untyped_storage().nbytes() for each in _leaves(inputs))
+        kept = (part for each in _leaves(inputs) for part in stored(each))
+        self._input_bytes += sum(part.nbytes for part in kept)
         weight = bytes_of(model)
         light = bool(self._model_bytes) and self._model_bytes + weight > KEPT
         self._model_bytes += 0 if light else weight
@@ -164,11 +165,13 @@ class _Copier:
             raise CannotCopy(f"an input of type {type(value).__name__} cannot be copied: {error}") from None
 
     def _tensor(self, value: torch.Tensor) -> torch.Tensor:
-        if type(value) not in (torch.Tensor, nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(value):
-            raise CannotCopy(f"an input is a {type(value).__name__} that only lives inside the call")
+        if type(value) not in (torch.Tensor, nn.Parameter):
+            raise CannotCopy(f"an input is of the class {type(value).__name__}, and only plain tensors are copied")
+        if torch._C._functorch.is_functorch_wrapped_tensor(value):
+            raise CannotCopy("an input only lives inside a transform of torch.func")
         if value.is_cuda and torch.cuda.is_current_stream_capturing():
             raise CannotCopy("it ran while a CUDA graph was being captured")
-        self._elements += value.numel()
+        self._elements += sum(part.numel() for part in stored(value))
         if self._elements > LIMIT:
             raise CannotCopy(f"its inputs have more than {LIMIT:,} elements")
         return value.clone()

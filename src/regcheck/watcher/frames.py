@@ -93,6 +93,16 @@ class Sites:
         found.pop(site.function, None)
         return tuple(found)
 
+    def is_tested(self, module: nn.Module, frame: FrameType, site: Site) -> bool:
+        """Whether nothing but methods of modules that contain this one is between the call and a test."""
+        method, outer = _running(frame, site), site
+        while method is not None and not outer.test_code:
+            asked = self.of(method.f_back) if _has_part(method, module) else None
+            if asked is None or method.f_back is None:
+                return False
+            method, outer = _running(method.f_back, asked), asked
+        return outer is not site
+
     def _read(self, frame: FrameType, recalibrates: bool) -> Site:
         code = frame.f_code
         place = Place(code.co_filename, *position(code, frame.f_lasti, frame.f_lineno))
@@ -160,10 +170,19 @@ def asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
 
 def is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:
     """Whether the call was made by a method of a module that contains this one."""
-    caller: FrameType | None = frame
-    while caller is not None and caller.f_code is not site.code:
-        caller = caller.f_back
-    if caller is None or caller.f_code.co_varnames[:1] != ("self",):
-        return False
-    owner = caller.f_locals.get("self")
+    method = _running(frame, site)
+    return method is not None and _has_part(method, module)
+
+
+def _running(frame: FrameType, site: Site) -> FrameType | None:
+    """The frame that a site's call was made in, at or above `frame`."""
+    at: FrameType | None = frame
+    while at is not None and at.f_code is not site.code:
+        at = at.f_back
+    return at
+
+
+def _has_part(method: FrameType, module: nn.Module) -> bool:
+    """Whether what is running is a method of a module that contains this one."""
+    owner = method.f_locals.get("self") if method.f_code.co_varnames[:1] == ("self",) else None
     return isinstance(owner, nn.Module) and owner is not module and any(each is module for each in parts(owner))

@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 from torch.jit import ScriptModule
 from torch.nn.modules.batchnorm import _NormBase
@@ -141,12 +142,20 @@ def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
 
 def bytes_of(module: nn.Module) -> int:
     """The memory that parameters and buffers take."""
-    return sum(
-        each.numel() * each.element_size()
-        for part in parts(module)
-        for each in (*part._parameters.values(), *part._buffers.values())
-        if each is not None and not isinstance(each, UninitializedParameter)
-    )
+    held = (each for part in parts(module) for each in (*part._parameters.values(), *part._buffers.values()))
+    there = (each for each in held if each is not None and not isinstance(each, UninitializedParameter))
+    return sum(piece.nbytes for each in there for piece in stored(each))
+
+
+def stored(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The tensors that hold what a tensor holds: itself, or the indices and the values of a sparse one."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
 
 
 def has_learned_layers(module: nn.Module) -> bool:

@@ -245,6 +245,7 @@ class Watch:
                 grad=grad,
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
+                tested=suspect and self._sites.is_tested(module, frame, site),
                 capture=self._capture(module, subject, args, kwargs, training, site, frame, suspect),
                 callers=self._sites.callers(frame, site) if asked else (),
                 asleep=asleep,

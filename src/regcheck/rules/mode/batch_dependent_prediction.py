@@ -6,7 +6,8 @@ In eval mode, a normalization by the statistics of the batch at hand: batch norm
 (`track_running_stats=False`), `F.batch_norm(…, training=True)`, or a mean, variance or standard deviation over the
 samples of the batch, written by hand, that enters each sample's prediction. Normalization of weights, instance, layer
 and group norm, and outputs that are one number for the batch or a table of pairs of samples (losses, contrastive
-scores) are left alone. What is written by hand is seen in a run only.
+scores) are left alone. What is written by hand is seen in a run only, and reported only where rows are samples: not
+where an input says which of them belong together, as the edges of a graph do.
 
 ## Why it matters
 
@@ -41,14 +42,17 @@ from regcheck.core.vocabulary import STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING
+LINKING = frozenset("index_select scatter scatter_add scatter_reduce index_add index_reduce".split())
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.eval
     size = batch_size(flow)
+    linked = any(links_rows(flow, op, size) for op in flow)
     for op in flow:
         by_batch = normalizes_by_batch(flow, op, size)
-        if not (by_batch or reduces_the_batch(flow, op, size)) or not enters_predictions(flow, op, size):
+        by_hand = not linked and reduces_the_batch(flow, op, size)
+        if not (by_batch or by_hand) or not enters_predictions(flow, op, size):
             continue
         if by_batch:
             yield Suspicion(
@@ -69,6 +73,25 @@ def batch_size(flow: Flow) -> int | None:
     sizes = [op.shape[0] for op in flow if op.kind is Kind.INPUT and op.shape]
     size = max(sizes, key=sizes.count, default=None)
     return size if size is not None and size > 1 else None
+
+
+def links_rows(flow: Flow, op: Op, size: int | None) -> bool:
+    """Whether an input, as it is given, tells which rows are brought together: by indices, or as a matrix of pairs."""
+
+    def as_given(each: Op) -> bool:
+        return each.kind is not Kind.INPUT and not each.learned
+
+    def told(each: Op) -> bool:
+        return each.kind is Kind.INPUT or any(found.kind is Kind.INPUT for found in flow.behind(each, as_given))
+
+    given = flow.inputs_of(op)
+    if op.site.function in LINKING and len(given) > 1:
+        rows = given[0] if op.site.function == "index_select" else op
+        return (
+            rows.kind is not Kind.PARAMETER and rows.shape is not None and rows.shape[:1] == (size,) and told(given[1])
+        )
+    pairs = given if op.kind is Kind.MATMUL or op.site.function == "sparse_mm" else ()
+    return any(each.shape == (size, size) and told(each) for each in pairs)
 
 
 def normalizes_by_batch(flow: Flow, op: Op, size: int | None) -> bool:

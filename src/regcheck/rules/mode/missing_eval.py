@@ -11,6 +11,7 @@ more, and what it shows decides:
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
 | any | anywhere | `train()` was asked for, and nothing was trained since | nothing |
 | any | in a test's own code | | nothing |
+| any | in a method of a model, which a test calls directly | any name but one that predicts or evaluates | nothing |
 | off | in no function that trains, nor below one | | error |
 | off | below one that trains, trained on later | a name that predicts or evaluates | info |
 | off | below one that trains, trained on later | any other name | nothing |
@@ -85,8 +86,9 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 
 def is_prediction(call: Called) -> bool:
     """Whether the values of a result, computed in train mode by the code under test, may be meant as a prediction."""
-    kept = call.result == "used" and call.taken != "shape" and not call.test_code
-    return call.training is True and kept and call.model.learned and bool(call.model.mode_dependent)
+    kept = call.result == "used" and call.taken != "shape"
+    of_a_test = call.test_code or (call.tested and not predicts_by_name(call))
+    return call.training is True and kept and not of_a_test and call.model.learned and bool(call.model.mode_dependent)
 
 
 def graded(usage: Usage, index: int, call: Called) -> Severity | None:

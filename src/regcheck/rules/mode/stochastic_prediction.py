@@ -5,11 +5,14 @@
 Any random draw other than dropout that still happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
 `gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth.
 
+A draw from a `torch.distributions` distribution that the model computes from its input, as a policy draws its action,
+is advice (`info`) and fails nothing: what is sampled there is the prediction.
+
 Source alone cannot tell whether a draw is meant, so `regcheck scan` warns; only a measurement makes it an error. Where
-the code itself says that sampling is the point, a scan has advice (`info`), shown where it is asked for
-(`--extend-select REG203`): the draw stands in a function named after sampling, reparameterizing, generating or masking;
-it is multiplied by an exponential, as a variational autoencoder's `mean + exp(log_std) * eps`; or nothing but draws, no
-input, makes the output.
+the code itself says that sampling is the point, a scan has advice, too, shown where it is asked for (`--extend-select
+REG203`): the draw stands in a function named after sampling, reparameterizing, generating or masking; it is multiplied
+by an exponential, as a variational autoencoder's `mean + exp(log_std) * eps`; or nothing but draws, no input, makes the
+output.
 
 ## Why it matters
 
@@ -56,12 +59,35 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if draw.frozen or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
             continue
         message = f"`{draw.call}` draws at random in eval mode and changes the prediction"
-        if not graph.assumed:
+        if is_predicted(graph.eval, draw):
+            yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
+        elif not graph.assumed:
             yield Suspicion(draw, message, GUARD)
         elif is_sampling(graph.eval, draw):
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         else:
             yield Suspicion(draw, message, GUARD, (), Severity.WARNING)
+
+
+def is_predicted(flow: Flow, draw: Op) -> bool:
+    """Whether a distribution is sampled that the model computes from its input.
+
+    Either the draw is made from the distribution's parameters, or `rsample` scales standard noise by one of them.
+    """
+    sampled = [draw] if any(name.startswith("torch.distributions.") for name in draw.within) else []
+    if "torch.distributions.rsample" in draw.within:
+        sampled += [op for op in flow.ahead(draw, passive)[1] if op.site.function in ("mul", "matmul")]
+    return any(computed(flow, given) for op in sampled for given in flow.inputs_of(op))
+
+
+def computed(flow: Flow, op: Op) -> bool:
+    """Whether the values of an input have a say in what the op gives; its shape alone has none."""
+
+    def valued(each: Op) -> bool:
+        return each.kind not in (Kind.INPUT, Kind.OPAQUE) and not each.site.function.endswith("_like")
+
+    behind = flow.behind(op, valued) if valued(op) else [op]
+    return any(each.kind is Kind.INPUT for each in behind)
 
 
 def is_sampling(flow: Flow, draw: Op) -> bool:

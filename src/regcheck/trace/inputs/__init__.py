@@ -14,9 +14,19 @@ from .declared import examples, pretrained
 from .detection import detection
 from .drawing import smooth
 from .graphs import graphs
-from .values import Inputs, elsewhere, home_of, mapped, moved, suited
+from .values import Inputs, elsewhere, home_of, mapped, moved, suited, with_another_sample
 
-__all__ = ["Inputs", "candidates", "drawn_for", "elsewhere", "home_of", "mapped", "moved", "smooth"]
+__all__ = [
+    "Inputs",
+    "candidates",
+    "drawn_for",
+    "elsewhere",
+    "home_of",
+    "mapped",
+    "moved",
+    "smooth",
+    "with_another_sample",
+]
 
 
 def candidates(model: nn.Module) -> Iterator[Inputs]:

@@ -53,6 +53,23 @@ def suited(inputs: Inputs, model: nn.Module) -> Inputs:
     return Inputs(mapped(inputs.args, suit), mapped(inputs.kwargs, suit), inputs.origin)
 
 
+def with_another_sample(inputs: Inputs) -> list[Inputs]:
+    """The inputs with another sample beside the one that they hold, if it is one: batch norm trains on two or more."""
+    held = [each for each in _held((inputs.args, dict(inputs.kwargs)), DEPTH) if each.dim()]
+    if not held or any(each.layout is not torch.strided or each.size(0) != 1 for each in held):
+        return []
+
+    def beside(tensor: torch.Tensor) -> torch.Tensor:
+        alone = tensor.detach()
+        other = alone.flip(-1) if tensor.is_floating_point() else alone
+        return torch.cat([alone, other]) if tensor.dim() else tensor
+
+    try:
+        return [Inputs(mapped(inputs.args, beside), mapped(inputs.kwargs, beside), f"{inputs.origin} and another")]
+    except Exception:  # what cannot be copied was refused before
+        return []
+
+
 def moved(value: Any, device: torch.device | str | None = None) -> Any:
     """A copy of nested inputs, on `device` or where they are, detached from any autograd graph."""
 
