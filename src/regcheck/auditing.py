@@ -16,7 +16,7 @@ from regcheck.config.options import Options
 from regcheck.config.outcome import declared, outcome
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError, told
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Mode, Op
+from regcheck.core.graph import Kind, Mode, Op, Place
 from regcheck.core.proof import Proof, Proofs
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
@@ -100,13 +100,19 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     return Run.of(Options.of(options)).seen(seen, set() if known is None else known)
 
 
+def open_question(code: str, place: Place | None) -> str:
+    """Nothing is settled by what was measured before."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Run:
-    """The choices that hold for a whole run."""
+    """The choices that hold for a whole run; `settled` says why a rule's finding in a line is not measured any more."""
 
     options: Options
     rules: tuple[Rule, ...]
     devices: tuple[str, ...]
+    settled: Callable[[str, Place | None], str] = open_question
 
     @classmethod
     def of(cls, options: Options) -> Run:
@@ -274,6 +280,8 @@ class Run:
         if not self.options.confirm or rule.confirm is None:
             because = "measuring is switched off" if rule.confirm else "source only"
             return (Evidence(Verdict.UNMEASURED, because=because),)
+        if rule.about == "graph" and (known := self.settled(rule.code, suspicion.place)):
+            return (Evidence(Verdict.UNMEASURED, because=known),)
         found = []
         for device in self.devices:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -317,3 +318,65 @@ def test_a_failure_in_judging_breaks_nothing(project: Project, monkeypatch: pyte
     assert done.returncode == int(strict)
     assert document["not_checked"][0]["subject"] == "test_models.py::test_leaky"
     assert "ZeroDivisionError: by accident" in document["not_checked"][0]["reason"]
+
+
+SHARED = """
+import torch, torch.nn as nn, torch.nn.functional as F
+
+calls = {}
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x):
+        return F.dropout(self.out(x), 0.5)
+
+class Net(nn.Module):
+    def __init__(self, name, width):
+        super().__init__()
+        self.name, self.block, self.head = name, Block(width), nn.Linear(width, 2)
+
+    def forward(self, x):
+        calls[self.name] = calls.get(self.name, 0) + 1
+        return self.head(self.block(x))
+"""
+RUN_BOTH = """
+import pytest, torch
+import shared
+
+def test_first():
+    shared.Net("first", 4).eval()(torch.ones(3, 4))
+
+@pytest.mark.parametrize("width", [5, 6])
+def test_second(width):
+    shared.Net("second", width).eval()(torch.ones(3, width))
+
+def test_calls():
+    print(f"calls: {shared.calls}")
+"""
+
+
+def test_what_is_confirmed_in_one_model_is_not_measured_in_the_next(project: Project) -> None:
+    """Models that share a faulty line share the proof of it; each of them is named."""
+    project.write("shared.py", SHARED)
+    project.write("test_models.py", RUN_BOTH)
+    done, document = project.report("-s", "-p", "no:randomly")
+    (finding,) = document["findings"]
+    assert (finding["code"], finding["evidence"]["verdict"]) == ("REG202", "confirmed")
+    assert "test_first" in done.stdout and "test_second[6]" in done.stdout
+    counted = ast.literal_eval(next(line for line in done.stdout.splitlines() if "calls: {" in line).partition(": ")[2])
+    assert counted["first"] > 12 and counted["second"] <= 6
+
+
+def test_a_proof_that_a_marker_hides_is_no_proof_for_others(project: Project) -> None:
+    """Where the first test declares what it shows, the next model is measured."""
+    project.write("shared.py", SHARED)
+    marked = RUN_BOTH.replace(
+        "def test_first", "@pytest.mark.regcheck(ignore=['REG202'], reason='meant')\ndef test_first"
+    )
+    project.write("test_models.py", marked)
+    _, document = project.report("-p", "no:randomly")
+    (finding,) = document["findings"]
+    assert finding["evidence"]["verdict"] == "confirmed"

@@ -75,6 +75,10 @@ class Findings:
         """Whether there is a finding of the kind that something declares to be intended."""
         return any(select.ignores(each.code, (declared.pattern,), each.name) for each in self._found.values())
 
+    def shows(self, finding: Finding) -> bool:
+        """Whether a finding is among these."""
+        return self._at_root(finding).key in self._found
+
     @property
     def confirmed_at(self) -> set[tuple[str | None, int | None]]:
         """Path, relative to the root, and line of what a measurement has confirmed."""

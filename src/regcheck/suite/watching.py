@@ -17,10 +17,11 @@ from regcheck.auditing import Run
 from regcheck.config import silence
 from regcheck.core.errors import RegcheckError, told
 from regcheck.core.finding import Severity
+from regcheck.core.graph import Place
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report
 from regcheck.core.usage import Called, Event, Stepped
-from regcheck.structures import Structures
+from regcheck.structures import At, Settled, Structures
 from regcheck.suite.findings import Findings
 from regcheck.suite.handover import Message
 from regcheck.suite.intent import Fate, noted_as
@@ -40,7 +41,7 @@ class Watching:
         self._options = options_of(config, watched=True)
         self._known: set[object] = set()
         self._confirmed: set[tuple[str | None, int | None]] = set()
-        self._structures = Structures()
+        self._structures, self._settled = Structures(), Settled()
         self._outcomes: set[str] = set()
         self._test_files: set[str] = set()
         self._watch = Watch(str(config.rootpath), self._test_files)
@@ -75,7 +76,13 @@ class Watching:
 
     @cached_property
     def _run(self) -> Run:
-        return Run.of(self._options)
+        return replace(Run.of(self._options), settled=self._why_settled)
+
+    def _why_settled(self, code: str, place: Place | None) -> str:
+        return self._settled.why(self._at(code, place.path, place.line)) if place else ""
+
+    def _at(self, code: str, path: str | None, line: int | None) -> At:
+        return code, path and os.path.abspath(path), line
 
     def _judge(self, item: pytest.Item, notes: silence.Notes) -> None:
         """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
@@ -90,6 +97,9 @@ class Watching:
                 conclusive = conclusive and not report.not_checked
                 self._structures.remember(report, seen)
                 shown.add(report, item.nodeid, intended, seen.structures)
+                for each in report.findings:
+                    at = self._at(each.code, each.path, each.line)
+                    self._settled.note(at, each.evidence, shown.shows(each))
             for report in self._structures.shown_again(seen.structures):
                 shown.add(report, item.nodeid, intended, seen.structures)
             shown.models.update(dict.fromkeys(each.model_key for each in seen.captures))
