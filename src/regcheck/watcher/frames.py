@@ -8,7 +8,7 @@ import dis
 import functools
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -35,6 +35,9 @@ _RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))
 _MOST_CALLERS = 32
 _MOST_SITES = 20_000
 _INNER = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+
+Stack = tuple[tuple[str, CodeType, int], ...]
+"""The functions that were running: name, code, and the instruction that each had come to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,14 +85,10 @@ class Sites:
     def callers(self, frame: FrameType, site: Site) -> tuple[str, ...]:
         """The functions that were running around a site, innermost first, as far as the test runner."""
         found: dict[str, None] = {}
-        at: FrameType | None = frame
-        while at is not None and len(found) < _MOST_CALLERS:
-            path = at.f_code.co_filename
-            if any(each in path for each in _RUNNERS):
+        for each in _running(frame):
+            found[_function(each)] = None
+            if len(found) == _MOST_CALLERS:
                 break
-            if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
-                found[_function(at)] = None
-            at = at.f_back
         found.pop(site.function, None)
         return tuple(found)
 
@@ -109,6 +108,34 @@ class Sites:
             return False
         folders = path[len(self._root) :].split(os.sep)[:-1]
         return "tests" in folders or "test" in folders
+
+
+def stack(frame: FrameType) -> Stack:
+    """The functions that are running, outermost first, and where each of them is."""
+    return tuple((_function(each), each.f_code, each.f_lasti) for each in _running(frame))[::-1]
+
+
+def meeting(one: Stack, other: Stack) -> str:
+    """The innermost function that was running in both, by the same calls; an empty string where none was."""
+    found = ""
+    for (function, code, at), (_, its_code, its_at) in zip(one, other, strict=False):
+        if code is not its_code:
+            break
+        found = function
+        if at != its_at:
+            break
+    return found
+
+
+def _running(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of the user's own code and its libraries, innermost first, as far as the test runner."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if any(each in path for each in _RUNNERS):
+            return
+        if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+            yield frame
+        frame = frame.f_back
 
 
 def _function(frame: FrameType) -> str:

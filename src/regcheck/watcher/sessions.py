@@ -26,7 +26,7 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped
 from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
-from regcheck.watcher.frames import Site, Sites, asking, is_part
+from regcheck.watcher.frames import Site, Sites, asking, is_part, stack
 from regcheck.watcher.frozen import Frozen
 from regcheck.watcher.held import Held
 from regcheck.watcher.loads import Loaded
@@ -252,7 +252,8 @@ class Watch:
                 thawed=parts[True],
             )
             event = cast(Called, notes.log.once(made, lambda: made))
-            known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
+            fate = Fate(site, stack(frame) if grad else (), notes.parts.reached)
+            known = notes.met[again] = Met(event, notes.fates.setdefault(event, fate), 0, 0)
         known.steps, known.settings = notes.steps, notes.changes
         if known.event.training and not grad:
             self._note_related_setting(module, known.event.model)
@@ -357,6 +358,7 @@ class Watch:
         if site is not None:
             self._notes.train()
             self._notes.log.add(self._notes.log.once(site, lambda: Backward(site.place, site.function)))
+            self._notes.note_parts(site, self._notes.parts.propagated(site, frame))
 
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
@@ -364,11 +366,13 @@ class Watch:
             self._built[optimizer] = site.place, silence.active()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
-        site = self._sites.of(sys._getframe(1))
+        frame = sys._getframe(1)
+        site = self._sites.of(frame)
         if site is None:
             return
         notes = self._notes
         notes.train()
+        notes.note_parts(site, notes.parts.stepped(frame))
         key = key_of(optimizer)
         place, around = self._built.get(optimizer, (site.place, ()))
         intended = (*around, *(each for each in silence.active() if each not in around))
