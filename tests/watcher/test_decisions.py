@@ -494,6 +494,25 @@ ROWS = {
         """,
         ("REG201 info",),
     ),
+    "a policy that gives a distribution, sampled from in the step": Row(
+        """
+        class Policy(Net):
+            def forward(self, x):
+                return torch.distributions.Categorical(logits=super().forward(x))
+        @torch.no_grad()
+        def act(policy):
+            return policy(x).sample()
+        def likelihood(policy, taken):
+            return policy(x).log_prob(taken).mean()
+        def descend(loss, optimizer):
+            loss.neg().backward()
+            optimizer.step()
+        def step(policy, optimizer):
+            descend(likelihood(policy, act(policy)), optimizer)
+        policy = Policy()
+        step(policy, sgd(policy))
+        """
+    ),
     "a score before the training": Row(
         """
         def accuracy(model):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
 from .frames import Site, Stack
 
@@ -88,6 +89,8 @@ def _tensors(value: Any, depth: int = 3) -> Iterator[torch.Tensor]:
     elif depth and isinstance(value, Mapping):
         for each in value.values():
             yield from _tensors(each, depth - 1)
+    elif depth and isinstance(value, Distribution):
+        yield from _tensors(vars(value), depth - 1)
     elif depth and is_dataclass(value):
         for name in fields(value):
             yield from _tensors(getattr(value, name.name, None), depth - 1)
