@@ -58,6 +58,18 @@ class Classifier(nn.Module):
 """
 
 
+OWN_CALL = """
+        class Processed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = Net()
+            def __call__(self, *given):
+                return self.forward(*given)
+            def forward(self, x):
+                return self.net(x)
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """A program; what is reported of it: codes and severities, each at the line that ends in a `# <-`."""
@@ -177,6 +189,59 @@ ROWS = {
         scores(model)
         """,
         ("REG201 info",),
+    ),
+    "by a model that does without torch's own call": Row(
+        OWN_CALL
+        + """
+        model = Processed()
+        model.train()
+        for _ in range(2):
+            F.cross_entropy(model(x), y).backward()
+            sgd(model).step()
+        def predict(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        predict(model)
+        """,
+        ("REG201 error",),
+    ),
+    "by a model that does without torch's own call, in eval mode": Row(
+        OWN_CALL
+        + """
+        model = Processed()
+        F.cross_entropy(model(x), y).backward()
+        model.eval()
+        with torch.no_grad():
+            print(model(x).argmax(1))
+        """
+    ),
+    "targets of a model that does without torch's own call": Row(
+        OWN_CALL
+        + """
+        def step(student, teacher, optimizer):
+            with torch.no_grad():
+                targets = teacher(x).softmax(1)
+            F.cross_entropy(student(x), targets).backward()
+            optimizer.step()
+        student, teacher = Processed(), Processed()
+        for _ in range(2):
+            step(student, teacher, sgd(student))
+        """
+    ),
+    "by forward itself": Row(
+        """
+        class Features(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = Net()
+            @torch.no_grad()
+            def forward(self, x):
+                return self.net(x)
+        def scores(model):
+            return model.forward(x)  # <-
+        scores(Features())
+        """,
+        ("REG201 error",),
     ),
     # Gradients off, in or below a function that trains.
     "validation at the end of the function that trains": Row(

@@ -59,6 +59,31 @@ class Sites:
         self._root = os.path.join(root, "")
         self._test_files = test_files
         self._known: dict[tuple[int, int, bool], Site] = {}
+        self._inner: dict[int, tuple[CodeType, bool]] = {}
+
+    def caller(self, frame: FrameType) -> FrameType:
+        """Who calls the model that a module is called in: past each `forward` and `__call__` that runs unnoticed.
+
+        That is where a class has a `__call__` of its own, or somebody calls `forward`.
+        """
+        at: FrameType | None = frame
+        while at is not None:
+            path = at.f_code.co_filename
+            if path not in _PASSED_OVER and not path.startswith(_TORCH):
+                if at.f_code.co_name not in ("forward", "__call__") or not self._is_inner(at):
+                    break
+                frame = at.f_back or frame
+            at = at.f_back
+        return frame
+
+    def _is_inner(self, frame: FrameType) -> bool:
+        """Whether what runs is a method of a module; of one code it is asked once."""
+        known = self._inner.get(id(frame.f_code))
+        if known is None:
+            if len(self._inner) >= _MOST_SITES:
+                self._inner.clear()
+            known = self._inner[id(frame.f_code)] = frame.f_code, isinstance(_self(frame), nn.Module)
+        return known[1]
 
     def of(self, frame: FrameType | None) -> Site | None:
         """The innermost call in the user's own code, at or above `frame`; None where regcheck or nobody made it."""
@@ -181,11 +206,16 @@ def asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
 
 
 def is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:
-    """Whether the call was made by a method of a module that contains this one."""
-    caller: FrameType | None = frame
-    while caller is not None and caller.f_code is not site.code:
-        caller = caller.f_back
-    if caller is None or caller.f_code.co_varnames[:1] != ("self",):
-        return False
-    owner = caller.f_locals.get("self")
-    return isinstance(owner, nn.Module) and owner is not module and any(each is module for each in parts(owner))
+    """Whether a method of a module that contains this one runs between a frame and the site around it."""
+    at: FrameType | None = frame
+    while at is not None:
+        owner = _self(at)
+        if isinstance(owner, nn.Module) and owner is not module and any(each is module for each in parts(owner)):
+            return True
+        at = None if at.f_code is site.code else at.f_back
+    return False
+
+
+def _self(frame: FrameType) -> object:
+    """The object of which a method runs; None in a function."""
+    return frame.f_locals.get("self") if frame.f_code.co_varnames[:1] == ("self",) else None

@@ -187,6 +187,7 @@ class Watch:
         subject = self._subject(module)
         if not subject.watched or torch._C._get_tracing_state() is not None:
             return None
+        frame = self._sites.caller(frame)
         site = self._sites.of(frame)
         if site is None:
             return None
@@ -197,7 +198,7 @@ class Watch:
             known = self._meet(again, module, subject, args, kwargs, frame)
         else:
             if notes.captures.raised(known.event.capture):
-                self._keep(module, subject, args, kwargs, site, frame, known.event.capture)
+                self._keep(module, subject, args, kwargs, site, known.event.capture)
             if grad:
                 notes.log.add(known.event)
         known.fate.came(notes.steps, args, kwargs)
@@ -245,7 +246,7 @@ class Watch:
                 grad=grad,
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
-                capture=self._capture(module, subject, args, kwargs, training, site, frame, suspect),
+                capture=self._capture(module, subject, args, kwargs, training, site, suspect),
                 callers=self._sites.callers(frame, site) if asked else (),
                 asleep=asleep,
                 frozen=parts[False],
@@ -276,7 +277,6 @@ class Watch:
         kwargs: dict[str, Any],
         training: bool,
         site: Site,
-        frame: FrameType,
         suspect: bool,
     ) -> int | None:
         """The index of the capture that stands for this call, of its own where it is suspect; None if there is none."""
@@ -293,7 +293,7 @@ class Watch:
         if which not in notes.captured or notes.captures.raised(index):
             notes.captured[which] = None
             if suspect or not known or index is not None:
-                notes.captured[which] = self._keep(module, subject, args, kwargs, site, frame, index)
+                notes.captured[which] = self._keep(module, subject, args, kwargs, site, index)
                 if notes.captured[which] is not None:
                     self._known.add(state)
         return notes.captured[which]
@@ -305,11 +305,10 @@ class Watch:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         site: Site,
-        frame: FrameType,
         index: int | None,
     ) -> int | None:
         """Capture a call, in the place of one that raised where an index is given; None where it cannot be."""
-        whole = not is_part(module, frame, site)
+        whole = not is_part(module, sys._getframe(), site)
         try:
             return self._notes.captures.add(module, args, kwargs, subject.model_key, whole, index)
         except CannotCopy as error:
