@@ -64,4 +64,5 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         reach=seen.reach,
         tracks=seen.tracks,
         frozen=seen.frozen,
+        intended=seen.intended,
     )

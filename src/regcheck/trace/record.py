@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from regcheck.config import silence
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Frozen, Kind, Reach, Site
+from regcheck.core.ignores import Declared
 from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .frozen import frozen_call, frozen_script
@@ -54,7 +56,7 @@ _WRITES = {"copy": Kind.IDENTITY, "set_data": Kind.IDENTITY, "setitem": Kind.CON
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of one call; kept in the fx node's `meta["regcheck"]`."""
+    """What was seen of one call, and in what blocks it was made; kept in the fx node's `meta["regcheck"]`."""
 
     name: str
     site: Site
@@ -68,6 +70,7 @@ class Seen:
     reach: Reach | None = None
     tracks: bool = True
     frozen: Frozen | None = None
+    intended: tuple[Declared, ...] = field(default_factory=silence.active)
 
 
 @dataclass(frozen=True)
