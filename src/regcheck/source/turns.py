@@ -20,12 +20,13 @@ def only_step(events: Sequence[Event]) -> Backward | None:
 def with_turns(events: Sequence[Event]) -> tuple[Event, ...]:
     """The events, with those calls without gradients marked as alternating that one training step follows each time."""
     found = list(events)
-    calls: dict[object, list[int]] = {}
+    calls: dict[object, list[tuple[int, Called]]] = {}
     for index, each in enumerate(events):
         if isinstance(each, Called) and not each.grad:
-            calls.setdefault((each.place, each.model.key), []).append(index)
+            calls.setdefault((each.place, each.model.key), []).append((index, each))
     for made in calls.values():
-        if len(made) > 1 and all(only_step(events[a:b]) for a, b in zip(made, [*made[1:], None], strict=True)):
-            for index in made:
-                found[index] = replace(events[index], alternating=True)  # type: ignore[call-arg]  # these are calls
+        ends = [*(index for index, _ in made[1:]), None]
+        if len(made) > 1 and all(only_step(events[index:end]) for (index, _), end in zip(made, ends, strict=True)):
+            for index, call in made:
+                found[index] = replace(call, alternating=True)
     return tuple(found)
