@@ -437,7 +437,7 @@ class Trainer:
         return self.model(x)
 print(Trainer(Net()).predict(x))
 """,
-    "a target network in a step of helpers that nobody calls": DROPPING
+    "a target network in one step of helpers": DROPPING
     + """
 class Agent:
     def __init__(self, engine):
@@ -454,6 +454,8 @@ class Agent:
     def descend(self, loss):
         self.engine.backward(loss)
         self.optimizer.step()
+from elsewhere import engine
+Agent(engine).learn(1.0, x)
 """,
     "a target network in the steps of a loop": DROPPING
     + """
@@ -477,24 +479,6 @@ from elsewhere import engine
 agent = Agent(engine)
 for reward in torch.load("rewards.pt"):
     agent.learn(reward, x)
-""",
-    "a teacher and a student in helpers of one loop": DROPPING
-    + """
-@torch.no_grad()
-def soft(teacher):
-    return teacher(x).softmax(1)
-def scores(student):
-    return student(x)
-def descend(optimizer, loss):
-    loss.backward()
-    optimizer.step()
-def main(epochs):
-    student, teacher = Net(), Net()
-    optimizer = optim.SGD(student.parameters(), lr=0.1)
-    for _ in range(epochs):
-        targets = soft(teacher)
-        descend(optimizer, F.cross_entropy(scores(student), targets))
-main(10)
 """,
 }
 

@@ -19,7 +19,7 @@ from .names import Project, parameters_of
 from .optimizers import described
 from .relevance import is_plain, worthwhile
 from .torchops import METADATA
-from .turns import only_step, with_turns
+from .turns import with_turns
 from .values import (
     OPEN,
     Bound,
@@ -265,15 +265,12 @@ class Program(Builder):
         return super().call(callee, args, kwargs, node)
 
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        grad, start = self.world["grad"], len(self.events)
+        grad = self.world["grad"]
         if not isinstance(function.node, ast.Lambda):
             for each in function.node.decorator_list:
                 self._decorate(each, [*args, *kwargs.values()])
         found = super().call_function(function, args, kwargs, node)
         self.set(self.world, "grad", grad)
-        step = only_step(self.events[start:])
-        if step is not None and step.function != function.name:
-            self.events.append(Trained(step.place, function.name))
         return found
 
     def _decorate(self, node: ast.expr, values: Sequence[Value]) -> None:
@@ -344,7 +341,7 @@ class Program(Builder):
         return super().method(owner, name, args, kwargs, node)
 
     def _note_parts(self, losses: Sequence[Value], node: ast.expr) -> None:
-        """Write down in which functions a backward pass and the calls that it goes through come together."""
+        """Write down in which functions a backward pass and the calls whose results are in the loss come together."""
         for index in self.origins(losses):
             shared = [mine for mine, its in zip(self.frames, self.around.get(index, ()), strict=False) if mine is its]
             if shared and shared[-1] is not self.frame:
