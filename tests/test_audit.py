@@ -172,6 +172,33 @@ def test_an_ignore_with_a_reason_silences() -> None:
     assert not audit(Leaky()).ok
 
 
+def test_a_block_in_a_forward_speaks_for_the_calls_in_it() -> None:
+    """What is drawn in the block is intended, the same beside it and without the reason asked for is not."""
+
+    class Noisy(nn.Module):
+        def __init__(self, *, reason: str = "") -> None:
+            super().__init__()
+            self.first, self.last, self.reason = nn.Linear(8, 16), nn.Linear(16, 2), reason
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = self.first(x)
+            with regcheck.ignore("REG203", reason=self.reason):
+                hidden = hidden + torch.randn_like(hidden)
+            return self.last(hidden)
+
+    class Noisier(Noisy):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + torch.rand(2)
+
+    x = torch.randn(4, 8)
+    assert audit(Noisy(), x).findings == ()
+    assert audit(Noisy(reason="sampled"), x, options={"require_reason": True}).findings == ()
+    (finding,) = audit(Noisier(), x).findings
+    assert finding.code == "REG203" and "torch.rand`" in finding.message
+    (finding,) = audit(Noisy(), x, options={"require_reason": True}).findings
+    assert finding.code == "REG203" and "torch.randn_like`" in finding.message
+
+
 def test_without_confirmation_nothing_is_measured() -> None:
     """Suspicions are reported unproven, and with `require_proof` they do not fail."""
     report = audit(Leaky(), options={"confirm": False, "require_proof": True})

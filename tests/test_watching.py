@@ -156,6 +156,20 @@ def test_a_structure_is_shown_by_the_block_that_runs_it_outside_of_an_ignore() -
     assert codes(seen) == ["REG202"]
 
 
+def test_an_ignore_in_a_forward_is_used_by_what_is_drawn_in_it() -> None:
+    """A call in a block of the model's own is silenced in a watched run, and the block is not said to be idle."""
+
+    class Sampled(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores = super().forward(x)
+            with regcheck.ignore("REG203", reason="sampled"):
+                return scores + torch.randn_like(scores)
+
+    with regcheck.watch({"budget": 60}) as seen, torch.no_grad():
+        Sampled().eval()(torch.ones(4, 8))
+    assert seen.report.findings == ()
+
+
 def test_an_exception_passes_and_the_block_is_judged(predict: Predict) -> None:
     """The very exception of the block comes out of it, and what was seen before it is in the report."""
     error, seen = KeyError("lost"), regcheck.watch()

@@ -21,7 +21,7 @@ from regcheck.core.proof import Proof, Proofs
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
-from regcheck.core.usage import Event, Stepped, Usage
+from regcheck.core.usage import Stepped, Usage
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.probes import ModelProbe
@@ -263,8 +263,10 @@ class Run:
         return found, tuple(broken)
 
     def _intends(self, rule: Rule, suspicion: Suspicion) -> bool:
-        """Whether a block declares a suspicion to be intended that its event happened in."""
-        around = suspicion.at.intended if isinstance(suspicion.at, Event) else ()
+        """Whether a block declares a suspicion to be intended that its event happened in, or, in the model, its op."""
+        around = suspicion.at.intended
+        if isinstance(suspicion.at, Op):
+            around = tuple(each for each in around if each not in silence.active())
         return silence.intended(rule, around, self.options.require_reason)
 
     def _proved(self, subject: str, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> list[Finding]:

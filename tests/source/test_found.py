@@ -429,6 +429,28 @@ def main(loader):
         print(validate(loader))
 main(torch.load("batches.pt"))
 """,
+    ("REG201", "scores before the epochs of a training in helpers, and after each"): HEADER
+    + """
+net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2))
+optimizer = optim.SGD(net.parameters(), lr=0.1)
+def loss(x, y):
+    return F.cross_entropy(net(x), y)
+def descend(value):
+    value.backward()
+    optimizer.step()
+def train(loader):
+    for x, y in loader:
+        descend(loss(x, y))
+@torch.no_grad()
+def hits(loader):
+    return sum((net(x).argmax(1) == y).sum() for x, y in loader)  # <-
+def main(loader):
+    print(hits(loader))
+    for epoch in range(10):
+        train(loader)
+        print(hits(loader))
+main(torch.load("batches.pt"))
+""",
     ("REG201", "eval without parentheses"): HEADER
     + """
 net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2))

@@ -180,3 +180,42 @@ def test_a_draw_that_nobody_measured_is_a_warning_at_most(tmp_path: Path, method
     assert found is severity
     tmp_path.joinpath("net.py").write_text(NET + methods)
     assert len(scan([tmp_path]).findings) == (severity is Severity.WARNING)
+
+
+TURNS = f"""{HEADER}
+from elsewhere import engine
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.drop = nn.Linear(4, 4), nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.fc(self.drop(x))
+
+class Teaching:
+    def __init__(self):
+        self.teacher, (self.student, self.optimizer) = Net(), engine.prepare()
+
+    @torch.no_grad()
+    def targets(self, x):
+        return self.teacher(x).softmax(1)
+
+    def descend(self, loss):
+        engine.backward(loss)
+        self.optimizer.step()
+
+    def fit(self, batches):
+        for x in batches:
+            LOOP
+
+Teaching().fit(torch.load("batches.pt"))
+"""
+
+
+def test_a_call_that_takes_turns_with_training_steps_is_advice(tmp_path: Path) -> None:
+    """What is kept for one step after the other may be a teacher's targets; what no step follows is not."""
+    in_turns = "engine.keep(self.targets(x))\n            self.descend(engine.loss(self.student(x)))"
+    at_last = "self.descend(F.mse_loss(self.student(x), x))\n        return self.targets(x)"
+    assert severities(tmp_path, "REG201", TURNS.replace("LOOP", in_turns)) == [(22, Severity.INFO)]
+    assert severities(tmp_path, "REG201", TURNS.replace("LOOP", at_last)) == [(22, Severity.ERROR)]

@@ -437,6 +437,49 @@ class Trainer:
         return self.model(x)
 print(Trainer(Net()).predict(x))
 """,
+    "a target network in one step of helpers": DROPPING
+    + """
+class Agent:
+    def __init__(self, engine):
+        self.engine, target = engine, Net()
+        self.target = target
+        self.net, self.optimizer = engine.prepare(Net(), None)
+    @torch.no_grad()
+    def returns(self, reward, x):
+        return reward + 0.9 * self.target(x).max(1).values
+    def error(self, reward, x):
+        return F.mse_loss(self.net(x).max(1).values, self.returns(reward, x))
+    def learn(self, reward, x):
+        self.descend(self.error(reward, x))
+    def descend(self, loss):
+        self.engine.backward(loss)
+        self.optimizer.step()
+from elsewhere import engine
+Agent(engine).learn(1.0, x)
+""",
+    "a target network in the steps of a loop": DROPPING
+    + """
+class Agent:
+    def __init__(self, engine):
+        self.engine, target = engine, Net()
+        self.target = target
+        self.net, self.optimizer = engine.prepare(Net(), None)
+    @torch.no_grad()
+    def returns(self, reward, x):
+        return reward + 0.9 * self.target(x).max(1).values
+    def error(self, reward, x):
+        return F.mse_loss(self.net(x).max(1).values, self.returns(reward, x))
+    def learn(self, reward, x):
+        self.descend(self.error(reward, x))
+    def descend(self, loss):
+        self.engine.backward(loss)
+        self.optimizer.step()
+
+from elsewhere import engine
+agent = Agent(engine)
+for reward in torch.load("rewards.pt"):
+    agent.learn(reward, x)
+""",
 }
 
 

@@ -58,6 +58,18 @@ class Classifier(nn.Module):
 """
 
 
+OWN_CALL = """
+        class Processed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = Net()
+            def __call__(self, *given):
+                return self.forward(*given)
+            def forward(self, x):
+                return self.net(x)
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """A program; what is reported of it: codes and severities, each at the line that ends in a `# <-`."""
@@ -177,6 +189,59 @@ ROWS = {
         scores(model)
         """,
         ("REG201 info",),
+    ),
+    "by a model that does without torch's own call": Row(
+        OWN_CALL
+        + """
+        model = Processed()
+        model.train()
+        for _ in range(2):
+            F.cross_entropy(model(x), y).backward()
+            sgd(model).step()
+        def predict(model):
+            with torch.no_grad():
+                return model(x)  # <-
+        predict(model)
+        """,
+        ("REG201 error",),
+    ),
+    "by a model that does without torch's own call, in eval mode": Row(
+        OWN_CALL
+        + """
+        model = Processed()
+        F.cross_entropy(model(x), y).backward()
+        model.eval()
+        with torch.no_grad():
+            print(model(x).argmax(1))
+        """
+    ),
+    "targets of a model that does without torch's own call": Row(
+        OWN_CALL
+        + """
+        def step(student, teacher, optimizer):
+            with torch.no_grad():
+                targets = teacher(x).softmax(1)
+            F.cross_entropy(student(x), targets).backward()
+            optimizer.step()
+        student, teacher = Processed(), Processed()
+        for _ in range(2):
+            step(student, teacher, sgd(student))
+        """
+    ),
+    "by forward itself": Row(
+        """
+        class Features(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = Net()
+            @torch.no_grad()
+            def forward(self, x):
+                return self.net(x)
+        def scores(model):
+            return model.forward(x)  # <-
+        scores(Features())
+        """,
+        ("REG201 error",),
     ),
     # Gradients off, in or below a function that trains.
     "validation at the end of the function that trains": Row(
@@ -356,6 +421,205 @@ ROWS = {
         for _ in range(2):
             step(generator, critic, sgd(critic))
         """
+    ),
+    "a teacher and a student in helpers, propagated by a third": Row(
+        """
+        @torch.no_grad()
+        def soft(teacher):
+            return teacher(x).softmax(1)
+        def scores(student):
+            return student(x).log_softmax(1)
+        def descend(loss, optimizer):
+            loss.backward()
+            optimizer.step()
+        def step(student, teacher, optimizer):
+            targets = soft(teacher)
+            descend(F.cross_entropy(scores(student), targets), optimizer)
+        student, teacher = Net(), Net()
+        for _ in range(3):
+            step(student, teacher, sgd(student))
+        """
+    ),
+    "one step of it": Row(
+        """
+        @torch.no_grad()
+        def soft(teacher):
+            return teacher(x).softmax(1)
+        def scores(student):
+            return student(x).log_softmax(1)
+        def descend(loss, optimizer):
+            loss.backward()
+            optimizer.step()
+        def step(student, teacher, optimizer):
+            targets = soft(teacher)
+            descend(F.cross_entropy(scores(student), targets), optimizer)
+        student, teacher = Net(), Net()
+        step(student, teacher, sgd(student))
+        """
+    ),
+    "a generator, its critic, the backward pass and the optimizer in helpers": Row(
+        """
+        def timed(function):
+            return lambda *given: function(*given)
+        def fakes(generator):
+            with torch.no_grad():
+                return generator(x)
+        @timed
+        def judged(critic, fake):
+            return critic(fake).mean()
+        @timed
+        def backward(loss):
+            loss.backward()
+        @timed
+        def advance(optimizer):
+            optimizer.step()
+        def step(generator, critic, optimizer):
+            backward(judged(critic, fakes(generator)))
+            advance(optimizer)
+        generator, critic = Net(), nn.Linear(2, 1)
+        for _ in range(2):
+            step(generator, critic, sgd(critic))
+        """
+    ),
+    "representations that are cached, and propagated chunk by chunk": Row(
+        """
+        def cached(model):
+            with torch.no_grad():
+                return model(x)
+        def gradient(found):
+            found.requires_grad_()
+            found.square().mean().backward()
+            return found.grad
+        def again(model):
+            return model(x)
+        def chunks(model, gradients):
+            (again(model) * gradients).sum().backward()
+        def accumulate(model):
+            chunks(model, gradient(cached(model)))
+        def advance(optimizer):
+            optimizer.step()
+        def main(model, optimizer):
+            for _ in range(2):
+                accumulate(model)
+                advance(optimizer)
+        model = Net()
+        main(model, sgd(model))
+        """
+    ),
+    "targets that the loader asks for": Row(
+        """
+        class Batches:
+            def __init__(self, teacher):
+                self.teacher = teacher
+            def __iter__(self):
+                for _ in range(3):
+                    yield self.soft()
+            @torch.no_grad()
+            def soft(self):
+                return self.teacher(x).softmax(1)  # <-
+        def step(student, optimizer, targets):
+            F.cross_entropy(student(x), targets).backward()
+            optimizer.step()
+        student, teacher = Net(), Net()
+        optimizer = sgd(student)
+        for targets in Batches(teacher):
+            step(student, optimizer, targets)
+        """,
+        ("REG201 info",),
+    ),
+    "targets made in a thread": Row(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        @torch.no_grad()
+        def soft(teacher):
+            return teacher(x).softmax(1)  # <-
+        def step(student, optimizer, targets):
+            F.cross_entropy(student(x), targets.result()).backward()
+            optimizer.step()
+        student, teacher = Net(), Net()
+        with ThreadPoolExecutor(1) as pool:
+            for _ in range(3):
+                step(student, sgd(student), pool.submit(soft, teacher))
+        """,
+        ("REG201 info",),
+    ),
+    "an agent that acts before each step": Row(
+        """
+        def act(policy):
+            with torch.no_grad():
+                return policy(x).argmax(1)  # <-
+        def learn(policy, optimizer, taken):
+            F.cross_entropy(policy(x), taken).backward()
+            optimizer.step()
+        policy = Net()
+        optimizer = sgd(policy)
+        for _ in range(3):
+            taken = act(policy)
+            learn(policy, optimizer, taken)
+        """,
+        ("REG201 info",),
+    ),
+    "a policy that gives a distribution, sampled from in the step": Row(
+        """
+        class Policy(Net):
+            def forward(self, x):
+                return torch.distributions.Categorical(logits=super().forward(x))
+        @torch.no_grad()
+        def act(policy):
+            return policy(x).sample()
+        def likelihood(policy, taken):
+            return policy(x).log_prob(taken).mean()
+        def descend(loss, optimizer):
+            loss.neg().backward()
+            optimizer.step()
+        def step(policy, optimizer):
+            descend(likelihood(policy, act(policy)), optimizer)
+        policy = Policy()
+        step(policy, sgd(policy))
+        """
+    ),
+    "a score before the training": Row(
+        """
+        def accuracy(model):
+            with torch.no_grad():
+                return (model(x).argmax(1) == y).float().mean()  # <-
+        model = Net()
+        accuracy(model)
+        fit(model, sgd(model))
+        """,
+        ("REG201 error",),
+    ),
+    "a score before each epoch": Row(
+        """
+        def accuracy(model):
+            with torch.no_grad():
+                return (model(x).argmax(1) == y).float().mean()  # <-
+        model = Net()
+        for _ in range(2):
+            accuracy(model)
+            fit(model, sgd(model), steps=3)
+        """,
+        ("REG201 error",),
+    ),
+    "a score after each epoch of a training in helpers": Row(
+        """
+        def scores(student):
+            return student(x).log_softmax(1)
+        def descend(loss, optimizer):
+            loss.backward()
+            optimizer.step()
+        def epoch(student, optimizer):
+            for _ in range(2):
+                descend(F.nll_loss(scores(student), y), optimizer)
+        def hits(student):
+            with torch.no_grad():
+                return (student(x).argmax(1) == y).sum()  # <-
+        student = Net()
+        for _ in range(2):
+            epoch(student, sgd(student))
+            hits(student)
+        """,
+        ("REG201 error",),
     ),
     "features of a frozen net compared in the loss": Row(
         """

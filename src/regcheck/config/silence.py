@@ -135,7 +135,8 @@ class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a fu
     """Declare findings to be intended.
 
     On a class, in every model that contains it: `@regcheck.ignore("REG202", reason="Monte-Carlo dropout")`.
-    Around a block, for what is audited or watched in it: `with regcheck.ignore("REG301", reason="as in the paper"):`.
+    Around a block, for what is audited or watched in it: `with regcheck.ignore("REG301", reason="as in the paper"):`;
+    in a `forward`, for the calls in it.
 
     Raises:
         UsageError: no code is given, or something else than a class is decorated.

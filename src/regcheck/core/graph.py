@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .ignores import Declared
 
 
 class Mode(Enum):
@@ -127,6 +131,7 @@ class Op:
     in this flow's mode at any other. `within` names functions that were running when a draw was made, outermost
     first: the user's where source is read, those of `torch.distributions` where a run is recorded. `frozen` tells of a
     dropout that no change of the mode reaches, as a tracer wrote it; a scripted module that makes such a one is a draw.
+    `intended` is what the blocks declare that the call was made in, where it was run.
     """
 
     id: str
@@ -147,6 +152,7 @@ class Op:
     latent: bool = False
     within: tuple[str, ...] = ()
     frozen: Frozen | None = None
+    intended: tuple[Declared, ...] = ()
 
     @property
     def place(self) -> Place | None:

@@ -87,12 +87,12 @@ class Called(Event):
 
     What only a watcher knows speaks of all equal calls together: `callers` are the functions that were running around
     `function`, innermost first. `propagated` says whether a loss was propagated back through a result, `followed`
-    whether the program trained anything after the last of these calls, `repeated` whether one input was handed in again
-    and again. `taken` is `decision` where the code makes a class, a score or a loss of the result, `value` where it
-    only takes it out of the graph, and `shape` where it looks at nothing but its shape. `asleep` are parts of the
-    model, or the model itself, that act as in eval mode because they were loaded in it: nobody has chosen their mode.
-    `frozen` are the paths of parts that were put in eval mode by one call of their own and are in it, `thawed` of those
-    that are in train mode although.
+    whether the program trained anything after the last of these calls, `alternating` whether it did so all along and
+    no more than two steps at a time, `repeated` whether one input was handed in again and again. `taken` is `decision`
+    where the code makes a class, a score or a loss of the result, `value` where it only takes it out of the graph, and
+    `shape` where it looks at nothing but its shape. `asleep` are parts of the model, or the model itself, that act as
+    in eval mode because they were loaded in it: nobody has chosen their mode. `frozen` are the paths of parts that were
+    put in eval mode by one call of their own and are in it, `thawed` of those that are in train mode although.
     """
 
     model: Model = field(kw_only=True)
@@ -105,6 +105,7 @@ class Called(Event):
     callers: tuple[str, ...] = field(default=(), kw_only=True)
     propagated: bool | None = field(default=None, kw_only=True)
     followed: bool | None = field(default=None, kw_only=True)
+    alternating: bool = field(default=False, kw_only=True)
     repeated: bool = field(default=False, kw_only=True)
     taken: str = field(default="", kw_only=True)
     asleep: tuple[Model, ...] = field(default=(), kw_only=True)
@@ -154,6 +155,11 @@ class Stepped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Trained(Event):
+    """A training step came together in `function`, which leaves its parts to others: calls, backward, optimizer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Penalized(Event):
     """A loss was back-propagated to which the squares, or the 2-norms, of a model's parameters had been added."""
 
@@ -185,8 +191,11 @@ class Usage:
 
     @cached_property
     def training_functions(self) -> frozenset[str]:
-        """The functions that train: they back-propagate, step an optimizer, or make a call that is back-propagated."""
-        return frozenset(event.function for event in self.events if trains(event))
+        """The functions that train: by back-propagating, by an optimizer's step, by a call that is back-propagated.
+
+        So do those in which these come together.
+        """
+        return frozenset(event.function for event in self.events if isinstance(event, Trained) or trains(event))
 
     def trains_in(self, function: str) -> bool:
         """Whether `function` itself takes part in a training step."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped, Usage
+from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped, Trained, Usage
 from regcheck.core.usage import Model as Subject
 
 from .build import Builder
@@ -19,6 +19,7 @@ from .names import Project, parameters_of
 from .optimizers import described
 from .relevance import is_plain, worthwhile
 from .torchops import METADATA
+from .turns import with_turns
 from .values import (
     OPEN,
     Bound,
@@ -69,6 +70,7 @@ class Program(Builder):
         self.world = Cells(grad=Known(True))
         self.globals = {source.path: Cells() for source in project.sources}
         self.callees: dict[int, Module] = {}
+        self.around: dict[int, tuple[Frame, ...]] = {}
         self.models: list[Module] = []
         self.whole: set[object] = set()
         self.feeding: set[object] = set()
@@ -97,14 +99,16 @@ class Program(Builder):
     def top_of(self, source: Source) -> Usage:
         """What running a file does."""
         self.steps = 0
+        self.around.clear()
         start = len(self.events)
         with self.entered(Frame(None, source, self.globals[source.path])):
             self.run(source.tree.body)
-        return Usage(source.path, tuple(self.events[start:]))
+        return Usage(source.path, with_turns(self.events[start:]))
 
     def call_of(self, function: Function) -> Usage:
         """What a function does that no scanned code calls: nothing is known of what it is given."""
         self.steps = 0
+        self.around.clear()
         start = len(self.events)
         with self.entered(Frame(None, function.source, self.globals[function.source.path])):
             if function.owner is not None:
@@ -118,7 +122,7 @@ class Program(Builder):
                 kwargs[OPEN] = Unknown()
             self.consume([self.call_function(function, (), kwargs, node)])
         self.log.clear()
-        return Usage(f"{function.source.path}::{function.name}", tuple(self.events[start:]))
+        return Usage(f"{function.source.path}::{function.name}", with_turns(self.events[start:]))
 
     def top_level(self, name: str) -> Value:
         found: Value | None = self.globals[self.frame.source.path].get(name)
@@ -152,7 +156,7 @@ class Program(Builder):
             test_code=self.frame.source.is_test,
             callers=tuple(each.name for each in reversed(self.frames[:-1])),
         )
-        self.callees[index] = module
+        self.callees[index], self.around[index] = module, tuple(self.frames)
         return Traced((str(index),))
 
     @property
@@ -317,6 +321,7 @@ class Program(Builder):
         if isinstance(owner, (Unknown, Traced, Optimizer, Bound, External)):
             if name == "backward":
                 self.note(Backward, node)
+                self._note_parts([owner, *given], node)
                 return self._judged([owner, *given])
             if name == "step":
                 if isinstance(owner, Optimizer):
@@ -334,6 +339,13 @@ class Program(Builder):
         if isinstance(owner, (Items, Entries)):
             self.consume(given)
         return super().method(owner, name, args, kwargs, node)
+
+    def _note_parts(self, losses: Sequence[Value], node: ast.expr) -> None:
+        """Write down in which functions a backward pass and the calls whose results are in the loss come together."""
+        for index in self.origins(losses):
+            shared = [mine for mine, its in zip(self.frames, self.around.get(index, ()), strict=False) if mine is its]
+            if shared and shared[-1] is not self.frame:
+                self.events.append(Trained(self.place(node), shared[-1].name))
 
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         if name == "apply" and args:

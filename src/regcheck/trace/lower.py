@@ -65,4 +65,5 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         tracks=seen.tracks,
         within=seen.within,
         frozen=seen.frozen,
+        intended=seen.intended,
     )

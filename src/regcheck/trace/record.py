@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from regcheck.config import silence
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Frozen, Kind, Reach, Site
+from regcheck.core.ignores import Declared
 from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .frozen import frozen_call, frozen_script
@@ -31,6 +33,7 @@ from .sight import (
 )
 from .streams import TorchStream, numpy_state, python_state
 from .structure import named_tensors, tensors_in
+from .writes import versions_of, written
 
 META = "regcheck"
 
@@ -54,7 +57,7 @@ _WRITES = {"copy": Kind.IDENTITY, "set_data": Kind.IDENTITY, "setitem": Kind.CON
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of one call; kept in the fx node's `meta["regcheck"]`."""
+    """What was seen of one call, and in what blocks it was made; kept in the fx node's `meta["regcheck"]`."""
 
     name: str
     site: Site
@@ -69,6 +72,7 @@ class Seen:
     tracks: bool = True
     within: tuple[str, ...] = ()
     frozen: Frozen | None = None
+    intended: tuple[Declared, ...] = field(default_factory=silence.active)
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Recorder(Sight):
         if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
             return func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
-            versions = _versions(given)
+            versions = versions_of(given)
             inputs = self._inputs(name, args, kwargs)
             site, drawing = self.running.site(name) if is_placed(name) else None, draws(name)
             if drawing:
@@ -168,7 +172,7 @@ class Recorder(Sight):
         with torch._C.DisableTorchFunctionSubclass():
             drew = drawing and self._stream.moved()
             made = tensors_in(result)
-            changed = _changed(func, name, kwargs, given, versions)
+            changed = written(func, name, kwargs, given, versions)
             if not made and not changed and name != "backward":
                 if name in _ESCAPES:
                     self._escaped |= dict.fromkeys(map(self._node_of, given))
@@ -341,37 +345,6 @@ class Recorder(Sight):
 def _unseen(*tensors: Any) -> Any:
     """Stands in the graph for what happened to values between the calls that were seen."""
     raise NotImplementedError("a recorded graph is read, not run")
-
-
-def _versions(given: list[torch.Tensor]) -> list[int] | None:
-    """How often each was written to; None where one of them does not count."""
-    try:
-        return [tensor._version for tensor in given]
-    except RuntimeError:
-        return None
-
-
-def _changed(
-    func: Any, name: str, kwargs: Any, given: list[torch.Tensor], before: list[int] | None
-) -> list[torch.Tensor]:
-    """The tensors that a call wrote to: by their versions, and by the function's name where they have none.
-
-    Of several views of the same memory, which all count, the first is the one that calls write to.
-    """
-    after = _versions(given)
-    if name == "set_data":
-        return given[:1]
-    if before is not None and before == after:
-        return []
-    if "out" in kwargs:
-        return tensors_in(kwargs["out"])
-    if before is None or after is None:
-        called = str(getattr(func, "__name__", ""))
-        in_place = called.endswith("_") and not called.endswith("__")
-        written = in_place or called.startswith("__i") or name == "setitem" or kwargs.get("inplace") is True
-        return given[:1] if written and called != "__invert__" else []
-    changed = [tensor for tensor, *count in zip(given, before, after, strict=True) if count[0] != count[1]]
-    return [*{storage_of(each): each for each in reversed(changed)}.values()][::-1]
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:

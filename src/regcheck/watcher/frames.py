@@ -8,7 +8,7 @@ import dis
 import functools
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -36,6 +36,9 @@ _MOST_CALLERS = 32
 _MOST_SITES = 20_000
 _INNER = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 
+Stack = tuple[tuple[str, CodeType, int], ...]
+"""The functions that were running: name, code, and the instruction that each had come to."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
@@ -56,6 +59,31 @@ class Sites:
         self._root = os.path.join(root, "")
         self._test_files = test_files
         self._known: dict[tuple[int, int, bool], Site] = {}
+        self._inner: dict[int, tuple[CodeType, bool]] = {}
+
+    def caller(self, frame: FrameType) -> FrameType:
+        """Who calls the model that a module is called in: past each `forward` and `__call__` that runs unnoticed.
+
+        That is where a class has a `__call__` of its own, or somebody calls `forward`.
+        """
+        at: FrameType | None = frame
+        while at is not None:
+            path = at.f_code.co_filename
+            if path not in _PASSED_OVER and not path.startswith(_TORCH):
+                if at.f_code.co_name not in ("forward", "__call__") or not self._is_inner(at):
+                    break
+                frame = at.f_back or frame
+            at = at.f_back
+        return frame
+
+    def _is_inner(self, frame: FrameType) -> bool:
+        """Whether what runs is a method of a module; of one code it is asked once."""
+        known = self._inner.get(id(frame.f_code))
+        if known is None:
+            if len(self._inner) >= _MOST_SITES:
+                self._inner.clear()
+            known = self._inner[id(frame.f_code)] = frame.f_code, isinstance(_self(frame), nn.Module)
+        return known[1]
 
     def of(self, frame: FrameType | None) -> Site | None:
         """The innermost call in the user's own code, at or above `frame`; None where regcheck or nobody made it."""
@@ -82,25 +110,21 @@ class Sites:
     def callers(self, frame: FrameType, site: Site) -> tuple[str, ...]:
         """The functions that were running around a site, innermost first, as far as the test runner."""
         found: dict[str, None] = {}
-        at: FrameType | None = frame
-        while at is not None and len(found) < _MOST_CALLERS:
-            path = at.f_code.co_filename
-            if any(each in path for each in _RUNNERS):
+        for each in _running(frame):
+            found[_function(each)] = None
+            if len(found) == _MOST_CALLERS:
                 break
-            if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
-                found[_function(at)] = None
-            at = at.f_back
         found.pop(site.function, None)
         return tuple(found)
 
     def is_tested(self, module: nn.Module, frame: FrameType, site: Site) -> bool:
         """Whether nothing but methods of modules that contain this one is between the call and a test."""
-        method, outer = _running(frame, site), site
+        method, outer = _frame_of(site, frame), site
         while method is not None and not outer.test_code:
             asked = self.of(method.f_back) if _has_part(method, module) else None
             if asked is None or method.f_back is None:
                 return False
-            method, outer = _running(method.f_back, asked), asked
+            method, outer = _frame_of(asked, method.f_back), asked
         return outer is not site
 
     def _read(self, frame: FrameType, recalibrates: bool) -> Site:
@@ -119,6 +143,34 @@ class Sites:
             return False
         folders = path[len(self._root) :].split(os.sep)[:-1]
         return "tests" in folders or "test" in folders
+
+
+def stack(frame: FrameType) -> Stack:
+    """The functions that are running, outermost first, and where each of them is."""
+    return tuple((_function(each), each.f_code, each.f_lasti) for each in _running(frame))[::-1]
+
+
+def meeting(one: Stack, other: Stack) -> str:
+    """The innermost function that was running in both, by the same calls; an empty string where none was."""
+    found = ""
+    for (function, code, at), (_, its_code, its_at) in zip(one, other, strict=False):
+        if code is not its_code:
+            break
+        found = function
+        if at != its_at:
+            break
+    return found
+
+
+def _running(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of the user's own code and its libraries, innermost first, as far as the test runner."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if any(each in path for each in _RUNNERS):
+            return
+        if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+            yield frame
+        frame = frame.f_back
 
 
 def _function(frame: FrameType) -> str:
@@ -169,20 +221,27 @@ def asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
 
 
 def is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:
-    """Whether the call was made by a method of a module that contains this one."""
-    method = _running(frame, site)
-    return method is not None and _has_part(method, module)
+    """Whether a method of a module that contains this one runs between a frame and the site around it."""
+    at: FrameType | None = frame
+    while at is not None and not _has_part(at, module):
+        at = None if at.f_code is site.code else at.f_back
+    return at is not None
 
 
-def _running(frame: FrameType, site: Site) -> FrameType | None:
+def _has_part(frame: FrameType, module: nn.Module) -> bool:
+    """Whether what runs is a method of a module that contains this one."""
+    owner = _self(frame)
+    return isinstance(owner, nn.Module) and owner is not module and any(each is module for each in parts(owner))
+
+
+def _self(frame: FrameType) -> object:
+    """The object of which a method runs; None in a function."""
+    return frame.f_locals.get("self") if frame.f_code.co_varnames[:1] == ("self",) else None
+
+
+def _frame_of(site: Site, frame: FrameType) -> FrameType | None:
     """The frame that a site's call was made in, at or above `frame`."""
     at: FrameType | None = frame
     while at is not None and at.f_code is not site.code:
         at = at.f_back
     return at
-
-
-def _has_part(method: FrameType, module: nn.Module) -> bool:
-    """Whether what is running is a method of a module that contains this one."""
-    owner = method.f_locals.get("self") if method.f_code.co_varnames[:1] == ("self",) else None
-    return isinstance(owner, nn.Module) and owner is not module and any(each is module for each in parts(owner))

@@ -34,7 +34,12 @@ _LEARNED = (
 _COMPOSED = (nn.Sequential, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _NORM_NAME = re.compile(r"Norm(?:\dd)?$")
-_WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "_FabricModule": "_original_module",
+}
 _FUNCTIONAL = frozenset(
     "dropout dropout1d dropout2d dropout3d dropout_ feature_dropout alpha_dropout feature_alpha_dropout".split()
 )

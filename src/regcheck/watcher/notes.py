@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -11,13 +13,14 @@ from torch import nn
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Place
 from regcheck.core.ignores import Declared
-from regcheck.core.usage import Called, Event, Model
+from regcheck.core.usage import Called, Event, Model, Trained
 
 from .captures import Capture, Captures
 from .frames import Site
 from .held import Held
 from .log import Log
 from .results import Fate
+from .steps import Steps
 from .taken import taken
 
 Again = tuple[str, Site, bool, bytes, tuple[Declared, ...]]
@@ -65,6 +68,7 @@ class Notes:
         self.asleep: dict[str, weakref.ref[nn.Module]] = {}
         self.structures: dict[str, tuple[Declared, ...]] = {}
         self.trained = False
+        self.parts = Steps()
         self.steps = self.changes = 0
 
     def __bool__(self) -> bool:
@@ -75,6 +79,12 @@ class Notes:
         self.settings.clear()
         self.trained = True
         self.steps += 1
+
+    def note_parts(self, site: Site, functions: Iterable[str]) -> None:
+        """Parts of training steps, of which the last is at a site, come together in some functions."""
+        for function in functions:
+            if function not in ("", site.function):
+                self.log.add(self.log.once((site, function), partial(Trained, site.place, function)))
 
     def note_structure(self, model_key: str, intended: tuple[Declared, ...]) -> None:
         """A model is called: of its structure, what is declared around each such call stands."""
@@ -116,5 +126,6 @@ class Notes:
         propagated = fate.propagated if event.grad else False
         asked = event.training and not propagated and not event.test_code and event.result == "used"
         use = taken(fate.site) if asked and event.model.mode_dependent else ""
-        followed = fate.at < self.steps
-        return replace(event, propagated=propagated, followed=followed, repeated=fate.repeated, taken=use)
+        followed, turns = fate.at < self.steps, fate.alternates(self.steps)
+        event = replace(event, propagated=propagated, followed=followed, alternating=turns)
+        return replace(event, repeated=fate.repeated, taken=use)

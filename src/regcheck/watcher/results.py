@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
-from .frames import Site
+from .frames import Site, Stack
 
 SAMPLES = 3
 """An input handed in so often in a row is sampled from, as in Monte-Carlo dropout."""
+
+TURN = 4
+"""Two training steps, of which each is a backward pass and what an optimizer does."""
 
 _MOST = 4
 """So many tensors of a result are followed; a loss of more of them goes through these, too."""
@@ -23,11 +27,17 @@ _MOST = 4
 class Fate:
     """What became of the results of all calls that are written down as one.
 
-    `at` counts the training steps that came before the latest of them.
+    `at` counts the training steps that came before the latest of them, `since` before the first, and `turns` how often
+    they came with no such step between them. `around` is what ran around the first, if gradients were on. When a loss
+    is propagated back through a result, the fate adds itself to `reached`.
     """
 
     site: Site
-    at: int = 0
+    around: Stack = ()
+    reached: list[Fate] = field(default_factory=list)
+    at: int = -1
+    since: int = 0
+    turns: int = 0
     propagated: bool = False
     same: int = 0
     repeated: bool = False
@@ -40,7 +50,14 @@ class Fate:
         self.same = self.same + 1 if given is not None and given is known and at == self.at else 1
         self.repeated = self.repeated or self.same >= SAMPLES
         self._input = None if given is None else weakref.ref(given)
-        self.at = at
+        if at != self.at:
+            self.since = self.since if self.turns else at
+            self.turns += 1
+            self.at = at
+
+    def alternates(self, steps: int) -> bool:
+        """Whether such calls and training took turns, with no more than `TURN` steps between two calls on average."""
+        return self.turns > 1 and self.at < steps <= self.since + self.turns * TURN
 
     def follow(self, result: Any) -> None:
         """Learn of it when a loss is propagated back through a result; the result itself is not touched."""
@@ -58,7 +75,9 @@ class Fate:
                 return
 
     def _propagate(self, gradients: Any) -> None:
-        self.propagated = True
+        if not self.propagated:
+            self.propagated = True
+            self.reached.append(self)
 
 
 def _tensors(value: Any, depth: int = 3) -> Iterator[torch.Tensor]:
@@ -70,6 +89,8 @@ def _tensors(value: Any, depth: int = 3) -> Iterator[torch.Tensor]:
     elif depth and isinstance(value, Mapping):
         for each in value.values():
             yield from _tensors(each, depth - 1)
+    elif depth and isinstance(value, Distribution):
+        yield from _tensors(vars(value), depth - 1)
     elif depth and is_dataclass(value):
         for name in fields(value):
             yield from _tensors(getattr(value, name.name, None), depth - 1)

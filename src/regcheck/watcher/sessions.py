@@ -26,7 +26,7 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped
 from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
-from regcheck.watcher.frames import Site, Sites, asking, is_part
+from regcheck.watcher.frames import Site, Sites, asking, is_part, stack
 from regcheck.watcher.frozen import Frozen
 from regcheck.watcher.held import Held
 from regcheck.watcher.loads import Loaded
@@ -186,6 +186,7 @@ class Watch:
     def _on_call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
     ) -> Follow | None:
+        frame = self._sites.caller(frame)
         site = self._sites.of(frame)
         subject = None if site is None else self._subject(module)
         if site is None or subject is None or not subject.watched or torch._C._get_tracing_state() is not None:
@@ -197,7 +198,7 @@ class Watch:
             known = self._meet(again, module, subject, args, kwargs, frame)
         else:
             if notes.captures.raised(known.event.capture):
-                self._keep(module, subject, args, kwargs, site, frame, known.event.capture)
+                self._keep(module, subject, args, kwargs, site, known.event.capture)
             if grad:
                 notes.log.add(known.event)
         known.fate.came(notes.steps, args, kwargs)
@@ -246,14 +247,15 @@ class Watch:
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 tested=suspect and self._sites.is_tested(module, frame, site),
-                capture=self._capture(module, subject, args, kwargs, training, site, frame, suspect),
+                capture=self._capture(module, subject, args, kwargs, training, site, suspect),
                 callers=self._sites.callers(frame, site) if asked else (),
                 asleep=asleep,
                 frozen=parts[False],
                 thawed=parts[True],
             )
             event = cast(Called, notes.log.once(made, lambda: made))
-            known = notes.met[again] = Met(event, notes.fates.setdefault(event, Fate(site)), 0, 0)
+            fate = Fate(site, stack(frame) if grad else (), notes.parts.reached)
+            known = notes.met[again] = Met(event, notes.fates.setdefault(event, fate), 0, 0)
         known.steps, known.settings = notes.steps, notes.changes
         if known.event.training and not grad:
             self._note_related_setting(module, known.event.model)
@@ -276,7 +278,6 @@ class Watch:
         kwargs: dict[str, Any],
         training: bool,
         site: Site,
-        frame: FrameType,
         suspect: bool,
     ) -> int | None:
         """The index of the capture that stands for this call, of its own where it is suspect; None if there is none."""
@@ -293,7 +294,7 @@ class Watch:
         if which not in notes.captured or notes.captures.raised(index):
             notes.captured[which] = None
             if suspect or not known or index is not None:
-                notes.captured[which] = self._keep(module, subject, args, kwargs, site, frame, index)
+                notes.captured[which] = self._keep(module, subject, args, kwargs, site, index)
                 if notes.captured[which] is not None:
                     self._known.add(state)
         return notes.captured[which]
@@ -305,11 +306,10 @@ class Watch:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         site: Site,
-        frame: FrameType,
         index: int | None,
     ) -> int | None:
         """Capture a call, in the place of one that raised where an index is given; None where it cannot be."""
-        whole = not is_part(module, frame, site)
+        whole = not is_part(module, sys._getframe(), site)
         try:
             return self._notes.captures.add(module, args, kwargs, subject.model_key, whole, index)
         except CannotCopy as error:
@@ -358,6 +358,7 @@ class Watch:
         if site is not None:
             self._notes.train()
             self._notes.log.add(self._notes.log.once(site, lambda: Backward(site.place, site.function)))
+            self._notes.note_parts(site, self._notes.parts.propagated(site, frame))
 
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
@@ -365,11 +366,13 @@ class Watch:
             self._built[optimizer] = site.place, silence.active()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
-        site = self._sites.of(sys._getframe(1))
+        frame = sys._getframe(1)
+        site = self._sites.of(frame)
         if site is None:
             return
         notes = self._notes
         notes.train()
+        notes.note_parts(site, notes.parts.stepped(frame))
         key = key_of(optimizer)
         place, around = self._built.get(optimizer, (site.place, ()))
         intended = (*around, *(each for each in silence.active() if each not in around))

@@ -21,6 +21,7 @@ more, and what it shows decides:
 | off | on a line that others train through, too, never trained on later | a caller's name that predicts | error |
 | off | in or below one that trains, never trained on later | neither | info |
 | off | anywhere of these | one input three times in a row (sampling) | info at most |
+| off | anywhere of these | in turns with training steps, no more than two at a time | info at most |
 | on | anywhere | a loss was propagated back through the result | nothing |
 | on | below a name that predicts or evaluates | taken out of the graph; an optimizer stepped the model | error |
 | on | below a name that predicts or evaluates | taken out of the graph; never stepped, or trained on later | info |
@@ -29,6 +30,8 @@ more, and what it shows decides:
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
 
 A function trains if it propagates back, steps an optimizer, or calls a model through whose result a loss is propagated.
+So does the innermost one around a call and its backward pass, or around that and the optimizer's step: a step may be
+made of helpers, and `accelerator.backward(loss)` stands for `loss.backward()`.
 A decision is an argmax, a top k, a loss or a metric; `detach`, `numpy`, `item` and `tolist` take a result out of the
 graph, too. So teachers, generators, pseudo-labels and target networks in a training step are left alone, and a
 validation at the end of the function that trains is found.
@@ -63,7 +66,7 @@ from typing import TypeGuard
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Backward, Called, Stepped, Usage, bare, trains
+from regcheck.core.usage import Backward, Called, Stepped, Trained, Usage, bare, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -110,7 +113,7 @@ def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None
         within_training = within_training or computes_a_loss(usage, call)
     if followed and within_training:
         return Severity.INFO if not trains_here and predicts_by_name(call) else None
-    if call.repeated:
+    if call.repeated or call.alternating:
         return Severity.INFO
     by_name = says_so(call.callers[:2]) if passes_on(usage, call) else not trains_here and predicts_by_name(call)
     certain = not within_training or call.taken == "decision" or by_name
@@ -135,7 +138,7 @@ def with_gradients(usage: Usage, call: Called) -> Severity | None:
 
 def passes_on(usage: Usage, call: Called) -> bool:
     """Whether the function that makes the call only makes it for others, some of which train through that very line."""
-    if any(isinstance(each, (Backward, Stepped)) and each.function == call.function for each in usage.events):
+    if any(isinstance(each, (Backward, Stepped, Trained)) and each.function == call.function for each in usage.events):
         return False
     trained = [each for _, each in usage.calls() if each.propagated and each.function == call.function]
     return bool(trained) and all(each.place == call.place and each.callers[:1] != call.callers[:1] for each in trained)

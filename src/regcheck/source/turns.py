@@ -1,0 +1,29 @@
+"""Which calls of a program take turns with its training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from regcheck.core.usage import Backward, Called, Event
+
+
+def with_turns(events: Sequence[Event]) -> tuple[Event, ...]:
+    """The events, with those calls without gradients marked as alternating that one training step follows each time."""
+    found = list(events)
+    calls: dict[object, list[tuple[int, Called]]] = {}
+    for index, each in enumerate(events):
+        if isinstance(each, Called) and not each.grad:
+            calls.setdefault((each.place, each.model.key), []).append((index, each))
+    for made in calls.values():
+        ends = [*(index for index, _ in made[1:]), None]
+        if len(made) > 1 and all(_is_one_step(events[index:end]) for (index, _), end in zip(made, ends, strict=True)):
+            for index, call in made:
+                found[index] = replace(call, alternating=True)
+    return tuple(found)
+
+
+def _is_one_step(events: Sequence[Event]) -> bool:
+    """Whether the events hold one training step: loops are followed twice, and no backward pass is among them twice."""
+    places = [each.place for each in events if isinstance(each, Backward)]
+    return 0 < len(places) == len(set(places))
