@@ -170,6 +170,14 @@ def test_a_script_is_run_in_both_modes() -> None:
     assert traced_and_run(model)[1] == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # they are what is tested
+def test_a_forward_may_script_modules_meanwhile() -> None:
+    """Compiling a module, which looks at its properties, goes as ever."""
+    model = Calling(lambda self, x: torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1)))(x))
+    traced, runs = traced_and_run(model)
+    assert runs == 2 and traced.not_checked == ()
+
+
 def test_an_instance_with_a_train_of_its_own_is_run_in_both_modes() -> None:
     """As torch.export and others put one on an instance."""
     model = Calling(lambda self, x: self.drop(x))

@@ -59,6 +59,7 @@ class ModeReads:
             each.any = True
 
 
+@torch.jit.unused  # so that a forward may script modules meanwhile, which compiles properties
 def _read(module: nn.Module) -> bool:
     reader = sys._getframe(1).f_code
     if reader not in _FORWARDS or reader is not getattr(type(module).forward, "__code__", None):
@@ -75,7 +76,13 @@ def _set(module: nn.Module, mode: bool) -> None:
     vars(module)["training"] = mode
 
 
-_TRAINING = property(_read, _set)
+def _delete(module: nn.Module) -> None:
+    ModeReads.note()
+    if vars(module).pop("training", None) is None:
+        raise AttributeError("training", name="training", obj=module)
+
+
+_TRAINING = property(_read, _set, _delete)
 
 
 def _is_out_of_sight(module: nn.Module) -> bool:
