@@ -190,9 +190,9 @@ def _discards(code: CodeType, at: int) -> bool:
     instructions = _instructions(code)
     following = next(each for each in instructions if each.offset > at and each.opname not in _FILLERS)
     target = following.argval[0] if isinstance(following.argval, tuple) else following.argval
-    if following.opname == "STORE_FAST":
-        return target == "_" or not any(_reads(each, target) for each in instructions if each is not following)
-    return following.opname.startswith("STORE_") and target == "_"
+    if target == "_":
+        return True
+    return name == "STORE_FAST" and not any(_reads(each, target) for each in instructions if each is not following)
 
 
 @functools.lru_cache(maxsize=64)

@@ -188,8 +188,10 @@ class Watch:
     ) -> Follow | None:
         frame = self._sites.caller(frame)
         site = self._sites.of(frame)
-        subject = None if site is None else self._subject(module)
-        if site is None or subject is None or not subject.watched or torch._C._get_tracing_state() is not None:
+        if site is None:
+            return None
+        subject = self._subject(module)
+        if not subject.watched or torch._C._get_tracing_state() is not None:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
         again = (subject.key, site, grad, subject.flags(module), silence.active())
