@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from .handover import Thread
+from .threads import Thread
 
 Follow = Callable[[Any], None]
 """Is given the result of a call."""

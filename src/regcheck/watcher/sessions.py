@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, cast
 
@@ -27,26 +27,14 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped
 from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture
-from regcheck.watcher.frames import Site, Sites, asking, is_part, made_by_regcheck, stack
+from regcheck.watcher.frames import Site, Sites, asking, is_part, stack
 from regcheck.watcher.frozen import Frozen
-from regcheck.watcher.handover import (
-    DOORS,
-    Caller,
-    Handed,
-    Starters,
-    Thread,
-    begins_unseen,
-    current_thread,
-    handing_over,
-    is_of_a_pool,
-    starting,
-    work_of,
-)
 from regcheck.watcher.held import Held
 from regcheck.watcher.loads import Loaded
 from regcheck.watcher.notes import Again, Met, Notes, Setting
 from regcheck.watcher.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.watcher.results import Fate
+from regcheck.watcher.threads import Callers
 
 __all__ = ["Capture", "Seen", "Watch"]
 
@@ -109,9 +97,7 @@ class Watch:
         self._known: set[object] = set()
         self._trained: set[str] = set()
         self._patches = Patches()
-        self._starters: Starters = weakref.WeakKeyDictionary()
-        self._lost: dict[Site, Site] = {}
-        self._thread = Thread(self._starters)
+        self._callers = Callers(self._sites)
         self._hook: Any = None
         self._lock = threading.RLock()
         self._notes = Notes()
@@ -128,11 +114,9 @@ class Watch:
         """Begin to watch; nothing happens where the watch is on already."""
         if self._watching:
             return
-        call = functools.partial(calling, thread=self._thread)
+        call = functools.partial(calling, thread=self._callers.thread)
         self._patches.put(nn.Module, "__call__", call, self._safely(self._on_call))
-        self._patches.put(threading.Thread, "start", starting, self._safely(self._on_start))
-        for owner, name in DOORS:
-            self._patches.put(owner, name, handing_over, self._safely(self._on_hand_over))
+        self._callers.put(self._patches, self._safely)
         self._patches.put(nn.Module, "train", setting_mode, self._safely(self._on_mode))
         for name in ("backward", "grad"):
             self._patches.put(torch.autograd, name, back_propagating, self._safely(self._on_backward))
@@ -208,7 +192,7 @@ class Watch:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
     ) -> Follow | None:
         frame = self._sites.caller(frame)
-        site = self._sites.of(frame) or self._site_elsewhere(module, frame)
+        site = self._sites.of(frame) or self._callers.site_elsewhere(module, frame)
         if site is None:
             return None
         subject = self._subject(module)
@@ -240,43 +224,6 @@ class Watch:
         safely: Follow = self._safely(follow)
         return safely
 
-    def _on_hand_over(self, work: Any, frame: FrameType) -> Handed | None:
-        """Work is handed to a pool: what to hand over in its place, where it will not be told who did."""
-        inside = self._thread.inside
-        if not inside and not begins_unseen(work):
-            return None
-        return Handed(work, Caller(inside=True) if inside else self._caller(frame), self._thread)
-
-    def _on_start(self, thread: threading.Thread, frame: FrameType) -> None:
-        """A thread is started; what its work returns is lost."""
-        if is_of_a_pool(frame):
-            return
-        if self._thread.inside:
-            self._starters[thread] = Caller(inside=True)
-        elif begins_unseen(work_of(thread)):
-            caller = self._caller(frame)
-            if caller.site is not None:
-                lost = self._lost.setdefault(caller.site, replace(caller.site, discarded=True))
-                caller = replace(caller, site=lost)
-            self._starters[thread] = caller
-
-    def _caller(self, frame: FrameType) -> Caller:
-        site = self._sites.of(frame)
-        return Caller() if site is None else Caller(site, self._sites.callers(frame, site), stack(frame))
-
-    def _handed(self, site: Site) -> Caller | None:
-        """Who handed over the work of this thread, if that is where a call is made."""
-        caller = self._thread.caller
-        return caller if caller is not None and caller.site is site else None
-
-    def _site_elsewhere(self, module: nn.Module, frame: FrameType) -> Site | None:
-        """The site of a call that is all of a thread's work: where it was handed over, else where forward stands."""
-        thread = current_thread()
-        if thread is None or thread is threading.main_thread() or made_by_regcheck(frame):
-            return None
-        caller = self._thread.caller
-        return (caller and caller.site) or self._sites.of_forward(module)
-
     def _meet(
         self,
         again: Again,
@@ -294,7 +241,7 @@ class Watch:
             model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
             asked = training and not site.test_code and not site.discarded
-            handed = self._handed(site)
+            handed = self._callers.at(site)
             callers = handed.callers if handed is not None else self._sites.callers(frame, site) if asked else ()
             asleep = tuple(self._asleep(module)) if grad else ()
             parts = self._frozen.parts_of(module) if grad else {True: (), False: ()}
@@ -372,7 +319,7 @@ class Watch:
         index: int | None,
     ) -> int | None:
         """Capture a call, in the place of one that raised where an index is given; None where it cannot be."""
-        whole = self._handed(site) is None and not is_part(module, sys._getframe(), site)
+        whole = self._callers.at(site) is None and not is_part(module, sys._getframe(), site)
         try:
             return self._notes.captures.add(module, args, kwargs, subject.model_key, whole, index)
         except CannotCopy as error:

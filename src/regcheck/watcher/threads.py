@@ -14,25 +14,16 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType, FunctionType, MethodType
 from typing import Any
 
 from torch import nn
 
-from .frames import Site, Stack, is_passed_over
+from .frames import Site, Sites, Stack, is_passed_over, made_by_regcheck, stack
 
 HandOver = Callable[[Any, FrameType], Any]
 """Is given what a thread shall call and where it is handed over; returns what to hand over in its place, or None."""
-
-DOORS: tuple[tuple[Any, str], ...] = (
-    (concurrent.futures.thread.ThreadPoolExecutor, "submit"),
-    (multiprocessing.pool.Pool, "apply_async"),
-    (multiprocessing.pool.Pool, "_map_async"),
-    (multiprocessing.pool.Pool, "imap"),
-    (multiprocessing.pool.Pool, "imap_unordered"),
-)
-"""The methods that hand work to a pool, by their owner; the others go through these."""
 
 _POOLS = {each.__file__ for each in (concurrent.futures.thread, multiprocessing.pool, multiprocessing.dummy)}
 
@@ -122,15 +113,58 @@ def starting(original: Callable[..., Any], note: Callable[[threading.Thread, Fra
     return start
 
 
-def is_of_a_pool(frame: FrameType) -> bool:
-    """Whether a thread that is started there is one that a pool keeps for work to come."""
-    return frame.f_code.co_filename in _POOLS
+class Callers:
+    """Who hands work to other threads, as long as a watch notes it.
 
+    `thread` tells of the running thread.
+    """
 
-def work_of(thread: threading.Thread) -> Any:
-    """What a thread that is not started yet shall call, a timer's included."""
-    return vars(thread).get("function", vars(thread).get("_target"))
+    def __init__(self, sites: Sites) -> None:
+        self._sites = sites
+        self._starters: weakref.WeakKeyDictionary[threading.Thread, Caller] = weakref.WeakKeyDictionary()
+        self._lost: dict[Site, Site] = {}
+        self.thread = Thread(self._starters)
 
+    def put(self, patches: Any, safely: Callable[..., Any]) -> None:
+        """Wrap what starts threads and what hands work to pools; `safely` makes a note that cannot raise."""
+        patches.put(threading.Thread, "start", starting, safely(self._on_start))
+        patches.put(concurrent.futures.thread.ThreadPoolExecutor, "submit", handing_over, safely(self._on_hand_over))
+        for name in ("apply_async", "_map_async", "imap", "imap_unordered"):  # the others go through these
+            patches.put(multiprocessing.pool.Pool, name, handing_over, safely(self._on_hand_over))
 
-Starters = weakref.WeakKeyDictionary[threading.Thread, Caller]
-"""Who started a thread, of those whose work begins unseen or that a model's call has started."""
+    def at(self, site: Site) -> Caller | None:
+        """Who handed over the work of this thread, if a site is where that was done."""
+        caller = self.thread.caller
+        return caller if caller is not None and caller.site is site else None
+
+    def site_elsewhere(self, module: nn.Module, frame: FrameType) -> Site | None:
+        """The site of a call that is all of a thread's work: where it was handed over, else where forward stands."""
+        here = current_thread()
+        if here is None or here is threading.main_thread() or made_by_regcheck(frame):
+            return None
+        caller = self.thread.caller
+        return (caller and caller.site) or self._sites.of_forward(module)
+
+    def _on_hand_over(self, work: Any, frame: FrameType) -> Handed | None:
+        """Work is handed to a pool: what to hand over in its place, where it would not tell who did."""
+        inside = self.thread.inside
+        if not inside and not begins_unseen(work):
+            return None
+        return Handed(work, Caller(inside=True) if inside else self._caller(frame), self.thread)
+
+    def _on_start(self, thread: threading.Thread, frame: FrameType) -> None:
+        """A thread is started, and what its work returns is lost; a pool's threads are told of their work later."""
+        if frame.f_code.co_filename in _POOLS:
+            return
+        if self.thread.inside:
+            self._starters[thread] = Caller(inside=True)
+        elif begins_unseen(vars(thread).get("function", vars(thread).get("_target"))):  # a timer's, or a thread's
+            caller = self._caller(frame)
+            if caller.site is not None:
+                lost = self._lost.setdefault(caller.site, replace(caller.site, discarded=True))
+                caller = replace(caller, site=lost)
+            self._starters[thread] = caller
+
+    def _caller(self, frame: FrameType) -> Caller:
+        site = self._sites.of(frame)
+        return Caller() if site is None else Caller(site, self._sites.callers(frame, site), stack(frame))
