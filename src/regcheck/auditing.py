@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -119,8 +119,17 @@ class Run:
         return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
 
     @world_untouched()
-    def model(self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None = True) -> Report:
-        """Check one model with the graph rules; `root` says whether it is known to be a whole one."""
+    def model(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None = True,
+        apart: Collection[int] = (),
+    ) -> Report:
+        """Check one model with the graph rules.
+
+        `root` says whether it is known to be a whole one; `apart` holds the ids of parts that are checked on their own.
+        """
         found = examined if isinstance(examined, Subject) else subject_of(examined)
         model, subject = found.model, found.name
         if spread := obstacle(model):
@@ -144,8 +153,8 @@ class Run:
             compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
             unexplained = self._unexplained(twin, traced)
-        missed = (*traced.not_checked, *coverage.unfollowed(model, traced), *unexplained)
         seen = coverage.coverage_of(model, traced)
+        missed = (*traced.not_checked, *coverage.unfollowed(model, traced, seen, apart), *unexplained)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
         report = self._report(kept, (*missed, *broken, *unheard), subject)
@@ -215,6 +224,7 @@ class Run:
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        called = {id(capture.model): {id(part) for part in capture.model.modules()} for capture in seen.captures}
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
             if (capture.model_key, root) not in known:
@@ -226,7 +236,9 @@ class Run:
                     continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
-                reports.append(replace(self.model(once, given, root), structure=capture.model_key))
+                within = called[id(capture.model)] & called.keys() - {id(capture.model)}
+                apart = {part for each in within for part in called[each]}
+                reports.append(replace(self.model(once, given, root, apart), structure=capture.model_key))
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(
