@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from .sight import (
 )
 from .streams import TorchStream, numpy_state, python_state
 from .structure import named_tensors, tensors_in
+from .work import Meter, TooMuchWork
 from .writes import versions_of, written
 
 META = "regcheck"
@@ -82,6 +84,7 @@ class Recording:
     `drew_elsewhere` says that random numbers were drawn that no op tells: Python's, NumPy's, or torch's out of sight;
     `ran` which modules ran, by path; `handed_on` that a dropout gave back its input, which was a parameter (there is no
     op then) or was written to later; `both` that the other mode would have added nothing but what dropout layers drop.
+    `operations` is what the forward computed, as it is counted.
     """
 
     graph: fx.Graph
@@ -90,12 +93,14 @@ class Recording:
     ran: frozenset[str] = frozenset()
     handed_on: bool = False
     both: bool = False
+    operations: int = 0
 
 
 class ForwardRaised(CannotTrace):
-    """The model's own forward raised; `place` is the user's line."""
+    """The model's own forward raised, after so many `operations`; `place` is the user's line."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, operations: int = 0) -> None:
+        self.operations = operations
         said = next(iter(str(error).strip().splitlines()), "")
         name = type(error).__name__
         super().__init__(
@@ -105,7 +110,12 @@ class ForwardRaised(CannotTrace):
 
 @runs_the_model
 def record(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, locate: Locate | None = None
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    locate: Locate | None = None,
+    limit: float = math.inf,
 ) -> Recording:
     """Run `model(*args, **kwargs)` once, as it is, and return what it did.
 
@@ -113,24 +123,28 @@ def record(
 
     Raises:
         ForwardRaised: forward raised; the error says where.
+        TooMuchWork: it takes more operations than the `limit`, and was stopped.
     """
     before = python_state(), numpy_state()
-    recorder = Recorder(model, locate)
+    recorder = Recorder(model, locate, Meter(limit))
     recorder.bind_inputs(args, kwargs)
     with eager(), recorder.newborns:
         try:
             with recorder.watching():
                 result = model(*args, **kwargs)
         except (Exception, SystemExit) as error:
-            raise ForwardRaised(error) from error
+            if recorder.meter.exceeded:
+                raise TooMuchWork(limit) from error
+            raise ForwardRaised(error, recorder.meter.operations) from error
         return recorder.finish(result, (python_state(), numpy_state()) != before)
 
 
 class Recorder(Sight):
     """The function mode that writes the graph."""
 
-    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
+    def __init__(self, model: nn.Module, locate: Locate | None = None, meter: Meter | None = None) -> None:
         super().__init__(model, locate)
+        self.meter = meter or Meter()
         self.graph = fx.Graph()
         self.newborns = Newborns()
         self._identity = Identity()
@@ -170,6 +184,7 @@ class Recorder(Sight):
                 self._drew_unseen |= self._stream.moved()
         result = func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
+            self.meter.count(name, args, kwargs, result)
             drew = drawing and self._stream.moved()
             made = tensors_in(result)
             changed = written(func, name, kwargs, given, versions)
@@ -339,7 +354,8 @@ class Recorder(Sight):
         outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
-        return Recording(self.graph, outputs, drew_elsewhere, frozenset(self.running.ran), self._handed_on)
+        ran, operations = frozenset(self.running.ran), self.meter.operations
+        return Recording(self.graph, outputs, drew_elsewhere, ran, self._handed_on, operations=operations)
 
 
 def _unseen(*tensors: Any) -> Any:
