@@ -44,6 +44,13 @@ def coincidence(kept: int, changed: int) -> float:
     return float(q**kept * (1 - q) ** changed)
 
 
+def fewest_draws(rate: float, alpha: float) -> int:
+    """The least number of draws of which losing none tells a rate of zero from this one."""
+    if not 0 < rate < 1:
+        return 1
+    return math.ceil(math.log(alpha / 2) / math.log1p(-rate))
+
+
 def idle_chance(dropouts: Iterable[tuple[float | None, int | None]], runs: int) -> float:
     """Probability that `runs` runs all draw the masks of the reference run, for dropouts of these rates and units.
 

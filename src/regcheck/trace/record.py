@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from .sight import (
 )
 from .streams import TorchStream, numpy_state, python_state
 from .structure import named_tensors, tensors_in
+from .work import Meter, TooMuchWork
 from .writes import versions_of, written
 
 META = "regcheck"
@@ -85,7 +87,7 @@ class Recording:
     `drew_elsewhere` says that random numbers were drawn that no op tells: Python's, NumPy's, or torch's out of sight;
     `ran` which modules ran, by path; `handed_on` that a dropout gave back its input, which was a parameter (there is no
     op then) or was written to later; `both` that the other mode would have added nothing but what dropout layers drop.
-    `unread` says what of the result could not be followed.
+    `operations` is what the forward computed, as it is counted, and `unread` what of the result could not be followed.
     """
 
     graph: fx.Graph
@@ -94,13 +96,15 @@ class Recording:
     ran: frozenset[str] = frozenset()
     handed_on: bool = False
     both: bool = False
+    operations: int = 0
     unread: tuple[str, ...] = ()
 
 
 class ForwardRaised(CannotTrace):
-    """The model's own forward raised; `place` is the user's line."""
+    """The model's own forward raised, after so many `operations`; `place` is the user's line."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, operations: int = 0) -> None:
+        self.operations = operations
         said = next(iter(str(error).strip().splitlines()), "")
         name = type(error).__name__
         super().__init__(
@@ -110,7 +114,12 @@ class ForwardRaised(CannotTrace):
 
 @runs_the_model
 def record(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, locate: Locate | None = None
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    locate: Locate | None = None,
+    limit: float = math.inf,
 ) -> Recording:
     """Run `model(*args, **kwargs)` once, as it is, and return what it did.
 
@@ -118,24 +127,28 @@ def record(
 
     Raises:
         ForwardRaised: forward raised; the error says where.
+        TooMuchWork: it takes more operations than the `limit`, and was stopped.
     """
     before = python_state(), numpy_state()
-    recorder = Recorder(model, locate)
+    recorder = Recorder(model, locate, Meter(limit))
     recorder.bind_inputs(args, kwargs)
     with eager(), recorder.newborns:
         try:
             with recorder.watching():
                 result = outputs_of(model(*args, **kwargs))
         except (Exception, SystemExit) as error:
-            raise ForwardRaised(error) from error
+            if recorder.meter.exceeded:
+                raise TooMuchWork(limit) from error
+            raise ForwardRaised(error, recorder.meter.operations) from error
         return recorder.finish(result, (python_state(), numpy_state()) != before)
 
 
 class Recorder(Sight):
     """The function mode that writes the graph."""
 
-    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
+    def __init__(self, model: nn.Module, locate: Locate | None = None, meter: Meter | None = None) -> None:
         super().__init__(model, locate)
+        self.meter = meter or Meter()
         self.graph = fx.Graph()
         self.newborns = Newborns()
         self._identity = Identity()
@@ -176,6 +189,7 @@ class Recorder(Sight):
                 self._drew_unseen |= self._stream.moved()
         result = func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
+            self.meter.count(name, args, kwargs, result)
             drew = drawing and self._stream.moved()
             made = tensors_in(result)
             changed = written(func, name, kwargs, given, versions)
@@ -349,8 +363,10 @@ class Recorder(Sight):
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
         unread = result.unread if outputs else (*result.unread, NO_OUTPUT)
-        ran = frozenset(self.running.ran)
-        return Recording(self.graph, outputs, drew_elsewhere, ran, self._handed_on, unread=unread)
+        ran, operations = frozenset(self.running.ran), self.meter.operations
+        return Recording(
+            self.graph, outputs, drew_elsewhere, ran, self._handed_on, operations=operations, unread=unread
+        )
 
     def _node_of_output(self, output: Output) -> fx.Node | None:
         """The node that holds an output; None for numbers that no tensor has a say in."""
