@@ -180,7 +180,7 @@ class Run:
         needed, budget = runs * max(traced.work.values(), default=0), self.options.budget * SECOND
         if traced.inputs is None or needed <= budget:
             return traced, suspicions, ""
-        size, seconds = batch_size(traced.inputs), self.options.budget
+        size = batch_size(traced.inputs)
         count = max(FEWEST, int(size * budget / needed))
         if count >= size:
             return traced, suspicions, ""
@@ -194,7 +194,7 @@ class Run:
         ]
         if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):
             return traced, suspicions, ""
-        return part, again, f"on {count} of {size} samples, as its budget of {seconds:g} s allows no more"
+        return part, again, f"on {count} of {size} samples, as its budget allows no more"
 
     def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
         """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.graph import Mode, Site
-from regcheck.trace.inputs import home_of, mapped, moved
+from regcheck.trace.inputs import Inputs, home_of, mapped, moved
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
@@ -23,6 +23,7 @@ from regcheck.trace.work import RUN, STATE, Meter
 from .intervene import CallNumbers, Intervention, Replacement
 from .measure import binomial_interval, fewest_draws
 from .restore import State, copied, left_by, use
+from .samples import FEWEST, batch_size, first_samples
 from .seeds import seed_everything
 from .work import Budget
 
@@ -137,6 +138,29 @@ class Runner:
         outputs = self.run(modes, seed, limit=self.budget.left)
         self._work = dict.fromkeys(Mode, self.operations)
         self.plan(1)
+        return outputs
+
+    def fit(self, modes: Modes, seed: int, runs: int) -> list[torch.Tensor]:
+        """Take the work of `runs` runs, on fewer samples where all would take more; the tensors of one run more.
+
+        Raises:
+            CannotMeasure: the budget does not allow it, or forward raised.
+        """
+        outputs = self.try_out(modes, seed)
+        whole, given = self.operations, Inputs(self._args, self._kwargs)
+        size = batch_size(given)
+        count = int(min(size, size * self.budget.left / (runs * (whole + self._overhead))))
+        if FEWEST <= count < size:
+            part = first_samples(given, count)
+            self._args, self._kwargs = tuple(part.args), dict(part.kwargs)
+            fewer = self.try_out(modes, seed)
+            if [each.shape for each in fewer] == [torch.Size((count, *each.shape[1:])) for each in outputs]:
+                self.notes.append(f"on {count} of {size} samples, as its budget allows no more")
+                outputs = fewer
+            else:
+                self._args, self._kwargs = tuple(given.args), dict(given.kwargs)
+                self._work = dict.fromkeys(Mode, whole)
+        self.plan(runs)
         return outputs
 
     @runs_the_model
