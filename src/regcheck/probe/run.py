@@ -18,12 +18,12 @@ from regcheck.trace.place import runs_the_model
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
 from regcheck.trace.structure import named_tensors, tensors_in
-from regcheck.trace.work import RUN, STATE, Meter
+from regcheck.trace.work import Meter, overhead_of
 
 from .intervene import CallNumbers, Intervention, Replacement
 from .measure import binomial_interval, fewest_draws
 from .restore import State, copied, left_by, use
-from .samples import FEWEST, batch_size, first_samples
+from .samples import affordable, batch_size, first_samples
 from .seeds import seed_everything
 from .work import Budget
 
@@ -74,8 +74,7 @@ class Runner:
         self.budget = budget or Budget()
         self._work = dict(work or {})
         self._numbers = CallNumbers()
-        kept = {id(each): each for each in (*self.model.parameters(), *self.model.buffers())}.values()
-        self._overhead = RUN + STATE * sum(each.numel() for each in kept if not nn.parameter.is_lazy(each))
+        self._overhead = overhead_of(self.model)
         self.operations = 0
         self.notes: list[str] = []
 
@@ -125,7 +124,7 @@ class Runner:
         runs = 1 + self.plan(0, (least - 1, wanted - 1), **each)
         if runs < wanted:
             low, high = binomial_interval(runs * draws, rate, alpha)
-            power = f"shares from {low:.2g} to {high:.2g} cannot be told from {rate:g}"
+            power = f"shares from {low:.2g} to {high:.2g} cannot be told from {rate:.2g}"
             self.notes.append(f"its budget allows {runs} of {wanted} runs: {power}")
         return runs
 
@@ -149,8 +148,8 @@ class Runner:
         outputs = self.try_out(modes, seed)
         whole, given = self.operations, Inputs(self._args, self._kwargs)
         size = batch_size(given)
-        count = int(min(size, size * self.budget.left / (runs * (whole + self._overhead))))
-        if FEWEST <= count < size:
+        count = affordable(size, whole, self._overhead, runs + 1, self.budget.left)
+        if count < size:
             part = first_samples(given, count)
             self._args, self._kwargs = tuple(part.args), dict(part.kwargs)
             fewer = self.try_out(modes, seed)
