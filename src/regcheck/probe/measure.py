@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import torch
 
+from regcheck.core.errors import CannotMeasure
+
 from .reductions import pieces, wide
 
 REPLAYS = 12
@@ -120,7 +122,13 @@ def fit_test(r_squared: float, samples: int, groups: int) -> float:
 
 
 def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
-    """The largest absolute difference between two runs' outputs; infinite where shapes or finiteness differ."""
+    """The largest absolute difference between two runs' outputs; infinite where shapes or finiteness differ.
+
+    Raises:
+        CannotMeasure: neither run has an output.
+    """
+    if not first and not second:
+        raise CannotMeasure("forward returns nothing that could be compared")
     if len(first) != len(second):
         return math.inf
     worst = 0.0

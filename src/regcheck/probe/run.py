@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -14,10 +15,11 @@ from torch import nn
 from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.graph import Mode, Site
 from regcheck.trace.inputs import Inputs, home_of, mapped, moved
+from regcheck.trace.outputs import Output, outputs_of
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
-from regcheck.trace.structure import named_tensors, tensors_in
+from regcheck.trace.structure import tensors_in
 from regcheck.trace.work import Meter, overhead_of
 
 from .intervene import CallNumbers, Intervention, Replacement
@@ -77,6 +79,7 @@ class Runner:
         self._overhead = overhead_of(self.model)
         self.operations = 0
         self.notes: list[str] = []
+        self._unsteady: set[str] | None = None  # numbers that are not made of the draws, such as times
 
     def inputs(self) -> list[torch.Tensor]:
         """The tensors among the arguments of the forward."""
@@ -174,7 +177,9 @@ class Runner:
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
         limit: float = math.inf,
     ) -> list[torch.Tensor]:
-        """One forward; the tensors of its result, detached. `operations` are then those that it took.
+        """One forward; the tensors of its result, detached, and its numbers as tensors.
+
+        `operations` are then those that it took.
 
         Args:
             modes: the mode to run in.
@@ -188,6 +193,28 @@ class Runner:
         Raises:
             CannotMeasure: forward raised, or was stopped.
         """
+        made = self._run(modes, seed, vary, replace, observe, change, limit)
+        if self._unsteady is None and any(each.source is not None for each in made):
+            again = self._run(modes, seed, vary, replace, None, change, limit)
+            pairs = itertools.zip_longest(made, again)
+            self._unsteady = {
+                one.name for one, other in pairs if one and one.source is not None and _differ(one, other)
+            }
+        kept = [each for each in made if each.name not in (self._unsteady or ())]
+        if made and not kept:
+            raise CannotMeasure("the numbers that forward returns differ between runs that draw the same")
+        return [_strided(each.tensor.detach()) for each in kept]
+
+    def _run(
+        self,
+        modes: Modes,
+        seed: int,
+        vary: Mapping[Site, int] | None,
+        replace: Mapping[Site, Replacement] | None,
+        observe: Callable[[Site | None, str, Any, Any, Any], None] | None,
+        change: Callable[[torch.Tensor], torch.Tensor] | None,
+        limit: float,
+    ) -> tuple[Output, ...]:
         if self._around is None:
             self._around = self._needed_around()
         self._set(modes)
@@ -208,9 +235,9 @@ class Runner:
         )
         try:
             with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), self._around():
-                result = self.model(*args, **kwargs)
+                return outputs_of(self.model(*args, **kwargs)).values
         except Enough:
-            return []
+            return ()
         except CannotMeasure:
             raise
         except (Exception, SystemExit) as error:
@@ -220,7 +247,6 @@ class Runner:
         finally:
             self.operations = meter.operations
             self._state.restore()
-        return [each.detach().clone() for each in outputs_of(result)]
 
     @runs_the_model
     def _needed_around(self) -> Callable[[], Any]:
@@ -250,6 +276,17 @@ class Runner:
                 module.training = modes[path]
 
 
-def outputs_of(result: Any) -> list[torch.Tensor]:
-    """The tensors of a forward's result, in a stable order."""
-    return [tensor for _, tensor in named_tensors(result, "output")]
+def _strided(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor in the layout that arithmetic is defined for."""
+    if tensor.is_nested:
+        return tensor.to_padded_tensor(0.0)
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor.clone() if tensor.layout is torch.strided else tensor.to_dense()
+
+
+def _differ(one: Output, other: Output | None) -> bool:
+    """Whether two runs that draw the same give different numbers."""
+    if other is None or one.name != other.name or one.tensor.shape != other.tensor.shape:
+        return True
+    return not torch.allclose(one.tensor, other.tensor, rtol=0, atol=0, equal_nan=True)

@@ -10,7 +10,7 @@ from regcheck.core.graph import Flow, Graph
 from regcheck.trace.inputs import Inputs, mapped
 
 MARGIN = 0.75
-"""Of the samples that fit, this share is run: fewer samples take as many calls, so more than their share of the work."""
+"""Of the samples that fit, this share is run: on fewer samples a run takes as many calls."""
 
 FEWEST = 2
 """No fewer samples are run: batch norm trains on two or more."""

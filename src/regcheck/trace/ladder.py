@@ -5,6 +5,7 @@ The rungs: a real forward; a fake one, for a model that cannot or shall not be r
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from .fake import CannotImagine, Imagined, fake_copy, imagine
 from .inputs import Inputs, candidates, elsewhere, moved, with_another_sample
 from .lower import lowered
 from .modes import ModeReads, switch_on
+from .place import is_the_users
 from .record import ForwardRaised, Recording, record
 from .running import Locate
 from .work import SECOND
@@ -95,6 +97,7 @@ def look(
             flows[mode] = Flow(mode, {})
             what = "pass inputs that the model accepts in both modes"
             missed.append(_entry(f"{subject} in {mode.value} mode", str(each), what, each.place))
+    missed += _unread(subject, model, outcomes)
     guessed = [place for each in found if isinstance(each, Imagined) for place in each.guessed]
     if guessed:
         reason = "it was followed on fake tensors, and this value was guessed: what runs on other values was not seen"
@@ -179,6 +182,19 @@ def _released(error: CannotTrace) -> CannotTrace:
 
 def _recordings(outcomes: Outcomes) -> list[Recording]:
     return [each for each in outcomes.values() if isinstance(each, Recording)]
+
+
+def _unread(subject: str, model: nn.Module, outcomes: Mapping[Mode, Recording | CannotTrace]) -> Iterator[NotChecked]:
+    """An entry for each part of a result that could not be followed; it names the mode where one mode alone has it."""
+    said: dict[str, list[Mode]] = {}
+    for mode, outcome in reversed(outcomes.items()):
+        for reason in dict.fromkeys(outcome.unread) if isinstance(outcome, Recording) else ():
+            said.setdefault(reason, []).append(mode)
+    code = getattr(inspect.getattr_static(type(model), "forward", None), "__code__", None)
+    place = Place(code.co_filename, code.co_firstlineno) if code and is_the_users(code.co_filename) else None
+    for reason, modes in said.items():
+        where = f" in {modes[0].value} mode" if len(modes) < len(_recordings(outcomes)) else ""
+        yield _entry(subject + where, reason, "return the tensors themselves, or audit the part that makes them", place)
 
 
 def _is_short_of_memory(error: CannotTrace) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .frozen import frozen_call, frozen_script
 from .identity import Identity, Newborns, storage_of
+from .outputs import Output, Outputs, outputs_of
 from .place import distributions_running, raising_place, runs_the_model
 from .running import Locate
 from .sight import (
@@ -56,6 +57,8 @@ _FROM_DATA = frozenset("tensor as_tensor asarray new_tensor from_dlpack frombuff
 _WRITES = {"copy": Kind.IDENTITY, "set_data": Kind.IDENTITY, "setitem": Kind.CONCAT, "index_put": Kind.CONCAT}
 """What functions do that move values unchanged into a tensor: part of it, or all."""
 
+NO_OUTPUT = "forward returns no tensor, array or number that could be followed"
+
 
 @dataclass(slots=True)
 class Seen:
@@ -84,7 +87,7 @@ class Recording:
     `drew_elsewhere` says that random numbers were drawn that no op tells: Python's, NumPy's, or torch's out of sight;
     `ran` which modules ran, by path; `handed_on` that a dropout gave back its input, which was a parameter (there is no
     op then) or was written to later; `both` that the other mode would have added nothing but what dropout layers drop.
-    `operations` is what the forward computed, as it is counted.
+    `operations` is what the forward computed, as it is counted, and `unread` what of the result could not be followed.
     """
 
     graph: fx.Graph
@@ -94,6 +97,7 @@ class Recording:
     handed_on: bool = False
     both: bool = False
     operations: int = 0
+    unread: tuple[str, ...] = ()
 
 
 class ForwardRaised(CannotTrace):
@@ -131,7 +135,7 @@ def record(
     with eager(), recorder.newborns:
         try:
             with recorder.watching():
-                result = model(*args, **kwargs)
+                result = outputs_of(model(*args, **kwargs))
         except (Exception, SystemExit) as error:
             if recorder.meter.exceeded:
                 raise TooMuchWork(limit) from error
@@ -153,6 +157,7 @@ class Recorder(Sight):
         self._lazy = any(nn.parameter.is_lazy(each) for each in model.parameters())
         self._sites: dict[tuple[str, str], Site] = {}
         self._escaped: dict[fx.Node, None] = {}
+        self._left: list[tuple[Any, fx.Node]] = []
         self._differentiated: list[fx.Node] = []
         self._scripts: list[Site] = []
         self._stream = TorchStream()
@@ -189,8 +194,10 @@ class Recorder(Sight):
             made = tensors_in(result)
             changed = written(func, name, kwargs, given, versions)
             if not made and not changed and name != "backward":
+                nodes = [self._node_of(each) for each in given]
+                self._left += [(result, each) for each in nodes]
                 if name in _ESCAPES:
-                    self._escaped |= dict.fromkeys(map(self._node_of, given))
+                    self._escaped |= dict.fromkeys(nodes)
                 return result
             if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
                 if name not in DROPPING or isinstance(result, nn.Parameter):
@@ -350,12 +357,45 @@ class Recorder(Sight):
         node.meta[META] = Seen(name, Site("", name), kind=kind, shape=shape_of(tensor))
         return node
 
-    def finish(self, result: Any, drew_elsewhere: bool) -> Recording:
-        outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
+    def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:
+        found = [(each.name, self._node_of_output(each)) for each in result.values]
+        outputs = tuple((name, node) for name, node in found if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
+        unread = result.unread if outputs else (*result.unread, NO_OUTPUT)
         ran, operations = frozenset(self.running.ran), self.meter.operations
-        return Recording(self.graph, outputs, drew_elsewhere, ran, self._handed_on, operations=operations)
+        return Recording(
+            self.graph, outputs, drew_elsewhere, ran, self._handed_on, operations=operations, unread=unread
+        )
+
+    def _node_of_output(self, output: Output) -> fx.Node | None:
+        """The node that holds an output; None for numbers that no tensor has a say in."""
+        if output.source is None:
+            return self._node_of(output.tensor)
+        base = output.source
+        while not isinstance(base, torch.Tensor) and getattr(base, "base", None) is not None:
+            base = base.base  # an array over a tensor's memory keeps the tensor
+        given = [self._node_of(base)] if isinstance(base, torch.Tensor) else self._origins_of(output.source)
+        kind = Kind.IDENTITY if len(given) == 1 else Kind.CONCAT
+        if None in given:
+            given, kind = [each for _, each in self._left], Kind.OTHER
+        return self._derived("left", kind, output.tensor, tuple(dict.fromkeys(given))) if given else None
+
+    def _origins_of(self, numbers: Any) -> list[fx.Node | None]:
+        """Which tensors each of some numbers was; None for a number that none was."""
+        if not self._left:
+            return []
+        known = {id(number): node for value, node in self._left for number in _numbers(value)}
+        return [*dict.fromkeys(known.get(id(number)) for number in _numbers(numbers))]
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """The numbers of nested lists."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _numbers(each)
+    else:
+        yield value
 
 
 def _unseen(*tensors: Any) -> Any:
