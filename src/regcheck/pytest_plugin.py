@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--regcheck-budget",
         metavar="SECONDS",
-        help="the most work, in seconds of one ordinary core, that proving the findings of one model takes (default: 2 for "
+        help="the most work, in seconds of one ordinary core, to prove the findings of one model with (default: 2 for "
         "a model that a test ran)",
     )
     group.addoption(
