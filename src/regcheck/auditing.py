@@ -29,7 +29,7 @@ from regcheck.probe.probes import ModelProbe
 from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
 from regcheck.probe.restore import unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
-from regcheck.probe.samples import FEWEST, batch_size, differ_in_batch_only, first_samples
+from regcheck.probe.samples import affordable, batch_size, differ_in_batch_only, first_samples
 from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.probing import (
     NO_RUN,
@@ -49,7 +49,7 @@ from regcheck.trace.ladder import Traced, look
 from regcheck.trace.memory import uncollected
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
-from regcheck.trace.work import SECOND, TooMuchWork
+from regcheck.trace.work import TooMuchWork, overhead_of
 from regcheck.watcher.optimizers import described, inner_optimizers, key_of
 
 if TYPE_CHECKING:
@@ -183,15 +183,15 @@ class Run:
         """
         measured = self.options.confirm and traced.inputs is not None and not traced.unmeasurable
         runs = sum(estimated_runs(*each) for each in suspicions) if measured else 0
-        needed, budget = runs * max(traced.work.values(), default=0), self.options.budget * SECOND
-        if traced.inputs is None or needed <= budget:
+        if traced.inputs is None or not runs:
             return traced, suspicions, ""
-        size, seconds = batch_size(traced.inputs), self.options.budget
-        count = max(FEWEST, int(size * budget / needed))
+        twin, size = fresh(), batch_size(traced.inputs)
+        work, left = max(traced.work.values()), budget_of(self.options).left
+        count = affordable(size, work, overhead_of(twin), runs, left)
         if count >= size:
             return traced, suspicions, ""
         try:
-            part = look(fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
+            part = look(twin, traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
         except CannotTrace:
             return traced, suspicions, ""
         again, _ = self._suspicions("graph", part.graph)
@@ -200,7 +200,7 @@ class Run:
         ]
         if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):
             return traced, suspicions, ""
-        return part, again, f"on {count} of {size} samples, as its budget of {seconds:g} s allows no more"
+        return part, again, f"on {count} of {size} samples, as its budget allows no more"
 
     def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
         """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""

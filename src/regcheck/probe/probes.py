@@ -101,8 +101,7 @@ class CallProbe(RunningProbe):
             other = {**self._modes, **dict.fromkeys(within, against is Mode.TRAIN)}
         quiet, noisy = (other, self._modes) if against is Mode.EVAL else (self._modes, other)
         paired = quiet is not Mode.EVAL and any(self._modes.values())  # where layers draw in both runs, let them agree
-        reference = self._runner.try_out(quiet, self.seed)
-        self._runner.plan(1 + 2 * measure.REPLAYS * (1 + paired))
+        reference = self._runner.fit(quiet, self.seed, 1 + 2 * measure.REPLAYS * (1 + paired))
         first, second = self.seed + 1, self.seed + 1 + measure.REPLAYS
         replays = away(quiet, range(first, second))
         others = away(noisy, range(second, second + measure.REPLAYS))
