@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import os
+import signal
 import sys
 import textwrap
 import threading
@@ -272,6 +274,34 @@ def test_a_thread_of_which_nobody_tells_is_seen_at_forward(see: See, tmp_path: P
     )
     assert call.result == "discarded"
     assert len(seen.captures) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking with threads is what this is about
+def test_a_forked_process_starts_threads_whatever_ran_as_it_was_forked(tmp_path: Path) -> None:
+    """A note that another thread was taking at a fork does not keep the child from starting a thread."""
+    with Watch(root=str(tmp_path)) as watch:
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with watch._lock:
+                held.set()
+                over.wait(60)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            started = threading.Thread(target=int)
+            started.start()
+            started.join()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        over.set()
+        holder.join()
+    assert status == 0
 
 
 def test_a_thread_may_begin_with_a_model(tmp_path: Path) -> None:

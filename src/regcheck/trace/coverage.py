@@ -184,7 +184,8 @@ def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
     Layers whose calls were seen are left out: opaque code around them hides nothing of them.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        for function in re.findall(r"aten::(\w+)", str(getattr(module, "inlined_graph", ""))):  # a part may have none
+        graph = str(getattr(module, "inlined_graph", ""))  # a part may have none
+        for function in re.findall(r"aten::(?:native_)?(\w+?)_*\b", graph):
             if KINDS.get(function) in (Kind.RANDOM, Kind.BATCH_NORM) or function in DROPPING:
                 yield function, f"torch.{function}"
     for each in (each for each in module.modules() if id(each) not in seen):
