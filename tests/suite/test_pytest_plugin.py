@@ -118,7 +118,7 @@ def test_findings_are_shown_with_the_tests_that_showed_them(project: Project) ->
     assert "seen in test_models.py::test_predict" in done.stdout
     assert "regcheck: 0." in done.stdout
     assert "2 findings, 2 models examined, 7 of 7 modules traced" in done.stdout
-    assert "devices: cpu" in done.stdout
+    assert "devices: auto" in done.stdout
 
 
 def test_a_fault_seen_twice_is_reported_once_with_both_tests(project: Project) -> None:
@@ -312,7 +312,7 @@ def test_a_failure_in_judging_breaks_nothing(project: Project, monkeypatch: pyte
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("by accident")
 
-    monkeypatch.setattr("regcheck.suite.watching.Run.seen", broken)
+    monkeypatch.setattr("regcheck.auditing.Run.seen", broken)
     done, document = project.report(*(["--regcheck-strict"] if strict else []))
     assert "3 passed" in done.stdout
     assert done.returncode == int(strict)
