@@ -140,9 +140,9 @@ class Session:
         if terminal is None or self._config.getoption("verbose") < 1:
             return
         for each in findings:
-            verdict = f", {each.evidence.verdict.value}" if each.evidence.verdict is Verdict.CONFIRMED else ""
+            verdict = "confirmed" if each.evidence.verdict is Verdict.CONFIRMED else "unproven"
             serious = self._options.fail_on is not None and each.severity >= self._options.fail_on
-            line = f"regcheck: {each.code} {each.where} ({each.severity.value}{verdict}) in {test}"
+            line = f"regcheck: {each.code} {each.where} ({each.severity.value}, {verdict}) in {test}"
             terminal.write_line(line, yellow=serious)
 
     def _write(self, early: str) -> Report:
