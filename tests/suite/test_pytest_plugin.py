@@ -217,7 +217,8 @@ def test_without_the_flag_nothing_is_imported(project: Project) -> None:
     """Installed and not asked for, the plugin imports neither torch nor rich nor any other part of regcheck."""
     project.write("conftest.py", IMPORTED)
     project.write("test_models.py", "def test_nothing():\n    pass\n")
-    assert "loaded: []" in project.run("-s", alone=True).stdout
+    for options in ((), ("--regcheck-report", "json:out.json")):
+        assert "loaded: []" in project.run("-s", *options, alone=True).stdout
 
 
 def test_without_the_flag_nothing_is_patched(project: Project) -> None:
