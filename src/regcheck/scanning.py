@@ -78,7 +78,7 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
         return report
     from regcheck.source.fix import with_patches
 
-    return with_patches(report, rules)
+    return with_patches(report, rules, {shown_path(each.path): each for each in sources})
 
 
 def looked_up(sources: Sequence[Source], rules: Sequence[Rule]) -> cache.Result:

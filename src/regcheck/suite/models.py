@@ -58,14 +58,13 @@ class ModelItem(pytest.Item):
         self._report.raise_if_failed()
 
     def _checked(self) -> tuple[Any, Report]:
-        import torch
-
         from regcheck import plugins
         from regcheck.auditing import audit
         from regcheck.probe.restore import world_untouched
+        from regcheck.probe.seeds import seed_everything
 
         with world_untouched():
-            torch.manual_seed(self._options.seed)
+            seed_everything(self._options.seed)
             model, *inputs = self._built()
             keywords: dict[str, Any] = {}
             if not inputs:
@@ -77,7 +76,7 @@ class ModelItem(pytest.Item):
         from regcheck.targets import build, made_by
 
         if self._make is None:
-            return (build(self.name),)
+            return (build(self.name, self._options.seed),)
         made = made_by(self._make)
         return made if isinstance(made, tuple) and made else (made,)
 
