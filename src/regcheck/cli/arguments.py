@@ -7,8 +7,9 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from regcheck.cli.printing import show
 from regcheck.config.baseline import DEFAULT
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
@@ -47,6 +48,9 @@ class Parser(argparse.ArgumentParser):
             action = self._option_string_actions.get(words[first])
             first += 1 if action is None or action.nargs == 0 else 2
         return self.parse(words[:first]), words[first:]
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        show(message, file)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")

@@ -9,8 +9,10 @@ from contextlib import ExitStack
 
 from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
+from regcheck.cli.printing import note, show
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
+from regcheck.core.escape import visible
 from regcheck.core.text import STDIN, content_of, handed_in
 from regcheck.scanning import scan
 
@@ -58,10 +60,10 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, piped: 
 
     result = mended(paths, looking, unsafe=arguments.unsafe_fixes)
     for path, why in result.refused.items():
-        print(f"note: {path}: not fixed: {why}", file=sys.stderr)
+        note(f"note: {visible(path)}: not fixed: {why}")
     if arguments.diff:
-        sys.stdout.write("".join(result.diff()))
-        print(f"{result.fixed} would be fixed, {result.report.headline} would remain", file=sys.stderr)
+        show("".join(result.diff()))
+        note(f"{result.fixed} would be fixed, {result.report.headline} would remain")
         return 1 if result.after else 3 if options.strict and result.report.not_checked else 0
     result.write()
     with handed_in(result.after):

@@ -38,7 +38,7 @@ def candidates(sources: Sequence[Source]) -> Iterator[Source]:
     rest = [source for source in sources if source not in chosen and not source.is_torch]
     found: Iterable[Source] = chosen
     while rest:
-        tails = {source.tail.encode() for source in found if not source.is_torch}
+        tails = {source.tail_bytes for source in found if not source.is_torch}
         found = [source for source in rest if not tails.isdisjoint(source.imported_words)]
         if not found:
             break
