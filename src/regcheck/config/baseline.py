@@ -97,7 +97,10 @@ class Baseline:
         codes = set(codes)
 
         def is_examined(path: str) -> bool:
-            file = (self.file.parent / path).resolve()
+            try:
+                file = (self.file.parent / path).resolve()
+            except (OSError, RuntimeError, ValueError):  # no name of a file here, or a link that leads to itself
+                return False
             return path not in unread and any(root == file or root in file.parents for root in below)
 
         return sorted(

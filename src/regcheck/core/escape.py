@@ -41,8 +41,9 @@ def well_formed(document: Any) -> Any:
 
 
 def dumped(document: Any) -> str:
-    """A document as indented JSON that ends in a newline."""
-    return json.dumps(well_formed(document), indent=2) + "\n"
+    """A document as indented JSON that ends in a newline, and that holds no command to a CI server."""
+    text = json.dumps(well_formed(document), indent=2)
+    return _COMMAND.sub(lambda found: found[0].replace("##", "\\u0023#"), text) + "\n"
 
 
 def bytes_of(text: str) -> bytes:
