@@ -56,10 +56,10 @@ def encoding_of(content: bytes) -> str:
 
 def text_of(path: str) -> str:
     """A file's Python source as Python sees it, with newlines at the end of lines; empty where it cannot be read."""
-    if not is_handed_in(path) and not path.endswith(notebook.SUFFIX):
-        linecache.checkcache(path)
-        return "".join(linecache.getlines(path))
     try:
+        if not is_handed_in(path) and not path.endswith(notebook.SUFFIX):
+            linecache.checkcache(path)
+            return "".join(linecache.getlines(path))
         content = content_of(path)
         if path.endswith(notebook.SUFFIX):
             return notebook.parsed(content).text

@@ -57,7 +57,7 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
             stat = code.stat()
             found.update(bytes_of(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
     chosen = " ".join(rule.code for rule in rules)
-    found.update(bytes_of(f"{__version__} {sys.version} {chosen} {os.getcwd()}\n"))
+    found.update(bytes_of(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
     for source in sources:
         where = f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n"
         found.update(bytes_of(where))
