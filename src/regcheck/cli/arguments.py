@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from regcheck.cli.printing import show
+from regcheck.cli.printing import note, show
 from regcheck.config.baseline import DEFAULT
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
@@ -79,7 +79,12 @@ def add_common(parser: Parser) -> None:
         default=SUPPRESS,
         help=f"exit 1 from this severity on: {', '.join(each.value for each in Severity)}, never",
     )
-    rules.add_argument("--strict", action="store_true", default=SUPPRESS, help="exit 3 when something was not checked")
+    rules.add_argument(
+        "--strict",
+        action="store_true",
+        default=SUPPRESS,
+        help="exit 3 when something was not checked, or could not be proved",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output-format",
@@ -121,7 +126,7 @@ def add_common(parser: Parser) -> None:
         metavar="SECONDS",
         type=seconds,
         default=SUPPRESS,
-        help="begin no measurement of a model after so long (default: 60)",
+        help="the most work, in seconds of one ordinary core, to prove the findings of one model with (default: 60)",
     )
     proof.add_argument("--seed", type=int, default=SUPPRESS, help="start every measurement from this seed (default: 0)")
     parser.add_argument(
@@ -139,6 +144,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         UsageError: the configuration is wrong, or a value is.
     """
     options = load(Path.cwd(), arguments.config)
+    for each in options.notes:
+        note(f"note: {each}")
     given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     options = replace(options, budget_named="`--budget`", **given)

@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -84,7 +85,7 @@ def record(report: Report, options: Options, examined: Sequence[str], stream: Te
     added = len(new.entries - baseline.entries)
     known = f"{counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)"
     show(f"{visible(shown_path(str(file)) or '')}: {known}\n", stream)
-    return 3 if report.strict and report.not_checked else 0
+    return replace(report, findings=()).exit_code
 
 
 def tell_stale(report: Report, options: Options, examined: Sequence[str]) -> None:
