@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -215,6 +216,45 @@ def test_generated_data_is_passed_over(folder: Path) -> None:
     (folder / "b.py").write_text(BAD + "x = [\n" + "1,\n" * 300_000 + "]\n")
     (missed,) = examined(folder).not_checked
     assert missed.reason == "more than 500,000 words and signs of source"
+
+
+@pytest.mark.parametrize("name", ["b.py", "b.ipynb"])
+def test_a_huge_file_is_not_read(folder: Path, name: str) -> None:
+    """A file that would fill the memory is told by its size."""
+    (folder / name).touch()
+    os.truncate(folder / name, 1 << 40)
+    (missed,) = examined(folder).not_checked
+    assert missed.reason == "a file of more than 64 MB"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["!ls\n" * 5_000, "x = !ls\n" * 5_000, " " * 50_000 + "x" + " " * 50_000 + "(\n", "%time " * 5_000],
+    ids=["shell", "assigned", "spaces", "magic"],
+)
+def test_a_notebook_of_odd_lines_is_read_in_one_go(folder: Path, lines: str) -> None:
+    """However many lines of a cell only IPython understands, the cell is not parsed once for each of them."""
+    cells = [{"cell_type": "code", "source": each} for each in (BAD, lines)]
+    (folder / "b.ipynb").write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells}))
+    report = scan([folder], {"select": ["REG202"]})
+    told = [each.path for each in (*report.findings, *report.not_checked)]
+    assert [Path(each or "").name for each in told] == ["a.py", "b.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "# regcheck: ignore[REG202]\n" * 5_000,
+        "'''" + "import (\n" * 40_000 + "'''\n",
+        "'''" + "class a(Modul " * 40_000 + "Module'''\n",
+    ],
+    ids=["ignores", "imports", "classes"],
+)
+def test_lines_that_say_the_same_many_times_are_read_once(folder: Path, lines: str) -> None:
+    """Comments and texts that begin the same way thousands of times take no longer than others of their length."""
+    (folder / "b.py").write_text(BAD + lines)
+    report = scan([folder])
+    assert [Path(each.path or "").name for each in report.findings if each.code == "REG202"] == ["a.py", "b.py"]
 
 
 def test_a_file_that_takes_its_time_is_told_and_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

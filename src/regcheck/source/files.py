@@ -16,7 +16,7 @@ from regcheck.core.finding import NotChecked
 from .walk import parsed
 
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]*\)|.*)", re.MULTILINE)
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
 
 Binding = ast.stmt | ast.expr | None
