@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from regcheck.cli.printing import note, show
 from regcheck.core.errors import RegcheckError, unknown
 from regcheck.core.version import __version__
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except RegcheckError as error:
-        print(f"regcheck: error: {error}", file=sys.stderr)
+        note(f"regcheck: error: {error}")
         return USAGE
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; nothing is left to say, not even at exit.
@@ -56,10 +57,10 @@ def dispatch(words: list[str]) -> int:
     """Hand the arguments to their verb."""
     verb, *rest = words or ["--help"]
     if verb in ("-h", "--help"):
-        print(HELP, end="")
+        show(HELP)
         return CLEAN if words else USAGE
     if verb in ("-V", "--version"):
-        print(f"regcheck {__version__}")
+        show(f"regcheck {__version__}\n")
         return CLEAN
     if verb not in VERBS:
         raise unknown("option" if verb.startswith("-") else "verb", verb, [*VERBS, "--help", "--version"])

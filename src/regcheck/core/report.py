@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from .coverage import Coverage, told
 from .errors import Failed
+from .escape import dumped
 from .finding import Finding, Key, NotChecked, Severity, Verdict
 
 
@@ -120,7 +120,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as a JSON document."""
-        return json.dumps(self.to_dict(), indent=2)
+        return dumped(self.to_dict()).rstrip()
 
     def __str__(self) -> str:
         lines = [line for each in self.standing for line in _told(each)]
