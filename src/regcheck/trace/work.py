@@ -112,7 +112,7 @@ def _added(given: list[Any], result: Tensor) -> int:
 
 
 def _convolution(given: list[Any], result: Tensor) -> int:
-    return result.numel() * given[1][0].numel()
+    return int(result.numel() * given[1][0].numel())
 
 
 def _transposed(given: list[Any], result: Tensor) -> int:
@@ -124,7 +124,7 @@ def _any_convolution(given: list[Any], result: Tensor) -> int:
 
 
 def _bilinear(given: list[Any], result: Tensor) -> int:
-    return result.numel() * given[2][0].numel()
+    return int(result.numel() * given[2][0].numel())
 
 
 def _einsum(given: list[Any], result: Tensor) -> int:
@@ -151,7 +151,7 @@ def _heads(given: list[Any], result: Any) -> int:
 
 def _recurrent(given: list[Any], result: Any) -> int:
     weights = next(each for each in given if isinstance(each, list))
-    return _rows(given[0]) * sum(each.numel() for each in weights if each.dim() == 2)
+    return _rows(given[0]) * int(sum(each.numel() for each in weights if each.dim() == 2))
 
 
 def _cell(given: list[Any], result: Any) -> int:
