@@ -17,7 +17,7 @@ FLOORS = (
     ("trace", "watcher", "source", "reference"),
     ("probe",),
     ("rules",),
-    ("hookspecs",),
+    ("hookspecs", "import_hook"),
     ("plugins", "probing"),
     ("auditing", "scanning", "selftest", "structures", "targets"),
     ("report", "fixing", "watching"),

@@ -20,7 +20,7 @@ VERBS = {
 """Each verb is the module of that name in this folder, with `run(argv) -> int`."""
 
 CLEAN, FOUND, USAGE, NOT_CHECKED = 0, 1, 2, 3
-"""The exit codes: nothing found, findings at or above `fail-on`, wrong usage, something not checked (`--strict`)."""
+"""The exit codes: nothing found, findings that count, wrong usage, something not checked or unproven."""
 
 HELP = f"""\
 usage: regcheck VERB …
@@ -30,7 +30,8 @@ Finds dropout, regularization and train/eval mistakes in PyTorch models, and pro
 {chr(10).join(f"  regcheck {verb:<8} {does}" for verb, does in VERBS.items())}
 
 `regcheck VERB --help` tells the options of a verb; `regcheck --version` the version.
-exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage, 3 something not checked (with --strict)
+exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage,
+            3 a named target not checked, or (with --strict) anything not checked or unproven
 """
 
 

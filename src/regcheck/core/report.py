@@ -188,15 +188,22 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def rank(finding: Finding) -> tuple[bool, Severity]:
+    """What tells which of two reports of one finding stands: the confirmed one, and then the worse."""
+    return finding.evidence.verdict is Verdict.CONFIRMED, finding.severity
+
+
 def gathered(reports: Iterable[Report]) -> Report:
-    """One report of many, each finding once, worst and nearest the top of a file first."""
+    """One report of many: each finding once, as `rank` says, nearest the top of a file first."""
     reports = list(reports)
-    findings: dict[object, Finding] = {}
+    findings: dict[Key, Finding] = {}
     refuted: dict[object, Finding] = {}
     origins: dict[Key, dict[Origin, None]] = {}
     for report in reports:
         for each in report.findings:
-            findings.setdefault(each.key, each)
+            known = findings.get(each.key)
+            if known is None or rank(each) > rank(known):
+                findings[each.key] = each
             origins.setdefault(each.key, {}).update(dict.fromkeys(report.origins_of(each)))
         for each in report.refuted:
             refuted.setdefault(each.key, each)

@@ -50,9 +50,11 @@ class Cases:
         document = self._config.stash.get(xml_key, None)
         if document is None:
             return
+        unproven = report.unproven
         for each in report.findings:
+            verdict = "unproven" if each in unproven else each.evidence.verdict.value
             name = f"regcheck.{each.code}"
-            value = f"{each.where}: {each.message} ({each.evidence.verdict.value})"
+            value = f"{each.where}: {each.message} ({verdict})"
             document.add_global_property(name, fit(value))
             for test in findings.tests.get(each.key, ()):
                 for case in self._found.get(test, ()):
