@@ -182,3 +182,25 @@ def test_an_error_is_harmless() -> None:
         2,
         "regcheck: error: no\\x1b[31m\n:\\x3aerror::x: no such file or folder\n",
     )
+
+
+def test_a_model_of_odd_names_is_measured_and_shown() -> None:
+    """Names of modules and classes that are no text are watched, measured and shown like any others."""
+    import torch
+    from torch import nn
+
+    import regcheck
+
+    class Drop(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.dropout(x, 0.5)
+
+    model = nn.Sequential(nn.Linear(4, 4))
+    model.add_module(ODD, Drop())
+    model.add_module("last", nn.Linear(4, 4))
+    with regcheck.watch() as seen, torch.no_grad():
+        model.eval()(torch.randn(2, 4))
+    for report in (regcheck.audit(model, torch.randn(2, 4)), seen.report):
+        assert [(each.code, each.module) for each in report.findings] == [("REG202", SHOWN)]
+        assert report.findings[0].evidence.verdict is Verdict.CONFIRMED
+        assert report.not_checked == () and "\x1b" not in str(report)

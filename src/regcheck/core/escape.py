@@ -46,7 +46,7 @@ def dumped(document: Any) -> str:
     return _COMMAND.sub(lambda found: found[0].replace("##", "\\u0023#"), text) + "\n"
 
 
-def bytes_of(text: str) -> bytes:
+def encoded(text: str) -> bytes:
     """The bytes of a path, which need not be UTF-8, or of any other text."""
     try:
         return text.encode(errors="surrogateescape")

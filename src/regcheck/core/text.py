@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from . import notebook
+from .escape import encoded
 
 STDIN = "-"
 _handed_in: dict[str, bytes] = {}
@@ -119,4 +120,4 @@ def in_file(path: str, cell: int | None, line: int) -> int:
 
 def characters(line: str, column: int) -> int:
     """The column in characters, from 1, of a column that counts the bytes of UTF-8, as Python's syntax trees do."""
-    return len(line.encode()[: column - 1].decode(errors="ignore")) + 1
+    return len(encoded(line)[: column - 1].decode(errors="ignore")) + 1

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from regcheck.core.escape import encoded
 from regcheck.core.graph import Place, Site
 from regcheck.core.vocabulary import DROPPING, STACKED
 from regcheck.trace.running import Locate
@@ -113,7 +114,7 @@ class Intervention(Sight):
 def stream(seed: int, site: Site, number: int) -> int:
     """The seed of a call's own random stream; `number` is that of its source position (see `CallNumbers`)."""
     text = f"{seed}|{site.module}|{site.function}|{number}|{site.turn}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(encoded(text), digest_size=7).digest(), "big")
 
 
 def _kept(args: Any) -> Any:

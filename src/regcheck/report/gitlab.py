@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import Any
 
-from regcheck.core.escape import bytes_of, dumped
+from regcheck.core.escape import dumped, encoded
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.report import Report
 from regcheck.report.fingerprint import fingerprint
@@ -38,7 +38,7 @@ def unproven(finding: Finding) -> dict[str, Any]:
 
 def missed(each: NotChecked) -> dict[str, Any]:
     text = f"not checked: {each.subject}: {each.reason}"
-    name = hashlib.sha256(bytes_of(f"{each.path}\0{each.subject}\0{each.reason}")).hexdigest()[:32]
+    name = hashlib.sha256(encoded(f"{each.path}\0{each.subject}\0{each.reason}")).hexdigest()[:32]
     return entry(text, "not-checked", name, "minor", each.path, each.line)
 
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from regcheck.core.escape import bytes_of, dumped
+from regcheck.core.escape import dumped, encoded
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
@@ -102,7 +102,7 @@ def physical(path: str, line: int | None, column: int | None) -> dict[str, Any]:
 
 
 def artifact(path: str) -> dict[str, str]:
-    uri = quote(bytes_of(path.replace(os.sep, "/")))
+    uri = quote(encoded(path.replace(os.sep, "/")))
     return {"uri": f"file://{uri}"} if os.path.isabs(path) else {"uri": uri, "uriBaseId": "%SRCROOT%"}
 
 

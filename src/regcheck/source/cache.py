@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regcheck.core.coverage import Coverage
-from regcheck.core.escape import bytes_of
+from regcheck.core.escape import encoded
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.rule import Rule
 from regcheck.core.version import __version__
@@ -55,12 +55,12 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     for code in (*_PACKAGE.rglob("*.py"), *(_file_of(rule) for rule in rules)):
         with suppress(OSError):
             stat = code.stat()
-            found.update(bytes_of(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
+            found.update(encoded(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
     chosen = " ".join(rule.code for rule in rules)
-    found.update(bytes_of(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
+    found.update(encoded(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
     for source in sources:
         where = f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n"
-        found.update(bytes_of(where))
+        found.update(encoded(where))
         found.update(source.content)
     return found.hexdigest()
 

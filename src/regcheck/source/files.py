@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from regcheck.core.escape import bytes_of
+from regcheck.core.escape import encoded
 from regcheck.core.finding import NotChecked
 
 from .walk import parsed
@@ -63,7 +63,7 @@ class Source:
     @property
     def tail_bytes(self) -> bytes:
         """It as the bytes that an import would say it in; a file name need not be text."""
-        return bytes_of(self.tail)
+        return encoded(self.tail)
 
     @cached_property
     def is_test(self) -> bool:
