@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from regcheck.probe.run import Deadline, Runner
 from regcheck.source.places import constructors
 from regcheck.trace.inputs import home_of
 from regcheck.trace.ladder import Traced
+from regcheck.trace.sight import autocasting
 from regcheck.watcher.captures import Capture
 
 NO_RUN = "running is switched off"
@@ -64,7 +65,8 @@ def usage_probes(
                 raise CannotMeasure(f"{slow(capture, options)}; {spend(options)}")
             until = deadlines.setdefault(capture.model_key, deadline(options))
             model = copied(capture.model) if device == home_of(capture.model).type else capture.model
-            runner = Runner(model, capture.args, capture.kwargs, device, locate, until)
+            around = partial(autocasting, capture.autocast)
+            runner = Runner(model, capture.args, capture.kwargs, device, locate, until, around)
             return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 

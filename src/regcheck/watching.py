@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import html
-import io
 import os
 import sys
 import threading
@@ -173,8 +172,7 @@ class Watching:
         from regcheck.auditing import judge
 
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
-                report = judge(_alone(_read(seen, self._read_as)), self._options, self._known)
+            report = judge(_alone(_read(seen, self._read_as)), self._options, self._known)
             self._structures.remember(report, seen)
             for each in (report, *self._structures.shown_again(seen.structures)):
                 self._reports.append(replace(each, findings=(*self._unintended(each, seen.structures),)))

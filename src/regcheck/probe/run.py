@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from regcheck.core.errors import CannotMeasure, told
+from regcheck.core.errors import CannotMeasure, stops, told
 from regcheck.core.graph import Mode, Site
 from regcheck.trace.inputs import home_of, mapped, moved
 from regcheck.trace.place import runs_the_model
@@ -23,8 +23,10 @@ from regcheck.trace.sight import eager
 from regcheck.trace.structure import named_tensors, tensors_in
 
 from .intervene import Intervention, Replacement
-from .restore import State, copied, left_by, use
+from .restore import copied
 from .seeds import seed_streams
+from .state import State
+from .world import use
 
 Modes = Mode | Mapping[str, bool]
 """A mode for the whole model, or the training flag of each module by path."""
@@ -58,6 +60,7 @@ class Runner:
         device: where to run it.
         locate: as given to the recorder, so that the same calls have the same sites.
         deadline: until when runs may begin.
+        around: what the forward is run under; by default under what the caller is.
     """
 
     def __init__(
@@ -68,18 +71,19 @@ class Runner:
         device: str,
         locate: Locate | None = None,
         deadline: Deadline | None = None,
+        around: Callable[[], Any] = nullcontext,
     ) -> None:
         at_home = home_of(model).type == torch.device(device).type
         self._around: Callable[[], Any] | None = nullcontext if at_home else None
         use(device)
         self.model = model if at_home else copied(model, device)
-        self._left = "" if at_home else left_by(model)
         self.device = device
         self._at = None if at_home else device
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = State(self.model)
         self._locate = locate
         self._deadline = deadline
+        self._under = around
 
     def inputs(self) -> list[torch.Tensor]:
         """The tensors among the arguments of the forward."""
@@ -123,12 +127,14 @@ class Runner:
             sys.modules["numpy"].random.seed(seed % 2**32)
         intervention = Intervention(self.model, seed, locate=self._locate, vary=vary, replace=replace, observe=observe)
         try:
-            with eager(), torch.no_grad(), intervention.watching(), self._around():
+            with eager(), torch.no_grad(), intervention.watching(), self._around(), self._under():
                 result = self.model(*args, **kwargs)
         except Enough:
             return []
-        except (Exception, SystemExit) as error:
-            raise CannotMeasure(f"forward raised {told(error)}{self._left}") from error
+        except BaseException as error:
+            if stops(error):
+                raise
+            raise CannotMeasure(f"forward raised {told(error)}") from error
         finally:
             self._state.restore()
         return [each.detach().clone() for each in outputs_of(result)]
@@ -138,9 +144,11 @@ class Runner:
         """What a forward away from home is run in: code that names no device for what it makes is given this one."""
         args, kwargs = self._inputs()
         try:
-            with eager(), torch.no_grad():
+            with eager(), torch.no_grad(), self._under():
                 self.model(*args, **kwargs)
-        except (Exception, SystemExit):
+        except BaseException as error:
+            if stops(error):
+                raise
             return partial(torch.device, self.device)
         finally:
             self._state.restore()

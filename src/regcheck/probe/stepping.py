@@ -29,9 +29,9 @@ from regcheck.watcher.optimizers import followed, inner_optimizers
 
 from .reach import reached_by_functions
 from .reductions import has_float64
-from .restore import world_untouched
 from .run import Deadline
 from .seeds import seed_streams
+from .world import world_untouched
 
 TENSORS = 128
 """At most this many parameters are copied, spread evenly over all of them."""

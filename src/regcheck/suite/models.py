@@ -37,7 +37,7 @@ class ModelItem(pytest.Item):
 
         from regcheck import plugins
         from regcheck.auditing import audit
-        from regcheck.probe.restore import world_untouched
+        from regcheck.probe.world import world_untouched
 
         with world_untouched():
             torch.manual_seed(self._options.seed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -76,7 +74,7 @@ class Watching:
 
     @cached_property
     def _run(self) -> Run:
-        return replace(Run.of(self._options), settled=self._why_settled)
+        return replace(Run.of(self._options, watched=True), settled=self._why_settled)
 
     def _why_settled(self, code: str, place: Place | None) -> str:
         return self._settled.why(self._at(code, place.path, place.line)) if place else ""
@@ -124,9 +122,7 @@ class Watching:
         if isinstance(item, ModelItem) and item.report is not None:
             yield item.report
         if seen.usage.events or seen.captures or seen.skipped:
-            with contextlib.redirect_stderr(io.StringIO()):
-                report = self._run.seen(seen, self._known)
-            yield self._lowered(report)
+            yield self._lowered(self._run.seen(seen, self._known))
 
     def _lowered(self, report: Report) -> Report:
         """With what stands in test code lowered to advice: it is about stand-ins, not about the code under test."""

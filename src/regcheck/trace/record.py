@@ -11,8 +11,8 @@ import torch
 from torch import fx, nn
 
 from regcheck.config import silence
-from regcheck.core.errors import CannotTrace
-from regcheck.core.graph import Frozen, Kind, Reach, Site
+from regcheck.core.errors import CannotTrace, message_of, stops
+from regcheck.core.graph import Frozen, Kind, Mode, Reach, Site
 from regcheck.core.ignores import Declared
 from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
@@ -93,14 +93,29 @@ class Recording:
 
 
 class ForwardRaised(CannotTrace):
-    """The model's own forward raised; `place` is the user's line."""
+    """The model's own forward, or another method that was called, raised; `place` is the user's line."""
 
-    def __init__(self, error: BaseException) -> None:
-        said = next(iter(str(error).strip().splitlines()), "")
+    def __init__(self, error: BaseException, method: str = "forward") -> None:
+        said = next(iter(message_of(error).strip().splitlines()), "")
         name = type(error).__name__
         super().__init__(
-            f"forward raised {name}: {said}" if said else f"forward raised {name}", raising_place(error.__traceback__)
+            f"{method} raised {name}: {said}" if said else f"{method} raised {name}",
+            raising_place(error.__traceback__),
         )
+
+
+def set_mode(model: nn.Module, mode: Mode) -> None:
+    """Set the mode of a model that is no one else's.
+
+    Raises:
+        ForwardRaised: its `train()` raised; the error says where.
+    """
+    try:
+        model.train(mode is Mode.TRAIN)
+    except BaseException as error:
+        if stops(error):
+            raise
+        raise ForwardRaised(error, "train()" if mode is Mode.TRAIN else "eval()") from error
 
 
 @runs_the_model
@@ -121,7 +136,9 @@ def record(
         try:
             with recorder.watching():
                 result = model(*args, **kwargs)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if stops(error):
+                raise
             raise ForwardRaised(error) from error
         return recorder.finish(result, (python_state(), numpy_state()) != before)
 
