@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +15,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import CannotMeasure, stops, told
-from regcheck.trace.copying import CannotDuplicate, Copier
+from regcheck.trace.copying import Copier
 from regcheck.trace.memory import SMALL, free_bytes, gigabytes, sizes_of
-from regcheck.trace.sharing import NotCopied
+from regcheck.trace.sharing import CannotDuplicate, NotCopied
 from regcheck.watcher.models import parts
 
 from .state import originals
@@ -96,7 +97,7 @@ def copied(model: nn.Module, device: str = "") -> nn.Module:
 def _onto(device: str, tensor: torch.Tensor) -> torch.Tensor:
     """A detached copy of a tensor on a device."""
     if nn.parameter.is_lazy(tensor):
-        return type(tensor)(tensor.requires_grad, tensor.device, tensor.dtype)
+        return copy.deepcopy(tensor)
     made = tensor.detach().to(device, copy=True)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(made, tensor.requires_grad)

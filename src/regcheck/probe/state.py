@@ -110,7 +110,7 @@ class State:
         if own is not None:
             self._containers.append((own, dict(own)))
             yield from list(own.values())
-        for _, slot in slots_of(type(value)):
+        for _, slot in slots_of(value):
             try:
                 each = slot.__get__(value)
             except AttributeError:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ from .seeds import Streams
 from .surroundings import Surroundings
 
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+_PRECISIONS = [
+    ("generic", "all"),
+    *((kind, op) for kind in ("cuda", "mkldnn") for op in ("all", "matmul", "conv", "rnn")),
+]
 _DETERMINISM = torch.utils.deterministic
 
 
@@ -60,7 +65,7 @@ class World:
         if self._numpy_draws is not None:
             sys.modules["numpy"].random.set_state(self._numpy_draws)
         for get, put, value in self._settings:
-            if get() != value:
+            if _read(get) != value:
                 put(value)
         for log in _loggers():
             if log in self._logs and _described(log) != self._logs[log]:
@@ -119,7 +124,7 @@ def _of_torch() -> Iterator[Setting]:
     yield torch.get_default_dtype, torch.set_default_dtype
     yield (
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-        lambda both: torch._C._set_anomaly_enabled(*both),
+        _set_anomaly,
     )
     yield _default_device, torch.set_default_device
     yield (
@@ -146,6 +151,8 @@ def _of_torch() -> Iterator[Setting]:
     with suppress(RuntimeError):
         torch.get_float32_matmul_precision()
         yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    if hasattr(torch._C, "_set_fp32_precision_setter"):  # the other way, which those above write to
+        yield from map(_precision, _PRECISIONS)
     yield torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled
     for kind in ("flash", "mem_efficient", "math", "cudnn"):
         yield getattr(cuda, f"{kind}_sdp_enabled"), getattr(cuda, f"enable_{kind}_sdp")
@@ -157,7 +164,7 @@ def _of_torch() -> Iterator[Setting]:
 def _of_python() -> Iterator[Setting]:
     yield sys.getrecursionlimit, sys.setrecursionlimit
     yield _contents(os.environ)
-    yield _working_directory, lambda folder: folder and os.chdir(folder)
+    yield _working_directory, _go_to
     yield (lambda: [*sys.path]), lambda folders: sys.path.__setitem__(slice(None), folders)
     yield (lambda: logging.root.manager.disable), logging.disable
     yield _attribute(warnings, "showwarning")
@@ -167,6 +174,23 @@ def _of_python() -> Iterator[Setting]:
     if threading.active_count() == 1:  # else another thread may have replaced them for a while
         for name in ("stdin", "stdout", "stderr"):
             yield _attribute(sys, name)
+
+
+def _precision(which: tuple[str, str]) -> Setting:
+    """How precise factors in float32 are for one kind of device and of operation."""
+    native: Any = torch._C
+    return (
+        partial(native._get_fp32_precision_getter, *which),
+        lambda value: native._set_fp32_precision_setter(*which, value),
+    )
+
+
+def _read(get: Callable[[], Any]) -> Any:
+    """A setting, or that it cannot be read: torch refuses where a program has set it in two ways that differ."""
+    try:
+        return get()
+    except RuntimeError as error:
+        return error
 
 
 def _attribute(owner: Any, name: str) -> Setting:
@@ -185,6 +209,15 @@ def _default_device() -> Any:
     """The device that `torch.set_default_device` was given; None where it was not called."""
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     return None if context is None else context.device
+
+
+def _set_anomaly(both: tuple[bool, bool]) -> None:
+    torch.autograd.set_detect_anomaly(both[0], both[1])
+
+
+def _go_to(folder: str) -> None:
+    if folder:
+        os.chdir(folder)
 
 
 def _set_autocast(states: list[tuple[bool, torch.dtype]]) -> None:
@@ -227,14 +260,15 @@ def _silence() -> Iterator[None]:
         if threading.get_ident() not in _quiet:
             call(log, record)
 
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    logger: Any = logging.Logger
+    logger.callHandlers = call_handlers
     _quiet.add(here)
     try:
         yield
     finally:
         _quiet.discard(here)
         if logging.Logger.callHandlers is call_handlers:
-            logging.Logger.callHandlers = call  # type: ignore[method-assign]
+            logger.callHandlers = call
         for each in undo:
             each()
 

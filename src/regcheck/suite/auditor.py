@@ -11,6 +11,7 @@ import pytest
 from regcheck.auditing import audit
 from regcheck.config.options import Options
 from regcheck.core.report import Report
+from regcheck.suite.models import on_devices_in_use
 from regcheck.suite.settings import declared_by, options_of
 
 
@@ -26,7 +27,7 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
         __tracebackhide__ = True
         chosen = options_of(item.config) if options is None else Options.of(options)
         chosen = replace(chosen, ignore=(*chosen.ignore, *(each.pattern for each in declared_by(item, chosen))))
-        report = audit(model, *args, optimizer=optimizer, options=chosen, **kwargs)
+        report = audit(model, *args, optimizer=optimizer, options=on_devices_in_use(chosen), **kwargs)
         if not report.ok:
             pytest.fail(str(report), pytrace=False)
         return report

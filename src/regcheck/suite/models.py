@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,7 +50,7 @@ class ModelItem(pytest.Item):
             keywords: dict[str, Any] = {}
             if not inputs:
                 inputs, keywords = plugins.call("regcheck_inputs", model=model) or (inputs, keywords)
-        self.report = audit(model, *inputs, options=self._options, **keywords)
+        self.report = audit(model, *inputs, options=on_devices_in_use(self._options), **keywords)
         self.model_key = key_of(model)
         self.report.raise_if_failed()
 
@@ -69,6 +70,13 @@ class ModelItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         return self.config.rootpath / "regcheck", None, f"regcheck of {self.name}"
+
+
+def on_devices_in_use(options: Options) -> Options:
+    """The options with the devices named that the suite uses already: `auto` initializes no accelerator for it."""
+    from regcheck.probe import devices
+
+    return replace(options, devices=devices.chosen(options.devices, watched=True))
 
 
 def key_of(model: Any) -> str:

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import pytest
-from _pytest.outcomes import OutcomeException
 
 from regcheck.auditing import Run
 from regcheck.config import silence
@@ -106,7 +105,9 @@ class Watching:
             shown.raised.update(seen.raised)
             met |= {each for capture in seen.captures for each in declared_in(capture.model)}
             conclusive = conclusive and not self._structures.unclear(seen.structures)
-        except (Exception, OutcomeException) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
             shown.miss(item.nodeid, f"judging it failed: {told(error)}", "please report this")
             conclusive = False
         self._confirmed |= shown.confirmed_at

@@ -42,7 +42,7 @@ def _built_for() -> Any:
 
 def capturing() -> bool:
     """Whether a CUDA graph is being captured, in which nothing else may run."""
-    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    return in_use() is torch.cuda and torch.cuda.is_current_stream_capturing()
 
 
 def states(module: Any) -> list[Tensor]:

@@ -40,9 +40,10 @@ class Clones:
                 twin = data.clone()
                 self._storages[storage._cdata] = storage, twin
                 return twin
-            self._storages[storage._cdata] = storage, _on(data, storage.clone(), 0, (0,), (1,))
-        copied = self._storages[storage._cdata][1].untyped_storage()
-        return _on(data, copied, data.storage_offset(), data.size(), data.stride())
+            copied: Any = storage.clone()  # type: ignore[no-untyped-call]  # torch has not typed it
+            self._storages[storage._cdata] = storage, _on(data, copied, 0, (0,), (1,))
+        shared = self._storages[storage._cdata][1].untyped_storage()
+        return _on(data, shared, data.storage_offset(), data.size(), data.stride())
 
     def _of_a_class_of_its_own(self, tensor: torch.Tensor) -> torch.Tensor:
         """Only the class knows how its tensors are copied."""

@@ -31,6 +31,7 @@ from .sharing import (
     ATOMS,
     CannotDuplicate,
     attributes_of,
+    class_for_a_copy,
     has_trusted_hooks,
     is_shared,
     process_wide,
@@ -115,7 +116,7 @@ class Copier:
             self._alive.append(value)
         return twin
 
-    def _way(self, kind: type) -> Way:
+    def _way(self, kind: Any) -> Way:
         """How objects of a class are copied."""
         if is_shared(kind):
             return self._share
@@ -123,7 +124,7 @@ class Copier:
             if issubclass(kind, base):
                 return way
         try:
-            object.__new__(kind)
+            object.__new__(without_finalizer(kind))
         except TypeError:
             return self._reduced
         return self._reduced if has_trusted_hooks(kind) else self._object
@@ -191,7 +192,7 @@ class Copier:
             return self._object(module)
 
     def _object(self, value: Any) -> Any:
-        twin = self.memo[id(value)] = object.__new__(without_finalizer(type(value)))
+        twin = self.memo[id(value)] = object.__new__(class_for_a_copy(value))
         self._give_attributes(value, twin)
         return twin
 
@@ -202,7 +203,7 @@ class Copier:
             assert given is not None
             for name, each in list(own.items()):
                 given[name] = each if type(each) in ATOMS else self._attribute(name, each)
-        for name, slot in slots_of(type(value)):
+        for name, slot in slots_of(value):
             try:
                 each = slot.__get__(value)
             except AttributeError:
@@ -223,7 +224,7 @@ class Copier:
 
     def _mapping(self, base: Any, value: Any) -> Any:
         kind = type(value)
-        twin = self.memo[id(value)] = base.__new__(without_finalizer(kind))
+        twin = self.memo[id(value)] = base.__new__(class_for_a_copy(value))
         if base is defaultdict:
             twin.default_factory = self(value.default_factory)
         for key, each in list(base.items(value)):
@@ -234,7 +235,7 @@ class Copier:
         return twin
 
     def _sequence(self, base: Any, value: Any) -> Any:
-        twin = self.memo[id(value)] = base.__new__(without_finalizer(type(value)))
+        twin = self.memo[id(value)] = base.__new__(class_for_a_copy(value))
         if base is deque:
             deque.__init__(twin, (), value.maxlen)
         base.extend(twin, [self(each) for each in base.__iter__(value)])
@@ -243,7 +244,7 @@ class Copier:
         return twin
 
     def _set(self, value: Any) -> Any:
-        twin = self.memo[id(value)] = set.__new__(without_finalizer(type(value)))
+        twin = self.memo[id(value)] = set.__new__(class_for_a_copy(value))
         set.update(twin, [self(each) for each in set.__iter__(value)])
         if type(value) is not set:
             self._give_attributes(value, twin)
@@ -266,8 +267,8 @@ class Copier:
     def _number(self, value: Any) -> Any:
         if not attributes_of(value):
             return value
-        base = next(each for each in (str, int, float, complex, bytes) if isinstance(value, each))
-        twin = self.memo[id(value)] = base.__new__(type(value), base.__getnewargs__(value)[0])  # type: ignore[attr-defined]
+        base: Any = next(each for each in (str, int, float, complex, bytes) if isinstance(value, each))
+        twin = self.memo[id(value)] = base.__new__(type(value), base.__getnewargs__(value)[0])
         self._give_attributes(value, twin)
         return twin
 

@@ -31,12 +31,13 @@ from torch.utils._pytree import tree_map_only
 from regcheck.core.errors import CannotTrace, message_of
 from regcheck.core.graph import Mode, Place
 
-from .copying import CannotDuplicate, Copier
+from .copying import Copier
 from .inputs import Inputs, mapped
 from .memory import shortage
 from .place import calling_place
 from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
+from .sharing import CannotDuplicate
 
 LARGEST = 1 << 24
 """The most values that are made up for one call."""

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .accelerators import in_use
+
 ATOMS: frozenset[type] = frozenset(
     (
         *(type(None), bool, int, float, complex, str, bytes, type, range, type(...), type(NotImplemented)),
@@ -99,8 +101,8 @@ class OutOfReach:
 
 def paused(error: NotCopied) -> Iterator[Any]:
     """Stands in a copy for an iterator: raises when it is advanced."""
+    yield from ()  # which makes this a generator
     raise error
-    yield  # which makes this a generator
 
 
 def stand_in_for(value: Any) -> Any:
@@ -123,9 +125,9 @@ def stand_in_for(value: Any) -> Any:
 
 def process_wide() -> Iterator[Any]:
     """The random streams of the process, which are put back and not copied."""
-    yield random._inst  # type: ignore[attr-defined]
+    yield random._inst
     yield torch.default_generator
-    if torch.cuda.is_initialized():
+    if in_use() is torch.cuda:
         yield from torch.cuda.default_generators
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -176,9 +178,14 @@ def attributes_of(value: Any) -> dict[str, Any] | None:
     return own if isinstance(own, dict) else None
 
 
+def slots_of(value: Any) -> tuple[tuple[str, Any], ...]:
+    """The slots that Python classes give an object."""
+    kind: Any = type(value)
+    return _slots(kind)
+
+
 @functools.lru_cache(maxsize=1024)
-def slots_of(kind: type) -> tuple[tuple[str, Any], ...]:
-    """The slots that Python classes give their objects."""
+def _slots(kind: Any) -> tuple[tuple[str, Any], ...]:
     if not any("__slots__" in vars(base) for base in kind.__mro__):
         return ()
     return tuple(
@@ -190,9 +197,14 @@ def slots_of(kind: type) -> tuple[tuple[str, Any], ...]:
     )
 
 
+def class_for_a_copy(value: Any) -> Any:
+    """The class of an object, or one like it, where that has a `__del__`, whose objects are let go of in silence."""
+    kind: Any = type(value)
+    return without_finalizer(kind)
+
+
 @functools.lru_cache(maxsize=128)
 def without_finalizer(kind: Any) -> Any:
-    """A class like `kind` whose objects are let go of in silence; `kind` itself where it has no `__del__`."""
     if not hasattr(kind, "__del__"):
         return kind
     inert = {"__del__": lambda self: None, "__slots__": (), "__module__": kind.__module__}
