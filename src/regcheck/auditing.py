@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,18 +30,18 @@ from regcheck.probe.probes import ModelProbe
 from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
 from regcheck.probe.restore import workspace
 from regcheck.probe.run import Runner
-from regcheck.probe.seeds import state_of
+from regcheck.probe.samples import affordable, batch_size, differ_in_batch_only, first_samples
+from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.probe.world import world_untouched
 from regcheck.probing import (
     NO_RUN,
     ProbeOn,
+    budget_of,
     combined,
-    deadline,
+    estimated_runs,
     locate,
     model_probes,
     no_probe,
-    slow,
-    spend,
     usage_probes,
 )
 from regcheck.trace import coverage
@@ -53,6 +54,7 @@ from regcheck.trace.place import raising_place
 from regcheck.trace.sight import autocasting
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
+from regcheck.trace.work import TooMuchWork, overhead_of
 from regcheck.watcher.models import parts
 from regcheck.watcher.optimizers import described, inner_optimizers, key_of
 
@@ -105,7 +107,7 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
 
     Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
-    only calls it may try a part on its own. Each structure, and the calls of it, have the seconds of `Options.budget`.
+    only calls it may try a part on its own. Each structure, and the calls of it, have the work of `Options.budget`.
     """
     return Run.of(Options.of(options), watched=True).seen(seen, set() if known is None else known)
 
@@ -146,13 +148,31 @@ class Run:
             stopped = NotChecked(subject, reason, what, *((place.path, place.line) if place else ()))
             return replace(self._report((), (stopped,), subject), coverage=(Coverage(subject, "none"),))
 
-    def model(self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None = True) -> Report:
-        """Check one model with the graph rules; `root` says whether it is known to be a whole one."""
+    def model(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None = True,
+        limit: float = inf,
+        apart: Collection[int] = (),
+    ) -> Report:
+        """Check one model with the graph rules.
+
+        `root` says whether it is known to be a whole one; `apart` holds the ids of parts that are checked on their own.
+        A model of which a call takes more operations than the `limit` is not checked.
+        """
         name = type(examined.model if isinstance(examined, Subject) else examined).__name__
-        return self.contained(name, lambda: self._checked(examined, given, root))
+        return self.contained(name, lambda: self._checked(examined, given, root, limit, apart))
 
     @world_untouched()
-    def _checked(self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None) -> Report:
+    def _checked(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None,
+        limit: float,
+        apart: Collection[int],
+    ) -> Report:
         found = examined if isinstance(examined, Subject) else subject_of(examined)
         model, subject = found.model, found.name
         if spread := obstacle(model):
@@ -163,8 +183,11 @@ class Run:
         with workspace(model) as fresh, ExitStack() as until_measured:
             if given is not None:
                 until_measured.enter_context(uncollected())
+            seed_everything(self.options.seed)
             try:  # where nothing is run only fake copies are made
-                traced = look(model if why_not else fresh(), subject, given, locate, root, why_not)
+                traced = look(model if why_not else fresh(), subject, given, locate, root, why_not, limit)
+            except TooMuchWork:
+                return self._too_large(subject)
             except CannotMeasure as error:
                 uncopied = NotChecked(subject, str(error), "keep what cannot be copied outside of the model")
                 report = self._report((), (uncopied,), subject)
@@ -172,20 +195,58 @@ class Run:
             except CannotTrace as error:
                 report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(model, subject),))
-            twin = cache(fresh)
             suspicions, broken = self._suspicions("graph", traced.graph)
+            whole, (traced, suspicions, left_out) = traced, self._affordable(model, traced, suspicions, fresh)
+            twin = cache(fresh)
             if suspicions or meeting is not None:
                 until_measured.close()
-            probe_on = model_probes(twin, traced, self.options.seed, deadline(self.options))
-            compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
+            budget = partial(budget_of, self.options)
+            probe_on = model_probes(twin, traced, self.options.seed, budget, left_out)
+            compared, unheard = self._across(meeting, stream, twin, whole) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
             unexplained = self._unexplained(twin, traced)
-        missed = (*traced.not_checked, *coverage.unfollowed(model, traced), *unexplained)
-        seen = coverage.coverage_of(model, traced)
+        seen = coverage.coverage_of(model, whole)
+        missed = (*whole.not_checked, *coverage.unfollowed(model, whole, seen, apart), *unexplained)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
         report = self._report(kept, (*missed, *broken, *unheard), subject)
-        return replace(report, coverage=(seen,), fx_graph=traced.fx_graph)
+        return replace(report, coverage=(seen,), fx_graph=whole.fx_graph)
+
+    def _too_large(self, subject: str) -> Report:
+        """The report on a model of which one call takes more work than may be spent on it."""
+        budget = budget_of(self.options)
+        return self._report((), (NotChecked(subject, budget.too_large, budget.advice),), subject)
+
+    def _affordable(
+        self,
+        model: nn.Module,
+        traced: Traced,
+        suspicions: list[tuple[Rule, Suspicion]],
+        fresh: Callable[[], nn.Module],
+    ) -> tuple[Traced, list[tuple[Rule, Suspicion]], str]:
+        """The trace, and what is suspected, on as many samples as the budget allows to prove it, and what is left out.
+
+        All samples where the budget suffices, or where the model does anything else on fewer.
+        """
+        measured = self.options.confirm and traced.inputs is not None and not traced.unmeasurable
+        runs = sum(estimated_runs(*each) for each in suspicions) if measured else 0
+        if traced.inputs is None or not runs:
+            return traced, suspicions, ""
+        work, size = max(traced.work.values()), batch_size(traced.inputs)
+        count = affordable(size, work, overhead_of(model), runs, budget_of(self.options).left)
+        if count >= size:
+            return traced, suspicions, ""
+        try:
+            part = look(fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
+        except CannotTrace:
+            return traced, suspicions, ""
+        again, _ = self._suspicions("graph", part.graph)
+        same = [(rule.code, each.place) for rule, each in again] == [
+            (rule.code, each.place) for rule, each in suspicions
+        ]
+        if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):
+            return traced, suspicions, ""
+        return part, again, f"on {count} of {size} samples, as its budget allows no more"
 
     def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
         """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""
@@ -250,19 +311,18 @@ class Run:
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        called = {id(capture.model): {id(part) for part in capture.model.modules()} for capture in seen.captures}
+        limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
             if (capture.model_key, root) not in known:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
-                if self.options.run and capture.seconds > self.options.budget:
-                    name = subject_of(capture.model).name
-                    missed = (NotChecked(name, slow(capture, self.options), spend(self.options)),)
-                    reports.append(Report(not_checked=missed, structure=capture.model_key))
-                    continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
+                within = called[id(capture.model)] & called.keys() - {id(capture.model)}
+                apart = {part for each in within for part in called[each]}
                 with autocasting(capture.autocast):
-                    report = self.model(once, given, root)
+                    report = self.model(once, given, root, limit, apart)
                 reports.append(replace(report, structure=capture.model_key))
         return gathered([*reports, Report(not_checked=seen.skipped)])
 

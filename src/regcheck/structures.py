@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -47,28 +46,21 @@ class Structures:
 At = tuple[str, str | None, int | None]
 """A rule's code, and the path and the line of what it finds."""
 
-TRIES = 3
-"""So many models are measured for a finding in one line that cannot be measured: each may take all of its seconds."""
-
 
 class Settled:
     """The findings in lines that one more model, which runs the same line, need not be measured for."""
 
     def __init__(self) -> None:
         self._proven: set[At] = set()
-        self._tried: Counter[At] = Counter()
 
     def note(self, at: At, evidence: Evidence, proven: bool) -> None:
         """A finding was measured. What is `proven` was shown to somebody, as bad as the rule takes it to be."""
         if proven and evidence.verdict is Verdict.CONFIRMED and evidence.lowers_to is None:
             self._proven.add(at)
-        self._tried[at] += evidence.verdict is Verdict.UNMEASURED
 
     def why(self, at: At) -> str:
         """Why it is not measured; empty where it is to be."""
-        if at in self._proven:
-            return "it is confirmed in another model"
-        return f"it could not be measured in {TRIES} other models" if self._tried[at] >= TRIES else ""
+        return "it is confirmed in another model" if at in self._proven else ""
 
 
 def never_returned(raised: Mapping[str, str], examined: Container[str]) -> Iterator[NotChecked]:

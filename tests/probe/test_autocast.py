@@ -34,8 +34,8 @@ def test_a_capture_remembers_autocast() -> None:
     kept = Captures()
     model = Half()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        kept.returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True), 0.0)
-    kept.returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True), 0.0)
+        kept.returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True))
+    kept.returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True))
     assert [each.autocast for each in kept.taken().values()] == [(("cpu", torch.bfloat16),), ()]
 
 

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import torch._dynamo  # noqa: F401, it can be loaded once only: before pytester notes which modules there are
 
+import regcheck.auditing
 import regcheck.suite.sessions  # noqa: F401, the same: what one run has cached must fit what the next one loads
 from regcheck.report.json import schema
 
@@ -98,9 +99,7 @@ class Project:
         return path
 
     def run(self, *arguments: str, alone: bool = False) -> Done:
-        """Run pytest here; `alone` in a process of its own. Proofs get the time that they need on a busy machine."""
-        if "--regcheck" in arguments and "--regcheck-budget" not in arguments:
-            arguments = (*arguments, "--regcheck-budget", "60")
+        """Run pytest here; `alone` in a process of its own."""
         method = self._pytester.runpytest_subprocess if alone else self._pytester.runpytest_inprocess
         done = method(*self.always, *arguments)
         return Done(int(done.ret), done.stdout.str(), done.stderr.str())

@@ -7,8 +7,9 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from regcheck.cli.printing import note, show
 from regcheck.config.baseline import DEFAULT
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
@@ -48,6 +49,9 @@ class Parser(argparse.ArgumentParser):
             first += 1 if action is None or action.nargs == 0 else 2
         return self.parse(words[:first]), words[first:]
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        show(message, file)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
@@ -75,7 +79,12 @@ def add_common(parser: Parser) -> None:
         default=SUPPRESS,
         help=f"exit 1 from this severity on: {', '.join(each.value for each in Severity)}, never",
     )
-    rules.add_argument("--strict", action="store_true", default=SUPPRESS, help="exit 3 when something was not checked")
+    rules.add_argument(
+        "--strict",
+        action="store_true",
+        default=SUPPRESS,
+        help="exit 3 when something was not checked, or could not be proved",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output-format",
@@ -117,7 +126,7 @@ def add_common(parser: Parser) -> None:
         metavar="SECONDS",
         type=seconds,
         default=SUPPRESS,
-        help="begin no measurement of a model after so long (default: 60)",
+        help="the most work, in seconds of one ordinary core, to prove the findings of one model with (default: 60)",
     )
     proof.add_argument("--seed", type=int, default=SUPPRESS, help="start every measurement from this seed (default: 0)")
     parser.add_argument(
@@ -135,6 +144,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         UsageError: the configuration is wrong, or a value is.
     """
     options = load(Path.cwd(), arguments.config)
+    for each in options.notes:
+        note(f"note: {each}")
     given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     options = replace(options, budget_named="`--budget`", **given)

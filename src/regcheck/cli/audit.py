@@ -14,7 +14,7 @@ from regcheck.cli.output import finish
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import NotChecked
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report, asked_by_name, gathered
 
 
 def run(argv: Sequence[str]) -> int:
@@ -59,20 +59,17 @@ def run(argv: Sequence[str]) -> int:
 
 def examine(target: str, given: list[Given], options: Options) -> Report:
     """The report on one target; a model that cannot be built is not checked."""
-    import torch
-
     from regcheck.auditing import audit
     from regcheck.config.outcome import report_under, shown_path
     from regcheck.targets import build
 
-    torch.manual_seed(options.seed)
     try:
         with redirect_stdout(sys.stderr):
-            model = build(target)
+            model = build(target, options.seed)
             args, kwargs = made(given, model)
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
-        return report_under(options, not_checked=(missed,), subjects=(target,))
+        return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)
     if not given:
         args, kwargs = plugins.call("regcheck_inputs", model=model) or (args, kwargs)
-    return audit(model, *args, options=options, **kwargs)
+    return asked_by_name(audit(model, *args, options=options, **kwargs), target, ran=options.run)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 from urllib.parse import quote
 
+from regcheck.core.escape import bytes_of, dumped
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
@@ -36,9 +36,13 @@ def render(report: Report, view: View) -> str:
         "invocations": [
             {"executionSuccessful": True, "toolExecutionNotifications": [notice(each) for each in report.not_checked]}
         ],
-        "results": [result(each, places) for each in report.findings],
+        "results": [
+            *(result(each, places) for each in report.standing),
+            *(unproven(each, places) for each in report.unproven),
+        ],
+        "properties": {"unproven": len(report.unproven)},
     }
-    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+    return dumped({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
 def described(rule: Rule) -> dict[str, Any]:
@@ -72,6 +76,15 @@ def result(finding: Finding, places: dict[str, int]) -> dict[str, Any]:
     return document
 
 
+def unproven(finding: Finding, places: dict[str, int]) -> dict[str, Any]:
+    """The result of an unproven finding: tagged as such, and a warning at most."""
+    document = result(finding, places)
+    document["level"] = LEVELS[min(finding.severity, Severity.WARNING)]
+    document["message"] = {"text": f"unproven: {document['message']['text']}"}
+    document["properties"]["tags"] = ["unproven"]
+    return document
+
+
 def location(finding: Finding) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if finding.path:
@@ -89,7 +102,7 @@ def physical(path: str, line: int | None, column: int | None) -> dict[str, Any]:
 
 
 def artifact(path: str) -> dict[str, str]:
-    uri = quote(path.replace(os.sep, "/"))
+    uri = quote(bytes_of(path.replace(os.sep, "/")))
     return {"uri": f"file://{uri}"} if os.path.isabs(path) else {"uri": uri, "uriBaseId": "%SRCROOT%"}
 
 

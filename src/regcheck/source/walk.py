@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 
@@ -19,6 +21,11 @@ SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ 
 MARK = b"torch"
 LARGEST = 8 << 20
 """Parsing more bytes than this takes seconds and much memory. The largest of torch's files has a sixth."""
+WHOLE = 64 << 20
+"""A larger file is not read at all; a notebook may hold pictures, which are no source."""
+MOST = 500_000
+"""A syntax tree takes up to a kilobyte for each word and sign: more are generated data. That file has half as many."""
+_TOKEN = re.compile(rb"\w+|[^\w\s]")
 READ = (".py", notebook.SUFFIX)
 
 
@@ -63,8 +70,11 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 def read(path: Path) -> bytes | NotChecked | None:
     """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
     try:
-        if not is_handed_in(path) and not S_ISREG(path.stat().st_mode):
+        status = None if is_handed_in(path) else path.stat()
+        if status and not S_ISREG(status.st_mode):
             return NotChecked(str(path), "not a regular file", "exclude it", str(path))
+        if status and status.st_size > WHOLE:
+            return NotChecked(str(path), f"a file of more than {WHOLE >> 20} MB", "exclude the file", str(path))
         content = content_of(path)
         if MARK not in content:
             return None
@@ -72,6 +82,8 @@ def read(path: Path) -> bytes | NotChecked | None:
             content = notebook.parsed(content).text.encode()
         if len(content) > LARGEST:
             return NotChecked(str(path), f"more than {LARGEST >> 20} MB of source", "exclude the file", str(path))
+        if len(content) > MOST and next(islice(_TOKEN.finditer(content), MOST, None), None):
+            return NotChecked(str(path), f"more than {MOST:,} words and signs of source", "exclude the file", str(path))
         return content
     except OSError as error:
         return NotChecked(str(path), f"cannot be read: {error.strerror}", "exclude the file", str(path))

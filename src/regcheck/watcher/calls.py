@@ -18,6 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from .threads import Thread, above
+
 Follow = Callable[[Any], None]
 """Is given the result of a call."""
 
@@ -26,7 +28,7 @@ NoteMode = Callable[[nn.Module, bool, FrameType], None]
 
 
 class _Thread(threading.local):
-    """Whether this thread is inside a call that was noted."""
+    """Whether this thread is inside a call that sets modes."""
 
     inside = False
 
@@ -84,9 +86,8 @@ class _Patch:
         self.original = self.replacement.__wrapped__ = another
 
 
-def calling(original: Callable[..., Any], note: NoteCall) -> Callable[..., Any]:
+def calling(original: Callable[..., Any], note: NoteCall, thread: Thread) -> Callable[..., Any]:
     """`Module.__call__`, telling `note` of every root call before it is made, and what `note` returns of its result."""
-    thread = _Thread()
     is_compiling, is_tracing = torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling
     own = original is vars(nn.Module).get("_wrapped_call_impl")
 
@@ -102,7 +103,7 @@ def calling(original: Callable[..., Any], note: NoteCall) -> Callable[..., Any]:
             return original(self, *args, **kwargs)
         thread.inside = True
         try:
-            follow = note(self, args, kwargs, sys._getframe(1))
+            follow = note(self, args, kwargs, above(sys._getframe()))
             result = original(self, *args, **kwargs)
             if follow is not None:
                 follow(result)
@@ -126,7 +127,7 @@ def setting_mode(original: Callable[..., Any], note: NoteMode) -> Callable[..., 
         thread.inside = True
         try:
             result = original(self, *args, **kwargs)
-            note(self, self.training, sys._getframe(1))
+            note(self, self.training, above(sys._getframe()))
             return result
         finally:
             thread.inside = False
@@ -143,7 +144,7 @@ def back_propagating(original: Callable[..., Any], note: Callable[[FrameType], N
         __tracebackhide__ = True
         result = original(*args, **kwargs)
         if not is_compiling():
-            note(sys._getframe(1))
+            note(above(sys._getframe()))
         return result
 
     return propagate
