@@ -11,7 +11,6 @@ import pytest
 
 from regcheck.config.options import Options
 from regcheck.core.report import Report
-from regcheck.suite.models import on_devices_in_use
 from regcheck.suite.settings import declared_by, options_of
 
 
@@ -66,3 +65,10 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
         return report
 
     return regcheck
+
+
+def on_devices_in_use(options: Options) -> Options:
+    """The options with the devices named that the suite uses already: `auto` initializes no accelerator for it."""
+    from regcheck.probe import devices
+
+    return replace(options, devices=devices.chosen(options.devices, watched=True))

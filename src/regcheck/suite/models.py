@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,7 @@ from regcheck.core.errors import CannotBuild, RegcheckError, nearest, told
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, asked_by_name
 from regcheck.report.concise import unchecked
-from regcheck.suite.auditor import keep
+from regcheck.suite.auditor import keep, on_devices_in_use
 from regcheck.suite.settings import options_of
 
 if TYPE_CHECKING:
@@ -88,13 +87,6 @@ class ModelItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         return self.config.rootpath / "regcheck", None, f"regcheck of {self.name}"
-
-
-def on_devices_in_use(options: Options) -> Options:
-    """The options with the devices named that the suite uses already: `auto` initializes no accelerator for it."""
-    from regcheck.probe import devices
-
-    return replace(options, devices=devices.chosen(options.devices, watched=True))
 
 
 class Models:
