@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -398,6 +401,73 @@ def test_the_operators_of_flash_attn_are_known_by_name(gated: bool) -> None:
     assert report.not_checked == ()
     found = [(each.code, each.evidence.verdict) for each in report.findings]
     assert found == ([] if gated else [("REG202", Verdict.CONFIRMED)])
+
+
+class NoModes(nn.Sequential):
+    """Its modes cannot be set."""
+
+    def train(self, mode: bool = True) -> NoModes:
+        raise NotImplementedError("no modes here")
+
+
+class NoNames(nn.Sequential):
+    """Its parts cannot be listed."""
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+        sys.exit("no names here")
+
+
+class Mute(Exception):
+    """It has nothing to say."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize("error", [Mute, asyncio.CancelledError, SystemExit, GeneratorExit])
+def test_whatever_a_forward_raises_is_not_checked(error: type[BaseException]) -> None:
+    """No exception of a forward leaves an audit: it is named under "not checked", with its line."""
+
+    class Raises(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    report = audit(Raises(nn.Linear(4, 4)), torch.ones(4, 4))
+    missed = report.not_checked[0]
+    assert error.__name__ in missed.reason and str(missed.path).endswith("test_audit.py")
+
+
+@pytest.mark.parametrize("cls", [NoModes, NoNames])
+def test_whatever_a_model_raises_is_not_checked(cls: type[nn.Module]) -> None:
+    """No exception of the other methods of a model leaves an audit either."""
+    report = audit(cls(nn.Linear(4, 4), nn.Dropout(0.5)), torch.ones(4, 4))
+    (missed,) = report.not_checked
+    assert "here" in missed.reason and str(missed.path).endswith("test_audit.py")
+
+
+def test_ctrl_c_passes() -> None:
+    """An interrupt ends an audit, and everything is as it was."""
+
+    class Interrupted(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(Interrupted(nn.Linear(4, 4)), torch.ones(4, 4))
+
+
+def test_what_is_handed_to_a_forward_is_left_alone() -> None:
+    """Objects and modules among the inputs, with or without tensors, are copied like the model."""
+
+    class Takes(nn.Module):
+        def forward(self, x: torch.Tensor, state: Any, layer: nn.Module) -> torch.Tensor:
+            state.calls += 1
+            return layer(F.dropout(x, 0.5))
+
+    state, layer = SimpleNamespace(calls=0), nn.BatchNorm1d(4)
+    report = audit(Takes(), torch.randn(8, 4), state, layer)
+    assert "REG202" in {each.code for each in report.findings}
+    assert state.calls == layer.num_batches_tracked == 0
 
 
 def test_what_is_unproven_fails_on_request() -> None:

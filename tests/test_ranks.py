@@ -14,9 +14,9 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.probe.ranks import RanksProbe, mask_from
-from regcheck.probe.restore import world_untouched
 from regcheck.probe.run import Runner
 from regcheck.probe.seeds import state_of
+from regcheck.probe.world import world_untouched
 from regcheck.probing import locate
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look

@@ -17,7 +17,8 @@ from regcheck import audit
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import Finding
 from regcheck.core.graph import Flow, Graph, Kind, Mode
-from regcheck.probe.restore import workspace, world_untouched
+from regcheck.probe.restore import workspace
+from regcheck.probe.world import world_untouched
 from regcheck.probing import locate
 from regcheck.trace.inputs import Inputs, moved
 from regcheck.trace.ladder import Traced, look

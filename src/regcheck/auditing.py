@@ -15,7 +15,8 @@ from torch import nn
 from regcheck.config import select, silence
 from regcheck.config.options import Options
 from regcheck.config.outcome import declared, outcome
-from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError, told
+from regcheck.core.coverage import Coverage
+from regcheck.core.errors import BrokenRule, CannotMeasure, CannotTrace, Failed, RegcheckError, UsageError, stops, told
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
 from regcheck.core.graph import Kind, Mode, Op, Place
 from regcheck.core.proof import Proof, Proofs
@@ -27,10 +28,11 @@ from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.probes import ModelProbe
 from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
-from regcheck.probe.restore import unchanged, workspace, world_untouched
+from regcheck.probe.restore import workspace
 from regcheck.probe.run import Runner
 from regcheck.probe.samples import affordable, batch_size, differ_in_batch_only, first_samples
 from regcheck.probe.seeds import seed_everything, state_of
+from regcheck.probe.world import world_untouched
 from regcheck.probing import (
     NO_RUN,
     ProbeOn,
@@ -43,13 +45,17 @@ from regcheck.probing import (
     usage_probes,
 )
 from regcheck.trace import coverage
+from regcheck.trace.accelerators import capturing
 from regcheck.trace.fake import unrunnable
 from regcheck.trace.inputs import Inputs, elsewhere, home_of, moved
 from regcheck.trace.ladder import Traced, look
 from regcheck.trace.memory import uncollected
+from regcheck.trace.place import raising_place
+from regcheck.trace.sight import autocasting
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
 from regcheck.trace.work import TooMuchWork, overhead_of
+from regcheck.watcher.models import parts
 from regcheck.watcher.optimizers import described, inner_optimizers, key_of
 
 if TYPE_CHECKING:
@@ -76,21 +82,25 @@ def audit(
         UsageError: an unknown option or rule code (also one that `regcheck.ignore` names), an unusable device, or
             something that is no model.
     """
-    subject = subject_of(model)
-    if not isinstance(subject.model, nn.Module):
-        raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
     if not isinstance(optimizer, (torch.optim.Optimizer, type(None))):
         raise UsageError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
     run = Run.of(Options.of(options))
-    declared = (*silence.active(), *(each for part in subject.model.modules() for each in silence.ignored_by(part)))
-    select.refuse_unknown((each.pattern for each in declared), catalogue())
-    given = Inputs(args, kwargs) if args or kwargs else None
-    reports = [run.model(subject, given)]
-    if optimizer is not None:
-        stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
-        stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
-        reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
-    return gathered(reports)
+
+    def check() -> Report:
+        subject = subject_of(model)
+        if not isinstance(subject.model, nn.Module):
+            raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
+        declared = (*silence.active(), *(each for part in parts(subject.model) for each in silence.ignored_by(part)))
+        select.refuse_unknown((each.pattern for each in declared), catalogue())
+        given = Inputs(args, kwargs) if args or kwargs else None
+        reports = [run.model(subject, given)]
+        if optimizer is not None:
+            stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
+            stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
+            reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
+        return gathered(reports)
+
+    return run.contained(type(model).__name__, check)
 
 
 def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known: set[object] | None = None) -> Report:
@@ -99,7 +109,7 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
     only calls it may try a part on its own. Each structure, and the calls of it, have the work of `Options.budget`.
     """
-    return Run.of(Options.of(options)).seen(seen, set() if known is None else known)
+    return Run.of(Options.of(options), watched=True).seen(seen, set() if known is None else known)
 
 
 def open_question(code: str, place: Place | None) -> str:
@@ -117,10 +127,27 @@ class Run:
     settled: Callable[[str, Place | None], str] = open_question
 
     @classmethod
-    def of(cls, options: Options) -> Run:
-        return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
+    def of(cls, options: Options, watched: bool = False) -> Run:
+        """The run with these options, of a program that is `watched`, or of a model that is handed in."""
+        return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices, watched))
 
-    @world_untouched()
+    def contained(self, subject: str, check: Callable[[], Report]) -> Report:
+        """What a check reports; where the code of the user's raises, that it stopped there, and was not checked."""
+        try:
+            if capturing():
+                what = "audit it before or after the capture"
+                return self._report((), (NotChecked(subject, "a CUDA graph is being captured", what),), subject)
+            return check()
+        except (UsageError, BrokenRule, Failed):
+            raise
+        except BaseException as error:
+            if stops(error):
+                raise
+            reason = str(error) if isinstance(error, RegcheckError) else f"it raised {told(error)}"
+            place, what = raising_place(error.__traceback__), "repair what raises, or audit a part of the model"
+            stopped = NotChecked(subject, reason, what, *((place.path, place.line) if place else ()))
+            return replace(self._report((), (stopped,), subject), coverage=(Coverage(subject, "none"),))
+
     def model(
         self,
         examined: nn.Module | Subject,
@@ -134,6 +161,18 @@ class Run:
         `root` says whether it is known to be a whole one; `apart` holds the ids of parts that are checked on their own.
         A model of which a call takes more operations than the `limit` is not checked.
         """
+        name = type(examined.model if isinstance(examined, Subject) else examined).__name__
+        return self.contained(name, lambda: self._checked(examined, given, root, limit, apart))
+
+    @world_untouched()
+    def _checked(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None,
+        limit: float,
+        apart: Collection[int],
+    ) -> Report:
         found = examined if isinstance(examined, Subject) else subject_of(examined)
         model, subject = found.model, found.name
         if spread := obstacle(model):
@@ -141,14 +180,18 @@ class Run:
             return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
         why_not = unrunnable(model) if self.options.run else NO_RUN
         meeting, stream = self._meeting(found)
-        with workspace(model, run=not why_not) as fresh, ExitStack() as until_measured:
+        with workspace(model) as fresh, ExitStack() as until_measured:
             if given is not None:
                 until_measured.enter_context(uncollected())
             seed_everything(self.options.seed)
-            try:
-                traced = look(fresh(), subject, given, locate, root, why_not, limit)
+            try:  # where nothing is run only fake copies are made
+                traced = look(model if why_not else fresh(), subject, given, locate, root, why_not, limit)
             except TooMuchWork:
                 return self._too_large(subject)
+            except CannotMeasure as error:
+                uncopied = NotChecked(subject, str(error), "keep what cannot be copied outside of the model")
+                report = self._report((), (uncopied,), subject)
+                return replace(report, coverage=(coverage.untraced(model, subject),))
             except CannotTrace as error:
                 report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(model, subject),))
@@ -248,8 +291,7 @@ class Run:
             return ()
         if repeats:
             return ()
-        with unchanged(twin()):
-            hidden = hidden_draws(twin().eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
+        hidden = hidden_draws(twin().eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
         lines = [(each.module, each.place, f"{each.source} random numbers are drawn here") for each in hidden]
         lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
         differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"
@@ -279,13 +321,20 @@ class Run:
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
                 within = called[id(capture.model)] & called.keys() - {id(capture.model)}
                 apart = {part for each in within for part in called[each]}
-                reports.append(replace(self.model(once, given, root, limit, apart), structure=capture.model_key))
+                with autocasting(capture.autocast):
+                    report = self.model(once, given, root, limit, apart)
+                reports.append(replace(report, structure=capture.model_key))
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(
         self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
     ) -> Report:
         """Check what a program did with its models and optimizers with the usage rules."""
+        return self.contained(usage.subject, lambda: self._used(usage, captures, optimizers))
+
+    def _used(
+        self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
+    ) -> Report:
         suspicions, broken = self._suspicions("usage", usage)
         if not suspicions:
             return self._report((), broken, usage.subject)
@@ -311,7 +360,9 @@ class Run:
             try:
                 suspected = (each for each in rule.check(value) if not self._intends(rule, each))
                 found += [(rule, suspicion) for suspicion in merged(suspected)]
-            except Exception as error:
+            except BaseException as error:
+                if stops(error):
+                    raise
                 broken.append(NotChecked(value.subject, f"{rule.code} failed: {told(error)}"))
         return found, tuple(broken)
 
@@ -343,7 +394,9 @@ class Run:
                 found.append(rule.confirm(suspicion, probe_on(suspicion, device)))
             except CannotMeasure as error:
                 found.append(Evidence(Verdict.UNMEASURED, device=device, because=str(error)))
-            except Exception as error:
+            except BaseException as error:
+                if stops(error):
+                    raise
                 because = f"the measurement failed: {told(error)}"
                 found.append(Evidence(Verdict.UNMEASURED, device=device, because=because))
         return tuple(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 import torch
@@ -25,6 +25,7 @@ from regcheck.probe.work import Budget, Estimate, Estimator
 from regcheck.source.places import constructors
 from regcheck.trace.inputs import home_of
 from regcheck.trace.ladder import Traced
+from regcheck.trace.sight import autocasting
 from regcheck.watcher.captures import Capture
 
 NO_RUN = "running is switched off"
@@ -73,7 +74,8 @@ def usage_probes(
             capture = captures[event.capture]
             budget = budgets.setdefault((capture.model_key, device), budget_of(options))
             model = copied(capture.model) if device == home_of(capture.model).type else capture.model
-            runner = Runner(model, capture.args, capture.kwargs, device, locate, budget)
+            around = partial(autocasting, capture.autocast)
+            runner = Runner(model, capture.args, capture.kwargs, device, locate, budget, around=around)
             return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 

@@ -27,9 +27,9 @@ from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped
 from regcheck.probe import devices
 from regcheck.probe.ranks import RanksProbe, mask_from, named
-from regcheck.probe.restore import world_untouched
 from regcheck.probe.run import Runner
 from regcheck.probe.seeds import state_of
+from regcheck.probe.world import world_untouched
 from regcheck.probing import locate, model_probes, usage_probes
 from regcheck.scanning import scanned
 from regcheck.trace.inputs import Inputs

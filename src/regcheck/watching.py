@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import html
-import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from regcheck.config import select, silence
 from regcheck.config.options import Options
 from regcheck.config.outcome import outcome, report_under
-from regcheck.core.errors import RegcheckError, UsageError, told
+from regcheck.core.errors import RegcheckError, UsageError, stops, told
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
@@ -168,14 +167,15 @@ class Watching:
         from regcheck.auditing import judge
 
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
-                report = judge(_alone(_read(seen, self._read_as)), self._options, self._known)
+            report = judge(_alone(_read(seen, self._read_as)), self._options, self._known)
             self._structures.remember(report, seen)
             for each in (report, *self._structures.shown_again(seen.structures)):
                 self._reports.append(replace(each, findings=(*self._unintended(each, seen.structures),)))
         except RegcheckError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if stops(error):
+                raise
             self._miss("judging it failed", error)
 
     def _unintended(self, report: Report, around: Around) -> Iterator[Finding]:
@@ -193,7 +193,7 @@ class Watching:
             told = "what was watched showed no such finding" if idle else ""
             yield from silence.useless(each, each in self._declared.used, catalogue(), self._options, told)
 
-    def _miss(self, what: str, error: Exception) -> None:
+    def _miss(self, what: str, error: BaseException) -> None:
         reason = f"{what}: {told(error)}"
         self._missed.append(NotChecked(self._subject, reason, "please report this"))
 

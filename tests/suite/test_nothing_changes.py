@@ -251,6 +251,57 @@ def test_random_orders_stay(project: Project) -> None:
         assert len(orders[0]) >= 7
 
 
+def test_what_tests_leave_pending_goes_on(project: Project) -> None:
+    """A backward pass, a count, a random stream and a mark that one test leaves are for the next what it left."""
+    project.write(
+        "test_models.py",
+        """
+        import random
+        import threading
+
+        import pytest
+        import torch
+        from torch import nn
+
+        pytestmark = pytest.mark.filterwarnings("ignore")
+        left = {}
+
+        class Stats:
+            calls = 0
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a, self.b = nn.Linear(8, 8), nn.utils.weight_norm(nn.Linear(8, 1))
+                self.stats, self.seen, self.dice, self.lock = Stats(), bytearray(1), random.Random(0), threading.Lock()
+
+            def forward(self, x):
+                self.stats.calls += 1
+                self.seen[0] += 1
+                self.last = self.dice.random()
+                for each in self.parameters():
+                    each.calls = getattr(each, "calls", 0) + 1
+                return self.b(nn.functional.dropout(self.a(x), 0.5))
+
+        def test_forward():
+            net = left["net"] = Net().eval()
+            left["loss"] = net(torch.randn(8, 8)).pow(2).mean()
+
+        def test_backward():
+            left["loss"].backward()
+
+        def test_counts():
+            net, dice = left["net"], random.Random(0)
+            dice.random()
+            assert (net.stats.calls, net.seen[0], net.a.weight.calls) == (1, 1, 1)
+            assert net.dice.random() == dice.random()
+        """,
+    )
+    done, document = project.report("--regcheck-fail-on", "never")
+    assert "3 passed" in done.stdout
+    assert [(each["code"], each["evidence"]["verdict"]) for each in document["findings"]] == [("REG202", "confirmed")]
+
+
 RECORDING = """
 import os
 import sys

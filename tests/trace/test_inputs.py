@@ -549,14 +549,14 @@ class Batch:
 
 
 def test_tensors_in_objects_are_copied_too() -> None:
-    """A dataclass of tensors is copied with its tensors; what holds none is handed on as it is."""
+    """A dataclass of tensors is copied with its tensors, and so is an object that holds none: a forward may write."""
     batch = Batch(torch.ones(2), "name", [torch.zeros(1)])
     twin = moved(batch)
     twin.x.add_(1)
     twin.more[0].add_(1)
     assert batch.x.eq(1).all() and batch.more[0].eq(0).all() and twin.name == "name"
     nothing = SimpleNamespace(name="plain")
-    assert moved(nothing) is nothing
+    assert moved(nothing) == nothing and moved(nothing) is not nothing
 
 
 def test_packed_sequences_are_moved() -> None:

@@ -86,5 +86,24 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
 
 def told(error: BaseException) -> str:
     """An exception in one line: its type and the first line of what it says, cut where that goes on and on."""
-    said = str(error).strip().partition("\n")[0]
+    said = message_of(error)
+    said = said.strip().partition("\n")[0]
     return f"{type(error).__name__}: {said[:MOST]}{'…' if len(said) > MOST else ''}"
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says; that it says nothing where its `__str__` raises."""
+    try:
+        return str(error)
+    except BaseException as another:
+        if stops(another):
+            raise
+        return "(it cannot be shown)"
+
+
+def stops(error: BaseException) -> bool:
+    """Whether an exception ends the program or the running test, so that nobody may catch it on the way.
+
+    Ctrl-C, and what pytest raises for a test that fails, is skipped or takes too long.
+    """
+    return isinstance(error, KeyboardInterrupt) or type(error).__module__ == "_pytest.outcomes"

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import torch
 
 from regcheck.core.errors import UsageError
+from regcheck.trace.accelerators import in_use, kind
 
 
-def chosen(devices: Sequence[str]) -> tuple[str, ...]:
+def chosen(devices: Sequence[str], watched: bool = False) -> tuple[str, ...]:
     """The devices to measure on: `auto` stands for the CPU and each kind of accelerator present.
+
+    For a `watched` program only for an accelerator that it uses already: no other one is initialized, or asked for.
 
     Raises:
         UsageError: a device that does not exist here.
@@ -18,8 +21,8 @@ def chosen(devices: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     for name in devices:
         if name == "auto":
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            names += ["cpu"] if accelerator is None else ["cpu", accelerator.type]
+            found = kind() if not watched or in_use() is not None else ""
+            names += ["cpu", found] if found else ["cpu"]
             continue
         try:
             torch.empty(0, device=name)

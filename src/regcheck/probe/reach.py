@@ -1,8 +1,8 @@
-"""What a model's functions hold on to: functions are not copied with a model, so a copy shares it with the original."""
+"""What functions hold on to, which are not copied with the object that keeps them."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from types import FunctionType
 from typing import Any
@@ -14,12 +14,6 @@ from regcheck.trace.hidden import referred_to
 
 _PLAIN = frozenset({type(None), bool, int, float, str, torch.device, torch.dtype, torch.Tensor, nn.Parameter})
 _CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set})
-
-
-def held_by_functions(model: nn.Module) -> Iterator[Any]:
-    """Modules and containers that functions kept on the model (attributes, hooks) refer to through their closures."""
-    kept = (value for module in model.modules() for value in vars(module).values())
-    return (each for each in reached_by_functions(kept) if isinstance(each, (nn.Module, list, dict, set, deque)))
 
 
 def reached_by_functions(values: Iterable[Any]) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from regcheck.core.errors import CannotMeasure, told
+from regcheck.core.errors import CannotMeasure, stops, told
 from regcheck.core.graph import Mode, Site
 from regcheck.trace.inputs import Inputs, home_of, mapped, moved
 from regcheck.trace.outputs import Output, outputs_of
@@ -24,10 +24,12 @@ from regcheck.trace.work import Meter, overhead_of
 
 from .intervene import CallNumbers, Intervention, Replacement
 from .measure import binomial_interval, fewest_draws
-from .restore import State, copied, left_by, use
+from .restore import copied
 from .samples import affordable, batch_size, first_samples
 from .seeds import seed_everything
+from .state import State
 from .work import Budget
+from .world import use
 
 Modes = Mode | Mapping[str, bool]
 """A mode for the whole model, or the training flag of each module by path."""
@@ -49,6 +51,7 @@ class Runner:
         locate: as given to the recorder, so that the same calls have the same sites.
         budget: the work that all runs of this model may take.
         work: the operations of a forward in each mode, where it was recorded; else `try_out` counts them.
+        around: what the forward is run under; by default under what the caller is.
 
     A measurement takes the work of its runs from the budget by `plan` before it makes them.
     """
@@ -62,17 +65,18 @@ class Runner:
         locate: Locate | None = None,
         budget: Budget | None = None,
         work: Mapping[Mode, int] | None = None,
+        around: Callable[[], Any] = nullcontext,
     ) -> None:
         at_home = home_of(model).type == torch.device(device).type
         self._around: Callable[[], Any] | None = nullcontext if at_home else None
         use(device)
         self.model = model if at_home else copied(model, device)
-        self._left = "" if at_home else left_by(model)
         self.device = device
         self._at = None if at_home else device
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = State(self.model)
         self._locate = locate
+        self._under = around
         self.budget = budget or Budget()
         self._work = dict(work or {})
         self._numbers = CallNumbers()
@@ -234,16 +238,19 @@ class Runner:
             meter=meter,
         )
         try:
-            with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), self._around():
+            around = self._around(), self._under()
+            with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), around[0], around[1]:
                 return outputs_of(self.model(*args, **kwargs)).values
         except Enough:
             return ()
         except CannotMeasure:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if stops(error):
+                raise
             if meter.exceeded:
                 raise CannotMeasure(f"{self.budget.too_large}; {self.budget.advice}") from error
-            raise CannotMeasure(f"forward raised {told(error)}{self._left}") from error
+            raise CannotMeasure(f"forward raised {told(error)}") from error
         finally:
             self.operations = meter.operations
             self._state.restore()
@@ -253,9 +260,11 @@ class Runner:
         """What a forward away from home is run in: code that names no device for what it makes is given this one."""
         args, kwargs = self._inputs()
         try:
-            with eager(), torch.no_grad():
+            with eager(), torch.no_grad(), self._under():
                 self.model(*args, **kwargs)
-        except (Exception, SystemExit):
+        except BaseException as error:
+            if stops(error):
+                raise
             return partial(torch.device, self.device)
         finally:
             self._state.restore()

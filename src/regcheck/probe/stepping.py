@@ -28,9 +28,9 @@ from regcheck.watcher.optimizers import followed, inner_optimizers
 
 from .reach import reached_by_functions
 from .reductions import has_float64
-from .restore import world_untouched
 from .seeds import seed_everything
 from .work import Budget
+from .world import world_untouched
 
 TENSORS = 128
 """At most this many parameters are copied, spread evenly over all of them."""

@@ -58,10 +58,17 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
         __tracebackhide__ = True
         chosen = options_of(item.config) if options is None else Options.of(options)
         chosen = replace(chosen, ignore=(*chosen.ignore, *(each.pattern for each in declared_by(item, chosen))))
-        report = audit(model, *args, optimizer=optimizer, options=chosen, **kwargs)
+        report = audit(model, *args, optimizer=optimizer, options=on_devices_in_use(chosen), **kwargs)
         keep(item, report, model)
         if not report.ok:
             pytest.fail(str(report), pytrace=False)
         return report
 
     return regcheck
+
+
+def on_devices_in_use(options: Options) -> Options:
+    """The options with the devices named that the suite uses already: `auto` initializes no accelerator for it."""
+    from regcheck.probe import devices
+
+    return replace(options, devices=devices.chosen(options.devices, watched=True))

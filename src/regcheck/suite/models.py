@@ -11,7 +11,7 @@ from regcheck.core.errors import CannotBuild, RegcheckError, nearest, told
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, asked_by_name
 from regcheck.report.concise import unchecked
-from regcheck.suite.auditor import keep
+from regcheck.suite.auditor import keep, on_devices_in_use
 from regcheck.suite.settings import options_of
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class ModelItem(pytest.Item):
     def _checked(self) -> tuple[Any, Report]:
         from regcheck import plugins
         from regcheck.auditing import audit
-        from regcheck.probe.restore import world_untouched
         from regcheck.probe.seeds import seed_everything
+        from regcheck.probe.world import world_untouched
 
         with world_untouched():
             seed_everything(self._options.seed)
@@ -69,7 +69,7 @@ class ModelItem(pytest.Item):
             keywords: dict[str, Any] = {}
             if not inputs:
                 inputs, keywords = plugins.call("regcheck_inputs", model=model) or (inputs, keywords)
-        return model, audit(model, *inputs, options=self._options, **keywords)
+        return model, audit(model, *inputs, options=on_devices_in_use(self._options), **keywords)
 
     def _built(self) -> tuple[Any, ...]:
         """The model, and the inputs where its function gave some."""

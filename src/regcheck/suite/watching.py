@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -12,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest.outcomes import OutcomeException
 
 from regcheck.config import silence
 from regcheck.core.errors import RegcheckError, told
@@ -101,7 +98,7 @@ class Watching:
     def _run(self) -> Run:
         from regcheck.auditing import Run
 
-        return replace(Run.of(self._options), settled=self._why_settled)
+        return replace(Run.of(self._options, watched=True), settled=self._why_settled)
 
     def _why_settled(self, code: str, place: Place | None) -> str:
         return self._settled.why(self._at(code, place.path, place.line)) if place else ""
@@ -134,7 +131,9 @@ class Watching:
                 conclusive = conclusive and not self._structures.unclear(seen.structures)
             if self._trouble:
                 shown.miss(item.nodeid, self._trouble, "please report this")
-        except (Exception, OutcomeException) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
             shown.miss(item.nodeid, f"judging it failed: {told(error)}", "please report this")
             conclusive = False
         self._confirmed |= shown.confirmed_at
@@ -161,9 +160,7 @@ class Watching:
     def _reports(self, seen: Seen) -> Iterator[Report]:
         """What a test's watched calls show."""
         if seen.usage.events or seen.captures or seen.skipped:
-            with contextlib.redirect_stderr(io.StringIO()):
-                report = self._run.seen(seen, self._known)
-            yield self._lowered(report)
+            yield self._lowered(self._run.seen(seen, self._known))
 
     def _lowered(self, report: Report) -> Report:
         """With what stands in test code lowered to advice: it is about stand-ins, not about the code under test."""

@@ -23,9 +23,26 @@ def accelerator() -> Any:
 
 
 def in_use() -> Any:
-    """Its module, or None where it has not been initialized; one that need not be is always in use."""
-    module = accelerator()
-    return module if module is not None and getattr(module, "is_initialized", lambda: True)() else None
+    """Its module, or None where it has not been initialized; one that need not be is always in use.
+
+    Whether there is a device is not asked where none is initialized: a forked process could not use CUDA afterwards.
+    """
+    module = _built_for()
+    if module is None or not hasattr(module, "is_initialized"):
+        return accelerator()
+    return module if module.is_initialized() else None
+
+
+@lru_cache(maxsize=1)
+def _built_for() -> Any:
+    """The module of the accelerator that this torch is built for, whether there is one here or not."""
+    found = torch.accelerator.current_accelerator(check_available=False)
+    return torch.get_device_module(found) if found else None
+
+
+def capturing() -> bool:
+    """Whether a CUDA graph is being captured, in which nothing else may run."""
+    return in_use() is torch.cuda and torch.cuda.is_current_stream_capturing()
 
 
 def states(module: Any) -> list[Tensor]:

@@ -28,14 +28,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
-from regcheck.core.errors import CannotTrace, told
+from regcheck.core.errors import CannotTrace, message_of
 from regcheck.core.graph import Mode, Place
 
+from .copying import Copier
 from .inputs import Inputs, mapped
 from .memory import shortage
 from .place import calling_place
-from .record import ForwardRaised, Recording, record
+from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
+from .sharing import CannotDuplicate
 
 LARGEST = 1 << 24
 """The most values that are made up for one call."""
@@ -86,10 +88,10 @@ def imagine(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | None 
     for guess in (_lively, _plain):
         fakes = FakeTensorMode(allow_non_fake_inputs=True)
         twin, standing_in = fake_copy(model, fakes), StandIn(fakes, guess)
-        twin.train(mode is Mode.TRAIN)
         blank = partial(_blank, fakes=fakes, home=_home(model))
         args, kwargs = mapped(inputs.args, blank), mapped(inputs.kwargs, blank)
         try:
+            set_mode(twin, mode)
             with _quiet(), fakes, standing_in, _Arrays(standing_in):
                 recording = record(twin, args, kwargs, locate=locate)
         except ForwardRaised as error:
@@ -113,13 +115,19 @@ def fake_copy(model: nn.Module, fakes: FakeTensorMode | None = None) -> nn.Modul
     """
     fakes = fakes or FakeTensorMode(allow_non_fake_inputs=True)
     home = _home(model)
-    owned = (each for each in (*model.parameters(), *model.buffers()) if not nn.parameter.is_lazy(each))
-    copies: dict[int, Any] = {id(each): _blank(each, fakes, home) for each in owned}
+
+    def blank(tensor: torch.Tensor) -> torch.Tensor:
+        if nn.parameter.is_lazy(tensor):
+            return copy.deepcopy(tensor)
+        return _blank(tensor if tensor.is_leaf else tensor.detach(), fakes, home)
+
+    copier = Copier(blank)
     try:
-        with _Copying(fakes, home):
-            return copy.deepcopy(model, copies)
-    except Exception as error:
-        raise CannotImagine(f"the model cannot be copied: {told(error)}") from error
+        with _Copying(fakes, home):  # for what copies itself
+            twin: nn.Module = copier.copy(model)
+    except CannotDuplicate as error:
+        raise CannotImagine(f"the model cannot be copied: {error}") from error
+    return twin
 
 
 def _home(model: nn.Module) -> torch.device:
@@ -266,5 +274,5 @@ def _quiet() -> Iterator[None]:
 
 def _is_about_shapes(error: BaseException | None) -> bool:
     """Whether an error of a fake run is one that torch raises on shapes that do not fit, not one about fake tensors."""
-    said = str(error).lower()
+    said = message_of(error).lower() if error is not None else ""
     return type(error) in _SHAPE_ERRORS and not any(word in said for word in ("fake", "subclass", "storage", "pointer"))

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import fx, nn
 
-from regcheck.core.errors import CannotTrace, told
+from regcheck.core.errors import CannotTrace, message_of, told
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode, Place
 
@@ -24,7 +24,7 @@ from .inputs import Inputs, candidates, elsewhere, moved, with_another_sample
 from .lower import lowered
 from .modes import ModeReads, switch_on
 from .place import is_the_users
-from .record import ForwardRaised, Recording, record
+from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
 from .work import SECOND
 
@@ -148,7 +148,10 @@ def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tu
 def _recorded(
     model: nn.Module, locate: Locate | None, limit: float, mode: Mode, inputs: Inputs
 ) -> Recording | CannotTrace:
-    model.train(mode is Mode.TRAIN)
+    try:
+        set_mode(model, mode)
+    except ForwardRaised as error:
+        return _released(error)
     try:
         args, kwargs = moved(inputs.args), moved(inputs.kwargs)
     except Exception as error:
@@ -199,7 +202,7 @@ def _unread(subject: str, model: nn.Module, outcomes: Outcomes) -> Iterator[NotC
 
 def _is_short_of_memory(error: CannotTrace) -> bool:
     cause = error.__cause__
-    lacking = isinstance(cause, RuntimeError) and "allocate memory" in str(cause)
+    lacking = isinstance(cause, RuntimeError) and "allocate memory" in message_of(cause)
     return lacking or isinstance(cause, (MemoryError, torch.OutOfMemoryError))
 
 
@@ -253,7 +256,7 @@ def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bo
         if untouched:
             raise
         twin = model
-    twin.train(mode is Mode.TRAIN)
+    set_mode(twin, mode)
     return symbolic.trace(twin, locate)
 
 

@@ -35,16 +35,21 @@ def uncollected() -> Iterator[None]:
 
 def shortage(model: nn.Module) -> str:
     """Why the model cannot be run beside itself, in figures; empty where it can, or where nobody knows."""
-    sizes: dict[torch.device, int] = {}
-    for each in {id(each): each for each in (*model.parameters(), *model.buffers())}.values():
-        if not nn.parameter.is_lazy(each):
-            sizes[each.device] = sizes.get(each.device, 0) + each.numel() * each.element_size()
-    for device, size in sizes.items():
+    for device, size in sizes_of(model).items():
         free = free_bytes(device) if size > SMALL else None
         if free is not None and COPIES * size > free:
             needed, left = gigabytes(COPIES * size), gigabytes(free)
             return f"running copies of the model takes {needed} of memory, and {left} are free on {device}"
     return ""
+
+
+def sizes_of(model: nn.Module) -> dict[torch.device, int]:
+    """How many bytes the parameters and buffers of a model take on each device."""
+    sizes: dict[torch.device, int] = {}
+    for each in {id(each): each for each in (*model.parameters(), *model.buffers())}.values():
+        if not nn.parameter.is_lazy(each):
+            sizes[each.device] = sizes.get(each.device, 0) + each.numel() * each.element_size()
+    return sizes
 
 
 def free_bytes(device: torch.device) -> int | None:

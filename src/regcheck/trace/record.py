@@ -12,8 +12,8 @@ import torch
 from torch import fx, nn
 
 from regcheck.config import silence
-from regcheck.core.errors import CannotTrace
-from regcheck.core.graph import Frozen, Kind, Reach, Site
+from regcheck.core.errors import CannotTrace, message_of, stops
+from regcheck.core.graph import Frozen, Kind, Mode, Reach, Site
 from regcheck.core.ignores import Declared
 from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
@@ -101,15 +101,30 @@ class Recording:
 
 
 class ForwardRaised(CannotTrace):
-    """The model's own forward raised, after so many `operations`; `place` is the user's line."""
+    """The model's own forward, or another `method`, raised, after so many `operations`; `place` is the user's line."""
 
-    def __init__(self, error: BaseException, operations: int = 0) -> None:
+    def __init__(self, error: BaseException, operations: int = 0, method: str = "forward") -> None:
         self.operations = operations
-        said = next(iter(str(error).strip().splitlines()), "")
+        said = next(iter(message_of(error).strip().splitlines()), "")
         name = type(error).__name__
         super().__init__(
-            f"forward raised {name}: {said}" if said else f"forward raised {name}", raising_place(error.__traceback__)
+            f"{method} raised {name}: {said}" if said else f"{method} raised {name}",
+            raising_place(error.__traceback__),
         )
+
+
+def set_mode(model: nn.Module, mode: Mode) -> None:
+    """Set the mode of a model that is no one else's.
+
+    Raises:
+        ForwardRaised: its `train()` raised; the error says where.
+    """
+    try:
+        model.train(mode is Mode.TRAIN)
+    except BaseException as error:
+        if stops(error):
+            raise
+        raise ForwardRaised(error, method="train()" if mode is Mode.TRAIN else "eval()") from error
 
 
 @runs_the_model
@@ -136,7 +151,9 @@ def record(
         try:
             with recorder.watching():
                 result = outputs_of(model(*args, **kwargs))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if stops(error):
+                raise
             if recorder.meter.exceeded:
                 raise TooMuchWork(limit) from error
             raise ForwardRaised(error, recorder.meter.operations) from error

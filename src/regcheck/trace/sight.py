@@ -79,6 +79,21 @@ def eager() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def autocasting(kinds: Sequence[tuple[str, torch.dtype]]) -> Iterator[None]:
+    """Run under autocast for these kinds of device, to these dtypes, and for no others."""
+    wanted = dict(kinds)
+    with ExitStack() as undo:
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+            if enabled or kind in wanted:
+                undo.callback(torch.set_autocast_dtype, kind, dtype)
+                undo.callback(torch.set_autocast_enabled, kind, enabled)
+                torch.set_autocast_enabled(kind, kind in wanted)
+                torch.set_autocast_dtype(kind, wanted.get(kind, dtype))
+        yield
+
+
 class Sight(TorchFunctionMode):
     """A function mode that knows which module is running and gives random calls their `Site`."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from regcheck.core.errors import stops
 from regcheck.core.graph import Place
 
 from .accelerators import in_use, states
@@ -84,8 +85,9 @@ def hidden_draws(
         sys.settrace(listener.trace)
         try:
             model(*args, **kwargs)
-        except (Exception, SystemExit):
-            pass  # what was found before it raised is true all the same
+        except BaseException as error:  # what was found before it raised is true all the same
+            if stops(error):
+                raise
         finally:
             sys.settrace(before)
     listener.compare()

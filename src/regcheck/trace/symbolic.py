@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from regcheck.core.errors import CannotTrace
+from regcheck.core.errors import CannotTrace, message_of, stops
 from regcheck.core.graph import Kind, Site
 from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS, LEARNED
 
@@ -31,7 +31,7 @@ class CannotFollow(CannotTrace):
     """A forward cannot be traced symbolically; `place` is the line that stopped it."""
 
     def __init__(self, error: BaseException) -> None:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        said = next(iter(message_of(error).strip().splitlines()), type(error).__name__)
         super().__init__(f"without inputs, symbolic tracing stopped: {said}", raising_place(error.__traceback__))
 
 
@@ -58,7 +58,9 @@ def trace(model: nn.Module, locate: Locate | None = None) -> Followed:
             raise NotImplementedError("none of a scripted module's calls can be seen")
         with eager():
             graph = tracer.trace(model)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if stops(error):
+            raise
         raise CannotFollow(error) from error
     if "" in tracer.opaque and not any(_matters(node) for node in graph.nodes):
         raise tracer.opaque[""]
@@ -119,8 +121,8 @@ class LeafyTracer(fx.Tracer):
             if m is self.root or not self._is_registered(m):
                 return forward(*args, **kwargs)
             return super().call_module(m, forward, args, kwargs)
-        except (Exception, SystemExit) as error:
-            if not self._is_registered(m):
+        except BaseException as error:
+            if stops(error) or not self._is_registered(m):
                 raise
             while len(self.module_stack) > depth:  # torch.fx leaves what it was in the middle of
                 self.module_stack.popitem()

@@ -35,7 +35,8 @@ class Capture:
     """One call of a model: the live model, copies of its inputs, and the flag of every module as it was.
 
     `model_key` is equal for models that are built alike. `whole` is False where the call was made by a method of
-    a larger module that contains this one: then this is a part, whatever it is called.
+    a larger module that contains this one: then this is a part, whatever it is called. `autocast` tells for which
+    kinds of device autocast was on, and to which dtype.
     """
 
     model: nn.Module
@@ -44,6 +45,16 @@ class Capture:
     modes: Mapping[str, bool]
     model_key: str
     whole: bool = True
+    autocast: tuple[tuple[str, torch.dtype], ...] = ()
+
+
+def autocast_here() -> tuple[tuple[str, torch.dtype], ...]:
+    """For which kinds of device autocast is on in this thread, and to which dtype."""
+    return tuple(
+        (kind, torch.get_autocast_dtype(kind))
+        for kind in ("cpu", "cuda", "mps", "xpu")
+        if torch.is_autocast_enabled(kind)
+    )
 
 
 class Captures:
@@ -78,7 +89,8 @@ class Captures:
         self._model_bytes += 0 if light else weight
         flags = {name: each.training for name, each in model.named_modules() if hasattr(each, "training")}
         index = len(self._kept) if index is None else index
-        self._kept[index : index + 1] = [(Held(model, light), Capture(_GONE, *inputs, flags, model_key, whole))]
+        capture = Capture(_GONE, *inputs, flags, model_key, whole, autocast=autocast_here())
+        self._kept[index : index + 1] = [(Held(model, light), capture)]
         self._begun = index
         return index
 

@@ -12,6 +12,10 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from ..cloning import Clones
+from ..copying import Copier
+from ..sharing import ATOMS
+
 DEPTH = 6
 """How deep tensors are looked for in objects that are no containers."""
 
@@ -81,7 +85,7 @@ def moved(value: Any, device: torch.device | str | None = None) -> Any:
 
 
 def mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Nested inputs with `change` applied to every tensor; what contains tensors is new and of the same kind."""
+    """Nested inputs with `change` applied to every tensor; everything else that a forward could write to is copied."""
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, PackedSequence):  # its batch sizes stay on the CPU
@@ -95,8 +99,14 @@ def mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
         twin = copy.copy(value)
         twin.update((key, mapped(each, change)) for key, each in value.items())
         return twin
-    held = {id(tensor): change(tensor) for tensor in _held(value, DEPTH)}
-    return copy.deepcopy(value, held) if held else value
+    return value if type(value) in ATOMS else _copied(value, change)
+
+
+def _copied(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A copy of an object, with `change` applied to its tensors but for the parameters of models."""
+    copier = Copier(lambda tensor: clone(tensor) if isinstance(tensor, nn.Parameter) else change(tensor))
+    clone = Clones(copier.memo)
+    return copier.copy(value)
 
 
 def _held(value: Any, depth: int) -> Iterator[torch.Tensor]:
