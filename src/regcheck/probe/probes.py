@@ -347,7 +347,8 @@ class ModelProbe(UnableProbe):
         extent = tuple(values.shape[2:])
         if values.dim() < 3:
             return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False, 1.0)
-        dropped, kept = (result == 0) & (values != 0), result != 0
+        blank = self._blank(op) if "alpha" in op.site.function else 0.0
+        dropped, kept = (result == blank) & (values != 0), result != blank
         partly = int((dropped.flatten(2).any(2) & kept.flatten(2).any(2)).sum())
         r_squared, samples, _ = measure.neighbour_fit(values, dropped, kept)
         keep = torch.rand(values.shape[:2], generator=torch.Generator().manual_seed(self.seed), device="cpu")
@@ -359,6 +360,17 @@ class ModelProbe(UnableProbe):
         maps = values.shape[0] * values.shape[1]
         whole = whole_chance((values != 0).flatten(2).sum(2), op.rate)
         return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole)
+
+    def _blank(self, op: Op) -> float:
+        """What this dropout makes of a dropped unit."""
+        met: list[torch.Tensor] = []
+
+        def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+            if site == op.site:
+                met.append(result)
+
+        self._runner.run(Mode.TRAIN, self.seed, replace={op.site: nothing}, observe=look)
+        return float(met[0].flatten()[0])
 
 
 def whole_chance(sizes: torch.Tensor, rate: float | None) -> float:

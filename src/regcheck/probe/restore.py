@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import CannotMeasure, CannotTrace, told
+from regcheck.trace.lazy import is_lazy, lazy_buffers
 from regcheck.watcher.models import stored
 
 from .reach import held_by_functions
@@ -95,7 +96,7 @@ def workspace(model: nn.Module, run: bool = True) -> Iterator[Callable[[], nn.Mo
             with suppress(CannotMeasure):
                 if run:
                     twin = copied(model, held=held)
-                    lazy.extend([twin] * _is_lazy(twin))
+                    lazy.extend([twin] * is_lazy(twin))
                     return twin
             stack.enter_context(unchanged(model, values=run))
             return model
@@ -115,7 +116,7 @@ def copied(model: nn.Module, device: str = "", held: Iterable[Any] | None = None
     own = {id(each) for each in model.modules()}
     if any(id(each) in own for each in (held_by_functions(model) if held is None else held)):
         raise CannotMeasure("the model cannot be copied: a function kept on it refers to it")
-    memo = _lent(model) | _empty(model)
+    memo = _lent(model) | _empty(model) | lazy_buffers(model)
     try:
         with _To(device) if device else nullcontext():
             twin = copy.deepcopy(model, memo)
@@ -123,7 +124,7 @@ def copied(model: nn.Module, device: str = "", held: Iterable[Any] | None = None
     except Exception as error:
         raise CannotMeasure(f"the model cannot be copied{f' to {device}' * bool(device)}: {told(error)}") from error
     for original in memo.get(id(memo), ()):
-        if isinstance(original, torch.Tensor):
+        if isinstance(original, torch.Tensor) and not nn.parameter.is_lazy(original):
             _originals[memo[id(original)]] = _originals.get(original, original)
     return twin
 
@@ -177,7 +178,7 @@ def unchanged(model: nn.Module, values: bool = True) -> Iterator[None]:
         CannotTrace: there is no memory to keep the state in.
     """
     try:
-        state = None if _is_lazy(model) else State(model, values)
+        state = None if is_lazy(model) else State(model, values)
     except RuntimeError as error:
         raise CannotTrace(f"the model's state cannot be kept while it runs: {told(error)}") from error
     try:
@@ -185,10 +186,6 @@ def unchanged(model: nn.Module, values: bool = True) -> Iterator[None]:
     finally:
         if state is not None:
             state.restore()
-
-
-def _is_lazy(model: nn.Module) -> bool:
-    return any(nn.parameter.is_lazy(each) for each in model.parameters())
 
 
 class State:

@@ -5,8 +5,10 @@ The rungs: a real forward; a fake one, for a model that cannot or shall not be r
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,6 +22,7 @@ from regcheck.core.graph import Flow, Graph, Mode, Place
 from . import symbolic
 from .fake import CannotImagine, Imagined, fake_copy, imagine
 from .inputs import Inputs, candidates, elsewhere, moved, with_another_sample
+from .lazy import is_lazy, lazy_buffers
 from .lower import lowered
 from .modes import ModeReads, switch_on
 from .record import ForwardRaised, Recording, record
@@ -138,6 +141,13 @@ def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tu
 
 def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
     model.train(mode is Mode.TRAIN)
+    if is_lazy(model):  # inputs that it refuses would leave it with shapes that the next ones do not fit
+        with suppress(Exception):
+            trial = copy.deepcopy(model, lazy_buffers(model))
+            try:
+                record(trial, moved(inputs.args), moved(inputs.kwargs))
+            except ForwardRaised as error:
+                return _released(error)
     try:
         args, kwargs = moved(inputs.args), moved(inputs.kwargs)
     except Exception as error:
