@@ -81,7 +81,7 @@ def test_an_optimizer_is_checked_too() -> None:
 def test_the_json_report_has_the_published_keys() -> None:
     """Keys are those the contract names, no more and no fewer."""
     document = json.loads(audit(Leaky()).to_json())
-    assert set(document) == {"version", "devices", "seed", "findings", "not_checked", "refuted", "coverage"}
+    assert set(document) == set("version devices seed findings unproven not_checked refuted coverage files".split())
     (finding,) = document["findings"]
     assert list(finding) == "code name severity message module path line column fix evidence docs cell patch".split()
     keys = "verdict measured expected statistic alpha samples device seed because".split()
@@ -200,9 +200,9 @@ def test_a_block_in_a_forward_speaks_for_the_calls_in_it() -> None:
 
 
 def test_without_confirmation_nothing_is_measured() -> None:
-    """Suspicions are reported unproven, and with `require_proof` they do not fail."""
-    report = audit(Leaky(), options={"confirm": False, "require_proof": True})
-    (finding,) = report.findings
+    """What was not measured is unproven, and fails nothing."""
+    report = audit(Leaky(), options={"confirm": False})
+    (finding,) = report.unproven
     assert finding.evidence.verdict is Verdict.UNMEASURED and report.ok
 
 
@@ -442,3 +442,23 @@ def test_the_operators_of_flash_attn_are_known_by_name(gated: bool) -> None:
     assert report.not_checked == ()
     found = [(each.code, each.evidence.verdict) for each in report.findings]
     assert found == ([] if gated else [("REG202", Verdict.CONFIRMED)])
+
+
+def test_what_is_unproven_fails_on_request() -> None:
+    """What was not measured has a section and a count of its own; strictness or the configuration makes it fail."""
+    report = audit(Leaky(), options={"confirm": False})
+    assert report.unproven == report.findings != () and report.ok and report.failures == ()
+    assert "unproven" in str(report) and report.headline == "0 findings, 1 unproven"
+    assert json.loads(report.to_json())["unproven"] == json.loads(report.to_json())["findings"]
+    assert audit(Leaky(), options={"confirm": False, "strict": True}).exit_code == 3
+    assert audit(Leaky(), options={"confirm": False, "strict": True, "fail_on": "never"}).exit_code == 0
+    assert audit(Leaky(), options={"confirm": False, "fail_on_unproven": True}).exit_code == 1
+    assert audit(Leaky()).unproven == ()
+
+
+@pytest.mark.parametrize(("required", "code"), [(True, 0), (False, 1)])
+def test_requiring_proof_is_the_old_word_for_it(required: bool, code: int) -> None:
+    """`require_proof` is deprecated: it says the opposite of `fail_on_unproven`, and that it does."""
+    with pytest.warns(DeprecationWarning, match="'require-proof' is deprecated"):
+        report = audit(Leaky(), options={"confirm": False, "require_proof": required})
+    assert report.exit_code == code

@@ -94,7 +94,7 @@ def test_a_budget_that_is_used_up_names_the_option(predict: Predict) -> None:
     assert [each.what_to_do for each in seen.report.not_checked] == ['raise `options={"budget": …}`']
     report = regcheck.audit(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.9)), torch.ones(2, 4), options={"budget": 0})
     assert {each.evidence.because for each in report.findings} == {
-        'its budget of 0 s was used up; raise `options={"budget": …}`'
+        'proof takes a run of 0.00025 s of work, more than its budget of 0 s; raise `options={"budget": …}`'
     }
 
 

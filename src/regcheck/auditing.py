@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,17 +29,17 @@ from regcheck.probe.probes import ModelProbe
 from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
 from regcheck.probe.restore import unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
-from regcheck.probe.seeds import state_of
+from regcheck.probe.samples import FEWEST, batch_size, differ_in_batch_only, first_samples
+from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.probing import (
     NO_RUN,
     ProbeOn,
+    budget_of,
     combined,
-    deadline,
+    estimated_runs,
     locate,
     model_probes,
     no_probe,
-    slow,
-    spend,
     usage_probes,
 )
 from regcheck.trace import coverage
@@ -48,6 +49,7 @@ from regcheck.trace.ladder import Traced, look
 from regcheck.trace.memory import uncollected
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
+from regcheck.trace.work import SECOND, TooMuchWork
 from regcheck.watcher.optimizers import described, inner_optimizers, key_of
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known:
     """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
 
     Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
-    only calls it may try a part on its own. Each structure, and the calls of it, have the seconds of `Options.budget`.
+    only calls it may try a part on its own. Each structure, and the calls of it, have the work of `Options.budget`.
     """
     return Run.of(Options.of(options)).seen(seen, set() if known is None else known)
 
@@ -119,8 +121,13 @@ class Run:
         return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
 
     @world_untouched()
-    def model(self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None = True) -> Report:
-        """Check one model with the graph rules; `root` says whether it is known to be a whole one."""
+    def model(
+        self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None = True, limit: float = inf
+    ) -> Report:
+        """Check one model with the graph rules; `root` says whether it is known to be a whole one.
+
+        A model of which a call takes more operations than the `limit` is not checked.
+        """
         found = examined if isinstance(examined, Subject) else subject_of(examined)
         model, subject = found.model, found.name
         if spread := obstacle(model):
@@ -131,25 +138,63 @@ class Run:
         with workspace(model, run=not why_not) as fresh, ExitStack() as until_measured:
             if given is not None:
                 until_measured.enter_context(uncollected())
+            seed_everything(self.options.seed)
             try:
-                traced = look(fresh(), subject, given, locate, root, why_not)
+                traced = look(fresh(), subject, given, locate, root, why_not, limit)
+            except TooMuchWork:
+                return self._too_large(subject)
             except CannotTrace as error:
                 report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(model, subject),))
-            twin = cache(fresh)
             suspicions, broken = self._suspicions("graph", traced.graph)
+            whole, (traced, suspicions, left_out) = traced, self._affordable(traced, suspicions, fresh)
+            twin = cache(fresh)
             if suspicions or meeting is not None:
                 until_measured.close()
-            probe_on = model_probes(twin, traced, self.options.seed, deadline(self.options))
+            budget = partial(budget_of, self.options)
+            probe_on = model_probes(twin, traced, self.options.seed, budget, left_out)
             compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
             unexplained = self._unexplained(twin, traced)
-        missed = (*traced.not_checked, *coverage.unfollowed(model, traced), *unexplained)
-        seen = coverage.coverage_of(model, traced)
+        missed = (*whole.not_checked, *coverage.unfollowed(model, whole), *unexplained)
+        seen = coverage.coverage_of(model, whole)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
         report = self._report(kept, (*missed, *broken, *unheard), subject)
-        return replace(report, coverage=(seen,), fx_graph=traced.fx_graph)
+        return replace(report, coverage=(seen,), fx_graph=whole.fx_graph)
+
+    def _too_large(self, subject: str) -> Report:
+        """The report on a model of which one call takes more work than may be spent on it."""
+        budget = budget_of(self.options)
+        return self._report((), (NotChecked(subject, budget.too_large, budget.advice),), subject)
+
+    def _affordable(
+        self, traced: Traced, suspicions: list[tuple[Rule, Suspicion]], fresh: Callable[[], nn.Module]
+    ) -> tuple[Traced, list[tuple[Rule, Suspicion]], str]:
+        """The trace, and what is suspected, on as many samples as the budget allows to prove it, and what is left out.
+
+        All samples where the budget suffices, or where the model does anything else on fewer.
+        """
+        measured = self.options.confirm and traced.inputs is not None and not traced.unmeasurable
+        runs = sum(estimated_runs(*each) for each in suspicions) if measured else 0
+        needed, budget = runs * max(traced.work.values(), default=0), self.options.budget * SECOND
+        if traced.inputs is None or needed <= budget:
+            return traced, suspicions, ""
+        size, seconds = batch_size(traced.inputs), self.options.budget
+        count = max(FEWEST, int(size * budget / needed))
+        if count >= size:
+            return traced, suspicions, ""
+        try:
+            part = look(fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
+        except CannotTrace:
+            return traced, suspicions, ""
+        again, _ = self._suspicions("graph", part.graph)
+        same = [(rule.code, each.place) for rule, each in again] == [
+            (rule.code, each.place) for rule, each in suspicions
+        ]
+        if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):
+            return traced, suspicions, ""
+        return part, again, f"on {count} of {size} samples, as its budget of {seconds:g} s allows no more"
 
     def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
         """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""
@@ -215,18 +260,14 @@ class Run:
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
             if (capture.model_key, root) not in known:
                 known |= {(capture.model_key, root), (capture.model_key, None)}
-                if self.options.run and capture.seconds > self.options.budget:
-                    name = subject_of(capture.model).name
-                    missed = (NotChecked(name, slow(capture, self.options), spend(self.options)),)
-                    reports.append(Report(not_checked=missed, structure=capture.model_key))
-                    continue
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
-                reports.append(replace(self.model(once, given, root), structure=capture.model_key))
+                reports.append(replace(self.model(once, given, root, limit), structure=capture.model_key))
         return gathered([*reports, Report(not_checked=seen.skipped)])
 
     def usage(

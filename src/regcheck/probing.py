@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import nn
@@ -15,11 +15,13 @@ from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure, UsageError
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.graph import Place
-from regcheck.core.rule import Probe
+from regcheck.core.rule import Probe, Rule
 from regcheck.core.usage import Called, Stepped
-from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe, UnableProbe
+from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe
 from regcheck.probe.restore import copied
-from regcheck.probe.run import Deadline, Runner
+from regcheck.probe.run import Runner
+from regcheck.probe.unable import UnableProbe
+from regcheck.probe.work import Budget, Estimate, Estimator
 from regcheck.source.places import constructors
 from regcheck.trace.inputs import home_of
 from regcheck.trace.ladder import Traced
@@ -31,17 +33,26 @@ ProbeOn = Callable[[Suspicion, str], Probe]
 """Gives the probe that measures a suspicion on a device."""
 
 
-def model_probes(twin: Callable[[], nn.Module], traced: Traced, seed: int, until: Deadline | None = None) -> ProbeOn:
-    """One probe per device, made when it is first asked for, as `twin` makes a copy of the model that may be run."""
-    made: dict[str, Probe] = {}
+def model_probes(
+    twin: Callable[[], nn.Module], traced: Traced, seed: int, budget: Callable[[], Budget] = Budget, note: str = ""
+) -> ProbeOn:
+    """One probe per device, made when it is first asked for, as `twin` makes a copy of the model that may be run.
+
+    Each device has a `budget` of its own: what is proven on one does not depend on which others there are. Evidence
+    ends with the `note`.
+    """
+    made: dict[str, tuple[Runner, Probe]] = {}
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         if traced.inputs is None or traced.unmeasurable:
             raise CannotMeasure(traced.unmeasurable)
         if device not in made:
-            runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, device, locate, until)
-            made[device] = ModelProbe(runner, traced.graph, seed)
-        return made[device]
+            given = traced.inputs
+            runner = Runner(twin(), given.args, given.kwargs, device, locate, budget(), traced.work)
+            made[device] = runner, ModelProbe(runner, traced.graph, seed)
+        runner, probe = made[device]
+        runner.notes[:] = [note] if note else []
+        return probe
 
     return probe_on
 
@@ -52,39 +63,38 @@ def usage_probes(
     options: Options,
 ) -> ProbeOn:
     """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
-    seed, deadlines = options.seed, dict[str, Deadline]()
+    seed, budgets = options.seed, dict[tuple[str, str], Budget]()
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:
         event = suspicion.event
         if isinstance(event, Stepped) and event.optimizer.key in optimizers:
-            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, deadline(options))
+            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, budget_of(options))
         if isinstance(event, Called) and event.capture is not None:
             capture = captures[event.capture]
-            if capture.seconds > options.budget:
-                raise CannotMeasure(f"{slow(capture, options)}; {spend(options)}")
-            until = deadlines.setdefault(capture.model_key, deadline(options))
+            budget = budgets.setdefault((capture.model_key, device), budget_of(options))
             model = copied(capture.model) if device == home_of(capture.model).type else capture.model
-            runner = Runner(model, capture.args, capture.kwargs, device, locate, until)
+            runner = Runner(model, capture.args, capture.kwargs, device, locate, budget)
             return CallProbe(runner, capture.modes, seed)
         return UnableProbe(device, seed)
 
     return probe_on
 
 
-def slow(capture: Capture, options: Options) -> str:
-    """Why a call is not made again."""
-    return f"one call took {capture.seconds:.1f} s, more than its budget of {options.budget:g} s"
+def budget_of(options: Options) -> Budget:
+    """The work that proving the findings about one subject on one device may take."""
+    return Budget(options.budget, options.budget_named)
 
 
-def deadline(options: Options) -> Deadline:
-    """Until when runs may begin that prove the findings about one subject."""
-    told = f"its budget of {options.budget:g} s was used up; {spend(options)}"
-    return Deadline(time.monotonic() + options.budget, told)
-
-
-def spend(options: Options) -> str:
-    """How to have more time for each model."""
-    return f"raise {options.budget_named}"
+def estimated_runs(rule: Rule, suspicion: Suspicion) -> int:
+    """The forwards that proving a suspicion mostly takes."""
+    try:
+        if rule.confirm is not None:
+            rule.confirm(suspicion, cast(Probe, Estimator()))
+    except Estimate as estimate:
+        return estimate.runs
+    except Exception:  # it asks for nothing that is run
+        return 0
+    return 0
 
 
 def no_probe(suspicion: Suspicion, device: str) -> Probe:

@@ -29,6 +29,7 @@ from regcheck.source.walk import python_files, read
 if TYPE_CHECKING:
     from regcheck.source.reading import Reading
 
+NO_FILES = "no Python files found"
 READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
 
 
@@ -55,7 +56,10 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
     wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
     unread: list[NotChecked] = []
-    for path in python_files(wanted, options.exclude):
+    files = [*python_files(wanted, options.exclude)]
+    if not files and not (options.exclude and any(python_files(wanted))):
+        unread.append(NotChecked(" ".join(map(str, wanted)), NO_FILES, "name the files and folders to scan"))
+    for path in files:
         content = read(path)
         if isinstance(content, NotChecked):
             unread.append(content)
@@ -68,13 +72,13 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
     ]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two at one line the worse is told
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    report = outcome(findings, (*unread, *result.not_checked), options, subjects=subjects)
-    report = gathered([replace(report, coverage=result.coverage)])
+    report = outcome(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
+    report = gathered([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
     from regcheck.source.fix import with_patches
 
-    return with_patches(report, rules)
+    return with_patches(report, rules, {shown_path(each.path): each for each in sources})
 
 
 def looked_up(sources: Sequence[Source], rules: Sequence[Rule]) -> cache.Result:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ def test_an_audit_proves_its_finding(folder: Path) -> None:
 
 
 def test_a_model_that_cannot_be_built_is_not_checked(folder: Path) -> None:
-    """One target that cannot be built costs nothing but itself; with `--strict` it costs the exit code."""
+    """A target that cannot be built does not stop the others; as it was named, it costs the exit code."""
     argv = ("audit", "needy.py:Net", "sound.py:Net", "--output-format", "json")
     done = regcheck(folder, *argv)
     document = json.loads(done.stdout)
@@ -223,18 +224,61 @@ def test_a_model_that_cannot_be_built_is_not_checked(folder: Path) -> None:
     assert document["not_checked"][0]["reason"] == "takes arguments: width"
     assert "def model(): return Net(…)" in document["not_checked"][0]["what_to_do"]
     assert document["findings"] == []
-    assert done.returncode == 0
-    assert regcheck(folder, *argv, "--strict").returncode == 3
+    assert done.returncode == 3
+    assert regcheck(folder, "audit", "needy.py:Net", "faulty.py:Net", "--input", "8x16").returncode == 1
+
+
+@pytest.mark.parametrize("name", ["Picky", "scripted"])
+def test_a_model_that_cannot_be_run_is_not_checked(folder: Path, name: str) -> None:
+    """A named target that no run and no trace reaches is not checked, whatever was read of it: exit code 3."""
+    text = """
+        import torch
+        from torch import nn
+
+        class Picky(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(4, 4)
+
+            def forward(self, batch):
+                return self.layer(batch.field)
+
+        def scripted():
+            return torch.jit.trace(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)).eval(), torch.ones(2, 4))
+    """
+    (folder / "picky.py").write_text(textwrap.dedent(text), encoding="utf-8")
+    done = regcheck(folder, "audit", f"picky.py:{name}", "--output-format", "json")
+    document = json.loads(done.stdout)
+    assert document["findings"] == []
+    assert len(document["not_checked"]) == 1
+    assert done.returncode == 3
 
 
 def test_targets_can_be_configured(folder: Path) -> None:
-    """Without targets, `regcheck audit` takes the configured `models`; `--no-confirm` leaves findings unmeasured."""
+    """Without targets, `regcheck audit` takes the configured `models`; with `--no-confirm` all is unproven."""
     text = "[tool.regcheck]\nmodels = ['faulty.py:Net']\n"
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
     done = regcheck(folder, "audit", "--no-confirm", "--output-format=json")
-    (finding,) = json.loads(done.stdout)["findings"]
+    (finding,) = json.loads(done.stdout)["unproven"]
     assert finding["evidence"]["verdict"] == "unmeasured"
-    assert done.returncode == 1
+    assert done.returncode == 0
+    assert regcheck(folder, "audit", "--no-confirm", "--strict").returncode == 3
+    (folder / "pyproject.toml").write_text(f"{text}fail-on-unproven = true\n", encoding="utf-8")
+    assert regcheck(folder, "audit", "--no-confirm").returncode == 1
+    (folder / "pyproject.toml").write_text(f"{text}require-proof = false\n", encoding="utf-8")
+    done = regcheck(folder, "audit", "--no-confirm")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "note: option 'require-proof' is deprecated: write fail-on-unproven = true\n",
+    )
+
+
+def test_a_configured_target_that_cannot_be_built_was_named(folder: Path) -> None:
+    """`models` names targets as the command line does: one that cannot be built is not checked, with exit code 3."""
+    (folder / "pyproject.toml").write_text("[tool.regcheck]\nmodels = ['needy.py:Net']\n", encoding="utf-8")
+    done = regcheck(folder, "audit")
+    assert done.returncode == 3
+    assert "not checked: needy.py:Net: takes arguments: width" in done.stdout
 
 
 def test_an_audit_can_leave_the_model_unrun(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -185,3 +186,36 @@ def test_reports_go_to_files(folder: Path, format: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
     assert "dropout-ignores-mode" in (folder / "out").read_text(encoding="utf-8")
     assert (folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_scan_says_how_many_files_it_looked_at(folder: Path) -> None:
+    """Files without torch count, too: a report that finds nothing tells whether there was anything to find it in."""
+    (folder / "plain.py").write_text("x = 1\n")
+    assert "2 files looked at\n" in scan(folder).stdout
+    assert "1 file looked at\n0 findings\n" in scan(folder, "plain.py", "--output-format", "concise").stdout
+    assert json.loads(scan(folder, "--output-format", "json").stdout)["files"] == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--fix",), ("--diff",), ("--output-format", "json")])
+def test_a_scan_over_nothing_is_not_clean(folder: Path, options: tuple[str, ...]) -> None:
+    """Where there are no Python files that is said; it is wrong usage where the folder was named."""
+    (folder / "empty").mkdir()
+    (folder / "empty" / "notes.txt").write_text("import torch\n")
+    done = scan(folder, "empty", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "regcheck: error: empty: no Python files found\n"
+    done = scan(folder / "empty", *options)
+    assert done.returncode == 0
+    if "--diff" not in options:
+        assert "no Python files found" in done.stdout
+    assert scan(folder / "empty", *options, "--strict").returncode == 3
+
+
+def test_a_scan_of_what_is_excluded_is_no_error(folder: Path) -> None:
+    """What the configuration excludes may be named, as hooks do: a note says that nothing was read."""
+    (folder / "pyproject.toml").write_text('[tool.regcheck]\nexclude = ["old/*"]\n')
+    (folder / "old").mkdir()
+    (folder / "old" / "net.py").write_text(NET)
+    done = scan(folder, "old", "--strict")
+    assert (done.returncode, done.stdout) == (0, "0 files looked at\n0 findings\n")
+    assert done.stderr == "note: no Python files found: the configuration excludes all there are\n"

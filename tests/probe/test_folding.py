@@ -13,7 +13,7 @@ from regcheck import audit
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
 from regcheck.probe.decay import measure_decay
-from regcheck.probe.run import Deadline
+from regcheck.probe.work import Budget
 from regcheck.watcher.optimizers import described
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
@@ -475,8 +475,8 @@ def test_a_step_that_reaches_for_the_program_is_stopped():
 
 def test_time_is_bounded():
     """No step is begun after the deadline."""
-    with pytest.raises(CannotMeasure, match="over"):
-        measure_decay(built(Coupled, network()), None, seed=0, device="cpu", deadline=Deadline(0.0, "over"))
+    with pytest.raises(CannotMeasure, match="more than its budget"):
+        measure_decay(built(Coupled, network()), None, seed=0, device="cpu", budget=Budget(0.0))
 
 
 @pytest.mark.parametrize("kind", [Coupled, Normalized, Signed])

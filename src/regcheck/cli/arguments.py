@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -75,7 +76,12 @@ def add_common(parser: Parser) -> None:
         default=SUPPRESS,
         help=f"exit 1 from this severity on: {', '.join(each.value for each in Severity)}, never",
     )
-    rules.add_argument("--strict", action="store_true", default=SUPPRESS, help="exit 3 when something was not checked")
+    rules.add_argument(
+        "--strict",
+        action="store_true",
+        default=SUPPRESS,
+        help="exit 3 when something was not checked, or could not be proved",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output-format",
@@ -135,6 +141,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         UsageError: the configuration is wrong, or a value is.
     """
     options = load(Path.cwd(), arguments.config)
+    for note in options.notes:
+        print(f"note: {note}", file=sys.stderr)
     given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     options = replace(options, budget_named="`--budget`", **given)

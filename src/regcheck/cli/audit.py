@@ -14,7 +14,7 @@ from regcheck.cli.output import finish
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import NotChecked
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report, asked_by_name, gathered
 
 
 def run(argv: Sequence[str]) -> int:
@@ -72,7 +72,7 @@ def examine(target: str, given: list[Given], options: Options) -> Report:
             args, kwargs = made(given, model)
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
-        return report_under(options, not_checked=(missed,), subjects=(target,))
+        return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)
     if not given:
         args, kwargs = plugins.call("regcheck_inputs", model=model) or (args, kwargs)
-    return audit(model, *args, options=options, **kwargs)
+    return asked_by_name(audit(model, *args, options=options, **kwargs), target, ran=options.run)

@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -82,7 +83,7 @@ def record(report: Report, options: Options, examined: Sequence[str], stream: Te
     print(
         f"{shown_path(str(file))}: {counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)", file=stream
     )
-    return 3 if report.strict and report.not_checked else 0
+    return replace(report, findings=()).exit_code
 
 
 def tell_stale(report: Report, options: Options, examined: Sequence[str]) -> None:

@@ -11,8 +11,9 @@ from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
+from regcheck.core.report import Report
 from regcheck.core.text import STDIN, content_of, handed_in
-from regcheck.scanning import scan
+from regcheck.scanning import NO_FILES, scan
 
 
 def run(argv: Sequence[str]) -> int:
@@ -22,7 +23,7 @@ def run(argv: Sequence[str]) -> int:
         "paths",
         metavar="PATH",
         nargs="*",
-        default=["."],
+        default=[],
         help="files, notebooks and folders, or - for standard input (default: here)",
     )
     parser.add_argument("--no-cache", action="store_true", help="scan anew, and keep no result for the next time")
@@ -42,21 +43,27 @@ def run(argv: Sequence[str]) -> int:
         if paths == [STDIN]:
             paths = [arguments.stdin_filename or STDIN]
             stack.enter_context(handed_in({paths[0]: sys.stdin.buffer.read()}))
-            return examine(paths, arguments, options_from(arguments), piped=True)
+            return examine(paths, arguments, options_from(arguments), named=True, piped=True)
         if arguments.stdin_filename:
             raise UsageError("--stdin-filename names standard input: add -")
-        return examine(paths, arguments, options_from(arguments), piped=False)
+        return examine(paths, arguments, options_from(arguments), named=bool(arguments.paths), piped=False)
 
 
-def examine(paths: list[str], arguments: Namespace, options: Options, *, piped: bool) -> int:
-    """Scan, mend if that was asked for, and report."""
+def examine(paths: list[str], arguments: Namespace, options: Options, *, named: bool, piped: bool) -> int:
+    """Scan, mend if that was asked for, and report; `named` says that the paths were named.
+
+    Raises:
+        UsageError: there is nothing to read where paths were named.
+    """
     looking = to_examine(options, arguments)
     if not (arguments.fix or arguments.diff):
         report = scan(paths, looking, cached=not arguments.no_cache)
+        tell_empty(report, named)
         return finish(report, arguments, options, examined=paths)
     from regcheck.fixing import mended
 
     result = mended(paths, looking, unsafe=arguments.unsafe_fixes)
+    tell_empty(result.report, named)
     for path, why in result.refused.items():
         print(f"note: {path}: not fixed: {why}", file=sys.stderr)
     if arguments.diff:
@@ -71,3 +78,18 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, piped: 
             sys.stdout.buffer.flush()
         stream = sys.stderr if piped else None
         return finish(result.report, arguments, options, examined=paths, fixed=result.fixed, stream=stream)
+
+
+def tell_empty(report: Report, named: bool) -> None:
+    """Say that a scan had nothing to read: as an error where paths were `named` and the configuration excludes none.
+
+    Raises:
+        UsageError: there is nothing to read.
+    """
+    if report.files:
+        return
+    if not report.not_checked:
+        print(f"note: {NO_FILES}: the configuration excludes all there are", file=sys.stderr)
+    elif named:
+        (empty,) = report.not_checked
+        raise UsageError(f"{empty.subject}: {empty.reason}")

@@ -32,12 +32,12 @@ def load(start: Path, file: Path | None = None, defaults: Mapping[str, Any] | No
         table = _table(found) if found.is_file() else None
         if table is not None:
             return _options(found, {**(defaults or {}), **table})
-    return Options.of(defaults)
+    return Options.read(defaults)
 
 
 def _options(file: Path, table: Mapping[str, Any]) -> Options:
     try:
-        options = Options.of(table)
+        options = Options.read(table)
         return replace(options, baseline=str(file.parent / options.baseline)) if options.baseline else options
     except UsageError as error:
         raise UsageError(f"{file}: [tool.regcheck]: {error}") from None

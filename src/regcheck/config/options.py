@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from regcheck.core.errors import UsageError, unknown
@@ -15,10 +16,12 @@ class Options:
     """What to check and how. Keys are those of `[tool.regcheck]`, with `_` for `-`.
 
     `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU
-    and every accelerator present. `confirm` measures suspicions; `require_proof` lets only confirmed findings fail.
+    and every accelerator present. `confirm` measures suspicions. Where models run, only confirmed findings fail;
+    `fail_on_unproven` lets those fail, too, that could not be measured.
     `budget` bounds the seconds spent on proving the findings of one model. `baseline` is the file of findings to live
     with. Without `run` no forward of a model runs and no optimizer steps: models are followed on fake tensors, and
-    nothing is measured. `budget_named` is no key of its own: it is what the door at hand calls `budget`.
+    nothing is measured. Two fields are no keys: `budget_named` is what the door at hand calls `budget`, and `notes` are
+    for the user: which deprecated keys were read, and what to write in their place.
     """
 
     select: tuple[str, ...] = ()
@@ -28,7 +31,7 @@ class Options:
     devices: tuple[str, ...] = ("auto",)
     confirm: bool = True
     run: bool = True
-    require_proof: bool = False
+    fail_on_unproven: bool = False
     require_reason: bool = False
     seed: int = 0
     budget: float = 60.0
@@ -39,26 +42,52 @@ class Options:
     models: tuple[str, ...] = ()
     baseline: str = ""
     budget_named: str = field(default='`options={"budget": …}`', metadata={"key": False})
+    notes: tuple[str, ...] = field(default=(), metadata={"key": False})
 
     @classmethod
     def of(cls, given: Options | Mapping[str, Any] | None) -> Options:
+        """The options that a program hands over; a deprecated key in a mapping is a `DeprecationWarning`.
+
+        Raises:
+            UsageError: as `read`.
+        """
+        if isinstance(given, Options):
+            return given
+        options = cls.read(given)
+        for note in options.notes:
+            warnings.warn(note, DeprecationWarning, stacklevel=3)
+        return replace(options, notes=())
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any] | None) -> Options:
         """Options from a mapping whose keys may be written with `-` or `_`.
 
         Raises:
             UsageError: an unknown key (with its nearest neighbour) or a value of the wrong type.
         """
-        if isinstance(given, Options):
-            return given
         if not isinstance(given, (Mapping, type(None))):
             raise UsageError(f"options are an Options or a mapping, not {type(given).__name__}")
         known = [each.name for each in fields(cls) if each.metadata.get("key", True)]
         values: dict[str, Any] = {}
         for key, value in (given or {}).items():
             name = key.replace("-", "_")
+            if name == DEPRECATED:
+                values["fail_on_unproven"] = not _checked(name, value, bool, "true or false")
+                values["notes"] = (_deprecated(value),)
+                continue
             if name not in known:
                 raise unknown("option", key, [each.replace("_", "-") for each in known])
             values[name] = _read(name, value)
         return cls(**values)
+
+
+DEPRECATED = "require_proof"
+"""The key that said, the other way round, what `fail_on_unproven` says."""
+
+
+def _deprecated(value: bool) -> str:
+    instead = "only confirmed findings fail now" if value else "write fail-on-unproven = true"
+    return f"option 'require-proof' is deprecated: {instead}"
 
 
 def _read(name: str, value: Any) -> Any:

@@ -25,8 +25,9 @@ def outcome(
     *,
     devices: tuple[str, ...] = (),
     subjects: tuple[str, ...] = (),
+    live: bool = True,
 ) -> Report:
-    """The report of a run under its options, with positions and paths as they are shown."""
+    """The report of a run under its options, with positions and paths as they are shown; `live` says models ran."""
     shown = [located(each) for each in judged if not declared(each, options)]
     baseline = recorded(options)
     standing = [each for each in shown if each.evidence.verdict is not Verdict.REFUTED]
@@ -39,6 +40,7 @@ def outcome(
         devices=devices,
         subjects=subjects,
         known=tuple(known),
+        live=live,
     )
 
 
@@ -76,14 +78,15 @@ def missed(each: NotChecked) -> NotChecked:
     return replace(each, subject=subject, path=shown_path(each.path), line=None if cell else line)
 
 
-def report_under(options: Options, **parts: Any) -> Report:
-    """A report with those parts that fails as the options say."""
+def report_under(options: Options, *, live: bool = True, **parts: Any) -> Report:
+    """A report with those parts that fails as the options say; `live` says that models were there to be measured."""
     return Report(
         seed=options.seed,
         version=__version__,
         fail_on=options.fail_on,
         strict=options.strict,
-        require_proof=options.require_proof,
+        live=live,
+        fail_on_unproven=options.fail_on_unproven,
         **parts,
     )
 

@@ -86,7 +86,7 @@ def could_speak(declared: Declared, rules: Sequence[Rule], options: Options) -> 
     return any(ignores(rule.code, (declared.pattern,), rule.name) for rule in live)
 
 
-_NOTED = Evidence(Verdict.UNMEASURED, because="what silenced a finding was noted as the program ran")
+_NOTED = Evidence(Verdict.CONFIRMED, because="what silenced a finding was noted as the program ran")
 
 
 def ignored_by(subject: object) -> tuple[Declared, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from .coverage import Coverage, told
@@ -24,8 +24,11 @@ class Report:
     """What a run found, what it refuted, and what it could not check.
 
     `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
-    fail. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one. `structure` is that of
-    the watched model a report is about; in a report on many subjects `origins` tell which of them showed a finding.
+    fail. `live` says that models were there to be measured: only what a measurement confirmed then fails, unless
+    `fail_on_unproven`. `blocked` are the targets asked for by name that could not be built, traced or run. `files` is
+    the number of source files that a scan looked at. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run,
+    where there is one. `structure` is that of the watched model a report is about; in a report on many subjects
+    `origins` tell which of them showed a finding.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -36,7 +39,10 @@ class Report:
     version: str = ""
     fail_on: Severity | None = Severity.WARNING
     strict: bool = False
-    require_proof: bool = False
+    live: bool = False
+    fail_on_unproven: bool = False
+    blocked: tuple[str, ...] = ()
+    files: int | None = None
     subjects: tuple[str, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     known: tuple[Finding, ...] = ()
@@ -49,20 +55,40 @@ class Report:
         return self.origins.get(finding.key) or tuple(Origin(each, self.structure) for each in self.subjects)
 
     @property
+    def unproven(self) -> tuple[Finding, ...]:
+        """The findings that were to be measured and could not be; none of a scan, which measures nothing."""
+        return tuple(each for each in self.findings if self.live and each.evidence.verdict is Verdict.UNMEASURED)
+
+    @property
+    def standing(self) -> tuple[Finding, ...]:
+        """The findings that are not unproven: those that a measurement confirmed, or that a scan read."""
+        unproven = self.unproven
+        return tuple(each for each in self.findings if each not in unproven)
+
+    @property
     def failures(self) -> tuple[Finding, ...]:
-        """Findings at or above `fail_on`; with `require_proof`, only those that a measurement confirmed."""
-        if self.fail_on is None:
-            return ()
-        serious = tuple(each for each in self.findings if each.severity >= self.fail_on)
-        proven = tuple(each for each in serious if each.evidence.verdict is Verdict.CONFIRMED)
-        return proven if self.require_proof else serious
+        """The findings that fail the run: at or above `fail_on`, and proven unless `fail_on_unproven`."""
+        counting = self.findings if self.fail_on_unproven else self.standing
+        return tuple(each for each in counting if self.is_serious(each))
+
+    @property
+    def doubts(self) -> tuple[Finding, ...]:
+        """The unproven findings that would fail the run if they were confirmed; with `strict` they fail it as it is."""
+        return tuple(each for each in self.unproven if self.is_serious(each))
+
+    def is_serious(self, finding: Finding) -> bool:
+        """Whether a finding reaches `fail_on`."""
+        return self.fail_on is not None and finding.severity >= self.fail_on
 
     @property
     def exit_code(self) -> int:
-        """0 clean; 1 findings at or above `fail_on`; 3 something was not checked, with `strict`."""
+        """0 clean; 1 findings fail the run; 3 something was not checked or is unproven, with `strict`.
+
+        It is 3 without `strict`, too, where a target that was asked for by name could not be checked.
+        """
         if self.failures:
             return 1
-        return 3 if self.strict and self.not_checked else 0
+        return 3 if self.blocked or (self.strict and (self.not_checked or self.doubts)) else 0
 
     @property
     def ok(self) -> bool:
@@ -85,9 +111,11 @@ class Report:
             "devices": list(self.devices),
             "seed": self.seed,
             "findings": [each.to_dict() for each in self.findings],
+            "unproven": [each.to_dict() for each in self.unproven],
             "not_checked": [each.to_dict() for each in self.not_checked],
             "refuted": [each.to_dict() for each in self.refuted],
             "coverage": [each.to_dict() for each in self.coverage],
+            "files": self.files,
         }
 
     def to_json(self) -> str:
@@ -95,22 +123,27 @@ class Report:
         return json.dumps(self.to_dict(), indent=2)
 
     def __str__(self) -> str:
-        lines = []
-        for each in self.findings:
-            lines += [f"{each.where} {each.title}  {each.module}", f"    {each.message}"]
-            if each.fix:
-                lines.append(f"    fix: {each.fix}")
-            lines.append(f"    {each.evidence.verdict.value}: {each.evidence.because}")
+        lines = [line for each in self.standing for line in _told(each)]
+        if self.unproven:
+            lines += [UNPROVEN, *(line for each in self.unproven for line in _told(each))]
         for missed in self.not_checked:
             todo = f"; {missed.what_to_do}" if missed.what_to_do else ""
             lines.append(f"not checked: {missed.subject}: {missed.reason}{todo}")
-        lines += [*told(self.coverage), self.headline]
+        lines += [*self.looked_at, self.headline]
         return "\n".join(lines)
 
     @property
+    def looked_at(self) -> list[str]:
+        """The lines that say how much was looked at: of each model, or of all, and how many files."""
+        files = [] if self.files is None else [f"{counted(self.files, 'file')} looked at"]
+        return [*told(self.coverage), *files]
+
+    @property
     def headline(self) -> str:
-        """One line: how many findings, how many not checked."""
-        parts = [counted(len(self.findings), "finding")]
+        """One line: how many findings, how many unproven, how many not checked."""
+        parts = [counted(len(self.standing), "finding")]
+        if self.unproven:
+            parts.append(f"{len(self.unproven)} unproven")
         if self.refuted:
             parts.append(f"{len(self.refuted)} suspicion{'s' * (len(self.refuted) != 1)} refuted by measurement")
         if self.known:
@@ -118,6 +151,36 @@ class Report:
         if self.not_checked:
             parts.append(f"{len(self.not_checked)} not checked")
         return ", ".join(parts)
+
+
+UNPROVEN = "unproven (suspected, and could not be measured):"
+"""What stands above the findings that are unproven."""
+
+
+def _told(finding: Finding) -> list[str]:
+    lines = [f"{finding.where} {finding.title}  {finding.module}", f"    {finding.message}"]
+    if finding.fix:
+        lines.append(f"    fix: {finding.fix}")
+    return [*lines, f"    {finding.evidence.verdict.value}: {finding.evidence.because}"]
+
+
+def asked_by_name(report: Report, target: str, *, ran: bool = True) -> Report:
+    """The report on a target that was asked for by name: it fails where the target could not be checked.
+
+    With `ran` the target was to be run as well, so that following it without inputs is not enough.
+    """
+    unable = ("none", "symbolic") if ran else ("none",)
+    unseen = [each for each in report.coverage if each.how in unable or (each.modules and not each.traced)]
+    if report.coverage and not unseen:
+        return report
+    told_of = {target, *(each.subject for each in report.coverage)}
+    missed = report.not_checked
+    if not any(each.subject in told_of for each in missed):
+        missed += (NotChecked(target, NOT_RUN, "pass inputs that its forward accepts, or a function that makes them"),)
+    return replace(report, not_checked=missed, blocked=(target,))
+
+
+NOT_RUN = "it could not be run: no inputs that its forward accepts could be inferred, and nothing was measured"
 
 
 def counted(number: int, thing: str) -> str:
@@ -150,7 +213,10 @@ def gathered(reports: Iterable[Report]) -> Report:
         version=first.version,
         fail_on=first.fail_on,
         strict=any(report.strict for report in reports),
-        require_proof=first.require_proof,
+        live=any(report.live for report in reports),
+        fail_on_unproven=first.fail_on_unproven,
+        blocked=tuple(dict.fromkeys(each for report in reports for each in report.blocked)),
+        files=sum(files) if (files := [each.files for each in reports if each.files is not None]) else None,
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
         fx_graph=graphs[0] if len(graphs) == 1 else None,

@@ -53,6 +53,7 @@ def mates_matter(runner: Runner, graph: Graph, op: Op, seed: int) -> Mates:
         alone = [each for each in rows if each.shape[1:2] != (size,)]  # the others may be tables of pairs
         return [each[:1] for each in alone or rows]
 
+    runner.plan(1 + 2 * measure.REPLAYS, mode=Mode.EVAL)
     reference = outputs({site: note(site, kept) for site in takers})
     if op.site not in kept:
         raise CannotMeasure("this call does not run in eval mode")

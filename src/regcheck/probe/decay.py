@@ -16,8 +16,8 @@ from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 
 from .folding import decayed_parameters, folded, heeded
-from .run import Deadline
 from .stepping import ROUNDING, Sample, row, stepping
+from .work import Budget
 
 EXACT = 1e-9
 """The least tolerance: two ways of decaying that differ at all differ by far more than this share of what the decay
@@ -25,7 +25,7 @@ does, and rounding alone, at everyday learning rates and decays, by less."""
 
 
 def measure_decay(
-    optimizer: optim.Optimizer, rule: str | None, *, seed: int, device: str, deadline: Deadline | None = None
+    optimizer: optim.Optimizer, rule: str | None, *, seed: int, device: str, budget: Budget | None = None
 ) -> Decay:
     """Step a copy of `optimizer` on copies of a sample of its decayed parameters, in float64 on `device`.
 
@@ -40,7 +40,7 @@ def measure_decay(
         rule: the torch.optim class whose update it follows; None if it has one of its own.
         seed: seeds the synthetic gradients.
         device: where to take the steps.
-        deadline: until when steps may begin.
+        budget: the work that all its steps may take.
 
     Returns:
         Distances to the references, relative to what the decay does in the step: without a known method the most that
@@ -50,7 +50,7 @@ def measure_decay(
     Raises:
         CannotMeasure: nothing is decayed, the step may not be taken or raises, or the decay is lost in rounding.
     """
-    with stepping(optimizer, deadline) as steps:
+    with stepping(optimizer, budget) as steps:
         samples = [Sample.of(group, turn, seed + turn, device) for turn, group in enumerate(_suspects(optimizer))]
         samples = [sample for sample in samples if sample.weights]
         if not samples:
@@ -89,7 +89,7 @@ def measure_decay(
 
 
 def measure_shrinkage(
-    optimizer: optim.Optimizer, groups: Sequence[Group], *, device: str, deadline: Deadline | None = None
+    optimizer: optim.Optimizer, groups: Sequence[Group], *, device: str, budget: Budget | None = None
 ) -> Shrinkage:
     """Step a copy of `optimizer` once, at zero gradient, on copies of its biases and norm scales in float64.
 
@@ -100,12 +100,12 @@ def measure_shrinkage(
         optimizer: the user's optimizer.
         groups: what its groups hold. Those that decay weights too are measured; all, if there are none.
         device: where to take the step.
-        deadline: until when steps may begin.
+        budget: the work that its steps may take.
 
     Raises:
         CannotMeasure: no bias and no norm scale is known, the step raises, or the decay is lost in rounding.
     """
-    with stepping(optimizer, deadline) as steps:
+    with stepping(optimizer, budget) as steps:
         pairs = list(enumerate(zip(optimizer.param_groups, groups, strict=False)))
         samples, kinds = [], []
         for turn, (group, known) in [each for each in pairs if each[1][1].is_mixed] or pairs:

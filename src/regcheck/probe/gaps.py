@@ -24,12 +24,14 @@ def gap_between(runner: Runner, quiet: Modes, noisy: Modes, seed: int) -> Gap:
     def run(modes: Modes, each: int) -> list[torch.Tensor]:
         return runner.run(modes, each)
 
-    reference = run(quiet, seed)
+    reference = runner.try_out(quiet, seed)
+    runner.plan(2 * measure.REPLAYS)
     calm = range(seed + 1, seed + 1 + measure.REPLAYS)
     apart = (seed, *range(calm.stop, calm.stop + measure.REPLAYS - 1))
     replays = [measure.deviation(run(quiet, each), reference) for each in calm]
     paired = max(replays) > 0
     if paired:
+        runner.plan(3 * measure.REPLAYS)
         replays = [measure.deviation(run(quiet, each), run(quiet, each)) for each in calm]
     others: list[float] = []
     changes: list[tuple[float, float | None]] = []

@@ -19,19 +19,23 @@ from .reductions import wide
 from .run import Runner
 
 
-def kept_by(runner: Runner, op: Op, seed: int) -> Kept:
+def kept_by(runner: Runner, op: Op, seed: int, alpha: float = 1e-6) -> Kept:
     """Follow the draw of `op` to the product with activations, in as many train runs as there are replays at most."""
     if op.kind is not Kind.RANDOM:
         raise CannotMeasure("this is no random draw")
     masks: list[tuple[Tensor, float]] = []
-    for turn in range(measure.REPLAYS):
-        follower = Follower(op.site)
+    wanted = 1
+    runner.plan(1)
+    while len(masks) < wanted:
+        follower, turn = Follower(op.site), len(masks)
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, observe=follower)
         if follower.mask is None:
             raise CannotMeasure("its draw is not multiplied with activations in train mode")
         masks.append((follower.mask, follower.factor))
-        if sum(mask.numel() for mask, _ in masks) >= UNITS:
-            break
+        if turn == 0:
+            units, dropped = follower.mask.numel(), float((follower.mask == 0).double().mean())
+            wanted = min(measure.REPLAYS, -(-UNITS // max(units, 1)))
+            wanted = runner.plan_share(units, wanted, dropped, alpha)
     values = torch.cat([wide(mask).flatten() for mask, _ in masks])
     found = values[values != 0]
     if found.numel() == 0 or bool((found != found[0]).any()):

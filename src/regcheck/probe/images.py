@@ -40,6 +40,7 @@ def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
         assert follower.made is not None
         return follower.made
 
+    runner.plan(2)
     blank, clean = (behind(0, how) for how in (nothing, identity))
     image, whole = units(blank), units(clean)
     if image.shape != whole.shape or not bool((image != whole).any()):
@@ -49,7 +50,9 @@ def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
     shape = clean.dropped.shape
     draws = shape[:2].numel() if op.drops is Drops.CHANNELS and len(shape) > 2 else shape.numel()
     draws = max(1, min(draws, draws * image.numel() // shape.numel()))
-    runs = min(measure.REPLAYS, -(-UNITS // draws))
+    runner.plan(1, work=runner.operations)
+    wanted = min(measure.REPLAYS, -(-UNITS // draws))
+    runs = runner.plan_share(draws, wanted, op.rate, alpha, work=runner.operations)
     lost = sum(int(((units(behind(1 + turn)) == image) & counted).sum()) for turn in range(runs))
     share = lost / (runs * int(counted.sum()))
     interval = measure.binomial_interval(draws * runs, op.rate, alpha)

@@ -1,28 +1,46 @@
 """Change what single calls of a running model do, without touching the model.
 
-Every random call draws from a stream of its own, seeded by its site. So one call's stream can be changed, or the call
-removed, and nobody else draws different numbers for it.
+Every random call draws from a stream of its own, seeded by the call's place in the model. So one call's stream can be
+changed, or the call removed, and nobody else draws different numbers for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.graph import Site
+from regcheck.core.graph import Place, Site
 from regcheck.core.vocabulary import DROPPING, STACKED
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import Sight, draws, is_placed, name_of, rate_position, script_name
+from regcheck.trace.work import Meter
 
 from .seeds import seed_streams
 
 Replacement = Callable[[Any, Any, Any], Any]
 """Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
+
+
+class CallNumbers:
+    """Numbers the source positions that a module calls a function from, in the order in which they are first met.
+
+    Streams are seeded by this number and not by the position itself: code that moves by a line draws the same numbers.
+    """
+
+    def __init__(self, expected: Iterable[Site] = ()) -> None:
+        self._numbers: dict[tuple[str, str], dict[Place | None, int]] = {}
+        for site in expected:
+            self.number(site)
+
+    def number(self, site: Site) -> int:
+        """The number of the position that a call is made from."""
+        known = self._numbers.setdefault((site.module, site.function), {})
+        return known.setdefault(site.place, len(known))
 
 
 class Intervention(Sight):
@@ -35,6 +53,8 @@ class Intervention(Sight):
         vary: seeds by site for the calls whose stream shall differ from what `seed` gives them.
         replace: what to do instead, by site.
         observe: called with the site, the function's name, its arguments and its result, for every call.
+        numbers: numbers the calls; runs that share it give the same call the same stream.
+        meter: counts the operations of all calls.
     """
 
     def __init__(
@@ -46,8 +66,12 @@ class Intervention(Sight):
         vary: Mapping[Site, int] | None = None,
         replace: Mapping[Site, Replacement] | None = None,
         observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
+        numbers: CallNumbers | None = None,
+        meter: Meter | None = None,
     ) -> None:
         super().__init__(model, locate)
+        self._meter = meter or Meter()
+        self._numbers = numbers or CallNumbers()
         self._seed = seed
         self._vary = vary or {}
         self._replace = replace or {}
@@ -58,6 +82,7 @@ class Intervention(Sight):
         name = name_of(func)
         if not is_placed(name):
             result = func(*args, **kwargs)
+            self._meter.count(name, args, kwargs, result)
             if self._observe is not None:
                 self._observe(None, name, args, kwargs, result)
             return result
@@ -71,6 +96,7 @@ class Intervention(Sight):
         before = _kept(args) if self._observe is not None and drawing else args
         replacement = self._replace.get(site)
         result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)
+        self._meter.count(name, args, kwargs, result)
         if self._observe is not None:
             self._observe(site, name, before, kwargs, result)
         return result
@@ -80,15 +106,14 @@ class Intervention(Sight):
         self._seed_stream(self.running.site(script_name(module)))
 
     def _seed_stream(self, site: Site) -> int:
-        seed = stream(self._vary.get(site, self._seed), site)
+        seed = stream(self._vary.get(site, self._seed), site, self._numbers.number(site))
         seed_streams(seed)
         return seed
 
 
-def stream(seed: int, site: Site) -> int:
-    """The seed of a site's own random stream."""
-    line, column = (site.place.line, site.place.column) if site.place else (0, 0)
-    text = f"{seed}|{site.module}|{site.function}|{line}:{column}|{site.turn}"
+def stream(seed: int, site: Site, number: int) -> int:
+    """The seed of a call's own random stream; `number` is that of its source position (see `CallNumbers`)."""
+    text = f"{seed}|{site.module}|{site.function}|{number}|{site.turn}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
 

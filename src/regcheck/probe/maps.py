@@ -31,6 +31,7 @@ def maps_of(runner: Runner, op: Op, seed: int) -> Maps:
 
     def seen(replace: dict[Site, Replacement] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         met.clear()
+        runner.plan(1)
         runner.run(Mode.TRAIN, seed, replace=replace, observe=look)
         if not met:
             raise CannotMeasure("this call does not run in train mode")

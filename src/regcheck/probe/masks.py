@@ -61,6 +61,7 @@ def caught(runner: Runner, op: Op, seed: int) -> Call:
         if extents is not None and isinstance(result, Tensor):
             channels[tuple(result.shape)] = result.dim() - 1 - extents
 
+    runner.plan(1, mode=op.mode)
     runner.run(op.mode, seed, replace={op.site: catch}, observe=look)
     if not met:
         raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
@@ -109,11 +110,14 @@ def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> St
             raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
         return met[0]
 
+    runner.plan(2, mode=op.mode)
     clean = behind(0, {each.site: identity for each in chain})
     units = clean.numel() - tally(clean).zeros
     if units == 0:
         raise CannotMeasure("all that it is given is zero")
-    runs = min(measure.REPLAYS, -(-UNITS // units))
+    together = 1 - math.prod(1 - (each.rate or 0.0) for each in chain)
+    wanted, work = min(measure.REPLAYS, -(-UNITS // units)), runner.operations * len(chain[:2])
+    runs = runner.plan_share(units, wanted, together, alpha, mode=op.mode, work=work)
     total = units * runs
 
     def lost(replace: dict[Site, Replacement] | None = None) -> float:
@@ -122,7 +126,6 @@ def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> St
 
     share = lost()
     without = lost({each.site: identity for each in chain[1:]}) if chain[1:] else share
-    together = 1 - math.prod(1 - (each.rate or 0.0) for each in chain)
     interval = measure.binomial_interval(total, together, alpha)
     return Stacked(share, total, op.rate or 0.0, together, interval, without)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import torch
 
+from regcheck.core.errors import CannotMeasure
+
 from .reductions import pieces, wide
 
 REPLAYS = 12
@@ -40,6 +42,13 @@ def coincidence(kept: int, changed: int) -> float:
     """
     q = kept / (kept + changed)
     return float(q**kept * (1 - q) ** changed)
+
+
+def fewest_draws(rate: float, alpha: float) -> int:
+    """The least number of draws of which losing none tells a rate of zero from this one."""
+    if not 0 < rate < 1:
+        return 1
+    return math.ceil(math.log(alpha / 2) / math.log1p(-rate))
 
 
 def idle_chance(dropouts: Iterable[tuple[float | None, int | None]], runs: int) -> float:
@@ -113,7 +122,13 @@ def fit_test(r_squared: float, samples: int, groups: int) -> float:
 
 
 def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
-    """The largest absolute difference between two runs' outputs; infinite where shapes or finiteness differ."""
+    """The largest absolute difference between two runs' outputs; infinite where shapes or finiteness differ.
+
+    Raises:
+        CannotMeasure: neither run has an output.
+    """
+    if not first and not second:
+        raise CannotMeasure("forward returns nothing that could be compared")
     if len(first) != len(second):
         return math.inf
     worst = 0.0

@@ -30,7 +30,6 @@ from regcheck.core.measured import (
     Spread,
     Stacked,
 )
-from regcheck.core.ranks import Masks
 from regcheck.core.usage import Event, Stepped
 
 from . import masks, measure
@@ -43,117 +42,52 @@ from .intervene import Replacement, identity, nothing, regated
 from .maps import maps_of
 from .moments import moments_moved
 from .reductions import wide
-from .run import Deadline, Runner
+from .run import Runner
 from .shift import variance_shift
 from .steps import agreement_of
+from .unable import UnableProbe
+from .work import Budget
 
-ALPHA = 1e-6
 DRAWS = 20_000
 """Masks are drawn until this many draws were seen (at most `measure.REPLAYS` runs)."""
-
-
-class UnableProbe:
-    """The measurements that a probe's subject does not allow: each says so."""
-
-    def __init__(self, device: str, seed: int, alpha: float = ALPHA) -> None:
-        self.device = device
-        self.seed = seed
-        self.alpha = alpha
-
-    def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
-        raise CannotMeasure("there is no model to run here")
-
-    def zeroed(self, op: Op) -> Share:
-        raise CannotMeasure("there is no model to run here")
-
-    def drawn(self, op: Op) -> Drawn:
-        raise CannotMeasure("there is no model to run here")
-
-    def effect(self, op: Op) -> Effect:
-        raise CannotMeasure("there is no model to run here")
-
-    def shift(self, op: Op) -> Shift:
-        raise CannotMeasure("there is no model to run here")
-
-    def mates(self, op: Op) -> Mates:
-        raise CannotMeasure("there is no model to run here")
-
-    def kept(self, op: Op) -> Kept:
-        raise CannotMeasure("there is no model to run here")
-
-    def stacked(self, op: Op) -> Stacked:
-        raise CannotMeasure("there is no model to run here")
-
-    def moments(self, op: Op) -> Moments:
-        raise CannotMeasure("there is no model to run here")
-
-    def image(self, op: Op) -> Image:
-        raise CannotMeasure("there is no model to run here")
-
-    def agreement(self, op: Op) -> Agreement:
-        raise CannotMeasure("there is no model to run here")
-
-    def maps(self, op: Op) -> Maps:
-        raise CannotMeasure("there is no model to run here")
-
-    def masks(self, op: Op) -> Masks:
-        raise CannotMeasure("there are no ranks to compare")
-
-    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
-        raise CannotMeasure("the inputs of this call were not kept")
-
-    def decay(self, event: Event) -> Decay:
-        raise CannotMeasure("there is no optimizer to step here")
-
-    def shrinkage(self, event: Event) -> Shrinkage:
-        raise CannotMeasure("there is no optimizer to step here")
-
-    def at_least(self, share: float, units: int, rate: float) -> float:
-        return measure.at_least(round(share * units), units, rate)
-
-    def evidence(
-        self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
-    ) -> Evidence:
-        figures = measured.figures
-        return Evidence(
-            verdict,
-            measured=figures.measured,
-            expected=figures.expected,
-            statistic=figures.statistic,
-            alpha=self.alpha,
-            samples=figures.samples,
-            device=self.device,
-            seed=self.seed,
-            because=because,
-            lowers_to=lowers_to,
-        )
 
 
 class OptimizerProbe(UnableProbe):
     """Measures an optimizer of the user's on copies of its parameters."""
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, device: str, seed: int, deadline: Deadline | None = None
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, device: str, seed: int, budget: Budget | None = None) -> None:
         super().__init__(device, seed)
         self._optimizer = optimizer
-        self._deadline = deadline
+        self._budget = budget
 
     def decay(self, event: Event) -> Decay:
         rule = event.optimizer.rule if isinstance(event, Stepped) else None
-        return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device, deadline=self._deadline)
+        return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device, budget=self._budget)
 
     def shrinkage(self, event: Event) -> Shrinkage:
         groups = event.optimizer.groups if isinstance(event, Stepped) else ()
-        return measure_shrinkage(self._optimizer, groups, device=self.device, deadline=self._deadline)
+        return measure_shrinkage(self._optimizer, groups, device=self.device, budget=self._budget)
 
 
-class CallProbe(UnableProbe):
+class RunningProbe(UnableProbe):
+    """A probe that runs a model; evidence says what the model's budget left out."""
+
+    def __init__(self, runner: Runner, seed: int) -> None:
+        super().__init__(runner.device, seed)
+        self._runner = runner
+
+    def evidence(
+        self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
+    ) -> Evidence:
+        because = "; ".join(dict.fromkeys((because, *self._runner.notes)))
+        return super().evidence(verdict, because, measured, lowers_to)
+
+
+class CallProbe(RunningProbe):
     """Measures one call that a program made, from its captured model state and inputs."""
 
     def __init__(self, runner: Runner, modes: Mapping[str, bool], seed: int) -> None:
-        super().__init__(runner.device, seed)
-        self._runner = runner
+        super().__init__(runner, seed)
         self._modes = modes
 
     def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
@@ -165,13 +99,13 @@ class CallProbe(UnableProbe):
         return gap_between(self._runner, quiet, noisy, self.seed)
 
 
-class ModelProbe(UnableProbe):
+class ModelProbe(RunningProbe):
     """Measures a model through runs with interventions."""
 
     def __init__(self, runner: Runner, graph: Graph, seed: int) -> None:
-        super().__init__(runner.device, seed)
-        self._runner = runner
+        super().__init__(runner, seed)
         self._graph = graph
+        runner.expect(op.site for flow in (graph.train, graph.eval) for op in flow)
 
     def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
         spread = self._spread(ops, mode, ())
@@ -190,16 +124,22 @@ class ModelProbe(UnableProbe):
             replace = {**without, **(replace or {})}
             return self._runner.run(mode, self.seed, vary=dict.fromkeys(sites, seed), replace=replace)
 
-        removed: list[float] = []
         gates = (op.site for op in ops if op.drops is not None or op.kind is Kind.RECURRENT)
         silent: dict[Site, Replacement] = dict.fromkeys(gates, regated)
+        removed: list[float] = []
+        looks = [(FIRST_LOOK, measure.FIRST), (SECOND_LOOK, measure.DOUBLED)]
+        looks = [(SECOND_LOOK, measure.OTHERWISE)] if others else looks
+        replays, _, draws = looks[0][1]
+        self._runner.plan(1 + 2 * bool(silent) + replays + draws, mode=mode)
         if silent:
             removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
-        looks = [(FIRST_LOOK, measure.FIRST), (SECOND_LOOK, measure.DOUBLED)]
-        for look, (replays, noisy, draws) in [(SECOND_LOOK, measure.OTHERWISE)] if others else looks:
+        for look, (replays, noisy, draws) in looks:
+            if runs:
+                self._runner.plan(replays - len(kept) + draws - len(runs), mode=mode)
             kept += [measure.deviation(run(self.seed), reference) for _ in range(replays - len(kept))]
             if max(kept) > 0:
+                self._runner.plan(noisy - len(kept), mode=mode)
                 kept += [measure.deviation(run(self.seed), reference) for _ in range(noisy - len(kept))]
             runs += [run(self.seed + 1 + turn) for turn in range(len(runs), draws)]
             changed = tuple(measure.deviation(each, reference) for each in runs)
@@ -242,12 +182,14 @@ class ModelProbe(UnableProbe):
             vary = {op.site: self.seed + seed}
             return self._runner.run(Mode.TRAIN, self.seed, vary=vary, replace=swapped, **extra)
 
+        self._runner.plan(5)
         image, other = run(nothing), run(nothing, change=_another)
         if measure.deviation(run(nothing), image) > 0:
             raise CannotMeasure("runs that draw the same numbers differ, so no unit can be told to be lost")
         constant = len(image) == len(other)
         noisy = [run(None, 1, observe=count)]
         wanted = min(measure.REPLAYS, -(-DRAWS // max(draws_per_run, 1)))
+        wanted = self._runner.plan_share(draws_per_run, wanted, op.rate, self.alpha)
         noisy += [run(None, 1 + n) for n in range(1, wanted)]
         clean = run(identity)
         lost = touched = remaining = 0
@@ -278,6 +220,7 @@ class ModelProbe(UnableProbe):
 
         if op.kind not in (Kind.DROPOUT, Kind.RECURRENT, Kind.ATTENTION):
             raise CannotMeasure("it is not known what this call would do without dropping")
+        self._runner.plan(2 * measure.REPLAYS + 2)
         reference = self._runner.run(Mode.TRAIN, self.seed)
         kept = [away(self.seed) for _ in range(measure.REPLAYS)]
         changed = [away(self.seed + 1 + turn) for turn in range(measure.REPLAYS)]
@@ -291,7 +234,7 @@ class ModelProbe(UnableProbe):
         return mates_matter(self._runner, self._graph, op, self.seed)
 
     def kept(self, op: Op) -> Kept:
-        return kept_by(self._runner, op, self.seed)
+        return kept_by(self._runner, op, self.seed, self.alpha)
 
     def stacked(self, op: Op) -> Stacked:
         return masks.stacked(self._runner, self._graph, op, self.seed, self.alpha)

@@ -22,9 +22,9 @@ from regcheck.trace.inputs import home_of
 
 from . import measure
 from .masks import CALLS, UNITS, caught, dropped_by
-from .probes import UnableProbe
 from .run import Runner
 from .seeds import draw_from
+from .unable import UnableProbe
 
 PATIENCE = timedelta(seconds=5)
 """So long a rank waits for the others to audit the model too, and no longer."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,30 +15,21 @@ from torch import nn
 from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.graph import Mode, Site
 from regcheck.trace.inputs import home_of, mapped, moved
+from regcheck.trace.outputs import Output, outputs_of
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
-from regcheck.trace.structure import named_tensors, tensors_in
+from regcheck.trace.structure import tensors_in
+from regcheck.trace.work import RUN, STATE, Meter
 
-from .intervene import Intervention, Replacement
+from .intervene import CallNumbers, Intervention, Replacement
+from .measure import binomial_interval, fewest_draws
 from .restore import State, copied, left_by, use
-from .seeds import seed_streams
+from .seeds import seed_everything
+from .work import Budget
 
 Modes = Mode | Mapping[str, bool]
 """A mode for the whole model, or the training flag of each module by path."""
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """The `time.monotonic()` after which no run is begun, and what is told then."""
-
-    at: float
-    told: str
-
-    def keep(self) -> None:
-        """Raise `CannotMeasure` once it is over."""
-        if time.monotonic() > self.at:
-            raise CannotMeasure(self.told)
 
 
 class Enough(Exception):
@@ -57,7 +46,10 @@ class Runner:
         kwargs: keyword arguments of its forward.
         device: where to run it.
         locate: as given to the recorder, so that the same calls have the same sites.
-        deadline: until when runs may begin.
+        budget: the work that all runs of this model may take.
+        work: the operations of a forward in each mode, where it was recorded; else `try_out` counts them.
+
+    A measurement takes the work of its runs from the budget by `plan` before it makes them.
     """
 
     def __init__(
@@ -67,7 +59,8 @@ class Runner:
         kwargs: Mapping[str, Any],
         device: str,
         locate: Locate | None = None,
-        deadline: Deadline | None = None,
+        budget: Budget | None = None,
+        work: Mapping[Mode, int] | None = None,
     ) -> None:
         at_home = home_of(model).type == torch.device(device).type
         self._around: Callable[[], Any] | None = nullcontext if at_home else None
@@ -79,11 +72,75 @@ class Runner:
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = State(self.model)
         self._locate = locate
-        self._deadline = deadline
+        self.budget = budget or Budget()
+        self._work = dict(work or {})
+        self._numbers = CallNumbers()
+        kept = {id(each): each for each in (*self.model.parameters(), *self.model.buffers())}.values()
+        self._overhead = RUN + STATE * sum(each.numel() for each in kept if not nn.parameter.is_lazy(each))
+        self.operations = 0
+        self.notes: list[str] = []
+        self._unsteady: set[str] | None = None  # numbers that are not made of the draws, such as times
 
     def inputs(self) -> list[torch.Tensor]:
         """The tensors among the arguments of the forward."""
         return tensors_in((self._args, self._kwargs))
+
+    def expect(self, sites: Iterable[Site]) -> None:
+        """Number the calls at these sites before any run, so that their streams do not depend on which run is first."""
+        self._numbers = CallNumbers(sites)
+
+    def plan(self, runs: int, draws: tuple[int, int] = (0, 0), *, mode: Mode = Mode.TRAIN, work: int = 0) -> int:
+        """Take the work of `runs` runs, and of as many more as the budget allows, from the model's budget.
+
+        Args:
+            runs: those without which there is no measurement.
+            draws: the fewest further runs that can tell anything, and the most that are of use.
+            mode: the mode of the runs.
+            work: the operations of one of them, where it is no whole forward.
+
+        Returns:
+            How many further runs to make.
+
+        Raises:
+            CannotMeasure: there is not enough left.
+        """
+        each = (work or self._work.get(mode, 0)) + self._overhead
+        return self.budget.take(each, runs + draws[0], runs + draws[1]) - runs
+
+    def plan_share(self, draws: int, wanted: int, rate: float, alpha: float, **each: Any) -> int:
+        """Plan the runs that count how many units are lost at a rate, and note what fewer than `wanted` cannot tell.
+
+        Args:
+            draws: the units of one run that are drawn apart.
+            wanted: the most runs that are of use; one was made, and is among them.
+            rate: the rate that is expected.
+            alpha: the probability that the interval misses it.
+            each: the `mode` and the `work` of each run, as `plan` takes them.
+
+        Returns:
+            How many runs there are in all.
+
+        Raises:
+            CannotMeasure: not even those fit the budget that can tell the rate from zero.
+        """
+        least = min(wanted, -(-fewest_draws(rate, alpha) // max(draws, 1)))
+        runs = 1 + self.plan(0, (least - 1, wanted - 1), **each)
+        if runs < wanted:
+            low, high = binomial_interval(runs * draws, rate, alpha)
+            power = f"shares from {low:.2g} to {high:.2g} cannot be told from {rate:g}"
+            self.notes.append(f"its budget allows {runs} of {wanted} runs: {power}")
+        return runs
+
+    def try_out(self, modes: Modes, seed: int) -> list[torch.Tensor]:
+        """One forward, at the cost of the budget, to count its operations; the tensors of its result.
+
+        Raises:
+            CannotMeasure: it takes more than the budget allows, or raised.
+        """
+        outputs = self.run(modes, seed, limit=self.budget.left)
+        self._work = dict.fromkeys(Mode, self.operations)
+        self.plan(1)
+        return outputs
 
     @runs_the_model
     def run(
@@ -95,8 +152,11 @@ class Runner:
         replace: Mapping[Site, Replacement] | None = None,
         observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        limit: float = math.inf,
     ) -> list[torch.Tensor]:
-        """One forward; the tensors of its result, detached.
+        """One forward; the tensors of its result, detached, and its numbers as tensors.
+
+        `operations` are then those that it took.
 
         Args:
             modes: the mode to run in.
@@ -105,33 +165,65 @@ class Runner:
             replace: what to do instead, by site.
             observe: sees every call; it ends the run, which then has no result, by raising `Enough`.
             change: applied to every input tensor.
+            limit: stops a run that takes more operations.
 
         Raises:
-            CannotMeasure: forward raised, or there is no time left.
+            CannotMeasure: forward raised, or was stopped.
         """
-        if self._deadline is not None:
-            self._deadline.keep()
+        made = self._run(modes, seed, vary, replace, observe, change, limit)
+        if self._unsteady is None and any(each.source is not None for each in made):
+            again = self._run(modes, seed, vary, replace, None, change, limit)
+            pairs = itertools.zip_longest(made, again)
+            self._unsteady = {
+                one.name for one, other in pairs if one and one.source is not None and _differ(one, other)
+            }
+        kept = [each for each in made if each.name not in (self._unsteady or ())]
+        if made and not kept:
+            raise CannotMeasure("the numbers that forward returns differ between runs that draw the same")
+        return [_strided(each.tensor.detach()) for each in kept]
+
+    def _run(
+        self,
+        modes: Modes,
+        seed: int,
+        vary: Mapping[Site, int] | None,
+        replace: Mapping[Site, Replacement] | None,
+        observe: Callable[[Site | None, str, Any, Any, Any], None] | None,
+        change: Callable[[torch.Tensor], torch.Tensor] | None,
+        limit: float,
+    ) -> tuple[Output, ...]:
         if self._around is None:
             self._around = self._needed_around()
         self._set(modes)
         args, kwargs = self._inputs()
         if change is not None:
             args, kwargs = mapped(args, change), mapped(kwargs, change)
-        random.seed(seed)
-        seed_streams(seed)
-        if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed(seed % 2**32)
-        intervention = Intervention(self.model, seed, locate=self._locate, vary=vary, replace=replace, observe=observe)
+        seed_everything(seed)
+        meter = Meter(limit)
+        intervention = Intervention(
+            self.model,
+            seed,
+            locate=self._locate,
+            vary=vary,
+            replace=replace,
+            observe=observe,
+            numbers=self._numbers,
+            meter=meter,
+        )
         try:
-            with eager(), torch.no_grad(), intervention.watching(), self._around():
-                result = self.model(*args, **kwargs)
+            with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), self._around():
+                return outputs_of(self.model(*args, **kwargs)).values
         except Enough:
-            return []
+            return ()
+        except CannotMeasure:
+            raise
         except (Exception, SystemExit) as error:
+            if meter.exceeded:
+                raise CannotMeasure(f"{self.budget.too_large}; {self.budget.advice}") from error
             raise CannotMeasure(f"forward raised {told(error)}{self._left}") from error
         finally:
+            self.operations = meter.operations
             self._state.restore()
-        return [each.detach().clone() for each in outputs_of(result)]
 
     @runs_the_model
     def _needed_around(self) -> Callable[[], Any]:
@@ -161,6 +253,17 @@ class Runner:
                 module.training = modes[path]
 
 
-def outputs_of(result: Any) -> list[torch.Tensor]:
-    """The tensors of a forward's result, in a stable order."""
-    return [tensor for _, tensor in named_tensors(result, "output")]
+def _strided(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor in the layout that arithmetic is defined for."""
+    if tensor.is_nested:
+        return tensor.to_padded_tensor(0.0)
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor.clone() if tensor.layout is torch.strided else tensor.to_dense()
+
+
+def _differ(one: Output, other: Output | None) -> bool:
+    """Whether two runs that draw the same give different numbers."""
+    if other is None or one.name != other.name or one.tensor.shape != other.tensor.shape:
+        return True
+    return not torch.allclose(one.tensor, other.tensor, rtol=0, atol=0, equal_nan=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import sys
+
 import torch
 from torch import Tensor
 
@@ -20,6 +23,14 @@ def seed_streams(seed: int) -> None:
     if module is not None:
         seed_all = getattr(module, "manual_seed_all", None) or module.manual_seed
         seed_all(seed)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the streams of torch, Python and, where it is in use, NumPy."""
+    random.seed(seed)
+    seed_streams(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
 
 
 class Streams:

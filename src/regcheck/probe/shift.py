@@ -46,6 +46,7 @@ def variance_shift(runner: Runner, graph: Graph, op: Op, seed: int) -> Shift:
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, replace=replace, observe=look)
         return met
 
+    runner.plan(2)
     without, noisy = variances(0, identity), variances(1)
     if not without:
         raise CannotMeasure("no batch norm runs in train mode")
@@ -58,8 +59,12 @@ def variance_shift(runner: Runner, graph: Graph, op: Op, seed: int) -> Shift:
         return variance_ratio(variances(turn, how, reached)[reached], without[reached])
 
     generator = torch.Generator().manual_seed(seed)
+    runner.plan(1)
+    ratios = [ratio(1)]
+    runner.plan(measure.SIGNS - 1 + REFERENCES, work=runner.operations)  # a run ends at the batch norm
+    ratios += [ratio(1 + turn) for turn in range(1, measure.SIGNS)]
     expected = sorted(ratio(1 + turn, reference(op, generator)) for turn in range(REFERENCES))
-    return Shift(tuple(ratio(1 + turn) for turn in range(measure.SIGNS)), expected[REFERENCES // 2])
+    return Shift(tuple(ratios), expected[REFERENCES // 2])
 
 
 def channel_variance(values: Tensor) -> Tensor:

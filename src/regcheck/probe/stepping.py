@@ -7,8 +7,6 @@ wrote may do anything; one that reaches for a tensor of the program's own is sto
 from __future__ import annotations
 
 import copy
-import random
-import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -25,13 +23,14 @@ from regcheck.core.errors import CannotMeasure, told
 from regcheck.trace.sight import eager
 from regcheck.trace.structure import tensors_in
 from regcheck.trace.unwrap import processes
+from regcheck.trace.work import CALL, ELEMENT
 from regcheck.watcher.optimizers import followed, inner_optimizers
 
 from .reach import reached_by_functions
 from .reductions import has_float64
 from .restore import world_untouched
-from .run import Deadline
-from .seeds import seed_streams
+from .seeds import seed_everything
+from .work import Budget
 
 TENSORS = 128
 """At most this many parameters are copied, spread evenly over all of them."""
@@ -41,6 +40,9 @@ ELEMENTS = 64
 
 WARM_UP = 9
 """Steps before the one that is measured: RAdam adapts from the sixth step on."""
+
+CALLS = 4
+"""What a step of one parameter counts, in calls: many methods make a dozen, or make each for all parameters at once."""
 
 ROUNDING = 1000 * torch.finfo(torch.float64).eps
 """What `WARM_UP` + 1 steps in float64 can differ by, relative to the parameters, between two orders of the same
@@ -141,7 +143,7 @@ def _gradient_size(parameter: Tensor, generator: torch.Generator) -> Tensor:
 
 def _steps(
     optimizer: optim.Optimizer,
-    deadline: Deadline | None,
+    budget: Budget | None,
     samples: Sequence[Sample],
     *,
     without: int = 0,
@@ -154,7 +156,7 @@ def _steps(
 
     Args:
         optimizer: the user's optimizer.
-        deadline: until when steps may begin.
+        budget: the work that all steps of this optimizer may take.
         samples: what the clone steps, and on which gradients.
         without: how many of the steps, the last ones, do not decay.
         folded: how many times itself is added to the last gradient of each sampled parameter.
@@ -163,8 +165,8 @@ def _steps(
     plain = {"fused": False, "foreach": False, "capturable": False}
     guard: AbstractContextManager[Any] = nullcontext() if followed(type(optimizer)) else _Guard(optimizer)
     for flags, begun in (({}, False), (plain, False), ({}, True)):
-        if deadline is not None:
-            deadline.keep()
+        if budget is not None:
+            budget.take(_operations_of(samples), 1, 1)
         clone = _clone(optimizer, samples, flags, begun)
         try:
             with guard:
@@ -177,13 +179,20 @@ def _steps(
     raise CannotMeasure(f"its step raised {told(problem)}") from problem
 
 
+def _operations_of(samples: Sequence[Sample]) -> int:
+    """What a clone's steps count: a few calls for each parameter and step."""
+    elements = sum(each.numel() for sample in samples for each in sample.weights)
+    calls = CALLS * sum(len(sample.weights) for sample in samples)
+    return len(samples[0].gradients) * (CALL * calls + CALLS * ELEMENT * elements)
+
+
 def _steps_of(
     clone: optim.Optimizer, samples: Sequence[Sample], without: int, folded: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     leaves = [leaf for group in clone.param_groups for leaf in group["params"]]
     before = row(leaves)
     last = len(samples[0].gradients) - 1
-    _seed_all(0)
+    seed_everything(0)  # a step that draws draws the same each time
     for turn in range(last + 1):
         gradients = (gradient for sample in samples for gradient in sample.gradients[turn])
         for leaf, gradient in zip(leaves, gradients, strict=True):
@@ -273,16 +282,8 @@ def _copied(value: Any) -> Any:
     return copy.deepcopy(value) if isinstance(value, (dict, list, set)) else value
 
 
-def _seed_all(seed: int) -> None:
-    """Let a step that draws draw the same each time."""
-    random.seed(seed)
-    seed_streams(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed)
-
-
 @contextmanager
-def stepping(optimizer: optim.Optimizer, deadline: Deadline | None = None) -> Iterator[Steps]:
+def stepping(optimizer: optim.Optimizer, budget: Budget | None = None) -> Iterator[Steps]:
     """Steps of a copy: no gradients, no warnings, no hooks of the program's; scalars that it keeps are float64.
 
     Raises:
@@ -299,7 +300,7 @@ def stepping(optimizer: optim.Optimizer, deadline: Deadline | None = None) -> It
         try:
             for name in saved:
                 setattr(module, name, OrderedDict())
-            yield partial(_steps, optimizer, deadline)
+            yield partial(_steps, optimizer, budget)
         finally:
             for name, value in saved.items():
                 setattr(module, name, value)

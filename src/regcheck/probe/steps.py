@@ -35,16 +35,19 @@ def agreement_of(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) 
         masks.append(dropped_by(spot, Call(function, tuple(args), dict(kwargs), None)))
         return inverted_dropout(values, ~masks[-1], rate)
 
-    agreeing = units = 0
-    for turn in range(measure.REPLAYS):
+    agreeing = units = turn = 0
+    wanted, alone = 1, rate**2 + (1 - rate) ** 2
+    runner.plan(1)
+    while turn < wanted:
         masks.clear()
         runner.run(Mode.TRAIN, seed, vary=dict.fromkeys(sites, seed + turn), replace=dict.fromkeys(sites, drop))
         pairs = [(one, other) for one, other in zip(masks[::2], masks[1::2], strict=False) if one.shape == other.shape]
         agreeing += sum(int((one == other).sum()) for one, other in pairs)
         units += sum(one.numel() for one, _ in pairs)
-        if units >= UNITS:
-            break
-    if units == 0:
-        raise CannotMeasure("no two turns of this call drop from values of one shape")
-    alone = rate**2 + (1 - rate) ** 2
+        if units == 0:
+            raise CannotMeasure("no two turns of this call drop from values of one shape")
+        if turn == 0:
+            wanted = min(measure.REPLAYS, -(-UNITS // units))
+            wanted = runner.plan_share(units, wanted, alone, alpha)
+        turn += 1
     return Agreement(agreeing / units, units, len(sites), alone, measure.binomial_interval(units, alone, alpha))

@@ -1,26 +1,26 @@
-"""One line for each finding, and one for each thing that was not checked."""
+"""One line for each finding, for each that is unproven, and for each thing that was not checked."""
 
 from __future__ import annotations
 
-from regcheck.core.coverage import told
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
 from regcheck.report.view import View, counts, ending, proof
 
 
 def render(report: Report, view: View) -> str:
-    lines = [line(each) for each in report.findings]
+    lines = [line(each) for each in report.standing]
+    lines += [line(each, "unproven: ") for each in report.unproven]
     if view.show_refuted:
         lines += [line(each) for each in report.refuted]
     lines += [unchecked(each) for each in report.not_checked]
     if view.statistics:
         lines += [f"{number:>4}  {code}  {name}" for number, code, name in counts(report)]
-    return "\n".join([*lines, *told(report.coverage), *ending(report, view), ""])
+    return "\n".join([*lines, *report.looked_at, *ending(report, view), ""])
 
 
-def line(finding: Finding) -> str:
+def line(finding: Finding, mark: str = "") -> str:
     module = f" [{finding.module}]" if finding.module else ""
-    return f"{finding.where} {finding.title}{module}: {finding.message} ({proof(finding.evidence)})"
+    return f"{finding.where} {mark}{finding.title}{module}: {finding.message} ({proof(finding.evidence)})"
 
 
 def unchecked(each: NotChecked) -> str:

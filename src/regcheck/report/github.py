@@ -10,18 +10,24 @@ COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO:
 
 
 def render(report: Report, view: View) -> str:
-    lines = [found(each) for each in report.findings]
+    lines = [*map(found, report.standing), *map(unproven, report.unproven)]
     lines += [missed(each) for each in report.not_checked]
-    return "\n".join([*lines, *ending(report, view), ""])
+    return "\n".join([*lines, *report.looked_at, *ending(report, view), ""])
 
 
-def found(finding: Finding) -> str:
+def unproven(finding: Finding) -> str:
+    """The command for an unproven finding: no error, which it would be if it were confirmed."""
+    return found(finding, "unproven: ")
+
+
+def found(finding: Finding, mark: str = "") -> str:
     cell = f"cell {finding.cell}, line {finding.line}: " if finding.cell else ""
     module = f" [{finding.module}]" if finding.module else ""
     advice = f"\n{finding.fix}" if finding.fix else ""
     text = f"{cell}{finding.message}{module} ({proof(finding.evidence)}){advice}"
     line, column = (None, None) if finding.cell else (finding.line, finding.column)
-    return command(COMMANDS[finding.severity], text, finding.title, finding.path, line, column)
+    level = min(finding.severity, Severity.WARNING) if mark else finding.severity
+    return command(COMMANDS[level], text, mark + finding.title, finding.path, line, column)
 
 
 def missed(each: NotChecked) -> str:

@@ -19,7 +19,7 @@ NOWHERE = "model"
 
 def render(report: Report, view: View) -> str:
     """The whole report: a program picks what it wants to see, so `view` changes nothing."""
-    entries = [*map(found, report.findings), *map(missed, report.not_checked)]
+    entries = [*map(found, report.standing), *map(unproven, report.unproven), *map(missed, report.not_checked)]
     return json.dumps(entries, indent=2) + "\n"
 
 
@@ -28,6 +28,12 @@ def found(finding: Finding) -> dict[str, Any]:
     text = f"{finding.code} {finding.name}: {cell}{finding.message} ({proof(finding.evidence)})"
     line = 1 if finding.cell else finding.line
     return entry(text, finding.name, fingerprint(finding), SEVERITIES[finding.severity], finding.path, line)
+
+
+def unproven(finding: Finding) -> dict[str, Any]:
+    """The entry of an unproven finding, as minor as that of something that was not checked."""
+    document = found(finding)
+    return {**document, "description": f"unproven: {document['description']}", "severity": "minor"}
 
 
 def missed(each: NotChecked) -> dict[str, Any]:

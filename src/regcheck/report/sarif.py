@@ -36,7 +36,11 @@ def render(report: Report, view: View) -> str:
         "invocations": [
             {"executionSuccessful": True, "toolExecutionNotifications": [notice(each) for each in report.not_checked]}
         ],
-        "results": [result(each, places) for each in report.findings],
+        "results": [
+            *(result(each, places) for each in report.standing),
+            *(unproven(each, places) for each in report.unproven),
+        ],
+        "properties": {"unproven": len(report.unproven)},
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
@@ -69,6 +73,15 @@ def result(finding: Finding, places: dict[str, int]) -> dict[str, Any]:
     # A notebook's lines are those of its cells, which no region of the file can name.
     if finding.patch and finding.path and not finding.cell:
         document["fixes"] = [fix(finding.patch, finding.path)]
+    return document
+
+
+def unproven(finding: Finding, places: dict[str, int]) -> dict[str, Any]:
+    """The result of an unproven finding: tagged as such, and a warning at most."""
+    document = result(finding, places)
+    document["level"] = LEVELS[min(finding.severity, Severity.WARNING)]
+    document["message"] = {"text": f"unproven: {document['message']['text']}"}
+    document["properties"]["tags"] = ["unproven"]
     return document
 
 

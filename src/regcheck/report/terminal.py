@@ -7,9 +7,8 @@ import io
 from rich.console import Console
 from rich.text import Text
 
-from regcheck.core.coverage import told
 from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
-from regcheck.core.report import Report
+from regcheck.core.report import UNPROVEN, Report
 from regcheck.core.text import lines_of
 from regcheck.report.concise import unchecked
 from regcheck.report.view import View, counts, ending, figures, proof
@@ -20,14 +19,17 @@ INDENT = "    "
 
 
 def render(report: Report, view: View) -> str:
-    shown = [*report.findings, *(report.refuted if view.show_refuted else ())]
-    blocks = [block(each) for each in shown]
+    blocks = [block(each) for each in report.standing]
+    if report.unproven:
+        blocks += [Text(UNPROVEN, "bold"), *(block(each) for each in report.unproven)]
+    if view.show_refuted:
+        blocks += [block(each) for each in report.refuted]
     if report.not_checked:
         blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
     if view.statistics and report.findings:
         rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
         blocks.append(Text("\n".join(rows)))
-    last = [*map(Text, told(report.coverage)), headline(report), *map(Text, ending(report, view)[1:])]
+    last = [*map(Text, report.looked_at), headline(report), *map(Text, ending(report, view)[1:])]
     blocks.append(Text("\n").join(last))
     out = io.StringIO()
     console = Console(
@@ -78,5 +80,6 @@ def missed(each: NotChecked) -> Text:
 
 
 def headline(report: Report) -> Text:
-    worst = max((each.severity for each in report.findings), default=None)
-    return Text(report.headline, SEVERITY_STYLES[worst] if worst else "yellow" if report.not_checked else "green")
+    worst = max((each.severity for each in report.standing), default=None)
+    open_questions = report.unproven or report.not_checked
+    return Text(report.headline, SEVERITY_STYLES[worst] if worst else "yellow" if open_questions else "green")

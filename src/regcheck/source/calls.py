@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from regcheck.core.graph import Place
 
-from .folding import computed, swells
+from .folding import BUILTINS, MATH, METHODS
 from .machine import OUTER, Frame, Next, TooLong
 from .names import CONTAINERS, Definition
 from .sequences import Sequences, paired
@@ -56,17 +55,6 @@ _TRANSPARENT = frozenset(
 SELF_RETURNING = frozenset(
     "to cuda cpu half float double bfloat16 type requires_grad_ apply share_memory to_empty compile xpu ipu".split()
 )
-_MATH = {name: getattr(math, name) for name in "sqrt log log2 log10 exp floor ceil pow prod gcd".split()}
-_PLAIN: dict[str, Callable[..., object]] = {
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "str": str,
-    "abs": abs,
-    "round": round,
-    "max": max,
-    "min": min,
-}
 
 
 class Calls(Sequences):
@@ -252,8 +240,8 @@ class Calls(Sequences):
             found = self.call_torch(name, args, kwargs, node)
             if found is not None:
                 return found
-        if package == "math" and last in _MATH:
-            return self._computed(_MATH[last], args, node)
+        if package == "math" and last in MATH:
+            return self._computed(MATH[last], args, node)
         if package == "math" and last in ("pi", "inf"):
             return Unknown()
         if package == "builtins":
@@ -266,21 +254,23 @@ class Calls(Sequences):
 
     def _computed(self, compute: Callable[..., object], args: Args, node: ast.AST) -> Value:
         if args and all(isinstance(each, Known) for each in args):
-            return computed(compute, *(each.value for each in args if isinstance(each, Known)))
+            return self.computed(compute, *(each.value for each in args if isinstance(each, Known)))
         return self.opaque(args, node)
 
     def _builtin(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
-        if name in _PLAIN:
-            return self._computed(_PLAIN[name], args, node)
+        if name in BUILTINS:
+            return self._computed(BUILTINS[name], args, node)
         if name in ("list", "tuple", "sorted", "reversed", "set"):
-            items = self.iterated(args[0]) if args else ()
+            items = self.bounded(self.iterated(args[0])) if args else ()
             return Items.of(items[::-1] if name == "reversed" else items, mutable=name != "tuple")
         if name == "range":
             if all(isinstance(each, Known) and isinstance(each.value, int) for each in args):
-                return Known(range(*(each.value for each in args if isinstance(each, Known))))
+                return self.computed(range, *(each.value for each in args if isinstance(each, Known)))
             return Items.of((Several(Unknown(varies=True)),))
         if name == "enumerate" and args:
-            return Items.of(tuple(paired(index, each) for index, each in enumerate(self.iterated(args[0]))))
+            items = self.bounded(self.iterated(args[0]))
+            self.steps += len(items)
+            return Items.of(tuple(paired(index, each) for index, each in enumerate(items)))
         if name == "zip" and args:
             return self.zipped([self.iterated(each) for each in args])
         if name == "dict":
@@ -325,11 +315,8 @@ class Calls(Sequences):
             return self.dict_method(owner, name, args, kwargs, node)
         if isinstance(owner, (External, Definition)):
             return self.call(self.attribute(owner, name), args, kwargs, node)
-        if isinstance(owner, Known) and isinstance(owner.value, (int, str)) and not kwargs:
-            if swells(owner.value, name, [each.value for each in args if isinstance(each, Known)]):
-                return Unknown(varies=True)
-            bound: Callable[..., object] = getattr(owner.value, name, Unknown)
-            return self._computed(bound, args, node) if args else computed(bound)
+        if isinstance(owner, Known) and (type(owner.value), name) in METHODS and not kwargs:
+            return self._computed(METHODS[type(owner.value), name], (owner, *args), node)
         setting = looked_up(owner, *args) if name == "get" and len(args) == 2 else None
         return setting or self.opaque((owner, *args, *kwargs.values()), node)
 

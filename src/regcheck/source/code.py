@@ -8,6 +8,7 @@ import re
 import tokenize
 import warnings
 from functools import cached_property
+from typing import Any, TypeGuard
 
 from regcheck.core.patch import Edit
 from regcheck.core.text import NEWLINE
@@ -22,13 +23,13 @@ _SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, to
 class File:
     """A parsed file or notebook cell. Positions are those of its syntax tree: columns count bytes of UTF-8."""
 
-    def __init__(self, path: str, text: str) -> None:
+    def __init__(self, path: str, text: str, tree: ast.Module | None = None) -> None:
         self.path = path
         self.newline = (NEWLINE.search(text) or [""])[0] or "\n"
         self.lines = [line.encode() for line in NEWLINE.split(text)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.tree = ast.parse(NEWLINE.sub("\n", text))
+            self.tree = tree or ast.parse(NEWLINE.sub("\n", text))
         self._text = text
 
     @cached_property
@@ -38,18 +39,21 @@ class File:
         return Project([source])
 
     @cached_property
-    def parents(self) -> dict[ast.AST, ast.AST]:
-        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
-
-    @cached_property
     def modules(self) -> set[ast.ClassDef]:
         """The classes that are surely modules of torch."""
         return {each.node for each in self.project.definitions if each.is_module}
 
-    @cached_property
-    def tokens(self) -> list[tokenize.TokenInfo]:
-        """The tokens, with columns in characters as `tokenize` counts them."""
-        return [*tokenize.generate_tokens(io.StringIO("\n".join(each.decode() for each in self.lines)).readline)]
+    def tokens(self, node: ast.AST) -> list[tokenize.TokenInfo]:
+        """The tokens of an expression, with columns in characters as `tokenize` counts them."""
+        (first, start), (last, end) = _start(node), _end(node)
+        lines = [*self.lines[first - 1 : last - 1], self.lines[last - 1][:end]]
+        text = [each.decode() for each in lines]
+        before = len(lines[0][:start].decode())
+        text[0] = " " * before + text[0][before:]
+        # In brackets of its own no line of it begins a statement.
+        found = tokenize.generate_tokens(io.StringIO("\n".join(["(", *text, ")"])).readline)
+        below = [each._replace(start=_moved(each.start, first), end=_moved(each.end, first)) for each in found]
+        return [each for each in below if first <= each.start[0] <= last]
 
     def at(self, line: int, column: int) -> Spot:
         """The place of a finding, whose column counts characters."""
@@ -62,20 +66,10 @@ class Spot:
     def __init__(self, file: File, line: int, column: int) -> None:
         self._file = file
         self.tree = file.tree
-        found = [
-            node
-            for node in ast.walk(file.tree)
-            if isinstance(node, ast.Call) and (node.lineno, node.col_offset) == (line, column)
-        ]
+        outermost, *around = _calls_at(file.tree, line, column) or (ast.Pass(),)
+        self.around = tuple(around)
+        found = (node for node in ast.walk(outermost) if _begins_at(node, line, column))
         self.calls = tuple(sorted(found, key=lambda node: _end(node), reverse=True))
-        self.around = tuple(self._above(self.calls[0])) if self.calls else ()
-
-    def _above(self, node: ast.AST) -> list[ast.AST]:
-        found = []
-        while node in self._file.parents:
-            node = self._file.parents[node]
-            found.append(node)
-        return found
 
     def name_of(self, node: ast.expr) -> str:
         found = self._file.project.resolve(self._file.project.sources[0], node)
@@ -89,8 +83,9 @@ class Spot:
         return self._file.newline.join(each.decode() for each in lines)
 
     def module_method(self) -> tuple[ast.ClassDef, ast.FunctionDef] | None:
-        function = next((each for each in self.around if isinstance(each, _FUNCTIONS)), None)
-        owner = self._file.parents.get(function) if function else None
+        above = iter(self.around)
+        function = next((each for each in above if isinstance(each, _FUNCTIONS)), None)
+        owner = next(above, None)
         if not (isinstance(function, ast.FunctionDef) and isinstance(owner, ast.ClassDef)):
             return None
         arguments = [*function.args.posonlyargs, *function.args.args]
@@ -106,7 +101,8 @@ class Spot:
     def with_argument(self, call: ast.Call, text: str) -> tuple[Edit, ...]:
         file = self._file
         close = (_end(call)[0], self._character(*_end(call)) - 1)
-        inside = [each for each in file.tokens if each.end <= close and each.start >= self._opening(call)]
+        tokens, opening = file.tokens(call), self._opening(call)
+        inside = [each for each in tokens if each.end <= close and each.start >= opening]
         last = [each for each in inside if each.type not in _SKIPPED][-1]
         if last.string == "(":
             return (self._at(last.end, text),)
@@ -142,7 +138,7 @@ class Spot:
         """Where the parenthesis opens that holds the arguments."""
         line, column = _end(call.func)
         start = (line, self._character(line, column))
-        return next(each.start for each in self._file.tokens if each.start >= start and each.string == "(")
+        return next(each.start for each in self._file.tokens(call) if each.start >= start and each.string == "(")
 
     def _character(self, line: int, column: int) -> int:
         """The column in characters, from 0, of a column in bytes."""
@@ -158,6 +154,29 @@ class Spot:
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def _calls_at(tree: ast.Module, line: int, column: int) -> list[ast.AST]:
+    """The outermost call that begins at a position, and all nodes around it, from the inside out."""
+    todo: list[tuple[ast.AST, Any]] = [(tree, None)]
+    while todo:
+        link: Any = todo.pop()
+        if _begins_at(link[0], line, column):
+            found: list[ast.AST] = []
+            while link is not None:
+                node, link = link
+                found.append(node)
+            return found
+        todo += [(child, link) for child in ast.iter_child_nodes(link[0])][::-1]
+    return []
+
+
+def _begins_at(node: ast.AST, line: int, column: int) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and (node.lineno, node.col_offset) == (line, column)
+
+
+def _moved(position: tuple[int, int], first: int) -> tuple[int, int]:
+    return position[0] + first - 2, position[1]
 
 
 def _start(node: ast.AST) -> tuple[int, int]:

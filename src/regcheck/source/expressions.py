@@ -8,11 +8,12 @@ import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from time import process_time
 from typing import Any
 
 from .attributes import Attributes
-from .folding import BINARY, COMPARED, UNARY, computed, folded, identical
+from .folding import BINARY, COMPARED, LARGEST, OPERANDS, UNARY, fits, identical, is_data, joined
 from .machine import OUTER, SECONDS, Frame, Next, OutOfTime, TooLong
 from .values import (
     OPEN,
@@ -33,14 +34,13 @@ from .values import (
     truth,
 )
 
+_ANY = (Several(Unknown(varies=True)),)
+"""The items of a list of which nothing is known."""
 _EVALUATORS = {kind: f"_eval_{kind.__name__.lower()}" for kind in ast.expr.__subclasses__()}
 
 
 class Expressions(Attributes):
     """The evaluator of expressions."""
-
-    most = 50_000
-    """A list of more items than this is made by doubling it, not by hand."""
 
     @cached_property
     def _evaluators(self) -> dict[type[ast.expr], Callable[[Any], Value]]:
@@ -62,6 +62,8 @@ class Expressions(Attributes):
     def _eval_constant(self, node: ast.Constant) -> Value:
         found = self.project.constants.get(node)
         if found is None:
+            if not fits(node.value):
+                return Unknown()
             found = self.project.constants[node] = Known(node.value)
         return found
 
@@ -89,26 +91,32 @@ class Expressions(Attributes):
         return found
 
     def _eval_tuple(self, node: ast.Tuple) -> Value:
-        return Items.of(self.bounded(tuple(self.items(node.elts))), mutable=False)
+        return Items.of(self._display(node.elts), mutable=False)
 
-    def _eval_list(self, node: ast.List) -> Value:
-        return Items.of(self.bounded(tuple(self.items(node.elts))))
+    def _eval_list(self, node: ast.List | ast.Set) -> Value:
+        return Items.of(self._display(node.elts))
 
     _eval_set = _eval_list
+
+    def _display(self, nodes: Sequence[ast.expr]) -> tuple[Value, ...]:
+        if len(nodes) > LARGEST and all(map(is_data, nodes)):
+            return _ANY
+        return self.bounded(tuple(self.items(nodes)))
 
     def items(self, nodes: Sequence[ast.expr]) -> Iterator[Value]:
         """The values of a display's or a call's elements, stars unpacked."""
         for node in nodes:
             if isinstance(node, ast.Starred):
-                yield from self.iterated(self.evaluate(node.value))
+                inside = self.iterated(self.evaluate(node.value))
+                self.spend(len(inside))
+                yield from inside
             else:
                 yield self.evaluate(node)
 
     def bounded(self, items: tuple[Value, ...]) -> tuple[Value, ...]:
-        """The items of a list, unless there are more of them than can be followed."""
-        if len(items) > self.most:
-            raise TooLong("too long to follow from the source")
-        return items
+        """The items of a list that was made of others; of more than `LARGEST` nothing is known."""
+        self.spend(len(items))
+        return items if len(items) <= LARGEST else _ANY
 
     def iterated(self, value: Value) -> tuple[Value, ...]:
         """What iterating a value gives."""
@@ -130,11 +138,14 @@ class Expressions(Attributes):
         return (Several(Unknown(varies=isinstance(value, Unknown) and value.varies)),)
 
     def _eval_dict(self, node: ast.Dict) -> Value:
+        if len(node.keys) > LARGEST and is_data(node):
+            return Entries.of({OPEN: Unknown()})
         cells: dict[str, Value] = {}
         for key, each in zip(node.keys, node.values, strict=True):
             value = self.evaluate(each)
             if key is None:
                 cells.update(value.cells if isinstance(value, Entries) else {OPEN: Unknown()})
+                self.spend(len(cells))
             else:
                 name = self.evaluate(key)
                 cells[str(name.value) if isinstance(name, Known) else f"*{len(cells)}"] = value
@@ -143,13 +154,13 @@ class Expressions(Attributes):
         return Entries.of(cells)
 
     def _eval_joinedstr(self, node: ast.JoinedStr) -> Value:
-        text = ""
+        parts: list[object] = []
         for each in node.values:
             value = self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each)
             if not isinstance(value, Known):
                 return Unknown(varies=True)
-            text += str(value.value)
-        return Known(text)
+            parts.append(value.value)
+        return self.computed(joined, *parts)
 
     def _eval_namedexpr(self, node: ast.NamedExpr) -> Value:
         value = self.evaluate(node.value)
@@ -231,7 +242,7 @@ class Expressions(Attributes):
             known = truth(value)
             return Known(not known) if known is not None else self.opaque((value,), node)
         if isinstance(value, Known) and isinstance(value.value, (int, float)):
-            return computed(UNARY[type(node.op)], value.value)
+            return self.computed(UNARY[type(node.op)], value.value)
         return self.arithmetic("neg", (value,), node)
 
     def _eval_binop(self, node: ast.BinOp) -> Value:
@@ -241,7 +252,7 @@ class Expressions(Attributes):
         """`left op right`, folded where both are known, or where one is a zero factor."""
         name, compute = BINARY.get(type(op), ("other", None))
         if isinstance(left, Known) and isinstance(right, Known) and compute is not None:
-            return folded(compute, left.value, right.value)
+            return self.folded(compute, left.value, right.value)
         if name == "mul" and any(each in (Known(0), Known(0.0), Known(False)) for each in (left, right)):
             return self.zero((left, right), node)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
@@ -249,11 +260,17 @@ class Expressions(Attributes):
         if isinstance(left, Items) and name == "mul":
             times = right.value if isinstance(right, Known) and isinstance(right.value, int) else None
             if times is not None and times * len(left.items) <= 200:
-                return Items.of(left.items * times)
+                return Items.of(left.items * max(min(times, 200), 0))
             return Items.of(tuple(each if isinstance(each, Several) else Several(each) for each in left.items))
         if name == "div" and isinstance(left, Unknown) and isinstance(right, Unknown):
             return Unknown(varies=left.varies or right.varies)
         return self.arithmetic(name, (left, right), node)
+
+    def folded(self, compute: Callable[[Any, Any], object], left: Any, right: Any) -> Value:
+        """What an operator gives for two constants."""
+        if isinstance(left, OPERANDS) and isinstance(right, OPERANDS):
+            return self.computed(compute, left, right)
+        return Unknown()
 
     def zero(self, values: tuple[Value, ...], node: ast.AST) -> Value:
         """Something multiplied by a known zero."""
@@ -273,7 +290,7 @@ class Expressions(Attributes):
                 if same is not None:
                     return Known(same is isinstance(op, ast.Is))
             elif isinstance(left, Known) and isinstance(right, Known):
-                return folded(COMPARED[type(op)], left.value, right.value)
+                return self.folded(COMPARED[type(op)], left.value, right.value)
             elif isinstance(op, (ast.In, ast.NotIn)) and isinstance(left, Known):
                 known = right.cells if isinstance(right, (Entries,)) else None
                 if known is not None and (str(left.value) in known or OPEN not in known):
@@ -290,7 +307,8 @@ class Expressions(Attributes):
         bounds = [self.evaluate(each) if each else Known(None) for each in (node.lower, node.upper, node.step)]
         if owner.exact and all(isinstance(each, Known) for each in bounds):
             try:
-                return Items.of(owner.items[slice(*(each.value for each in bounds if isinstance(each, Known)))])
+                chosen = owner.items[slice(*(each.value for each in bounds if isinstance(each, Known)))]
+                return Items.of(self.bounded(chosen))
             except (TypeError, ValueError):
                 return Unknown(varies=True)
         return Items.of((Several(self.join([inner(each) for each in owner.items] or [Unknown()])),))
@@ -326,11 +344,11 @@ class Expressions(Attributes):
         if isinstance(owner, Entries) and owner.cells:
             return self.join(list(owner.cells.values()))
         if isinstance(owner, Known) and isinstance(key, Known):
-            return computed(operator.getitem, owner.value, key.value)
+            return self.computed(operator.getitem, owner.value, key.value)
         return self.opaque((owner, key), node)
 
     def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:
-        return Items.of(tuple(self._produced(node.generators, node.elt)))
+        return Items.of(self.bounded(tuple(islice(self._produced(node.generators, node.elt), LARGEST + 1))))
 
     _eval_listcomp = _eval_generatorexp = _eval_setcomp = _comprehension
 

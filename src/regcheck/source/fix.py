@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,14 +15,15 @@ from regcheck.core.rule import Rule
 from regcheck.core.text import NEWLINE, content_of, encoding_of, in_cell, in_file, text_of
 
 from .code import File
+from .files import Source
 
 
 class CannotFix(Exception):
     """A file whose text cannot be changed without touching more than was meant; the message says why."""
 
 
-def with_patches(report: Report, rules: Iterable[Rule]) -> Report:
-    """The report with the patches that the rules propose for its findings."""
+def with_patches(report: Report, rules: Iterable[Rule], sources: Mapping[str | None, Source]) -> Report:
+    """The report with the patches that the rules propose for its findings in the sources, by their path."""
     fixes = {rule.code: rule.fix for rule in rules if rule.fix is not None}
     files: dict[str, File | None] = {}
 
@@ -30,7 +32,7 @@ def with_patches(report: Report, rules: Iterable[Rule]) -> Report:
         if fix is None or not finding.path or not finding.line or not finding.column:
             return finding
         if finding.path not in files:
-            files[finding.path] = _file(finding.path)
+            files[finding.path] = _file(finding.path, sources[finding.path].tree)
         file = files[finding.path]
         line = in_file(finding.path, finding.cell, finding.line)
         if file is None or line > len(file.lines):
@@ -45,9 +47,9 @@ def with_patches(report: Report, rules: Iterable[Rule]) -> Report:
     return replace(report, findings=tuple(map(patched, report.findings)))
 
 
-def _file(path: str) -> File | None:
+def _file(path: str, tree: ast.Module) -> File | None:
     try:
-        return File(path, text_of(path) if path.endswith(SUFFIX) else _decoded(content_of(path))[0])
+        return File(path, text_of(path) if path.endswith(SUFFIX) else _decoded(content_of(path))[0], tree)
     except (OSError, CannotFix, SyntaxError, ValueError, RecursionError):
         return None
 

@@ -35,12 +35,12 @@ from .values import (
     Layer,
     Module,
     Optimizer,
-    Several,
     Traced,
     Unknown,
     Value,
     argument,
     descendants,
+    inside,
     modules_in,
     truth,
 )
@@ -170,17 +170,9 @@ class Program(Builder):
 
     def origins(self, values: Sequence[Value]) -> Iterator[int]:
         """The model calls that values come from."""
-        for each in values:
+        for each in inside(*values):
             if isinstance(each, Traced):
                 yield from map(int, each.ids)
-            elif isinstance(each, Items):
-                yield from self.origins(each.items)
-            elif isinstance(each, Entries):
-                yield from self.origins([*each.cells.values()])
-            elif isinstance(each, Several):
-                yield from self.origins([each.item])
-            elif isinstance(each, Either):
-                yield from self.origins(each.options)
 
     def consume(self, values: Sequence[Value]) -> tuple[str, ...]:
         """The values are made use of."""

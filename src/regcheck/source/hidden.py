@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from .values import Entries, Instance, Items, Module, Value, descendants, modules_in
+from .values import Entries, Instance, Items, Module, descendants, inside
 
 
 def hidden_in(model: Module) -> frozenset[int]:
     """The ids of the modules in plain lists and dicts of a model."""
     owners = [each for _, each in descendants(model) if isinstance(each, Instance)]
-    kept = (module for owner in owners for value in owner.cells.values() for module in _contained(value))
-    return frozenset(id(each) for module in kept for _, each in descendants(module))
-
-
-def _contained(value: Value) -> Iterator[Module]:
-    if isinstance(value, (Items, Entries)):
-        for each in value.items if isinstance(value, Items) else value.cells.values():
-            yield from modules_in(each)
-            yield from _contained(each)
+    values = (value for owner in owners for value in owner.cells.values() if isinstance(value, (Items, Entries)))
+    kept = {id(each): each for each in inside(*values) if isinstance(each, Module) and each.is_module}
+    return frozenset(id(each) for module in kept.values() for _, each in descendants(module))

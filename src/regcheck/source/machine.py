@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Place
 
 from .files import Source
+from .folding import WORK, fits, work_of
 from .names import Project
 from .values import (
     Bound,
@@ -44,6 +46,10 @@ SECONDS = 20
 _ABOUT_MODE = re.compile(
     r"train|eval|infer|test|valid|predict|sampl|determin|phase|stage|mode|mc_|stoch|nois|augm", re.I
 )
+
+
+_PER_STEP = 256
+"""So many characters, items or bits are handled at the cost of one step."""
 
 
 class TooLong(CannotTrace):
@@ -119,6 +125,31 @@ class Machine(ABC):
 
     @abstractmethod
     def attribute(self, owner: Value, name: str) -> Value: ...
+
+    def spend(self, work: float) -> None:
+        """Charge the steps of handling so many characters, items or bits.
+
+        Raises:
+            TooLong: they are used up.
+        """
+        self.steps += int(work) // _PER_STEP
+        if self.steps > self.limit:
+            raise TooLong("too long to follow from the source")
+
+    def computed(self, compute: Callable[..., object], *values: Any) -> Value:
+        """What an operation gives for constants; unknown where that is too large.
+
+        It is unknown as well where the operation fails, as it may for the constants of a dead branch.
+        """
+        work = work_of(compute, values)
+        if work > WORK:
+            return Unknown()
+        self.spend(work)
+        try:
+            found = compute(*values)
+        except Exception:
+            return Unknown()
+        return Known(found) if fits(found) else Unknown()
 
     def call_module(
         self, module: Module, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
@@ -211,6 +242,7 @@ class Machine(ABC):
         if common == len(shortest) and len({len(each) for each in found}) == 2:
             return (*shortest, Maybe(longest[common:]))
         if len(shortest) == len(longest) and all(not isinstance(each, tuple) for each in longest):
+            self.spend(_PER_STEP * len(longest))
             return tuple(self.join(list(column)) for column in zip(*found, strict=True))
         return (*shortest[:common], Several(Unknown(varies=True)))
 
@@ -218,12 +250,13 @@ class Machine(ABC):
         """The value that is one of `values`, whichever branch was taken."""
         if len(values) == 1 and not isinstance(values[0], Either):
             return values[0]
+        self.spend(len(values))
         distinct: list[Value] = []
         for each in values:
             for option in each.options if isinstance(each, Either) else (each,):
                 if len(distinct) > _MANY and isinstance(option, Known):
                     continue
-                like = next((n for n, known in enumerate(distinct) if _same(option, known)), None)
+                like = next((n for n, known in enumerate(distinct[:_MANY]) if _same(option, known)), None)
                 if like is None:
                     distinct.append(option)
                 elif isinstance(option, Known) and not option.default:
@@ -235,6 +268,7 @@ class Machine(ABC):
         if all(isinstance(each, Items) and each.exact for each in distinct):
             lists = [each.items for each in distinct if isinstance(each, Items)]
             if len({len(each) for each in lists}) == 1:
+                self.spend(_PER_STEP * len(lists[0]))
                 return Items.of(tuple(self.join(list(column)) for column in zip(*lists, strict=True)))
         if len(distinct) > 4 or any(isinstance(each, Unknown) for each in distinct):
             kept = [each for each in distinct if isinstance(each, (Module, Known, Function, Partial))]

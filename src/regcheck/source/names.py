@@ -250,14 +250,20 @@ class Project:
 
     def resolve(self, source: Source, node: ast.expr, outer: Cells | None = None) -> Value:
         """What a dotted name at the top of a file, or a constant, stands for."""
+        try:
+            return self._resolved(source, node, outer)
+        except RecursionError:
+            return Unknown()
+
+    def _resolved(self, source: Source, node: ast.expr, outer: Cells | None) -> Value:
         if isinstance(node, ast.Name):
             if outer and node.id in outer:
                 local: Value = outer[node.id]
                 return local
             found = self.lookup(source, node.id)
-            return found if not isinstance(found, ast.expr) else self.resolve(source, found)
+            return found if not isinstance(found, ast.expr) else self._resolved(source, found, None)
         if isinstance(node, ast.Attribute):
-            return self.member(self.resolve(source, node.value, outer), node.attr)
+            return self.member(self._resolved(source, node.value, outer), node.attr)
         return Known(node.value) if isinstance(node, ast.Constant) else Unknown()
 
     def member(self, owner: Value, name: str) -> Value:

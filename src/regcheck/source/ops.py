@@ -17,20 +17,16 @@ from .interpret import Interpreter
 from .names import Project
 from .sides import Sided, Sight, side
 from .values import (
-    Either,
-    Entries,
     Instance,
-    Items,
     Known,
     Layer,
-    Maybe,
     Module,
-    Several,
     Traced,
     Unknown,
     Value,
     Weight,
     descendants,
+    inside,
     now,
 )
 
@@ -168,24 +164,14 @@ class Ops(Interpreter):
 
     def origins(self, value: Value) -> Iterator[str]:
         """The ops a value comes from."""
-        kind: type = type(value)
-        if kind is Sided:  # whose sides are constants, or numbers that nobody knows
-            return
-        if isinstance(value, Traced):
-            yield from value.ids
-        elif isinstance(value, Weight):
-            yield from self.emit(Kind.PARAMETER, "parameter", (), place=None).ids
-        elif isinstance(value, (Items, Maybe)):
-            for each in value.items:
-                yield from self.origins(each)
-        elif isinstance(value, Several):
-            yield from self.origins(value.item)
-        elif isinstance(value, Entries):
-            for each in value.cells.values():
-                yield from self.origins(each)
-        elif isinstance(value, Either):
-            for each in value.options:
-                yield from self.origins(each)
+        for each in inside(value):
+            kind: type = type(each)
+            if kind is Sided:  # whose sides are constants, or numbers that nobody knows
+                continue
+            if isinstance(each, Traced):
+                yield from each.ids
+            elif isinstance(each, Weight):
+                yield from self.emit(Kind.PARAMETER, "parameter", (), place=None).ids
 
     def path(self, module: Module) -> str:
         """The module's path in the model; one that is not registered is named after where it runs."""

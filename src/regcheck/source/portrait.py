@@ -74,6 +74,7 @@ class Portrait:
         self.objects: list[object] = []
         self.receivers: list[Instance] = []
         self._numbers: dict[int, int] = {}
+        self._parts = 0
 
     def of(self, value: Any) -> Hashable:
         """The portrait of a value.
@@ -81,6 +82,9 @@ class Portrait:
         Raises:
             Incomparable: there is none.
         """
+        self._parts += 1
+        if self._parts > LARGEST:
+            raise Incomparable
         kind: Any = type(value)
         if kind is Known:
             return self._constant(value.value), value.default
@@ -130,8 +134,6 @@ class Portrait:
             return kind, self._numbers[known]
         self._numbers[known] = len(self.objects)
         self.objects.append(value)
-        if len(self.objects) > LARGEST:
-            raise Incomparable
         told: Hashable
         if kind is Items:
             return kind, value.mutable, *map(self.of, value.items)
@@ -229,9 +231,10 @@ def twin(value: Any, objects: dict[int, Any]) -> Any:
         return Bound(twin(value.receiver, objects), value.name)
     if kind is Partial:
         args = tuple([twin(each, objects) for each in value.args])
-        return Partial(
+        made = objects[id(value)] = Partial(
             twin(value.callee, objects), args, {name: twin(value.kwargs[name], objects) for name in value.kwargs}
         )
+        return made
     if kind is Function and value.outer is None and value.owner is None:
         return value
     if kind not in (Items, Entries, Instance, Layer, Container, Function) or getattr(value, "outer", None) is not None:

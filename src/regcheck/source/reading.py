@@ -74,13 +74,16 @@ def lowered(project: Project, whatever: bool = True) -> Reading:
     memory, repeats = Memory(), Repeats()
 
     def follow(model: Module, entered: set[int]) -> None:
-        like = likeness(model)
-        if like not in seen:
+        def work() -> Graph | None:
+            like = likeness(model)
+            if like in seen:
+                return None
             seen.add(like)
-            place = model.place or Place("", 1)
-            work = partial(graph_of, project, model, name_of(model), entered, repeats, whatever)
-            found = attempt(name_of(model), place.path, place.line, work)
-            graphs.extend((identity(model), each) for each in found if each is not None)
+            return graph_of(project, model, name_of(model), entered, repeats, whatever)
+
+        place = model.place or Place("", 1)
+        found = attempt(name_of(model), place.path, place.line, work)
+        graphs.extend((identity(model), each) for each in found if each is not None)
 
     for model in program.models:
         follow(model, program.ran)

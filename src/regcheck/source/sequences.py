@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from .expressions import Expressions
+from .folding import LARGEST
 from .values import OPEN, Container, Entries, Items, Known, Maybe, Several, Unknown, Value
 
 Args = tuple[Value, ...]
@@ -32,16 +33,22 @@ class Sequences(Expressions):
                 for key, value in named:
                     self.set(container.entries, str(key.value) if isinstance(key, Known) else "*", value)
                 return
-        for each in args:
-            self.append(container, each)
+        self.extend(container, args)
 
-    def append(self, container: Container, value: Value) -> None:
+    def extend(self, container: Container, values: Sequence[Value]) -> None:
+        """Add to a container; of more than `LARGEST` entries no more is known than that there are some."""
+        if len(container.entries) + len(values) > LARGEST:
+            values = (Several(Unknown(varies=True)),) if len(container.entries) <= LARGEST else ()
+        self.spend(len(container.entries))
         exact = not self.doubts and not any(name.startswith("*") for name in container.entries)
-        exact = exact and not isinstance(value, (Several, Maybe))
-        self.set(container.entries, f"{'' if exact else '*'}{len(container.entries)}", value)
+        for each in values:
+            self.steps += 1
+            exact = exact and not isinstance(each, (Several, Maybe))
+            self.set(container.entries, f"{'' if exact else '*'}{len(container.entries)}", each)
 
     def zipped(self, columns: Sequence[tuple[Value, ...]]) -> Value:
         length = max((len(each) for each in columns if not _is_open(each)), default=1)
+        self.steps += length
         rows = []
         for index in range(length):
             row = [each[min(index, len(each) - 1)] if each else Unknown() for each in columns]
@@ -64,11 +71,10 @@ class Sequences(Expressions):
     def container_method(self, container: Container, name: str, args: Args) -> Value | None:
         entries = container.entries
         if name == "append" and args:
-            self.append(container, args[0])
+            self.extend(container, args[:1])
             return container
         if name == "extend" and args:
-            for each in self.iterated(args[0]):
-                self.append(container, each)
+            self.extend(container, self.iterated(args[0]))
             return container
         if name in ("values", "children"):
             return Items.of(tuple(entries.values()))
@@ -81,15 +87,15 @@ class Sequences(Expressions):
     def list_method(self, owner: Items, name: str, args: Args, node: ast.AST) -> Value:
         changed: tuple[Value, ...] | None = None
         if name == "append" and len(args) == 1:
-            changed = (*owner.items, args[0])
+            changed = self.bounded((*owner.items, args[0]))
         elif name == "extend" and len(args) == 1:
             changed = self.bounded((*owner.items, *self.iterated(args[0])))
         elif name == "insert" and len(args) == 2 and args[0] == Known(0):
-            changed = (args[1], *owner.items)
+            changed = self.bounded((args[1], *owner.items))
         elif name == "pop" and owner.items and owner.exact and args in ((), (Known(0),), (Known(-1),)):
             index = 0 if args == (Known(0),) else -1
             found = owner.items[index]
-            self.set(owner.cells, "items", owner.items[1:] if index == 0 else owner.items[:-1])
+            self.set(owner.cells, "items", self.bounded(owner.items[1:] if index == 0 else owner.items[:-1]))
             return found
         elif name == "copy":
             return Items.of(owner.items)
@@ -103,6 +109,7 @@ class Sequences(Expressions):
 
     def dict_method(self, owner: Entries, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         cells = owner.cells
+        self.spend(len(cells))
         known = {key: value for key, value in cells.items() if key != OPEN}
         more: tuple[Value, ...] = (Several(Unknown(varies=True)),) if OPEN in cells else ()
         if name == "items":

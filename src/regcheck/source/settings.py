@@ -82,7 +82,7 @@ def _without_none(annotation: ast.expr) -> ast.expr:
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         try:
             return _without_none(ast.parse(annotation.value, mode="eval").body)
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return annotation
     if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
         return annotation.slice if annotation.value.id == "Optional" else annotation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Union
@@ -283,30 +283,53 @@ Value = Union[
 ]
 
 
+_SEQUENCES: dict[type, Callable[[Any], Iterable[Any]]] = {
+    Items: lambda value: value.items,
+    Maybe: lambda value: value.items,
+    Several: lambda value: (value.item,),
+    Either: lambda value: value.options,
+}
+_HOLDERS = {**_SEQUENCES, Entries: lambda value: value.cells.values()}
+
+
+def inside(*values: Any, dicts: bool = True) -> Iterator[Any]:
+    """The values that are held by sequences, dicts and alternatives, however deep.
+
+    Each holder is looked through once: a list that holds another one twice, sixty times over, is not walked 2^60 times.
+    """
+    holders = _HOLDERS if dicts else _SEQUENCES
+    todo, seen = [*reversed(values)], set[int]()
+    while todo:
+        each = todo.pop()
+        held = holders.get(type(each))
+        if held is None:
+            yield each
+        elif id(each) not in seen:
+            seen.add(id(each))
+            todo += [*held(each)][::-1]
+
+
 def modules_in(value: Any) -> Iterator[Module]:
     """The modules that a value may be."""
-    if isinstance(value, Module):
-        if value.is_module:
-            yield value
-    elif isinstance(value, Either):
-        for each in value.options:
-            yield from modules_in(each)
-    elif isinstance(value, Several):
-        yield from modules_in(value.item)
-    elif isinstance(value, (Maybe, Items)):
-        for each in value.items:
-            yield from modules_in(each)
+    return (each for each in inside(value, dicts=False) if isinstance(each, Module) and each.is_module)
 
 
-def descendants(module: Module, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+def descendants(module: Module) -> Iterator[tuple[str, Module]]:
     """A module and its registered submodules with their dotted paths, each once."""
-    seen = set() if seen is None else seen
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    yield path, module
-    for name, child in module.children():
-        yield from descendants(child, f"{path}.{name}" if path else name, seen)
+    seen = {id(module)}
+    yield "", module
+    todo = [("", module.children())]
+    while todo:  # modules may be nested deeper than calls can be
+        path, children = todo[-1]
+        for name, child in children:
+            if id(child) not in seen:
+                seen.add(id(child))
+                where = f"{path}.{name}" if path else name
+                yield where, child
+                todo.append((where, child.children()))
+                break
+        else:
+            todo.pop()
 
 
 _OPEN_ENDED = (Several, Maybe)

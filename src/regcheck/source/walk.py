@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 
@@ -19,6 +21,9 @@ SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ 
 MARK = b"torch"
 LARGEST = 8 << 20
 """Parsing more bytes than this takes seconds and much memory. The largest of torch's files has a sixth."""
+MOST = 500_000
+"""A syntax tree takes up to a kilobyte for each word and sign: more are generated data. That file has half as many."""
+_TOKEN = re.compile(rb"\w+|[^\w\s]")
 READ = (".py", notebook.SUFFIX)
 
 
@@ -72,6 +77,8 @@ def read(path: Path) -> bytes | NotChecked | None:
             content = notebook.parsed(content).text.encode()
         if len(content) > LARGEST:
             return NotChecked(str(path), f"more than {LARGEST >> 20} MB of source", "exclude the file", str(path))
+        if len(content) > MOST and next(islice(_TOKEN.finditer(content), MOST, None), None):
+            return NotChecked(str(path), f"more than {MOST:,} words and signs of source", "exclude the file", str(path))
         return content
     except OSError as error:
         return NotChecked(str(path), f"cannot be read: {error.strerror}", "exclude the file", str(path))

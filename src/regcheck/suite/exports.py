@@ -77,7 +77,9 @@ def commands(report: Report, root: Path) -> Iterator[str]:
         relative = os.path.relpath(root / path, workspace)
         return path if relative.startswith("..") else relative
 
-    for each in report.findings:
+    for each in report.standing:
         yield github.found(each.at(in_checkout(each.path)))
+    for each in report.unproven:
+        yield github.unproven(each.at(in_checkout(each.path)))
     for missed in report.not_checked:
         yield github.missed(missed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
-from regcheck.core.report import Report, counted
+from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.report.terminal import INDENT, block, headline, missed
 from regcheck.suite.findings import Findings
 
@@ -25,10 +25,12 @@ def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
     """The text of the section. Paths are read from `root`."""
     blocks = []
     with _inside(root):
-        for model, found in by_model(report, findings):
+        for model, found in by_model(report.standing, findings):
             if model:
                 blocks.append(Text(f"{model}: {counted(len(found), 'finding')}", "bold underline"))
             blocks += [_block(each, findings) for each in found]
+        if report.unproven:
+            blocks += [Text(UNPROVEN, "bold underline"), *(_block(each, findings) for each in report.unproven)]
     if report.not_checked:
         blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
     last = headline(report).append(f", {counted(len(findings.models), 'model')} examined")
@@ -40,10 +42,10 @@ def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
     return out.getvalue()
 
 
-def by_model(report: Report, findings: Findings) -> list[tuple[str, list[Finding]]]:
+def by_model(found: Iterable[Finding], findings: Findings) -> list[tuple[str, list[Finding]]]:
     """The findings under the names of their models, those without a model last."""
     groups: dict[str, list[Finding]] = {}
-    for each in report.findings:
+    for each in found:
         groups.setdefault(next(iter(findings.where.get(each.key, ())), ""), []).append(each)
     return sorted(groups.items(), key=lambda group: not group[0])
 
@@ -54,7 +56,10 @@ def verdict(report: Report) -> str:
         number = len(report.failures)
         fail = f"{counted(number, 'finding')} {'fails' if number == 1 else 'fail'} the run"
         return f"\n{fail} (fail-on: {report.fail_on.value}; `--regcheck-fail-on never` only shows them)"
-    return "\nwhat was not checked fails the run (strict)" if not report.ok else ""
+    if report.ok:
+        return ""
+    causes = [name for name, there in (("not checked", report.not_checked), ("unproven", report.doubts)) if there]
+    return f"\nwhat is {' or '.join(causes)} fails the run (strict)"
 
 
 def _block(finding: Finding, findings: Findings) -> Text:

@@ -6,7 +6,8 @@ The rungs: a real forward; a fake one, for a model that cannot or shall not be r
 from __future__ import annotations
 
 import copy
-import time
+import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,11 +26,13 @@ from .inputs import Inputs, candidates, elsewhere, moved, with_another_sample
 from .lazy import is_lazy, lazy_buffers
 from .lower import lowered
 from .modes import ModeReads, switch_on
+from .place import is_the_users
 from .record import ForwardRaised, Recording, record
 from .running import Locate
+from .work import SECOND
 
-SLOW = 0.5
-"""Seconds that a refused guess may take to run before further ones are tried on fake tensors first."""
+SLOW = SECOND // 2
+"""Operations of a refused guess beyond which further ones are tried on fake tensors first."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Traced:
     """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out.
 
     `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
-    that could be traced. `unmeasurable` says why nothing can be measured; it is empty where the model was run.
+    that could be traced, and `work` how many operations a forward took in each. `unmeasurable` says why nothing can be
+    measured; it is empty where the model was run.
     """
 
     graph: Graph
@@ -47,6 +51,7 @@ class Traced:
     drew_elsewhere: bool = False
     ran: Mapping[Mode, frozenset[str]] = field(default_factory=dict)
     unmeasurable: str = ""
+    work: Mapping[Mode, int] = field(default_factory=dict)
 
 
 Outcomes = dict[Mode, Recording | CannotTrace]
@@ -60,16 +65,18 @@ def look(
     locate: Locate | None = None,
     root: bool | None = True,
     unrunnable: str = "",
+    limit: float = math.inf,
 ) -> Traced:
     """Trace `model` in both modes; `root` says whether it is known to be a whole model.
 
     Forwards run and modes change on the very module handed in: hand in a copy. Where `unrunnable` says why it cannot or
-    shall not be run, only fake copies of it are.
+    shall not be run, only fake copies of it are. `limit` is for the operations of a forward.
 
     Raises:
+        TooMuchWork: a forward takes more.
         CannotTrace: no way of tracing works; the message says why each failed.
     """
-    run = partial(_imagined if unrunnable else _recorded, model, locate)
+    run = partial(_imagined, model, locate) if unrunnable else partial(_recorded, model, locate, limit)
     screen = None if unrunnable or given else partial(_imagined, model, locate)
     tried = [*_tried(run, [given] if given else candidates(model), screen)]
     if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
@@ -93,6 +100,7 @@ def look(
             flows[mode] = Flow(mode, {})
             what = "pass inputs that the model accepts in both modes"
             missed.append(_entry(f"{subject} in {mode.value} mode", str(each), what, each.place))
+    missed += _unread(subject, model, outcomes)
     guessed = [place for each in found if isinstance(each, Imagined) for place in each.guessed]
     if guessed:
         reason = "it was followed on fake tensors, and this value was guessed: what runs on other values was not seen"
@@ -101,8 +109,10 @@ def look(
     graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root, assumed=bool(guessed))
     evaluation = outcomes[Mode.EVAL]
     drew = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
-    ran = {mode: each.ran for mode, each in outcomes.items() if isinstance(each, Recording)}
-    return Traced(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable)
+    recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
+    ran = {mode: each.ran for mode, each in recorded.items()}
+    work = {mode: each.operations for mode, each in recorded.items()}
+    return Traced(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable, work)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
@@ -122,9 +132,8 @@ def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tu
     for inputs in tries:
         if is_hopeless(Mode.EVAL, inputs):
             continue
-        start = time.perf_counter()
         evaluation = run(Mode.EVAL, inputs)
-        slow = slow or time.perf_counter() - start > SLOW
+        slow = slow or getattr(evaluation, "operations", 0) > SLOW
         if isinstance(evaluation, CannotTrace):
             refused.append((inputs, evaluation))
             continue
@@ -139,13 +148,17 @@ def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tu
             return
 
 
-def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
+def _recorded(
+    model: nn.Module, locate: Locate | None, limit: float, mode: Mode, inputs: Inputs
+) -> Recording | CannotTrace:
     model.train(mode is Mode.TRAIN)
     if is_lazy(model):  # inputs that it refuses would leave it with shapes that the next ones do not fit
+        trial = None
         with suppress(Exception):
-            trial = copy.deepcopy(model, lazy_buffers(model))
+            trial = copy.deepcopy(model, lazy_buffers(model)), moved(inputs.args), moved(inputs.kwargs)
+        if trial is not None:
             try:
-                record(trial, moved(inputs.args), moved(inputs.kwargs))
+                record(*trial, limit=limit)
             except ForwardRaised as error:
                 return _released(error)
     try:
@@ -157,7 +170,7 @@ def _recorded(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Input
     reads = ModeReads(model)
     try:
         with reads:
-            recording = record(model, args, kwargs, locate=locate)
+            recording = record(model, args, kwargs, locate=locate, limit=limit)
     except ForwardRaised as error:
         return _released(error)
     return replace(recording, both=not (reads.any or recording.handed_on))
@@ -181,6 +194,19 @@ def _released(error: CannotTrace) -> CannotTrace:
 
 def _recordings(outcomes: Outcomes) -> list[Recording]:
     return [each for each in outcomes.values() if isinstance(each, Recording)]
+
+
+def _unread(subject: str, model: nn.Module, outcomes: Mapping[Mode, Recording | CannotTrace]) -> Iterator[NotChecked]:
+    """An entry for each part of a result that could not be followed; it names the mode where one mode alone has it."""
+    said: dict[str, list[Mode]] = {}
+    for mode, outcome in reversed(outcomes.items()):
+        for reason in dict.fromkeys(outcome.unread) if isinstance(outcome, Recording) else ():
+            said.setdefault(reason, []).append(mode)
+    code = getattr(inspect.getattr_static(type(model), "forward", None), "__code__", None)
+    place = Place(code.co_filename, code.co_firstlineno) if code and is_the_users(code.co_filename) else None
+    for reason, modes in said.items():
+        where = f" in {modes[0].value} mode" if len(modes) < len(_recordings(outcomes)) else ""
+        yield _entry(subject + where, reason, "return the tensors themselves, or audit the part that makes them", place)
 
 
 def _is_short_of_memory(error: CannotTrace) -> bool:

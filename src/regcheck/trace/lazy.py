@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
-
-from .sight import eager
 
 
 def is_lazy(model: nn.Module) -> bool:
     """Whether the first run of a model will give some of its parameters or buffers their shapes."""
     return any(nn.parameter.is_lazy(each) for each in (*model.parameters(), *model.buffers()))
-
-
-def materialize(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Run a lazy model for the first time, its weights drawn from a stream of their own."""
-    torch.default_generator.manual_seed(0)
-    with eager(), torch.no_grad():
-        model(*args, **kwargs)
 
 
 def lazy_buffers(model: nn.Module) -> dict[int, Any]:

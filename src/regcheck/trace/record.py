@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,8 @@ from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .frozen import frozen_call, frozen_script
 from .identity import Identity, Newborns, storage_of
-from .lazy import is_lazy, materialize
+from .lazy import is_lazy
+from .outputs import Output, Outputs, outputs_of
 from .place import distributions_running, raising_place, runs_the_model
 from .running import Locate
 from .sight import (
@@ -34,6 +36,7 @@ from .sight import (
 )
 from .streams import TorchStream, numpy_state, python_state
 from .structure import named_tensors, tensors_in
+from .work import Meter, TooMuchWork
 from .writes import versions_of, written
 
 META = "regcheck"
@@ -54,6 +57,8 @@ _FROM_DATA = frozenset("tensor as_tensor asarray new_tensor from_dlpack frombuff
 
 _WRITES = {"copy": Kind.IDENTITY, "set_data": Kind.IDENTITY, "setitem": Kind.CONCAT, "index_put": Kind.CONCAT}
 """What functions do that move values unchanged into a tensor: part of it, or all."""
+
+NO_OUTPUT = "forward returns no tensor, array or number that could be followed"
 
 
 @dataclass(slots=True)
@@ -84,6 +89,7 @@ class Recording:
     `drew_elsewhere` says that random numbers were drawn that no op tells: Python's, NumPy's, or torch's out of sight;
     `ran` which modules ran, by path; `handed_on` that a dropout gave back its input, which was a parameter (there is no
     op then) or was written to later; `both` that the other mode would have added nothing but what dropout layers drop.
+    `operations` is what the forward computed, as it is counted, and `unread` what of the result could not be followed.
     """
 
     graph: fx.Graph
@@ -92,12 +98,15 @@ class Recording:
     ran: frozenset[str] = frozenset()
     handed_on: bool = False
     both: bool = False
+    operations: int = 0
+    unread: tuple[str, ...] = ()
 
 
 class ForwardRaised(CannotTrace):
-    """The model's own forward raised; `place` is the user's line."""
+    """The model's own forward raised, after so many `operations`; `place` is the user's line."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, operations: int = 0) -> None:
+        self.operations = operations
         said = next(iter(str(error).strip().splitlines()), "")
         name = type(error).__name__
         super().__init__(
@@ -107,7 +116,12 @@ class ForwardRaised(CannotTrace):
 
 @runs_the_model
 def record(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, locate: Locate | None = None
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    locate: Locate | None = None,
+    limit: float = math.inf,
 ) -> Recording:
     """Run `model(*args, **kwargs)` once, as it is, and return what it did.
 
@@ -116,29 +130,37 @@ def record(
 
     Raises:
         ForwardRaised: forward raised; the error says where.
+        TooMuchWork: it takes more operations than the `limit`, and was stopped.
     """
-    try:
-        if is_lazy(model):
-            materialize(model, args, kwargs)
-    except (Exception, SystemExit) as error:
-        raise ForwardRaised(error) from error
+    if is_lazy(model):
+        torch.default_generator.manual_seed(0)
+        _record(model, args, kwargs, locate, limit)
+    return _record(model, args, kwargs, locate, limit)
+
+
+def _record(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], locate: Locate | None, limit: float
+) -> Recording:
     before = python_state(), numpy_state()
-    recorder = Recorder(model, locate)
+    recorder = Recorder(model, locate, Meter(limit))
     recorder.bind_inputs(args, kwargs)
     with eager(), recorder.newborns:
         try:
             with recorder.watching():
-                result = model(*args, **kwargs)
+                result = outputs_of(model(*args, **kwargs))
         except (Exception, SystemExit) as error:
-            raise ForwardRaised(error) from error
+            if recorder.meter.exceeded:
+                raise TooMuchWork(limit) from error
+            raise ForwardRaised(error, recorder.meter.operations) from error
         return recorder.finish(result, (python_state(), numpy_state()) != before)
 
 
 class Recorder(Sight):
     """The function mode that writes the graph."""
 
-    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
+    def __init__(self, model: nn.Module, locate: Locate | None = None, meter: Meter | None = None) -> None:
         super().__init__(model, locate)
+        self.meter = meter or Meter()
         self.graph = fx.Graph()
         self.newborns = Newborns()
         self._identity = Identity()
@@ -147,6 +169,7 @@ class Recorder(Sight):
         self._lazy = is_lazy(model)
         self._sites: dict[tuple[str, str], Site] = {}
         self._escaped: dict[fx.Node, None] = {}
+        self._left: list[tuple[Any, fx.Node]] = []
         self._differentiated: list[fx.Node] = []
         self._scripts: list[Site] = []
         self._stream = TorchStream()
@@ -178,12 +201,15 @@ class Recorder(Sight):
                 self._drew_unseen |= self._stream.moved()
         result = func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
+            self.meter.count(name, args, kwargs, result)
             drew = drawing and self._stream.moved()
             made = tensors_in(result)
             changed = written(func, name, kwargs, given, versions)
             if not made and not changed and name != "backward":
+                nodes = [self._node_of(each) for each in given]
+                self._left += [(result, each) for each in nodes]
                 if name in _ESCAPES:
-                    self._escaped |= dict.fromkeys(map(self._node_of, given))
+                    self._escaped |= dict.fromkeys(nodes)
                 return result
             if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
                 if name not in DROPPING or isinstance(result, nn.Parameter):
@@ -348,11 +374,45 @@ class Recorder(Sight):
         node.meta[META] = Seen(name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral)
         return node
 
-    def finish(self, result: Any, drew_elsewhere: bool) -> Recording:
-        outputs = tuple((name, self._node_of(tensor)) for name, tensor in named_tensors(result, "output"))
+    def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:
+        found = [(each.name, self._node_of_output(each)) for each in result.values]
+        outputs = tuple((name, node) for name, node in found if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
-        return Recording(self.graph, outputs, drew_elsewhere, frozenset(self.running.ran), self._handed_on)
+        unread = result.unread if outputs else (*result.unread, NO_OUTPUT)
+        ran, operations = frozenset(self.running.ran), self.meter.operations
+        return Recording(
+            self.graph, outputs, drew_elsewhere, ran, self._handed_on, operations=operations, unread=unread
+        )
+
+    def _node_of_output(self, output: Output) -> fx.Node | None:
+        """The node that holds an output; None for numbers that no tensor has a say in."""
+        if output.source is None:
+            return self._node_of(output.tensor)
+        base = output.source
+        while not isinstance(base, torch.Tensor) and getattr(base, "base", None) is not None:
+            base = base.base  # an array over a tensor's memory keeps the tensor
+        given = [self._node_of(base)] if isinstance(base, torch.Tensor) else self._origins_of(output.source)
+        kind = Kind.IDENTITY if len(given) == 1 else Kind.CONCAT
+        if None in given:
+            given, kind = [each for _, each in self._left], Kind.OTHER
+        return self._derived("left", kind, output.tensor, tuple(dict.fromkeys(given))) if given else None
+
+    def _origins_of(self, numbers: Any) -> list[fx.Node | None]:
+        """Which tensors each of some numbers was; None for a number that none was."""
+        if not self._left:
+            return []
+        known = {id(number): node for value, node in self._left for number in _numbers(value)}
+        return [*dict.fromkeys(known.get(id(number)) for number in _numbers(numbers))]
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """The numbers of nested lists."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _numbers(each)
+    else:
+        yield value
 
 
 def _unseen(*tensors: Any) -> Any:

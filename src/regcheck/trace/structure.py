@@ -1,9 +1,9 @@
-"""The tensors of nested values, in a stable order, by the names a user knows them by."""
+"""The tensors, and whatever else stands at the ends, of nested values, in a stable order, by the users' own names."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -38,28 +38,45 @@ def named_tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     Mappings, sequences and the attributes of objects (in `__dict__` or `__slots__`) are walked; nothing is called on
     them that could run a property of the user's, and what can be read only once is not read.
     """
-    return _walk(value, name, (), set())
+    return ((where, each) for where, each in named_leaves(value, name) if isinstance(each, torch.Tensor))
 
 
-def _walk(value: Any, name: str, around: tuple[int, ...], met: set[int]) -> Iterator[tuple[str, torch.Tensor]]:
+def named_leaves(
+    value: Any, name: str, unfold: Callable[[str, Any], Any] = lambda name, value: value
+) -> Iterator[tuple[str, Any]]:
+    """All that a structure holds in the end with names: tensors, and what has no parts that could be walked.
+
+    `unfold` is given each value that is no tensor and its name, and returns what to walk in its place.
+    """
+    return _walk(value, name, (), set(), unfold)
+
+
+def _walk(
+    value: Any, name: str, around: tuple[int, ...], met: set[int], unfold: Callable[[str, Any], Any]
+) -> Iterator[tuple[str, Any]]:
     """`around` are the containers that `value` is inside of, `met` the objects whose attributes were walked."""
-    if isinstance(value, torch.Tensor):
+    if not isinstance(value, torch.Tensor):
+        value = unfold(name, value)
+    if value is None or isinstance(value, (torch.Tensor, *_CLOSED)):
         yield name, value
         return
-    if value is None or isinstance(value, _CLOSED) or id(value) in around or len(around) > _DEEPEST:
+    if id(value) in around or len(around) > _DEEPEST:
         return
     outermost, around = not around, (*around, id(value))
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _walk(each, str(key) if outermost else f"{name}[{key!r}]", around, met)
+            yield from _walk(each, str(key) if outermost else f"{name}[{key!r}]", around, met, unfold)
     elif isinstance(value, (tuple, list, deque)):
         fields = getattr(value, "_fields", None)
         for index, each in enumerate(value):
-            yield from _walk(each, fields[index] if fields else f"{name}[{index}]", around, met)
+            yield from _walk(each, fields[index] if fields else f"{name}[{index}]", around, met, unfold)
     elif id(value) not in met:
         met.add(id(value))
-        for attribute, each in _attributes(value):
-            yield from _walk(each, attribute, around, met)
+        attributes = [*_attributes(value)]
+        if not attributes:
+            yield name, value
+        for attribute, each in attributes:
+            yield from _walk(each, attribute, around, met, unfold)
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:

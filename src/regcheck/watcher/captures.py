@@ -35,8 +35,7 @@ class Capture:
     """One call of a model: the live model, copies of its inputs, and the flag of every module as it was.
 
     `model_key` is equal for models that are built alike. `whole` is False where the call was made by a method of
-    a larger module that contains this one: then this is a part, whatever it is called. `seconds` of its
-    thread's time is what the call took (0 where it compiled something).
+    a larger module that contains this one: then this is a part, whatever it is called.
     """
 
     model: nn.Module
@@ -45,7 +44,6 @@ class Capture:
     modes: Mapping[str, bool]
     model_key: str
     whole: bool = True
-    seconds: float = 0.0
 
 
 class Captures:
@@ -89,10 +87,8 @@ class Captures:
         index, self._begun = self._begun, None
         return index
 
-    def returned(self, index: int, seconds: float) -> None:
-        """Note that a kept call came to its end, and how long it took."""
-        held, capture = self._kept[index]
-        self._kept[index] = held, replace(capture, seconds=seconds)
+    def returned(self, index: int) -> None:
+        """Note that a kept call came to its end."""
         self._returned.add(index)
 
     def raised(self, index: int | None) -> bool:

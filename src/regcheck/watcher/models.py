@@ -205,11 +205,6 @@ def name_of(module: nn.Module) -> str:
     return str(module.original_name) if isinstance(module, ScriptModule) else type(module).__name__
 
 
-def is_compiled(module: nn.Module) -> bool:
-    """Whether `torch.compile` was told to compile the module, or one in it."""
-    return any("_orig_mod" in each._modules or each._compiled_call_impl is not None for each in parts(module))
-
-
 def fingerprint(module: nn.Module) -> str:
     """Equal for models that are built alike: the same classes, sizes, rates and switches in the same places.
 

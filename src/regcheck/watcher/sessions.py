@@ -6,7 +6,6 @@ import itertools
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -207,12 +206,10 @@ class Watch:
         begun = notes.captures.begun()
         if begun is None and (known.fate.propagated or not grad):
             return None
-        started = time.thread_time()
 
         def follow(result: Any) -> None:
             if begun is not None:
-                took = 0.0 if models.is_compiled(module) else time.thread_time() - started
-                notes.captures.returned(begun, took)
+                notes.captures.returned(begun)
             if grad:
                 known.fate.follow(result)
 
