@@ -410,6 +410,38 @@ def test_alpha_dropout_of_single_positions_is_told_from_that_of_maps() -> None:
         assert [each.code for each in report.findings if each.evidence.verdict is Verdict.CONFIRMED] == found
 
 
+def encoder() -> nn.Sequential:
+    """A convolutional encoder with elementwise dropout between two convolutions."""
+    features = nn.Conv1d(8, 32, 1), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Dropout(0.5), nn.Conv1d(32, 32, 3), nn.ReLU()
+    return nn.Sequential(*features, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(32, 2))
+
+
+WAVES = torch.sin(torch.linspace(0, 20, 1000) + torch.arange(32.0).view(4, 8, 1))
+
+
+@pytest.mark.parametrize(("x", "verdict", "severity"), [
+    (WAVES, Verdict.CONFIRMED, Severity.WARNING),
+    (torch.randn(4, 8, 1000, generator=torch.Generator().manual_seed(0)), Verdict.CONFIRMED, Severity.INFO),
+    (torch.randn(1, 8, 12, generator=torch.Generator().manual_seed(0)), Verdict.UNMEASURED, Severity.WARNING),
+], ids=["smooth", "noise", "little noise"])  # fmt: skip
+def test_what_neighbours_tell_is_held_against_one_threshold(
+    x: torch.Tensor, verdict: Verdict, severity: Severity
+) -> None:
+    """Below 5 % the effect is advice, and where the values are too few to say so, nothing is proven."""
+    (finding,) = audit(encoder(), x, options={"select": ["REG102"]}).findings
+    assert (finding.evidence.verdict, finding.severity) == (verdict, severity)
+
+
+@pytest.mark.parametrize("select", [{}, {"select": ["REG102"]}, {"extend_select": ["ALL"]}, {"select": ["REG2"]}])
+def test_an_effect_that_is_not_material_is_off_until_selected(select: dict[str, list[str]]) -> None:
+    """As all advice, what evidence lowers to `info` is neither shown nor counted unless the rule is asked for."""
+    report = audit(encoder(), torch.randn(4, 8, 1000), options={**select, "fail_on": "info"})
+    asked = "REG102" in select.get("select", []) or "ALL" in select.get("extend_select", [])
+    assert ["REG102"] * asked == [each.code for each in report.findings if each.code == "REG102"]
+    assert asked or report.ok
+    assert not any(each["code"] == "REG102" for each in report.to_dict()["findings"]) or asked
+
+
 @pytest.mark.parametrize("ids", [True, False])
 def test_ids_are_no_features(ids: bool) -> None:
     """As many classes as word ids are a coincidence; a block is as wide as the features it is given."""

@@ -26,10 +26,11 @@ class Structures:
 
     def remember(self, report: Report, seen: Seen) -> None:
         """Keep what the structures that were just checked showed."""
-        for finding in report.findings:
+        for finding in (*report.findings, *report.advice):
             for origin in report.origins_of(finding):
                 if origin.structure:
-                    alone = Report(findings=(finding,), subjects=(origin.subject,), structure=origin.structure)
+                    shown = {"advice" if finding in report.advice else "findings": (finding,)}
+                    alone = Report(**shown, subjects=(origin.subject,), structure=origin.structure)
                     self._found.setdefault(origin.structure, {})[finding.key] = alone
         if report.not_checked:
             self._unclear |= {each.model_key for each in seen.captures}

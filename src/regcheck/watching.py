@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -177,15 +177,17 @@ class Watching:
                 report = judge(_alone(_read(seen, self._read_as)), self._options, self._known)
             self._structures.remember(report, seen)
             for each in (report, *self._structures.shown_again(seen.structures)):
-                self._reports.append(replace(each, findings=(*self._unintended(each, seen.structures),)))
+                findings = (*self._unintended(each.findings, each, seen.structures),)
+                advice = (*self._unintended(each.advice, each, seen.structures),)
+                self._reports.append(replace(each, findings=findings, advice=advice))
         except RegcheckError:
             raise
         except Exception as error:
             self._miss("judging it failed", error)
 
-    def _unintended(self, report: Report, around: Around) -> Iterator[Finding]:
-        """The findings of a report but for those that a block declares around all calls of a model."""
-        for each in report.findings:
+    def _unintended(self, findings: Iterable[Finding], report: Report, around: Around) -> Iterator[Finding]:
+        """Findings of a report but for those that a block declares around all calls of a model."""
+        for each in findings:
             if not silence.intended(each, declared_around(each, report, around), self._options.require_reason):
                 yield each
 
@@ -193,7 +195,10 @@ class Watching:
         """The declarations that silenced nothing in a program that came to its end and was checked as a whole."""
         whole = self._whole and not seen.not_checked
         for each in self._declared.entered:
-            found = any(select.ignores(one.code, (each.pattern,), one.name) for one in (*seen.findings, *seen.known))
+            found = any(
+                select.ignores(one.code, (each.pattern,), one.name)
+                for one in (*seen.findings, *seen.known, *seen.advice)
+            )
             idle = whole and not found and silence.could_speak(each, catalogue(), self._options)
             told = "what was watched showed no such finding" if idle else ""
             yield from silence.useless(each, each in self._declared.used, catalogue(), self._options, told)

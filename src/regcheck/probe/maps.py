@@ -18,7 +18,7 @@ from .reductions import wide
 from .run import Runner
 
 
-def maps_of(runner: Runner, op: Op, seed: int) -> Maps:
+def maps_of(runner: Runner, op: Op, material: float, seed: int) -> Maps:
     """Read the mask of `op` off one train run, and fit what it drops on what it keeps beside that."""
     met: list[tuple[torch.Tensor, torch.Tensor]] = []
     extents: set[tuple[int, ...]] = set()
@@ -50,11 +50,12 @@ def maps_of(runner: Runner, op: Op, seed: int) -> Maps:
     keep = keep >= (op.rate or 0.0)
     spatial = spatial_dropout(values, keep.to(values.device), op.rate or 0.0)
     reference, _, _ = measure.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
-    p_value = measure.fit_test(*measure.neighbour_fit(values, dropped, kept, ranked=True))
+    ranked = measure.neighbour_fit(values, dropped, kept, ranked=True)
+    p_value, weak = measure.fit_test(*ranked), measure.weaker_fit_test(*ranked, material)
     conv_map = extent in extents
     maps = values.shape[0] * values.shape[1]
     whole = whole_chance((values != 0).flatten(2).sum(2), op.rate)
-    return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole)
+    return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole, weak)
 
 
 def whole_chance(sizes: torch.Tensor, rate: float | None) -> float:

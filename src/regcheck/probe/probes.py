@@ -248,8 +248,8 @@ class ModelProbe(RunningProbe):
     def agreement(self, op: Op) -> Agreement:
         return agreement_of(self._runner, self._graph, op, self.seed, self.alpha)
 
-    def maps(self, op: Op) -> Maps:
-        return maps_of(self._runner, op, self.seed)
+    def maps(self, op: Op, material: float) -> Maps:
+        return maps_of(self._runner, op, material, self.seed)
 
 
 def _units(op: Op) -> int | None:

@@ -58,6 +58,10 @@ class Findings:
             intended = (*declared, *declared_around(finding, report, around))
             if not silence.intended(finding, intended, self._options.require_reason):
                 self._add(self._at_root(finding), [test] if test else [], models_of(finding, report))
+        for finding in report.advice:  # which nobody sees; what silences it is of use all the same
+            silence.intended(
+                finding, (*declared, *declared_around(finding, report, around)), self._options.require_reason
+            )
         for finding in report.refuted:
             self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
         for finding in report.known:
