@@ -320,17 +320,17 @@ print(peak() - start)
 JUDGED = (
     MEMORY.partition("with Watch()")[0]
     + """
-from regcheck.structures import Structures
+from regcheck.structures import Memory
 
-known, structures = set(), Structures()
+memory = Memory()
 with Watch() as watch:
     for number in range(1200):
         test(number)
         seen = watch.take()
-        structures.remember(judge(seen, {"devices": ["cpu"]}, known), seen)
+        memory.remember(judge(seen, {"devices": ["cpu"]}, memory))
         if number == 400:
             start = peak()
-print(len(known), peak() - start)
+print(len(memory._looks), peak() - start)
 """
 )
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from .coverage import Coverage, told
 from .errors import Failed
 from .finding import Finding, Key, NotChecked, Severity, Verdict
+from .looks import Looks, best
 
 
 class Origin(NamedTuple):
@@ -29,7 +30,8 @@ class Report:
     measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that could
     not be built, traced or run. `files` is the number of source files that a scan looked at. `fx_graph` is the recorded
     `torch.fx.Graph` of the train-mode run, where there is one. `structure` is that of the watched model a report is
-    about; in a report on many subjects `origins` tell which of them showed a finding.
+    about; in a report on many subjects `origins` tell which of them showed a finding. `looks` are those at watched
+    structures, whose open ends are not checked unless a later look closes them.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -50,6 +52,7 @@ class Report:
     advice: tuple[Finding, ...] = ()
     fx_graph: Any = None
     structure: str = ""
+    looks: Looks = field(default_factory=dict)
     origins: Mapping[Key, tuple[Origin, ...]] = field(default_factory=dict)
 
     def origins_of(self, finding: Finding) -> tuple[Origin, ...]:
@@ -227,6 +230,7 @@ def gathered(reports: Iterable[Report]) -> Report:
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
         fx_graph=graphs[0] if len(graphs) == 1 else None,
+        looks=best(report.looks for report in reports),
         origins={key: tuple(each) for key, each in origins.items()},
     )
 

@@ -17,11 +17,9 @@ from regcheck.auditing import Run
 from regcheck.config import silence
 from regcheck.core.errors import RegcheckError, told
 from regcheck.core.finding import Severity
-from regcheck.core.graph import Place
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report
-from regcheck.core.usage import Called, Event, Stepped
-from regcheck.structures import At, Settled, Structures
+from regcheck.structures import Memory
 from regcheck.suite.findings import Findings
 from regcheck.suite.handover import Message
 from regcheck.suite.intent import Fate, noted_as
@@ -39,9 +37,7 @@ class Watching:
         self._config = config
         self._hand_over = hand_over
         self._options = options_of(config, watched=True)
-        self._known: set[object] = set()
-        self._confirmed: set[tuple[str | None, int | None]] = set()
-        self._structures, self._settled = Structures(), Settled()
+        self._memory = Memory()
         self._outcomes: set[str] = set()
         self._test_files: set[str] = set()
         self._watch = Watch(str(config.rootpath), self._test_files)
@@ -76,13 +72,7 @@ class Watching:
 
     @cached_property
     def _run(self) -> Run:
-        return replace(Run.of(self._options), settled=self._why_settled)
-
-    def _why_settled(self, code: str, place: Place | None) -> str:
-        return self._settled.why(self._at(code, place.path, place.line)) if place else ""
-
-    def _at(self, code: str, path: str | None, line: int | None) -> At:
-        return code, path and os.path.abspath(path), line
+        return replace(Run.of(self._options), memory=self._memory)
 
     def _judge(self, item: pytest.Item, notes: silence.Notes) -> None:
         """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
@@ -92,26 +82,25 @@ class Watching:
         met: set[Declared] = {*intended, *notes.entered}
         conclusive = self._outcomes == {"passed"}
         try:
-            seen = self._lighter(self._watch.take(item.nodeid), shown)
-            for report in self._reports(item, seen):
+            seen = self._watch.take(item.nodeid)
+            for measured, report in self._reports(item, seen):
                 conclusive = conclusive and not report.not_checked
-                self._structures.remember(report, seen)
+                self._memory.remember(report)
                 shown.add(report, item.nodeid, intended, seen.structures)
-                for each in report.findings:
-                    at = self._at(each.code, each.path, each.line)
-                    self._settled.note(at, each.evidence, shown.shows(each))
-            for report in self._structures.shown_again(seen.structures):
+                self._memory.note(filter(shown.shows, measured.findings))
+            for report in self._memory.shown_again(seen.structures):
                 shown.add(report, item.nodeid, intended, seen.structures)
-            shown.models.update(dict.fromkeys(each.model_key for each in seen.captures))
+            captured = {each.model_key for each in seen.captures}
+            shown.models.update(dict.fromkeys(each for each in captured if not self._memory.is_unseen(each)))
             if isinstance(item, ModelItem) and item.report is not None:
                 shown.models[item.model_key] = None
-            shown.raised.update(seen.raised)
+            for structure in filter(self._memory.is_due, captured):
+                self._watch.capture_again(structure)
             met |= {each for capture in seen.captures for each in declared_in(capture.model)}
-            conclusive = conclusive and not self._structures.unclear(seen.structures)
+            conclusive = conclusive and not self._memory.unclear(seen.structures)
         except (Exception, OutcomeException) as error:
             shown.miss(item.nodeid, f"judging it failed: {told(error)}", "please report this")
             conclusive = False
-        self._confirmed |= shown.confirmed_at
         unheard = {each for each in notes.entered if shown.has(each)}
         fates = {each: Fate.IDLE if conclusive and each not in unheard else Fate.OPEN for each in met}
         fates.update(dict.fromkeys(notes.used, Fate.USED))
@@ -119,14 +108,14 @@ class Watching:
             ignores = noted_as(fates, self._is_test)
             self._hand_over({"test": item.nodeid, "shown": shown.to_dict(), "ignores": ignores})
 
-    def _reports(self, item: pytest.Item, seen: Seen) -> Iterator[Report]:
-        """What a test's watched calls show, or its check of a model."""
+    def _reports(self, item: pytest.Item, seen: Seen) -> Iterator[tuple[Report, Report]]:
+        """What a test's watched calls show, or its check of a model: as it was measured, and as it is shown."""
         if isinstance(item, ModelItem) and item.report is not None:
-            yield item.report
-        if seen.usage.events or seen.captures or seen.skipped:
+            yield item.report, item.report
+        if seen.usage.events or seen.captures or seen.skipped or seen.unkept:
             with contextlib.redirect_stderr(io.StringIO()):
-                report = self._run.seen(seen, self._known)
-            yield self._lowered(report)
+                report = self._run.seen(seen)
+            yield report, self._lowered(report)
 
     def _lowered(self, report: Report) -> Report:
         """With what stands in test code lowered to advice: it is about stand-ins, not about the code under test."""
@@ -138,19 +127,6 @@ class Watching:
 
     def _is_test(self, path: str) -> bool:
         return path.startswith("<doctest ") or self._watch.is_test_file(os.path.abspath(path))
-
-    def _lighter(self, seen: Seen, shown: Findings) -> Seen:
-        """Without the means to measure once more what an earlier test has confirmed."""
-        events: list[Event] = []
-        optimizers = dict(seen.optimizers)
-        for event in seen.usage.events:
-            place = event.place and (shown.shown(event.place.path), event.place.line)
-            if place in self._confirmed and isinstance(event, Called):
-                event = replace(event, capture=None)
-            elif place in self._confirmed and isinstance(event, Stepped):
-                optimizers.pop(event.optimizer.key, None)
-            events.append(event)
-        return replace(seen, usage=replace(seen.usage, events=tuple(events)), optimizers=optimizers)
 
 
 def declared_in(model: Any) -> set[Declared]:
