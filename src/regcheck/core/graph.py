@@ -145,7 +145,6 @@ class Op:
     active: bool | None = False
     learned: bool = False
     shape: tuple[int, ...] | None = None
-    integral: bool = False
     window: bool = False
     mode: Mode = Mode.TRAIN
     depth: int | None = None
@@ -155,6 +154,7 @@ class Op:
     within: tuple[str, ...] = ()
     frozen: Frozen | None = None
     intended: tuple[Declared, ...] = ()
+    integral: bool = False
 
     @property
     def place(self) -> Place | None:

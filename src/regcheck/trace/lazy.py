@@ -17,6 +17,6 @@ def lazy_buffers(model: nn.Module) -> dict[int, Any]:
     return {id(each): _copied(each) for each in model.buffers() if isinstance(each, nn.UninitializedBuffer)}
 
 
-def _copied(buffer: Any) -> nn.UninitializedBuffer:
-    data = buffer.data
-    return nn.UninitializedBuffer(device=data.device, dtype=data.dtype, persistent=buffer.persistent)
+def _copied(buffer: Any) -> Any:
+    blank: Any = nn.UninitializedBuffer  # torch's stubs know none of its arguments
+    return blank(device=buffer.data.device, dtype=buffer.data.dtype, persistent=buffer.persistent)
