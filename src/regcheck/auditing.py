@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -31,7 +31,7 @@ from regcheck.probe.probes import ModelProbe
 from regcheck.probe.ranks import LAG, Meeting, RanksProbe, named
 from regcheck.probe.restore import unchanged, workspace, world_untouched
 from regcheck.probe.run import Runner
-from regcheck.probe.samples import FEWEST, batch_size, differ_in_batch_only, first_samples
+from regcheck.probe.samples import affordable, batch_size, differ_in_batch_only, first_samples
 from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.probing import (
     NO_RUN,
@@ -52,7 +52,7 @@ from regcheck.trace.ladder import Traced, look
 from regcheck.trace.memory import uncollected
 from regcheck.trace.streams import hidden_draws
 from regcheck.trace.unwrap import Subject, obstacle, subject_of
-from regcheck.trace.work import SECOND, TooMuchWork
+from regcheck.trace.work import TooMuchWork, overhead_of
 from regcheck.watcher.optimizers import described, inner_optimizers, key_of
 
 if TYPE_CHECKING:
@@ -121,17 +121,28 @@ class Run:
         return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices))
 
     def model(
-        self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None = True, limit: float = inf
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None = True,
+        limit: float = inf,
+        apart: Collection[int] = (),
     ) -> Report:
-        """Check one model with the graph rules; `root` says whether it is known to be a whole one.
+        """Check one model with the graph rules.
 
+        `root` says whether it is known to be a whole one; `apart` holds the ids of parts that are checked on their own.
         A model of which a call takes more operations than the `limit` is not checked.
         """
-        return self._looked_at(examined, given, root, limit)[0]
+        return self._looked_at(examined, given, root, limit, apart)[0]
 
     @world_untouched()
     def _looked_at(
-        self, examined: nn.Module | Subject, given: Inputs | None, root: bool | None, limit: float
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None,
+        limit: float,
+        apart: Collection[int],
     ) -> tuple[Report, int]:
         """The report on one model, and how the look at it ended: whether it ran on the inputs given."""
         found = examined if isinstance(examined, Subject) else subject_of(examined)
@@ -163,8 +174,8 @@ class Run:
             compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
             unexplained = self._unexplained(twin, traced)
-        missed = (*whole.not_checked, *coverage.unfollowed(model, whole), *unexplained)
         seen = coverage.coverage_of(model, whole)
+        missed = (*whole.not_checked, *coverage.unfollowed(model, whole, seen, apart), *unexplained)
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
         report = self._report(kept, (*missed, *broken, *unheard), subject)
@@ -185,15 +196,15 @@ class Run:
         """
         measured = self.options.confirm and traced.inputs is not None and not traced.unmeasurable
         runs = sum(estimated_runs(*each) for each in suspicions) if measured else 0
-        needed, budget = runs * max(traced.work.values(), default=0), self.options.budget * SECOND
-        if traced.inputs is None or needed <= budget:
+        if traced.inputs is None or not runs:
             return traced, suspicions, ""
-        size, seconds = batch_size(traced.inputs), self.options.budget
-        count = max(FEWEST, int(size * budget / needed))
+        twin, size = fresh(), batch_size(traced.inputs)
+        work, left = max(traced.work.values()), budget_of(self.options).left
+        count = affordable(size, work, overhead_of(twin), runs, left)
         if count >= size:
             return traced, suspicions, ""
         try:
-            part = look(fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
+            part = look(twin, traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
         except CannotTrace:
             return traced, suspicions, ""
         again, _ = self._suspicions("graph", part.graph)
@@ -202,7 +213,7 @@ class Run:
         ]
         if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):
             return traced, suspicions, ""
-        return part, again, f"on {count} of {size} samples, as its budget of {seconds:g} s allows no more"
+        return part, again, f"on {count} of {size} samples, as its budget allows no more"
 
     def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
         """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""
@@ -269,6 +280,7 @@ class Run:
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
         looks = [{key: Look(NOT_KEPT, (each,)) for key, each in seen.unkept.items()}]
+        called = {id(capture.model): {id(part) for part in capture.model.modules()} for capture in seen.captures}
         limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
@@ -276,7 +288,9 @@ class Run:
             if self.memory.is_due(structure, root):
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
-                report, ended = self._looked_at(once, given, root, limit)
+                within = called[id(capture.model)] & called.keys() - {id(capture.model)}
+                apart = {part for each in within for part in called[each]}
+                report, ended = self._looked_at(once, given, root, limit, apart)
                 looks.append({structure: self.memory.looked(structure, root, report, ended)})
                 reports.append(replace(report, not_checked=(), structure=structure))
         return replace(gathered([*reports, Report(not_checked=seen.skipped)]), looks=best(looks))

@@ -51,7 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--regcheck-budget",
         metavar="SECONDS",
-        help="the most that proving the findings of one model may take (default: 2 for a model that a test ran)",
+        help="the most work, in seconds of one ordinary core, to prove the findings of one model with (default: 2 for "
+        "a model that a test ran)",
     )
     group.addoption(
         "--regcheck-report",

@@ -11,16 +11,12 @@ from regcheck.core.finding import Finding, Key, Severity, Verdict
 from regcheck.core.ignores import Declared
 from regcheck.core.looks import MEASURED, UNPROVEN, Look, best
 from regcheck.core.report import Report
-from regcheck.plugins import catalogue
 
 Around = Mapping[str, tuple[Declared, ...]]
 """The structures that a program ran, each with what the blocks declare that stood around all of its calls."""
 
 At = tuple[str, str | None, int | None]
 """A rule's code, and the path and the line of what it finds."""
-
-TRIES = 3
-"""So many models are measured for a finding in one line that cannot be measured: each may take all of its budget."""
 
 LOOKS = 5
 """So many calls of one structure are looked at where each look leaves something open."""
@@ -39,7 +35,6 @@ class Memory:
         self._done: set[tuple[str, bool | None]] = set()
         self._found: dict[str, dict[Key, Report]] = {}
         self._confirmed: dict[At, Severity] = {}
-        self._unmeasured: Counter[At] = Counter()
 
     def is_due(self, structure: str, root: bool | None = None) -> bool:
         """Whether another call of a structure is to be looked at; `root` says whether it is known to be a whole one."""
@@ -87,21 +82,15 @@ class Memory:
 
     def note(self, findings: Iterable[Finding]) -> None:
         """Findings were measured and shown to somebody; what they confirm is not measured again."""
-        graph_rules = {rule.code for rule in catalogue() if rule.about == "graph"}
         for each in findings:
             at = each.code, _absolute(each.path), each.line
             if each.evidence.verdict is Verdict.CONFIRMED and each.evidence.lowers_to is None:
                 self._confirmed[at] = max(self._confirmed.get(at, each.severity), each.severity)
-            elif each.evidence.verdict is Verdict.UNMEASURED and each.code in graph_rules:
-                self._unmeasured[at] += 1
 
     def settled(self, at: At, severity: Severity) -> str:
         """Why a finding as bad as that is not measured in a line; empty where it is to be."""
-        if at[1] is None:
-            return ""
-        if at in self._confirmed and self._confirmed[at] >= severity:
-            return "it is confirmed in another model"
-        return f"it could not be measured in {TRIES} other models" if self._unmeasured[at] >= TRIES else ""
+        known = self._confirmed.get(at) if at[1] is not None else None
+        return "it is confirmed in another model" if known is not None and known >= severity else ""
 
 
 def _absolute(path: str | None) -> str | None:

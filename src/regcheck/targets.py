@@ -17,24 +17,34 @@ from torch import nn
 
 from regcheck import plugins
 from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, nearest, told
+from regcheck.probe.seeds import seed_everything
 
 T = TypeVar("T")
 FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME`, `timm:NAME` or `hf:NAME`"
 
 
-def build(target: str) -> nn.Module:
+def build(target: str, seed: int = 0) -> nn.Module:
     """The model that a target names. A name may stand for a model, a class or a factory; the last two take nothing.
+
+    The random streams are seeded before its module is imported and again before it is built, so that its weights do not
+    depend on what was imported or built before.
 
     Raises:
         UsageError: the target cannot be understood: its form, its file, its module or its name is unknown.
         CannotBuild: the user's code raised, or made something else than a model.
     """
+    seed_everything(seed)
     model = _attempt(lambda: plugins.call("regcheck_targets", target=target), "a plugin cannot build it")
     if model is None:
         where, _, name = target.rpartition(":")
         if not where or not name:
             raise UsageError(f"target {target!r} is not of the form {FORMS}")
-        model = ZOOS[where](name) if where in ZOOS else _made(target, _member(_module(where), name, target))
+        if where in ZOOS:
+            model = ZOOS[where](name)
+        else:
+            found = _member(_module(where), name, target)
+            seed_everything(seed)
+            model = _made(target, found)
     if not isinstance(model, nn.Module):
         raise CannotBuild(f"is of type {type(model).__name__}, not an nn.Module", "return the model itself")
     return model

@@ -98,9 +98,7 @@ class Project:
         return path
 
     def run(self, *arguments: str, alone: bool = False) -> Done:
-        """Run pytest here; `alone` in a process of its own. Proofs get the time that they need on a busy machine."""
-        if "--regcheck" in arguments and "--regcheck-budget" not in arguments:
-            arguments = (*arguments, "--regcheck-budget", "60")
+        """Run pytest here; `alone` in a process of its own."""
         method = self._pytester.runpytest_subprocess if alone else self._pytester.runpytest_inprocess
         done = method(*self.always, *arguments)
         return Done(int(done.ret), done.stdout.str(), done.stderr.str())

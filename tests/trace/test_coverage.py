@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regcheck import audit, scan
+from regcheck import audit, scan, watch
 from regcheck.core.coverage import Coverage
 from regcheck.core.report import Report
 
@@ -122,6 +124,124 @@ def test_opaque_parts_are_listed_and_those_that_drop_are_not_checked(rate: float
     said = [(each.subject, each.reason, each.what_to_do) for each in report.not_checked]
     reason = "cannot be looked into, and holds nn.Dropout"
     assert said == ([("Sequential.1", reason, "audit it before it is scripted or traced")] if rate else [])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
+@pytest.mark.parametrize(
+    "made_by", [lambda model: torch.jit.trace(model, X), torch.jit.script], ids=["trace", "script"]
+)
+def test_a_model_that_is_opaque_as_a_whole_is_not_checked(made_by: Callable[[nn.Module], nn.Module]) -> None:
+    """A traced or scripted model shows nothing of itself, so a report without findings does not call it clean."""
+    model = made_by(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh()))
+    report = audit(model, X, options={"strict": True})
+    assert (covered(report).traced, covered(report).modules) == (0, 5)
+    assert [each.reason for each in report.not_checked] == ["none of its modules could be looked into"]
+    assert report.exit_code == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
+def test_scripted_code_that_takes_statistics_is_not_checked() -> None:
+    """A batch norm inside a scripted part acts by the mode out of sight."""
+    inner = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+    report = audit(nn.Sequential(nn.Linear(8, 8), torch.jit.script(inner)), X)
+    assert [each.reason for each in report.not_checked] == ["cannot be looked into, and holds torch.batch_norm"]
+
+
+class Drops(nn.Module):
+    """Has a dropout in its code, and none among its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(self.layer(x), 0.5)
+
+
+class Plain(nn.Module):
+    """Builds with draws, and computes without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.randn(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.layer(x))
+
+
+class Straight(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(x, 0.5, self.training)
+
+
+class Idle(nn.Module):
+    """Keeps a module beside a layer that it calls."""
+
+    def __init__(self, idle: nn.Module, straight: bool = False) -> None:
+        super().__init__()
+        self.layer, self.idle, self.straight = nn.Linear(8, 8), idle, straight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.straight:
+            x = self.idle.forward(x)
+        return self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("idle", "said"),
+    [
+        (Drops(), "never called: idle, with F.dropout"),
+        (nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1)), "never called: idle, with nn.Dropout"),
+        (nn.ModuleList([Drops() for _ in range(5)]), "never called: idle.0, idle.1, idle.2 and 2 more, with F.dropout"),
+        (nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.0)), ""),
+        (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)), ""),
+        (nn.Dropout(0.1), ""),
+        (Plain(), ""),
+    ],
+)
+def test_a_module_that_is_not_called_is_not_checked_where_it_may_drop(idle: nn.Module, said: str) -> None:
+    """One entry names what was never called and drops or draws; what does neither is in the coverage alone."""
+    report = audit(Idle(idle), X)
+    assert report.findings == ()
+    assert [each.reason for each in report.not_checked] == ([said] if said else [])
+    assert covered(report).never_called
+
+
+def test_a_module_whose_forward_is_called_straight_is_judged() -> None:
+    """A call of `forward` itself passes by what counts calls, and its dropouts were seen all the same."""
+    report = audit(Idle(Straight(), straight=True), X)
+    assert covered(report).never_called == ("idle",)
+    assert report.not_checked == ()
+
+
+def test_a_part_that_the_program_calls_itself_is_judged_there() -> None:
+    """Under watch, what the whole does not call is checked by its own calls."""
+    model, alone = Idle(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1), nn.Linear(8, 8))).eval(), Idle(Drops()).eval()
+    with watch() as watching:
+        model(X), model.idle(X), alone(X)
+    assert [each.reason for each in watching.report.not_checked] == ["never called: idle, with F.dropout"]
+
+
+class Forks(nn.Module):
+    """Calls its parts in threads of its own."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with ThreadPoolExecutor(2) as pool:
+            return torch.stack([*pool.map(self.part, [x, x])]).sum(0)
+
+
+@pytest.mark.parametrize("part", [Drops(), nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))], ids=["code", "layers"])
+def test_what_a_forward_calls_in_threads_is_not_checked(part: nn.Module) -> None:
+    """A model's own threads are out of sight: what may drop in them is told."""
+    report = audit(Forks(part), X)
+    assert report.findings == ()
+    assert report.not_checked
 
 
 def test_a_dropout_that_ran_is_judged_whatever_opaque_code_is_beside_it() -> None:

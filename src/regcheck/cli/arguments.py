@@ -123,7 +123,7 @@ def add_common(parser: Parser) -> None:
         metavar="SECONDS",
         type=seconds,
         default=SUPPRESS,
-        help="begin no measurement of a model after so long (default: 60)",
+        help="the most work, in seconds of one ordinary core, to prove the findings of one model with (default: 60)",
     )
     proof.add_argument("--seed", type=int, default=SUPPRESS, help="start every measurement from this seed (default: 0)")
     parser.add_argument(

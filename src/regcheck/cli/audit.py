@@ -59,16 +59,13 @@ def run(argv: Sequence[str]) -> int:
 
 def examine(target: str, given: list[Given], options: Options) -> Report:
     """The report on one target; a model that cannot be built is not checked."""
-    import torch
-
     from regcheck.auditing import audit
     from regcheck.config.outcome import report_under, shown_path
     from regcheck.targets import build
 
-    torch.manual_seed(options.seed)
     try:
         with redirect_stdout(sys.stderr):
-            model = build(target)
+            model = build(target, options.seed)
             args, kwargs = made(given, model)
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)

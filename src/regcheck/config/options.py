@@ -18,10 +18,10 @@ class Options:
     `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU
     and every accelerator present. `confirm` measures suspicions. Where models run, only confirmed findings fail;
     `fail_on_unproven` lets those fail, too, that could not be measured.
-    `budget` bounds the seconds spent on proving the findings of one model. `baseline` is the file of findings to live
-    with. Without `run` no forward of a model runs and no optimizer steps: models are followed on fake tensors, and
-    nothing is measured. Two fields are no keys: `budget_named` is what the door at hand calls `budget`, and `notes` are
-    for the user: which deprecated keys were read, and what to write in their place.
+    `budget` bounds the work of proving the findings of one model, in seconds of one ordinary core. `baseline` is the
+    file of findings to live with. Without `run` no forward of a model runs and no optimizer steps: models are followed
+    on fake tensors, and nothing is measured. Two fields are no keys: `budget_named` is what the door at hand calls
+    `budget`, and `notes` are for the user: which deprecated keys were read, and what to write in their place.
     """
 
     select: tuple[str, ...] = ()

@@ -14,24 +14,24 @@ from .reductions import wide
 from .run import Modes, Runner
 
 
-def gap_between(runner: Runner, quiet: Modes, noisy: Modes, seed: int) -> Gap:
+def gap_between(runner: Runner, quiet: Modes, noisy: Modes, seed: int, paired: bool = False) -> Gap:
     """Compare runs in the `noisy` modes with runs in the `quiet` ones, as many as the rank test needs.
 
     Where runs in the quiet modes differ from seed to seed, as something draws there as well, each run is compared with
-    a quiet one of the same seed only: what draws in both then draws the same.
+    a quiet one of the same seed only: what draws in both then draws the same. `paired` says that this is known before.
     """
 
     def run(modes: Modes, each: int) -> list[torch.Tensor]:
         return runner.run(modes, each)
 
-    reference = runner.try_out(quiet, seed)
-    runner.plan(2 * measure.REPLAYS)
+    reference = runner.fit(quiet, seed, measure.REPLAYS * (5 if paired else 2))
     calm = range(seed + 1, seed + 1 + measure.REPLAYS)
     apart = (seed, *range(calm.stop, calm.stop + measure.REPLAYS - 1))
     replays = [measure.deviation(run(quiet, each), reference) for each in calm]
-    paired = max(replays) > 0
-    if paired:
+    if max(replays) > 0 and not paired:
         runner.plan(3 * measure.REPLAYS)
+        paired = True
+    if paired:
         replays = [measure.deviation(run(quiet, each), run(quiet, each)) for each in calm]
     others: list[float] = []
     changes: list[tuple[float, float | None]] = []

@@ -96,7 +96,8 @@ class CallProbe(RunningProbe):
             within = [path for path in self._modes if any(f"{path}.".startswith(f"{part}.") for part in parts)]
             other = {**self._modes, **dict.fromkeys(within, against is Mode.TRAIN)}
         quiet, noisy = (other, self._modes) if against is Mode.EVAL else (self._modes, other)
-        return gap_between(self._runner, quiet, noisy, self.seed)
+        both = quiet is not Mode.EVAL and any(self._modes.values())  # then layers draw in both modes
+        return gap_between(self._runner, quiet, noisy, self.seed, both)
 
 
 class ModelProbe(RunningProbe):

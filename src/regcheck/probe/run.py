@@ -14,17 +14,18 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure, told
 from regcheck.core.graph import Mode, Site
-from regcheck.trace.inputs import home_of, mapped, moved
+from regcheck.trace.inputs import Inputs, home_of, mapped, moved
 from regcheck.trace.outputs import Output, outputs_of
 from regcheck.trace.place import runs_the_model
 from regcheck.trace.running import Locate
 from regcheck.trace.sight import eager
 from regcheck.trace.structure import tensors_in
-from regcheck.trace.work import RUN, STATE, Meter
+from regcheck.trace.work import Meter, overhead_of
 
 from .intervene import CallNumbers, Intervention, Replacement
 from .measure import binomial_interval, fewest_draws
 from .restore import State, copied, left_by, use
+from .samples import affordable, batch_size, first_samples
 from .seeds import seed_everything
 from .work import Budget
 
@@ -75,8 +76,7 @@ class Runner:
         self.budget = budget or Budget()
         self._work = dict(work or {})
         self._numbers = CallNumbers()
-        kept = {id(each): each for each in (*self.model.parameters(), *self.model.buffers())}.values()
-        self._overhead = RUN + STATE * sum(each.numel() for each in kept if not nn.parameter.is_lazy(each))
+        self._overhead = overhead_of(self.model)
         self.operations = 0
         self.notes: list[str] = []
         self._unsteady: set[str] | None = None  # numbers that are not made of the draws, such as times
@@ -127,7 +127,7 @@ class Runner:
         runs = 1 + self.plan(0, (least - 1, wanted - 1), **each)
         if runs < wanted:
             low, high = binomial_interval(runs * draws, rate, alpha)
-            power = f"shares from {low:.2g} to {high:.2g} cannot be told from {rate:g}"
+            power = f"shares from {low:.2g} to {high:.2g} cannot be told from {rate:.2g}"
             self.notes.append(f"its budget allows {runs} of {wanted} runs: {power}")
         return runs
 
@@ -140,6 +140,29 @@ class Runner:
         outputs = self.run(modes, seed, limit=self.budget.left)
         self._work = dict.fromkeys(Mode, self.operations)
         self.plan(1)
+        return outputs
+
+    def fit(self, modes: Modes, seed: int, runs: int) -> list[torch.Tensor]:
+        """Take the work of `runs` runs, on fewer samples where all would take more; the tensors of one run more.
+
+        Raises:
+            CannotMeasure: the budget does not allow it, or forward raised.
+        """
+        outputs = self.try_out(modes, seed)
+        whole, given = self.operations, Inputs(self._args, self._kwargs)
+        size = batch_size(given)
+        count = affordable(size, whole, self._overhead, runs + 1, self.budget.left)
+        if count < size:
+            part = first_samples(given, count)
+            self._args, self._kwargs = tuple(part.args), dict(part.kwargs)
+            fewer = self.try_out(modes, seed)
+            if [each.shape for each in fewer] == [torch.Size((count, *each.shape[1:])) for each in outputs]:
+                self.notes.append(f"on {count} of {size} samples, as its budget allows no more")
+                outputs = fewer
+            else:
+                self._args, self._kwargs = tuple(given.args), dict(given.kwargs)
+                self._work = dict.fromkeys(Mode, whole)
+        self.plan(runs)
         return outputs
 
     @runs_the_model

@@ -9,8 +9,21 @@ import torch
 from regcheck.core.graph import Flow, Graph
 from regcheck.trace.inputs import Inputs, mapped
 
+MARGIN = 0.75
+"""Of the samples that fit, this share is run: on fewer samples a run takes as many calls."""
+
 FEWEST = 2
 """No fewer samples are run: batch norm trains on two or more."""
+
+
+def affordable(size: int, whole: int, overhead: int, runs: int, left: float) -> int:
+    """Of how many samples there is work left for so many runs; a run on `size` of them takes the work `whole`.
+
+    `overhead` is what a run takes beside it whatever it is run on. No fewer than `FEWEST` are worth a run.
+    """
+    if runs * (whole + overhead) <= left:
+        return size
+    return min(size, max(FEWEST, int(MARGIN * size * (left / runs - overhead) / whole)))
 
 
 def batch_size(inputs: Inputs) -> int:

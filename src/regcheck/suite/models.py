@@ -33,14 +33,13 @@ class ModelItem(pytest.Item):
         self.extra_keyword_matches.add("regcheck")
 
     def runtest(self) -> None:
-        import torch
-
         from regcheck import plugins
         from regcheck.auditing import audit
         from regcheck.probe.restore import world_untouched
+        from regcheck.probe.seeds import seed_everything
 
         with world_untouched():
-            torch.manual_seed(self._options.seed)
+            seed_everything(self._options.seed)
             try:
                 model, *inputs = self._built()
             except CannotBuild as error:
@@ -58,7 +57,7 @@ class ModelItem(pytest.Item):
         from regcheck.targets import build, made_by
 
         if self._make is None:
-            return (build(self.name),)
+            return (build(self.name, self._options.seed),)
         made = made_by(self._make)
         return made if isinstance(made, tuple) and made else (made,)
 

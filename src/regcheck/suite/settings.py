@@ -21,7 +21,7 @@ from regcheck.core.text import lines_of
 from regcheck.plugins import catalogue
 
 WATCHED_BUDGET = 2.0
-"""The seconds that proving the findings of one watched model may take, unless the user says otherwise."""
+"""The work, in seconds of one ordinary core, that proving the findings of one watched model may take by default."""
 
 _FORM = '@pytest.mark.regcheck(ignore=["…"])'
 

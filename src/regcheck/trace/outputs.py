@@ -11,7 +11,7 @@ import itertools
 import multiprocessing.pool
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, ValuesView
+from collections.abc import Awaitable, Callable, Iterable, Iterator, ValuesView
 from collections.abc import Set as AbstractSet
 from concurrent import futures
 from contextlib import suppress
@@ -20,7 +20,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from .place import runs_the_model
 from .structure import named_leaves
@@ -62,6 +62,41 @@ def outputs_of(result: Any) -> Outputs:
     reading = _Reading()
     found = tuple(reading.outputs(result))
     return Outputs(found, tuple(dict.fromkeys(reading.unread)))
+
+
+class Left:
+    """The numbers that left torch during a forward, each with the node of the tensor that it was."""
+
+    def __init__(self) -> None:
+        self._values: list[tuple[Any, fx.Node]] = []
+
+    def note(self, value: Any, nodes: Iterable[fx.Node]) -> None:
+        """A value was made of the tensors at some nodes, and is no tensor."""
+        self._values += [(value, each) for each in nodes]
+
+    @property
+    def nodes(self) -> tuple[fx.Node, ...]:
+        """The nodes of all tensors that left, each once."""
+        return tuple(dict.fromkeys(node for _, node in self._values))
+
+    def origins_of(self, numbers: Any) -> tuple[fx.Node | None, ...]:
+        """The nodes that some numbers, as objects, left from; None is among them where one was computed since.
+
+        Empty where nothing has left at all.
+        """
+        if not self._values:
+            return ()
+        known = {id(number): node for value, node in self._values for number in _numbers(value)}
+        return tuple(dict.fromkeys(known.get(id(number)) for number in _numbers(numbers)))
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """The numbers of nested lists."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _numbers(each)
+    else:
+        yield value
 
 
 class _Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 from .frozen import frozen_call, frozen_script
 from .identity import Identity, Newborns, storage_of
 from .lazy import is_lazy
-from .outputs import Output, Outputs, outputs_of
+from .outputs import Left, Output, Outputs, outputs_of
 from .place import distributions_running, raising_place, runs_the_model
 from .running import Locate
 from .sight import (
@@ -169,7 +169,7 @@ class Recorder(Sight):
         self._lazy = is_lazy(model)
         self._sites: dict[tuple[str, str], Site] = {}
         self._escaped: dict[fx.Node, None] = {}
-        self._left: list[tuple[Any, fx.Node]] = []
+        self._left = Left()
         self._differentiated: list[fx.Node] = []
         self._scripts: list[Site] = []
         self._stream = TorchStream()
@@ -207,7 +207,7 @@ class Recorder(Sight):
             changed = written(func, name, kwargs, given, versions)
             if not made and not changed and name != "backward":
                 nodes = [self._node_of(each) for each in given]
-                self._left += [(result, each) for each in nodes]
+                self._left.note(result, nodes)
                 if name in _ESCAPES:
                     self._escaped |= dict.fromkeys(nodes)
                 return result
@@ -392,27 +392,11 @@ class Recorder(Sight):
         base = output.source
         while not isinstance(base, torch.Tensor) and getattr(base, "base", None) is not None:
             base = base.base  # an array over a tensor's memory keeps the tensor
-        given = [self._node_of(base)] if isinstance(base, torch.Tensor) else self._origins_of(output.source)
+        given = (self._node_of(base),) if isinstance(base, torch.Tensor) else self._left.origins_of(output.source)
         kind = Kind.IDENTITY if len(given) == 1 else Kind.CONCAT
         if None in given:
-            given, kind = [each for _, each in self._left], Kind.OTHER
-        return self._derived("left", kind, output.tensor, tuple(dict.fromkeys(given))) if given else None
-
-    def _origins_of(self, numbers: Any) -> list[fx.Node | None]:
-        """Which tensors each of some numbers was; None for a number that none was."""
-        if not self._left:
-            return []
-        known = {id(number): node for value, node in self._left for number in _numbers(value)}
-        return [*dict.fromkeys(known.get(id(number)) for number in _numbers(numbers))]
-
-
-def _numbers(value: Any) -> Iterator[Any]:
-    """The numbers of nested lists."""
-    if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _numbers(each)
-    else:
-        yield value
+            given, kind = self._left.nodes, Kind.OTHER
+        return self._derived("left", kind, output.tensor, given) if given else None
 
 
 def _unseen(*tensors: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Kind
@@ -65,6 +65,12 @@ class Meter:
         return self.operations > self._limit
 
 
+def overhead_of(model: nn.Module) -> int:
+    """The operations that a run of a model counts beside those of its calls."""
+    state = {id(each): each for each in (*model.parameters(), *model.buffers())}.values()
+    return RUN + STATE * sum(each.numel() for each in state if not nn.parameter.is_lazy(each))
+
+
 def in_seconds(operations: float) -> str:
     """So many operations as they are shown: in seconds of one ordinary core."""
     seconds = operations / SECOND
@@ -72,16 +78,20 @@ def in_seconds(operations: float) -> str:
 
 
 def operations_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
-    """The operations of one call: `CALL`, and two a multiplication that is added up, or else `ELEMENT` an element."""
-    if name in _FREE:
-        return CALL
+    """The operations of one call: `CALL`, and two a multiplication that is added up, or else `ELEMENT` an element.
+
+    A call that makes no tensor counts nothing.
+    """
+    made = tensors_in(result)
+    if name in _FREE or not made:
+        return CALL if made else 0
     products = _PRODUCTS.get(name)
     if products is not None:
         with suppress(AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
             found: Any = products([*args, *kwargs.values()], result)
             if type(found) is int:
                 return CALL + 2 * found  # else it is called in a way that is not known
-    return CALL + ELEMENT * max(sum(map(_elements, tensors_in(each))) for each in (args[:1], result))
+    return CALL + ELEMENT * max(sum(map(_elements, each)) for each in (tensors_in(args[:1]), made))
 
 
 def _elements(tensor: Tensor) -> int:

@@ -18,6 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from .threads import Thread
+
 Follow = Callable[[Any], None]
 """Is given the result of a call."""
 
@@ -26,7 +28,7 @@ NoteMode = Callable[[nn.Module, bool, FrameType], None]
 
 
 class _Thread(threading.local):
-    """Whether this thread is inside a call that was noted."""
+    """Whether this thread is inside a call that sets modes."""
 
     inside = False
 
@@ -84,9 +86,8 @@ class _Patch:
         self.original = self.replacement.__wrapped__ = another
 
 
-def calling(original: Callable[..., Any], note: NoteCall) -> Callable[..., Any]:
+def calling(original: Callable[..., Any], note: NoteCall, thread: Thread) -> Callable[..., Any]:
     """`Module.__call__`, telling `note` of every root call before it is made, and what `note` returns of its result."""
-    thread = _Thread()
     is_compiling, is_tracing = torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling
     own = original is vars(nn.Module).get("_wrapped_call_impl")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread
+import asyncio
+import concurrent.futures
 import contextlib
 import dis
 import functools
+import inspect
+import multiprocessing.pool
 import os
 import threading
 from collections.abc import Collection, Iterator
@@ -28,8 +31,9 @@ _PASSED_OVER = {
     contextlib.__file__,
     functools.__file__,
     threading.__file__,
-    concurrent.futures.thread.__file__,
     "<frozen importlib._bootstrap>",
+    multiprocessing.pool.__file__,
+    *(str(path) for each in (asyncio, concurrent.futures) for path in Path(each.__file__).parent.glob("*.py")),
 }
 _RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))
 _MOST_CALLERS = 32
@@ -107,6 +111,19 @@ class Sites:
             frame = frame.f_back
         return None
 
+    def of_forward(self, module: nn.Module) -> Site | None:
+        """Where a model's forward is defined, for a call that nobody is known to make: nothing is known of its use."""
+        code = getattr(inspect.getattr_static(type(module), "forward", None), "__code__", None)
+        if code is None:
+            return None
+        key = (id(code), -1, True)
+        if key not in self._known:
+            path, line = code.co_filename, code.co_firstlineno
+            self._known[key] = Site(
+                Place(path, line), f"{path}:{code.co_name}:{line}", True, self.is_test_file(path), code, None
+            )
+        return self._known[key]
+
     def callers(self, frame: FrameType, site: Site) -> tuple[str, ...]:
         """The functions that were running around a site, innermost first, as far as the test runner."""
         found: dict[str, None] = {}
@@ -143,6 +160,21 @@ class Sites:
             return False
         folders = path[len(self._root) :].split(os.sep)[:-1]
         return "tests" in folders or "test" in folders
+
+
+def is_passed_over(path: str) -> bool:
+    """Whether the code of a file is never taken for the program's own."""
+    return path in _PASSED_OVER or path.startswith((_TORCH, _OURS))
+
+
+def made_by_regcheck(frame: FrameType | None) -> bool:
+    """Whether regcheck itself, other than by watching, runs at or above a frame."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(_OURS) and not path.startswith(_WATCH):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def stack(frame: FrameType) -> Stack:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.distributions import Distribution
 
 from .frames import Site, Stack
 
@@ -21,6 +21,9 @@ TURN = 4
 
 _MOST = 4
 """So many tensors of a result are followed; a loss of more of them goes through these, too."""
+
+_LOOKED_AT = 256
+"""So many of the values in a result are looked at."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +67,7 @@ class Fate:
         if self.propagated or torch._C._len_torch_dispatch_stack():
             return
         found = 0
-        for tensor in _tensors(result):
+        for tensor in itertools.islice(_values(result), _LOOKED_AT):
             if type(tensor) not in (torch.Tensor, nn.Parameter):
                 continue
             if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or tensor.grad_fn is None:
@@ -80,17 +83,18 @@ class Fate:
             self.reached.append(self)
 
 
-def _tensors(value: Any, depth: int = 3) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif depth and isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _tensors(each, depth - 1)
-    elif depth and isinstance(value, Mapping):
-        for each in value.values():
-            yield from _tensors(each, depth - 1)
-    elif depth and isinstance(value, Distribution):
-        yield from _tensors(vars(value), depth - 1)
-    elif depth and is_dataclass(value):
-        for name in fields(value):
-            yield from _tensors(getattr(value, name.name, None), depth - 1)
+def _values(value: Any, depth: int = 3) -> Iterator[Any]:
+    """A value and what it holds: items, and the attributes of objects, of which no property is run."""
+    yield value
+    if not depth or isinstance(value, (torch.Tensor, nn.Module, type)):
+        return
+    if isinstance(value, (tuple, list)):
+        held: Iterable[Any] = value
+    elif isinstance(value, Mapping):
+        held = value.values()
+    else:
+        slots = (vars(kind).get("__slots__", ()) for kind in type(value).__mro__)
+        names = [name for each in slots for name in ((each,) if isinstance(each, str) else each)]
+        held = [*getattr(value, "__dict__", {}).values(), *(getattr(value, name, None) for name in names)]
+    for each in held:
+        yield from _values(each, depth - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import sys
@@ -32,6 +33,7 @@ from regcheck.watcher.loads import Loaded
 from regcheck.watcher.notes import Again, Met, Notes, Setting
 from regcheck.watcher.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.watcher.results import Fate
+from regcheck.watcher.threads import Callers
 
 __all__ = ["Capture", "Seen", "Watch"]
 
@@ -95,6 +97,7 @@ class Watch:
         self._known: set[State] = set()
         self._trained: set[str] = set()
         self._patches = Patches()
+        self._callers = Callers(self._sites)
         self._hook: Any = None
         self._lock = threading.RLock()
         self._notes = Notes()
@@ -111,7 +114,9 @@ class Watch:
         """Begin to watch; nothing happens where the watch is on already."""
         if self._watching:
             return
-        self._patches.put(nn.Module, "__call__", calling, self._safely(self._on_call))
+        call = functools.partial(calling, thread=self._callers.thread)
+        self._patches.put(nn.Module, "__call__", call, self._safely(self._on_call))
+        self._callers.put(self._patches, self._safely)
         self._patches.put(nn.Module, "train", setting_mode, self._safely(self._on_mode))
         for name in ("backward", "grad"):
             self._patches.put(torch.autograd, name, back_propagating, self._safely(self._on_backward))
@@ -186,7 +191,7 @@ class Watch:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
     ) -> Follow | None:
         frame = self._sites.caller(frame)
-        site = self._sites.of(frame)
+        site = self._sites.of(frame) or self._callers.site_elsewhere(module, frame)
         if site is None:
             return None
         subject = self._subject(module)
@@ -233,6 +238,8 @@ class Watch:
             model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
             asked = training and not site.test_code and not site.discarded
+            handed = self._callers.at(site)
+            callers = handed.callers if handed is not None else self._sites.callers(frame, site) if asked else ()
             asleep = tuple(self._asleep(module)) if grad else ()
             parts = self._frozen.parts_of(module) if grad else {True: (), False: ()}
             suspect = bool(asleep or parts[True]) or (asked and not grad)
@@ -247,13 +254,14 @@ class Watch:
                 test_code=site.test_code,
                 tested=suspect and self._sites.is_tested(module, frame, site),
                 capture=self._capture(module, subject, args, kwargs, training, site, suspect),
-                callers=self._sites.callers(frame, site) if asked else (),
+                callers=callers if asked else (),
                 asleep=asleep,
                 frozen=parts[False],
                 thawed=parts[True],
             )
             event = cast(Called, notes.log.once(made, lambda: made))
-            fate = Fate(site, stack(frame) if grad else (), notes.parts.reached)
+            around = handed.around if handed is not None else stack(frame) if grad else ()
+            fate = Fate(site, around, notes.parts.reached)
             known = notes.met[again] = Met(event, notes.fates.setdefault(event, fate), 0, 0)
         known.steps, known.settings = notes.steps, notes.changes
         if known.event.training and not grad:
@@ -308,7 +316,7 @@ class Watch:
         index: int | None,
     ) -> int | None:
         """Capture a call, in the place of one that raised where an index is given; None where it cannot be."""
-        whole = not is_part(module, sys._getframe(), site)
+        whole = self._callers.at(site) is None and not is_part(module, sys._getframe(), site)
         try:
             return self._notes.captures.add(module, args, kwargs, subject.model_key, whole, index)
         except CannotCopy as error:
