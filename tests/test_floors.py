@@ -17,7 +17,7 @@ FLOORS = (
     ("trace", "watcher", "source", "reference"),
     ("probe",),
     ("rules",),
-    ("hookspecs",),
+    ("hookspecs", "import_hook"),
     ("plugins", "probing"),
     ("structures",),
     ("auditing", "scanning", "selftest", "targets"),

@@ -165,13 +165,13 @@ class Run:
                 report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
                 return replace(report, coverage=(coverage.untraced(model, subject),)), NOT_REPLAYED
             suspicions, broken = self._suspicions("graph", traced.graph)
-            whole, (traced, suspicions, left_out) = traced, self._affordable(traced, suspicions, fresh)
+            whole, (traced, suspicions, left_out) = traced, self._affordable(model, traced, suspicions, fresh)
             twin = cache(fresh)
             if suspicions or meeting is not None:
                 until_measured.close()
             budget = partial(budget_of, self.options)
             probe_on = model_probes(twin, traced, self.options.seed, budget, left_out)
-            compared, unheard = self._across(meeting, stream, twin, traced) if meeting is not None else ([], ())
+            compared, unheard = self._across(meeting, stream, twin, whole) if meeting is not None else ([], ())
             judged = [*self._proved(subject, suspicions, probe_on), *compared]
             unexplained = self._unexplained(twin, traced)
         seen = coverage.coverage_of(model, whole)
@@ -188,7 +188,11 @@ class Run:
         return self._report((), (NotChecked(subject, budget.too_large, budget.advice),), subject)
 
     def _affordable(
-        self, traced: Traced, suspicions: list[tuple[Rule, Suspicion]], fresh: Callable[[], nn.Module]
+        self,
+        model: nn.Module,
+        traced: Traced,
+        suspicions: list[tuple[Rule, Suspicion]],
+        fresh: Callable[[], nn.Module],
     ) -> tuple[Traced, list[tuple[Rule, Suspicion]], str]:
         """The trace, and what is suspected, on as many samples as the budget allows to prove it, and what is left out.
 
@@ -198,13 +202,12 @@ class Run:
         runs = sum(estimated_runs(*each) for each in suspicions) if measured else 0
         if traced.inputs is None or not runs:
             return traced, suspicions, ""
-        twin, size = fresh(), batch_size(traced.inputs)
-        work, left = max(traced.work.values()), budget_of(self.options).left
-        count = affordable(size, work, overhead_of(twin), runs, left)
+        work, size = max(traced.work.values()), batch_size(traced.inputs)
+        count = affordable(size, work, overhead_of(model), runs, budget_of(self.options).left)
         if count >= size:
             return traced, suspicions, ""
         try:
-            part = look(twin, traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
+            part = look(fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
         except CannotTrace:
             return traced, suspicions, ""
         again, _ = self._suspicions("graph", part.graph)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,10 +11,12 @@ from pathlib import Path
 
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
+from regcheck.core.escape import visible
 from regcheck.core.finding import Finding
 from regcheck.core.patch import Patch
 from regcheck.core.report import Report
 from regcheck.core.text import content_of, handed_in, is_handed_in
+from regcheck.core.writing import write_whole
 from regcheck.scanning import scan
 from regcheck.source.fix import CannotFix, applied
 
@@ -42,8 +41,11 @@ class Mended:
         """The lines of a unified diff of all changes."""
         for path, content in sorted(self.after.items()):
             old, new = map(_lines, (self.before[path], content))
-            for line in difflib.unified_diff(old, new, path, path):
-                yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            for line in difflib.unified_diff(old, new, visible(path), visible(path)):
+                text, ended, _ = line.partition("\n")
+                end = "\r\n" if text.endswith("\r") else "\n"
+                shown = text[:1] + visible(text[1:].removesuffix("\r"), "\t\f") + end
+                yield shown if ended else f"{shown}\\ No newline at end of file\n"
 
     def write(self) -> None:
         """Write the files that change, each at once or not at all.
@@ -121,14 +123,6 @@ def _replace(path: Path, before: bytes, after: bytes) -> None:
     try:
         if file.read_bytes() != before:
             raise UsageError(f"{path}: has changed since it was scanned; nothing was written there")
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        try:
-            with os.fdopen(handle, "wb") as new:
-                new.write(after)
-            shutil.copymode(file, name)
-            os.replace(name, file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(file, after)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ MARKER = (
     "regcheck(ignore=[CODE, …], reason=…): the findings of these rules that this test shows are intended, "
     "and this is why"
 )
+
+
+OPTIONS = ("select", "ignore", "fail-on", "device", "budget", "report", "baseline", "strict")
+"""What `--regcheck-…` options there are."""
 
 
 class Hooks:
@@ -63,7 +69,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--regcheck-baseline", metavar="FILE", help="report no findings that this file knows")
     group.addoption(
-        "--regcheck-strict", action="store_true", default=None, help="exit 1 when something was not checked, too"
+        "--regcheck-strict",
+        action="store_true",
+        default=None,
+        help="exit 1 when something was not checked or could not be proved, too",
     )
     parser.addini("regcheck", "always run as with --regcheck", type="bool", default=False)
     parser.addini("regcheck_fail_on", "as --regcheck-fail-on, which overrules it")
@@ -72,19 +81,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     if not config.getoption("regcheck") and not config.getini("regcheck"):
+        given = [f"--regcheck-{name}" for name in OPTIONS if config.getoption(f"regcheck_{name.replace('-', '_')}")]
+        if given:
+            config.pluginmanager.register(Idle(given), "regcheck-idle")
         return
     from regcheck.suite.models import Models
 
     config.pluginmanager.register(Models(config), "regcheck-models")
     if config.getoption("collectonly"):
         return
-    try:
-        import torch  # noqa: F401, only asked whether it is there
-    except ModuleNotFoundError:
-        raise pytest.UsageError("--regcheck needs torch: `pip install 'regcheck[torch]'`") from None
+    if not _is_installed("torch"):
+        raise pytest.UsageError("--regcheck needs torch: `pip install 'regcheck[torch]'`")
     from regcheck.suite.sessions import begin
 
     begin(config)
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a module can be imported. It is not: when, and under which settings, is for the suite to choose."""
+    try:
+        return name in sys.modules or importlib.util.find_spec(name) is not None
+    except ImportError:
+        return False
+
+
+class Idle:
+    """Says at the end of a session without `--regcheck` which of the other options had no effect."""
+
+    def __init__(self, given: list[str]) -> None:
+        self._given = given
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        need = "needs" if len(self._given) == 1 else "need"
+        line = f"regcheck: no test was watched and no report written: {', '.join(self._given)} {need} --regcheck"
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture

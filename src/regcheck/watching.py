@@ -6,12 +6,9 @@ import contextlib
 import html
 import io
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from regcheck.config import select, silence
@@ -22,6 +19,7 @@ from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.looks import Look, best, left_open
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
+from regcheck.import_hook import ImportHook
 from regcheck.plugins import catalogue
 from regcheck.structures import Around, Memory, declared_around
 
@@ -76,7 +74,7 @@ class Watching:
         self._entered = 0
         self._lock = threading.RLock()
         self._process = 0
-        self._awaiting = _Awaiting("torch", self._begin)
+        self._torch = ImportHook("torch", self._begin)
 
     def __enter__(self) -> Watching:
         self.start()
@@ -98,10 +96,7 @@ class Watching:
                 return
             self._process = os.getpid()
             self._noting.enter_context(silence.noted(self._declared))
-            if "torch" in sys.modules:
-                self._begin()
-            else:
-                self._awaiting.install()
+            self._torch.install()
 
     def stop(self, *, whole: bool = True) -> None:
         """Stop watching and judge what was seen, once for every start; `whole` says that the code came to its end.
@@ -115,7 +110,7 @@ class Watching:
             if self._entered:
                 return
             ending.enter_context(self._noting.pop_all())
-            self._awaiting.remove()
+            self._torch.remove()
             if self._watch is not None:
                 self._watch.stop()
                 # What a forked process did is nobody's to report: its parent goes on.
@@ -127,7 +122,7 @@ class Watching:
         with self._lock:
             self._entered = 0
             self._noting.close()
-            self._awaiting.remove()
+            self._torch.remove()
             if self._watch is not None:
                 self._watch.stop()
                 self._watch = None
@@ -226,39 +221,3 @@ def _alone(seen: Seen) -> Seen:
 def _read(seen: Seen, read_as: Callable[[Event], Event | None]) -> Seen:
     events = tuple(filter(None, map(read_as, seen.usage.events)))
     return replace(seen, usage=replace(seen.usage, events=events))
-
-
-class _Awaiting:
-    """Finds modules as always, and acts once the one that it waits for has been imported."""
-
-    def __init__(self, name: str, act: Callable[[], None]) -> None:
-        self._name, self._act = name, act
-
-    def install(self) -> None:
-        sys.meta_path.insert(0, self)
-
-    def remove(self) -> None:
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The spec that the others find; its loader acts after it has executed the module."""
-        if name != self._name:
-            return None
-        others = (each for each in sys.meta_path if each is not self)
-        spec = next(filter(None, (each.find_spec(name, path, target) for each in others)), None)
-        loader: Any = spec and spec.loader
-        if loader is not None:
-            load = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                # The loader is the module's for good, so it keeps no trace.
-                vars(loader).pop("exec_module", None)
-                load(module)
-                if self in sys.meta_path:
-                    self.remove()
-                    self._act()
-
-            with contextlib.suppress(AttributeError):
-                loader.exec_module = exec_module
-        return spec

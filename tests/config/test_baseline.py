@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,46 @@ def test_the_file_is_sorted_and_the_same_from_any_order(file: Path) -> None:
         ("src/net.py", "F.dropout(x,0.5)", 1),
     ]
     assert {each["scope"] for each in entries} == {"Net.forward"}
+
+
+def test_a_baseline_that_cannot_be_written_is_left_as_it_was(file: Path) -> None:
+    """A disk that fills up while the baseline is written costs nobody the one that there was."""
+    baseline = written(file, NET)
+    before = baseline.read_bytes()
+    full = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (99, 99)); from regcheck.cli.main import main;"
+        " raise SystemExit(main(['scan', '--no-cache', '--write-baseline', '--baseline=baseline.json', 'src']))"
+    )
+    file.write_text(AGAIN)
+    done = subprocess.run([sys.executable, "-c", full], capture_output=True, text=True)
+    assert done.returncode == 2 and "baseline.json: cannot be written" in done.stderr
+    assert baseline.read_bytes() == before
+    assert sorted(each.name for each in Path().iterdir()) == ["baseline.json", "src"]
+
+
+@pytest.mark.parametrize(
+    "entry", [{}, {"nth": "0"}, {"path": 1}, {"path": None}, {"nonsense": 1}, {"code": ["REG202"]}]
+)
+def test_an_entry_of_another_kind_is_refused(file: Path, entry: dict[str, object]) -> None:
+    """An edited baseline whose entries are not what they should be is a usage error, not a crash later on."""
+    baseline = written(file, NET)
+    document = json.loads(baseline.read_text())
+    document["findings"] = [{**document["findings"][0], **entry} if entry else {}]
+    baseline.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="is not a baseline"):
+        Baseline.read(baseline)
+
+
+def test_a_name_that_is_not_text_is_kept(file: Path) -> None:
+    """A finding in a file whose name is not UTF-8 is known again."""
+    odd = os.fsdecode(os.fsencode(file.parent) + b"/caf\xe9.py")
+    try:
+        Path(odd).write_text(NET)
+    except OSError:
+        pytest.skip("this file system takes names of text only")
+    baseline = written(file, NET)
+    assert scan(["src"], Options(baseline=str(baseline))).findings == ()
 
 
 def test_what_is_gone_is_stale_where_it_was_looked_for(file: Path) -> None:

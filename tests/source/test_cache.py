@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,14 +74,53 @@ def test_silencing_is_judged_after_the_cache(file: Path) -> None:
     assert scan([file], {"per-file-ignores": {"net.py": ["REG202"]}}, cached=True).findings == ()
 
 
-@pytest.mark.parametrize("damage", ["", "{}", "[[{}], []]", '[[], [{"nonsense": 1}]]', "\0"])
-def test_a_damaged_result_is_made_anew(file: Path, damage: str) -> None:
-    """What cannot be read is not there."""
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda text: "",
+        lambda text: "[[], [], []]",
+        lambda text: text[:-1],
+        lambda text: text[: len(text) // 2],
+        lambda text: text + " ",
+        lambda text: text.replace("error", "info"),
+        lambda text: text.partition("\n")[0] + "\n[[], [], []]",
+        lambda text: "\n" + text.partition("\n")[2],
+        lambda text: "\0",
+        lambda text: "[" * 100_000,
+    ],
+    ids="emptied empty cut half longer edited replaced unsigned null deep".split(),
+)
+def test_a_damaged_result_is_made_anew(file: Path, damaged: Callable[[str], str]) -> None:
+    """A result that is not to the byte what was kept is never believed, and is kept anew."""
     first = scan([file], cached=True)
     (kept,) = cache.folder().iterdir()
-    kept.write_text(damage)
+    whole = kept.read_text()
+    assert damaged(whole) != whole
+    kept.write_text(damaged(whole))
     assert scan([file], cached=True).to_json() == first.to_json()
-    assert kept.read_text() != damage
+    assert kept.read_text() == whole
+
+
+def test_the_result_of_another_scan_is_not_believed(file: Path) -> None:
+    """A result that was kept under another name, as that of other files is, is not taken for this one."""
+    clean = file.with_name("clean.py")
+    clean.write_text(NET.replace("0.5", "0.5, self.training"))
+    assert scan([clean], cached=True).findings == ()
+    (other,) = cache.folder().iterdir()
+    scan([file], cached=True)
+    (kept,) = {*cache.folder().iterdir()} - {other}
+    kept.write_bytes(other.read_bytes())
+    assert len(scan([file], cached=True).findings) == 1
+
+
+def test_scans_at_the_same_time_keep_whole_results(file: Path) -> None:
+    """Scans of the same files in several processes leave one whole result, and nothing unfinished."""
+    command = [sys.executable, "-m", "regcheck", "scan", "--output-format=concise", str(file)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    outputs = {each.communicate()[0] for each in running}
+    assert len(outputs) == 1 and b"REG202" in outputs.pop()
+    (kept,) = cache.folder().iterdir()
+    assert cache.kept(kept.stem) is not None
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

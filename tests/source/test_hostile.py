@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -124,6 +126,135 @@ def test_code_that_would_grow_without_bounds_is_left(folder: Path, lines: str) -
     (folder / "b.py").write_text(f"{BAD}\n{lines}\n")
     found = [Path(each.path or "").name for each in scan([folder], {"select": ["REG202"]}).findings]
     assert found == ["a.py", "b.py"]
+
+
+@pytest.mark.parametrize("inside", ["        ", "    def more(self):\n        "], ids=["constructor", "method"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "self.n = max(range(10**10))",
+        "self.n = 0.5 in range(10**12)",
+        "self.n = [0] * -10**30",
+        "self.n = {0x" + "f" * 10_000 + ": 1}",
+        "self.n = nn.Dropout(10**400)",
+        "self.parts = [self.parts.extend(self.parts) for _ in range(60)]",
+        "for _ in range(60): self.parts.extend(self.parts)",
+        "for _ in range(60): self.parts = nn.Sequential(self.parts, self.parts)",
+        "for _ in range(60): self.parts = [self.parts, self.parts]",
+        "for _ in range(60): self.parts = functools.partial(self.parts, self.parts)",
+        "self.n: 'a\\0b' = 1",
+    ],
+)
+def test_the_class_around_a_large_constant_is_judged(folder: Path, inside: str, line: str) -> None:
+    """What is too large to compute is unknown, and nothing else of its class is."""
+    text = BAD.replace("self.head = nn.Linear(32, 4)\n", f"self.parts = nn.ModuleList([nn.ReLU()])\n{inside}{line}\n")
+    (folder / "b.py").write_text(f"import functools\n{text}")
+    report = scan([folder], {"select": ["REG202"]})
+    assert [Path(each.path or "").name for each in report.findings] == ["a.py", "b.py"]
+    assert report.not_checked == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = []\nfor a in range(60):\n    for b in range(60):\n        x = [x]\nself.x = x",
+        "for a in range(60):\n    for b in range(60):\n        self.hidden = nn.Sequential(self.hidden)",
+        "x = {i: j for i in range(100) for j in range(100) for k in range(100)}",
+    ],
+    ids=["nested lists", "nested modules", "many turns"],
+)
+def test_a_class_that_takes_too_many_steps_is_not_checked(folder: Path, text: str) -> None:
+    """A class that uses up its steps, or nests too deep, is not checked with its line; the classes beside it are."""
+    lines = text.replace("\n", "\n        ")
+    text = BAD.replace("self.head =", f"{lines}\n        self.head =") + BAD.replace("Net", "Other")
+    (folder / "b.py").write_text(text)
+    report = scan([folder], {"select": ["REG202"]})
+    assert ("b.py", text.count("\n")) in [(Path(each.path or "").name, each.line) for each in report.findings]
+    (missed,) = report.not_checked
+    assert (Path(missed.path or "").name, missed.line) == ("b.py", 6)
+    assert missed.reason.startswith("too ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a0 = 1\n" + "".join(f"a{n + 1} = a{n}\n" for n in range(3_000)) + "class X(a3000): pass\n",
+        "class X(torch" + ".x" * 900 + "): pass\n",
+        "".join(f"class A{n}({f'A{n - 1}' if n else 'nn.Module'}): pass\n" for n in range(600)),
+    ],
+    ids=["aliases", "attributes", "classes"],
+)
+def test_names_may_lead_further_than_calls_can_be_nested(folder: Path, text: str) -> None:
+    """A chain of names, attributes or base classes of any length ends no scan."""
+    (folder / "b.py").write_text(BAD + text)
+    found = [Path(each.path or "").name for each in scan([folder], {"select": ["REG202"]}).findings]
+    assert found == ["a.py", "b.py"]
+
+
+PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is told in other units elsewhere")
+@pytest.mark.parametrize("entry", ["1,\n", "(1, 2),\n", "'a': 1,\n", "nothing,\n"])
+def test_a_scan_takes_little_more_memory_than_the_syntax_tree(tmp_path: Path, entry: str) -> None:
+    """Of a large literal, beside a finding with a fix, a scan holds the syntax tree once and not much more."""
+    opening, closing = "{}" if ":" in entry else "[]"
+    file = tmp_path / "data.py"
+    file.write_text(f"{BAD}nothing = 0\nx = {opening}\n{entry * 60_000}{closing}\n")
+    programs = (
+        f"import ast, regcheck.scanning; tree = ast.parse(open({str(file)!r}).read()); {PEAK}",
+        f"from regcheck.scanning import scan; assert scan([{str(file)!r}]).findings[0].patch; {PEAK}",
+    )
+    tree, scanned = (
+        int(subprocess.run([sys.executable, "-c", each], stdout=-1, check=True).stdout) for each in programs
+    )
+    assert scanned < 1.5 * tree + (32 << 10)
+
+
+def test_generated_data_is_passed_over(folder: Path) -> None:
+    """A file of more words and signs than a syntax tree should be made of is not checked, and not parsed."""
+    (folder / "b.py").write_text(BAD + "x = [\n" + "1,\n" * 300_000 + "]\n")
+    (missed,) = examined(folder).not_checked
+    assert missed.reason == "more than 500,000 words and signs of source"
+
+
+@pytest.mark.parametrize("name", ["b.py", "b.ipynb"])
+def test_a_huge_file_is_not_read(folder: Path, name: str) -> None:
+    """A file that would fill the memory is told by its size."""
+    (folder / name).touch()
+    os.truncate(folder / name, 1 << 40)
+    (missed,) = examined(folder).not_checked
+    assert missed.reason == "a file of more than 64 MB"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["!ls\n" * 5_000, "x = !ls\n" * 5_000, " " * 50_000 + "x" + " " * 50_000 + "(\n", "%time " * 5_000],
+    ids=["shell", "assigned", "spaces", "magic"],
+)
+def test_a_notebook_of_odd_lines_is_read_in_one_go(folder: Path, lines: str) -> None:
+    """However many lines of a cell only IPython understands, the cell is not parsed once for each of them."""
+    cells = [{"cell_type": "code", "source": each} for each in (BAD, lines)]
+    (folder / "b.ipynb").write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells}))
+    report = scan([folder], {"select": ["REG202"]})
+    told = [each.path for each in (*report.findings, *report.not_checked)]
+    assert [Path(each or "").name for each in told] == ["a.py", "b.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "# regcheck: ignore[REG202]\n" * 5_000,
+        "'''" + "import (\n" * 40_000 + "'''\n",
+        "'''" + "class a(Modul " * 40_000 + "Module'''\n",
+    ],
+    ids=["ignores", "imports", "classes"],
+)
+def test_lines_that_say_the_same_many_times_are_read_once(folder: Path, lines: str) -> None:
+    """Comments and texts that begin the same way thousands of times take no longer than others of their length."""
+    (folder / "b.py").write_text(BAD + lines)
+    report = scan([folder])
+    assert [Path(each.path or "").name for each in report.findings if each.code == "REG202"] == ["a.py", "b.py"]
 
 
 def test_a_file_that_takes_its_time_is_told_and_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

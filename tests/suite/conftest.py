@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import torch._dynamo  # noqa: F401, it can be loaded once only: before pytester notes which modules there are
 
+import regcheck.auditing
 import regcheck.suite.sessions  # noqa: F401, the same: what one run has cached must fit what the next one loads
 from regcheck.report.json import schema
 

@@ -28,10 +28,10 @@ def test_configured_rules_and_models(project: Project) -> None:
     assert done.returncode == 1
     assert "regcheck::models:Leaky FAILED" in done.stdout
     assert "regcheck::models.py:Sound PASSED" in done.stdout
-    assert "regcheck::models:NeedsSize SKIPPED" in done.stdout
+    assert "regcheck::models:NeedsSize ERROR" in done.stdout
     assert "takes arguments: size" in done.stdout
     assert "3 deselected" in done.stdout
-    assert "1 finding, 2 models examined" in done.stdout
+    assert "1 finding, 1 not checked, 2 models examined" in done.stdout
     assert [each["code"] for each in document["findings"]] == ["REG202"]
     assert "seen in regcheck::models:Leaky" in done.stdout
     assert project.run("--regcheck", "-k", "Sound", "-q").returncode == 0
@@ -60,9 +60,10 @@ def test_a_conftest_names_models(project: Project) -> None:
     done, document = project.report("-v", "-rs")
     assert "regcheck::leaky FAILED" in done.stdout
     assert "regcheck::given PASSED" in done.stdout
-    assert "regcheck::broken SKIPPED" in done.stdout
+    assert "regcheck::broken ERROR" in done.stdout
     assert "RuntimeError: no such weights" in done.stdout
-    assert "regcheck::no model FAILED" in done.stdout
+    assert "regcheck::no model ERROR" in done.stdout
+    assert [each["subject"] for each in document["not_checked"]] == ["broken", "no model"]
     assert "audit takes an nn.Module, not dict" in done.stdout
     assert ("given" in str(document["coverage"])) is True
     assert "pytest_regcheck_targets" not in project.run("-p", "no:regcheck", alone=True).stderr

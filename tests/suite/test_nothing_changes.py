@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from regcheck.suite import watching
+from regcheck import auditing
 
 pytest_plugins = ["pytester"]
 
@@ -213,13 +214,13 @@ def test_output_stays_as_it_is(project: Project) -> None:
 
 def test_judging_is_no_part_of_a_tests_time(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A time limit, and the durations that pytest reports, do not include what judging a test takes."""
-    judge = watching.Run.seen
+    judge = auditing.Run.seen
 
     def slow(*arguments: Any) -> Any:
         time.sleep(3)
         return judge(*arguments)
 
-    monkeypatch.setattr(watching.Run, "seen", slow)
+    monkeypatch.setattr(auditing.Run, "seen", slow)
     done, document = project.report("-k", "leaky", "--timeout", "2", "--junit-xml", "junit.xml")
     assert "1 passed" in done.stdout
     assert [each["code"] for each in document["findings"]] == ["REG202"]
@@ -248,3 +249,67 @@ def test_random_orders_stay(project: Project) -> None:
             orders.append([line.split()[0] for line in told if "PASSED" in line or "FAILED" in line])
         assert orders[0] == orders[1]
         assert len(orders[0]) >= 7
+
+
+RECORDING = """
+import os
+import sys
+import warnings
+
+with open("state.txt", "a") as file:
+    print(__name__, "torch" in sys.modules, [each[:3] for each in warnings.filters], file=file)
+os.environ["READ_BY_TORCH"] = "yes"
+
+import torch
+from torch import nn
+
+
+def test_state(capsys, caplog, recwarn):
+    with open("state.txt", "a") as file:
+        print([each[:3] for each in warnings.filters], warnings.onceregistry, warnings.showwarning, file=file)
+        print(sys.stdout, sys.flags, list(recwarn), caplog.records, capsys.readouterr(), file=file)
+
+
+def test_a_trace_warns():
+    with warnings.catch_warnings(record=True) as seen:
+        torch.jit.trace(nn.BatchNorm1d(4), torch.randn(3, 4))
+    assert any(issubclass(each.category, torch.jit.TracerWarning) for each in seen)
+
+
+def test_an_old_call_is_an_error():
+    warnings.warn("old", DeprecationWarning)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-W", "error"), ("-W", "once"), ("-p", "no:warnings")], ids=" ".join)
+def test_filters_of_warnings_are_those_of_the_suite(project: Project, options: tuple[str, ...]) -> None:
+    """Torch is imported where the suite imports it, under the filters that hold there, and no filter of ours stays."""
+    project.write("test_models.py", RECORDING)
+    seen = []
+    for flag in ((), ("--regcheck",)):
+        done = project.run("-rA", "--tb=line", *options, *flag, alone=True)
+        outcomes = [line for line in done.stdout.splitlines() if line.startswith(("PASSED ", "FAILED ", "ERROR "))]
+        state = project.folder / "state.txt"
+        text = re.sub("0x[0-9a-f]+", "", state.read_text(encoding="utf-8"))
+        seen.append((done.returncode, outcomes, done.stdout.count("Warning"), text))
+        state.unlink()
+    assert seen[0] == seen[1]
+    assert "False" in seen[0][3].splitlines()[0]
+
+
+def test_a_suite_without_torch_stays_without_it(project: Project) -> None:
+    """Under the flag nothing is imported for a suite that runs no model: neither torch nor, before the end, rich."""
+    project.write("conftest.py", LOADED)
+    project.write("test_models.py", "def test_nothing():\n    pass\n")
+    for options in ((), ("-n", "1")):
+        done, document = project.report("-s", *options, alone=True)
+        assert "loaded: []" in done.stdout
+        assert (done.returncode, document["findings"], document["not_checked"]) == (0, [], [])
+
+
+LOADED = """
+import sys
+
+def pytest_sessionfinish(session):
+    print("loaded:", [name for name in ("torch", "numpy", "rich") if name in sys.modules])
+"""

@@ -118,7 +118,7 @@ def test_findings_are_shown_with_the_tests_that_showed_them(project: Project) ->
     assert "seen in test_models.py::test_predict" in done.stdout
     assert "regcheck: 0." in done.stdout
     assert "2 findings, 2 models examined, 7 of 7 modules traced" in done.stdout
-    assert "devices: cpu" in done.stdout
+    assert "devices: auto" in done.stdout
 
 
 def test_a_fault_seen_twice_is_reported_once_with_both_tests(project: Project) -> None:
@@ -217,7 +217,8 @@ def test_without_the_flag_nothing_is_imported(project: Project) -> None:
     """Installed and not asked for, the plugin imports neither torch nor rich nor any other part of regcheck."""
     project.write("conftest.py", IMPORTED)
     project.write("test_models.py", "def test_nothing():\n    pass\n")
-    assert "loaded: []" in project.run("-s", alone=True).stdout
+    for options in ((), ("--regcheck-report", "json:out.json")):
+        assert "loaded: []" in project.run("-s", *options, alone=True).stdout
 
 
 def test_without_the_flag_nothing_is_patched(project: Project) -> None:
@@ -312,7 +313,7 @@ def test_a_failure_in_judging_breaks_nothing(project: Project, monkeypatch: pyte
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("by accident")
 
-    monkeypatch.setattr("regcheck.suite.watching.Run.seen", broken)
+    monkeypatch.setattr("regcheck.auditing.Run.seen", broken)
     done, document = project.report(*(["--regcheck-strict"] if strict else []))
     assert "3 passed" in done.stdout
     assert done.returncode == int(strict)

@@ -147,6 +147,21 @@ def test_scripted_code_that_takes_statistics_is_not_checked() -> None:
     assert [each.reason for each in report.not_checked] == ["cannot be looked into, and holds torch.batch_norm"]
 
 
+class DropsByHand(nn.Module):
+    """Fills a mask in place, in train mode."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.empty_like(x).bernoulli_(0.5) if self.training else x
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
+def test_scripted_code_that_draws_in_place_is_not_checked() -> None:
+    """A function that draws into a tensor is known by its name without the underscore."""
+    model = nn.Sequential(nn.Linear(8, 8), torch.jit.script(DropsByHand().eval())).eval()
+    reasons = [each.reason for each in audit(model, X).not_checked]
+    assert reasons == ["cannot be looked into, and holds torch.bernoulli"]
+
+
 class Drops(nn.Module):
     """Has a dropout in its code, and none among its layers."""
 

@@ -231,6 +231,22 @@ def test_a_result_of_one_mode_is_told_with_the_mode() -> None:
     assert [(each.subject, each.reason) for each in report.not_checked] == [("Trains in train mode", NO_OUTPUT)]
 
 
+def test_a_result_is_told_where_there_are_no_inputs_either() -> None:
+    """A model that is followed without inputs and returns nothing was not checked."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 2), nn.Linear(5, 2)
+
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> None:
+            self.kept = self.first(a.view(-1, 3)) + self.second(b.view(-1, 5)) + a.view(7, 11, 13).sum()
+
+    report = audit(Two())
+    assert report.coverage[0].how == "symbolic"
+    assert [each.reason for each in report.not_checked] == [NO_OUTPUT]
+
+
 def test_a_generator_of_the_programs_own_is_not_read() -> None:
     """What a call gave before it was watched, or is handed in, stays unread: a copy is consumed alone."""
     net = Net(lambda y: (row for row in y), sound=True)

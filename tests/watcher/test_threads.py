@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
+import os
+import signal
+import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import Pool, ThreadPool
@@ -269,6 +274,57 @@ def test_a_thread_of_which_nobody_tells_is_seen_at_forward(see: See, tmp_path: P
     )
     assert call.result == "discarded"
     assert len(seen.captures) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking with threads is what this is about
+def test_a_forked_process_starts_threads_whatever_ran_as_it_was_forked(tmp_path: Path) -> None:
+    """A note that another thread was taking at a fork does not keep the child from starting a thread."""
+    with Watch(root=str(tmp_path)) as watch:
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with watch._lock:
+                held.set()
+                over.wait(60)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            started = threading.Thread(target=int)
+            started.start()
+            started.join()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        over.set()
+        holder.join()
+    assert status == 0
+
+
+def test_a_thread_may_begin_with_a_model(tmp_path: Path) -> None:
+    """Where a model, its mode or a backward pass is the bottom of a thread's stack, it runs as it does unwatched."""
+    net, ran = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)).eval(), threading.Event()
+    loss = net(torch.ones(4, 8)).sum()
+    net.register_forward_hook(lambda *_: ran.set())
+    failed: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, failed.append
+    try:
+        with Watch(root=str(tmp_path)):
+            _thread.start_new_thread(net, (torch.ones(4, 8),))
+            assert ran.wait(60)
+            _thread.start_new_thread(net.train, ())
+            _thread.start_new_thread(torch.autograd.backward, (loss,))
+            for _ in range(6000):
+                if failed or (net.training and net[0].weight.grad is not None):
+                    break
+                time.sleep(0.01)
+    finally:
+        sys.unraisablehook = before
+    assert failed == []
+    assert net.training and net[0].weight.grad is not None
 
 
 class Adds(nn.Module):

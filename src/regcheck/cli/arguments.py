@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from regcheck.cli.printing import note, show
 from regcheck.config.baseline import DEFAULT
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
@@ -48,6 +48,9 @@ class Parser(argparse.ArgumentParser):
             action = self._option_string_actions.get(words[first])
             first += 1 if action is None or action.nargs == 0 else 2
         return self.parse(words[:first]), words[first:]
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        show(message, file)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
@@ -141,8 +144,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         UsageError: the configuration is wrong, or a value is.
     """
     options = load(Path.cwd(), arguments.config)
-    for note in options.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for each in options.notes:
+        note(f"note: {each}")
     given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     options = replace(options, budget_named="`--budget`", **given)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from regcheck.cli.printing import note, show
 from regcheck.core.errors import RegcheckError, unknown
 from regcheck.core.version import __version__
 
@@ -19,7 +20,7 @@ VERBS = {
 """Each verb is the module of that name in this folder, with `run(argv) -> int`."""
 
 CLEAN, FOUND, USAGE, NOT_CHECKED = 0, 1, 2, 3
-"""The exit codes: nothing found, findings at or above `fail-on`, wrong usage, something not checked (`--strict`)."""
+"""The exit codes: nothing found, findings that count, wrong usage, something not checked or unproven."""
 
 HELP = f"""\
 usage: regcheck VERB …
@@ -29,7 +30,8 @@ Finds dropout, regularization and train/eval mistakes in PyTorch models, and pro
 {chr(10).join(f"  regcheck {verb:<8} {does}" for verb, does in VERBS.items())}
 
 `regcheck VERB --help` tells the options of a verb; `regcheck --version` the version.
-exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage, 3 something not checked (with --strict)
+exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage,
+            3 a named target not checked, or (with --strict) anything not checked or unproven
 """
 
 
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except RegcheckError as error:
-        print(f"regcheck: error: {error}", file=sys.stderr)
+        note(f"regcheck: error: {error}")
         return USAGE
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; nothing is left to say, not even at exit.
@@ -55,10 +57,10 @@ def dispatch(words: list[str]) -> int:
     """Hand the arguments to their verb."""
     verb, *rest = words or ["--help"]
     if verb in ("-h", "--help"):
-        print(HELP, end="")
+        show(HELP)
         return CLEAN if words else USAGE
     if verb in ("-V", "--version"):
-        print(f"regcheck {__version__}")
+        show(f"regcheck {__version__}\n")
         return CLEAN
     if verb not in VERBS:
         raise unknown("option" if verb.startswith("-") else "verb", verb, [*VERBS, "--help", "--version"])

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TextIO
 
 from regcheck import plugins
+from regcheck.cli.printing import note, show
 from regcheck.config import select
 from regcheck.config.baseline import Baseline
 from regcheck.config.options import Options
 from regcheck.config.outcome import shown_path
 from regcheck.core.errors import UsageError
+from regcheck.core.escape import visible
 from regcheck.core.report import Report, counted
+from regcheck.core.writing import write_whole
 from regcheck.report import rendered
 from regcheck.report.view import View
 
@@ -53,7 +56,7 @@ def finish(
     view = View(arguments.show_refuted, arguments.statistics, color, fixed)
     text = rendered(report, arguments.output_format, view)
     if file is None:
-        print(text, end="", flush=True, file=stream)
+        show(text, stream)
     else:
         write(file, "--output-file", text)
     tell_stale(report, options, examined)
@@ -67,7 +70,7 @@ def write(file: Path, option: str, text: str) -> None:
         UsageError: it cannot be written.
     """
     try:
-        file.write_text(text, encoding="utf-8")
+        write_whole(file, text.encode(errors="backslashreplace"))
     except OSError as error:
         raise UsageError(f"{option} {file}: cannot be written: {error.strerror}") from None
 
@@ -80,9 +83,8 @@ def record(report: Report, options: Options, examined: Sequence[str], stream: Te
     new = baseline.updated(report.findings, stale, door(examined))
     new.write()
     added = len(new.entries - baseline.entries)
-    print(
-        f"{shown_path(str(file))}: {counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)", file=stream
-    )
+    known = f"{counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)"
+    show(f"{visible(shown_path(str(file)) or '')}: {known}\n", stream)
     return replace(report, findings=()).exit_code
 
 
@@ -94,7 +96,7 @@ def tell_stale(report: Report, options: Options, examined: Sequence[str]) -> Non
     for each in baseline.stale(report, examined, ran(options), door(examined)):
         where = f"{each.path}, {each.scope}" if each.scope else each.path
         said = f"{each.code} in {where} is gone: `{each.source}`; `--write-baseline` forgets it"
-        print(f"note: {shown_path(options.baseline)}: {said}", file=sys.stderr)
+        note(f"note: {shown_path(options.baseline)}: {visible(said)}")
 
 
 def ran(options: Options) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from regcheck.cli import printing
 from regcheck.cli.arguments import Parser
 from regcheck.config.select import unknown_rule
 from regcheck.core.rule import Rule
@@ -18,7 +19,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("rule", metavar="CODE|NAME", nargs="?", help="the rule to show")
     word = parser.parse(argv).rule
     if word is None:
-        print(listing(catalogue()), end="")
+        printing.show(listing(catalogue()))
         return 0
     for rule in catalogue():
         if word in (rule.code, rule.name):
@@ -36,7 +37,7 @@ def listing(rules: Sequence[Rule]) -> str:
 def show(markdown: str) -> None:
     """Print markdown: rendered on a terminal, as it is into a pipe."""
     if not sys.stdout.isatty():
-        print(markdown, end="")
+        printing.show(markdown)
         return
     from rich.console import Console
     from rich.markdown import Markdown

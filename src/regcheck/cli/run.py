@@ -12,9 +12,11 @@ from typing import TextIO
 
 from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
+from regcheck.cli.printing import show
 from regcheck.cli.program import Program, run_to_its_end
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError
+from regcheck.core.escape import visible_lines
 from regcheck.core.usage import Called, Event
 from regcheck.watching import Watching
 
@@ -56,7 +58,7 @@ def told(watching: Watching, arguments: Namespace, options: Options, stream: Tex
     except RegcheckError as error:
         if not failed:
             raise
-        print(f"regcheck: error: {error}", file=stream)
+        show(f"regcheck: error: {visible_lines(str(error))}\n", stream)
         return 0
 
 

@@ -9,8 +9,10 @@ from contextlib import ExitStack
 
 from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
+from regcheck.cli.printing import note, show
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
+from regcheck.core.escape import visible
 from regcheck.core.report import Report
 from regcheck.core.text import STDIN, content_of, handed_in
 from regcheck.scanning import NO_FILES, scan
@@ -65,10 +67,10 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
     result = mended(paths, looking, unsafe=arguments.unsafe_fixes)
     tell_empty(result.report, named)
     for path, why in result.refused.items():
-        print(f"note: {path}: not fixed: {why}", file=sys.stderr)
+        note(f"note: {visible(path)}: not fixed: {why}")
     if arguments.diff:
-        sys.stdout.write("".join(result.diff()))
-        print(f"{result.fixed} would be fixed, {result.report.headline} would remain", file=sys.stderr)
+        show("".join(result.diff()))
+        note(f"{result.fixed} would be fixed, {result.report.headline} would remain")
         return 1 if result.after else 3 if options.strict and result.report.not_checked else 0
     result.write()
     with handed_in(result.after):
@@ -89,7 +91,7 @@ def tell_empty(report: Report, named: bool) -> None:
     if report.files:
         return
     if not report.not_checked:
-        print(f"note: {NO_FILES}: the configuration excludes all there are", file=sys.stderr)
+        note(f"note: {NO_FILES}: the configuration excludes all there are")
     elif named:
         (empty,) = report.not_checked
         raise UsageError(f"{empty.subject}: {empty.reason}")

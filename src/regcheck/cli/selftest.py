@@ -10,6 +10,7 @@ from pathlib import Path
 
 from regcheck.cli.arguments import Parser, words
 from regcheck.cli.output import colored, write
+from regcheck.cli.printing import show
 from regcheck.core.errors import UsageError, unknown
 from regcheck.selftest.outcome import MODES
 
@@ -73,7 +74,7 @@ def run(argv: Sequence[str]) -> int:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not arguments.output_file else WIDTH
     text = rendered(result, arguments.output_format, color=color, width=width)
     if arguments.output_file is None:
-        print(text, end="")
+        show(text)
     else:
         write(arguments.output_file, "--output-file", text)
     if not result.ok:

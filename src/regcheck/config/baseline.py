@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.core.text import in_file, text_of
+from regcheck.core.writing import write_whole
 
 DEFAULT = "regcheck-baseline.json"
 VERSION = 1
@@ -61,10 +63,10 @@ class Baseline:
             document = json.loads(file.read_text(encoding="utf-8"))
             if document["version"] != VERSION:
                 raise UsageError(f"{file}: is a baseline of version {document['version']}, not {VERSION}")
-            return cls(file, (Entry(**each) for each in document["findings"]))
+            return cls(file, map(_entry, document["findings"]))
         except OSError as error:
             raise UsageError(f"{file}: cannot be read: {error.strerror}; `--write-baseline` writes it") from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"{file}: is not a baseline: {error}") from None
 
     def entry(self, finding: Finding, by: str = "") -> Entry:
@@ -95,7 +97,10 @@ class Baseline:
         codes = set(codes)
 
         def is_examined(path: str) -> bool:
-            file = (self.file.parent / path).resolve()
+            try:
+                file = (self.file.parent / path).resolve()
+            except (OSError, RuntimeError, ValueError):  # no name of a file here, or a link that leads to itself
+                return False
             return path not in unread and any(root == file or root in file.parents for root in below)
 
         return sorted(
@@ -117,9 +122,18 @@ class Baseline:
         """
         document = {"version": VERSION, "findings": [asdict(each) for each in sorted(self.entries, key=_by_path)]}
         try:
-            self.file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+            write_whole(self.file, text.encode(errors="backslashreplace"))
         except OSError as error:
             raise UsageError(f"{self.file}: cannot be written: {error.strerror}") from None
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    """An entry as the file holds it; what has another type is none."""
+    found = Entry(**document)
+    if not all(isinstance(value, int if name == "nth" else str) for name, value in asdict(found).items()):
+        raise TypeError("an entry's `nth` is a number, and all else is text")
+    return found
 
 
 def spot_of(finding: Finding) -> tuple[str, str, int]:
@@ -147,7 +161,7 @@ def _spots(text: str) -> dict[tuple[int, int], tuple[str, str, int]]:
     counts: dict[tuple[str, str], int] = {}
     found: dict[tuple[int, int], tuple[str, str, int]] = {}
     # The innermost of the calls that begin at one position, `F.dropout(x)` of `F.dropout(x).relu()`, comes first.
-    order = sorted(_calls(tree, ""), key=lambda each: (each[1].lineno, each[1].col_offset, _end(each[1])))
+    order = sorted(_calls(tree), key=lambda each: (each[1].lineno, each[1].col_offset, _end(each[1])))
     for scope, call in order:
         position = call.lineno, call.col_offset
         if position not in found:
@@ -158,14 +172,16 @@ def _spots(text: str) -> dict[tuple[int, int], tuple[str, str, int]]:
     return found
 
 
-def _calls(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.Call]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Call):
-            yield scope, child
-        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield from _calls(child, f"{scope}.{child.name}".lstrip("."))
-        else:
-            yield from _calls(child, scope)
+def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """The calls of a file, and the scope that each stands in."""
+    todo = [("", tree)]
+    while todo:  # expressions may be nested deeper than calls can be
+        scope, node = todo.pop()
+        if isinstance(node, ast.Call):
+            yield scope, node
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            scope = f"{scope}.{node.name}".lstrip(".")
+        todo += [(scope, child) for child in ast.iter_child_nodes(node)][::-1]
 
 
 def _end(node: ast.Call) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import FrameType
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from regcheck.core.rule import Rule, finding, merged
 
 Class = TypeVar("Class", bound=type)
 
+_MANY = 100
 _MARK = "__regcheck_ignores__"
 _active: ContextVar[tuple[Declared, ...]] = ContextVar("regcheck_ignores", default=())
 
@@ -30,7 +32,22 @@ def silenced(finding: Finding, text: str, require_reason: bool = False) -> bool:
 
     With `require_reason` an ignore that gives no reason silences nothing.
     """
-    return any(silences(each, finding, require_reason) for each in ignores_in(finding.path or "", text))
+    by_line, wide = _by_line(finding.path or "", text)
+    return any(silences(each, finding, require_reason) for each in (*by_line.get(finding.line, ()), *wide))
+
+
+@lru_cache(maxsize=8)
+def _by_line(path: str, text: str) -> tuple[dict[int | None, list[Ignore]], list[Ignore]]:
+    """The ignores of a file by the lines that they speak for, and those that speak for many lines."""
+    narrow: dict[int | None, list[Ignore]] = {}
+    wide = []
+    for each in ignores_in(path, text):
+        if sum(last - first for first, last in each.lines) > _MANY:
+            wide.append(each)
+        else:
+            for line in {line for first, last in each.lines for line in range(first, last + 1)}:
+                narrow.setdefault(line, []).append(each)
+    return narrow, wide
 
 
 def silences(ignore: Ignore, finding: Finding, require_reason: bool = False) -> bool:

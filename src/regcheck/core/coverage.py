@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .escape import visible
+
 MOST_NAMES = 3
 """More names than this are counted rather than told."""
 MOST_MODELS = 5
@@ -47,7 +49,7 @@ class Coverage:
     @property
     def line(self) -> str:
         """`Net: 41 of 43 modules traced on inputs inferred from pretrained_cfg; never called: aux, aux.drop`."""
-        text = f"{self.subject}: {fraction((self,))}"
+        text = f"{visible(self.subject)}: {fraction((self,))}"
         if self.how == "source":
             return text + named("not read", self.opaque)
         text += self._means
@@ -78,7 +80,7 @@ def fraction(coverage: Sequence[Coverage]) -> str:
 
 def named(what: str, names: Sequence[str]) -> str:
     """`; opaque: a, b, c and 4 more`; an empty text for no names."""
-    shown = [each or "the model itself" for each in names[:MOST_NAMES]]
+    shown = [visible(each) or "the model itself" for each in names[:MOST_NAMES]]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"; {what}: {', '.join(shown)}{more}" if names else ""
 

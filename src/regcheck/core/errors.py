@@ -64,7 +64,7 @@ class BrokenRule(RegcheckError):
 
 
 class Failed(RegcheckError, AssertionError):
-    """Raised by `Report.raise_if_failed`: the report has findings at or above `fail_on`."""
+    """Raised by `Report.raise_if_failed`: the report's exit code is not 0."""
 
     slug = "failed"
 

@@ -8,6 +8,7 @@ from functools import total_ordering
 from math import isfinite
 from typing import Any
 
+from .escape import visible
 from .graph import Op, Place
 from .patch import Patch
 from .usage import Event
@@ -103,6 +104,9 @@ class Evidence:
     because: str = ""
     lowers_to: Severity | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "statistic", "because")
+
     def to_dict(self) -> dict[str, Any]:
         document = asdict(self)
         del document["lowers_to"]
@@ -134,6 +138,9 @@ class Finding:
     cell: int | None = None
     patch: Patch | None = None
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "message", "module", "fix")
+
     @property
     def key(self) -> Key:
         """What makes two findings the same defect, wherever and however often it was seen."""
@@ -154,7 +161,7 @@ class Finding:
     def where(self) -> str:
         """The finding's position as `path:line:column`, or the module's path where no source is known."""
         cell = f"cell {self.cell}:" if self.cell else ""
-        return f"{self.path}:{cell}{self.line}:{self.column}" if self.path else f"<{self.module or 'model'}>"
+        return f"{visible(self.path)}:{cell}{self.line}:{self.column}" if self.path else f"<{self.module or 'model'}>"
 
     def to_dict(self) -> dict[str, Any]:
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -189,5 +196,16 @@ class NotChecked:
     path: str | None = None
     line: int | None = None
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "subject", "reason", "what_to_do")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _make_visible(value: object, *names: str) -> None:
+    """Write texts as they are shown, once for every format; only a path keeps what the file system calls it."""
+    for name in names:
+        text = getattr(value, name)
+        if not text.isprintable() or "#" in text or ":" in text:
+            object.__setattr__(value, name, visible(text))

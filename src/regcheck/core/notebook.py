@@ -13,8 +13,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 SUFFIX = ".ipynb"
-_SHELL = re.compile(r"\s*(?:[%!?]|.*\?\s*$)")
-_ASSIGNED = re.compile(r"(?P<target>\s*[\w.,\s]+=\s*)[%!].*")
+_SHELL = re.compile(r"\s*(?:[%!?]|\S.*\?\s*$)")
+_ASSIGNED = re.compile(r"(?P<target>[\w.,\s]+=\s*)[%!].*")
+_PASSES = 100
+"""A cell is parsed once for each line that only IPython understands; where there are more, all are replaced at once."""
 _OF_PYTHON = ("time", "timeit", "capture", "prun")
 
 
@@ -105,8 +107,10 @@ def _python(number: int, source: str) -> str:
     if lines[first].startswith("%%"):
         of_python = lines[first][2:].split(" ")[0] in _OF_PYTHON
         lines = [("" if index <= first or not of_python else line) for index, line in enumerate(lines)]
-    while (error := _error(lines)) and _neutralized(lines, (error.lineno or 0) - 1):
-        pass
+    for _ in range(_PASSES):
+        error = _error(lines)
+        if error is None or not _neutralized(lines, (error.lineno or 0) - 1):
+            break
     if error:
         # A lone quote in a shell command is an error of a later line.
         for index in range(len(lines)):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from .coverage import Coverage, told
 from .errors import Failed
+from .escape import dumped
 from .finding import Finding, Key, NotChecked, Severity, Verdict
 from .looks import Looks, best
 
@@ -125,7 +125,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as a JSON document."""
-        return json.dumps(self.to_dict(), indent=2)
+        return dumped(self.to_dict()).rstrip()
 
     def __str__(self) -> str:
         lines = [line for each in self.standing for line in _told(each)]
@@ -193,16 +193,23 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def rank(finding: Finding) -> tuple[bool, Severity]:
+    """What tells which of two reports of one finding stands: the confirmed one, and then the worse."""
+    return finding.evidence.verdict is Verdict.CONFIRMED, finding.severity
+
+
 def gathered(reports: Iterable[Report]) -> Report:
-    """One report of many, each finding once, worst and nearest the top of a file first."""
+    """One report of many: each finding once, as `rank` says, nearest the top of a file first."""
     reports = list(reports)
-    findings: dict[object, Finding] = {}
+    findings: dict[Key, Finding] = {}
     refuted: dict[object, Finding] = {}
     advice: dict[object, Finding] = {}
     origins: dict[Key, dict[Origin, None]] = {}
     for report in reports:
         for each in report.findings:
-            findings[each.key] = max(findings.get(each.key, each), each, key=_rank)
+            known = findings.get(each.key)
+            if known is None or rank(each) > rank(known):
+                findings[each.key] = each
             origins.setdefault(each.key, {}).update(dict.fromkeys(report.origins_of(each)))
         for each in report.refuted:
             refuted.setdefault(each.key, each)
@@ -233,8 +240,3 @@ def gathered(reports: Iterable[Report]) -> Report:
         looks=best(report.looks for report in reports),
         origins={key: tuple(each) for key, each in origins.items()},
     )
-
-
-def _rank(finding: Finding) -> tuple[bool, Severity]:
-    """Of two findings of one defect, the one that is confirmed, and then the worse one, is shown."""
-    return finding.evidence.verdict is Verdict.CONFIRMED, finding.severity

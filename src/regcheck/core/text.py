@@ -9,6 +9,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from . import notebook
@@ -56,10 +57,10 @@ def encoding_of(content: bytes) -> str:
 
 def text_of(path: str) -> str:
     """A file's Python source as Python sees it, with newlines at the end of lines; empty where it cannot be read."""
-    if not is_handed_in(path) and not path.endswith(notebook.SUFFIX):
-        linecache.checkcache(path)
-        return "".join(linecache.getlines(path))
     try:
+        if not is_handed_in(path) and not path.endswith(notebook.SUFFIX):
+            linecache.checkcache(path)
+            return _joined(path, linecache.getlines(path))
         content = content_of(path)
         if path.endswith(notebook.SUFFIX):
             return notebook.parsed(content).text
@@ -68,10 +69,29 @@ def text_of(path: str) -> str:
         return ""
 
 
+_last: dict[str, tuple[list[str], str]] = {}
+"""The text of the file that was asked for last: of one file there may be many findings."""
+
+
+def _joined(path: str, lines: list[str]) -> str:
+    known = _last.get(path)
+    if known is not None and known[0] is lines:
+        return known[1]
+    text = "".join(lines)
+    _last.clear()
+    _last[path] = lines, text
+    return text
+
+
+@lru_cache(maxsize=2)
+def _split(text: str) -> list[str]:
+    return text.split("\n")
+
+
 def lines_of(path: str, cell: int | None = None) -> list[str]:
     """The lines of a file, or of one cell of a notebook; none where they cannot be read."""
     if cell is None:
-        return text_of(path).split("\n")
+        return _split(text_of(path))
     try:
         found = notebook.parsed(content_of(path)).cell(cell)
     except (OSError, ValueError):

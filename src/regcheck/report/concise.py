@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regcheck.core.escape import visible
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
 from regcheck.report.view import View, counts, ending, proof
@@ -24,7 +25,8 @@ def line(finding: Finding, mark: str = "") -> str:
 
 
 def unchecked(each: NotChecked) -> str:
-    where = f"{each.path}:{each.line}: " if each.path and each.line else f"{each.path}: " if each.path else ""
+    path = visible(each.path or "")
+    where = f"{path}:{each.line}: " if path and each.line else f"{path}: " if path else ""
     todo = f"; {each.what_to_do}" if each.what_to_do else ""
-    subject = "" if each.subject == each.path else f"{each.subject}: "
+    subject = "" if each.subject == path else f"{each.subject}: "
     return f"{where}not checked: {subject}{each.reason}{todo}"

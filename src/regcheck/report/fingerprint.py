@@ -6,6 +6,7 @@ import hashlib
 import os
 
 from regcheck.config.baseline import spot_of
+from regcheck.core.escape import bytes_of
 from regcheck.core.finding import Finding
 
 
@@ -13,4 +14,5 @@ def fingerprint(finding: Finding) -> str:
     """A name for a finding that stays when its line moves or is laid out anew."""
     where = spot_of(finding) if finding.path else (finding.module_path, finding.message, 0)
     path = (finding.path or "").replace(os.sep, "/")
-    return hashlib.sha256("\0".join(map(str, (finding.code, path, *where))).encode()).hexdigest()[:32]
+    known = bytes_of("\0".join(map(str, (finding.code, path, *where))))
+    return hashlib.sha256(known).hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regcheck.core.escape import visible
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.report import Report
 from regcheck.report.view import View, ending, proof
@@ -39,7 +40,7 @@ def command(
     name: str, text: str, title: str, path: str | None, line: int | None = None, column: int | None = None
 ) -> str:
     """One workflow command; what is not known is left out."""
-    given = {"file": path, "line": line, "col": column, "title": title}
+    given = {"file": path and visible(path), "line": line, "col": column, "title": title}
     properties = ",".join(f"{key}={escaped_in_property(str(value))}" for key, value in given.items() if value)
     return f"::{name} {properties}::{escaped(text)}"
 

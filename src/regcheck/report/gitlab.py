@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import Any
 
+from regcheck.core.escape import bytes_of, dumped
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.report import Report
 from regcheck.report.fingerprint import fingerprint
@@ -20,7 +20,7 @@ NOWHERE = "model"
 def render(report: Report, view: View) -> str:
     """The whole report: a program picks what it wants to see, so `view` changes nothing."""
     entries = [*map(found, report.standing), *map(unproven, report.unproven), *map(missed, report.not_checked)]
-    return json.dumps(entries, indent=2) + "\n"
+    return dumped(entries)
 
 
 def found(finding: Finding) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def unproven(finding: Finding) -> dict[str, Any]:
 
 def missed(each: NotChecked) -> dict[str, Any]:
     text = f"not checked: {each.subject}: {each.reason}"
-    name = hashlib.sha256(f"{each.path}\0{each.subject}\0{each.reason}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(bytes_of(f"{each.path}\0{each.subject}\0{each.reason}")).hexdigest()[:32]
     return entry(text, "not-checked", name, "minor", each.path, each.line)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from regcheck.core.errors import UsageError
+from regcheck.core.escape import visible
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.core.text import lines_of
@@ -36,7 +37,9 @@ def excerpt(finding: Finding) -> list[tuple[int, str, bool]]:
         return []
     lines = lines_of(finding.path, finding.cell)
     first, last = max(finding.line - AROUND, 1), min(finding.line + AROUND, len(lines))
-    shown = [(number, lines[number - 1].rstrip(), number == finding.line) for number in range(first, last + 1)]
+    shown = [
+        (number, visible(lines[number - 1].rstrip(), "\t"), number == finding.line) for number in range(first, last + 1)
+    ]
     while shown and not shown[-1][1]:
         shown.pop()
     return shown

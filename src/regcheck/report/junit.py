@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, indent, tostring
 
+from regcheck.core.escape import visible
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.report.view import View, figures, proof
@@ -18,7 +19,7 @@ def render(report: Report, view: View) -> str:
     cases = [case(each, failed=each in failures) for each in report.standing]
     cases += [case(each, failed=each in failures, unproven=True) for each in unproven]
     for each in report.not_checked:
-        missed = element("testcase", classname=each.path or each.subject, name=f"not checked: {each.subject}")
+        missed = element("testcase", classname=visible(each.path or each.subject), name=f"not checked: {each.subject}")
         missed.append(element("skipped", message=f"{each.reason}; {each.what_to_do}"))
         cases.append(missed)
     if not cases:
@@ -36,10 +37,10 @@ def render(report: Report, view: View) -> str:
 
 
 def case(finding: Finding, *, failed: bool, unproven: bool = False) -> Element:
-    name = f"{'unproven: ' * unproven}{finding.title} {finding.where}"
-    found = element("testcase", classname=finding.path or finding.module or "model", name=name)
+    subject = visible(finding.path or finding.module or "model")
+    found = element("testcase", classname=subject, name=f"{'unproven: ' * unproven}{finding.title} {finding.where}")
     if finding.path and finding.line and not finding.cell:
-        found.set("file", fit(finding.path))
+        found.set("file", fit(visible(finding.path)))
         found.set("line", str(finding.line))
     told = (
         finding.where,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 from urllib.parse import quote
 
+from regcheck.core.escape import bytes_of, dumped
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
@@ -42,7 +42,7 @@ def render(report: Report, view: View) -> str:
         ],
         "properties": {"unproven": len(report.unproven)},
     }
-    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+    return dumped({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
 def described(rule: Rule) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def physical(path: str, line: int | None, column: int | None) -> dict[str, Any]:
 
 
 def artifact(path: str) -> dict[str, str]:
-    uri = quote(path.replace(os.sep, "/"))
+    uri = quote(bytes_of(path.replace(os.sep, "/")))
     return {"uri": f"file://{uri}"} if os.path.isabs(path) else {"uri": uri, "uriBaseId": "%SRCROOT%"}
 
 

@@ -7,6 +7,7 @@ import io
 from rich.console import Console
 from rich.text import Text
 
+from regcheck.core.escape import visible
 from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import UNPROVEN, Report
 from regcheck.core.text import lines_of
@@ -68,9 +69,9 @@ def excerpt(finding: Finding) -> list[Text]:
     gutter = f"{finding.line:>5}"
     column = min(finding.column or 1, len(source))
     # A tab stays a tab, so that the caret stands below its character whatever the terminal's tab width is.
-    below = "".join("\t" if character == "\t" else " " for character in source[: column - 1])
+    below = "".join("\t" if character == "\t" else " " for character in visible(source[: column - 1], "\t"))
     return [
-        Text.assemble((f"{gutter} | ", "blue"), source),
+        Text.assemble((f"{gutter} | ", "blue"), visible(source, "\t")),
         Text.assemble((f"{' ' * len(gutter)} | ", "blue"), below, ("^", SEVERITY_STYLES[finding.severity])),
     ]
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regcheck.core.coverage import Coverage
+from regcheck.core.escape import bytes_of
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.rule import Rule
 from regcheck.core.version import __version__
+from regcheck.core.writing import write_whole
 
 from .files import Source
 
@@ -53,19 +55,23 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     for code in (*_PACKAGE.rglob("*.py"), *(_file_of(rule) for rule in rules)):
         with suppress(OSError):
             stat = code.stat()
-            found.update(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n".encode())
+            found.update(bytes_of(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
     chosen = " ".join(rule.code for rule in rules)
-    found.update(f"{__version__} {sys.version} {chosen} {os.getcwd()}\n".encode())
+    found.update(bytes_of(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
     for source in sources:
-        found.update(f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n".encode())
+        where = f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n"
+        found.update(bytes_of(where))
         found.update(source.content)
     return found.hexdigest()
 
 
 def kept(name: str) -> Result | None:
-    """The result of that name; None where there is none, or it cannot be read."""
+    """The result of that name; None where there is none, or it is not what was kept under that name."""
     try:
-        findings, missed, coverage = json.loads((folder() / f"{name}.json").read_bytes())
+        checksum, _, text = (folder() / f"{name}.json").read_bytes().partition(b"\n")
+        if checksum != _checksum(name, text):
+            return None
+        findings, missed, coverage = json.loads(text)
         return Result(
             tuple(map(Finding.from_dict, findings)),
             tuple(NotChecked(**each) for each in missed),
@@ -77,19 +83,19 @@ def kept(name: str) -> Result | None:
 
 def keep(name: str, result: Result) -> None:
     """Keep a result; where that cannot be, the next scan takes as long as this one did."""
-    import tempfile
-
-    text = json.dumps([[each.to_dict() for each in part] for part in result])
+    text = json.dumps([[each.to_dict() for each in part] for part in result]).encode()
     with suppress(OSError, RuntimeError):
         here = folder()
         here.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(dir=here, suffix=".new")
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(unfinished, here / f"{name}.json")
+        write_whole(here / f"{name}.json", _checksum(name, text) + b"\n" + text)
         known = sorted(here.iterdir(), key=lambda each: each.stat().st_mtime)
         for each in known[:-KEPT]:
             each.unlink()
+
+
+def _checksum(name: str, text: bytes) -> bytes:
+    """What shows that a file is the result of that name, whole and as it was written."""
+    return hashlib.blake2b(name.encode() + text, digest_size=24).hexdigest().encode()
 
 
 def _file_of(rule: Rule) -> Path:

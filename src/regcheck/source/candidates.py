@@ -23,7 +23,7 @@ BATCHWISE = re.compile(rb"\.(?:mean|var|std)\((?:dim ?= ?|axis ?= ?)?[(\[]?0\b")
 """Statistics over the batch, taken by hand."""
 
 MODEL = (b"def forward", b"Sequential(")
-MODEL_CLASS = re.compile(rb"class \w+\([^)]*Module")
+MODEL_CLASS = re.compile(rb"class \w+\([^)]{0,2000}Module")
 """What a file says that holds a model: a class, or a container that is built."""
 
 PROGRAM = tuple(b"no_grad inference_mode set_grad_enabled enable_grad .backward( .eval .train(".split())
@@ -38,7 +38,7 @@ def candidates(sources: Sequence[Source]) -> Iterator[Source]:
     rest = [source for source in sources if source not in chosen and not source.is_torch]
     found: Iterable[Source] = chosen
     while rest:
-        tails = {source.tail.encode() for source in found if not source.is_torch}
+        tails = {source.tail_bytes for source in found if not source.is_torch}
         found = [source for source in rest if not tails.isdisjoint(source.imported_words)]
         if not found:
             break

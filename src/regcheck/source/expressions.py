@@ -13,7 +13,7 @@ from time import process_time
 from typing import Any
 
 from .attributes import Attributes
-from .folding import BINARY, COMPARED, LARGEST, OPERANDS, UNARY, fits, identical, is_data, joined
+from .folding import BINARY, COMPARED, CONVERSIONS, LARGEST, OPERANDS, UNARY, fits, identical, is_data, joined
 from .machine import OUTER, SECONDS, Frame, Next, OutOfTime, TooLong
 from .values import (
     OPEN,
@@ -157,6 +157,12 @@ class Expressions(Attributes):
         parts: list[object] = []
         for each in node.values:
             value = self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each)
+            if isinstance(each, ast.FormattedValue) and isinstance(value, Known):
+                form = self.evaluate(each.format_spec) if each.format_spec else Known("")
+                if each.conversion > 0:
+                    value = self.computed(CONVERSIONS[chr(each.conversion)], value.value)
+                if isinstance(value, Known) and isinstance(form, Known) and form.value:
+                    value = self.computed(format, value.value, form.value)
             if not isinstance(value, Known):
                 return Unknown(varies=True)
             parts.append(value.value)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from regcheck.core.escape import bytes_of
 from regcheck.core.finding import NotChecked
 
 from .walk import parsed
 
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]*\)|.*)", re.MULTILINE)
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
 
 Binding = ast.stmt | ast.expr | None
@@ -58,6 +59,11 @@ class Source:
     def tail(self) -> str:
         """The last part of the dotted name that others import the file by."""
         return self.file.parent.name if self.is_package else self.file.stem
+
+    @property
+    def tail_bytes(self) -> bytes:
+        """It as the bytes that an import would say it in; a file name need not be text."""
+        return bytes_of(self.tail)
 
     @cached_property
     def is_test(self) -> bool:

@@ -29,10 +29,11 @@ def with_patches(report: Report, rules: Iterable[Rule], sources: Mapping[str | N
 
     def patched(finding: Finding) -> Finding:
         fix = fixes.get(finding.code)
-        if fix is None or not finding.path or not finding.line or not finding.column:
+        source = sources.get(finding.path)
+        if fix is None or source is None or not finding.path or not finding.line or not finding.column:
             return finding
         if finding.path not in files:
-            files[finding.path] = _file(finding.path, sources[finding.path].tree)
+            files[finding.path] = _file(finding.path, source.tree)
         file = files[finding.path]
         line = in_file(finding.path, finding.cell, finding.line)
         if file is None or line > len(file.lines):

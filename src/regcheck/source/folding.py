@@ -68,6 +68,7 @@ UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
 BUILTINS: dict[str, Callable[..., object]] = {
     each.__name__: each for each in (int, float, bool, str, abs, round, max, min)
 }
+CONVERSIONS: dict[str, Callable[[object], str]] = {"r": repr, "s": str, "a": ascii}
 MATH: dict[str, Callable[..., object]] = {
     name: getattr(math, name) for name in "sqrt log log2 log10 exp floor ceil pow prod gcd".split()
 }
@@ -111,6 +112,8 @@ def work_of(compute: Callable[..., object], values: Sequence[Any]) -> Any:
         return BITS * sum(map(_size, values))
     if compute is str.format or (compute is operator.mod and isinstance(values[0], str)):
         return _formatted(*values)
+    if compute is format:
+        return _formatted("{" + values[1], values[0])
     if compute in _OF_TEXT:
         text, *given = values
         return (len(text) + 1) * (1 + sum(abs(each) if isinstance(each, int) else _size(each) for each in given))

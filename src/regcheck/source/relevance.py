@@ -117,7 +117,7 @@ def _is_seen(caller: _Candidate, target: _Candidate) -> bool:
         return True
     if target.source.is_torch:
         return False
-    names = {target.name, target.owner, target.source.tail.encode()}
+    names = {target.name, target.owner, target.source.tail_bytes}
     return not names.isdisjoint(caller.source.imported_words)
 
 
@@ -125,7 +125,7 @@ def _names_model(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
     """Whether a function names a class of models."""
     return any(
         source is each.source
-        or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail.encode())))
+        or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail_bytes)))
         for name in each.words & models.keys()
         for source in models[name]
     )

@@ -21,6 +21,8 @@ SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ 
 MARK = b"torch"
 LARGEST = 8 << 20
 """Parsing more bytes than this takes seconds and much memory. The largest of torch's files has a sixth."""
+WHOLE = 64 << 20
+"""A larger file is not read at all; a notebook may hold pictures, which are no source."""
 MOST = 500_000
 """A syntax tree takes up to a kilobyte for each word and sign: more are generated data. That file has half as many."""
 _TOKEN = re.compile(rb"\w+|[^\w\s]")
@@ -68,8 +70,11 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 def read(path: Path) -> bytes | NotChecked | None:
     """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
     try:
-        if not is_handed_in(path) and not S_ISREG(path.stat().st_mode):
+        status = None if is_handed_in(path) else path.stat()
+        if status and not S_ISREG(status.st_mode):
             return NotChecked(str(path), "not a regular file", "exclude it", str(path))
+        if status and status.st_size > WHOLE:
+            return NotChecked(str(path), f"a file of more than {WHOLE >> 20} MB", "exclude the file", str(path))
         content = content_of(path)
         if MARK not in content:
             return None

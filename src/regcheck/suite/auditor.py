@@ -1,17 +1,48 @@
-"""What the `regcheck` fixture hands to a test."""
+"""What the `regcheck` fixture hands to a test, and the reports that tests and items asked for."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from regcheck.auditing import audit
 from regcheck.config.options import Options
 from regcheck.core.report import Report
 from regcheck.suite.settings import declared_by, options_of
+
+
+class Checked(NamedTuple):
+    """A report that an item asked for, and the key of its model: equal for models that are built alike."""
+
+    report: Report
+    model_key: str = ""
+
+
+CHECKED: pytest.StashKey[list[Checked]] = pytest.StashKey()
+"""What an item asked for so far, in its stash; the session takes it in when the item is over."""
+
+
+def keep(item: pytest.Item, report: Report, model: Any = None) -> None:
+    """Hand a report to the session, if there is one. A test may change folders, so its paths are made absolute."""
+    findings = tuple(each.at(_absolute(each.path)) for each in report.findings)
+    missed = tuple(replace(each, path=_absolute(each.path)) for each in report.not_checked)
+    key = "" if model is None else key_of(model)
+    item.stash.setdefault(CHECKED, []).append(Checked(replace(report, findings=findings, not_checked=missed), key))
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path is None or path.startswith("<") else os.path.abspath(path)
+
+
+def key_of(model: Any) -> str:
+    """What captures of a model tell it by."""
+    from regcheck.trace.unwrap import unwrapped
+    from regcheck.watcher.models import fingerprint
+
+    return fingerprint(unwrapped(model))
 
 
 def auditor(item: pytest.Item) -> Callable[..., Report]:
@@ -19,6 +50,7 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
 
     What the test's marker ignores is ignored.
     """
+    from regcheck.auditing import audit
 
     def regcheck(
         model: Any, *args: Any, optimizer: Any = None, options: Options | Mapping[str, Any] | None = None, **kwargs: Any
@@ -27,6 +59,7 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
         chosen = options_of(item.config) if options is None else Options.of(options)
         chosen = replace(chosen, ignore=(*chosen.ignore, *(each.pattern for each in declared_by(item, chosen))))
         report = audit(model, *args, optimizer=optimizer, options=chosen, **kwargs)
+        keep(item, report, model)
         if not report.ok:
             pytest.fail(str(report), pytrace=False)
         return report

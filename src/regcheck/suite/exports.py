@@ -13,6 +13,7 @@ from _pytest.junitxml import xml_key
 
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
+from regcheck.core.writing import write_whole
 from regcheck.report import github, rendered
 from regcheck.report.junit import fit
 from regcheck.suite.findings import Findings
@@ -26,7 +27,7 @@ def written(report: Report, form: str, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(rendered(report, form), encoding="utf-8")
+        write_whole(path, rendered(report, form).encode(errors="backslashreplace"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -49,9 +50,11 @@ class Cases:
         document = self._config.stash.get(xml_key, None)
         if document is None:
             return
+        unproven = report.unproven
         for each in report.findings:
+            verdict = "unproven" if each in unproven else each.evidence.verdict.value
             name = f"regcheck.{each.code}"
-            value = f"{each.where}: {each.message} ({each.evidence.verdict.value})"
+            value = f"{each.where}: {each.message} ({verdict})"
             document.add_global_property(name, fit(value))
             for test in findings.tests.get(each.key, ()):
                 for case in self._found.get(test, ()):

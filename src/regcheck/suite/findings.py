@@ -13,10 +13,10 @@ from regcheck.config import select, silence
 from regcheck.config.options import Options
 from regcheck.config.outcome import report_under, shown_path
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Finding, Key, NotChecked, Verdict
+from regcheck.core.finding import Finding, Key, NotChecked
 from regcheck.core.ignores import Declared
 from regcheck.core.looks import Look, best, left_open
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report, gathered, rank
 from regcheck.plugins import catalogue
 from regcheck.structures import Around, declared_around
 
@@ -138,7 +138,7 @@ class Findings:
 
     def _add(self, finding: Finding, tests: Iterable[str], where: Iterable[str]) -> None:
         known = self._found.get(finding.key)
-        if known is None or _rank(finding) > _rank(known):
+        if known is None or rank(finding) > rank(known):
             self._found[finding.key] = finding
         self.tests.setdefault(finding.key, {}).update(dict.fromkeys(tests))
         self.where.setdefault(finding.key, {}).update(dict.fromkeys(where))
@@ -160,8 +160,3 @@ def models_of(finding: Finding, report: Report) -> tuple[str, ...]:
     """The names of the models that a finding of a report is about: its own word for it where it is about a usage."""
     by_usage = any(rule.code == finding.code and rule.about != "graph" for rule in catalogue())
     return (finding.module,) if by_usage else tuple(each.subject for each in report.origins_of(finding))
-
-
-def _rank(finding: Finding) -> tuple[bool, Any]:
-    """What is confirmed, and then what is worse, stands for the rest."""
-    return finding.evidence.verdict is Verdict.CONFIRMED, finding.severity

@@ -7,32 +7,57 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regcheck.core.errors import CannotBuild, RegcheckError, nearest
+from regcheck.core.errors import CannotBuild, RegcheckError, nearest, told
+from regcheck.core.finding import NotChecked
+from regcheck.core.report import Report, asked_by_name
+from regcheck.report.concise import unchecked
+from regcheck.suite.auditor import keep
 from regcheck.suite.settings import options_of
 
 if TYPE_CHECKING:
     from regcheck.config.options import Options
-    from regcheck.core.report import Report
 
 PREFIX = "regcheck::"
 """What the node ids of these items begin with."""
 
 
 class ModelItem(pytest.Item):
-    """`regcheck::NAME`: builds one model, checks it, and fails when the check fails.
+    """`regcheck::NAME`: builds and checks one model, and fails when the check fails.
 
-    Then `report` is there, and `model_key`, which is equal for models that are built alike.
+    The check is its setup, so that a model which cannot be checked is an error, as what stops a test before it begins.
     """
 
     def __init__(self, *, options: Options, make: Callable[[], Any] | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._options = options
         self._make = make
-        self.report: Report | None = None
-        self.model_key = ""
+        self._report: Report | None = None
         self.extra_keyword_matches.add("regcheck")
 
+    def setup(self) -> None:
+        """Build the model and check it; where it could not be built, traced or run, an error says why."""
+        from regcheck.config.outcome import report_under, shown_path
+
+        model = None
+        try:
+            model, report = self._checked()
+        except Exception as error:
+            missed = NotChecked(self.name, f"checking it failed: {told(error)}", "please report this")
+            if isinstance(error, CannotBuild):
+                missed = NotChecked(self.name, str(error), error.what_to_do, shown_path(error.path), error.line)
+            elif isinstance(error, RegcheckError):
+                missed = NotChecked(self.name, str(error))
+            report = report_under(self._options, not_checked=(missed,), subjects=(self.name,))
+        self._report = asked_by_name(report, self.name, ran=self._options.run)
+        keep(self, self._report, model)
+        if self._report.blocked:
+            pytest.fail("\n".join(map(unchecked, self._report.not_checked)), pytrace=False)
+
     def runtest(self) -> None:
+        assert self._report is not None
+        self._report.raise_if_failed()
+
+    def _checked(self) -> tuple[Any, Report]:
         from regcheck import plugins
         from regcheck.auditing import audit
         from regcheck.probe.restore import world_untouched
@@ -40,17 +65,11 @@ class ModelItem(pytest.Item):
 
         with world_untouched():
             seed_everything(self._options.seed)
-            try:
-                model, *inputs = self._built()
-            except CannotBuild as error:
-                reason = f"not checked: {error}" + (f"; {error.what_to_do}" if error.what_to_do else "")
-                (pytest.fail if self._options.strict else pytest.skip)(reason)
+            model, *inputs = self._built()
             keywords: dict[str, Any] = {}
             if not inputs:
                 inputs, keywords = plugins.call("regcheck_inputs", model=model) or (inputs, keywords)
-        self.report = audit(model, *inputs, options=self._options, **keywords)
-        self.model_key = key_of(model)
-        self.report.raise_if_failed()
+        return model, audit(model, *inputs, options=self._options, **keywords)
 
     def _built(self) -> tuple[Any, ...]:
         """The model, and the inputs where its function gave some."""
@@ -68,14 +87,6 @@ class ModelItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         return self.config.rootpath / "regcheck", None, f"regcheck of {self.name}"
-
-
-def key_of(model: Any) -> str:
-    """What captures of a model tell it by: equal for models that are built alike."""
-    from regcheck.trace.unwrap import unwrapped
-    from regcheck.watcher.models import fingerprint
-
-    return fingerprint(unwrapped(model))
 
 
 class Models:

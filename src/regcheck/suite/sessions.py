@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +16,12 @@ from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report, counted
 from regcheck.core.version import __version__
 from regcheck.plugins import catalogue
-from regcheck.probe import devices
 from regcheck.suite.exports import Cases, commands, in_github_actions, written
 from regcheck.suite.findings import Findings
 from regcheck.suite.handover import Inbox, Message, is_worker, sender
 from regcheck.suite.intent import Intent
 from regcheck.suite.models import PREFIX
 from regcheck.suite.settings import options_of, report_files_of
-from regcheck.suite.summary import summary
 from regcheck.suite.watching import Watching
 
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -60,10 +60,7 @@ class Session:
         self._config = config
         self._options = options_of(config, watched=True)
         self._files = report_files_of(config)
-        try:
-            self._devices = devices.chosen(self._options.devices)
-        except RegcheckError as error:
-            raise pytest.UsageError(f"regcheck: {error}") from None
+        refuse_unusable(self._options.devices)
         self._findings = Findings(self._options, config.rootpath)
         self._intent = Intent(self._options)
         self._cases = Cases(config)
@@ -90,9 +87,10 @@ class Session:
         self._partial = True
         self._findings.miss(test, "its worker crashed while it ran")
 
-    def pytest_report_header(self) -> str:
+    def pytest_report_header(self) -> list[str]:
         rules = counted(len(select.chosen(catalogue(), self._options)), "rule")
-        return f"regcheck: {__version__}, {rules}, devices: {', '.join(self._devices)}"
+        first = f"{__version__}, {rules}, devices: {', '.join(self._options.devices)}"
+        return [f"regcheck: {line}" for line in (first, *self._options.notes)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -119,6 +117,8 @@ class Session:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._findings:
             return
+        from regcheck.suite.summary import summary
+
         report = self._findings.report()
         terminalreporter.section("regcheck")
         color = terminalreporter.hasmarkup
@@ -140,9 +140,9 @@ class Session:
         if terminal is None or self._config.getoption("verbose") < 1:
             return
         for each in findings:
-            verdict = f", {each.evidence.verdict.value}" if each.evidence.verdict is Verdict.CONFIRMED else ""
+            verdict = "confirmed" if each.evidence.verdict is Verdict.CONFIRMED else "unproven"
             serious = self._options.fail_on is not None and each.severity >= self._options.fail_on
-            line = f"regcheck: {each.code} {each.where} ({each.severity.value}{verdict}) in {test}"
+            line = f"regcheck: {each.code} {each.where} ({each.severity.value}, {verdict}) in {test}"
             terminal.write_line(line, yellow=serious)
 
     def _write(self, early: str) -> Report:
@@ -163,6 +163,23 @@ class Session:
         args = [each for each in self._config.args if not each.startswith(PREFIX)]
         earlier = any(self._config.getoption(each, False) for each in ("lf", "stepwise"))
         return not earlier and not any("::" in each or each.endswith(".py") for each in args)
+
+
+def refuse_unusable(devices: Sequence[str]) -> None:
+    """Check the devices that were named. Only other ones than the CPU need torch, which the suite else imports itself.
+
+    Raises:
+        pytest.UsageError: one of them cannot be used.
+    """
+    if set(devices) <= {"auto", "cpu"}:
+        return
+    with warnings.catch_warnings():
+        from regcheck.probe.devices import chosen
+
+        try:
+            chosen(devices)
+        except RegcheckError as error:
+            raise pytest.UsageError(f"regcheck: {error}") from None
 
 
 class Workers:

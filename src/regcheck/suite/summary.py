@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from regcheck.core.coverage import fraction
+from regcheck.core.escape import visible
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.report.terminal import INDENT, block, headline, missed
@@ -27,7 +28,7 @@ def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
     with _inside(root):
         for model, found in by_model(report.standing, findings):
             if model:
-                blocks.append(Text(f"{model}: {counted(len(found), 'finding')}", "bold underline"))
+                blocks.append(Text(f"{visible(model)}: {counted(len(found), 'finding')}", "bold underline"))
             blocks += [_block(each, findings) for each in found]
         if report.unproven:
             blocks += [Text(UNPROVEN, "bold underline"), *(_block(each, findings) for each in report.unproven)]
@@ -76,7 +77,7 @@ def _block(finding: Finding, findings: Findings) -> Text:
 def _named(names: Sequence[str]) -> str:
     """`tests/test_a.py::test_x, tests/test_b.py::test_y and 3 more`."""
     more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(visible, names[:MOST_NAMES])) + (f" and {more} more" if more > 0 else "")
 
 
 @contextlib.contextmanager

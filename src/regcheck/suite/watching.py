@@ -5,27 +5,31 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from regcheck.auditing import Run
 from regcheck.config import silence
 from regcheck.core.errors import RegcheckError, told
 from regcheck.core.finding import Severity
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report
+from regcheck.import_hook import ImportHook
 from regcheck.structures import Memory
+from regcheck.suite.auditor import CHECKED
 from regcheck.suite.findings import Findings
 from regcheck.suite.handover import Message
 from regcheck.suite.intent import Fate, noted_as
-from regcheck.suite.models import ModelItem
 from regcheck.suite.settings import declared_by, options_of
-from regcheck.watcher.sessions import Seen, Watch
+
+if TYPE_CHECKING:
+    from regcheck.auditing import Run
+    from regcheck.watcher.sessions import Seen, Watch
 
 _DECLARED: pytest.StashKey[tuple[Declared, ...]] = pytest.StashKey()
 
@@ -40,11 +44,27 @@ class Watching:
         self._memory = Memory()
         self._outcomes: set[str] = set()
         self._test_files: set[str] = set()
-        self._watch = Watch(str(config.rootpath), self._test_files)
-        self._watch.start()
+        self._watch: Watch | None = None
+        self._trouble = ""
+        self._torch = ImportHook("torch", self._begin)
+        self._torch.install()
+
+    def _begin(self) -> None:
+        """Begin to watch, now that the suite has imported torch: where, and under which filters, is its choice."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from regcheck.watcher.sessions import Watch
+
+                self._watch = Watch(str(self._config.rootpath), self._test_files)
+                self._watch.start()
+        except Exception as error:
+            self._trouble = f"watching could not begin: {told(error)}"
 
     def pytest_unconfigure(self) -> None:
-        self._watch.stop()
+        self._torch.remove()
+        if self._watch is not None:
+            self._watch.stop()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -63,15 +83,20 @@ class Watching:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        self._watch.take()
+        if self._watch is not None:
+            self._watch.take()
         self._outcomes.clear()
         with silence.noted() as notes:
             result = yield
-            self._judge(item, notes)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._judge(item, notes)
         return result
 
     @cached_property
     def _run(self) -> Run:
+        from regcheck.auditing import Run
+
         return replace(Run.of(self._options), memory=self._memory)
 
     def _judge(self, item: pytest.Item, notes: silence.Notes) -> None:
@@ -82,25 +107,30 @@ class Watching:
         met: set[Declared] = {*intended, *notes.entered}
         conclusive = self._outcomes == {"passed"}
         try:
-            seen = self._watch.take(item.nodeid)
-            for measured, report in self._reports(item, seen):
-                conclusive = conclusive and not report.not_checked
-                self._memory.remember(report)
-                shown.add(report, item.nodeid, intended, seen.structures)
-                self._memory.note(filter(shown.shows, measured.findings))
-            for report in self._memory.shown_again(seen.structures):
-                shown.add(report, item.nodeid, intended, seen.structures)
-            captured = {each.model_key for each in seen.captures}
-            shown.models.update(dict.fromkeys(each for each in captured if not self._memory.is_unseen(each)))
-            if isinstance(item, ModelItem) and item.report is not None:
-                shown.models[item.model_key] = None
-            for structure in filter(self._memory.is_due, captured):
-                self._watch.capture_again(structure)
-            met |= {each for capture in seen.captures for each in declared_in(capture.model)}
-            conclusive = conclusive and not self._memory.unclear(seen.structures)
+            if self._watch is not None:
+                seen = self._watch.take(item.nodeid)
+                for measured, report in self._reports(seen):
+                    conclusive = conclusive and not report.not_checked
+                    self._memory.remember(report)
+                    shown.add(report, item.nodeid, intended, seen.structures)
+                    self._memory.note(filter(shown.shows, measured.findings))
+                for report in self._memory.shown_again(seen.structures):
+                    shown.add(report, item.nodeid, intended, seen.structures)
+                captured = dict.fromkeys(each.model_key for each in seen.captures)
+                shown.models.update(dict.fromkeys(each for each in captured if not self._memory.is_unseen(each)))
+                for structure in filter(self._memory.is_due, captured):
+                    self._watch.capture_again(structure)
+                met |= {each for capture in seen.captures for each in declared_in(capture.model)}
+                conclusive = conclusive and not self._memory.unclear(seen.structures)
+            if self._trouble:
+                shown.miss(item.nodeid, self._trouble, "please report this")
         except (Exception, OutcomeException) as error:
             shown.miss(item.nodeid, f"judging it failed: {told(error)}", "please report this")
             conclusive = False
+        for asked in item.stash.get(CHECKED, ()):
+            conclusive = conclusive and not asked.report.not_checked
+            shown.add(self._expected(asked.report), item.nodeid, intended)
+            shown.models.update(dict.fromkeys(filter(None, [asked.model_key])))
         unheard = {each for each in notes.entered if shown.has(each)}
         fates = {each: Fate.IDLE if conclusive and each not in unheard else Fate.OPEN for each in met}
         fates.update(dict.fromkeys(notes.used, Fate.USED))
@@ -108,10 +138,17 @@ class Watching:
             ignores = noted_as(fates, self._is_test)
             self._hand_over({"test": item.nodeid, "shown": shown.to_dict(), "ignores": ignores})
 
-    def _reports(self, item: pytest.Item, seen: Seen) -> Iterator[tuple[Report, Report]]:
-        """What a test's watched calls show, or its check of a model: as it was measured, and as it is shown."""
-        if isinstance(item, ModelItem) and item.report is not None:
-            yield item.report, item.report
+    def _expected(self, report: Report) -> Report:
+        """What a test asked for; in one that passed all the same, what would fail the run is lowered to advice."""
+        if "failed" in self._outcomes:
+            return report
+        options = self._options
+        failing = replace(report, fail_on=options.fail_on, fail_on_unproven=options.fail_on_unproven).failures
+        lowered = (replace(each, severity=Severity.INFO) if each in failing else each for each in report.findings)
+        return replace(report, findings=tuple(lowered))
+
+    def _reports(self, seen: Seen) -> Iterator[tuple[Report, Report]]:
+        """What a test's watched calls show: as it was measured, and as it is shown."""
         if seen.usage.events or seen.captures or seen.skipped or seen.unkept:
             with contextlib.redirect_stderr(io.StringIO()):
                 report = self._run.seen(seen)
@@ -126,7 +163,9 @@ class Watching:
         return replace(report, findings=tuple(findings))
 
     def _is_test(self, path: str) -> bool:
-        return path.startswith("<doctest ") or self._watch.is_test_file(os.path.abspath(path))
+        path = path if path.startswith("<doctest ") else os.path.abspath(path)
+        known = path in self._test_files if self._watch is None else self._watch.is_test_file(path)
+        return known or path.startswith("<doctest ")
 
 
 def declared_in(model: Any) -> set[Declared]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache
 from types import CodeType, FunctionType
 
 import torch
@@ -133,8 +133,7 @@ def _last_line(code: CodeType) -> int:
     return max((line for *_, line in code.co_lines() if line is not None), default=code.co_firstlineno)
 
 
-@cache
-def _functions_named_by(cls: type[nn.Module]) -> tuple[str, ...]:
+def _functions_named_by(cls: type) -> tuple[str, ...]:
     """The functions that drop or draw and that the code of a class names, but for what only builds or initializes."""
     names = dict.fromkeys(
         name for each in _methods_of(cls) if not _BUILDS.match(each.__name__) for name in each.__code__.co_names
@@ -145,11 +144,12 @@ def _functions_named_by(cls: type[nn.Module]) -> tuple[str, ...]:
 _BUILDS = re.compile(r"__init__|_*reset|_*init")
 
 
-def _methods_of(cls: type[nn.Module]) -> Iterator[FunctionType]:
+def _methods_of(cls: type) -> Iterator[FunctionType]:
     """The functions of a class and its bases that are not torch's own."""
     for base in cls.__mro__:
         if not base.__module__.startswith("torch."):
-            yield from (each for each in vars(base).values() if isinstance(each, FunctionType))
+            bare = (inspect.unwrap(each) for each in vars(base).values() if isinstance(each, FunctionType))
+            yield from (each for each in bare if isinstance(each, FunctionType))
 
 
 def _opaque_paths(traced: Traced) -> set[str]:
@@ -184,7 +184,8 @@ def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
     Layers whose calls were seen are left out: opaque code around them hides nothing of them.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        for function in re.findall(r"aten::(\w+)", str(getattr(module, "inlined_graph", ""))):  # a part may have none
+        graph = str(getattr(module, "inlined_graph", ""))  # a part may have none
+        for function in re.findall(r"aten::(?:native_)?(\w+?)_*\b", graph):
             if KINDS.get(function) in (Kind.RANDOM, Kind.BATCH_NORM) or function in DROPPING:
                 yield function, f"torch.{function}"
     for each in (each for each in module.modules() if id(each) not in seen):

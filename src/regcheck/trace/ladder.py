@@ -196,7 +196,7 @@ def _recordings(outcomes: Outcomes) -> list[Recording]:
     return [each for each in outcomes.values() if isinstance(each, Recording)]
 
 
-def _unread(subject: str, model: nn.Module, outcomes: Mapping[Mode, Recording | CannotTrace]) -> Iterator[NotChecked]:
+def _unread(subject: str, model: nn.Module, outcomes: Outcomes) -> Iterator[NotChecked]:
     """An entry for each part of a result that could not be followed; it names the mode where one mode alone has it."""
     said: dict[str, list[Mode]] = {}
     for mode, outcome in reversed(outcomes.items()):
@@ -239,7 +239,8 @@ def _without_inputs(
         lowered(evaluation.recording.graph, evaluation.recording.outputs, Mode.EVAL),
         root,
     )
-    missed = []
+    recorded: Outcomes = {Mode.TRAIN: train.recording, Mode.EVAL: evaluation.recording}
+    missed = [*_unread(subject, model, recorded)]
     if given and refused:
         apart = elsewhere(model, given)
         what = f"move the inputs to the model's device: {apart}" if apart else "pass inputs that the model accepts"

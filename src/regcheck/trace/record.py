@@ -392,9 +392,10 @@ class Recorder(Sight):
         base = output.source
         while not isinstance(base, torch.Tensor) and getattr(base, "base", None) is not None:
             base = base.base  # an array over a tensor's memory keeps the tensor
-        given = (self._node_of(base),) if isinstance(base, torch.Tensor) else self._left.origins_of(output.source)
+        origins = (self._node_of(base),) if isinstance(base, torch.Tensor) else self._left.origins_of(output.source)
+        given = tuple(each for each in origins if each is not None)
         kind = Kind.IDENTITY if len(given) == 1 else Kind.CONCAT
-        if None in given:
+        if given != origins:
             given, kind = self._left.nodes, Kind.OTHER
         return self._derived("left", kind, output.tensor, given) if given else None
 

@@ -22,7 +22,7 @@ from regcheck.core.vocabulary import DROPPING, KINDS, LAYERS, LEARNED
 
 from .frozen import frozen_call
 from .place import raising_place, runs_the_model
-from .record import META, Recording, Seen
+from .record import META, NO_OUTPUT, Recording, Seen
 from .running import Locate, Running, layer_of
 from .sight import arguments_of, eager, is_placed, name_of
 
@@ -64,7 +64,8 @@ def trace(model: nn.Module, locate: Locate | None = None) -> Followed:
         raise tracer.opaque[""]
     output = next(node for node in graph.nodes if node.op == "output")
     outputs = tuple(_named_nodes(output.args[0], "output"))
-    return Followed(Recording(graph, outputs, ran=frozenset(tracer.ran)), tracer.opaque)
+    unread = () if outputs or "" in tracer.opaque else (NO_OUTPUT,)
+    return Followed(Recording(graph, outputs, ran=frozenset(tracer.ran), unread=unread), tracer.opaque)
 
 
 class LeafyTracer(fx.Tracer):

@@ -15,16 +15,16 @@ from regcheck.core.vocabulary import KINDS, STACKED
 
 from .structure import tensors_in
 
-SECOND = 4 * 10**10
+SECOND = 6 * 10**10
 """Operations that count as a second: about as many as one core of an ordinary machine multiplies and adds in one."""
 
-CALL = 10**6
+CALL = 1_500_000
 """What a call counts whatever it computes: some 25 µs, most of them our own."""
 
-ELEMENT = 60
+ELEMENT = 90
 """What an element of a result counts that takes no product: it is read and written, in one or two nanoseconds."""
 
-RUN, STATE = 8 * 10**6, 40
+RUN, STATE = 12 * 10**6, 60
 """What each run counts beside its calls, and for each element of the model's state, which is put back after it."""
 
 _FREE = frozenset(name for name, kind in KINDS.items() if kind in (Kind.RESHAPE, Kind.IDENTITY))

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from .threads import Thread
+from .threads import Thread, above
 
 Follow = Callable[[Any], None]
 """Is given the result of a call."""
@@ -103,7 +103,7 @@ def calling(original: Callable[..., Any], note: NoteCall, thread: Thread) -> Cal
             return original(self, *args, **kwargs)
         thread.inside = True
         try:
-            follow = note(self, args, kwargs, sys._getframe(1))
+            follow = note(self, args, kwargs, above(sys._getframe()))
             result = original(self, *args, **kwargs)
             if follow is not None:
                 follow(result)
@@ -127,7 +127,7 @@ def setting_mode(original: Callable[..., Any], note: NoteMode) -> Callable[..., 
         thread.inside = True
         try:
             result = original(self, *args, **kwargs)
-            note(self, self.training, sys._getframe(1))
+            note(self, self.training, above(sys._getframe()))
             return result
         finally:
             thread.inside = False
@@ -144,7 +144,7 @@ def back_propagating(original: Callable[..., Any], note: Callable[[FrameType], N
         __tracebackhide__ = True
         result = original(*args, **kwargs)
         if not is_compiling():
-            note(sys._getframe(1))
+            note(above(sys._getframe()))
         return result
 
     return propagate

@@ -33,7 +33,7 @@ _PASSED_OVER = {
     threading.__file__,
     "<frozen importlib._bootstrap>",
     multiprocessing.pool.__file__,
-    *(str(path) for each in (asyncio, concurrent.futures) for path in Path(each.__file__).parent.glob("*.py")),
+    *(str(path) for each in (asyncio, concurrent.futures) for path in Path(each.__path__[0]).glob("*.py")),
 }
 _RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))
 _MOST_CALLERS = 32

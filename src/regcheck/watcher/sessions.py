@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, cast
@@ -116,7 +117,8 @@ class Watch:
             return
         call = functools.partial(calling, thread=self._callers.thread)
         self._patches.put(nn.Module, "__call__", call, self._safely(self._on_call))
-        self._callers.put(self._patches, self._safely)
+        # A forked process must be able to start threads whoever held the lock as it was forked.
+        self._callers.put(self._patches, functools.partial(self._safely, alone=False))
         self._patches.put(nn.Module, "train", setting_mode, self._safely(self._on_mode))
         for name in ("backward", "grad"):
             self._patches.put(torch.autograd, name, back_propagating, self._safely(self._on_backward))
@@ -162,14 +164,17 @@ class Watch:
         """Whether a file holds tests or what only tests use."""
         return self._sites.is_test_file(path)
 
-    def _safely(self, note: Callable[..., Any]) -> Callable[..., Any]:
-        """A note that is taken only while watching, and whose failure the program never sees."""
+    def _safely(self, note: Callable[..., Any], *, alone: bool = True) -> Callable[..., Any]:
+        """A note that is taken only while watching, and whose failure the program never sees.
+
+        Notes are taken one at a time, but for those that are not to be taken `alone`.
+        """
 
         def noted(*arguments: Any) -> Any:
             __tracebackhide__ = True
             if self._watching:
                 try:
-                    with self._lock:
+                    with self._lock if alone else nullcontext():
                         return note(*arguments)
                 except Exception as error:
                     reason = f"watching failed: {told(error)}"

@@ -74,6 +74,11 @@ class Handed:
             thread.caller, thread.inside = before
 
 
+def above(frame: FrameType) -> FrameType:
+    """The frame that called; the frame itself where a thread begins with it."""
+    return frame.f_back or frame
+
+
 def begins_unseen(work: Any) -> bool:
     """Whether work, once it runs, may call a model with no frame of the program's own code in between."""
     if isinstance(work, functools.partial):
@@ -93,7 +98,7 @@ def handing_over(original: Callable[..., Any], note: HandOver) -> Callable[..., 
         __tracebackhide__ = True
         of_threads = isinstance(self, (concurrent.futures.thread.ThreadPoolExecutor, multiprocessing.pool.ThreadPool))
         work = args[0] if args else kwargs.get("func")
-        carried = note(work, sys._getframe(1)) if of_threads else None
+        carried = note(work, above(sys._getframe())) if of_threads else None
         if carried is None:
             return original(self, *args, **kwargs)
         return original(self, carried, *args[1:], **{name: each for name, each in kwargs.items() if name != "func"})
@@ -107,7 +112,7 @@ def starting(original: Callable[..., Any], note: Callable[[threading.Thread, Fra
     @functools.wraps(original)
     def start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        note(self, sys._getframe(1))
+        note(self, above(sys._getframe()))
         return original(self, *args, **kwargs)
 
     return start

@@ -1,0 +1,44 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+from stat import S_ISREG
+
+_DEVICES = ("/dev/", "/proc/")
+_FIXED = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV)
+"""What speaks against another file in this one's place, not against writing: a folder's permissions, a mount."""
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Give a file another content in one step: whoever reads it meanwhile, or after a failure, finds the old one.
+
+    The file keeps its permissions, and a link stays a link. What is no regular file is written to as it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    there = os.path.exists(path)
+    if os.path.abspath(path).startswith(_DEVICES) or (there and not S_ISREG(os.stat(path).st_mode)):
+        Path(path).write_bytes(content)
+        return
+    file = os.path.realpath(path)
+    unfinished = os.path.join(os.path.dirname(file), f".regcheck-{secrets.token_hex(8)}.new")
+    try:
+        try:
+            with open(unfinished, "xb") as new:
+                new.write(content)
+            if there:
+                shutil.copymode(file, unfinished)
+            os.replace(unfinished, file)
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if not there or error.errno not in _FIXED:
+            raise
+        Path(file).write_bytes(content)
