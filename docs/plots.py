@@ -25,6 +25,7 @@ from regcheck.probe.probes import ModelProbe
 from regcheck.probe.run import Runner
 from regcheck.probe.shift import channel_variance
 from regcheck.rules.placement.dropout_before_batchnorm import MATERIAL
+from regcheck.rules.placement.elementwise_dropout_after_conv import MATERIAL as EXPLAINED
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look
 
@@ -99,7 +100,7 @@ def neighbours(axes: Axes) -> None:
         layers = {"conv": nn.Conv2d(3, 16, 5, padding=2), "drop": nn.Dropout(rate), "last": nn.Conv2d(16, 8, 3)}
         torch.manual_seed(0)
         probe, _, op = measured(Does(lambda m, x: m.last(m.drop(m.conv(x))), **layers), x.expand(4, -1, -1, -1))
-        found.append(probe.maps(op))
+        found.append(probe.maps(op, EXPLAINED))
     chosen = found[2]
     print(f"REG102: p = 0.3: R² {chosen.r_squared:.3g}, {chosen.partly} of {chosen.maps}, p-value {chosen.p_value:.1e}")
     axes.plot(rates, [each.r_squared for each in found], "o-", color=ORANGE, label="elementwise dropout")

@@ -378,6 +378,82 @@ def test_dropout_before_a_last_softmax_is_on_the_output(last: nn.Module) -> None
     assert (finding.code, finding.module, finding.evidence.verdict) == ("REG101", "3", Verdict.CONFIRMED)
 
 
+ALPHA: dict[str, Callable[[torch.Tensor, bool], torch.Tensor]] = {
+    "functional": lambda x, on: F.alpha_dropout(x, 0.3, on),
+    "in place": lambda x, on: F.alpha_dropout(x, 0.3, on, inplace=True),
+    "by keyword": lambda x, on: F.alpha_dropout(input=x, p=0.3, training=on),
+    "of torch": lambda x, on: torch.alpha_dropout(x, 0.3, on),
+    "of features": lambda x, on: F.feature_alpha_dropout(x, 0.3, on),
+}
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.LogSoftmax(-1)], ids=type)
+@pytest.mark.parametrize("drop", ALPHA)
+def test_alpha_dropout_on_the_output_is_measured(drop: str, last: nn.Module) -> None:
+    """Alpha dropout sets a dropped score to a constant that is not zero, and the share of those is the rate."""
+
+    class Scores(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.head, self.last = nn.Linear(8, 32), nn.Linear(32, 6), last
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.last(ALPHA[drop](self.head(torch.selu(self.hidden(x))), self.training))
+
+    (finding,) = audit(Scores(), torch.randn(64, 8)).findings
+    assert (finding.code, finding.evidence.verdict) == ("REG101", Verdict.CONFIRMED)
+
+
+def test_alpha_dropout_of_single_positions_is_told_from_that_of_maps() -> None:
+    """What a map is dropped to is no zero: elementwise alpha dropout is confirmed, that of whole maps no finding."""
+    x = torch.rand(8, 3, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    for drop, found in ((nn.AlphaDropout(0.3), ["REG102"]), (nn.FeatureAlphaDropout(0.3), [])):
+        convolutions = nn.Conv2d(3, 16, 3), nn.SELU(), drop, nn.Conv2d(16, 16, 3)
+        report = audit(nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)), x)
+        assert [each.code for each in report.findings if each.evidence.verdict is Verdict.CONFIRMED] == found
+
+
+def encoder() -> nn.Sequential:
+    """A convolutional encoder with elementwise dropout between two convolutions."""
+    features = nn.Conv1d(8, 32, 1), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Dropout(0.5), nn.Conv1d(32, 32, 3), nn.ReLU()
+    return nn.Sequential(*features, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(32, 2))
+
+
+WAVES = torch.sin(torch.linspace(0, 20, 1000) + torch.arange(32.0).view(4, 8, 1))
+
+
+@pytest.mark.parametrize(("x", "verdict", "severity"), [
+    (WAVES, Verdict.CONFIRMED, Severity.WARNING),
+    (torch.randn(4, 8, 1000, generator=torch.Generator().manual_seed(0)), Verdict.CONFIRMED, Severity.INFO),
+    (torch.randn(1, 8, 12, generator=torch.Generator().manual_seed(0)), Verdict.UNMEASURED, Severity.WARNING),
+], ids=["smooth", "noise", "little noise"])  # fmt: skip
+def test_what_neighbours_tell_is_held_against_one_threshold(
+    x: torch.Tensor, verdict: Verdict, severity: Severity
+) -> None:
+    """Below 5 % the effect is advice, and where the values are too few to say so, nothing is proven."""
+    (finding,) = audit(encoder(), x, options={"select": ["REG102"]}).findings
+    assert (finding.evidence.verdict, finding.severity) == (verdict, severity)
+
+
+@pytest.mark.parametrize("select", [{}, {"select": ["REG102"]}, {"extend_select": ["ALL"]}, {"select": ["REG2"]}])
+def test_an_effect_that_is_not_material_is_off_until_selected(select: dict[str, list[str]]) -> None:
+    """As all advice, what evidence lowers to `info` is neither shown nor counted unless the rule is asked for."""
+    report = audit(encoder(), torch.randn(4, 8, 1000), options={**select, "fail_on": "info"})
+    asked = "REG102" in select.get("select", []) or "ALL" in select.get("extend_select", [])
+    assert ["REG102"] * asked == [each.code for each in report.findings if each.code == "REG102"]
+    assert asked or report.ok
+    assert not any(each["code"] == "REG102" for each in report.to_dict()["findings"]) or asked
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_ids_are_no_features(ids: bool) -> None:
+    """As many classes as word ids are a coincidence; a block is as wide as the features it is given."""
+    first = nn.Sequential(nn.Embedding(50, 16), nn.Flatten()) if ids else nn.Linear(10, 160)
+    model = nn.Sequential(first, nn.Linear(160, 10), nn.Dropout(0.5))
+    x = torch.randint(50, (8, 10)) if ids else torch.randn(8, 10)
+    assert [each.code for each in audit(model, x).findings] == ["REG101"] * ids
+
+
 @torch.library.custom_op("flash_attn::_flash_attn_forward", mutates_args=())
 def flash_attention_stand_in(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout_p: float) -> torch.Tensor:
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from regcheck.config.outcome import declared, outcome
 from regcheck.core.coverage import Coverage
 from regcheck.core.errors import BrokenRule, CannotMeasure, CannotTrace, Failed, RegcheckError, UsageError, stops, told
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Mode, Op, Place
+from regcheck.core.graph import Kind, Mode, Op
+from regcheck.core.looks import MEASURED, NOT_KEPT, NOT_REPLAYED, Look, best, left_open
 from regcheck.core.proof import Proof, Proofs
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
@@ -44,6 +46,7 @@ from regcheck.probing import (
     no_probe,
     usage_probes,
 )
+from regcheck.structures import Memory
 from regcheck.trace import coverage
 from regcheck.trace.accelerators import capturing
 from regcheck.trace.fake import unrunnable
@@ -103,28 +106,25 @@ def audit(
     return run.contained(type(model).__name__, check)
 
 
-def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, known: set[object] | None = None) -> Report:
-    """Check what a watched program did, and each model structure it ran that is not among the `known` ones.
+def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, memory: Memory | None = None) -> Report:
+    """Check what a watched program did, and each model structure it ran that the `memory` does not know.
 
-    Structures that were checked are added to `known`. A model counts as a whole one where it was trained: a test that
+    What is known after it is kept in the `memory`. A model counts as a whole one where it was trained: a test that
     only calls it may try a part on its own. Each structure, and the calls of it, have the work of `Options.budget`.
     """
-    return Run.of(Options.of(options), watched=True).seen(seen, set() if known is None else known)
-
-
-def open_question(code: str, place: Place | None) -> str:
-    """Nothing is settled by what was measured before."""
-    return ""
+    run = replace(Run.of(Options.of(options), watched=True), memory=memory or Memory())
+    report = run.seen(seen)
+    return replace(report, not_checked=(*report.not_checked, *left_open(report.looks)), looks={})
 
 
 @dataclass(frozen=True)
 class Run:
-    """The choices that hold for a whole run; `settled` says why a rule's finding in a line is not measured any more."""
+    """The choices that hold for a whole run, and what is known from what it has looked at."""
 
     options: Options
     rules: tuple[Rule, ...]
     devices: tuple[str, ...]
-    settled: Callable[[str, Place | None], str] = open_question
+    memory: Memory = field(default_factory=Memory)
 
     @classmethod
     def of(cls, options: Options, watched: bool = False) -> Run:
@@ -161,23 +161,42 @@ class Run:
         `root` says whether it is known to be a whole one; `apart` holds the ids of parts that are checked on their own.
         A model of which a call takes more operations than the `limit` is not checked.
         """
-        name = type(examined.model if isinstance(examined, Subject) else examined).__name__
-        return self.contained(name, lambda: self._checked(examined, given, root, limit, apart))
+        return self._look(examined, given, root, limit, apart)[0]
 
-    @world_untouched()
-    def _checked(
+    def _look(
         self,
         examined: nn.Module | Subject,
         given: Inputs | None,
         root: bool | None,
         limit: float,
         apart: Collection[int],
-    ) -> Report:
+    ) -> tuple[Report, int]:
+        """The report on one model, and how the look at it ended: whether it ran on the inputs given."""
+        ended = NOT_REPLAYED
+
+        def check() -> Report:
+            nonlocal ended
+            report, ended = self._looked_at(examined, given, root, limit, apart)
+            return report
+
+        name = type(examined.model if isinstance(examined, Subject) else examined).__name__
+        return self.contained(name, check), ended
+
+    @world_untouched()
+    def _looked_at(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None,
+        limit: float,
+        apart: Collection[int],
+    ) -> tuple[Report, int]:
         found = examined if isinstance(examined, Subject) else subject_of(examined)
         model, subject = found.model, found.name
         if spread := obstacle(model):
             blocked = NotChecked(subject, spread, "audit the model before it is wrapped, in one process")
-            return replace(self._report((), (blocked,), subject), coverage=(coverage.untraced(model, subject),))
+            report = self._report((), (blocked,), subject)
+            return replace(report, coverage=(coverage.untraced(model, subject),)), NOT_REPLAYED
         why_not = unrunnable(model) if self.options.run else NO_RUN
         meeting, stream = self._meeting(found)
         with workspace(model) as fresh, ExitStack() as until_measured:
@@ -187,14 +206,14 @@ class Run:
             try:  # where nothing is run only fake copies are made
                 traced = look(model if why_not else fresh(), subject, given, locate, root, why_not, limit)
             except TooMuchWork:
-                return self._too_large(subject)
+                return self._too_large(subject), NOT_REPLAYED
             except CannotMeasure as error:
                 uncopied = NotChecked(subject, str(error), "keep what cannot be copied outside of the model")
                 report = self._report((), (uncopied,), subject)
-                return replace(report, coverage=(coverage.untraced(model, subject),))
+                return replace(report, coverage=(coverage.untraced(model, subject),)), NOT_REPLAYED
             except CannotTrace as error:
                 report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
-                return replace(report, coverage=(coverage.untraced(model, subject),))
+                return replace(report, coverage=(coverage.untraced(model, subject),)), NOT_REPLAYED
             suspicions, broken = self._suspicions("graph", traced.graph)
             whole, (traced, suspicions, left_out) = traced, self._affordable(model, traced, suspicions, fresh)
             twin = cache(fresh)
@@ -210,7 +229,8 @@ class Run:
         modules = dict(model.named_modules())
         kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
         report = self._report(kept, (*missed, *broken, *unheard), subject)
-        return replace(report, coverage=(seen,), fx_graph=whole.fx_graph)
+        ended = NOT_REPLAYED if whole.inputs is None else MEASURED
+        return replace(report, coverage=(seen,), fx_graph=whole.fx_graph), ended
 
     def _too_large(self, subject: str) -> Report:
         """The report on a model of which one call takes more work than may be spent on it."""
@@ -306,25 +326,27 @@ class Run:
             for module, place, how in dict.fromkeys(lines)
         ) or (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
 
-    def seen(self, seen: Seen, known: set[object]) -> Report:
-        """Check what a watched program did, and the structures it ran that are not `known`."""
+    def seen(self, seen: Seen) -> Report:
+        """Check what a watched program did, and the structures it ran that are to be looked at."""
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        looks = [{key: Look(NOT_KEPT, (each,)) for key, each in seen.unkept.items()}]
         called = {id(capture.model): {id(part) for part in capture.model.modules()} for capture in seen.captures}
         limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
-            if (capture.model_key, root) not in known:
-                known |= {(capture.model_key, root), (capture.model_key, None)}
+            structure = capture.model_key
+            if self.memory.is_due(structure, root):
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
                 within = called[id(capture.model)] & called.keys() - {id(capture.model)}
                 apart = {part for each in within for part in called[each]}
                 with autocasting(capture.autocast):
-                    report = self.model(once, given, root, limit, apart)
-                reports.append(replace(report, structure=capture.model_key))
-        return gathered([*reports, Report(not_checked=seen.skipped)])
+                    report, ended = self._look(once, given, root, limit, apart)
+                looks.append({structure: self.memory.looked(structure, root, report, ended)})
+                reports.append(replace(report, not_checked=(), structure=structure))
+        return replace(gathered([*reports, Report(not_checked=seen.skipped)]), looks=best(looks))
 
     def usage(
         self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
@@ -341,7 +363,8 @@ class Run:
         probe_on: ProbeOn = no_probe
         if self.options.run:
             probe_on = usage_probes(captures, optimizers, self.options)
-        sure, tentative = ([each for each in suspicions if each[1].tentative is unsure] for unsure in (False, True))
+        sure = [each for each in suspicions if not each[1].tentative]
+        tentative = [each for each in suspicions if each[1].tentative and not self._settled(*each)]
         with world_untouched():
             found, missed = self._proved(usage.subject, sure, probe_on), broken
             measuring = self.options.run and self.options.confirm
@@ -386,7 +409,7 @@ class Run:
         if not self.options.confirm or rule.confirm is None:
             because = "measuring is switched off" if rule.confirm else "source only"
             return (Evidence(Verdict.UNMEASURED, because=because),)
-        if rule.about == "graph" and (known := self.settled(rule.code, suspicion.place)):
+        if known := self._settled(rule, suspicion):
             return (Evidence(Verdict.UNMEASURED, because=known),)
         found = []
         for device in self.devices:
@@ -400,6 +423,14 @@ class Run:
                 because = f"the measurement failed: {told(error)}"
                 found.append(Evidence(Verdict.UNMEASURED, device=device, because=because))
         return tuple(found)
+
+    def _settled(self, rule: Rule, suspicion: Suspicion) -> str:
+        """Why a suspicion is not measured: what was measured before settles it; empty where it does not."""
+        place = suspicion.place
+        if place is None:
+            return ""
+        severity = rule.severity if suspicion.severity is None else min(rule.severity, suspicion.severity)
+        return self.memory.settled((rule.code, os.path.abspath(place.path), place.line), severity)
 
     def _report(self, judged: Iterable[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
         return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))

@@ -1,73 +1,100 @@
-"""What the check of each model structure showed, which is made once, and what is declared around the calls of it."""
+"""What is known of the models that ran so far, and what is declared around the calls of each."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
-from typing import TYPE_CHECKING
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
-from regcheck.core.finding import Evidence, Finding, Key, NotChecked, Verdict
+from regcheck.core.finding import Finding, Key, Severity, Verdict
 from regcheck.core.ignores import Declared
+from regcheck.core.looks import MEASURED, UNPROVEN, Look, best
 from regcheck.core.report import Report
-
-if TYPE_CHECKING:
-    from regcheck.watcher.sessions import Seen
 
 Around = Mapping[str, tuple[Declared, ...]]
 """The structures that a program ran, each with what the blocks declare that stood around all of its calls."""
 
+At = tuple[str, str | None, int | None]
+"""A rule's code, and the path and the line of what it finds."""
 
-class Structures:
-    """What the check of each structure showed. It is checked once, and shown by everything that runs it."""
+LOOKS = 5
+"""So many calls of one structure are looked at where each look leaves something open."""
+
+
+class Memory:
+    """What a session knows: how each structure was looked at and what that showed, and what is confirmed where.
+
+    A structure is looked at until a look leaves nothing open, and what it showed is shown by everything that runs it.
+    What a rule has confirmed in a line is not measured there again.
+    """
 
     def __init__(self) -> None:
+        self._looks: dict[str, Look] = {}
+        self._turns: Counter[tuple[str, bool | None]] = Counter()
+        self._done: set[tuple[str, bool | None]] = set()
         self._found: dict[str, dict[Key, Report]] = {}
-        self._unclear: set[str] = set()
+        self._confirmed: dict[At, Severity] = {}
 
-    def remember(self, report: Report, seen: Seen) -> None:
-        """Keep what the structures that were just checked showed."""
-        for finding in report.findings:
+    def is_due(self, structure: str, root: bool | None = None) -> bool:
+        """Whether another call of a structure is to be looked at; `root` says whether it is known to be a whole one."""
+        return (structure, root) not in self._done and self._turns[structure, root] < LOOKS
+
+    def looked(self, structure: str, root: bool | None, report: Report, replayed: int) -> Look:
+        """Note what a look at a structure showed, and how the call it looked at was `replayed`."""
+        ended = replayed
+        if ended == MEASURED and any(self._is_open(each) for each in report.findings):
+            ended = UNPROVEN
+        look = Look(ended, report.not_checked)
+        self._turns[structure, root] += 1
+        if look.done:
+            self._done |= {(structure, root), (structure, None)}
+        self._looks = best([self._looks, {structure: look}])
+        return look
+
+    def _is_open(self, finding: Finding) -> bool:
+        if finding.evidence.verdict is not Verdict.UNMEASURED:
+            return False
+        return not self.settled((finding.code, _absolute(finding.path), finding.line), finding.severity)
+
+    def remember(self, report: Report) -> None:
+        """Keep what each structure showed."""
+        for finding in (*report.findings, *report.advice):
+            shown = finding in report.findings
             for origin in report.origins_of(finding):
                 if origin.structure:
-                    alone = Report(findings=(finding,), subjects=(origin.subject,), structure=origin.structure)
+                    alone = Report(subjects=(origin.subject,), structure=origin.structure)
+                    alone = replace(alone, findings=(finding,)) if shown else replace(alone, advice=(finding,))
                     self._found.setdefault(origin.structure, {})[finding.key] = alone
-        if report.not_checked:
-            self._unclear |= {each.model_key for each in seen.captures}
 
     def shown_again(self, structures: Collection[str]) -> Iterator[Report]:
         """A report for each thing that one of these structures showed, now or earlier."""
         for structure in sorted(self._found.keys() & structures):
             yield from self._found[structure].values()
 
-    def unclear(self, structures: Collection[str]) -> bool:
-        """Whether the check of one of these structures left something open."""
-        return not self._unclear.isdisjoint(structures)
+    def unclear(self, structures: Iterable[str]) -> bool:
+        """Whether the looks at one of these structures left something open."""
+        return any(self._looks[each].open for each in structures if each in self._looks)
+
+    def is_unseen(self, structure: str) -> bool:
+        """Whether no call of a structure could be made again so far."""
+        return structure in self._looks and self._looks[structure].ended > UNPROVEN
+
+    def note(self, findings: Iterable[Finding]) -> None:
+        """Findings were measured and shown to somebody; what they confirm is not measured again."""
+        for each in findings:
+            at = each.code, _absolute(each.path), each.line
+            if each.evidence.verdict is Verdict.CONFIRMED and each.evidence.lowers_to is None:
+                self._confirmed[at] = max(self._confirmed.get(at, each.severity), each.severity)
+
+    def settled(self, at: At, severity: Severity) -> str:
+        """Why a finding as bad as that is not measured in a line; empty where it is to be."""
+        known = self._confirmed.get(at) if at[1] is not None else None
+        return "it is confirmed in another model" if known is not None and known >= severity else ""
 
 
-At = tuple[str, str | None, int | None]
-"""A rule's code, and the path and the line of what it finds."""
-
-
-class Settled:
-    """The findings in lines that one more model, which runs the same line, need not be measured for."""
-
-    def __init__(self) -> None:
-        self._proven: set[At] = set()
-
-    def note(self, at: At, evidence: Evidence, proven: bool) -> None:
-        """A finding was measured. What is `proven` was shown to somebody, as bad as the rule takes it to be."""
-        if proven and evidence.verdict is Verdict.CONFIRMED and evidence.lowers_to is None:
-            self._proven.add(at)
-
-    def why(self, at: At) -> str:
-        """Why it is not measured; empty where it is to be."""
-        return "it is confirmed in another model" if at in self._proven else ""
-
-
-def never_returned(raised: Mapping[str, str], examined: Container[str]) -> Iterator[NotChecked]:
-    """The structures that a program ran and of which nothing is known: no call that was looked at came to its end."""
-    for structure, name in raised.items():
-        if structure not in examined:
-            yield NotChecked(name, "its calls raised", "run it on inputs that it accepts")
+def _absolute(path: str | None) -> str | None:
+    return path and os.path.abspath(path)
 
 
 def declared_around(finding: Finding, report: Report, around: Around) -> tuple[Declared, ...]:

@@ -87,7 +87,7 @@ def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterat
         return
     with _run(path) as (module, seen):
         with world_untouched():
-            report = run.seen(seen, set()) if rule.about == "usage" else run.model(module.model, Inputs(module.inputs))
+            report = run.seen(seen) if rule.about == "usage" else run.model(module.model, Inputs(module.inputs))
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
         if not example.marked:

@@ -6,7 +6,7 @@ import contextlib
 import html
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from regcheck.config.options import Options
 from regcheck.config.outcome import outcome, report_under
 from regcheck.core.errors import RegcheckError, UsageError, stops, told
 from regcheck.core.finding import Finding, NotChecked
+from regcheck.core.looks import Look, best, left_open
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
 from regcheck.import_hook import ImportHook
 from regcheck.plugins import catalogue
-from regcheck.structures import Around, Structures, declared_around, never_returned
+from regcheck.structures import Around, Memory, declared_around
 
 if TYPE_CHECKING:
     from regcheck.watcher.sessions import Seen, Watch
@@ -62,14 +63,12 @@ class Watching:
         select.chosen(catalogue(), self._options)
         self._subject, self._read_as = subject, read_as
         self._watch: Watch | None = None
-        self._known: set[object] = set()
-        self._structures = Structures()
+        self._memory = Memory()
+        self._looks: dict[str, Look] = {}
         self._noting, self._declared = contextlib.ExitStack(), silence.Notes()
         self._whole = True
         self._reports: list[Report] = []
         self._missed: list[NotChecked] = []
-        self._raised: dict[str, str] = {}
-        self._examined: set[str] = set()
         self._anything = False
         self._entered = 0
         self._lock = threading.RLock()
@@ -136,7 +135,7 @@ class Watching:
         """
         if self._entered and not self._reports:
             raise UsageError("the block is still watched: its report is there when it is over")
-        missed = [*self._missed, *never_returned(self._raised, self._examined)]
+        missed = [*self._missed, *left_open(self._looks)]
         if not self._anything and not self._missed:
             missed.append(NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts"))
         seen = gathered([*self._reports, report_under(self._options, not_checked=tuple(missed))])
@@ -159,18 +158,24 @@ class Watching:
             self._miss("watching could not begin", error)
 
     def _judge(self, seen: Seen) -> None:
-        if not (seen.usage.events or seen.captures or seen.skipped or seen.raised):
+        if not (seen.usage.events or seen.captures or seen.skipped or seen.unkept):
             return
         self._anything = True
-        self._raised |= seen.raised
-        self._examined |= {each.model_key for each in seen.captures}
-        from regcheck.auditing import judge
+        from regcheck.auditing import Run
 
         try:
-            report = judge(_alone(_read(seen, self._read_as)), self._options, self._known)
-            self._structures.remember(report, seen)
-            for each in (report, *self._structures.shown_again(seen.structures)):
-                self._reports.append(replace(each, findings=(*self._unintended(each, seen.structures),)))
+            run = replace(Run.of(self._options, watched=True), memory=self._memory)
+            report = run.seen(_alone(_read(seen, self._read_as)))
+            self._looks = best([self._looks, report.looks])
+            self._memory.remember(report)
+            self._memory.note(self._unintended(report.findings, report, seen.structures))
+            for each in (report, *self._memory.shown_again(seen.structures)):
+                findings = (*self._unintended(each.findings, each, seen.structures),)
+                advice = (*self._unintended(each.advice, each, seen.structures),)
+                self._reports.append(replace(each, findings=findings, advice=advice, looks={}))
+            if self._watch is not None:
+                for structure in filter(self._memory.is_due, {each.model_key for each in seen.captures}):
+                    self._watch.capture_again(structure)
         except RegcheckError:
             raise
         except BaseException as error:
@@ -178,9 +183,9 @@ class Watching:
                 raise
             self._miss("judging it failed", error)
 
-    def _unintended(self, report: Report, around: Around) -> Iterator[Finding]:
-        """The findings of a report but for those that a block declares around all calls of a model."""
-        for each in report.findings:
+    def _unintended(self, findings: Iterable[Finding], report: Report, around: Around) -> Iterator[Finding]:
+        """Findings of a report but for those that a block declares around all calls of a model."""
+        for each in findings:
             if not silence.intended(each, declared_around(each, report, around), self._options.require_reason):
                 yield each
 
@@ -188,7 +193,10 @@ class Watching:
         """The declarations that silenced nothing in a program that came to its end and was checked as a whole."""
         whole = self._whole and not seen.not_checked
         for each in self._declared.entered:
-            found = any(select.ignores(one.code, (each.pattern,), one.name) for one in (*seen.findings, *seen.known))
+            found = any(
+                select.ignores(one.code, (each.pattern,), one.name)
+                for one in (*seen.findings, *seen.known, *seen.advice)
+            )
             idle = whole and not found and silence.could_speak(each, catalogue(), self._options)
             told = "what was watched showed no such finding" if idle else ""
             yield from silence.useless(each, each in self._declared.used, catalogue(), self._options, told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,3 +105,24 @@ def test_deviation_sees_shapes_infinities_and_nans() -> None:
     assert measure.deviation([nan], [torch.tensor([0.0, 1.0])]) == math.inf
     assert measure.deviation([torch.ones(2)], [torch.ones(3)]) == math.inf
     assert measure.deviation([torch.ones(2)], [torch.tensor([1.0, 1.5])]) == 0.5
+
+
+@pytest.mark.parametrize(("share", "samples", "groups"), [(0.05, 2000, 16), (0.2, 300, 3)])
+def test_a_fit_weaker_than_a_share_is_told_as_often_as_stated(share: float, samples: int, groups: int) -> None:
+    """Where neighbours explain that share, a p-value falls to 1 % about that often; where nothing, nearly always."""
+    generator = np.random.default_rng(7)
+    size, slope = samples // groups, (share / (1 - share)) ** 0.5
+
+    def p_values(trials: int, slope: float) -> list[float]:
+        found = []
+        for _ in range(trials):
+            one = generator.standard_normal((groups, size))
+            other = slope * one + generator.standard_normal((groups, size))
+            one, other = (each - each.mean(1, keepdims=True) for each in (one, other))
+            explained = float((((one * other).sum(1) ** 2) / (one**2).sum(1)).sum() / (other**2).sum())
+            found.append(measure.weaker_fit_test(explained, groups * size, groups, share))
+        return found
+
+    assert 0.001 < np.mean(np.array(p_values(2000, slope)) <= 0.01) < 0.03
+    assert np.mean(np.array(p_values(200, 0.0)) <= 0.01) > 0.95
+    assert measure.weaker_fit_test(0.0, 10, 6, share) == 1.0

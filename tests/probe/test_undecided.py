@@ -15,8 +15,8 @@ from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.gap import Gap
 from regcheck.core.graph import Kind, Mode
 from regcheck.core.measured import SECOND_LOOK, Spread
+from regcheck.probe.maps import whole_chance
 from regcheck.probe.measure import rank_test
-from regcheck.probe.probes import whole_chance
 from regcheck.probing import locate, model_probes
 from regcheck.rules import load
 from regcheck.trace.inputs import Inputs

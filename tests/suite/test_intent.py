@@ -298,3 +298,45 @@ def step(model, x):
     for code, expected in (("REG301", []), ("REG203", [("REG301", "warning"), ("REG900", "info")])):
         project.write("models.py", f"import regcheck\n{models.replace('{}', code)}")
         assert shown(project.report()[1]) == expected
+
+
+ENCODER = """
+import pytest
+import torch
+from encoders import Encoder
+
+{mark}def test_encodes():
+    assert Encoder()(torch.randn(4, 8, 1000)).shape == (4, 2)
+
+{again}def test_encodes_again():
+    assert Encoder()(torch.randn(4, 8, 1000)).shape == (4, 2)
+"""
+
+
+@pytest.mark.parametrize("where", ["mark", "again"])
+def test_a_marker_that_silences_hidden_advice_is_of_use(project: Project, where: str) -> None:
+    """What is off until selected is no finding, and who declares it is not told that it silences nothing."""
+    project.write(
+        "encoders.py",
+        """
+        import torch
+        from torch import nn
+
+        class Encoder(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.mix = nn.Conv1d(8, 32, 1), nn.Conv1d(32, 32, 3)
+                self.drop, self.second, self.head = nn.Dropout(0.5), nn.Conv1d(32, 32, 3), nn.Linear(32, 2)
+
+            def forward(self, x):
+                x = self.drop(torch.relu(self.mix(self.first(x))))
+                return self.head(torch.relu(self.second(x)).mean(-1))
+        """,
+    )
+    marks = {"mark": "", "again": "", where: MARK.format("REG102")}
+    project.write("test_models.py", ENCODER.format(**marks))
+    _, document = project.report("-p", "no:randomly")
+    assert document["findings"] == []
+    project.write("test_models.py", ENCODER.format(**{**marks, where: MARK.format("REG101")}))
+    _, document = project.report("-p", "no:randomly")
+    assert [each["code"] for each in document["findings"]] == ["REG900"]

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from regcheck.auditing import audit
+from regcheck.core.finding import Verdict
 from regcheck.core.graph import Drops, Flow, Gate, Graph, Kind, Mode
 from regcheck.trace.inputs import Inputs
 from regcheck.trace.ladder import look
@@ -230,6 +232,49 @@ def test_the_graph_of_a_lazy_model() -> None:
     model = nn.Sequential(nn.LazyLinear(4), nn.Dropout(0.5), nn.LazyLinear(2))
     graph: Graph = look(model, "lazy", Inputs((X,))).graph
     assert sum(op.kind is Kind.LINEAR for op in graph.train) == 2
+
+
+@pytest.mark.filterwarnings("ignore:dropout option adds dropout:UserWarning")  # the very case
+@pytest.mark.parametrize("state", [list, tuple])
+@pytest.mark.parametrize(("layers", "rate"), [(1, 0.0), (1, 0.5), (2, 0.5)])
+def test_the_rate_of_a_recurrent_call_is_found_behind_its_state(state: type, layers: int, rate: float) -> None:
+    """An LSTM's state may be a list like its weights: depth, rate and activity are those of the layer."""
+    lstm = nn.LSTM(8, 4, layers, dropout=rate)
+
+    def forward(self: Any, x: torch.Tensor) -> Any:
+        return lstm(x, state(torch.zeros(layers, 4) for _ in range(2)))[0]
+
+    graph = look(Forward(forward), "m", Inputs((X,))).graph
+    (op,) = (op for op in graph.train if op.kind is Kind.RECURRENT)
+    assert (op.depth, op.rate, op.active) == (layers, rate, layers > 1)
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("norm", [nn.LazyBatchNorm1d, lambda: nn.LazyBatchNorm1d(affine=False), nn.Identity])
+def test_a_lazy_model_predicts_nothing_random(norm: Callable[[], nn.Module], given: bool) -> None:
+    """The draw of first weights is no op of either mode, with and without inputs, and the model stays lazy."""
+    model = nn.Sequential(nn.LazyLinear(4), norm(), nn.ReLU(), nn.Linear(4, 2))
+    report = audit(model, *[X] * given)
+    assert not report.findings
+    assert not report.not_checked
+    assert isinstance(model[0], nn.LazyLinear)
+    assert all(type(each) is not nn.BatchNorm1d for each in model)
+
+
+def test_a_fault_of_a_lazy_model_is_measured() -> None:
+    """What ignores the mode behind a lazy layer is confirmed on weights that are drawn once."""
+    layer = nn.LazyLinear(4)
+
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = layer, nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.head(F.dropout(self.layer(x), 0.5))
+
+    (finding,) = audit(Lazy(), X).findings
+    assert (finding.code, finding.evidence.verdict) == ("REG202", Verdict.CONFIRMED)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # users still have scripted modules

@@ -126,7 +126,7 @@ ODD = {
 def test_what_was_seen_of_odd_models_is_kept(case: str, see: See) -> None:
     """A prediction in train mode is reported once, and nothing of the watch failed."""
     seen = see(SCORES + textwrap.dedent(ODD[case]))
-    assert [each.reason for each in seen.skipped] == []
+    assert [each.reason for each in (*seen.skipped, *seen.unkept.values())] == []
     report = judge(seen, {"select": ["REG201"], "devices": ["cpu"]})
     assert [each.code for each in report.findings] == ["REG201"]
 
@@ -182,7 +182,7 @@ OF_SCRIPTED = {
 def test_modes_of_scripted_models_are_judged_where_they_matter(program: str, see: See) -> None:
     """A scripted model's mode is seen, also where it was loaded from a file, and what it changes is measured."""
     seen = see(SCRIPTED + program)
-    assert [each.reason for each in seen.skipped] == []
+    assert [each.reason for each in (*seen.skipped, *seen.unkept.values())] == []
     report = judge(seen, {"select": ["REG201", "REG206"], "devices": ["cpu"], "budget": 60})
     assert [each.code for each in report.findings] == OF_SCRIPTED[program]
     assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)
@@ -249,7 +249,7 @@ def test_a_watched_and_judged_training_is_the_same_bit_for_bit() -> None:
 def test_why_inputs_are_not_kept_is_said(see: See, call: str, reason: str) -> None:
     """Tensors of a class of their own and those inside a transform cannot be kept; each is told by what it is."""
     seen = see(f"net = nn.Sequential(nn.Linear(8, 4))\nclass Image(torch.Tensor): pass\n{call}")
-    assert [each.reason for each in seen.skipped] == [f"its inputs were not kept: {reason}"]
+    assert [each.reason for each in seen.unkept.values()] == [f"its inputs were not kept: {reason}"]
 
 
 def test_what_a_program_lets_go_of_is_gone(see: See) -> None:
@@ -281,7 +281,8 @@ def test_models_beyond_what_is_kept_are_said_to_be_gone(see: See, monkeypatch: p
             nn.Sequential(nn.Linear(8, 50), nn.Linear(50, width))(x)
     """)
     assert [len(each.model) for each in seen.captures if isinstance(each.model, nn.Sequential)] == [2]
-    assert [(each.subject, "it was gone" in each.reason) for each in seen.skipped] == [("Sequential", True)]
+    missed = {(each.subject, "it was gone" in each.reason) for each in seen.unkept.values()}
+    assert (len(seen.unkept), missed) == (3, {("Sequential", True)})
 
 
 MEMORY = """
@@ -320,17 +321,17 @@ print(peak() - start)
 JUDGED = (
     MEMORY.partition("with Watch()")[0]
     + """
-from regcheck.structures import Structures
+from regcheck.structures import Memory
 
-known, structures = set(), Structures()
+memory = Memory()
 with Watch() as watch:
     for number in range(1200):
         test(number)
         seen = watch.take()
-        structures.remember(judge(seen, {"devices": ["cpu"]}, known), seen)
+        memory.remember(judge(seen, {"devices": ["cpu"]}, memory))
         if number == 400:
             start = peak()
-print(len(known), peak() - start)
+print(len(memory._looks), peak() - start)
 """
 )
 

@@ -138,7 +138,9 @@ def test_program_sees_the_same_values_and_errors() -> None:
             Same()(marker.clone())
         assert nn.Linear(2, 2)(torch.ones(1, 2)).requires_grad
     assert all(torch.equal(one, other) for one, other in zip(plain, watched, strict=True))
-    assert watch.take().skipped == ()
+    seen = watch.take()
+    assert not seen.skipped
+    assert not seen.unkept
 
 
 def test_inputs_are_copied_before_the_forward() -> None:
@@ -207,8 +209,8 @@ def test_large_inputs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         Net()(torch.ones(1, 8))
     seen = watch.take()
     assert seen.captures == ()
-    assert [each.subject for each in seen.skipped] == ["Net"]
-    assert "more than 7 elements" in seen.skipped[0].reason
+    (missed,) = seen.unkept.values()
+    assert (missed.subject, "more than 7 elements" in missed.reason) == ("Net", True)
 
 
 def test_nothing_is_held_after_take() -> None:
@@ -299,7 +301,8 @@ def test_optimizers_are_placed_where_they_are_built(see: See, tmp_path: Path) ->
     lines = (tmp_path / "program.py").read_text().splitlines()
     names = [lines[each.place.line - 1].strip().split("(")[0] for each in stepped if each.place]
     assert names == ["Mine", "Own", "Scratch", "torch.optim.AdamW", "torch.optim.Adam"]
-    assert seen.skipped == ()
+    assert not seen.skipped
+    assert not seen.unkept
     assert [each.optimizer.rule for each in stepped] == ["Adam", None, None, "AdamW", "Adam"]
     assert [each.optimizer.groups[0].weight_decay for each in stepped] == [0.25, 0.25, 0.5, 0.01, 0.5]
     assert [each.optimizer.groups[0].decoupled for each in stepped] == [False, False, False, True, True]

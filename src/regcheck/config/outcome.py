@@ -12,7 +12,7 @@ from typing import Any
 from regcheck.config import select, silence
 from regcheck.config.baseline import Baseline
 from regcheck.config.options import Options
-from regcheck.core.finding import Finding, NotChecked, Verdict
+from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
 from regcheck.core.text import characters, in_cell, lines_of, text_of
 from regcheck.core.version import __version__
@@ -32,16 +32,25 @@ def outcome(
     baseline = recorded(options)
     standing = [each for each in shown if each.evidence.verdict is not Verdict.REFUTED]
     known = [each for each in standing if baseline is not None and baseline.knows(each)]
+    new = [each for each in standing if each not in known]
+    advice = [each for each in new if is_unwanted_advice(each, options)]
     return report_under(
         options,
-        findings=tuple(each for each in standing if each not in known),
+        findings=tuple(each for each in new if each not in advice),
         not_checked=tuple(missed(each) for each in not_checked),
         refuted=tuple(each for each in shown if each.evidence.verdict is Verdict.REFUTED),
         devices=devices,
         subjects=subjects,
         known=tuple(known),
+        advice=tuple(advice),
         live=live,
     )
+
+
+def is_unwanted_advice(finding: Finding, options: Options) -> bool:
+    """Whether evidence made a finding mere advice, by an effect that is not material, and nobody selects its rule."""
+    lowered = finding.evidence.lowers_to is Severity.INFO
+    return lowered and not select.asks_for(finding.code, finding.name, options)
 
 
 def recorded(options: Options) -> Baseline | None:

@@ -123,14 +123,15 @@ class Op:
     """One operation of one flow.
 
     `active` says whether a random op draws, or a batch norm normalizes by its batch, in this flow's mode (None: the
-    front end cannot tell). `shape` is the shape of the result where it is known. `learned` is True when the op consumes
-    parameters. `window` is True for a convolution or pooling that looks at more than one position of its input at
-    a time. `depth` is the number of layers that a recurrent op stacks, where it is known. `reach` tells how the model
-    keeps the layer that makes the call (None: no layer of torch's does). `tracks` is False for a batch norm that has no
-    running statistics. `latent` is True for a dropout whose rate is zero unless somebody gives another, and that drops
-    in this flow's mode at any other. `within` names functions that were running when a draw was made, outermost
-    first: the user's where source is read, those of `torch.distributions` where a run is recorded. `frozen` tells of a
-    dropout that no change of the mode reaches, as a tracer wrote it; a scripted module that makes such a one is a draw.
+    front end cannot tell). `shape` is the shape of the result where it is known. `integral` is True for an input of
+    integers or flags: indices, no features. `learned` is True when the op consumes parameters. `window` is True for a
+    convolution or pooling that looks at more than one position of its input at a time. `depth` is the number of layers
+    that a recurrent op stacks, where it is known. `reach` tells how the model keeps the layer that makes the call
+    (None: no layer of torch's does). `tracks` is False for a batch norm that has no running statistics. `latent` is
+    True for a dropout whose rate is zero unless somebody gives another, and that drops in this flow's mode at any
+    other. `within` names functions that were running when a draw was made, outermost first: the user's where source is
+    read, those of `torch.distributions` where a run is recorded. `frozen` tells of a dropout that no change of the mode
+    reaches, as a tracer wrote it; a scripted module that makes such a one is a draw.
     `intended` is what the blocks declare that the call was made in, where it was run.
     """
 
@@ -153,6 +154,7 @@ class Op:
     within: tuple[str, ...] = ()
     frozen: Frozen | None = None
     intended: tuple[Declared, ...] = ()
+    integral: bool = False
 
     @property
     def place(self) -> Place | None:

@@ -377,9 +377,10 @@ class Maps:
 
     `partly` of `maps` maps were zeroed in part. `r_squared` is that of a least-squares fit of dropped values on the
     mean of their kept neighbours, `p_value` that of the F test on their ranks that neighbours say nothing, over
-    `samples` values. `reference` is the same R² where the reference spatial dropout drops at the same rate. `extent` is
-    the map's spatial extent; `conv_map` says whether a convolution or pooling of this run produced maps of that extent,
-    and `whole` is the probability that draws for each element would have left every map whole.
+    `samples` values, `weak` that of the test, on the same ranks, that they say as much as is material. `reference` is
+    the same R² where the reference spatial dropout drops at the same rate. `extent` is the map's spatial extent;
+    `conv_map` says whether a convolution or pooling of this run produced maps of that extent, and `whole` is the
+    probability that draws for each element would have left every map whole.
     """
 
     partly: int
@@ -391,6 +392,7 @@ class Maps:
     extent: tuple[int, ...]
     conv_map: bool
     whole: float
+    weak: float = 1.0
 
     @property
     def figures(self) -> Figures:

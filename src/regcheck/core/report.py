@@ -10,6 +10,7 @@ from .coverage import Coverage, told
 from .errors import Failed
 from .escape import dumped
 from .finding import Finding, Key, NotChecked, Severity, Verdict
+from .looks import Looks, best
 
 
 class Origin(NamedTuple):
@@ -24,11 +25,13 @@ class Report:
     """What a run found, what it refuted, and what it could not check.
 
     `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
-    fail. `live` says that models were there to be measured: only what a measurement confirmed then fails, unless
-    `fail_on_unproven`. `blocked` are the targets asked for by name that could not be built, traced or run. `files` is
-    the number of source files that a scan looked at. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run,
-    where there is one. `structure` is that of the watched model a report is about; in a report on many subjects
-    `origins` tell which of them showed a finding.
+    fail. `advice` are findings whose effect is not material and whose rule nobody selects: they are neither shown nor
+    counted, but what silences them silences something. `live` says that models were there to be measured: only what a
+    measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that could
+    not be built, traced or run. `files` is the number of source files that a scan looked at. `fx_graph` is the recorded
+    `torch.fx.Graph` of the train-mode run, where there is one. `structure` is that of the watched model a report is
+    about; in a report on many subjects `origins` tell which of them showed a finding. `looks` are those at watched
+    structures, whose open ends are not checked unless a later look closes them.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -46,8 +49,10 @@ class Report:
     subjects: tuple[str, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     known: tuple[Finding, ...] = ()
+    advice: tuple[Finding, ...] = ()
     fx_graph: Any = None
     structure: str = ""
+    looks: Looks = field(default_factory=dict)
     origins: Mapping[Key, tuple[Origin, ...]] = field(default_factory=dict)
 
     def origins_of(self, finding: Finding) -> tuple[Origin, ...]:
@@ -198,6 +203,7 @@ def gathered(reports: Iterable[Report]) -> Report:
     reports = list(reports)
     findings: dict[Key, Finding] = {}
     refuted: dict[object, Finding] = {}
+    advice: dict[object, Finding] = {}
     origins: dict[Key, dict[Origin, None]] = {}
     for report in reports:
         for each in report.findings:
@@ -207,6 +213,9 @@ def gathered(reports: Iterable[Report]) -> Report:
             origins.setdefault(each.key, {}).update(dict.fromkeys(report.origins_of(each)))
         for each in report.refuted:
             refuted.setdefault(each.key, each)
+        for each in report.advice:
+            advice.setdefault(each.key, each)
+            origins.setdefault(each.key, {}).update(dict.fromkeys(report.origins_of(each)))
     first = reports[0] if reports else Report()
     graphs = [report.fx_graph for report in reports if report.fx_graph is not None]
     ordered = sorted(findings.values(), key=lambda each: (each.path or "", each.line or 0, each.column or 0, each.code))
@@ -214,6 +223,7 @@ def gathered(reports: Iterable[Report]) -> Report:
         findings=tuple(ordered),
         not_checked=tuple(dict.fromkeys(each for report in reports for each in report.not_checked)),
         refuted=tuple(each for key, each in refuted.items() if key not in findings),
+        advice=tuple(each for key, each in advice.items() if key not in findings),
         known=tuple({each.key: each for report in reports for each in report.known}.values()),
         devices=tuple(dict.fromkeys(each for report in reports for each in report.devices)),
         seed=first.seed,
@@ -227,5 +237,6 @@ def gathered(reports: Iterable[Report]) -> Report:
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
         fx_graph=graphs[0] if len(graphs) == 1 else None,
+        looks=best(report.looks for report in reports),
         origins={key: tuple(each) for key, each in origins.items()},
     )

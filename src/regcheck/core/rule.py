@@ -81,8 +81,8 @@ class Probe(Protocol):
     def agreement(self, op: Op) -> Agreement:
         """How far the masks of successive turns of `op` in a loop agree, in train mode."""
 
-    def maps(self, op: Op) -> Maps:
-        """How the mask of `op` falls on the feature maps it is applied to, in train mode."""
+    def maps(self, op: Op, material: float) -> Maps:
+        """How the mask of `op` falls on feature maps in train mode, and whether neighbours explain a material share."""
 
     def masks(self, op: Op) -> Masks:
         """The masks that the ranks of a process group draw for `op`, each from its own stream."""

@@ -14,6 +14,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Graph, Kind, Mode, Op, Site
 from regcheck.core.measured import Mates
 from regcheck.core.vocabulary import STATISTICS
+from regcheck.trace.sight import arguments_by_name
 from regcheck.trace.structure import tensors_in
 
 from . import measure
@@ -138,8 +139,9 @@ def holding(op: Op, kept: Any, function: Any, args: Any, kwargs: Any) -> Any:
         return kept
     if kept is None:
         return function(*args, **kwargs)
-    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    given = arguments_by_name(function, op.site.function, args, kwargs)
     mean, variance = kept
-    affine = {"weight": given.get("weight"), "bias": given.get("bias"), "eps": given.get("eps", 1e-5)}
-    return F.batch_norm(given["input"], mean, variance, training=False, **affine)
+    eps = given.get("eps", given.get("epsilon", 1e-5))
+    made = F.batch_norm(given["input"], mean, variance, given.get("weight"), given.get("bias"), eps=eps)
+    result = function(*args, **kwargs)
+    return (made, *result[1:]) if isinstance(result, tuple) else made  # some give their statistics as well

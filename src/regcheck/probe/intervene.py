@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from regcheck.core.errors import CannotMeasure
 from regcheck.core.escape import encoded
 from regcheck.core.graph import Place, Site
 from regcheck.core.vocabulary import DROPPING, STACKED
@@ -146,9 +147,16 @@ def regated(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def nothing(func: Any, args: Any, kwargs: Any) -> Any:
-    """Everything dropped: zeros in place of a dropout's result."""
+    """Everything dropped: zeros in place of a dropout's result, or what alpha dropout makes of a dropped unit."""
     tensor = args[0] if args else kwargs["input"]
-    return _as_given_by(func, torch.zeros_like(tensor))
+    if "alpha" not in name_of(func):
+        return _as_given_by(func, torch.zeros_like(tensor))
+    tried = torch.zeros(256, 256, 1, dtype=tensor.dtype, device=tensor.device)
+    made = func(tried, *args[1:], **{name: each for name, each in kwargs.items() if name != "input"})
+    dropped, kept = made.aminmax()  # a dropped unit is set far below zero, the others are shifted up a little
+    if not dropped < kept:
+        raise CannotMeasure("too little is dropped to tell what becomes of a dropped unit")
+    return torch.full_like(tensor, float(dropped))
 
 
 def _as_given_by(func: Any, tensor: torch.Tensor) -> Any:

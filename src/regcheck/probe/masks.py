@@ -94,8 +94,9 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
 def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> Stacked:
     """Count what is zero behind `op` and would not be without it and the dropouts right before it."""
     chain = [op, *graph.dropouts_right_before(op)]
-    if op.drops is not Drops.ELEMENTS or any(each.rate is None or each.drops is not op.drops for each in chain):
-        raise CannotMeasure("these are no elementwise dropouts with rates that are numbers")
+    elementwise = all(each.drops is Drops.ELEMENTS and "alpha" not in each.site.function for each in chain)
+    if not elementwise or any(each.rate is None for each in chain):
+        raise CannotMeasure("these are no elementwise dropouts to zero with rates that are numbers")
 
     def behind(turn: int, replace: dict[Site, Replacement] | None = None) -> Tensor:
         met: list[Tensor] = []

@@ -121,6 +121,20 @@ def fit_test(r_squared: float, samples: int, groups: int) -> float:
     return 1.0 if freedom < 1 else beta_tail(freedom / 2, groups / 2, 1 - r_squared)
 
 
+def weaker_fit_test(r_squared: float, samples: int, groups: int, than: float) -> float:
+    """P-value of the test that one predictor with a slope and a mean per group explains a share `than`, or more.
+
+    The F statistic is then noncentral; its distribution is approximated by a scaled central one (Patnaik, 1949).
+    """
+    freedom = samples - 2 * groups
+    if freedom < 1:
+        return 1.0
+    noncentrality = samples * than / (1 - than)
+    wide = (groups + noncentrality) ** 2 / (groups + 2 * noncentrality)
+    scaled = wide * r_squared / (groups + noncentrality)
+    return beta_tail(wide / 2, freedom / 2, scaled / (scaled + 1 - r_squared)) if r_squared < 1 else 1.0
+
+
 def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
     """The largest absolute difference between two runs' outputs; infinite where shapes or finiteness differ.
 

@@ -31,15 +31,15 @@ from regcheck.core.measured import (
     Stacked,
 )
 from regcheck.core.usage import Event, Stepped
-from regcheck.core.vocabulary import KINDS
-from regcheck.reference.dropout import spatial_dropout
 
 from . import masks, measure
 from .batches import mates_matter
 from .decay import measure_decay, measure_shrinkage
+from .gaps import gap_between
 from .handmade import kept_by
 from .images import image_of
 from .intervene import Replacement, identity, nothing, regated
+from .maps import maps_of
 from .moments import moments_moved
 from .reductions import wide
 from .run import Runner
@@ -91,37 +91,13 @@ class CallProbe(RunningProbe):
         self._modes = modes
 
     def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
-        def away(modes: Mode | Mapping[str, bool], seeds: range) -> list[float]:
-            run = self._runner.run
-            return [measure.deviation(run(modes, seed), run(quiet, seed) if paired else reference) for seed in seeds]
-
         other: Mode | Mapping[str, bool] = against
         if "" not in parts:
             within = [path for path in self._modes if any(f"{path}.".startswith(f"{part}.") for part in parts)]
             other = {**self._modes, **dict.fromkeys(within, against is Mode.TRAIN)}
         quiet, noisy = (other, self._modes) if against is Mode.EVAL else (self._modes, other)
-        paired = quiet is not Mode.EVAL and any(self._modes.values())  # where layers draw in both runs, let them agree
-        reference = self._runner.fit(quiet, self.seed, 1 + 2 * measure.REPLAYS * (1 + paired))
-        first, second = self.seed + 1, self.seed + 1 + measure.REPLAYS
-        replays = away(quiet, range(first, second))
-        others = away(noisy, range(second, second + measure.REPLAYS))
-        relative, flips = change(self._runner.run(noisy, self.seed), reference)
-        runs = len(replays) + len(others)
-        p_value = measure.rank_test(len(replays), len(others))
-        above = sum(each > max(replays) for each in others)
-        return Gap(relative, flips, above, len(others), max(replays), p_value, runs)
-
-
-def change(made: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> tuple[float, float | None]:
-    """Relative norm of the change of the first floating output, and the share of argmax flips along its classes."""
-    for one, other in zip(made, reference, strict=False):
-        if one.is_floating_point() and one.shape == other.shape and other.norm() > 0:
-            classes = 1 if one.dim() in (2, 4) else -1
-            flips = None
-            if one.dim() > 1 and one.size(classes) > 1:
-                flips = float((one.argmax(classes) != other.argmax(classes)).float().mean())
-            return float(wide(one - other).norm() / wide(other).norm()), flips
-    return 0.0, None
+        both = quiet is not Mode.EVAL and any(self._modes.values())  # then layers draw in both modes
+        return gap_between(self._runner, quiet, noisy, self.seed, both)
 
 
 class ModelProbe(RunningProbe):
@@ -273,43 +249,8 @@ class ModelProbe(RunningProbe):
     def agreement(self, op: Op) -> Agreement:
         return agreement_of(self._runner, self._graph, op, self.seed, self.alpha)
 
-    def maps(self, op: Op) -> Maps:
-        met: list[tuple[torch.Tensor, torch.Tensor]] = []
-        extents: set[tuple[int, ...]] = set()
-
-        def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
-            if site == op.site:
-                met.append((args[0] if args else kwargs["input"], result))
-            elif KINDS.get(name) in (Kind.CONV, Kind.POOL) and isinstance(result, torch.Tensor):
-                extents.add(tuple(result.shape[2:]))
-
-        self._runner.plan(1)
-        self._runner.run(Mode.TRAIN, self.seed, observe=look)
-        if not met:
-            raise CannotMeasure("this call does not run in train mode")
-        values, result = (wide(each.detach()) for each in met[0])
-        extent = tuple(values.shape[2:])
-        if values.dim() < 3:
-            return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False, 1.0)
-        dropped, kept = (result == 0) & (values != 0), result != 0
-        partly = int((dropped.flatten(2).any(2) & kept.flatten(2).any(2)).sum())
-        r_squared, samples, _ = measure.neighbour_fit(values, dropped, kept)
-        keep = torch.rand(values.shape[:2], generator=torch.Generator().manual_seed(self.seed), device="cpu")
-        keep = keep >= (op.rate or 0.0)
-        spatial = spatial_dropout(values, keep.to(values.device), op.rate or 0.0)
-        reference, _, _ = measure.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
-        p_value = measure.fit_test(*measure.neighbour_fit(values, dropped, kept, ranked=True))
-        conv_map = extent in extents
-        maps = values.shape[0] * values.shape[1]
-        whole = whole_chance((values != 0).flatten(2).sum(2), op.rate)
-        return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole)
-
-
-def whole_chance(sizes: torch.Tensor, rate: float | None) -> float:
-    """Probability that draws for each element keep or drop every one of maps with these many elements as a whole."""
-    if rate is None:
-        return 1.0
-    return float(((1 - rate) ** wide(sizes) + rate ** wide(sizes)).clamp(max=1).prod())
+    def maps(self, op: Op, material: float) -> Maps:
+        return maps_of(self._runner, op, material, self.seed)
 
 
 def _units(op: Op) -> int | None:

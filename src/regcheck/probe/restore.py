@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import CannotMeasure, stops, told
 from regcheck.trace.copying import Copier
+from regcheck.trace.lazy import blank_like, is_lazy
 from regcheck.trace.memory import SMALL, free_bytes, gigabytes, sizes_of
 from regcheck.trace.sharing import CannotDuplicate, NotCopied
 from regcheck.watcher.models import parts
@@ -40,7 +40,7 @@ def workspace(model: nn.Module) -> Iterator[Callable[[], nn.Module]]:
         if lazy:
             return lazy[0]
         twin = copied(model)
-        lazy.extend([twin] * any(map(nn.parameter.is_lazy, twin.parameters())))
+        lazy.extend([twin] * is_lazy(twin))
         return twin
 
     with never_run(model):
@@ -97,7 +97,7 @@ def copied(model: nn.Module, device: str = "") -> nn.Module:
 def _onto(device: str, tensor: torch.Tensor) -> torch.Tensor:
     """A detached copy of a tensor on a device."""
     if nn.parameter.is_lazy(tensor):
-        return copy.deepcopy(tensor)
+        return blank_like(tensor)
     made = tensor.detach().to(device, copy=True)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(made, tensor.requires_grad)

@@ -73,7 +73,7 @@ class UnableProbe:
     def agreement(self, op: Op) -> Agreement:
         raise CannotMeasure("there is no model to run here")
 
-    def maps(self, op: Op) -> Maps:
+    def maps(self, op: Op, material: float) -> Maps:
         raise CannotMeasure("there is no model to run here")
 
     def masks(self, op: Op) -> Masks:

@@ -13,18 +13,19 @@ from regcheck.config import select, silence
 from regcheck.config.options import Options
 from regcheck.config.outcome import report_under, shown_path
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Finding, Key, NotChecked, Verdict
+from regcheck.core.finding import Finding, Key, NotChecked
 from regcheck.core.ignores import Declared
+from regcheck.core.looks import Look, best, left_open
 from regcheck.core.report import Report, gathered, rank
 from regcheck.plugins import catalogue
-from regcheck.structures import Around, declared_around, never_returned
+from regcheck.structures import Around, declared_around
 
 
 class Findings:
     """What the tests of a session showed so far. Paths are relative to `root` where they lie below it.
 
     `tests` names the tests that showed each finding, `where` the models that it is in, `models` the distinct models
-    that were examined, `raised` those of which a call raised, with their names.
+    that were examined, `looks` the best look at each.
     """
 
     def __init__(self, options: Options, root: Path) -> None:
@@ -40,11 +41,11 @@ class Findings:
         self.tests: dict[Key, dict[str, None]] = {}
         self.where: dict[Key, dict[str, None]] = {}
         self.models: dict[str, None] = {}
-        self.raised: dict[str, str] = {}
+        self.looks: dict[str, Look] = {}
 
     def __bool__(self) -> bool:
         shown = self._found or self._refuted or self._baselined or self._missed or self._coverage
-        return bool(shown or self.models or self.raised)
+        return bool(shown or self.models or self.looks)
 
     def add(
         self,
@@ -58,11 +59,19 @@ class Findings:
             intended = (*declared, *declared_around(finding, report, around))
             if not silence.intended(finding, intended, self._options.require_reason):
                 self._add(self._at_root(finding), [test] if test else [], models_of(finding, report))
+        for finding in report.advice:  # which nobody sees; what silences it is of use all the same
+            silence.intended(
+                finding, (*declared, *declared_around(finding, report, around)), self._options.require_reason
+            )
         for finding in report.refuted:
             self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
         for finding in report.known:
             self._baselined.setdefault(self._at_root(finding).key, self._at_root(finding))
-        self._missed.update(dict.fromkeys(replace(each, path=self.shown(each.path)) for each in report.not_checked))
+        self._missed.update(dict.fromkeys(map(self._missed_at_root, report.not_checked)))
+        opened = {
+            key: replace(each, open=(*map(self._missed_at_root, each.open),)) for key, each in report.looks.items()
+        }
+        self.looks = best([self.looks, opened])
         self._subjects.update(dict.fromkeys(report.subjects))
         self._devices.update(dict.fromkeys(report.devices))
         self._coverage.update(dict.fromkeys(report.coverage))
@@ -79,14 +88,9 @@ class Findings:
         """Whether a finding is among these."""
         return self._at_root(finding).key in self._found
 
-    @property
-    def confirmed_at(self) -> set[tuple[str | None, int | None]]:
-        """Path, relative to the root, and line of what a measurement has confirmed."""
-        return {(e.path, e.line) for e in self._found.values() if e.evidence.verdict is Verdict.CONFIRMED}
-
     def report(self) -> Report:
         """Everything as one report."""
-        return self._report((*self._missed, *never_returned(self.raised, self.models)))
+        return self._report((*self._missed, *left_open(self.looks)))
 
     def _report(self, missed: tuple[NotChecked, ...]) -> Report:
         whole = report_under(
@@ -109,7 +113,7 @@ class Findings:
             "subjects": list(self._subjects),
             "known": [each.to_dict() for each in self._baselined.values()],
             "models": list(self.models),
-            "raised": self.raised,
+            "looks": {structure: each.to_dict() for structure, each in self.looks.items()},
             "tests": [list(self.tests.get(each.key, ())) for each in report.findings],
             "where": [list(self.where.get(each.key, ())) for each in report.findings],
         }
@@ -127,7 +131,7 @@ class Findings:
         self._missed.update(dict.fromkeys(NotChecked(**each) for each in document["not_checked"]))
         self._subjects.update(dict.fromkeys(document["subjects"]))
         self.models.update(dict.fromkeys(document["models"]))
-        self.raised.update(document["raised"])
+        self.looks = best([self.looks, {key: Look.from_dict(each) for key, each in document["looks"].items()}])
         self._devices.update(dict.fromkeys(document["devices"]))
         self._coverage.update(dict.fromkeys(map(Coverage.from_dict, document["coverage"])))
         return tuple(each for each in shown if each.key not in before)
@@ -138,6 +142,9 @@ class Findings:
             self._found[finding.key] = finding
         self.tests.setdefault(finding.key, {}).update(dict.fromkeys(tests))
         self.where.setdefault(finding.key, {}).update(dict.fromkeys(where))
+
+    def _missed_at_root(self, each: NotChecked) -> NotChecked:
+        return replace(each, path=self.shown(each.path))
 
     def _at_root(self, finding: Finding) -> Finding:
         return finding.at(self.shown(finding.path))

@@ -14,12 +14,10 @@ import pytest
 from regcheck.config import silence
 from regcheck.core.errors import RegcheckError, told
 from regcheck.core.finding import Severity
-from regcheck.core.graph import Place
 from regcheck.core.ignores import Declared
 from regcheck.core.report import Report
-from regcheck.core.usage import Called, Event, Stepped
 from regcheck.import_hook import ImportHook
-from regcheck.structures import At, Settled, Structures
+from regcheck.structures import Memory
 from regcheck.suite.auditor import CHECKED
 from regcheck.suite.findings import Findings
 from regcheck.suite.handover import Message
@@ -40,9 +38,7 @@ class Watching:
         self._config = config
         self._hand_over = hand_over
         self._options = options_of(config, watched=True)
-        self._known: set[object] = set()
-        self._confirmed: set[tuple[str | None, int | None]] = set()
-        self._structures, self._settled = Structures(), Settled()
+        self._memory = Memory()
         self._outcomes: set[str] = set()
         self._test_files: set[str] = set()
         self._watch: Watch | None = None
@@ -98,13 +94,7 @@ class Watching:
     def _run(self) -> Run:
         from regcheck.auditing import Run
 
-        return replace(Run.of(self._options, watched=True), settled=self._why_settled)
-
-    def _why_settled(self, code: str, place: Place | None) -> str:
-        return self._settled.why(self._at(code, place.path, place.line)) if place else ""
-
-    def _at(self, code: str, path: str | None, line: int | None) -> At:
-        return code, path and os.path.abspath(path), line
+        return replace(Run.of(self._options, watched=True), memory=self._memory)
 
     def _judge(self, item: pytest.Item, notes: silence.Notes) -> None:
         """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
@@ -115,20 +105,20 @@ class Watching:
         conclusive = self._outcomes == {"passed"}
         try:
             if self._watch is not None:
-                seen = self._lighter(self._watch.take(item.nodeid), shown)
-                for report in self._reports(seen):
+                seen = self._watch.take(item.nodeid)
+                for measured, report in self._reports(seen):
                     conclusive = conclusive and not report.not_checked
-                    self._structures.remember(report, seen)
+                    self._memory.remember(report)
                     shown.add(report, item.nodeid, intended, seen.structures)
-                    for each in report.findings:
-                        at = self._at(each.code, each.path, each.line)
-                        self._settled.note(at, each.evidence, shown.shows(each))
-                for report in self._structures.shown_again(seen.structures):
+                    self._memory.note(filter(shown.shows, measured.findings))
+                for report in self._memory.shown_again(seen.structures):
                     shown.add(report, item.nodeid, intended, seen.structures)
-                shown.models.update(dict.fromkeys(each.model_key for each in seen.captures))
-                shown.raised.update(seen.raised)
+                captured = dict.fromkeys(each.model_key for each in seen.captures)
+                shown.models.update(dict.fromkeys(each for each in captured if not self._memory.is_unseen(each)))
+                for structure in filter(self._memory.is_due, captured):
+                    self._watch.capture_again(structure)
                 met |= {each for capture in seen.captures for each in declared_in(capture.model)}
-                conclusive = conclusive and not self._structures.unclear(seen.structures)
+                conclusive = conclusive and not self._memory.unclear(seen.structures)
             if self._trouble:
                 shown.miss(item.nodeid, self._trouble, "please report this")
         except BaseException as error:
@@ -136,7 +126,6 @@ class Watching:
                 raise
             shown.miss(item.nodeid, f"judging it failed: {told(error)}", "please report this")
             conclusive = False
-        self._confirmed |= shown.confirmed_at
         for asked in item.stash.get(CHECKED, ()):
             conclusive = conclusive and not asked.report.not_checked
             shown.add(self._expected(asked.report), item.nodeid, intended)
@@ -157,10 +146,11 @@ class Watching:
         lowered = (replace(each, severity=Severity.INFO) if each in failing else each for each in report.findings)
         return replace(report, findings=tuple(lowered))
 
-    def _reports(self, seen: Seen) -> Iterator[Report]:
-        """What a test's watched calls show."""
-        if seen.usage.events or seen.captures or seen.skipped:
-            yield self._lowered(self._run.seen(seen, self._known))
+    def _reports(self, seen: Seen) -> Iterator[tuple[Report, Report]]:
+        """What a test's watched calls show: as it was measured, and as it is shown."""
+        if seen.usage.events or seen.captures or seen.skipped or seen.unkept:
+            report = self._run.seen(seen)
+            yield report, self._lowered(report)
 
     def _lowered(self, report: Report) -> Report:
         """With what stands in test code lowered to advice: it is about stand-ins, not about the code under test."""
@@ -174,19 +164,6 @@ class Watching:
         path = path if path.startswith("<doctest ") else os.path.abspath(path)
         known = path in self._test_files if self._watch is None else self._watch.is_test_file(path)
         return known or path.startswith("<doctest ")
-
-    def _lighter(self, seen: Seen, shown: Findings) -> Seen:
-        """Without the means to measure once more what an earlier test has confirmed."""
-        events: list[Event] = []
-        optimizers = dict(seen.optimizers)
-        for event in seen.usage.events:
-            place = event.place and (shown.shown(event.place.path), event.place.line)
-            if place in self._confirmed and isinstance(event, Called):
-                event = replace(event, capture=None)
-            elif place in self._confirmed and isinstance(event, Stepped):
-                optimizers.pop(event.optimizer.key, None)
-            events.append(event)
-        return replace(seen, usage=replace(seen.usage, events=tuple(events)), optimizers=optimizers)
 
 
 def declared_in(model: Any) -> set[Declared]:

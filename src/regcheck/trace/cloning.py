@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .lazy import blank_like
 from .sharing import CannotDuplicate
 
 PLAIN = (torch.Tensor, nn.Parameter)
@@ -22,6 +23,8 @@ class Clones:
         self._storages: dict[int, tuple[Any, torch.Tensor]] = {}
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        if nn.parameter.is_lazy(tensor):
+            return blank_like(tensor)
         if type(tensor) not in PLAIN:
             return self._of_a_class_of_its_own(tensor)
         twin = self._detached(tensor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -19,8 +20,10 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode, Place
 
 from . import symbolic
+from .copying import Copier
 from .fake import CannotImagine, Imagined, fake_copy, imagine
 from .inputs import Inputs, candidates, elsewhere, moved, with_another_sample
+from .lazy import is_lazy
 from .lower import lowered
 from .modes import ModeReads, switch_on
 from .place import is_the_users
@@ -152,6 +155,15 @@ def _recorded(
         set_mode(model, mode)
     except ForwardRaised as error:
         return _released(error)
+    if is_lazy(model):  # inputs that it refuses would leave it with shapes that the next ones do not fit
+        trial = None
+        with suppress(Exception):
+            trial = Copier().copy(model), moved(inputs.args), moved(inputs.kwargs)
+        if trial is not None:
+            try:
+                record(*trial, limit=limit)
+            except ForwardRaised as error:
+                return _released(error)
     try:
         args, kwargs = moved(inputs.args), moved(inputs.kwargs)
     except Exception as error:

@@ -58,6 +58,7 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         active=seen.active,
         learned=kind in LEARNED or learned,
         shape=seen.shape,
+        integral=seen.integral,
         window=seen.window,
         mode=mode,
         depth=seen.depth,

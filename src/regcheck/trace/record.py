@@ -19,17 +19,18 @@ from regcheck.core.vocabulary import DROPPING, KINDS, STACKED
 
 from .frozen import frozen_call, frozen_script
 from .identity import Identity, Newborns, storage_of
+from .lazy import is_lazy
 from .outputs import Left, Output, Outputs, outputs_of
 from .place import distributions_running, raising_place, runs_the_model
 from .running import Locate
 from .sight import (
     Sight,
+    arguments_by_name,
     arguments_of,
     draws,
     eager,
     is_placed,
     name_of,
-    running_mean_of,
     script_name,
     stacked_arguments,
 )
@@ -71,6 +72,7 @@ class Seen:
     rate: float | None = None
     active: bool | None = False
     shape: tuple[int, ...] | None = None
+    integral: bool = False
     window: bool = False
     depth: int | None = None
     reach: Reach | None = None
@@ -138,12 +140,22 @@ def record(
 ) -> Recording:
     """Run `model(*args, **kwargs)` once, as it is, and return what it did.
 
-    The model is run in the modes it is in, and what its forward changes stays changed: hand in a copy.
+    The model is run in the modes it is in, and what its forward changes stays changed: hand in a copy. A lazy one is
+    run once before, so that the draw of its first weights is not recorded.
 
     Raises:
         ForwardRaised: forward raised; the error says where.
         TooMuchWork: it takes more operations than the `limit`, and was stopped.
     """
+    if is_lazy(model):
+        torch.default_generator.manual_seed(0)
+        _record(model, args, kwargs, locate, limit)
+    return _record(model, args, kwargs, locate, limit)
+
+
+def _record(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], locate: Locate | None, limit: float
+) -> Recording:
     before = python_state(), numpy_state()
     recorder = Recorder(model, locate, Meter(limit))
     recorder.bind_inputs(args, kwargs)
@@ -171,7 +183,7 @@ class Recorder(Sight):
         self._identity = Identity()
         self._owned = {id(t): (name, Kind.PARAMETER) for name, t in model.named_parameters()}
         self._owned |= {id(t): (name, Kind.CONSTANT) for name, t in model.named_buffers()}
-        self._lazy = any(nn.parameter.is_lazy(each) for each in model.parameters())
+        self._lazy = is_lazy(model)
         self._sites: dict[tuple[str, str], Site] = {}
         self._escaped: dict[fx.Node, None] = {}
         self._left = Left()
@@ -223,7 +235,7 @@ class Recorder(Sight):
                 result = _alias(result)
                 self._handed.add(storage_of(result))
             node = self._node("call_function", func, name or "call", *inputs)
-            self._describe(node, name, site, args, kwargs, result)
+            self._describe(node, func, name, site, args, kwargs, result)
             if drawing and name in DROPPING and node.meta[META].active:
                 node.meta[META].frozen = frozen_call(self.running.innermost, func, name)
             if drawing:
@@ -280,17 +292,21 @@ class Recorder(Sight):
     def _is_known(self, tensor: torch.Tensor) -> bool:
         return self._identity.knows(tensor) or id(tensor) in self._owned
 
-    def _describe(self, node: fx.Node, name: str, site: Site | None, args: Any, kwargs: Any, result: Any) -> None:
+    def _describe(
+        self, node: fx.Node, func: Any, name: str, site: Site | None, args: Any, kwargs: Any, result: Any
+    ) -> None:
         kind: Kind | None = _WRITES.get(name)
         if name in _FROM_DATA and self._escaped:
             kind, site = Kind.OPAQUE, self.running.site(name)
-        rate, active = arguments_of(name, args, kwargs)
+        rate, active = arguments_of(func, name, args, kwargs)
         depth = stacked_arguments(args)[0] if name in STACKED else None
         shape = shape_of(result) if isinstance(result, torch.Tensor) else None
         window, reach = _window(name, args, kwargs), self.running.reach if site else None
-        tracks = name != "batch_norm" or running_mean_of(args, kwargs) is not None
+        tracks = name != "batch_norm" or arguments_by_name(func, name, args, kwargs).get("running_mean") is not None
         layer, where = self.running.layer, site or self._site(name)
-        node.meta[META] = Seen(name, where, layer, kind, rate, active, shape, window, depth, reach, tracks)
+        node.meta[META] = Seen(
+            name, where, layer, kind, rate, active, shape, window=window, depth=depth, reach=reach, tracks=tracks
+        )
 
     def _site(self, name: str) -> Site:
         """The site of a call that needs no place."""
@@ -371,7 +387,8 @@ class Recorder(Sight):
         return node
 
     def _note(self, node: fx.Node, tensor: torch.Tensor, name: str, kind: Kind) -> fx.Node:
-        node.meta[META] = Seen(name, Site("", name), kind=kind, shape=shape_of(tensor))
+        integral = not (tensor.is_floating_point() or tensor.is_complex())
+        node.meta[META] = Seen(name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral)
         return node
 
     def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:

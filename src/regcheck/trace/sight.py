@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -24,6 +25,11 @@ from .running import Locate, Running
 
 _RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
 _RENAMED |= {"native_dropout": "dropout", "fused_dropout": "dropout", "H": "t", "mH": "t"}
+_RENAMED |= dict.fromkeys(
+    "native_batch_norm native_batch_norm_legit native_batch_norm_legit_functional native_batch_norm_legit_no_training"
+    " batch_norm_with_update batch_norm_with_update_functional cudnn_batch_norm miopen_batch_norm".split(),
+    "batch_norm",
+)
 _DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
 _PLACED = _DRAWING | STATISTICS | {"batch_norm"} | {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
 _names: dict[Any, str] = {}
@@ -138,13 +144,16 @@ def script_name(module: nn.Module) -> str:
     return str(getattr(module, "original_name", type(module).__name__))
 
 
-def arguments_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float | None, bool | None]:
+def arguments_of(
+    function: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[float | None, bool | None]:
     """Rate and activity of a call, from its arguments as given (None: a value that is not a number)."""
     if name in STACKED:
         depth, between, on = stacked_arguments(args)
         return between, on and depth > 1 and between > 0
     if name == "batch_norm":
-        return None, bool(_argument((5, "training", False), args, kwargs))
+        by_batch = "with_update" in str(function)  # the one form of it that has no switch and is on
+        return None, bool(arguments_by_name(function, name, args, kwargs).get("training", by_batch))
     if name not in DROPPING:
         return None, KINDS.get(name) is Kind.RANDOM
     how = DROPPING[name]
@@ -167,14 +176,24 @@ def stacked_arguments(args: Sequence[Any]) -> tuple[int, float, bool]:
 
 
 def rate_position(args: Sequence[Any]) -> int | None:
-    """Where a recurrent call's rate stands: behind its list of weights, which packed sequences move by one."""
-    weights = next((index for index, each in enumerate(args) if isinstance(each, list)), len(args))
-    return weights + 3 if len(args) > weights + 4 else None
+    """Where a recurrent call's rate stands: behind its weights, the last list there is; the state may be one too."""
+    lists = [index for index, each in enumerate(args) if isinstance(each, (list, tuple))]
+    return lists[-1] + 3 if lists and len(args) > lists[-1] + 4 else None
 
 
-def running_mean_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The running mean that a batch norm is given, or None."""
-    return _argument((1, "running_mean", None), args, kwargs)
+def arguments_by_name(function: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's arguments by name: `F.batch_norm` and `torch.batch_norm`, say, take theirs in different orders."""
+    return {**dict(zip(_argument_names(function, name), args, strict=False)), **kwargs}
+
+
+def _argument_names(function: Any, name: str) -> Sequence[str]:
+    """The names of a function's positional arguments: a Python function's own, else those of its schema in aten."""
+    if isinstance(function, FunctionType):
+        return function.__code__.co_varnames[: function.__code__.co_argcount]
+    if not isinstance(function, torch._ops.OpOverload):
+        packet: Any = getattr(torch.ops.aten, str(getattr(function, "__name__", name)), None)
+        function = getattr(packet, packet.overloads()[0]) if packet is not None else None
+    return [] if function is None else [each.name for each in function._schema.arguments]
 
 
 def _argument(spec: tuple[int, str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -174,7 +174,7 @@ class LeafyTracer(fx.Tracer):
         rate: float | None = None
         active: bool | None = KINDS.get(name) is Kind.RANDOM
         if name in DROPPING:
-            rate, active = arguments_of(name, args, kwargs)
+            rate, active = arguments_of(target, name, args, kwargs)
         site = self._running.site(name) if is_placed(name) else Site(path, name)
         frozen = frozen_call(self._running.innermost, target, name) if name in DROPPING and active else None
         return Seen(name, site, layer, None, rate, active, frozen=frozen)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .held import Held
-from .models import bytes_of, stored
+from .models import bytes_of, parts, stored
 
 LIMIT = 16_000_000
 """A call whose inputs have more elements than this is not captured."""
@@ -113,9 +113,9 @@ class Captures:
         return {i: replace(self._kept[i][1], model=model) for i, model in models.items() if model is not None}
 
     def gone(self) -> list[tuple[str, str]]:
-        """The names, and the keys of the structures, of models that are not to be had any more."""
+        """The keys of the structures, and the names, of models that are not to be had any more."""
         kept = [self._kept[index] for index in sorted(self._returned)]
-        return [(held.name, capture.model_key) for held, capture in kept if held.get() is None]
+        return [(capture.model_key, held.name) for held, capture in kept if held.get() is None]
 
     def broken(self) -> dict[str, str]:
         """The keys of the structures of which a kept call raised, each with the model's name."""
@@ -124,6 +124,30 @@ class Captures:
 
 
 _GONE = nn.Module()
+
+State = tuple[str, bool, bool, object]
+"""What calls are alike in: the structure, whether it acts as in training, the grad mode, and the form of the call."""
+
+
+def form_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    """What a call that can be made again has in common with others: how its inputs are nested, and that hooks ran."""
+    hooked = any(each._forward_pre_hooks or each._forward_hooks for each in parts(module))
+    return hooked, _nesting(args), _nesting(dict(kwargs))
+
+
+def _nesting(value: Any, depth: int = 0) -> object:
+    if isinstance(value, torch.Tensor):
+        return value.dim()
+    if depth < _DEEPEST and isinstance(value, Mapping):
+        return frozenset((str(name), _nesting(each, depth + 1)) for name, each in value.items())
+    if depth < _DEEPEST and isinstance(value, tuple) and depth == 0:
+        return tuple(_nesting(each, depth + 1) for each in value)
+    if depth < _DEEPEST and isinstance(value, (tuple, list)):
+        return type(value).__name__, frozenset(_nesting(each, depth + 1) for each in value)
+    return type(value).__name__
+
+
+_DEEPEST = 4
 
 
 def _leaves(value: Any) -> Iterator[torch.Tensor]:

@@ -15,7 +15,7 @@ from regcheck.core.graph import Place
 from regcheck.core.ignores import Declared
 from regcheck.core.usage import Called, Event, Model, Trained
 
-from .captures import Capture, Captures
+from .captures import Capture, Captures, State
 from .frames import Site
 from .held import Held
 from .log import Log
@@ -57,9 +57,10 @@ class Notes:
     def __init__(self) -> None:
         self.log = Log()
         self.captures = Captures()
-        self.captured: dict[tuple[str, bool, bool, Place | None], int | None] = {}
+        self.captured: dict[tuple[State, Place | None], int | None] = {}
         self.optimizers: dict[str, Held[torch.optim.Optimizer]] = {}
         self.skipped: dict[NotChecked, None] = {}
+        self.unkept: dict[str, NotChecked] = {}
         self.settings: dict[str, Setting] = {}
         self.met: dict[Again, Met] = {}
         self.fates: dict[Called, Fate] = {}
@@ -72,7 +73,7 @@ class Notes:
         self.steps = self.changes = 0
 
     def __bool__(self) -> bool:
-        return bool(self.log or self.skipped)
+        return bool(self.log or self.skipped or self.unkept)
 
     def train(self) -> None:
         """A training step is taken: modes that were asked for before it were asked for its sake."""

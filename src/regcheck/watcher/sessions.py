@@ -26,7 +26,7 @@ from regcheck.core.ignores import Declared
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
-from regcheck.watcher.captures import CannotCopy, Capture
+from regcheck.watcher.captures import CannotCopy, Capture, State, form_of
 from regcheck.watcher.frames import Site, Sites, asking, is_part, stack
 from regcheck.watcher.frozen import Frozen
 from regcheck.watcher.held import Held
@@ -38,6 +38,7 @@ from regcheck.watcher.threads import Callers
 
 __all__ = ["Capture", "Seen", "Watch"]
 
+FITTING = "run it on inputs that it accepts"
 GONE = "it was gone when it could be checked: it has a finalizer, or too much was kept already"
 
 
@@ -47,8 +48,8 @@ class Seen:
 
     `captures` is indexed by `Called.capture`, `optimizers` by the key of `core.usage.Optimizer`. Both keep the live
     objects, so let go of this value once it is judged. `structures` are the model keys of all that was called,
-    captured or not, each with what the blocks declare that stood around all of its calls. `raised` are those
-    of which a call raised that was to be captured, with their names; such a call is no event.
+    captured or not, each with what the blocks declare that stood around all of its calls. `unkept` are those
+    of which a call could not be kept, or raised, with the entry for that; a call that raised is no event.
     """
 
     usage: Usage
@@ -56,7 +57,7 @@ class Seen:
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     skipped: tuple[NotChecked, ...] = ()
     structures: Mapping[str, tuple[Declared, ...]] = field(default_factory=dict)
-    raised: Mapping[str, str] = field(default_factory=dict)
+    unkept: Mapping[str, NotChecked] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +95,7 @@ class Watch:
         self._built: Any = WeakIdKeyDictionary()
         self._loaded, self._frozen = Loaded(), Frozen()
         self._numbers = itertools.count(1)
-        self._known: set[object] = set()
+        self._known: set[State] = set()
         self._trained: set[str] = set()
         self._patches = Patches()
         self._callers = Callers(self._sites)
@@ -145,20 +146,19 @@ class Watch:
                 return Seen(Usage(subject, ()))
             notes, self._notes = self._notes, Notes()
             if notes.trained:
-                self._trained |= {model_key for (model_key, _, grad, _) in notes.captured if grad}
+                self._trained |= {structure for ((structure, _, grad, _), _) in notes.captured if grad}
         events, captures = notes.events()
-        raised = notes.captures.broken()
-        for name, model_key in notes.captures.gone():
-            notes.skipped[NotChecked(name, GONE)] = None
-            self._forget(model_key)
-        for model_key in raised:
-            self._forget(model_key)
+        broken, gone = notes.captures.broken(), dict(notes.captures.gone())
+        unkept = {key: NotChecked(name, "its calls raised", FITTING) for key, name in broken.items()}
+        unkept |= {key: NotChecked(name, GONE) for key, name in gone.items()} | notes.unkept
+        for model_key in (*broken, *gone):
+            self.capture_again(model_key)
         optimizers = {key: it for key, held in notes.optimizers.items() if (it := held.get()) is not None}
-        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures, raised)
+        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures, unkept)
 
-    def _forget(self, model_key: str) -> None:
-        """Capture the next call of a structure, as none was that can be looked at."""
-        self._known -= {(model_key, training, grad) for training in (True, False) for grad in (True, False)}
+    def capture_again(self, structure: str) -> None:
+        """Capture the next calls of a structure, as none was that can be looked at."""
+        self._known = {each for each in self._known if each[0] != structure}
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
@@ -298,10 +298,10 @@ class Watch:
         notes, grad = self._notes, torch.is_grad_enabled()
         subject.model_key = subject.model_key or models.fingerprint(module)
         notes.note_structure(subject.model_key, silence.active())
-        state = (subject.model_key, training, grad)
+        state = (subject.model_key, training, grad, form_of(module, args, kwargs))
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
         known = state in self._known and (not grad or subject.model_key in self._trained)
-        which = (*state, site.place if suspect else None)
+        which = (state, site.place if suspect else None)
         index = notes.captured.get(which)
         if which not in notes.captured or notes.captures.raised(index):
             notes.captured[which] = None
@@ -325,7 +325,8 @@ class Watch:
         try:
             return self._notes.captures.add(module, args, kwargs, subject.model_key, whole, index)
         except CannotCopy as error:
-            self._notes.skipped[NotChecked(subject.name, f"its inputs were not kept: {error}")] = None
+            missed = NotChecked(subject.name, f"its inputs were not kept: {error}")
+            self._notes.unkept[subject.model_key] = missed
             return None
 
     def _note_related_setting(self, module: nn.Module, model: Model) -> None:

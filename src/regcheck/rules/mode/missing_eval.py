@@ -45,7 +45,9 @@ the data is batched. At least one published medical result was computed this way
 
 On a copy of the model, with the very input of the call: predictions with the layers' modes as they were at the call
 against predictions in eval mode. Each of the former must lie farther from an eval run than any other eval run does (an
-exact rank test). The figures are the relative change and the share of argmax flips.
+exact rank test). Where something draws in eval mode, too (an ungated dropout), eval runs differ from seed to seed; then
+each run is compared with the eval run of the same seed only. The figures are the relative change of the output that
+changes most, and the share of its argmax flips.
 
 ## When to keep the code
 
@@ -215,7 +217,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         return probe.evidence(gap.verdict, gap.doubt, gap)
     if gap.verdict is Verdict.REFUTED:
         return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
-    because = f"on this call's input the prediction is {gap.relative:.2g} (relative) away from eval mode's"
+    because = f"on this call's input the prediction is {gap.away} eval mode's"
     because += "" if gap.flips is None else f", and {gap.flips:.0%} of its argmaxes change"
     return probe.evidence(Verdict.CONFIRMED, because, gap)
 

@@ -131,7 +131,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         return probe.evidence(gap.verdict, gap.doubt, gap)
     if gap.verdict is Verdict.REFUTED:
         return probe.evidence(Verdict.REFUTED, "train mode changes no more than a replay of the call does", gap)
-    because = f"on this call's input train mode changes the output by {gap.relative:.2g} (relative)"
+    because = f"on this call's input the output is {gap.away} train mode's"
     return probe.evidence(Verdict.CONFIRMED, because, gap)
 
 

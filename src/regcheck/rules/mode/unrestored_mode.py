@@ -161,7 +161,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if thawed:
         gap = probe.gap(suspicion.event, parts=thawed)
         if gap.verdict is Verdict.CONFIRMED:
-            because = f"on this call's input it changes the output by {gap.relative:.2g} (relative)"
+            because = f"on this call's input the output is {gap.away} that with the part in eval mode"
             return probe.evidence(Verdict.CONFIRMED, because, gap)
         because = gap.doubt if gap.verdict is Verdict.UNMEASURED else "it changes nothing on this call's input"
         return probe.evidence(gap.verdict, because, gap)
@@ -172,7 +172,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         return probe.evidence(gap.verdict, gap.doubt, gap)
     if gap.verdict is Verdict.REFUTED:
         return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
-    because = f"on its caller's input the prediction is {gap.relative:.2g} (relative) away from eval mode's"
+    because = f"on its caller's input the prediction is {gap.away} eval mode's"
     return probe.evidence(Verdict.CONFIRMED, because, gap)
 
 

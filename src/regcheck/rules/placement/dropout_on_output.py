@@ -5,8 +5,9 @@
 A dropout on the result of the last learned layer that reaches a model output through passive ops only (reshape,
 softmax, sigmoid, scaling). Each output of a tuple or a dict is judged on its own. Dropout before the last layer is
 right and is not reported, nor is a block whose output has the shape of its input (its dropout sits inside a larger
-model), nor features that leave a backbone: what an activation made is taken for a hidden layer's result. From source, a
-model counts as a whole one where its output is seen to be scored or to feed a loss.
+model; integers are ids, no features, so that as many classes as word ids are none), nor features that leave a backbone:
+what an activation made is taken for a hidden layer's result. From source, a model counts as a whole one where its
+output is seen to be scored or to feed a loss.
 
 ## Why it matters
 
@@ -15,9 +16,10 @@ weights to answer for it. Nothing after the dropout can learn to compensate, so 
 
 ## How it is confirmed
 
-In train mode, with every other random op held still: dropping everything gives the constant image of a dropped unit,
-which must be the same for all samples; the share of output units equal to it must lie in the exact binomial interval
-around the rate p; and with this call made identity no unit may equal it.
+In train mode, with every other random op held still: dropping everything gives the constant image of a dropped unit
+(zero, or what alpha dropout sets it to, and what follows makes of that), which must be the same for all samples; the
+share of output units equal to it must lie in the exact binomial interval around the rate p; and with this call made
+identity no unit may equal it.
 
 ## When to keep the code
 
@@ -67,9 +69,10 @@ def on_predictions(flow: Flow, drop: Op) -> bool:
 
 
 def as_wide_as_an_input(flow: Flow, output: str) -> bool:
-    """Whether an output has the shape of an input, as the output of a block has."""
+    """Whether an output has the shape of an input of features, as the output of a block has."""
     produced = flow.ops[dict(flow.outputs)[output]].shape
-    return produced is not None and any(op.shape == produced for op in flow if op.kind is Kind.INPUT)
+    features = (op for op in flow if op.kind is Kind.INPUT and not op.integral)
+    return produced is not None and any(op.shape == produced for op in features)
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

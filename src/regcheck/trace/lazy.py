@@ -1,0 +1,21 @@
+"""Lazy models, whose first run gives parameters and buffers their shapes and draws the first weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def is_lazy(model: nn.Module) -> bool:
+    """Whether the first run of a model will give some of its parameters or buffers their shapes."""
+    return any(nn.parameter.is_lazy(each) for each in (*model.parameters(), *model.buffers()))
+
+
+def blank_like(tensor: Any) -> Any:
+    """A copy of an uninitialized parameter or buffer; torch cannot copy the buffers itself."""
+    made = {"device": tensor.data.device, "dtype": tensor.data.dtype}
+    if isinstance(tensor, nn.UninitializedBuffer):
+        blank: Any = nn.UninitializedBuffer  # torch's stubs know none of its arguments
+        return blank(**made, persistent=tensor.persistent)
+    return type(tensor)(tensor.requires_grad, **made)
