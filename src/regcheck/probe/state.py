@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
+from regcheck.trace.cloning import PLAIN
 from regcheck.trace.sharing import ATOMS, attributes_of, is_shared, slots_of
 from regcheck.watcher.models import stored
 
@@ -77,7 +78,7 @@ class State:
         if isinstance(value, torch.Tensor):
             if not value.is_meta and not torch.nn.parameter.is_lazy(value) and value.numel() <= self._largest:
                 self._tensors.append(_Tensor(value))
-            return self._attributes(value)
+            return self._attributes(value) if kind in PLAIN else ()  # those of other classes may hold the values again
         if isinstance(value, _CONTAINERS):
             return self._container(value)
         if isinstance(value, types.FunctionType):

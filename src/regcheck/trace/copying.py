@@ -119,7 +119,7 @@ class Copier:
     def _way(self, kind: Any) -> Way:
         """How objects of a class are copied."""
         if is_shared(kind):
-            return self._share
+            return self._thread if issubclass(kind, threading.Thread) else self._share
         for base, way in self._bases():
             if issubclass(kind, base):
                 return way
@@ -154,7 +154,6 @@ class Copier:
         yield weakref.ref, self._reference
         yield (_LOCK, _RLOCK), lambda lock: type(lock)() if type(lock) is _RLOCK else threading.Lock()
         yield threading.local, self._local
-        yield threading.Thread, self._thread
         yield torch.Generator, self._generator
         yield random.Random, self._random
         yield (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType), stand_in_for

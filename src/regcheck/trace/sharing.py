@@ -41,6 +41,7 @@ _PACKAGES = frozenset("_pytest pytest pluggy xdist execnet unittest logging regc
 
 _BASES = frozenset(
     (
+        ("threading", "Thread"),
         ("multiprocessing.process", "BaseProcess"),
         ("concurrent.futures._base", "Executor"),
         ("concurrent.futures._base", "Future"),
