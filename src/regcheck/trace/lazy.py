@@ -12,10 +12,13 @@ def is_lazy(model: nn.Module) -> bool:
     return any(nn.parameter.is_lazy(each) for each in (*model.parameters(), *model.buffers()))
 
 
-def blank_like(tensor: Any) -> Any:
+def blank_like(tensor: torch.Tensor) -> torch.Tensor:
     """A copy of an uninitialized parameter or buffer; torch cannot copy the buffers itself."""
+    kind: Any = type(tensor)  # torch's stubs know none of the arguments
     made = {"device": tensor.data.device, "dtype": tensor.data.dtype}
     if isinstance(tensor, nn.UninitializedBuffer):
-        blank: Any = nn.UninitializedBuffer  # torch's stubs know none of its arguments
-        return blank(**made, persistent=tensor.persistent)
-    return type(tensor)(tensor.requires_grad, **made)
+        twin = kind(**made, persistent=tensor.persistent)
+    else:
+        twin = kind(tensor.requires_grad, **made)
+    assert isinstance(twin, torch.Tensor)
+    return twin
