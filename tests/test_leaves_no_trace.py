@@ -43,7 +43,8 @@ def frozen(value, depth=0):
     """A value that two looks at `value` share only if nothing in it changed: identities outside, contents inside."""
     if isinstance(value, torch.Tensor):
         gradient = None if value.grad_fn is not None else value.grad
-        bits = None if value.is_meta else value.detach().clone().cpu().contiguous().numpy().tobytes()
+        blank = value.is_meta or nn.parameter.is_lazy(value)
+        bits = None if blank else value.detach().clone().cpu().contiguous().numpy().tobytes()
         return (id(value), value.requires_grad, bits, None if gradient is None else frozen(gradient))
     if depth < 6 and isinstance(value, Mapping):
         return (id(value), [(key, frozen(each, depth + 1)) for key, each in value.items()])
@@ -117,7 +118,8 @@ def subject(request, tmp_path, capsys):
     module.model.register_forward_hook(lambda module, args, output: None)
     module.model.register_state_dict_pre_hook(lambda module, prefix, keep_vars: None)
     for number, parameter in enumerate(module.model.parameters()):
-        parameter.grad = torch.randn_like(parameter) if number % 2 else None
+        lazy = nn.parameter.is_lazy(parameter)
+        parameter.grad = torch.randn_like(parameter) if number % 2 and not lazy else None
     for number, each in enumerate(module.model.modules()):
         each.training = number % 3 != 0
     yield module.model, module.inputs

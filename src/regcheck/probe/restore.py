@@ -89,7 +89,8 @@ def copied(model: nn.Module, device: str = "") -> nn.Module:
             raise
         raise CannotMeasure(f"the model cannot be copied{where}: {told(error)}") from error
     for original, tensor in copier.tensors:
-        originals[tensor] = originals.get(original, original)
+        if not nn.parameter.is_lazy(original):
+            originals[tensor] = originals.get(original, original)
     keep_surroundings(copier.kinds)
     return twin
 
