@@ -54,6 +54,30 @@ def test_stop_restores_every_attribute() -> None:
         assert patched() == before
 
 
+def test_what_a_constructor_tries_out_is_no_call(see: See) -> None:
+    """A part that its owner's constructor runs to learn its shape is first seen when the owner is called."""
+    seen = see(
+        """
+        class Probing(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
+                with torch.no_grad():
+                    width = self.body(torch.empty(1, 8)).shape[1]
+                self.head = nn.Linear(width, 2)
+
+            def forward(self, x):
+                return self.head(self.body(x))
+
+
+        model = Probing()
+        model(x)
+        """
+    )
+    assert [event.model.name for event in seen.usage.events if isinstance(event, Called)] == ["Probing"]
+    assert len(seen.captures) == 1
+
+
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
 def test_watches_that_overlap_leave_no_trace(order: tuple[int, ...]) -> None:
     """Watches end in any order: those that go on see everything, and after the last torch is as it was."""

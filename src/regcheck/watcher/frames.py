@@ -260,10 +260,23 @@ def is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:
     return at is not None
 
 
+def is_being_built(module: nn.Module, frame: FrameType) -> bool:
+    """Whether the constructor of a module that contains this one is running: such a call tries out shapes.
+
+    What it is given is a placeholder, often memory that nobody has written to, and what it returns is no prediction.
+    """
+    at: FrameType | None = frame
+    while at is not None and not (at.f_code.co_name == "__init__" and _has_part(at, module)):
+        at = at.f_back
+    return at is not None
+
+
 def _has_part(frame: FrameType, module: nn.Module) -> bool:
     """Whether what runs is a method of a module that contains this one."""
     owner = _self(frame)
-    return isinstance(owner, nn.Module) and owner is not module and any(each is module for each in parts(owner))
+    if not isinstance(owner, nn.Module) or owner is module or "_modules" not in vars(owner):
+        return False  # torch's constructor has not run yet where there are no `_modules`
+    return any(each is module for each in parts(owner))
 
 
 def _self(frame: FrameType) -> object:

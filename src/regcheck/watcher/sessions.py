@@ -27,7 +27,7 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped
 from regcheck.watcher import models
 from regcheck.watcher.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.watcher.captures import CannotCopy, Capture, State, form_of
-from regcheck.watcher.frames import Site, Sites, asking, is_part, stack
+from regcheck.watcher.frames import Site, Sites, asking, is_being_built, is_part, stack
 from regcheck.watcher.frozen import Frozen
 from regcheck.watcher.held import Held
 from regcheck.watcher.loads import Loaded
@@ -205,6 +205,8 @@ class Watch:
         notes, grad = self._notes, torch.is_grad_enabled()
         again = (subject.key, site, grad, subject.flags(module), silence.active())
         known = notes.met.get(again)
+        if known is None and is_being_built(module, frame):
+            return None
         if known is None or known.settings != notes.changes or known.steps != notes.steps:
             known = self._meet(again, module, subject, args, kwargs, frame)
         else:
