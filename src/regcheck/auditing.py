@@ -332,7 +332,7 @@ class Run:
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
         looks = [{key: Look(NOT_KEPT, (each,)) for key, each in seen.unkept.items()}]
-        called = {id(capture.model): {id(part) for part in capture.model.modules()} for capture in seen.captures}
+        called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
         limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):
             root = True if capture.whole and index in whole else None
