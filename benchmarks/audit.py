@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from regcheck import audit
-from regcheck.trace.record import record
+from regcheck.tracing.record import record
 
 
 class Faulty(nn.Module):

@@ -22,8 +22,8 @@ from torch import nn
 
 from regcheck import audit
 from regcheck.core.graph import Mode
-from regcheck.trace.fake import imagine
-from regcheck.trace.inputs import Inputs
+from regcheck.tracing.example_inputs import Inputs
+from regcheck.tracing.fake import imagine
 
 Sizes = dict[str, int]
 LLAMAS: dict[str, Sizes] = {

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from regcheck.trace.record import record
+from regcheck.tracing.record import record
 
 
 class Bottleneck(nn.Module):

@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 import torch
 from torch import nn
 
-from regcheck.watcher.sessions import Watch
+from regcheck.runtime.recorder import Watch
 
 ROOT = Path(__file__).parent.parent
 INSTALLED = "import sys, importlib.metadata as m; sys.exit(not m.entry_points(group='pytest11', name='regcheck'))"

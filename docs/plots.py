@@ -19,15 +19,15 @@ from matplotlib.axes import Axes
 from torch import nn
 
 from regcheck.core.graph import Mode, Op
-from regcheck.probe.intervene import identity
-from regcheck.probe.masks import caught, dropped_by
+from regcheck.probe.dropout_masks import caught, dropped_by
+from regcheck.probe.interventions import identity
 from regcheck.probe.probes import ModelProbe
-from regcheck.probe.run import Runner
-from regcheck.probe.shift import channel_variance
+from regcheck.probe.runner import Runner
+from regcheck.probe.variance_shift import channel_variance
 from regcheck.rules.placement.dropout_before_batchnorm import MATERIAL
 from regcheck.rules.placement.elementwise_dropout_after_conv import MATERIAL as EXPLAINED
-from regcheck.trace.inputs import Inputs
-from regcheck.trace.ladder import look
+from regcheck.tracing.example_inputs import Inputs
+from regcheck.tracing.strategies import look
 
 FOLDER = Path(__file__).parent / "explanation" / "plots"
 STYLE: dict[Any, Any] = {

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from regcheck.auditing import audit, judge
 from regcheck.core.finding import Severity, Verdict
+from regcheck.engine.audit import audit, judge
+from regcheck.engine.scan import scan
 from regcheck.rules import load
-from regcheck.scanning import scan
-from regcheck.watcher.sessions import Watch
+from regcheck.runtime.recorder import Watch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))

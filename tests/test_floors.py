@@ -12,18 +12,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "regcheck"
 FLOORS = (
+    ("files",),
     ("core",),
-    ("config",),
-    ("trace", "watcher", "source", "reference"),
+    ("torch_api", "config"),
+    ("suppression",),
+    ("tracing", "runtime", "static", "reference"),
     ("probe",),
     ("rules",),
     ("hookspecs", "import_hook"),
-    ("plugins", "probing"),
-    ("structures",),
-    ("auditing", "scanning", "selftest", "targets"),
-    ("report", "fixing", "watching"),
+    ("plugins",),
+    ("engine",),
+    ("report", "session"),
     ("cli", "suite", "testing", "callbacks"),
-    ("__init__", "__main__", "pytest_plugin"),
+    ("selftest", "__init__", "__main__", "pytest_plugin"),
 )
 """The parts of the package from the ground up; parts on one floor may not import one another."""
 
@@ -60,6 +61,29 @@ def run(code: str) -> str:
 def test_every_part_has_a_floor() -> None:
     """A new part of the package is given its floor before it lands."""
     assert {part_of(file) for file in FILES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_only_go_down(file: Path) -> None:
+    """A file imports its own part and parts on lower floors, never a sibling and never upwards."""
+    part = part_of(file)
+    assert {each for each in parts_imported(file) if each != part and FLOOR[each] >= FLOOR[part]} == set()
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.glob("rules/*/*.py")), ids=lambda file: file.stem)
+def test_rules_import_values_only(file: Path) -> None:
+    """A rule speaks of core's values and of torch's table: it imports no other part, no other rule, no third party."""
+    names = set(imported(file))
+    light = ("regcheck.core.", "regcheck.torch_api.", "regcheck.files.place.")
+    assert {each for each in names if each.startswith("regcheck.") and not each.startswith(light)} == set()
+    assert {each.split(".")[0] for each in names} - {"regcheck"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("part", ["files", "core", "torch_api", "config", "suppression", "static", "rules", "report"])
+def test_light_parts_never_name_torch(part: str) -> None:
+    """What `regcheck scan` and a report reader run does not mention torch in any import."""
+    files = [file for file in FILES if part_of(file) == part]
+    assert {name.split(".")[0] for file in files for name in imported(file)} & {"torch", "numpy"} == set()
 
 
 def test_every_test_states_its_promise() -> None:
@@ -104,7 +128,7 @@ def test_light_things_stay_light(code: str, light: str) -> None:
 def test_public_names_are_there_and_stay() -> None:
     """The public functions are not replaced by submodules when those are imported."""
     code = (
-        "import regcheck, regcheck.auditing, regcheck.scanning, regcheck.watching, regcheck.watcher.sessions\n"
+        "import regcheck, regcheck.engine.audit, regcheck.engine.scan, regcheck.session.block\n"
         "regcheck.audit, regcheck.scan, regcheck.watch\n"
         "from regcheck import *\n"
         "print(*map(callable, (regcheck.audit, audit, scan, watch)), set(regcheck.__all__) <= set(dir(regcheck)))"

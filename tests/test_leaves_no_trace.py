@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from regcheck import rules
-from regcheck.auditing import audit
+from regcheck.engine.audit import audit
 
 pytestmark = pytest.mark.filterwarnings("ignore:dropout")  # torch warns of some of what the faulty models do
 

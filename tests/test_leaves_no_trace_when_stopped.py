@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from regcheck import auditing
-from regcheck.auditing import audit
+from regcheck.engine import audit as audit_module
+from regcheck.engine.audit import audit
 from regcheck.probe.probes import ModelProbe, OptimizerProbe
-from regcheck.probe.run import Runner
-from regcheck.trace import coverage
+from regcheck.probe.runner import Runner
+from regcheck.tracing import module_coverage
 
 pytestmark = pytest.mark.filterwarnings("ignore:dropout")  # torch warns of some of what the faulty models do
 
@@ -56,12 +56,12 @@ MEASUREMENTS = {
 """A model on which each measurement is made."""
 
 STAGES = {
-    "look": (auditing, "look"),
-    "suspect": (auditing.Run, "_suspicions"),
-    "measure": (auditing.Run, "_proved"),
-    "search for what draws elsewhere": (auditing.Run, "_unexplained"),
-    "cover": (coverage, "coverage_of"),
-    "report": (auditing, "outcome"),
+    "look": (audit_module, "look"),
+    "suspect": (audit_module.Run, "_suspicions"),
+    "measure": (audit_module.Run, "_proved"),
+    "search for what draws elsewhere": (audit_module.Run, "_unexplained"),
+    "cover": (module_coverage, "coverage_of"),
+    "report": (audit_module, "outcome"),
 }
 """The steps of an audit, by the function that takes them."""
 

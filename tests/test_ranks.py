@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.probe.ranks import RanksProbe, mask_from
-from regcheck.probe.run import Runner
+from regcheck.probe.factory import locate
+from regcheck.probe.process_state import world_untouched
+from regcheck.probe.rank_agreement import RanksProbe, mask_from
+from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
-from regcheck.probe.world import world_untouched
-from regcheck.probing import locate
-from regcheck.trace.inputs import Inputs
-from regcheck.trace.ladder import look
+from regcheck.tracing.example_inputs import Inputs
+from regcheck.tracing.strategies import look
 
 RANK = Path(__file__).parent / "rank.py"
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures" / "ranks").glob("*.py"))

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from regcheck.core.device_evidence import Proofs
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.graph import Op
-from regcheck.core.ignores import Ignores
-from regcheck.core.proof import Proofs
-from regcheck.core.ranks import Ranks
+from regcheck.core.rank_masks import Ranks
 from regcheck.core.rule import Probe, Rule
+from regcheck.core.suppressions import Ignores
 from regcheck.core.usage import Called, Event, Stepped
 from regcheck.probe.devices import chosen
 from regcheck.rules import load

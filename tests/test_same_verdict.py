@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 import regcheck
-from regcheck.auditing import audit, judge
-from regcheck.watcher.sessions import Watch
+from regcheck.engine.audit import audit, judge
+from regcheck.runtime.recorder import Watch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MODELS, PROGRAMS = (

@@ -17,12 +17,12 @@ from regcheck import audit
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import Finding
 from regcheck.core.graph import Flow, Graph, Kind, Mode
-from regcheck.probe.restore import workspace
-from regcheck.probe.world import world_untouched
-from regcheck.probing import locate
-from regcheck.trace.inputs import Inputs, moved
-from regcheck.trace.ladder import Traced, look
-from regcheck.trace.record import record
+from regcheck.probe.audit_copy import workspace
+from regcheck.probe.factory import locate
+from regcheck.probe.process_state import world_untouched
+from regcheck.tracing.example_inputs import Inputs, moved
+from regcheck.tracing.record import record
+from regcheck.tracing.strategies import Traced, look
 
 from .entry import Entry, Unbuildable
 from .fingerprint import changes, fingerprint

@@ -12,13 +12,13 @@ from regcheck.core.version import __version__
 
 if TYPE_CHECKING:
     from regcheck import reference
-    from regcheck.auditing import audit
-    from regcheck.config.silence import ignore
     from regcheck.core.finding import Finding
     from regcheck.core.report import Report
     from regcheck.core.rule import Rule
-    from regcheck.scanning import scan
-    from regcheck.watching import watch
+    from regcheck.engine.audit import audit
+    from regcheck.engine.scan import scan
+    from regcheck.session.block import watch
+    from regcheck.suppression.matching import ignore
 
 __all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "reference", "scan", "watch"]
 
@@ -26,11 +26,11 @@ _HOME = {
     "Finding": "core.finding",
     "Report": "core.report",
     "Rule": "core.rule",
-    "audit": "auditing",
-    "ignore": "config.silence",
+    "audit": "engine.audit",
+    "ignore": "suppression.matching",
     "reference": "reference",
-    "scan": "scanning",
-    "watch": "watching",
+    "scan": "engine.scan",
+    "watch": "session.block",
 }
 
 

@@ -20,7 +20,7 @@ from regcheck.core.errors import RegcheckError
 from regcheck.core.report import Report
 from regcheck.core.usage import Event, ModeSet
 from regcheck.plugins import catalogue
-from regcheck.watching import Watching
+from regcheck.session.block import Watching
 
 LIGHTNINGS = ("lightning.pytorch", "pytorch_lightning")
 """Lightning under its two names, which share no class."""

@@ -85,14 +85,14 @@ def pytest_configure(config: pytest.Config) -> None:
         if given:
             config.pluginmanager.register(Idle(given), "regcheck-idle")
         return
-    from regcheck.suite.models import Models
+    from regcheck.suite.configured_models import Models
 
     config.pluginmanager.register(Models(config), "regcheck-models")
     if config.getoption("collectonly"):
         return
     if not _is_installed("torch"):
         raise pytest.UsageError("--regcheck needs torch: `pip install 'regcheck[torch]'`")
-    from regcheck.suite.sessions import begin
+    from regcheck.suite.report_plugin import begin
 
     begin(config)
 

@@ -15,26 +15,26 @@ from typing import Any
 
 import torch
 
-from regcheck.auditing import Run
 from regcheck.config.options import Options
+from regcheck.core.device_evidence import Proof, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
-from regcheck.core.proof import Proof, Proofs
-from regcheck.core.ranks import Ranks
+from regcheck.core.rank_masks import Ranks
 from regcheck.core.report import Report
 from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.usage import Called, Stepped
+from regcheck.engine.audit import Run
+from regcheck.engine.scan import scanned
 from regcheck.probe import devices
-from regcheck.probe.ranks import RanksProbe, mask_from, named
-from regcheck.probe.run import Runner
+from regcheck.probe.factory import locate, model_probes, usage_probes
+from regcheck.probe.process_state import world_untouched
+from regcheck.probe.rank_agreement import RanksProbe, mask_from, named
+from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
-from regcheck.probe.world import world_untouched
-from regcheck.probing import locate, model_probes, usage_probes
-from regcheck.scanning import scanned
-from regcheck.trace.inputs import Inputs
-from regcheck.trace.ladder import look
-from regcheck.watcher.sessions import Seen, Watch
+from regcheck.runtime.recorder import Seen, Watch
+from regcheck.tracing.example_inputs import Inputs
+from regcheck.tracing.strategies import look
 
 __all__ = ["broken_promises", "check_rule"]
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from regcheck import watch
-from regcheck.watcher.captures import Captures
+from regcheck.runtime.captures import Captures
 
 TESTS = Path(__file__).parent.parent
 
@@ -56,7 +56,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 from regcheck import audit, watch
-from regcheck.trace import accelerators
+from regcheck.tracing import accelerators
 
 asked = []
 

@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.probe.decay import measure_decay, measure_shrinkage
-from regcheck.watcher.optimizers import described
+from regcheck.runtime.optimizers import described
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 ADAPTIVE = ["Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "Adadelta"]

@@ -295,7 +295,7 @@ def test_the_streams_of_any_device_are_kept_alike() -> None:
     assert (
         aside("""
 from regcheck.probe.seeds import Streams, draw_from, seed_streams, state_of
-from regcheck.trace.streams import TorchStream
+from regcheck.tracing.streams import TorchStream
 
 device, stream = torch.device(NAME), TorchStream()
 with Streams():
@@ -358,11 +358,11 @@ for devices in (["cpu"], [NAME], ["cpu", NAME]):
 
 SELFTEST = """
 from planted_device import DEVICE
-from regcheck.selftest.layers import LAYERS
-from regcheck.selftest.norms import NORMS
-from regcheck.selftest.outcome import Verdict
-from regcheck.selftest.steps import METHODS
-from regcheck.selftest.suite import selftest
+from regcheck.selftest.dropout_layers import LAYERS
+from regcheck.selftest.norm_checks import NORMS
+from regcheck.selftest.results import Verdict
+from regcheck.selftest.optimizer_checks import METHODS
+from regcheck.selftest.checks import selftest
 
 before = DEVICE.module.get_rng_state()
 result = selftest((NAME,), ("eager",), layers=LAYERS{layers}, batch_norms=NORMS[:1], methods=METHODS{methods})

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from regcheck.core.measured import FIRST_LOOK, SECOND_LOOK, Agreement, in_doubt
-from regcheck.probe import measure
-from regcheck.probe.masks import UNITS, unit_count
+from regcheck.core.measurements import FIRST_LOOK, SECOND_LOOK, Agreement, in_doubt
+from regcheck.probe import statistics
+from regcheck.probe.dropout_masks import UNITS, unit_count
 from regcheck.probe.reductions import constant_axes, tally
-from regcheck.probe.shift import channel_variance, variance_ratio
+from regcheck.probe.variance_shift import channel_variance, variance_ratio
 from regcheck.reference.dropout import inverted_dropout
 from regcheck.rules.placement.dropout_before_batchnorm import MATERIAL
 
@@ -29,12 +29,12 @@ alphas = pytest.mark.parametrize("alpha", [1e-2, 1e-3])
 
 def exceeds(happened: int, trials: int, rate: float) -> bool:
     """Whether something happened more often than at this rate."""
-    return measure.at_least(happened, trials, rate) <= CHECK
+    return statistics.at_least(happened, trials, rate) <= CHECK
 
 
 def falls_short(happened: int, trials: int, rate: float) -> bool:
     """Whether something happened less often than at this rate."""
-    return 1 - measure.at_least(happened + 1, trials, rate) <= CHECK
+    return 1 - statistics.at_least(happened + 1, trials, rate) <= CHECK
 
 
 def chunks(trials: int, seed: int) -> Iterator[tuple[np.random.Generator, int]]:
@@ -48,7 +48,7 @@ def chunks(trials: int, seed: int) -> Iterator[tuple[np.random.Generator, int]]:
 @pytest.mark.parametrize(("draws", "rate"), [(12, 0.1), (384, 0.1), (UNITS, 0.02), (UNITS, 0.5)])
 def test_the_binomial_interval_holds_its_rate(trials: int, alpha: float, draws: int, rate: float) -> None:
     """Counts at the rate fall outside its interval with a probability of α at most."""
-    low, high = measure.binomial_interval(draws, rate, alpha)
+    low, high = statistics.binomial_interval(draws, rate, alpha)
     counts = np.random.default_rng(1).binomial(draws, rate, trials) / draws
     assert not exceeds(int(((counts < low) | (counts > high)).sum()), trials, alpha)
 
@@ -56,7 +56,7 @@ def test_the_binomial_interval_holds_its_rate(trials: int, alpha: float, draws: 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.3, 0.5])
 def test_two_dropouts_are_told_from_one(rate: float) -> None:
     """In the draws that are made, what two dropouts lose is found outside what one does, and none in what both do."""
-    alone, together = (measure.binomial_interval(UNITS, each, 1e-6) for each in (rate, 1 - (1 - rate) ** 2))
+    alone, together = (statistics.binomial_interval(UNITS, each, 1e-6) for each in (rate, 1 - (1 - rate) ** 2))
     assert alone[1] < together[0]
 
 
@@ -65,8 +65,8 @@ def test_two_dropouts_are_told_from_one(rate: float) -> None:
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_rank_test_holds_its_rate(trials: int, alpha: float, ties: bool) -> None:
     """Deviations from a common reference that all are noise, ties or not, give a p-value up to α that often at most."""
-    kept, changed = measure.REPLAYS, measure.REPLAYS
-    needed = next(m for m in range(changed + 1) if measure.rank_test(kept, changed, m) <= alpha)
+    kept, changed = statistics.REPLAYS, statistics.REPLAYS
+    needed = next(m for m in range(changed + 1) if statistics.rank_test(kept, changed, m) <= alpha)
     alarms = 0
     for generator, count in chunks(trials, 2):
         runs = generator.standard_cauchy((count, kept + changed + 1))
@@ -75,21 +75,21 @@ def test_the_rank_test_holds_its_rate(trials: int, alpha: float, ties: bool) -> 
         above = deviations[:, kept:] > deviations[:, :kept].max(1, keepdims=True)
         alarms += int((above.sum(1) >= needed).sum())
     assert not exceeds(alarms, trials, alpha)
-    assert ties or not falls_short(alarms, trials, measure.rank_test(kept, changed, needed))
+    assert ties or not falls_short(alarms, trials, statistics.rank_test(kept, changed, needed))
 
 
 def test_the_looks_of_a_spread_share_alpha() -> None:
     """What each look raises by chance, in either of its two ways, is within its share, and no run could be spared."""
 
     def raised(replays: int, noisy: int, changed: int) -> float:
-        return measure.coincidence(replays, changed) + measure.rank_test(noisy, changed)
+        return statistics.coincidence(replays, changed) + statistics.rank_test(noisy, changed)
 
     assert FIRST_LOOK + SECOND_LOOK <= 1e-6
-    replays, noisy, changed = measure.FIRST
-    assert raised(*measure.FIRST) <= FIRST_LOOK
+    replays, noisy, changed = statistics.FIRST
+    assert raised(*statistics.FIRST) <= FIRST_LOOK
     assert min(raised(replays - 1, noisy, changed), raised(replays, noisy - 1, changed)) > FIRST_LOOK
-    assert raised(*measure.OTHERWISE) <= SECOND_LOOK
-    assert changed == measure.OTHERWISE[-1] == measure.REPLAYS
+    assert raised(*statistics.OTHERWISE) <= SECOND_LOOK
+    assert changed == statistics.OTHERWISE[-1] == statistics.REPLAYS
 
 
 @trials
@@ -104,7 +104,7 @@ def test_a_look_at_runs_that_may_agree_to_the_bit_holds_its_rate(trials: int, eq
         quiet = kept[:, :few].max(1) == 0
         floor = np.where(quiet, 0.0, kept.max(1))
         alarms += int((others.min(1) > floor).sum())
-    assert not exceeds(alarms, trials, measure.coincidence(few, changed) + measure.rank_test(more, changed))
+    assert not exceeds(alarms, trials, statistics.coincidence(few, changed) + statistics.rank_test(more, changed))
 
 
 @trials
@@ -114,26 +114,28 @@ def test_both_looks_of_a_spread_hold_their_rate_together(trials: int, alpha: flo
     alarms = doubts = 0
     shares = (FIRST_LOOK, SECOND_LOOK)
     for generator, count in chunks(trials, 3):
-        kept, changed = np.split(generator.random((count, sum(measure.DOUBLED[1:]))), [measure.DOUBLED[1]], axis=1)
+        kept, changed = np.split(
+            generator.random((count, sum(statistics.DOUBLED[1:]))), [statistics.DOUBLED[1]], axis=1
+        )
         looks = []
-        for share, (_, replays, draws) in zip(shares, (measure.FIRST, measure.DOUBLED), strict=True):
+        for share, (_, replays, draws) in zip(shares, (statistics.FIRST, statistics.DOUBLED), strict=True):
             above = (changed[:, :draws] > kept[:, :replays].max(1, keepdims=True)).sum(1)
-            p_values = np.array([measure.rank_test(replays, draws, m) for m in range(draws + 1)])[above]
+            p_values = np.array([statistics.rank_test(replays, draws, m) for m in range(draws + 1)])[above]
             doubtful = np.array([in_doubt(m, draws, 1.0) for m in range(draws + 1)])[above]
             looks.append((p_values <= alpha * share / sum(shares), doubtful))
         (first, doubt), (second, _) = looks
         alarms += int((first | (doubt & second)).sum())
         doubts += int((doubt & ~first).sum())
     assert not exceeds(alarms, trials, alpha)
-    _, replays, draws = measure.FIRST
-    assert not exceeds(doubts, trials, measure.rank_test(replays, draws, draws // 2))  # noise is seldom in doubt
+    _, replays, draws = statistics.FIRST
+    assert not exceeds(doubts, trials, statistics.rank_test(replays, draws, draws // 2))  # noise is seldom in doubt
 
 
-@pytest.mark.parametrize("runs", [measure.FIRST[-1], measure.DOUBLED[-1]])
+@pytest.mark.parametrize("runs", [statistics.FIRST[-1], statistics.DOUBLED[-1]])
 def test_what_shows_in_nearly_all_runs_is_not_refuted(runs: int) -> None:
     """Where nineteen runs in twenty exceed the noise, so few do that they refute with a probability of α/2 at most."""
     needed = next(above for above in range(runs + 1) if in_doubt(above, runs, 1.0))
-    assert 1 - measure.at_least(needed, runs, 0.95) <= 1e-6 / 2
+    assert 1 - statistics.at_least(needed, runs, 0.95) <= 1e-6 / 2
 
 
 @trials
@@ -142,9 +144,9 @@ def test_a_dropout_is_overlooked_as_often_as_stated(trials: int, rate: float, un
     """All runs draw the masks of the reference run with the probability by which a spread judges its own power."""
     idle = 0
     for generator, count in chunks(trials, 4):
-        masks = generator.random((count, measure.REPLAYS + 1, units)) < rate
+        masks = generator.random((count, statistics.REPLAYS + 1, units)) < rate
         idle += int((masks == masks[:, :1]).all((1, 2)).sum())
-    stated = measure.idle_chance([(rate, units)], measure.REPLAYS)
+    stated = statistics.idle_chance([(rate, units)], statistics.REPLAYS)
     assert not exceeds(idle, trials, stated) and not falls_short(idle, trials, stated)
 
 
@@ -157,7 +159,7 @@ def test_the_fit_test_holds_its_rate(trials: int, alpha: float, noise: str) -> N
     low, high = 0.0, 1.0
     for _ in range(60):  # the R² from which the p-value is α or less
         middle = (low + high) / 2
-        low, high = (low, middle) if measure.fit_test(middle, groups * size, groups) <= alpha else (middle, high)
+        low, high = (low, middle) if statistics.fit_test(middle, groups * size, groups) <= alpha else (middle, high)
     alarms = 0
     for generator, count in chunks(trials, 5):
         neighbours = generator.random((groups, size))
@@ -180,8 +182,8 @@ def test_the_fit_of_white_maps_holds_its_rate(trials: int, shape: tuple[int, ...
     for _ in range(trials):
         values = torch.randn(shape, generator=generator, dtype=torch.float64).relu() ** 4
         keep = torch.rand(shape, generator=generator) >= 0.3
-        r_squared, samples, groups = measure.neighbour_fit(values, ~keep & (values != 0), keep, ranked=True)
-        alarms += measure.fit_test(r_squared, samples, groups) <= 1e-2
+        r_squared, samples, groups = statistics.neighbour_fit(values, ~keep & (values != 0), keep, ranked=True)
+        alarms += statistics.fit_test(r_squared, samples, groups) <= 1e-2
     assert not exceeds(alarms, trials, 1e-2)
 
 
@@ -211,7 +213,7 @@ def test_an_axis_seems_constant_no_more_often_than_stated(
 def test_the_agreement_of_steps_holds_its_rate(trials: int, alpha: float, units: int, rate: float) -> None:
     """Masks of their own are neither found to agree in another share, nor taken for one mask, more often than α."""
     alone = rate**2 + (1 - rate) ** 2
-    interval = measure.binomial_interval(units, alone, alpha)
+    interval = statistics.binomial_interval(units, alone, alpha)
     mistaken = 0
     for generator, count in chunks(trials, 8):
         agreeing = np.zeros(count, dtype=int)
@@ -221,7 +223,7 @@ def test_the_agreement_of_steps_holds_its_rate(trials: int, alpha: float, units:
         judged = np.array([Agreement(k / units, units, 2, alone, interval).as_if_alone for k in range(units + 1)])
         mistaken += int((~judged[agreeing]).sum())
     assert not exceeds(mistaken, trials, alpha)
-    assert not Agreement(1.0, UNITS, 2, alone, measure.binomial_interval(UNITS, alone, 1e-6)).as_if_alone
+    assert not Agreement(1.0, UNITS, 2, alone, statistics.binomial_interval(UNITS, alone, 1e-6)).as_if_alone
 
 
 @trials
@@ -249,4 +251,4 @@ def test_a_shift_is_on_the_side_that_its_rate_puts_it(masks: int, rate: float, a
     for _ in range(masks):
         noisy = inverted_dropout(x, torch.rand(x.shape, generator=generator) >= rate, rate) @ weight
         wrong += (variance_ratio(channel_variance(noisy), calm) > MATERIAL) is not above
-    assert not exceeds(wrong, masks, 1 - 0.9 ** (1 / measure.SIGNS))
+    assert not exceeds(wrong, masks, 1 - 0.9 ** (1 / statistics.SIGNS))

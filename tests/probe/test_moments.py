@@ -12,12 +12,12 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode
-from regcheck.core.measured import Moments
+from regcheck.core.measurements import Moments
 from regcheck.probe.devices import chosen
 from regcheck.probe.moments import divergence, moments_moved
-from regcheck.probe.run import Runner
-from regcheck.trace.inputs import Inputs
-from regcheck.trace.ladder import look
+from regcheck.probe.runner import Runner
+from regcheck.tracing.example_inputs import Inputs
+from regcheck.tracing.strategies import look
 
 X = torch.randn(64, 32, 5, generator=torch.Generator().manual_seed(0))
 NORMAL = (X - X.mean()) / X.std(correction=0)

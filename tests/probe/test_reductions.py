@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from regcheck.probe import measure, reductions
+from regcheck.probe import reductions, statistics
 from regcheck.probe.devices import chosen
 from regcheck.probe.reductions import Tally, fingerprint, moments, pieces, tally, tally_at_once, tally_in_pieces, wide
 
@@ -109,12 +109,12 @@ def test_a_deviation_is_that_of_the_farthest_element() -> None:
     one = torch.randn(9, 9)
     other = one.clone()
     other[8, 7] += 3
-    assert measure.deviation([one], [other]) == pytest.approx(3, rel=1e-6)
+    assert statistics.deviation([one], [other]) == pytest.approx(3, rel=1e-6)
     one[0, 0] = other[0, 0] = math.nan
     one[0, 1] = other[0, 1] = math.inf
-    assert measure.deviation([one], [other]) == pytest.approx(3, rel=1e-6)
+    assert statistics.deviation([one], [other]) == pytest.approx(3, rel=1e-6)
     other[0, 2] = math.nan
-    assert measure.deviation([one], [other]) == math.inf
+    assert statistics.deviation([one], [other]) == math.inf
 
 
 class Largest(TorchDispatchMode):
@@ -140,7 +140,7 @@ class Largest(TorchDispatchMode):
         lambda x: tally_in_pieces(x, (2, 3)),
         lambda x: tally_at_once(x, (2, 3)),
         lambda x: moments([x]),
-        lambda x: measure.deviation([x], [x]),
+        lambda x: statistics.deviation([x], [x]),
     ],
     ids=["tally", "in pieces", "at once", "moments", "deviation"],
 )

@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 
-from regcheck.auditing import audit
 from regcheck.core.finding import Verdict
+from regcheck.engine.audit import audit
 from regcheck.rules import load
 
 THREE = """

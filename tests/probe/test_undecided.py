@@ -9,18 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regcheck.core.decayed import Decay
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Suspicion, Verdict
-from regcheck.core.gap import Gap
 from regcheck.core.graph import Kind, Mode
-from regcheck.core.measured import SECOND_LOOK, Spread
-from regcheck.probe.maps import whole_chance
-from regcheck.probe.measure import rank_test
-from regcheck.probing import locate, model_probes
+from regcheck.core.measurements import SECOND_LOOK, Decay, Gap, Spread
+from regcheck.probe.factory import locate, model_probes
+from regcheck.probe.mask_on_maps import whole_chance
+from regcheck.probe.statistics import rank_test
 from regcheck.rules import load
-from regcheck.trace.inputs import Inputs
-from regcheck.trace.ladder import look
+from regcheck.tracing.example_inputs import Inputs
+from regcheck.tracing.strategies import look
 
 RULES = {rule.code: rule for rule in load()}
 

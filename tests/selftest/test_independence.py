@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regcheck.probe.measure import binomial_interval
+from regcheck.probe.statistics import binomial_interval
 from regcheck.selftest.independence import agreement, repetition, worst_correlation
 
 TRIALS = 400

@@ -9,11 +9,11 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from regcheck.selftest.layers import LAYERS, RATE
-from regcheck.selftest.norms import NORMS
-from regcheck.selftest.outcome import Outcome, Verdict
-from regcheck.selftest.steps import Method
-from regcheck.selftest.suite import selftest
+from regcheck.selftest.checks import selftest
+from regcheck.selftest.dropout_layers import LAYERS, RATE
+from regcheck.selftest.norm_checks import NORMS
+from regcheck.selftest.optimizer_checks import Method
+from regcheck.selftest.results import Outcome, Verdict
 
 DROPOUT = [layer for layer in LAYERS if layer.name == "nn.Dropout"]
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from regcheck.report.selftest import rendered
-from regcheck.selftest.layers import LAYERS, RATE, Heads, between_layers, signal
-from regcheck.selftest.norms import NORMS
-from regcheck.selftest.outcome import Outcome, Selftest, Verdict
-from regcheck.selftest.steps import METHODS
-from regcheck.selftest.suite import ALPHA, selftest
+from regcheck.selftest.checks import ALPHA, selftest
+from regcheck.selftest.dropout_layers import LAYERS, RATE, Heads, between_layers, signal
+from regcheck.selftest.norm_checks import NORMS
+from regcheck.selftest.optimizer_checks import METHODS
+from regcheck.selftest.results import Outcome, Selftest, Verdict
+from regcheck.selftest.table import rendered
 
 SMALL = {"layers": LAYERS[:1], "batch_norms": NORMS[:1], "methods": METHODS[:1]}
 

@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 import torch._dynamo  # noqa: F401, it can be loaded once only: before pytester notes which modules there are
 
-import regcheck.auditing
-import regcheck.suite.sessions  # noqa: F401, the same: what one run has cached must fit what the next one loads
+import regcheck.engine.audit
+import regcheck.suite.report_plugin  # noqa: F401, the same: what one run has cached must fit what the next one loads
 from regcheck.report.json import schema
 
 PROJECTS = Path(__file__).parents[2] / "fixtures" / "projects"

@@ -205,7 +205,7 @@ def test_fixture_fails_the_test_with_the_report(project: Project, flag: tuple[st
 IMPORTED = """
 import sys
 
-NAMES = "torch", "rich", "regcheck.suite", "regcheck.config", "regcheck.core.finding", "regcheck.auditing"
+NAMES = "torch", "rich", "regcheck.suite", "regcheck.config", "regcheck.core.finding", "regcheck.engine.audit"
 
 def pytest_unconfigure(config):
     print("loaded:", [name for name in NAMES if name in sys.modules])
@@ -238,7 +238,7 @@ def test_without_the_flag_nothing_is_patched(project: Project) -> None:
         calls = [line for line in done.stdout.splitlines() if "call:" in line]
         assert len(calls) == 2
         assert all(line.endswith("torch/nn/modules/module.py") for line in calls)
-    assert any("watcher/calls.py" in line for line in project.run("-s", "--regcheck", alone=True).stdout.splitlines())
+    assert any("runtime/calls.py" in line for line in project.run("-s", "--regcheck", alone=True).stdout.splitlines())
 
 
 def test_plugin_can_be_removed(project: Project) -> None:
@@ -312,7 +312,7 @@ def test_a_failure_in_judging_breaks_nothing(project: Project, monkeypatch: pyte
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("by accident")
 
-    monkeypatch.setattr("regcheck.auditing.Run.seen", broken)
+    monkeypatch.setattr("regcheck.engine.audit.Run.seen", broken)
     done, document = project.report(*(["--regcheck-strict"] if strict else []))
     assert "3 passed" in done.stdout
     assert done.returncode == int(strict)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 
 from regcheck import plugins
-from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
+from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
 from regcheck.cli.inputs import FORMS, Given, made, parsed
 from regcheck.cli.output import finish
 from regcheck.config.options import Options
@@ -59,9 +59,9 @@ def run(argv: Sequence[str]) -> int:
 
 def examine(target: str, given: list[Given], options: Options) -> Report:
     """The report on one target; a model that cannot be built is not checked."""
-    from regcheck.auditing import audit
-    from regcheck.config.outcome import report_under, shown_path
-    from regcheck.targets import build
+    from regcheck.engine.audit import audit
+    from regcheck.engine.targets import build
+    from regcheck.suppression.apply import report_under, shown_path
 
     try:
         with redirect_stdout(sys.stderr):

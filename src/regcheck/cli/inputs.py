@@ -58,8 +58,8 @@ def made(given: Sequence[Given], model: nn.Module) -> tuple[tuple[Any, ...], dic
         UsageError: a factory's file or name is not there.
         CannotBuild: a factory raised, or made nothing.
     """
-    from regcheck.targets import called
-    from regcheck.trace.inputs import drawn_for
+    from regcheck.engine.targets import called
+    from regcheck.tracing.example_inputs import drawn_for
 
     args: list[Any] = []
     kwargs: dict[str, Any] = {}

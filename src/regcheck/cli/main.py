@@ -17,7 +17,10 @@ VERBS = {
     "rule": "list the rules, or show one rule's page",
     "selftest": "hold torch itself to the reference implementations, on every device here",
 }
-"""Each verb is the module of that name in this folder, with `run(argv) -> int`."""
+"""What each verb does. A verb is the module of that name in this package, with `run(argv) -> int`."""
+
+ELSEWHERE = {"selftest": "regcheck.selftest.command"}
+"""Verbs whose module is in a package of its own, which nothing else imports."""
 
 CLEAN, FOUND, USAGE, NOT_CHECKED = 0, 1, 2, 3
 """The exit codes: nothing found, findings that count, wrong usage, something not checked or unproven."""
@@ -64,5 +67,5 @@ def dispatch(words: list[str]) -> int:
         return CLEAN
     if verb not in VERBS:
         raise unknown("option" if verb.startswith("-") else "verb", verb, [*VERBS, "--help", "--version"])
-    code: int = import_module(f"regcheck.cli.{verb}").run(rest)
+    code: int = import_module(ELSEWHERE.get(verb, f"regcheck.cli.{verb}")).run(rest)
     return code

@@ -13,15 +13,15 @@ from typing import TextIO
 from regcheck import plugins
 from regcheck.cli.printing import note, show
 from regcheck.config import select
-from regcheck.config.baseline import Baseline
 from regcheck.config.options import Options
-from regcheck.config.outcome import shown_path
 from regcheck.core.errors import UsageError
-from regcheck.core.escape import visible
 from regcheck.core.report import Report, counted
-from regcheck.core.writing import write_whole
+from regcheck.files.atomic_write import write_whole
+from regcheck.files.escape import visible
 from regcheck.report import rendered
 from regcheck.report.view import View
+from regcheck.suppression.apply import shown_path
+from regcheck.suppression.baseline import Baseline
 
 
 def finish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO
 
-from regcheck.core.escape import encodable, visible_lines
+from regcheck.files.escape import encodable, visible_lines
 
 
 def show(text: str, stream: IO[str] | None = None) -> None:

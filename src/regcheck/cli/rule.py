@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from regcheck.cli import printing
-from regcheck.cli.arguments import Parser
+from regcheck.cli.common_options import Parser
 from regcheck.config.select import unknown_rule
 from regcheck.core.rule import Rule
 from regcheck.plugins import catalogue

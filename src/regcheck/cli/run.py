@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TextIO
 
-from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
+from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
 from regcheck.cli.printing import show
-from regcheck.cli.program import Program, run_to_its_end
+from regcheck.cli.script_runner import Program, run_to_its_end
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError
-from regcheck.core.escape import visible_lines
 from regcheck.core.usage import Called, Event
-from regcheck.watching import Watching
+from regcheck.files.escape import visible_lines
+from regcheck.session.block import Watching
 
 
 def run(argv: Sequence[str]) -> int:

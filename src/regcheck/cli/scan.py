@@ -7,15 +7,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from regcheck.cli.arguments import Parser, add_common, options_from, to_examine
+from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
 from regcheck.cli.printing import note, show
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
-from regcheck.core.escape import visible
 from regcheck.core.report import Report
-from regcheck.core.text import STDIN, content_of, handed_in
-from regcheck.scanning import NO_FILES, scan
+from regcheck.engine.scan import NO_FILES, scan
+from regcheck.files.escape import visible
+from regcheck.files.text import STDIN, content_of, handed_in
 
 
 def run(argv: Sequence[str]) -> int:
@@ -62,7 +62,7 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         report = scan(paths, looking, cached=not arguments.no_cache)
         tell_empty(report, named)
         return finish(report, arguments, options, examined=paths)
-    from regcheck.fixing import mended
+    from regcheck.engine.fix import mended
 
     result = mended(paths, looking, unsafe=arguments.unsafe_fixes)
     tell_empty(result.report, named)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .escape import visible
+from regcheck.files.escape import visible
 
 MOST_NAMES = 3
 """More names than this are counted rather than told."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .graph import Place
+from regcheck.files.place import Place
 
 MOST = 200
 """Of what another program's exception says, no more characters than this are repeated."""

@@ -8,8 +8,10 @@ from functools import total_ordering
 from math import isfinite
 from typing import Any
 
-from .escape import visible
-from .graph import Op, Place
+from regcheck.files.escape import visible
+from regcheck.files.place import Place
+
+from .graph import Op
 from .patch import Patch
 from .usage import Event
 

@@ -11,8 +11,10 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from regcheck.files.place import Place
+
 if TYPE_CHECKING:
-    from .ignores import Declared
+    from .suppressions import Declared
 
 
 class Mode(Enum):
@@ -76,18 +78,6 @@ class Reach(Enum):
     REGISTERED = "registered"
     HIDDEN = "kept in a plain container"
     NEW = "made during the call"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A position in the user's source; `line` and `column` count from 1."""
-
-    path: str
-    line: int
-    column: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)

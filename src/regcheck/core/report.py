@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from regcheck.files.escape import dumped
+
 from .coverage import Coverage, told
 from .errors import Failed
-from .escape import dumped
 from .finding import Finding, Key, NotChecked, Severity, Verdict
-from .looks import Looks, best
+from .inspections import Looks, best
 
 
 class Origin(NamedTuple):

@@ -17,12 +17,12 @@ from .patch import Code, Patch
 from .usage import Event
 
 if TYPE_CHECKING:
-    from .decayed import Decay, Shrinkage
-    from .gap import Gap
-    from .measured import (
+    from .measurements import (
         Agreement,
+        Decay,
         Drawn,
         Effect,
+        Gap,
         Image,
         Kept,
         Maps,
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
         Moments,
         Share,
         Shift,
+        Shrinkage,
         Spread,
         Stacked,
     )
-    from .ranks import Masks
+    from .rank_masks import Masks
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .graph import Place
-from .ignores import Declared
+from regcheck.files.place import Place
+
+from .suppressions import Declared
 
 
 @dataclass(frozen=True, slots=True)

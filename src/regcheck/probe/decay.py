@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from regcheck.core.decayed import BLURRED, Decay, Pairs, Shrinkage
 from regcheck.core.errors import CannotMeasure
+from regcheck.core.measurements import BLURRED, Decay, Pairs, Shrinkage
 from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
 
-from .folding import decayed_parameters, folded, heeded
-from .stepping import ROUNDING, Sample, row, stepping
-from .work import Budget
+from .decay_folding import decayed_parameters, folded, heeded
+from .optimizer_steps import ROUNDING, Sample, row, stepping
+from .work_plan import Budget
 
 EXACT = 1e-9
 """The least tolerance: two ways of decaying that differ at all differ by far more than this share of what the decay

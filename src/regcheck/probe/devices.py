@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from regcheck.core.errors import UsageError
-from regcheck.trace.accelerators import in_use, kind
+from regcheck.tracing.accelerators import in_use, kind
 
 
 def chosen(devices: Sequence[str], watched: bool = False) -> tuple[str, ...]:

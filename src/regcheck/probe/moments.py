@@ -9,13 +9,13 @@ from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Drops, Kind, Op
-from regcheck.core.measured import Moments
+from regcheck.core.measurements import Moments
 from regcheck.reference.dropout import alpha_dropout, inverted_dropout
 
-from . import measure
-from .masks import CALLS, UNITS, caught
+from . import statistics
+from .dropout_masks import CALLS, UNITS, caught
 from .reductions import moments
-from .run import Runner
+from .runner import Runner
 from .seeds import seed_streams
 
 
@@ -51,7 +51,7 @@ def moments_moved(runner: Runner, op: Op, seed: int) -> Moments:
 
     seed_streams(seed)
     with torch.no_grad():
-        pairs = [(after(made_again), after(made_otherwise)) for _ in range(measure.SIGNS)]
+        pairs = [(after(made_again), after(made_otherwise)) for _ in range(statistics.SIGNS)]
     moved, otherwise = (tuple(divergence(before, pair[side]) for pair in pairs) for side in (0, 1))
     return Moments(before, *pairs[0], moved, otherwise)
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from regcheck.core.decayed import Decay, Shrinkage
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
-from regcheck.core.gap import Gap
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measured import (
+from regcheck.core.measurements import (
     FIRST_LOOK,
     SECOND_LOOK,
     Agreement,
+    Decay,
     Drawn,
     Effect,
+    Gap,
     Image,
     Kept,
     Maps,
@@ -27,26 +27,27 @@ from regcheck.core.measured import (
     Moments,
     Share,
     Shift,
+    Shrinkage,
     Spread,
     Stacked,
 )
 from regcheck.core.usage import Event, Stepped
 
-from . import masks, measure
-from .batches import mates_matter
+from . import dropout_masks, statistics
+from .activation_of_zero import image_of
+from .batch_dependence import mates_matter
 from .decay import measure_decay, measure_shrinkage
-from .gaps import gap_between
-from .handmade import kept_by
-from .images import image_of
-from .intervene import Replacement, identity, nothing, regated
-from .maps import maps_of
+from .handmade_masks import kept_by
+from .interventions import Replacement, identity, nothing, regated
+from .mask_on_maps import maps_of
+from .mode_difference import gap_between
 from .moments import moments_moved
+from .recurrent_masks import agreement_of
 from .reductions import wide
-from .run import Runner
-from .shift import variance_shift
-from .steps import agreement_of
-from .unable import UnableProbe
-from .work import Budget
+from .runner import Runner
+from .unavailable import UnableProbe
+from .variance_shift import variance_shift
+from .work_plan import Budget
 
 DRAWS = 20_000
 """Masks are drawn until this many draws were seen (at most `measure.REPLAYS` runs)."""
@@ -128,27 +129,27 @@ class ModelProbe(RunningProbe):
         gates = (op.site for op in ops if op.drops is not None or op.kind is Kind.RECURRENT)
         silent: dict[Site, Replacement] = dict.fromkeys(gates, regated)
         removed: list[float] = []
-        looks = [(FIRST_LOOK, measure.FIRST), (SECOND_LOOK, measure.DOUBLED)]
-        looks = [(SECOND_LOOK, measure.OTHERWISE)] if others else looks
+        looks = [(FIRST_LOOK, statistics.FIRST), (SECOND_LOOK, statistics.DOUBLED)]
+        looks = [(SECOND_LOOK, statistics.OTHERWISE)] if others else looks
         replays, _, draws = looks[0][1]
         self._runner.plan(1 + 2 * bool(silent) + replays + draws, mode=mode)
         if silent:
-            removed = [measure.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
+            removed = [statistics.deviation(run(self.seed + 1, silent), run(self.seed + 2, silent))]
         reference, kept, runs = run(self.seed), list[float](), list[list[torch.Tensor]]()
         for look, (replays, noisy, draws) in looks:
             if runs:
                 self._runner.plan(replays - len(kept) + draws - len(runs), mode=mode)
-            kept += [measure.deviation(run(self.seed), reference) for _ in range(replays - len(kept))]
+            kept += [statistics.deviation(run(self.seed), reference) for _ in range(replays - len(kept))]
             if max(kept) > 0:
                 self._runner.plan(noisy - len(kept), mode=mode)
-                kept += [measure.deviation(run(self.seed), reference) for _ in range(noisy - len(kept))]
+                kept += [statistics.deviation(run(self.seed), reference) for _ in range(noisy - len(kept))]
             runs += [run(self.seed + 1 + turn) for turn in range(len(runs), draws)]
-            changed = tuple(measure.deviation(each, reference) for each in runs)
+            changed = tuple(statistics.deviation(each, reference) for each in runs)
             above = sum(each > max(kept) for each in changed)
-            p_value = measure.rank_test(len(kept), len(changed), above)
+            p_value = statistics.rank_test(len(kept), len(changed), above)
             if max(kept) == 0 and above == len(changed):
-                p_value = min(p_value, measure.coincidence(len(kept), above))
-            idle = measure.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
+                p_value = min(p_value, statistics.coincidence(len(kept), above))
+            idle = statistics.idle_chance([(op.rate, _units(op)) for op in ops], len(changed))
             relative = relative_spread(runs)
             spread = Spread(tuple(kept), changed, tuple(removed), relative, p_value, idle, len(others), look)
             if not spread.undecided:
@@ -159,7 +160,7 @@ class ModelProbe(RunningProbe):
         """Whether eval runs with different seeds agree as closely as replays do."""
         reference = self._runner.run(Mode.EVAL, self.seed)
         replays, others = (
-            [measure.deviation(self._runner.run(Mode.EVAL, seed), reference) for seed in seeds]
+            [statistics.deviation(self._runner.run(Mode.EVAL, seed), reference) for seed in seeds]
             for seeds in ([self.seed] * 2, range(self.seed + 1, self.seed + 5))
         )
         return max(others) <= max(replays)
@@ -185,11 +186,11 @@ class ModelProbe(RunningProbe):
 
         self._runner.plan(5)
         image, other = run(nothing), run(nothing, change=_another)
-        if measure.deviation(run(nothing), image) > 0:
+        if statistics.deviation(run(nothing), image) > 0:
             raise CannotMeasure("runs that draw the same numbers differ, so no unit can be told to be lost")
         constant = len(image) == len(other)
         noisy = [run(None, 1, observe=count)]
-        wanted = min(measure.REPLAYS, -(-DRAWS // max(draws_per_run, 1)))
+        wanted = min(statistics.REPLAYS, -(-DRAWS // max(draws_per_run, 1)))
         wanted = self._runner.plan_share(draws_per_run, wanted, op.rate, self.alpha)
         noisy += [run(None, 1 + n) for n in range(1, wanted)]
         clean = run(identity)
@@ -208,25 +209,25 @@ class ModelProbe(RunningProbe):
             raise CannotMeasure("what this call drops does not reach the output")
         reaching = min(draws_per_run, max(1, draws_per_run * touched // max(units, 1)))  # others decide nothing here
         draws = reaching * len(noisy)
-        interval = measure.binomial_interval(draws, op.rate, self.alpha)
+        interval = statistics.binomial_interval(draws, op.rate, self.alpha)
         return Share(lost / (touched * len(noisy)), draws, op.rate, interval, constant, remaining / touched)
 
     def drawn(self, op: Op) -> Drawn:
-        return masks.drawn(self._runner, op, self.seed, self.alpha)
+        return dropout_masks.drawn(self._runner, op, self.seed, self.alpha)
 
     def effect(self, op: Op) -> Effect:
         def away(seed: int, replace: Mapping[Site, Replacement] | None = None) -> float:
             run = self._runner.run(Mode.TRAIN, self.seed, vary={op.site: seed}, replace=replace)
-            return measure.deviation(run, reference)
+            return statistics.deviation(run, reference)
 
         if op.kind not in (Kind.DROPOUT, Kind.RECURRENT, Kind.ATTENTION):
             raise CannotMeasure("it is not known what this call would do without dropping")
-        self._runner.plan(2 * measure.REPLAYS + 2)
+        self._runner.plan(2 * statistics.REPLAYS + 2)
         reference = self._runner.run(Mode.TRAIN, self.seed)
-        kept = [away(self.seed) for _ in range(measure.REPLAYS)]
-        changed = [away(self.seed + 1 + turn) for turn in range(measure.REPLAYS)]
+        kept = [away(self.seed) for _ in range(statistics.REPLAYS)]
+        changed = [away(self.seed + 1 + turn) for turn in range(statistics.REPLAYS)]
         removed = away(self.seed, {op.site: identity})
-        return Effect(tuple(changed), removed, max(kept), measure.rank_test(len(kept), len(changed)))
+        return Effect(tuple(changed), removed, max(kept), statistics.rank_test(len(kept), len(changed)))
 
     def shift(self, op: Op) -> Shift:
         return variance_shift(self._runner, self._graph, op, self.seed)
@@ -238,7 +239,7 @@ class ModelProbe(RunningProbe):
         return kept_by(self._runner, op, self.seed, self.alpha)
 
     def stacked(self, op: Op) -> Stacked:
-        return masks.stacked(self._runner, self._graph, op, self.seed, self.alpha)
+        return dropout_masks.stacked(self._runner, self._graph, op, self.seed, self.alpha)
 
     def moments(self, op: Op) -> Moments:
         return moments_moved(self._runner, op, self.seed)

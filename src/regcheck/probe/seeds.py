@@ -8,8 +8,8 @@ import sys
 import torch
 from torch import Tensor
 
-from regcheck.trace import accelerators
-from regcheck.trace.accelerators import accelerator, in_use
+from regcheck.tracing import accelerators
+from regcheck.tracing.accelerators import accelerator, in_use
 
 
 def seed_streams(seed: int) -> None:

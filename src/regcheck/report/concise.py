@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from regcheck.core.escape import visible
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
+from regcheck.files.escape import visible
 from regcheck.report.view import View, counts, ending, proof
 
 

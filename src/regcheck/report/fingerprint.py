@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 
-from regcheck.config.baseline import spot_of
-from regcheck.core.escape import encoded
 from regcheck.core.finding import Finding
+from regcheck.files.escape import encoded
+from regcheck.suppression.baseline import spot_of
 
 
 def fingerprint(finding: Finding) -> str:

@@ -6,9 +6,9 @@ import hashlib
 import os
 from typing import Any
 
-from regcheck.core.escape import dumped, encoded
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.report import Report
+from regcheck.files.escape import dumped, encoded
 from regcheck.report.fingerprint import fingerprint
 from regcheck.report.view import View, proof
 

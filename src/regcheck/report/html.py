@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 
 from regcheck.core.errors import UsageError
-from regcheck.core.escape import visible
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
-from regcheck.core.text import lines_of
+from regcheck.files.escape import visible
+from regcheck.files.text import lines_of
 from regcheck.report.view import View, counts, figures, proof
 
 AROUND = 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, indent, tostring
 
-from regcheck.core.escape import visible
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
+from regcheck.files.escape import visible
 from regcheck.report.view import View, figures, proof
 
 _UNFIT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -6,11 +6,11 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from regcheck.core.escape import dumped, encoded
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
+from regcheck.files.escape import dumped, encoded
 from regcheck.plugins import catalogue
 from regcheck.report.fingerprint import fingerprint
 from regcheck.report.view import View, proof

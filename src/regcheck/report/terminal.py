@@ -7,10 +7,10 @@ import io
 from rich.console import Console
 from rich.text import Text
 
-from regcheck.core.escape import visible
 from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import UNPROVEN, Report
-from regcheck.core.text import lines_of
+from regcheck.files.escape import visible
+from regcheck.files.text import lines_of
 from regcheck.report.concise import unchecked
 from regcheck.report.view import View, counts, ending, figures, proof
 

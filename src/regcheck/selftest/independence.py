@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from regcheck.probe.measure import binomial_interval
+from regcheck.probe.statistics import binomial_interval
 
 interval = cache(binomial_interval)
 """The same numbers of draws come back for every mode and device."""

@@ -39,8 +39,8 @@ def _absolute(path: str | None) -> str | None:
 
 def key_of(model: Any) -> str:
     """What captures of a model tell it by."""
-    from regcheck.trace.unwrap import unwrapped
-    from regcheck.watcher.models import fingerprint
+    from regcheck.runtime.models import fingerprint
+    from regcheck.tracing.unwrap import unwrapped
 
     return fingerprint(unwrapped(model))
 
@@ -50,7 +50,7 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
 
     What the test's marker ignores is ignored.
     """
-    from regcheck.auditing import audit
+    from regcheck.engine.audit import audit
 
     def regcheck(
         model: Any, *args: Any, optimizer: Any = None, options: Options | Mapping[str, Any] | None = None, **kwargs: Any

@@ -13,10 +13,10 @@ from _pytest.junitxml import xml_key
 
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
-from regcheck.core.writing import write_whole
+from regcheck.files.atomic_write import write_whole
 from regcheck.report import github, rendered
 from regcheck.report.junit import fit
-from regcheck.suite.findings import Findings
+from regcheck.suite.session_findings import Findings
 
 
 def written(report: Report, form: str, path: Path) -> None:

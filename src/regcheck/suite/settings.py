@@ -11,14 +11,14 @@ import pytest
 
 from regcheck import report
 from regcheck.config import select
-from regcheck.config.baseline import Baseline
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
 from regcheck.core.errors import RegcheckError, UsageError
-from regcheck.core.graph import Place
-from regcheck.core.ignores import Declared
-from regcheck.core.text import lines_of
+from regcheck.core.suppressions import Declared
+from regcheck.files.place import Place
+from regcheck.files.text import lines_of
 from regcheck.plugins import catalogue
+from regcheck.suppression.baseline import Baseline
 
 WATCHED_BUDGET = 2.0
 """The work, in seconds of one ordinary core, that proving the findings of one watched model may take by default."""

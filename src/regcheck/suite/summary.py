@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from regcheck.core.coverage import fraction
-from regcheck.core.escape import visible
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
+from regcheck.files.escape import visible
 from regcheck.report.terminal import INDENT, block, headline, missed
-from regcheck.suite.findings import Findings
+from regcheck.suite.session_findings import Findings
 
 MOST_NAMES = 3
 """More tests, or models, than this are counted rather than named."""

@@ -38,7 +38,7 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
 from regcheck.core.rule import Example, Probe
-from regcheck.core.vocabulary import STATISTICS
+from regcheck.torch_api.functions import STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING

@@ -49,7 +49,7 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Frozen, Graph, Mode, Op, Reach
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
-from regcheck.core.vocabulary import DROPPING, FOREIGN
+from regcheck.torch_api.functions import DROPPING, FOREIGN
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR

@@ -41,7 +41,7 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Mode
-from regcheck.core.ranks import Ranks
+from regcheck.core.rank_masks import Ranks
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG501"

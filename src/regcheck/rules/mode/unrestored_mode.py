@@ -46,9 +46,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Place
 from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import Backward, Called, Event, Left, ModeSet, Stepped, Usage, bare
+from regcheck.files.place import Place
 
 CODE = "REG208"
 SEVERITY = Severity.WARNING

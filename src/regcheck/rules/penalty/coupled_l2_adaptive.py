@@ -46,10 +46,10 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import Optimizer, Usage
-from regcheck.core.vocabulary import COUPLED
+from regcheck.torch_api.functions import COUPLED
 
 if TYPE_CHECKING:
-    from regcheck.core.decayed import Decay, Pairs
+    from regcheck.core.measurements import Decay, Pairs
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING

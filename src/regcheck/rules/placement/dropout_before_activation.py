@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.rule import Example, Probe
-from regcheck.core.vocabulary import KINDS
+from regcheck.torch_api.functions import KINDS
 
 CODE = "REG104"
 SEVERITY = Severity.INFO

@@ -33,8 +33,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from regcheck.core.device_evidence import Proof, Proofs
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.proof import Proof, Proofs
 from regcheck.core.rule import Example
 
 CODE = "REG905"

@@ -44,8 +44,8 @@ import re
 from collections.abc import Iterator
 
 from regcheck.core.finding import Severity, Suspicion
-from regcheck.core.ignores import Declared, Ignore, Ignores, Outcome
 from regcheck.core.rule import Example
+from regcheck.core.suppressions import Declared, Ignore, Ignores, Outcome
 from regcheck.core.usage import Event
 
 CODE = "REG900"

@@ -1,0 +1,152 @@
+"""Another program, run in this process as `python` would run it, whatever becomes of it."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import io
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import thread as executors
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+from regcheck.core.errors import UsageError
+
+_OURS = (__file__, str(Path(__file__).parent.parent / "runtime") + os.sep)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: its exit status, and whether that was because of an interrupt."""
+
+    status: int = 0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    """A script, or a module that is run as one, and the arguments that are its own."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Program:
+        """The program of a command line: `script.py ARG…` or `-m package.module ARG…`.
+
+        Raises:
+            UsageError: none is named, or there is no such file.
+        """
+        is_module = [*words[:1]] == ["-m"]
+        name, *arguments = words[is_module:] or [""]
+        if not name:
+            raise UsageError("name a program, as in `regcheck run train.py --epochs 1` or `regcheck run -m train`")
+        if not is_module and not os.path.isfile(name):
+            inside = os.path.join(name, "__main__.py")
+            raise UsageError(f"there is no file {name!r}" + (f"; name {inside}" if os.path.isfile(inside) else ""))
+        return cls(name, tuple(arguments), is_module)
+
+    def become(self) -> Callable[[], None]:
+        """Make this process the program's, and return what runs it.
+
+        Raises:
+            UsageError: there is no such module.
+        """
+        if not getattr(sys.flags, "safe_path", False):
+            sys.path[0] = os.getcwd() if self.is_module else os.path.dirname(os.path.realpath(self.name))
+        sys.argv[:] = ["-m" if self.is_module else self.name, *self.arguments]
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        spec = self._spec() if self.is_module else None
+        file = (spec.origin or "") if spec else os.path.join(os.getcwd(), self.name)
+        loader: Any = spec.loader if spec else SourceFileLoader("__main__", file)
+        vars(main).update(__builtins__=builtins, __file__=file, __cached__=None, __loader__=loader, __spec__=spec)
+        main.__package__ = spec.parent if spec else None
+        if spec:
+            sys.argv[0], main.__dict__["__cached__"] = file, spec.cached
+
+        def execute() -> None:
+            code = loader.get_code(spec.name) if spec else _compiled(file)
+            exec(code, vars(main))
+
+        return execute
+
+    def _spec(self) -> ModuleSpec:
+        """Where the module is, or the `__main__` of the package."""
+        try:
+            spec = importlib.util.find_spec(self.name)
+            if spec is not None and spec.submodule_search_locations is not None:
+                spec = importlib.util.find_spec(f"{self.name}.__main__")
+        except Exception as error:
+            raise UsageError(f"-m {self.name}: cannot be found: {type(error).__name__}: {error}") from error
+        if spec is None or not hasattr(spec.loader, "get_code"):
+            raise UsageError(f"-m {self.name}: there is no such module, or it is none that can be run")
+        return spec
+
+
+def _compiled(file: str) -> CodeType:
+    with io.open_code(file) as source:
+        return compile(source.read(), file, "exec", dont_inherit=True)
+
+
+def run_to_its_end(execute: Callable[[], None]) -> Ended:
+    """Run a program until its threads have ended too, and show what it raises as Python does."""
+    ended, waited = _ended(execute), _ended(_wait_for_threads)
+    return ended if ended.status else waited
+
+
+def _ended(act: Callable[[], None]) -> Ended:
+    """How it ended; what it raised is shown as at the end of a program."""
+    try:
+        act()
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return Ended(stop.code or 0)
+        print(stop.code, file=sys.stderr)
+        return Ended(1)
+    except BaseException as error:
+        _without_our_frames(error)
+        try:
+            sys.excepthook(type(error), error, error.__traceback__)
+        except BaseException:
+            traceback.print_exc()
+        return Ended(1, isinstance(error, KeyboardInterrupt))
+    return Ended()
+
+
+def _wait_for_threads() -> None:
+    """Wait for what Python waits for at its end; the threads of an executor end after that, when they are told to."""
+    idle = getattr(executors, "_threads_queues", {})
+    for each in threading.enumerate():
+        if each is not threading.current_thread() and not each.daemon and each not in idle:
+            each.join()
+
+
+def _without_our_frames(error: BaseException, seen: set[int] | None = None) -> None:
+    """Take out of the traceback, and of those of all errors that led to this one, the frames that are ours."""
+    seen = set() if seen is None else seen
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    error.__traceback__ = _theirs(error.__traceback__)
+    for each in (error.__cause__, error.__context__, *getattr(error, "exceptions", ())):
+        if isinstance(each, BaseException):
+            _without_our_frames(each, seen)
+
+
+def _theirs(trace: TracebackType | None) -> TracebackType | None:
+    kept = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            kept.append(trace)
+        trace = trace.tb_next
+    for each, following in zip(kept, [*kept, None][1:], strict=True):
+        each.tb_next = following
+    return kept[0] if kept else None

@@ -1,0 +1,470 @@
+"""One audit, told top to bottom: choose the rules, look at the model, prove what is suspected, silence, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from regcheck.config import select
+from regcheck.config.options import Options
+from regcheck.core.coverage import Coverage
+from regcheck.core.device_evidence import Proof, Proofs
+from regcheck.core.errors import (
+    BrokenRule,
+    CannotMeasure,
+    CannotTrace,
+    Failed,
+    RegcheckError,
+    UsageError,
+    stops,
+    told,
+)
+from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
+from regcheck.core.graph import Kind, Mode, Op
+from regcheck.core.inspections import MEASURED, NOT_KEPT, NOT_REPLAYED, Look, best, left_open
+from regcheck.core.rank_masks import Ranks
+from regcheck.core.report import Report, gathered
+from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.usage import Stepped, Usage
+from regcheck.engine.verdict_store import Memory
+from regcheck.plugins import catalogue
+from regcheck.probe import devices
+from regcheck.probe.audit_copy import workspace
+from regcheck.probe.batch_slice import affordable, batch_size, differ_in_batch_only, first_samples
+from regcheck.probe.factory import (
+    NO_RUN,
+    ProbeOn,
+    budget_of,
+    combined,
+    estimated_runs,
+    locate,
+    model_probes,
+    no_probe,
+    usage_probes,
+)
+from regcheck.probe.probes import ModelProbe
+from regcheck.probe.process_state import world_untouched
+from regcheck.probe.rank_agreement import LAG, Meeting, RanksProbe, named
+from regcheck.probe.runner import Runner
+from regcheck.probe.seeds import seed_everything, state_of
+from regcheck.runtime.models import parts
+from regcheck.runtime.optimizers import described, inner_optimizers, key_of
+from regcheck.suppression import matching
+from regcheck.suppression.apply import declared, outcome
+from regcheck.tracing import module_coverage
+from regcheck.tracing.accelerators import capturing
+from regcheck.tracing.call_interceptor import autocasting
+from regcheck.tracing.cost import TooMuchWork, overhead_of
+from regcheck.tracing.example_inputs import Inputs, elsewhere, home_of, moved
+from regcheck.tracing.fake import unrunnable
+from regcheck.tracing.memory import uncollected
+from regcheck.tracing.strategies import Traced, look
+from regcheck.tracing.streams import hidden_draws
+from regcheck.tracing.unwrap import Subject, obstacle, subject_of
+from regcheck.tracing.user_line import raising_place
+
+if TYPE_CHECKING:
+    from regcheck.runtime.recorder import Capture, Seen
+
+
+def audit(
+    model: nn.Module,
+    *args: Any,
+    optimizer: torch.optim.Optimizer | None = None,
+    options: Options | Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Report:
+    """Check a model, and prove what is wrong with it by measuring a copy of it.
+
+    Args:
+        model: the model, or what is around it (DDP, FSDP, `torch.compile`, a trainer, …). It is left exactly as it is.
+        args: positional inputs of its `forward`; inferred where none are given.
+        kwargs: keyword inputs of its `forward`.
+        optimizer: checked too, on copies of its parameters.
+        options: an `Options` or a mapping with its fields (`select`, `ignore`, `fail_on`, `devices`, `seed`, …).
+
+    Raises:
+        UsageError: an unknown option or rule code (also one that `regcheck.ignore` names), an unusable device, or
+            something that is no model.
+    """
+    if not isinstance(optimizer, (torch.optim.Optimizer, type(None))):
+        raise UsageError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
+    run = Run.of(Options.of(options))
+
+    def check() -> Report:
+        subject = subject_of(model)
+        if not isinstance(subject.model, nn.Module):
+            raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
+        declared = (*matching.active(), *(each for part in parts(subject.model) for each in matching.ignored_by(part)))
+        select.refuse_unknown((each.pattern for each in declared), catalogue())
+        given = Inputs(args, kwargs) if args or kwargs else None
+        reports = [run.model(subject, given)]
+        if optimizer is not None:
+            stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
+            stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
+            reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
+        return gathered(reports)
+
+    return run.contained(type(model).__name__, check)
+
+
+def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, memory: Memory | None = None) -> Report:
+    """Check what a watched program did, and each model structure it ran that the `memory` does not know.
+
+    What is known after it is kept in the `memory`. A model counts as a whole one where it was trained: a test that
+    only calls it may try a part on its own. Each structure, and the calls of it, have the work of `Options.budget`.
+    """
+    run = replace(Run.of(Options.of(options), watched=True), memory=memory or Memory())
+    report = run.seen(seen)
+    return replace(report, not_checked=(*report.not_checked, *left_open(report.looks)), looks={})
+
+
+@dataclass(frozen=True)
+class Run:
+    """The choices that hold for a whole run, and what is known from what it has looked at."""
+
+    options: Options
+    rules: tuple[Rule, ...]
+    devices: tuple[str, ...]
+    memory: Memory = field(default_factory=Memory)
+
+    @classmethod
+    def of(cls, options: Options, watched: bool = False) -> Run:
+        """The run with these options, of a program that is `watched`, or of a model that is handed in."""
+        return cls(options, select.chosen(catalogue(), options), devices.chosen(options.devices, watched))
+
+    def contained(self, subject: str, check: Callable[[], Report]) -> Report:
+        """What a check reports; where the code of the user's raises, that it stopped there, and was not checked."""
+        try:
+            if capturing():
+                what = "audit it before or after the capture"
+                return self._report((), (NotChecked(subject, "a CUDA graph is being captured", what),), subject)
+            return check()
+        except (UsageError, BrokenRule, Failed):
+            raise
+        except BaseException as error:
+            if stops(error):
+                raise
+            reason = str(error) if isinstance(error, RegcheckError) else f"it raised {told(error)}"
+            place, what = raising_place(error.__traceback__), "repair what raises, or audit a part of the model"
+            stopped = NotChecked(subject, reason, what, *((place.path, place.line) if place else ()))
+            return replace(self._report((), (stopped,), subject), coverage=(Coverage(subject, "none"),))
+
+    def model(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None = True,
+        limit: float = inf,
+        apart: Collection[int] = (),
+    ) -> Report:
+        """Check one model with the graph rules.
+
+        `root` says whether it is known to be a whole one; `apart` holds the ids of parts that are checked on their own.
+        A model of which a call takes more operations than the `limit` is not checked.
+        """
+        return self._look(examined, given, root, limit, apart)[0]
+
+    def _look(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None,
+        limit: float,
+        apart: Collection[int],
+    ) -> tuple[Report, int]:
+        """The report on one model, and how the look at it ended: whether it ran on the inputs given."""
+        ended = NOT_REPLAYED
+
+        def check() -> Report:
+            nonlocal ended
+            report, ended = self._looked_at(examined, given, root, limit, apart)
+            return report
+
+        name = type(examined.model if isinstance(examined, Subject) else examined).__name__
+        return self.contained(name, check), ended
+
+    @world_untouched()
+    def _looked_at(
+        self,
+        examined: nn.Module | Subject,
+        given: Inputs | None,
+        root: bool | None,
+        limit: float,
+        apart: Collection[int],
+    ) -> tuple[Report, int]:
+        found = examined if isinstance(examined, Subject) else subject_of(examined)
+        model, subject = found.model, found.name
+        if spread := obstacle(model):
+            blocked = NotChecked(subject, spread, "audit the model before it is wrapped, in one process")
+            report = self._report((), (blocked,), subject)
+            return replace(report, coverage=(module_coverage.untraced(model, subject),)), NOT_REPLAYED
+        why_not = unrunnable(model) if self.options.run else NO_RUN
+        meeting, stream = self._meeting(found)
+        with workspace(model) as fresh, ExitStack() as until_measured:
+            if given is not None:
+                until_measured.enter_context(uncollected())
+            seed_everything(self.options.seed)
+            try:  # where nothing is run only fake copies are made
+                traced = look(model if why_not else fresh(), subject, given, locate, root, why_not, limit)
+            except TooMuchWork:
+                return self._too_large(subject), NOT_REPLAYED
+            except CannotMeasure as error:
+                uncopied = NotChecked(subject, str(error), "keep what cannot be copied outside of the model")
+                report = self._report((), (uncopied,), subject)
+                return replace(report, coverage=(module_coverage.untraced(model, subject),)), NOT_REPLAYED
+            except CannotTrace as error:
+                report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
+                return replace(report, coverage=(module_coverage.untraced(model, subject),)), NOT_REPLAYED
+            suspicions, broken = self._suspicions("graph", traced.graph)
+            whole, (traced, suspicions, left_out) = traced, self._affordable(model, traced, suspicions, fresh)
+            twin = cache(fresh)
+            if suspicions or meeting is not None:
+                until_measured.close()
+            budget = partial(budget_of, self.options)
+            probe_on = model_probes(twin, traced, self.options.seed, budget, left_out)
+            compared, unheard = self._across(meeting, stream, twin, whole) if meeting is not None else ([], ())
+            judged = [*self._proved(subject, suspicions, probe_on), *compared]
+            unexplained = self._unexplained(twin, traced)
+        seen = module_coverage.coverage_of(model, whole)
+        missed = (*whole.not_checked, *module_coverage.unfollowed(model, whole, seen, apart), *unexplained)
+        modules = dict(model.named_modules())
+        kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
+        report = self._report(kept, (*missed, *broken, *unheard), subject)
+        ended = NOT_REPLAYED if whole.inputs is None else MEASURED
+        return replace(report, coverage=(seen,), fx_graph=whole.fx_graph), ended
+
+    def _too_large(self, subject: str) -> Report:
+        """The report on a model of which one call takes more work than may be spent on it."""
+        budget = budget_of(self.options)
+        return self._report((), (NotChecked(subject, budget.too_large, budget.advice),), subject)
+
+    def _affordable(
+        self,
+        model: nn.Module,
+        traced: Traced,
+        suspicions: list[tuple[Rule, Suspicion]],
+        fresh: Callable[[], nn.Module],
+    ) -> tuple[Traced, list[tuple[Rule, Suspicion]], str]:
+        """The trace, and what is suspected, on as many samples as the budget allows to prove it, and what is left out.
+
+        All samples where the budget suffices, or where the model does anything else on fewer.
+        """
+        measured = self.options.confirm and traced.inputs is not None and not traced.unmeasurable
+        runs = sum(estimated_runs(*each) for each in suspicions) if measured else 0
+        if traced.inputs is None or not runs:
+            return traced, suspicions, ""
+        work, size = max(traced.work.values()), batch_size(traced.inputs)
+        count = affordable(size, work, overhead_of(model), runs, budget_of(self.options).left)
+        if count >= size:
+            return traced, suspicions, ""
+        try:
+            part = look(fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
+        except CannotTrace:
+            return traced, suspicions, ""
+        again, _ = self._suspicions("graph", part.graph)
+        same = [(rule.code, each.place) for rule, each in again] == [
+            (rule.code, each.place) for rule, each in suspicions
+        ]
+        if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):
+            return traced, suspicions, ""
+        return part, again, f"on {count} of {size} samples, as its budget allows no more"
+
+    def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
+        """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""
+        compares = self.options.run and any(rule.about == "ranks" for rule in self.rules)
+        if not compares or examined.group is None or not examined.model.training:
+            return None, b""
+        return Meeting(examined.group, examined.name), state_of(home_of(examined.model))
+
+    def _across(
+        self, meeting: Meeting, stream: bytes, twin: Callable[[], nn.Module], traced: Traced
+    ) -> tuple[list[Finding], tuple[NotChecked, ...]]:
+        """What the rules find that compare the ranks; they do without those that do not audit the model as well."""
+        if traced.inputs is None or traced.unmeasurable or not [*traced.graph.dropouts(Mode.TRAIN)]:
+            return [], ()
+        try:
+            said = meeting.exchange("stream", named(stream), meeting.everyone)
+        except CannotMeasure as error:
+            missed = f"whether all ranks draw the same masks: {error}"
+            return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
+        ranks = Ranks(traced.graph, meeting.here, {rank: name.decode() for rank, name in said.items()})
+        suspicions, broken = self._suspicions("ranks", ranks)
+        home = home_of(twin())
+        runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home.type, locate)
+        probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), self.options.seed)
+        return replace(self, devices=(home.type,))._proved(ranks.subject, suspicions, lambda *_: probe), broken
+
+    def _unexplained(self, twin: Callable[[], nn.Module], traced: Traced) -> tuple[NotChecked, ...]:
+        """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
+
+        def known(op: Op) -> bool:
+            return op.kind is not Kind.OPAQUE
+
+        flow = traced.graph.eval
+        draws = [op for op in flow if op.active and (op.drops or op.kind is Kind.RANDOM)]
+        seen = any(flow.outputs_reached(op, known) for op in draws)
+        if traced.inputs is None or traced.unmeasurable or seen or not (draws or traced.drew_elsewhere):
+            return ()
+        try:
+            runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
+            repeats = ModelProbe(runner, traced.graph, self.options.seed).repeats()
+        except CannotMeasure:
+            return ()
+        if repeats:
+            return ()
+        hidden = hidden_draws(twin().eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
+        lines = [(each.module, each.place, f"{each.source} random numbers are drawn here") for each in hidden]
+        lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
+        differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"
+        return tuple(
+            NotChecked(
+                f"{traced.graph.subject}.{module}".rstrip("."),
+                f"{differ}, and {how}",
+                what,
+                place.path if place else None,
+                place.line if place else None,
+            )
+            for module, place, how in dict.fromkeys(lines)
+        ) or (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
+
+    def seen(self, seen: Seen) -> Report:
+        """Check what a watched program did, and the structures it ran that are to be looked at."""
+        trained = seen.usage.models_trained_alone()
+        whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
+        reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        looks = [{key: Look(NOT_KEPT, (each,)) for key, each in seen.unkept.items()}]
+        called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
+        limit = budget_of(self.options).left
+        for index, capture in enumerate(seen.captures):
+            root = True if capture.whole and index in whole else None
+            structure = capture.model_key
+            if self.memory.is_due(structure, root):
+                given = Inputs(capture.args, capture.kwargs, "captured")
+                once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
+                within = called[id(capture.model)] & called.keys() - {id(capture.model)}
+                apart = {part for each in within for part in called[each]}
+                with autocasting(capture.autocast):
+                    report, ended = self._look(once, given, root, limit, apart)
+                looks.append({structure: self.memory.looked(structure, root, report, ended)})
+                reports.append(replace(report, not_checked=(), structure=structure))
+        return replace(gathered([*reports, Report(not_checked=seen.skipped)]), looks=best(looks))
+
+    def usage(
+        self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
+    ) -> Report:
+        """Check what a program did with its models and optimizers with the usage rules."""
+        return self.contained(usage.subject, lambda: self._used(usage, captures, optimizers))
+
+    def _used(
+        self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
+    ) -> Report:
+        suspicions, broken = self._suspicions("usage", usage)
+        if not suspicions:
+            return self._report((), broken, usage.subject)
+        probe_on: ProbeOn = no_probe
+        if self.options.run:
+            probe_on = usage_probes(captures, optimizers, self.options)
+        sure = [each for each in suspicions if not each[1].tentative]
+        tentative = [each for each in suspicions if each[1].tentative and not self._settled(*each)]
+        with world_untouched():
+            found, missed = self._proved(usage.subject, sure, probe_on), broken
+            measuring = self.options.run and self.options.confirm
+            tried = self._proved(usage.subject, tentative, probe_on) if measuring else []
+        found += [each for each in tried if each.evidence.verdict is not Verdict.UNMEASURED]
+        unmeasured = [each for each in tried if each not in found and not declared(each, self.options)]
+        missed += tuple(untold(each) for each in unmeasured)
+        return self._report(found, missed, usage.subject)
+
+    def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
+        found: list[tuple[Rule, Suspicion]] = []
+        broken: list[NotChecked] = []
+        for rule in self.rules:
+            if rule.about != about:
+                continue
+            try:
+                suspected = (each for each in rule.check(value) if not self._intends(rule, each))
+                found += [(rule, suspicion) for suspicion in merged(suspected)]
+            except BaseException as error:
+                if stops(error):
+                    raise
+                broken.append(NotChecked(value.subject, f"{rule.code} failed: {told(error)}"))
+        return found, tuple(broken)
+
+    def _intends(self, rule: Rule, suspicion: Suspicion) -> bool:
+        """Whether a block declares a suspicion to be intended that its event happened in, or, in the model, its op."""
+        around = suspicion.at.intended
+        if isinstance(suspicion.at, Op):
+            around = tuple(each for each in around if each not in matching.active())
+        return matching.intended(rule, around, self.options.require_reason)
+
+    def _proved(self, subject: str, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> list[Finding]:
+        """Each suspicion with its evidence, and what the rules find that compare the devices it was measured on."""
+        proofs = [(rule, Proof(rule.code, each, self._evidence(rule, each, probe_on))) for rule, each in suspicions]
+        found = [finding(rule, proof.suspicion, combined(proof.evidence)) for rule, proof in proofs]
+        compared = Proofs(subject, tuple(proof for _, proof in proofs))
+        differing, _ = self._suspicions("proofs", compared) if len(self.devices) > 1 else ([], ())
+        return [*found, *(finding(rule, each, each.evidence) for rule, each in differing if each.evidence)]
+
+    def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:
+        """What measuring said on each device."""
+        if not self.options.confirm or rule.confirm is None:
+            because = "measuring is switched off" if rule.confirm else "source only"
+            return (Evidence(Verdict.UNMEASURED, because=because),)
+        if known := self._settled(rule, suspicion):
+            return (Evidence(Verdict.UNMEASURED, because=known),)
+        found = []
+        for device in self.devices:
+            try:
+                found.append(rule.confirm(suspicion, probe_on(suspicion, device)))
+            except CannotMeasure as error:
+                found.append(Evidence(Verdict.UNMEASURED, device=device, because=str(error)))
+            except BaseException as error:
+                if stops(error):
+                    raise
+                because = f"the measurement failed: {told(error)}"
+                found.append(Evidence(Verdict.UNMEASURED, device=device, because=because))
+        return tuple(found)
+
+    def _settled(self, rule: Rule, suspicion: Suspicion) -> str:
+        """Why a suspicion is not measured: what was measured before settles it; empty where it does not."""
+        place = suspicion.place
+        if place is None:
+            return ""
+        severity = rule.severity if suspicion.severity is None else min(rule.severity, suspicion.severity)
+        return self.memory.settled((rule.code, os.path.abspath(place.path), place.line), severity)
+
+    def _report(self, judged: Iterable[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
+        return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))
+
+
+def untold(tried: Finding) -> NotChecked:
+    """The entry for what only a measurement could have told, which none did."""
+    reason = f"whether {tried.code} {tried.name} is the case: {tried.evidence.because}"
+    return NotChecked(tried.module, reason, f"ignore {tried.code} here if it is meant", tried.path, tried.line)
+
+
+def untraced(subject: str, error: CannotTrace, elsewhere: str = "") -> NotChecked:
+    """The entry for a model that no way of tracing could follow, with the user's line that stopped it.
+
+    `elsewhere` says that the inputs are on another device than the model, if they are.
+    """
+    what, place = "pass inputs that the model accepts (audit(model, x), or --input)", error.place
+    if elsewhere:
+        what = f"move the inputs to the model's device: {elsewhere}"
+    return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
+
+
+def declared_by_class(finding: Finding, modules: Mapping[str, nn.Module], require_reason: bool = False) -> bool:
+    """Whether a class that contains the finding's module carries an ignore for it."""
+    path = finding.module_path
+    around = [module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}.")]
+    return matching.intended(finding, [each for m in around for each in matching.ignored_by(m)], require_reason)

@@ -1,0 +1,154 @@
+"""One scan, told top to bottom: choose the files, read them, lower models and programs, judge, silence, report."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import regcheck.rules as own
+from regcheck.config import select
+from regcheck.config.options import Options
+from regcheck.core.coverage import Coverage
+from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.graph import Graph
+from regcheck.core.report import Report, gathered
+from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.usage import Usage
+from regcheck.files.text import text_of
+from regcheck.plugins import catalogue
+from regcheck.static.project import result_cache
+from regcheck.static.project.discovery import python_files, read
+from regcheck.static.project.files import Source
+from regcheck.suppression import matching
+from regcheck.suppression.apply import outcome, shown_path
+from regcheck.suppression.comments import MARK
+
+if TYPE_CHECKING:
+    from regcheck.static.analyze import Reading
+
+NO_FILES = "no Python files found"
+READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
+
+
+def scan(
+    paths: Iterable[str | Path], options: Options | Mapping[str, Any] | None = None, *, cached: bool = False
+) -> Report:
+    """Check Python source without importing it, and without torch.
+
+    Args:
+        paths: files and folders.
+        options: an `Options` or a mapping with its fields (`select`, `ignore`, `exclude`, `fail_on`, …).
+        cached: take the result of an earlier scan of the very same files where there is one, and keep this one's.
+
+    Raises:
+        UsageError: a path that does not exist, an unknown option or rule code.
+    """
+    chosen = Options.of(options)
+    paths = [paths] if isinstance(paths, (str, Path)) else paths
+    return scanned(paths, chosen, select.chosen(catalogue(), chosen), cached)
+
+
+def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
+    """What the given rules find in the source at `paths`."""
+    wanted = dict.fromkeys(map(Path, paths))
+    sources: list[Source] = []
+    unread: list[NotChecked] = []
+    files = [*python_files(wanted, options.exclude)]
+    if not files and not (options.exclude and any(python_files(wanted))):
+        unread.append(NotChecked(" ".join(map(str, wanted)), NO_FILES, "name the files and folders to scan"))
+    for path in files:
+        content = read(path)
+        if isinstance(content, NotChecked):
+            unread.append(content)
+        elif content is not None:
+            sources.append(Source(str(path), content, path in wanted))
+    result = looked_up(sources, rules) if cached else found(sources, rules)
+    findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
+    findings = [
+        each for each in findings if each.severity > Severity.INFO or select.asks_for(each.code, each.name, options)
+    ]
+    findings.sort(key=lambda each: each.severity, reverse=True)  # of two at one line the worse is told
+    subjects = tuple(shown_path(each.path) or "" for each in sources)
+    report = outcome(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
+    report = gathered([replace(report, coverage=result.coverage, files=len(files))])
+    if not report.findings:
+        return report
+    from regcheck.static.fixes.apply import with_patches
+
+    return with_patches(report, rules, {shown_path(each.path): each for each in sources})
+
+
+def looked_up(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
+    """What the rules find, from an earlier scan of the same files where there is one."""
+    name = result_cache.digest(sources, rules)
+    result = result_cache.kept(name)
+    if result is None:
+        result = found(sources, rules)
+        result_cache.keep(name, result)
+    return result
+
+
+def found(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
+    """What the rules find, what could not be read or followed, and how much was."""
+    from regcheck.static.analyze import lowered
+    from regcheck.static.project.names import Project
+
+    foreign = any(rule.about == "graph" and not rule.module.startswith(f"{own.__name__}.") for rule in rules)
+    with uncollected():
+        reading = lowered(Project(sources), whatever=foreign)
+        findings = tuple(judged(rules, reading))
+    unread = tuple(each.unread for each in sources if each.unread)
+    return result_cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection, which would look through all the syntax trees, that live on, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
+    """What the rules find in what was read."""
+    subjects: Mapping[str, tuple[Graph | Usage, ...]] = {"graph": reading.graphs, "usage": reading.usages}
+    for rule in rules:
+        for subject in subjects.get(rule.about, ()):
+            for suspicion in merged(rule.check(subject)):
+                yield finding(rule, suspicion, READ)
+
+
+def coverage_of(reading: Reading) -> Iterator[Coverage]:
+    """How many of the model classes of each file were followed."""
+    missed = {(each.path, each.line) for each in reading.not_checked}
+    files: dict[str, list[tuple[str, bool]]] = {}
+    for name, place in reading.classes:
+        files.setdefault(place.path, []).append((name, (place.path, place.line) not in missed))
+    for path, classes in files.items():
+        unread = tuple(name for name, followed in classes if not followed)
+        modes = ("train", "eval")
+        yield Coverage(
+            shown_path(path) or "", "source", "", modes, len(classes), len(classes) - len(unread), opaque=unread
+        )
+
+
+def unused_ignores(
+    rules: Iterable[Rule], sources: Iterable[Source], found: Sequence[Finding], options: Options
+) -> Iterator[Finding]:
+    """What the rules about ignores find in the comments of the sources, given what the other rules found."""
+    chosen = [rule for rule in rules if rule.about == "ignores"]
+    for source in sources if chosen else ():
+        if MARK.encode() not in source.content:
+            continue
+        there = [each for each in found if each.path == source.path]
+        ignores = matching.came_of(source.path, text_of(source.path), there, catalogue(), options)
+        for rule in chosen:
+            yield from (finding(rule, each, READ) for each in merged(rule.check(ignores)))

@@ -1,0 +1,1 @@
+"""Text, notebooks and positions: what regcheck reads and writes."""

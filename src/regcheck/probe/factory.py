@@ -1,0 +1,141 @@
+"""The probes that measure suspicions, one for each device, and what their verdicts make together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import cast
+
+import torch
+from torch import nn
+
+from regcheck.config.options import Options
+from regcheck.core.errors import CannotMeasure, UsageError
+from regcheck.core.finding import Evidence, Suspicion, Verdict
+from regcheck.core.rule import Probe, Rule
+from regcheck.core.usage import Called, Stepped
+from regcheck.files.place import Place
+from regcheck.probe.audit_copy import copied
+from regcheck.probe.probes import CallProbe, ModelProbe, OptimizerProbe
+from regcheck.probe.runner import Runner
+from regcheck.probe.unavailable import UnableProbe
+from regcheck.probe.work_plan import Budget, Estimate, Estimator
+from regcheck.runtime.captures import Capture
+from regcheck.static.models.layer_locations import constructors
+from regcheck.tracing.call_interceptor import autocasting
+from regcheck.tracing.example_inputs import home_of
+from regcheck.tracing.strategies import Traced
+
+NO_RUN = "running is switched off"
+
+ProbeOn = Callable[[Suspicion, str], Probe]
+"""Gives the probe that measures a suspicion on a device."""
+
+
+def model_probes(
+    twin: Callable[[], nn.Module], traced: Traced, seed: int, budget: Callable[[], Budget] = Budget, note: str = ""
+) -> ProbeOn:
+    """One probe per device, made when it is first asked for, as `twin` makes a copy of the model that may be run.
+
+    Each device has a `budget` of its own: what is proven on one does not depend on which others there are. Evidence
+    ends with the `note`.
+    """
+    made: dict[str, tuple[Runner, Probe]] = {}
+
+    def probe_on(suspicion: Suspicion, device: str) -> Probe:
+        if traced.inputs is None or traced.unmeasurable:
+            raise CannotMeasure(traced.unmeasurable)
+        if device not in made:
+            given = traced.inputs
+            runner = Runner(twin(), given.args, given.kwargs, device, locate, budget(), traced.work)
+            made[device] = runner, ModelProbe(runner, traced.graph, seed)
+        runner, probe = made[device]
+        runner.notes[:] = [note] if note else []
+        return probe
+
+    return probe_on
+
+
+def usage_probes(
+    captures: Sequence[Capture],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    options: Options,
+) -> ProbeOn:
+    """A probe for each event: of the optimizer that was stepped, or of the call whose inputs were kept."""
+    seed, budgets = options.seed, dict[tuple[str, str], Budget]()
+
+    def probe_on(suspicion: Suspicion, device: str) -> Probe:
+        event = suspicion.event
+        if isinstance(event, Stepped) and event.optimizer.key in optimizers:
+            return OptimizerProbe(optimizers[event.optimizer.key], device, seed, budget_of(options))
+        if isinstance(event, Called) and event.capture is not None:
+            capture = captures[event.capture]
+            budget = budgets.setdefault((capture.model_key, device), budget_of(options))
+            model = copied(capture.model) if device == home_of(capture.model).type else capture.model
+            around = partial(autocasting, capture.autocast)
+            runner = Runner(model, capture.args, capture.kwargs, device, locate, budget, around=around)
+            return CallProbe(runner, capture.modes, seed)
+        return UnableProbe(device, seed)
+
+    return probe_on
+
+
+def budget_of(options: Options) -> Budget:
+    """The work that proving the findings about one subject on one device may take."""
+    return Budget(options.budget, options.budget_named)
+
+
+def estimated_runs(rule: Rule, suspicion: Suspicion) -> int:
+    """The forwards that proving a suspicion mostly takes."""
+    try:
+        if rule.confirm is not None:
+            rule.confirm(suspicion, cast(Probe, Estimator()))
+    except Estimate as estimate:
+        return estimate.runs
+    except Exception:  # it asks for nothing that is run
+        return 0
+    return 0
+
+
+def no_probe(suspicion: Suspicion, device: str) -> Probe:
+    """Where nothing may be run."""
+    raise CannotMeasure(NO_RUN)
+
+
+def combined(found: Sequence[Evidence]) -> Evidence:
+    """The evidence of several devices as one: confirmed if any confirms, and what others say is told."""
+    for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNMEASURED):
+        agreeing = [each for each in found if each.verdict is verdict]
+        if agreeing:
+            others = "".join(f"; on {each.device}: {verdict_of(each)}" for each in found if each not in agreeing)
+            first, names = agreeing[0], ", ".join(each.device for each in agreeing)
+            return replace(first, device=names, because=first.because + others)
+    raise UsageError("no device to measure on")
+
+
+def verdict_of(evidence: Evidence) -> str:
+    """The verdict of one device among several, with the reason where there is none."""
+    missed = evidence.verdict is Verdict.UNMEASURED
+    return f"not checked: {evidence.because}" if missed and evidence.because else evidence.verdict.value
+
+
+def locate(cls: type, path: str) -> Place | None:
+    """Where the source of a class builds the layer at `path`; None where the source does not say."""
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and not base.__module__.startswith("torch."):
+            file, first_line = _source_of(base)
+            found = constructors(file, base.__qualname__, first_line).get(path) if file else None
+            if found is not None:
+                return found
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _source_of(cls: type) -> tuple[str | None, int]:
+    """The file of a class and its first line there; remembered, as finding it reads the whole file."""
+    try:
+        return inspect.getsourcefile(cls), inspect.findsource(cls)[1] + 1
+    except (OSError, TypeError):
+        return None, 0

@@ -1,0 +1,166 @@
+"""Change what single calls of a running model do, without touching the model.
+
+Every random call draws from a stream of its own, seeded by the call's place in the model. So one call's stream can be
+changed, or the call removed, and nobody else draws different numbers for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.graph import Site
+from regcheck.files.escape import encoded
+from regcheck.files.place import Place
+from regcheck.torch_api.functions import DROPPING, STACKED
+from regcheck.tracing.call_interceptor import Sight, draws, is_placed, name_of, rate_position, script_name
+from regcheck.tracing.cost import Meter
+from regcheck.tracing.running import Locate
+
+from .seeds import seed_streams
+
+Replacement = Callable[[Any, Any, Any], Any]
+"""Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
+
+
+class CallNumbers:
+    """Numbers the source positions that a module calls a function from, in the order in which they are first met.
+
+    Streams are seeded by this number and not by the position itself: code that moves by a line draws the same numbers.
+    """
+
+    def __init__(self, expected: Iterable[Site] = ()) -> None:
+        self._numbers: dict[tuple[str, str], dict[Place | None, int]] = {}
+        for site in expected:
+            self.number(site)
+
+    def number(self, site: Site) -> int:
+        """The number of the position that a call is made from."""
+        known = self._numbers.setdefault((site.module, site.function), {})
+        return known.setdefault(site.place, len(known))
+
+
+class Intervention(Sight):
+    """A function mode that gives every random call its own stream and replaces the calls at chosen sites.
+
+    Args:
+        model: the model about to run.
+        seed: seeds every stream.
+        locate: as given to the recorder, so that the same calls have the same sites.
+        vary: seeds by site for the calls whose stream shall differ from what `seed` gives them.
+        replace: what to do instead, by site.
+        observe: called with the site, the function's name, its arguments and its result, for every call.
+        numbers: numbers the calls; runs that share it give the same call the same stream.
+        meter: counts the operations of all calls.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        seed: int,
+        *,
+        locate: Locate | None = None,
+        vary: Mapping[Site, int] | None = None,
+        replace: Mapping[Site, Replacement] | None = None,
+        observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
+        numbers: CallNumbers | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        super().__init__(model, locate)
+        self._meter = meter or Meter()
+        self._numbers = numbers or CallNumbers()
+        self._seed = seed
+        self._vary = vary or {}
+        self._replace = replace or {}
+        self._observe = observe
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = name_of(func)
+        if not is_placed(name):
+            result = func(*args, **kwargs)
+            self._meter.count(name, args, kwargs, result)
+            if self._observe is not None:
+                self._observe(None, name, args, kwargs, result)
+            return result
+        site = self.running.site(name)
+        drawing = draws(name)
+        if drawing:
+            seed = self._seed_stream(site)
+            for each in (*args, *kwargs.values()):
+                if isinstance(each, torch.Generator):  # the model's own: its state is put back after the run
+                    each.manual_seed(seed)
+        before = _kept(args) if self._observe is not None and drawing else args
+        replacement = self._replace.get(site)
+        result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)
+        self._meter.count(name, args, kwargs, result)
+        if self._observe is not None:
+            self._observe(site, name, before, kwargs, result)
+        return result
+
+    def script_begins(self, module: nn.Module) -> None:
+        """What a scripted module draws it draws from a stream of its own too."""
+        self._seed_stream(self.running.site(script_name(module)))
+
+    def _seed_stream(self, site: Site) -> int:
+        seed = stream(self._vary.get(site, self._seed), site, self._numbers.number(site))
+        seed_streams(seed)
+        return seed
+
+
+def stream(seed: int, site: Site, number: int) -> int:
+    """The seed of a call's own random stream; `number` is that of its source position (see `CallNumbers`)."""
+    text = f"{seed}|{site.module}|{site.function}|{number}|{site.turn}"
+    return int.from_bytes(hashlib.blake2b(encoded(text), digest_size=7).digest(), "big")
+
+
+def _kept(args: Any) -> Any:
+    """Positional arguments as they were before the call, which may work in place."""
+    return tuple(each.detach().clone() if isinstance(each, torch.Tensor) else each for each in args)
+
+
+def identity(func: Any, args: Any, kwargs: Any) -> Any:
+    """The call with its dropping taken out: dropout returns its input; what does more than drop is re-gated."""
+    name = name_of(func)
+    if name.endswith("dropout") or name.startswith("dropout"):
+        tensor = args[0] if args else kwargs["input"]
+        return _as_given_by(func, tensor.clone())
+    return regated(func, args, kwargs)
+
+
+def regated(func: Any, args: Any, kwargs: Any) -> Any:
+    """The very call as a gate would make it in eval mode: with its switch off, or at a rate of 0 where it has none."""
+    name = name_of(func)
+    if name in STACKED:
+        place = rate_position(args)
+        return func(*(0.0 if index == place else each for index, each in enumerate(args)), **kwargs)
+    how = DROPPING[name]
+    position, word, _ = how.rate if how.training is None else how.training
+    off = 0.0 if how.training is None else False
+    if len(args) > position:
+        return func(*args[:position], off, *args[position + 1 :], **kwargs)
+    return func(*args, **{**kwargs, "train" if "train" in kwargs else word: off})
+
+
+def nothing(func: Any, args: Any, kwargs: Any) -> Any:
+    """Everything dropped: zeros in place of a dropout's result, or what alpha dropout makes of a dropped unit."""
+    tensor = args[0] if args else kwargs["input"]
+    if "alpha" not in name_of(func):
+        return _as_given_by(func, torch.zeros_like(tensor))
+    tried = torch.zeros(256, 256, 1, dtype=tensor.dtype, device=tensor.device)
+    made = func(tried, *args[1:], **{name: each for name, each in kwargs.items() if name != "input"})
+    dropped, kept = made.aminmax()  # a dropped unit is set far below zero, the others are shifted up a little
+    if not dropped < kept:
+        raise CannotMeasure("too little is dropped to tell what becomes of a dropped unit")
+    return torch.full_like(tensor, float(dropped))
+
+
+def _as_given_by(func: Any, tensor: torch.Tensor) -> Any:
+    """A dropout's result in the form in which it gives it: some of torch's give their mask with it."""
+    masked = "native_dropout" in str(func) or "fused_dropout" in str(func)
+    return (tensor, torch.ones_like(tensor, dtype=torch.bool)) if masked else tensor

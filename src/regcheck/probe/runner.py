@@ -1,0 +1,301 @@
+"""Run one model, on one device, the same way as often as needed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from regcheck.core.errors import CannotMeasure, stops, told
+from regcheck.core.graph import Mode, Site
+from regcheck.tracing.call_interceptor import eager
+from regcheck.tracing.cost import Meter, overhead_of
+from regcheck.tracing.example_inputs import Inputs, home_of, mapped, moved
+from regcheck.tracing.nested_values import tensors_in
+from regcheck.tracing.outputs import Output, outputs_of
+from regcheck.tracing.running import Locate
+from regcheck.tracing.user_line import runs_the_model
+
+from .audit_copy import copied
+from .batch_slice import affordable, batch_size, first_samples
+from .interventions import CallNumbers, Intervention, Replacement
+from .process_state import use
+from .run_state import State
+from .seeds import seed_everything
+from .statistics import binomial_interval, fewest_draws
+from .work_plan import Budget
+
+Modes = Mode | Mapping[str, bool]
+"""A mode for the whole model, or the training flag of each module by path."""
+
+
+class Enough(Exception):
+    """What was to be seen of a run was seen."""
+
+
+class Runner:
+    """Runs a copy of a model on `device`; every run starts from the same state, inputs and random streams.
+
+    Args:
+        model: a copy that may be run where it is; its state is put back after each run. On another device than its own
+            a copy of it is run.
+        args: positional arguments of its forward.
+        kwargs: keyword arguments of its forward.
+        device: where to run it.
+        locate: as given to the recorder, so that the same calls have the same sites.
+        budget: the work that all runs of this model may take.
+        work: the operations of a forward in each mode, where it was recorded; else `try_out` counts them.
+        around: what the forward is run under; by default under what the caller is.
+
+    A measurement takes the work of its runs from the budget by `plan` before it makes them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        device: str,
+        locate: Locate | None = None,
+        budget: Budget | None = None,
+        work: Mapping[Mode, int] | None = None,
+        around: Callable[[], Any] = nullcontext,
+    ) -> None:
+        at_home = home_of(model).type == torch.device(device).type
+        self._around: Callable[[], Any] | None = nullcontext if at_home else None
+        use(device)
+        self.model = model if at_home else copied(model, device)
+        self.device = device
+        self._at = None if at_home else device
+        self._args, self._kwargs = tuple(args), dict(kwargs)
+        self._state = State(self.model)
+        self._locate = locate
+        self._under = around
+        self.budget = budget or Budget()
+        self._work = dict(work or {})
+        self._numbers = CallNumbers()
+        self._overhead = overhead_of(self.model)
+        self.operations = 0
+        self.notes: list[str] = []
+        self._unsteady: set[str] | None = None  # numbers that are not made of the draws, such as times
+
+    def inputs(self) -> list[torch.Tensor]:
+        """The tensors among the arguments of the forward."""
+        return tensors_in((self._args, self._kwargs))
+
+    def expect(self, sites: Iterable[Site]) -> None:
+        """Number the calls at these sites before any run, so that their streams do not depend on which run is first."""
+        self._numbers = CallNumbers(sites)
+
+    def plan(self, runs: int, draws: tuple[int, int] = (0, 0), *, mode: Mode = Mode.TRAIN, work: int = 0) -> int:
+        """Take the work of `runs` runs, and of as many more as the budget allows, from the model's budget.
+
+        Args:
+            runs: those without which there is no measurement.
+            draws: the fewest further runs that can tell anything, and the most that are of use.
+            mode: the mode of the runs.
+            work: the operations of one of them, where it is no whole forward.
+
+        Returns:
+            How many further runs to make.
+
+        Raises:
+            CannotMeasure: there is not enough left.
+        """
+        each = (work or self._work.get(mode, 0)) + self._overhead
+        return self.budget.take(each, runs + draws[0], runs + draws[1]) - runs
+
+    def plan_share(self, draws: int, wanted: int, rate: float, alpha: float, **each: Any) -> int:
+        """Plan the runs that count how many units are lost at a rate, and note what fewer than `wanted` cannot tell.
+
+        Args:
+            draws: the units of one run that are drawn apart.
+            wanted: the most runs that are of use; one was made, and is among them.
+            rate: the rate that is expected.
+            alpha: the probability that the interval misses it.
+            each: the `mode` and the `work` of each run, as `plan` takes them.
+
+        Returns:
+            How many runs there are in all.
+
+        Raises:
+            CannotMeasure: not even those fit the budget that can tell the rate from zero.
+        """
+        least = min(wanted, -(-fewest_draws(rate, alpha) // max(draws, 1)))
+        runs = 1 + self.plan(0, (least - 1, wanted - 1), **each)
+        if runs < wanted:
+            low, high = binomial_interval(runs * draws, rate, alpha)
+            power = f"shares from {low:.2g} to {high:.2g} cannot be told from {rate:.2g}"
+            self.notes.append(f"its budget allows {runs} of {wanted} runs: {power}")
+        return runs
+
+    def try_out(self, modes: Modes, seed: int) -> list[torch.Tensor]:
+        """One forward, at the cost of the budget, to count its operations; the tensors of its result.
+
+        Raises:
+            CannotMeasure: it takes more than the budget allows, or raised.
+        """
+        outputs = self.run(modes, seed, limit=self.budget.left)
+        self._work = dict.fromkeys(Mode, self.operations)
+        self.plan(1)
+        return outputs
+
+    def fit(self, modes: Modes, seed: int, runs: int) -> list[torch.Tensor]:
+        """Take the work of `runs` runs, on fewer samples where all would take more; the tensors of one run more.
+
+        Raises:
+            CannotMeasure: the budget does not allow it, or forward raised.
+        """
+        outputs = self.try_out(modes, seed)
+        whole, given = self.operations, Inputs(self._args, self._kwargs)
+        size = batch_size(given)
+        count = affordable(size, whole, self._overhead, runs + 1, self.budget.left)
+        if count < size:
+            part = first_samples(given, count)
+            self._args, self._kwargs = tuple(part.args), dict(part.kwargs)
+            fewer = self.try_out(modes, seed)
+            if [each.shape for each in fewer] == [torch.Size((count, *each.shape[1:])) for each in outputs]:
+                self.notes.append(f"on {count} of {size} samples, as its budget allows no more")
+                outputs = fewer
+            else:
+                self._args, self._kwargs = tuple(given.args), dict(given.kwargs)
+                self._work = dict.fromkeys(Mode, whole)
+        self.plan(runs)
+        return outputs
+
+    @runs_the_model
+    def run(
+        self,
+        modes: Modes,
+        seed: int,
+        *,
+        vary: Mapping[Site, int] | None = None,
+        replace: Mapping[Site, Replacement] | None = None,
+        observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        limit: float = math.inf,
+    ) -> list[torch.Tensor]:
+        """One forward; the tensors of its result, detached, and its numbers as tensors.
+
+        `operations` are then those that it took.
+
+        Args:
+            modes: the mode to run in.
+            seed: seeds every random stream; the same seed gives the same draws.
+            vary: seeds by site for the calls that shall draw differently.
+            replace: what to do instead, by site.
+            observe: sees every call; it ends the run, which then has no result, by raising `Enough`.
+            change: applied to every input tensor.
+            limit: stops a run that takes more operations.
+
+        Raises:
+            CannotMeasure: forward raised, or was stopped.
+        """
+        made = self._run(modes, seed, vary, replace, observe, change, limit)
+        if self._unsteady is None and any(each.source is not None for each in made):
+            again = self._run(modes, seed, vary, replace, None, change, limit)
+            pairs = itertools.zip_longest(made, again)
+            self._unsteady = {
+                one.name for one, other in pairs if one and one.source is not None and _differ(one, other)
+            }
+        kept = [each for each in made if each.name not in (self._unsteady or ())]
+        if made and not kept:
+            raise CannotMeasure("the numbers that forward returns differ between runs that draw the same")
+        return [_strided(each.tensor.detach()) for each in kept]
+
+    def _run(
+        self,
+        modes: Modes,
+        seed: int,
+        vary: Mapping[Site, int] | None,
+        replace: Mapping[Site, Replacement] | None,
+        observe: Callable[[Site | None, str, Any, Any, Any], None] | None,
+        change: Callable[[torch.Tensor], torch.Tensor] | None,
+        limit: float,
+    ) -> tuple[Output, ...]:
+        if self._around is None:
+            self._around = self._needed_around()
+        self._set(modes)
+        args, kwargs = self._inputs()
+        if change is not None:
+            args, kwargs = mapped(args, change), mapped(kwargs, change)
+        seed_everything(seed)
+        meter = Meter(limit)
+        intervention = Intervention(
+            self.model,
+            seed,
+            locate=self._locate,
+            vary=vary,
+            replace=replace,
+            observe=observe,
+            numbers=self._numbers,
+            meter=meter,
+        )
+        try:
+            around = self._around(), self._under()
+            with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), around[0], around[1]:
+                return outputs_of(self.model(*args, **kwargs)).values
+        except Enough:
+            return ()
+        except CannotMeasure:
+            raise
+        except BaseException as error:
+            if stops(error):
+                raise
+            if meter.exceeded:
+                raise CannotMeasure(f"{self.budget.too_large}; {self.budget.advice}") from error
+            raise CannotMeasure(f"forward raised {told(error)}") from error
+        finally:
+            self.operations = meter.operations
+            self._state.restore()
+
+    @runs_the_model
+    def _needed_around(self) -> Callable[[], Any]:
+        """What a forward away from home is run in: code that names no device for what it makes is given this one."""
+        args, kwargs = self._inputs()
+        try:
+            with eager(), torch.no_grad(), self._under():
+                self.model(*args, **kwargs)
+        except BaseException as error:
+            if stops(error):
+                raise
+            return partial(torch.device, self.device)
+        finally:
+            self._state.restore()
+        return nullcontext
+
+    def _inputs(self) -> tuple[Any, Any]:
+        try:
+            return moved(self._args, self._at), moved(self._kwargs, self._at)
+        except Exception as error:
+            raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {told(error)}") from error
+
+    def _set(self, modes: Modes) -> None:
+        if isinstance(modes, Mode):
+            self.model.train(modes is Mode.TRAIN)
+            return
+        for path, module in self.model.named_modules():
+            if path in modes:
+                module.training = modes[path]
+
+
+def _strided(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor in the layout that arithmetic is defined for."""
+    if tensor.is_nested:
+        return tensor.to_padded_tensor(0.0)
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor.clone() if tensor.layout is torch.strided else tensor.to_dense()
+
+
+def _differ(one: Output, other: Output | None) -> bool:
+    """Whether two runs that draw the same give different numbers."""
+    if other is None or one.name != other.name or one.tensor.shape != other.tensor.shape:
+        return True
+    return not torch.allclose(one.tensor, other.tensor, rtol=0, atol=0, equal_nan=True)

@@ -1,0 +1,230 @@
+"""What a model is, as far as its mode goes: which layers depend on it, and which other models are built the same."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.jit import ScriptModule
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import UninitializedParameter
+
+from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
+from regcheck.files.escape import encoded
+
+_LEARNED = (
+    nn.Linear,
+    nn.Bilinear,
+    _ConvNd,
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.MultiheadAttention,
+)
+_COMPOSED = (nn.Sequential, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_NORM_NAME = re.compile(r"Norm(?:\dd)?$")
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "_FabricModule": "_original_module",
+}
+_FUNCTIONAL = frozenset(
+    "dropout dropout1d dropout2d dropout3d dropout_ feature_dropout alpha_dropout feature_alpha_dropout".split()
+)
+_known_to_drop: WeakKeyDictionary[type[nn.Module], bool] = WeakKeyDictionary()
+_RATES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
+
+
+def parts(module: nn.Module) -> Iterator[nn.Module]:
+    """The module and every module in it, each once."""
+    seen: set[int] = set()
+    todo = [module]
+    while todo:
+        each = todo.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            todo.extend(child for child in each._modules.values() if child is not None)
+
+
+def depends_on_mode(layer: Any) -> str:
+    """The kind of a layer whose result depends on its mode, or an empty string.
+
+    Of scripted layers those are known that were made from torch's own, and whose code still reads the mode: what was
+    traced or frozen does not.
+    """
+    if isinstance(layer, ScriptModule) and not _reads_mode(layer):
+        return ""
+    cls = class_of(layer)
+    if issubclass(cls, _DropoutNd):
+        return "dropout" if layer.p > 0 else ""
+    if issubclass(cls, _NormBase):
+        kind = "instance norm" if issubclass(cls, _InstanceNorm) else "batch norm"
+        return kind if layer.running_mean is not None else ""
+    if issubclass(cls, nn.RNNBase):
+        return "dropout" if layer.dropout > 0 and layer.num_layers > 1 else ""
+    if issubclass(cls, nn.MultiheadAttention):
+        return "dropout" if layer.dropout > 0 else ""
+    rate = _RATES.get(cls.__name__)
+    if rate is not None:
+        return "stochastic depth" if getattr(layer, rate, None) else ""
+    return "dropout" if _drops_by_mode(cls) and _has_rate(layer) else ""
+
+
+def class_of(layer: nn.Module) -> type[nn.Module]:
+    """The class of a layer; of a scripted one that of torch which it was made from, if it was."""
+    if isinstance(layer, ScriptModule):
+        home, _, name = layer._c._type().qualified_name().rpartition(".")
+        made_from = getattr(nn, name, None) if home.startswith("__torch__.torch.nn.modules.") else None
+        if isinstance(made_from, type):
+            return made_from
+    return type(layer)
+
+
+def _reads_mode(layer: ScriptModule) -> bool:
+    """Whether the code of a scripted layer asks for the layer's mode."""
+    graphs = (layer._c._get_method(name).graph for name in layer._c._method_names())
+    return any(node.s("name") == "training" for graph in graphs for node in graph.findAllNodes("prim::GetAttr"))
+
+
+def _drops_by_mode(cls: type[nn.Module]) -> bool:
+    """Whether the code of a class of the user's own reads the mode and calls a functional dropout."""
+    found = _known_to_drop.get(cls)
+    if found is None:
+        found = _known_to_drop[cls] = _calls_functional_dropout(cls)
+    return found
+
+
+def _calls_functional_dropout(cls: type[nn.Module]) -> bool:
+    for base in cls.__mro__:
+        if base.__module__.startswith("torch."):
+            break
+        for each in vars(base).values():
+            function = inspect.unwrap(each) if isinstance(each, FunctionType) else None
+            names = function.__code__.co_names if isinstance(function, FunctionType) else ()
+            if "training" in names and not _FUNCTIONAL.isdisjoint(names):
+                return True
+    return False
+
+
+def _has_rate(layer: nn.Module) -> bool:
+    """False where a layer keeps rates, and all of them are zero."""
+    rates = [
+        value
+        for name, value in vars(layer).items()
+        if (name == "p" or "drop" in name) and isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    return not rates or any(rates)
+
+
+def mode_dependent(module: nn.Module) -> list[nn.Module]:
+    """The layers whose result depends on their mode."""
+    return [each for each in parts(module) if depends_on_mode(each)]
+
+
+def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
+    """Whether any layer acts as in training, and the kinds of those that do (of all that could, when none does)."""
+    kinds: dict[bool, dict[str, None]] = {True: {}, False: {}}
+    for each in parts(module):
+        kind = depends_on_mode(each)
+        if kind:
+            kinds[each.training][kind] = None
+    training = bool(kinds[True])
+    return training, tuple(sorted(kinds[training]))
+
+
+def bytes_of(module: nn.Module) -> int:
+    """The memory that parameters and buffers take."""
+    held = (each for part in parts(module) for each in (*part._parameters.values(), *part._buffers.values()))
+    there = (each for each in held if each is not None and not isinstance(each, UninitializedParameter))
+    return sum(piece.nbytes for each in there for piece in stored(each))
+
+
+def stored(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The tensors that hold what a tensor holds: itself, or the indices and the values of a sparse one."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
+
+
+def has_learned_layers(module: nn.Module) -> bool:
+    """Whether there are learned layers; scales and shifts, as norms have them, do not count."""
+    return any(isinstance(each, _LEARNED) or _holds_weights(each) for each in parts(module))
+
+
+def _holds_weights(layer: nn.Module) -> bool:
+    owned = [each for each in layer._parameters.values() if each is not None]
+    norm = isinstance(layer, (_NormBase, nn.LayerNorm, nn.GroupNorm))
+    return not norm and any(isinstance(each, UninitializedParameter) or each.dim() > 1 for each in owned)
+
+
+def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
+    """What each trained parameter of a module is, by its id, where its owner tells."""
+    for owner in parts(module):
+        norm = isinstance(owner, _NORMS) or bool(_NORM_NAME.search(type(owner).__name__))
+        for name, each in owner._parameters.items():
+            if each is None or isinstance(each, UninitializedParameter) or not each.requires_grad:
+                continue
+            if "bias" in name and (norm or each.dim() < 2):
+                yield id(each), BIAS
+            elif norm and (isinstance(owner, _NORMS) or each.dim() < 2):
+                yield id(each), NORM_SCALE
+            elif each.dim() > 1:
+                yield id(each), WEIGHT
+
+
+def is_lone_layer(module: nn.Module) -> bool:
+    """Whether this is one of torch's own layers rather than something composed of them."""
+    cls = class_of(module)
+    return cls.__module__.startswith(("torch.nn.modules.", "torch.nn.utils.")) and not issubclass(cls, _COMPOSED)
+
+
+def name_of(module: nn.Module) -> str:
+    """The class of the model, wrappers looked through."""
+    while type(module).__name__ in _WRAPPERS:
+        inner = module._modules.get(_WRAPPERS[type(module).__name__])
+        if inner is None:
+            break
+        module = inner
+    return str(module.original_name) if isinstance(module, ScriptModule) else type(module).__name__
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Equal for models that are built alike: the same classes, sizes, rates and switches in the same places.
+
+    Weights do not count, nor do modes. It is the same in every process.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for path, each in module.named_modules():
+        cls = type(each)
+        made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
+        digest.update(encoded(f"{path}:{cls.__module__}.{made_from}"))
+        for name, tensor in (*each._parameters.items(), *each._buffers.items()):
+            lazy = tensor is None or isinstance(tensor, UninitializedParameter)
+            digest.update(encoded(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}"))
+        for name, value in sorted(vars(each).items()):
+            if name != "training" and _is_setting(value):
+                digest.update(encoded(f"{name}={value}"))
+    return digest.hexdigest()
+
+
+def _is_setting(value: object) -> bool:
+    """Switches and rates. Other numbers show in the shapes, or count things that change from one model to the next."""
+    return value is None or isinstance(value, bool) or (isinstance(value, float) and 0 <= value <= 1)

@@ -1,0 +1,82 @@
+"""`regcheck selftest`: hold torch itself to the reference implementations."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from regcheck.cli.common_options import Parser, words
+from regcheck.cli.output import colored, write
+from regcheck.cli.printing import show
+from regcheck.core.errors import UsageError, unknown
+from regcheck.selftest.results import MODES
+
+FORMATS = ("full", "json")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the selftest and show it; return the exit code."""
+    parser = Parser("regcheck selftest", "Hold torch's layers, norms and optimizers to the reference implementations.")
+    parser.add_argument(
+        "--device",
+        dest="devices",
+        metavar="DEVICES",
+        type=words,
+        default=["auto"],
+        help="run on these devices (default: auto, the CPU and every accelerator present)",
+    )
+    parser.add_argument(
+        "--mode",
+        dest="modes",
+        metavar="MODES",
+        type=words,
+        default=list(MODES),
+        help="run like this: eager, compiled, or both (the default); compiling takes a minute or two",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed all draws with this (default: 0)")
+    parser.add_argument("--strict", action="store_true", help="exit 3 when something was not run")
+    parser.add_argument("--output-format", metavar="FORMAT", default="full", help="full (default) or json")
+    parser.add_argument("--output-file", metavar="FILE", type=Path, help="write the table there")
+    arguments = parser.parse(argv)
+    for option, known, given in (
+        ("mode", MODES, arguments.modes),
+        ("output format", FORMATS, [arguments.output_format]),
+    ):
+        for word in given or [""]:
+            if word not in known:
+                raise unknown(option, word, known)
+    if not arguments.devices:
+        raise UsageError("--device: name a device, or leave it to auto")
+    try:
+        from regcheck.selftest.checks import selftest
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError("`regcheck selftest` needs torch: `pip install 'regcheck[torch]'`") from None
+    from rich.console import Console
+
+    from regcheck.probe.devices import chosen
+    from regcheck.selftest.table import WIDTH, rendered
+
+    devices = chosen(arguments.devices)
+    with ExitStack() as stack:
+        status = stack.enter_context(Console(stderr=True).status("selftest")) if sys.stderr.isatty() else None
+
+        def tell(what: str) -> None:
+            if status is not None:
+                status.update(what)
+
+        result = selftest(devices, tuple(dict.fromkeys(arguments.modes)), arguments.seed, tell=tell)
+    color = arguments.output_file is None and colored(sys.stdout)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not arguments.output_file else WIDTH
+    text = rendered(result, arguments.output_format, color=color, width=width)
+    if arguments.output_file is None:
+        show(text)
+    else:
+        write(arguments.output_file, "--output-file", text)
+    if not result.ok:
+        return 1
+    return 3 if arguments.strict and result.missed else 0

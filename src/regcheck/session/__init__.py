@@ -1,0 +1,1 @@
+"""One watched run of any kind: what happened, and the verdicts."""

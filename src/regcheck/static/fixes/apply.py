@@ -1,0 +1,180 @@
+"""Patches for findings, and applying them to the bytes of a file."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from regcheck.core.finding import Finding
+from regcheck.core.patch import Edit, Patch
+from regcheck.core.report import Report
+from regcheck.core.rule import Rule
+from regcheck.files.notebook import SUFFIX, code_cells, source_of
+from regcheck.files.text import NEWLINE, content_of, encoding_of, in_cell, in_file, text_of
+from regcheck.static.project.files import Source
+
+from .context import File
+
+
+class CannotFix(Exception):
+    """A file whose text cannot be changed without touching more than was meant; the message says why."""
+
+
+def with_patches(report: Report, rules: Iterable[Rule], sources: Mapping[str | None, Source]) -> Report:
+    """The report with the patches that the rules propose for its findings in the sources, by their path."""
+    fixes = {rule.code: rule.fix for rule in rules if rule.fix is not None}
+    files: dict[str, File | None] = {}
+
+    def patched(finding: Finding) -> Finding:
+        fix = fixes.get(finding.code)
+        source = sources.get(finding.path)
+        if fix is None or source is None or not finding.path or not finding.line or not finding.column:
+            return finding
+        if finding.path not in files:
+            files[finding.path] = _file(finding.path, source.tree)
+        file = files[finding.path]
+        line = in_file(finding.path, finding.cell, finding.line)
+        if file is None or line > len(file.lines):
+            return finding
+        try:
+            patch = fix(file.at(line, finding.column))
+        except Exception:
+            # The finding stands without its fix; what a fix stumbles over is code that it cannot be sure of.
+            patch = None
+        return replace(finding, patch=_within(patch, finding.path, finding.cell) if patch else None)
+
+    return replace(report, findings=tuple(map(patched, report.findings)))
+
+
+def _file(path: str, tree: ast.Module) -> File | None:
+    try:
+        return File(path, text_of(path) if path.endswith(SUFFIX) else _decoded(content_of(path))[0], tree)
+    except (OSError, CannotFix, SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _within(patch: Patch, path: str, cell: int | None) -> Patch | None:
+    """The patch in the lines of its notebook's cell; None where it reaches into another cell."""
+    if cell is None:
+        return patch
+    places = [(in_cell(path, each.line), in_cell(path, each.end_line)) for each in patch.edits]
+    if any(number != cell for place in places for number, _ in place):
+        return None
+    edits = (
+        replace(each, line=first[1], end_line=last[1]) for each, (first, last) in zip(patch.edits, places, strict=True)
+    )
+    return replace(patch, edits=tuple(edits))
+
+
+def applied(content: bytes, patches: Mapping[int | None, Iterable[Patch]], path: str) -> tuple[bytes, list[Patch]]:
+    """A file's content with patches applied, and those that were: of two that overlap, the later one waits.
+
+    `patches` are given by the number of the notebook cell they are for, None in other files.
+
+    Raises:
+        CannotFix: the text could not be changed without touching more.
+    """
+    if path.endswith(SUFFIX):
+        return _applied_to_notebook(content, patches)
+    text, encoding = _decoded(content)
+    changed, done = _edited(text, [each for some in patches.values() for each in some])
+    try:
+        return changed.encode(encoding), done
+    except UnicodeEncodeError:
+        raise CannotFix(f"the fix cannot be written in {encoding}") from None
+
+
+def _decoded(content: bytes) -> tuple[str, str]:
+    try:
+        encoding = encoding_of(content)
+        text = content.decode(encoding)
+    except (SyntaxError, LookupError, ValueError) as error:
+        raise CannotFix(f"its encoding is not understood: {error}") from None
+    if text.encode(encoding) != content:
+        raise CannotFix(f"its bytes do not survive being read as {encoding}")
+    return text, encoding
+
+
+def _edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
+    """The text with all edits of each patch made, where they overlap no edit of a patch before it."""
+    starts = [0, *(match.end() for match in NEWLINE.finditer(text))]
+
+    def span(edit: Edit) -> tuple[int, int, str]:
+        return starts[edit.line - 1] + edit.column - 1, starts[edit.end_line - 1] + edit.end_column - 1, edit.text
+
+    taken: list[tuple[int, int, str]] = []
+    done: list[Patch] = []
+    for patch in patches:
+        wanted = [span(edit) for edit in patch.edits]
+        if not any(_overlap(one, other) for one in wanted for other in taken):
+            taken += wanted
+            done.append(patch)
+    # From the end to the beginning, and what is inserted at one point in the order given.
+    taken.sort(key=lambda each: each[:2])
+    for start, end, new in reversed(taken):
+        text = text[:start] + new + text[end:]
+    return text, done
+
+
+def _overlap(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
+    """Whether two edits touch: where both insert at one point, their order would be chance."""
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
+def _applied_to_notebook(content: bytes, patches: Mapping[int | None, Iterable[Patch]]) -> tuple[bytes, list[Patch]]:
+    """Only the sources of the cells concerned change; the rest of the document keeps its very text."""
+    text, encoding = _decoded(content)
+    done: list[Patch] = []
+    for number, cell in code_cells(json.loads(text)):
+        if number not in patches:
+            continue
+        source, those = _edited(source_of(cell), patches[number])
+        text = _with_source(text, number, cell["source"], source)
+        done += those
+    return text.encode(encoding), done
+
+
+def _with_source(text: str, number: int, before: str | list[str], source: str) -> str:
+    """The document with the source of one cell replaced, written as it was: as a string, or as a list of lines."""
+    if "\r" in "".join(before):
+        raise CannotFix(f"cell {number} has line ends of its own kind")
+    _, cells = _part(text, 0, "cells")
+    _, cell = _part(text, cells, number - 1)
+    end, start = _part(text, cell, "source")
+    old = text[start:end]
+    ascii_only = text.isascii()
+    if isinstance(before, str):
+        return text[:start] + json.dumps(source, ensure_ascii=ascii_only) + text[end:]
+    lines = [f"{line}\n" for line in source.split("\n")]
+    lines[-1] = lines[-1][:-1]
+    written = [json.dumps(line, ensure_ascii=ascii_only) for line in lines if line]
+    lead = old[1 : len(old) - len(old[1:].lstrip())]
+    tail = old[len(old[:-1].rstrip()) : -1]
+    return text[:start] + "[" + lead + f",{lead or ' '}".join(written) + tail + "]" + text[end:]
+
+
+def _part(text: str, at: int, wanted: str | int) -> tuple[int, int]:
+    """Where the value of a key, or of an index, of the JSON object or array at a position ends and begins."""
+    read = json.JSONDecoder().raw_decode
+    at = _blank(text, at) + 1
+    index = 0
+    while True:
+        key: str | int = index
+        at = _blank(text, at)
+        if isinstance(wanted, str):
+            key, at = read(text, at)
+            at = _blank(text, _blank(text, at) + 1)
+        _, end = read(text, at)
+        if key == wanted:
+            return end, at
+        at = _blank(text, end) + 1
+        index += 1
+
+
+def _blank(text: str, at: int) -> int:
+    """The first position from `at` that is no white space."""
+    while text[at] in " \t\r\n":
+        at += 1
+    return at

@@ -1,0 +1,1 @@
+"""From a model's class to its graph."""

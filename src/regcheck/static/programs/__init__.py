@@ -1,0 +1,1 @@
+"""From a program's source to the events that rules read."""

@@ -1,0 +1,1 @@
+"""The files and names of a scanned project."""

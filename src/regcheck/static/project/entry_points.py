@@ -1,0 +1,138 @@
+"""Which functions are worth interpreting as programs of their own."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cached_property
+
+from regcheck.static.interpreter.values import External, Function, Value
+
+from .files import Source
+from .names import Project
+from .prefilter import is_random
+
+_GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
+_GRADIENT_WORDS = (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward")
+_BUILDING_WORDS = (b"Sequential", b"Transformer", b"MultiheadAttention")
+_DECAY = re.compile(rb"\bweight_decay\b")
+_BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
+_LAST_WORD = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\Z")
+_WORD = re.compile(rb"\b[A-Za-z_]\w*")
+_PLAIN_DECORATORS = (
+    "torch.",
+    "functools.",
+    "contextlib.",
+    "typing.",
+    "pytest.",
+    "hydra.",
+    "click.",
+    "typer.",
+    "builtins.",
+)
+
+
+class _Candidate:
+    """A function, the words it says, and what it calls."""
+
+    def __init__(self, function: Function) -> None:
+        assert not isinstance(function.node, ast.Lambda)
+        self.function = function
+        self.source = function.source
+        self.name = function.node.name.encode()
+        self.owner = function.owner.node.name.encode() if function.owner is not None else b""
+        self.text = self.source.text_of(function.node)
+
+    @cached_property
+    def called(self) -> frozenset[bytes]:
+        heads = (_last_word(each) for each in self.text.split(b"(")[:-1])
+        return frozenset([each[1] for each in heads if each]) - {self.name}
+
+    @cached_property
+    def words(self) -> frozenset[bytes]:
+        return frozenset(_WORD.findall(self.text))
+
+
+def worthwhile(project: Project) -> Iterator[Function]:
+    """The functions that build models or optimizers and use them, themselves or through scanned functions they call.
+
+    A method is worth it only where it builds an optimizer: how its object was treated before cannot be told. What an
+    unknown decorator takes (a registry of model factories, say) is worth it only for what it does itself.
+    """
+    functions = [_Candidate(each) for each in project.functions()]
+    models: dict[bytes, list[Source]] = {}
+    for each in project.definitions:
+        if each.is_module:
+            models.setdefault(each.node.name.encode(), []).append(each.source)
+    decaying = _saying(functions, _DECAY, b"weight_decay")
+    own = _saying(functions, _GRADIENTS, *_GRADIENT_WORDS)
+    using = _calling(functions, own)
+    built = _saying(functions, _BUILDING, *_BUILDING_WORDS)
+    building = _calling(functions, {each for each in functions if each in built or _names_model(each, models)})
+    for one in functions:
+        calls = one in using and one in building and (one in own or not _is_taken(project, one.function))
+        alone = one in built and is_random(one.text)
+        if one in decaying or (not one.owner and (calls or alone)):
+            yield one.function
+
+
+def is_plain(decorator: Value) -> bool:
+    """Whether a decorator leaves a function's meaning alone."""
+    return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
+
+
+def _last_word(text: bytes) -> re.Match[bytes] | None:
+    """The word that a text ends with, but for one that is defined there; looked for near the end first."""
+    found = _LAST_WORD.search(text[-80:])
+    return found if found is None or found.start() > 10 else _LAST_WORD.search(text)
+
+
+def _saying(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: bytes) -> set[_Candidate]:
+    """The functions whose text has the pattern, which begins with one of the words; most files have none of them."""
+    files = {each for each in {one.source for one in functions} if any(word in each.content for word in words)}
+    return {each for each in functions if each.source in files and pattern.search(each.text)}
+
+
+def _calling(functions: list[_Candidate], known: set[_Candidate]) -> set[_Candidate]:
+    """The known functions, and those that call one of them, or the class that one of them is a method of."""
+    reached, latest = set(known), set(known)
+    while latest:
+        targets: dict[bytes, list[_Candidate]] = {}
+        for each in latest:
+            for name in filter(None, (each.name, each.owner)):
+                targets.setdefault(name, []).append(each)
+        latest = {
+            each
+            for each in functions
+            if each not in reached
+            and any(_is_seen(each, target) for name in each.called & targets.keys() for target in targets[name])
+        }
+        reached |= latest
+    return reached
+
+
+def _is_seen(caller: _Candidate, target: _Candidate) -> bool:
+    """Whether a file holds a function, or imports it, its class or its file."""
+    if caller.source is target.source:
+        return True
+    if target.source.is_torch:
+        return False
+    names = {target.name, target.owner, target.source.tail_bytes}
+    return not names.isdisjoint(caller.source.imported_words)
+
+
+def _names_model(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
+    """Whether a function names a class of models."""
+    return any(
+        source is each.source
+        or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail_bytes)))
+        for name in each.words & models.keys()
+        for source in models[name]
+    )
+
+
+def _is_taken(project: Project, function: Function) -> bool:
+    decorators = [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
+    heads = [each.func if isinstance(each, ast.Call) else each for each in decorators]
+    return not all(is_plain(project.resolve(function.source, each)) for each in heads)

@@ -1,0 +1,153 @@
+"""The files of a scan: their content, parsed when it is asked for, and what stands at their top level."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from regcheck.core.finding import NotChecked
+from regcheck.files.escape import encoded
+
+from .discovery import parsed
+
+_FILE_SCOPE = (ast.If, ast.Try, ast.With)
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
+_WORD = re.compile(rb"\w+")
+
+Binding = ast.stmt | ast.expr | None
+
+
+@dataclass(eq=False)
+class Source:
+    """One file. It is parsed when its tree is first asked for; one that cannot be parsed has an empty tree."""
+
+    path: str
+    content: bytes
+    named: bool = False
+    """Whether the file was asked for by name, rather than found in a folder."""
+    unread: NotChecked | None = None
+    """Why the file could not be parsed, where that was tried."""
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        found = parsed(self.path, self.content)
+        if isinstance(found, NotChecked):
+            self.unread = found
+            return ast.Module([], [])
+        return found
+
+    @cached_property
+    def file(self) -> Path:
+        return Path(os.path.realpath(self.path))
+
+    @cached_property
+    def module(self) -> str:
+        """The dotted name, as far as `__init__.py` files tell it."""
+        parts = [*_package(self.file.parent), *([] if self.is_package else [self.file.stem])]
+        return ".".join(parts)
+
+    @cached_property
+    def is_package(self) -> bool:
+        return os.path.basename(self.path) == "__init__.py"
+
+    @cached_property
+    def tail(self) -> str:
+        """The last part of the dotted name that others import the file by."""
+        return self.file.parent.name if self.is_package else self.file.stem
+
+    @property
+    def tail_bytes(self) -> bytes:
+        """It as the bytes that an import would say it in; a file name need not be text."""
+        return encoded(self.tail)
+
+    @cached_property
+    def is_test(self) -> bool:
+        name = os.path.basename(self.path)
+        return name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
+
+    @cached_property
+    def is_torch(self) -> bool:
+        """Whether the file is part of torch itself, whose things are known by name and never looked up in files."""
+        return self.module.partition(".")[0] == "torch"
+
+    @cached_property
+    def imported_words(self) -> frozenset[bytes]:
+        """Every word of the file's import statements, but for those of torch."""
+        found: set[bytes] = set()
+        for package, names in _IMPORT.findall(self.content):
+            if package.partition(b".")[0] != b"torch":
+                found.update(_WORD.findall(package), _WORD.findall(names))
+        return frozenset(found)
+
+    def text_of(self, node: ast.stmt) -> bytes:
+        """The lines of a statement, its decorators included."""
+        decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+        first = min([node.lineno, *(each.lineno for each in decorators)])
+        return b"".join(self._lines[first - 1 : node.end_lineno])
+
+    @cached_property
+    def _lines(self) -> list[bytes]:
+        return self.content.splitlines(keepends=True)
+
+    @cached_property
+    def bindings(self) -> dict[str, list[Binding]]:
+        """What the file binds each name to at its top level; a name bound in a way not understood is bound to None."""
+        table: dict[str, list[Binding]] = {}
+        for statement in file_scope(self.tree.body):
+            for name, binding in bound(statement):
+                table.setdefault(name, []).append(binding)
+        return table
+
+    @cached_property
+    def stars(self) -> list[ast.ImportFrom]:
+        return [
+            each
+            for each in file_scope(self.tree.body)
+            if isinstance(each, ast.ImportFrom) and each.names[0].name == "*"
+        ]
+
+
+def _package(folder: Path) -> tuple[str, ...]:
+    """The dotted name of the package that a folder is, empty where it is none."""
+    if folder == folder.parent or not (folder / "__init__.py").exists():
+        return ()
+    return (*_package(folder.parent), folder.name)
+
+
+def file_scope(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a body, with those inside `if`, `try` and `with`."""
+    todo = [*body][::-1]
+    while todo:  # an `elif` is an `if` inside the one before it: there may be more of them than calls can be nested
+        statement = todo.pop()
+        yield statement
+        if isinstance(statement, _FILE_SCOPE):
+            parts = ("body", "handlers", "orelse", "finalbody")
+            inside = (each for part in parts for each in getattr(statement, part, ()))
+            flat = [stmt for each in inside for stmt in (each.body if isinstance(each, ast.ExceptHandler) else [each])]
+            todo += reversed(flat)
+
+
+def bound(statement: ast.stmt) -> Iterator[tuple[str, Binding]]:
+    """The names that a statement binds, each with what it binds it to."""
+    if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        yield statement.name, statement
+    elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+        for alias in statement.names:
+            yield alias.asname or alias.name.split(".")[0], statement
+    elif isinstance(statement, ast.Assign):
+        for target in statement.targets:
+            if isinstance(target, ast.Name):
+                yield target.id, statement.value
+            else:
+                for node in ast.walk(target):
+                    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                        yield node.id, None
+    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+        yield statement.target.id, statement.value
+    elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+        yield statement.target.id, None

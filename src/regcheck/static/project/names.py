@@ -1,0 +1,395 @@
+"""What a name stands for: a thing of torch, under one canonical name, or a class or function of the scanned files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf
+
+from regcheck.files.place import Place
+from regcheck.static.interpreter.values import Cells, Configuration, External, Function, Known, Unknown, Value
+from regcheck.torch_api.functions import LAYERS
+
+from .files import Source, bound, file_scope
+from .prefilter import candidates
+
+CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
+_FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
+_PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
+_OWN = re.compile(rb"(?:^|[^\w.])self\Z")
+_ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
+_SETTINGS = re.compile(
+    rb"(?:\b|_)(?:arg|argument|cfg|conf|config|configuration|flag|hparam|hp|namespace|opt|option|param|setting)s?\Z",
+    re.I,
+)
+_KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
+
+
+def canonical(name: str) -> str:
+    """One name for a thing of torch: `torch.nn.modules.dropout.Dropout` is `torch.nn.Dropout`."""
+    parts = name.split(".")
+    if parts[:2] in (["torch", "nn"], ["torch", "optim"]) and len(parts) > 3 and parts[2] not in _KEPT:
+        return ".".join((*parts[:2], parts[-1]))
+    return name
+
+
+@dataclass(eq=False)
+class Definition:
+    """A class of a scanned file."""
+
+    node: ast.ClassDef
+    source: Source
+    name: str
+    project: Project = field(repr=False)
+    outer: Cells | None = field(default=None, repr=False)
+
+    @cached_property
+    def methods(self) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+        found = (each for each in file_scope(self.node.body))
+        return {each.name: each for each in found if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+    @cached_property
+    def constants(self) -> dict[str, ast.expr]:
+        """Class attributes by the expression they are assigned."""
+        return {name: value for each in self.node.body for name, value in bound(each) if isinstance(value, ast.expr)}
+
+    @cached_property
+    def fields(self) -> list[tuple[str, ast.expr | None]]:
+        """The annotated attributes in order, with their defaults: the arguments of a dataclass."""
+        return [
+            (each.target.id, each.value)
+            for each in self.node.body
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+        ]
+
+    @cached_property
+    def bases(self) -> tuple[Value, ...]:
+        found = []
+        for base in self.node.bases:
+            node = base.value if isinstance(base, ast.Subscript) else base
+            found.append(self.project.resolve(self.source, node, self.outer))
+        return tuple(found)
+
+    @cached_property
+    def mro(self) -> tuple[Definition, ...]:
+        """The scanned classes attributes are looked up in, in order."""
+        found: dict[Definition, None] = {self: None}
+        try:
+            for base in self.bases:
+                if isinstance(base, Definition) and base is not self:
+                    found.update(dict.fromkeys(base.mro))
+        except RecursionError:
+            return (self,)
+        return tuple(found)
+
+    @cached_property
+    def torch_base(self) -> str:
+        """The torch.nn class this class derives from (`Module`, `Sequential`, `Dropout`), or an empty string."""
+        for each in self.mro:
+            for base in each.bases:
+                if isinstance(base, External):
+                    package, _, name = base.name.rpartition(".")
+                    if package == "torch.nn":
+                        return name
+                    if name.endswith(_FOREIGN_MODULES) and not package.startswith("torch."):
+                        return "Module"
+        return "Module" if any(each.builds_layers_over_a_stranger for each in self.mro) else ""
+
+    @cached_property
+    def builds_layers_over_a_stranger(self) -> bool:
+        """Whether the class must be a module though its base is of another library.
+
+        It runs its base's constructor, keeps layers of torch as attributes, and has a `forward`.
+        """
+        names = [base.name.partition(".")[0] for base in self.bases if isinstance(base, External)]
+        build = self.methods.get("__init__")
+        if build is None or "forward" not in self.methods:
+            return False
+        if all(name in ("torch", "builtins") or name in sys.stdlib_module_names for name in names):
+            return False
+        nodes = [each for statement in build.body for each in ast.walk(statement)]
+        calls = [each.func for each in nodes if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)]
+        starts = any(
+            call.attr == "__init__" and isinstance(call.value, ast.Call) and isinstance(call.value.func, ast.Name)
+            for call in calls
+        )
+        return starts and any(self._is_layer(each) for each in nodes if isinstance(each, ast.Assign))
+
+    def _is_layer(self, node: ast.Assign) -> bool:
+        """Whether a layer of torch is assigned to an attribute."""
+        made = node.value
+        if not isinstance(made, ast.Call) or not any(isinstance(each, ast.Attribute) for each in node.targets):
+            return False
+        callee = self.project.resolve(self.source, made.func, self.outer)
+        return isinstance(callee, External) and callee.name.rpartition(".")[0] == "torch.nn"
+
+    @property
+    def is_module(self) -> bool:
+        return bool(self.torch_base)
+
+    def method(self, name: str, after: Definition | None = None) -> Function | None:
+        """The method of that name, or the one that `super()` of class `after` finds."""
+        order = self.mro
+        start = order.index(after) + 1 if after in order else 0
+        for each in order[start if after else 0 :]:
+            if name in each.methods:
+                node = each.methods[name]
+                return Function(node, each.source, f"{each.name}.{name}", each.outer, each)
+        return None
+
+    def constant(self, name: str) -> tuple[Definition, ast.expr] | None:
+        return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
+
+    @cached_property
+    def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
+        """The attributes that each of the class's own methods other than `forward` assigns."""
+        found: list[tuple[ast.AST, frozenset[str]]] = []
+        for name, node in self.methods.items():
+            if name != "forward":
+                stored = (
+                    n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
+                )
+                found.append((node, frozenset(stored)))
+        return found
+
+    @cached_property
+    def reassigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
+        """The attributes that each method other than `forward` assigns, by method."""
+        return [pair for each in self.mro for pair in each._assigned]
+
+    @cached_property
+    def assigning(self) -> dict[str, list[ast.AST]]:
+        """The methods other than `forward` that assign an attribute, by attribute."""
+        found: dict[str, list[ast.AST]] = {}
+        for node, names in self.reassigned:
+            for name in names:
+                found.setdefault(name, []).append(node)
+        return found
+
+
+class Project:
+    """The scanned files together; `whole` says that every one matters, whatever is in it."""
+
+    def __init__(self, sources: Iterable[Source], whole: bool = False) -> None:
+        self.sources = tuple(sources)
+        self.whole = whole
+        self._by_file = {str(source.file): source for source in self.sources}
+        self._by_tail: dict[str, list[Source]] = {}
+        for source in self.sources:
+            self._by_tail.setdefault(source.tail, []).append(source)
+        self.constants: dict[ast.Constant, Known] = {}
+        """The values of constants, as far as they were asked for."""
+        self.places: dict[ast.AST, Place] = {}
+        """Where nodes stand, as far as that was asked."""
+        self.about_mode: dict[ast.expr, bool] = {}
+        """Which conditions speak of the mode, as far as that was asked."""
+        self.configurations: dict[tuple[int, str], Configuration | None] = {}
+        """What parameters that nobody gave a value stand for, by function and name, as far as that was asked."""
+        self.deadline = inf
+        """When the process will have spent what may be spent on the file that is being followed, in CPU seconds."""
+        self._definitions: dict[int, Definition] = {}
+        self._functions: dict[int, Function] = {}
+        self._found: dict[tuple[str, str], Value | ast.expr] = {}
+
+    @cached_property
+    def tampered(self) -> frozenset[str]:
+        """Attributes that are assigned on anything but `self`: their values are not those of the constructor."""
+        return frozenset(self._tampered)
+
+    @cached_property
+    def tampered_models(self) -> frozenset[str]:
+        """Those that are assigned on something that may be a module: not named as settings are, `args.dropout = …`."""
+        return frozenset(name for name, on_settings in self._tampered.items() if not on_settings)
+
+    @cached_property
+    def _tampered(self) -> dict[str, bool]:
+        found: dict[str, bool] = {}
+        for source in self.sources:
+            for match in _ATTRIBUTE_SET.finditer(source.content):
+                start = match.start()
+                if not _OWN.search(source.content, max(0, start - 6), start):
+                    on_settings = _SETTINGS.search(source.content, max(0, start - 16), start) is not None
+                    name = match[1].decode()
+                    found[name] = found.get(name, True) and on_settings
+        return found
+
+    @cached_property
+    def relevant(self) -> tuple[Source, ...]:
+        """The files that can matter; the others are parsed only where one of these asks for a name in them."""
+        return self.sources if self.whole else tuple(candidates(self.sources))
+
+    @cached_property
+    def definitions(self) -> tuple[Definition, ...]:
+        """Every class of every relevant file, those inside functions included."""
+        return tuple(
+            self.definition(node, source, name)
+            for source in self.relevant
+            for node, name in _named(source.tree.body, "")
+        )
+
+    def functions(self) -> Iterator[Function]:
+        """Every function at the top of a file and every method of a class at the top of a file."""
+        for source in self.relevant:
+            for each in file_scope(source.tree.body):
+                if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    yield self.function(each, source)
+                elif isinstance(each, ast.ClassDef):
+                    definition = self.definition(each, source, each.name)
+                    for name, node in definition.methods.items():
+                        yield Function(node, source, f"{definition.name}.{name}", None, definition)
+
+    def definition(self, node: ast.ClassDef, source: Source, name: str, outer: Cells | None = None) -> Definition:
+        return self._definitions.setdefault(id(node), Definition(node, source, name, self, outer))
+
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, source: Source) -> Function:
+        return self._functions.setdefault(id(node), Function(node, source, node.name))
+
+    def resolve(self, source: Source, node: ast.expr, outer: Cells | None = None) -> Value:
+        """What a dotted name at the top of a file, or a constant, stands for."""
+        try:
+            return self._resolved(source, node, outer)
+        except RecursionError:
+            return Unknown()
+
+    def _resolved(self, source: Source, node: ast.expr, outer: Cells | None) -> Value:
+        if isinstance(node, ast.Name):
+            if outer and node.id in outer:
+                local: Value = outer[node.id]
+                return local
+            found = self.lookup(source, node.id)
+            return found if not isinstance(found, ast.expr) else self._resolved(source, found, None)
+        if isinstance(node, ast.Attribute):
+            return self.member(self._resolved(source, node.value, outer), node.attr)
+        return Known(node.value) if isinstance(node, ast.Constant) else Unknown()
+
+    def member(self, owner: Value, name: str) -> Value:
+        """`owner.name`, where the owner is a module or a package."""
+        if not isinstance(owner, External):
+            return Unknown()
+        inside = self._scanned(owner.name)
+        if inside is not None:
+            found = self.lookup(inside, name)
+            if not isinstance(found, (ast.expr, Unknown)):
+                return found
+        return External(canonical(f"{owner.name}.{name}"))
+
+    def lookup(self, source: Source, name: str) -> Value | ast.expr:
+        """What a file's top-level name stands for, or the one expression it is assigned."""
+        key = source.path, name
+        if key not in self._found:
+            self._found[key] = Unknown()
+            self._found[key] = self._looked_up(source, name)
+        return self._found[key]
+
+    def _looked_up(self, source: Source, name: str) -> Value | ast.expr:
+        bindings = source.bindings.get(name, [])
+        for each in reversed(bindings):
+            if isinstance(each, ast.ClassDef):
+                return self.definition(each, source, each.name)
+            if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                return self.function(each, source)
+        for each in bindings:
+            if isinstance(each, (ast.Import, ast.ImportFrom)):
+                return self.imported(source, each).get(name, Unknown())
+        if len(bindings) == 1 and isinstance(bindings[0], ast.expr):
+            return bindings[0]
+        if not bindings:
+            for star in source.stars:
+                found = self._through_star(source, star, name)
+                if found is not None:
+                    return found
+        return Unknown()
+
+    def _through_star(self, source: Source, star: ast.ImportFrom, name: str) -> Value | ast.expr | None:
+        module = self._module_of(source, star)
+        if isinstance(module, Source):
+            found = self.lookup(module, name)
+            return None if isinstance(found, Unknown) else found
+        known = name in LAYERS or name in CONTAINERS or name in ("Module", "Parameter")
+        return External(f"torch.nn.{name}") if module == "torch.nn" and known else None
+
+    def imported(self, source: Source, statement: ast.Import | ast.ImportFrom) -> dict[str, Value]:
+        """What an import statement binds."""
+        if isinstance(statement, ast.Import):
+            return {
+                alias.asname or alias.name.split(".")[0]: External(
+                    canonical(alias.name if alias.asname else alias.name.split(".")[0])
+                )
+                for alias in statement.names
+            }
+        module = self._module_of(source, statement)
+        found: dict[str, Value] = {}
+        for alias in statement.names:
+            value: Value
+            if isinstance(module, Source):
+                inner = self.lookup(module, alias.name)
+                value = self.resolve(module, inner) if isinstance(inner, ast.expr) else inner
+                if isinstance(value, Unknown) and alias.name not in module.bindings:
+                    value = External(f"{module.module}.{alias.name}")
+            else:
+                value = External(canonical(f"{module}.{alias.name}"))
+            found[alias.asname or alias.name] = value
+        return found
+
+    def _module_of(self, source: Source, statement: ast.ImportFrom) -> Source | str:
+        """The file, or the dotted name, that `from … import` imports from."""
+        if not statement.level:
+            return self._scanned(statement.module or "", source) or statement.module or ""
+        package = source.module.split(".") if source.is_package else source.module.split(".")[:-1]
+        package = package[: len(package) - statement.level + 1]
+        dotted = ".".join((*package, *filter(None, [statement.module])))
+        if dotted.split(".")[0] == "torch":
+            return dotted
+        folder = source.file.parents[statement.level - 1]
+        target = folder.joinpath(*(statement.module or "").split(".")) if statement.module else folder
+        found = self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py"))
+        return found or dotted
+
+    def _scanned(self, dotted: str, near: Source | None = None) -> Source | None:
+        parts = dotted.split(".")
+        if parts[0] == "torch":
+            return None
+        matching = []
+        for source in self._by_tail.get(parts[-1], ()):
+            file = source.file
+            tail = file.parent.parts if source.is_package else (*file.parent.parts, file.stem)
+            loose = len(parts) > 1 or "." not in source.module
+            if source.module == dotted or (loose and tail[-len(parts) :] == tuple(parts)):
+                matching.append((_common(near, source), source))
+        return max(matching, key=lambda pair: pair[0])[1] if matching else None
+
+
+def _common(near: Source | None, source: Source) -> int:
+    if near is None:
+        return 0
+    pairs = zip(near.file.parts, source.file.parts, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), 99)
+
+
+def _named(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef, str]]:
+    """The classes in a body, and in what it contains, with their qualified names."""
+    todo = [(each, prefix) for each in body][::-1]
+    while todo:  # an `elif` is an `if` inside the one before it: there may be more of them than calls can be nested
+        statement, within = todo.pop()
+        inside: list[ast.AST] = []
+        if isinstance(statement, ast.ClassDef):
+            yield statement, f"{within}{statement.name}"
+            inside, within = [*statement.body], f"{within}{statement.name}."
+        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inside, within = [*statement.body], f"{within}{statement.name}.<locals>."
+        elif not isinstance(statement, _PLAIN):
+            parts = ("body", "handlers", "orelse", "finalbody", "cases")
+            inside = [each for part in parts for each in getattr(statement, part, ())]
+        todo += [(each, within) for each in reversed(inside)]
+
+
+def parameters_of(spec: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
+    """The parameters of a function, save those that gather others, each with its default; None where it has none."""
+    named = [*spec.posonlyargs, *spec.args]
+    none: list[ast.expr | None] = [None] * (len(named) - len(spec.defaults))
+    defaults = [*none, *spec.defaults, *spec.kw_defaults]
+    return [*zip([*named, *spec.kwonlyargs], defaults, strict=True)]

@@ -1,0 +1,103 @@
+"""The results of earlier scans, kept under a digest of everything that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from regcheck.core.coverage import Coverage
+from regcheck.core.finding import Finding, NotChecked
+from regcheck.core.rule import Rule
+from regcheck.core.version import __version__
+from regcheck.files.atomic_write import write_whole
+from regcheck.files.escape import encoded
+
+from .files import Source
+
+
+class Result(NamedTuple):
+    """What the rules found, what was not checked, and how much of each file was read."""
+
+    findings: tuple[Finding, ...]
+    not_checked: tuple[NotChecked, ...]
+    coverage: tuple[Coverage, ...]
+
+
+KEPT = 200
+"""The number of results that are kept; of more, the oldest go."""
+
+_PACKAGE = Path(__file__).parents[2]
+
+
+def folder() -> Path:
+    """Where this machine's user keeps what can be made again."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        base = Path(given)
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path.home() / ".cache"
+    return base / "regcheck" / "scans"
+
+
+def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
+    """A name for the result of a scan: of the files, where they stand, the rules, regcheck itself and this Python."""
+    found = hashlib.blake2b(digest_size=24)
+    for code in (*_PACKAGE.rglob("*.py"), *(_file_of(rule) for rule in rules)):
+        with suppress(OSError):
+            stat = code.stat()
+            found.update(encoded(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
+    chosen = " ".join(rule.code for rule in rules)
+    found.update(encoded(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
+    for source in sources:
+        where = f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n"
+        found.update(encoded(where))
+        found.update(source.content)
+    return found.hexdigest()
+
+
+def kept(name: str) -> Result | None:
+    """The result of that name; None where there is none, or it is not what was kept under that name."""
+    try:
+        checksum, _, text = (folder() / f"{name}.json").read_bytes().partition(b"\n")
+        if checksum != _checksum(name, text):
+            return None
+        findings, missed, coverage = json.loads(text)
+        return Result(
+            tuple(map(Finding.from_dict, findings)),
+            tuple(NotChecked(**each) for each in missed),
+            tuple(map(Coverage.from_dict, coverage)),
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def keep(name: str, result: Result) -> None:
+    """Keep a result; where that cannot be, the next scan takes as long as this one did."""
+    text = json.dumps([[each.to_dict() for each in part] for part in result]).encode()
+    with suppress(OSError, RuntimeError):
+        here = folder()
+        here.mkdir(parents=True, exist_ok=True)
+        write_whole(here / f"{name}.json", _checksum(name, text) + b"\n" + text)
+        known = sorted(here.iterdir(), key=lambda each: each.stat().st_mtime)
+        for each in known[:-KEPT]:
+            each.unlink()
+
+
+def _checksum(name: str, text: bytes) -> bytes:
+    """What shows that a file is the result of that name, whole and as it was written."""
+    return hashlib.blake2b(name.encode() + text, digest_size=24).hexdigest().encode()
+
+
+def _file_of(rule: Rule) -> Path:
+    module = sys.modules.get(rule.module)
+    return Path(getattr(module, "__file__", None) or rule.module)

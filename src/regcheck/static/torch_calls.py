@@ -1,0 +1,162 @@
+"""What single torch functions and layers do, as far as their arguments tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from regcheck.core.graph import Kind
+from regcheck.torch_api.functions import KINDS, LAYERS, LEARNED, STACKED, kind_of
+
+from .interpreter.values import Items, Known, Layer, Setting, Traced, Unknown, Value, argument, truth
+
+Args = tuple[Value, ...]
+Kwargs = Mapping[str, Value]
+
+FACTORIES = frozenset(
+    "zeros ones full empty arange linspace logspace eye tensor as_tensor from_numpy zeros_like ones_like full_like"
+    " empty_like new new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices empty_strided".split()
+)
+METADATA = frozenset(
+    "size dim numel stride ndimension nelement element_size get_device is_contiguous is_floating_point storage_offset"
+    " shape device dtype ndim is_cuda requires_grad grad_fn grad layout names is_leaf is_nested is_sparse itemsize"
+    " nbytes data_ptr register_hook retain_grad is_complex is_pinned".split()
+)
+RENAMED = {"T": "t", "mT": "t", "H": "t", "data": "detach", "real": "detach", "subtract": "sub", "multiply": "mul"}
+NEVER = frozenset(
+    "torch.jit.is_scripting torch.jit.is_tracing torch.onnx.is_in_onnx_export torch._C._get_tracing_state"
+    " torch.compiler.is_compiling torch._dynamo.is_compiling torch.overrides.has_torch_function"
+    " torch.overrides.has_torch_function_unary torch.overrides.has_torch_function_variadic".split()
+)
+_REDUCING = ("mean", "amax", "sum")
+_SPATIAL = ({2, 3}, {-1, -2}, {2, 3, 4}, {-1, -2, -3}, {2}, {3}, {-2})
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What one call does: its kind, and whether it looks at more than one position of its input at a time."""
+
+    kind: Kind
+    window: bool = False
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A drop rate: its number where known, and whether it is certain to be a number above zero.
+
+    `default` says that it is zero where nobody gives another, as a constructor or a configuration falls back on.
+    """
+
+    number: float | None
+    certain: bool
+    default: bool = False
+
+    @classmethod
+    def of(cls, value: Value) -> Rate:
+        if isinstance(value, Known) and value.value is True:  # a switch, in a rate's place
+            return cls(None, False)
+        if isinstance(value, Known) and isinstance(value.value, (int, float)):
+            return cls(float(value.value), True, value.default)
+        varies = not isinstance(value, Unknown) or value.varies
+        return cls(None, not varies and not isinstance(value, Traced), isinstance(value, Setting))
+
+
+def drops_now(rate: Rate, switch: Value) -> bool | None:
+    """Whether a dropping call drops, given its rate and its switch; None where that cannot be told."""
+    on = truth(switch)
+    if on is False or rate.number == 0:
+        return False
+    return True if on and rate.certain else None
+
+
+def dropping(rate: Rate, switch: Value, certain: bool) -> dict[str, Any]:
+    """What an op says of a dropping call; `certain` says that the call is made whenever its module is run."""
+    active = drops_now(rate, switch)
+    return {
+        "rate": rate.number,
+        "active": active if certain or not active else None,
+        "latent": certain and rate.default and truth(switch) is True,
+    }
+
+
+def doing(function: str, args: Args, kwargs: Kwargs, scalar: bool) -> Doing:
+    """What a call of a torch function does; `args` begin with its input."""
+    kind = kind_of(function, scalar)
+    if kind is Kind.CONV:
+        return Doing(kind)
+    if function in _REDUCING:
+        dims = _numbers(argument(args, kwargs, 1, "dim", kwargs.get("axis", Known(None))))
+        everything = dims is not None and len(dims) > 1 and set(dims) in _SPATIAL
+        return Doing(Kind.OTHER if everything else kind, dims is not None and set(dims) in _SPATIAL)
+    return _pooling(function, argument(args, kwargs, 1, "kernel_size", ...), kind) if kind is Kind.POOL else Doing(kind)
+
+
+def layer_doing(layer: Layer) -> Doing:
+    """What a layer of torch.nn does."""
+    function = LAYERS.get(layer.name, "")
+    kind = kind_of(function) if function else Kind.OPAQUE
+    if kind is Kind.CONV:
+        return Doing(kind, "transpose" not in function and _above_one(layer.argument(2, "kernel_size")))
+    if kind is Kind.POOL:
+        return _pooling(function, layer.argument(0, "output_size" if "adaptive" in function else "kernel_size"), kind)
+    return Doing(kind)
+
+
+def _pooling(function: str, size: Value, kind: Kind) -> Doing:
+    """Pooling; what pools to a single position leaves no map behind, which without shapes only the kind can say."""
+    if "adaptive" in function:
+        numbers = _numbers(size)
+        return Doing(Kind.OTHER if numbers and set(numbers) == {1} else kind, True)
+    if not isinstance(size, (Known, Items)):
+        return Doing(Kind.OTHER, isinstance(size, Unknown) and size.varies)
+    return Doing(kind, _above_one(size))
+
+
+def learns(kind: Kind) -> bool:
+    """Whether a layer of that kind holds weights of its own."""
+    return kind in LEARNED or kind in (Kind.BATCH_NORM, Kind.NORM, Kind.ATTENTION, Kind.OPAQUE)
+
+
+def stacking(layer: Layer) -> tuple[int | None, float | None]:
+    """How many layers a recurrent layer stacks, and the rate it drops at between them; None where not known."""
+    if LAYERS.get(layer.name) not in STACKED and layer.name != "RNN":
+        return None, None
+    depth = layer.argument(2, "num_layers", 1)
+    fourth = layer.argument(3, "", "")
+    moved = layer.name == "RNN" and isinstance(fourth, Known) and isinstance(fourth.value, str)  # the nonlinearity
+    rate = Rate.of(layer.argument(6 if moved else 5, "dropout", 0.0)).number
+    return (depth.value if isinstance(depth, Known) and isinstance(depth.value, int) else None), rate
+
+
+def tracks(layer: Layer) -> bool | None:
+    """Whether a batch norm keeps running statistics; None where that cannot be told."""
+    return truth(layer.argument(4, "track_running_stats", True))
+
+
+def layer_acts(layer: Layer, kind: Kind, training: Value) -> bool | None:
+    """Whether a layer draws, or normalizes by its batch, in the mode it is in; None where that cannot be told."""
+    if kind is Kind.RANDOM:
+        return True
+    if kind is Kind.BATCH_NORM:
+        keeps = tracks(layer)
+        return True if keeps is False else truth(training) if keeps else None
+    depth, rate = stacking(layer)
+    return truth(training) if depth is not None and depth > 1 and rate else False
+
+
+def is_random(function: str) -> bool:
+    return KINDS.get(function) is Kind.RANDOM
+
+
+def _above_one(size: Value) -> bool:
+    return any(number > 1 for number in _numbers(size) or ())
+
+
+def _numbers(value: Value) -> tuple[int, ...] | None:
+    if isinstance(value, Known):
+        return (value.value,) if isinstance(value.value, int) else None
+    if isinstance(value, Items):
+        numbers = tuple(each.value for each in value.items if isinstance(each, Known) and isinstance(each.value, int))
+        return numbers if len(numbers) == len(value.items) else None
+    return None

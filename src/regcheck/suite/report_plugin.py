@@ -1,0 +1,214 @@
+"""A session under `--regcheck`: what its tests showed is gathered here, shown, written and made its exit code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from regcheck.config import select
+from regcheck.core.errors import RegcheckError, UsageError
+from regcheck.core.finding import Finding, NotChecked, Verdict
+from regcheck.core.report import Report, counted
+from regcheck.core.version import __version__
+from regcheck.plugins import catalogue
+from regcheck.suite.configured_models import PREFIX
+from regcheck.suite.declarations import Intent
+from regcheck.suite.exports import Cases, commands, in_github_actions, written
+from regcheck.suite.judging import Watching
+from regcheck.suite.session_findings import Findings
+from regcheck.suite.settings import options_of, report_files_of
+from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
+from regcheck.suppression.apply import outcome
+
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+_EARLY: dict[int, str] = {
+    pytest.ExitCode.INTERRUPTED: "it was interrupted",
+    pytest.ExitCode.INTERNAL_ERROR: "pytest failed",
+    pytest.ExitCode.USAGE_ERROR: "pytest was used wrongly",
+}
+"""How a session ends before its time; any other exit code was asked for by a test or a plugin."""
+
+_SUMMED_UP = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
+"""After these exit codes pytest itself asks for the summary, as after those of a whole session."""
+
+_CUT_OFF = "it did not come to its end"
+"""What a report file says until the session has ended: it stays so where the process dies."""
+
+
+def begin(config: pytest.Config) -> None:
+    """Register what this process has to do: run tests under watch, gather what they show, or both."""
+    manager = config.pluginmanager
+    if is_worker(config):
+        manager.register(Watching(config, sender(config)), "regcheck-watching")
+        return
+    session = Session(config)
+    manager.register(session, "regcheck-session")
+    if config.getoption("dist", "no") == "no":
+        manager.register(Watching(config, session.take), "regcheck-watching")
+    else:
+        manager.register(Workers(session), "regcheck-workers")
+
+
+class Session:
+    """The hooks of the process that reports: the only one, or the controller of pytest-xdist."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._options = options_of(config, watched=True)
+        self._files = report_files_of(config)
+        refuse_unusable(self._options.devices)
+        self._findings = Findings(self._options, config.rootpath)
+        self._intent = Intent(self._options)
+        self._cases = Cases(config)
+        self._partial = False
+        self._unwritten = ""
+        self._write(_CUT_OFF)
+        if self._unwritten:
+            raise pytest.UsageError(f"regcheck: {self._unwritten}")
+
+    def take(self, message: Message) -> None:
+        """Take in what a test showed. What is new is told at once, and written down for the case of a crash."""
+        if message.get("partial"):
+            self._partial = True
+        if "shown" not in message:
+            return
+        new = self._findings.merge(message["shown"])
+        self._intent.add(message["ignores"])
+        if new:
+            self._tell(new, message["test"])
+            self._write(_CUT_OFF)
+
+    def lose(self, test: str) -> None:
+        """Note that what a test did is lost with the worker that ran it."""
+        self._partial = True
+        self._findings.miss(test, "its worker crashed while it ran")
+
+    def pytest_report_header(self) -> list[str]:
+        rules = counted(len(select.chosen(catalogue(), self._options)), "rule")
+        first = f"{__version__}, {rules}, devices: {', '.join(self._options.devices)}"
+        return [f"regcheck: {line}" for line in (first, *self._options.notes)]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._cases.note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._partial = self._partial or report.failed
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        early = str(session.shouldfail or session.shouldstop or "")
+        if not early and exitstatus not in _WHOLE:
+            early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
+        whole = not early and not self._partial and self._is_whole()
+        self._findings.add(outcome(self._intent.findings(whole), (), self._options))
+        report = self._write(early)
+        self._cases.add(report, self._findings)
+        terminal = self._terminal
+        if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
+            self.pytest_terminal_summary(terminal, exitstatus)
+        if (not report.ok or self._unwritten) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._findings:
+            return
+        from regcheck.suite.summary import summary
+
+        report = self._findings.report()
+        terminalreporter.section("regcheck")
+        color = terminalreporter.hasmarkup
+        terminalreporter.write(summary(report, self._findings, self._config.rootpath, color))
+        if self._unwritten:
+            terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
+        if in_github_actions():
+            for line in commands(report, self._config.rootpath):
+                terminalreporter.write_line(line)
+
+    @property
+    def _terminal(self) -> pytest.TerminalReporter | None:
+        found: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return found
+
+    def _tell(self, findings: tuple[Finding, ...], test: str) -> None:
+        """Under `-v`, a line for each new finding."""
+        terminal = self._terminal
+        if terminal is None or self._config.getoption("verbose") < 1:
+            return
+        for each in findings:
+            verdict = "confirmed" if each.evidence.verdict is Verdict.CONFIRMED else "unproven"
+            serious = self._options.fail_on is not None and each.severity >= self._options.fail_on
+            line = f"regcheck: {each.code} {each.where} ({each.severity.value}, {verdict}) in {test}"
+            terminal.write_line(line, yellow=serious)
+
+    def _write(self, early: str) -> Report:
+        """Write every report file. A session that ended `early`, as that tells, has not checked the rest."""
+        report = self._findings.report()
+        if early:
+            cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
+            report = replace(report, not_checked=(*report.not_checked, cut))
+        try:
+            for form, path in self._files:
+                written(report, form, path)
+        except UsageError as error:
+            self._unwritten = str(error)
+        return report
+
+    def _is_whole(self) -> bool:
+        """Whether the session was asked for everything: no single test, no single file, nothing of an earlier run."""
+        args = [each for each in self._config.args if not each.startswith(PREFIX)]
+        earlier = any(self._config.getoption(each, False) for each in ("lf", "stepwise"))
+        return not earlier and not any("::" in each or each.endswith(".py") for each in args)
+
+
+def refuse_unusable(devices: Sequence[str]) -> None:
+    """Check the devices that were named. Only other ones than the CPU need torch, which the suite else imports itself.
+
+    Raises:
+        pytest.UsageError: one of them cannot be used.
+    """
+    if set(devices) <= {"auto", "cpu"}:
+        return
+    with warnings.catch_warnings():
+        from regcheck.probe.devices import chosen
+
+        try:
+            chosen(devices)
+        except RegcheckError as error:
+            raise pytest.UsageError(f"regcheck: {error}") from None
+
+
+class Workers:
+    """The hooks of pytest-xdist's controller: what its workers send is passed on to the session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._inbox = Inbox()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        self._inbox.open_for(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self) -> None:
+        self._pass_on()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str) -> None:
+        self._session.lose(crashitem)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self) -> None:
+        self._pass_on()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        for message in self._inbox.messages():
+            self._session.take(message)

@@ -1,0 +1,1 @@
+"""Findings that the user has declared to be intended."""

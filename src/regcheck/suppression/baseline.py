@@ -1,0 +1,221 @@
+"""The findings a project has decided to live with for now, kept in a file that survives edits around them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import tokenize
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from regcheck.core.errors import UsageError
+from regcheck.core.finding import Finding
+from regcheck.core.report import Report
+from regcheck.files.atomic_write import write_whole
+from regcheck.files.text import in_file, text_of
+
+DEFAULT = "regcheck-baseline.json"
+VERSION = 1
+_IN_FSTRING = getattr(tokenize, "FSTRING_MIDDLE", None)
+"""From Python 3.12 on an f-string is several tokens, whose text no longer doubles its braces."""
+
+_LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """What a finding is known by: neither its line nor the layout of its code.
+
+    `path` is the file, with `/`; `scope` the class and function it stands in; `source` the code reported, without
+    layout; `nth` counts what is equal in all of that from the top of the file. Without a file, `scope` is the module
+    and `source` the message. `by` is the door that saw it first, `scan` or `audit`.
+    """
+
+    code: str
+    path: str
+    scope: str
+    source: str
+    nth: int
+    by: str
+
+
+class Baseline:
+    """The entries of a file. Paths are relative to its folder."""
+
+    def __init__(self, file: Path, entries: Iterable[Entry] = ()) -> None:
+        self.file = file
+        self.entries = frozenset(entries)
+
+    @classmethod
+    def read(cls, file: Path) -> Baseline:
+        """Read a baseline.
+
+        Raises:
+            UsageError: the file cannot be read, or is no baseline.
+        """
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+            if document["version"] != VERSION:
+                raise UsageError(f"{file}: is a baseline of version {document['version']}, not {VERSION}")
+            return cls(file, map(_entry, document["findings"]))
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be read: {error.strerror}; `--write-baseline` writes it") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UsageError(f"{file}: is not a baseline: {error}") from None
+
+    def entry(self, finding: Finding, by: str = "") -> Entry:
+        """What a finding is known by here, seen by the door `by`."""
+        if finding.path is None:
+            return Entry(finding.code, "", finding.module_path, finding.message, 0, by)
+        return Entry(finding.code, self._relative(finding.path), *spot_of(finding), by)
+
+    def _relative(self, path: str) -> str:
+        return os.path.relpath(path, self.file.parent).replace(os.sep, "/")
+
+    def knows(self, finding: Finding) -> bool:
+        """Whether the finding is among the entries, whichever door saw it first."""
+        return self.entry(finding) in self._without_doors
+
+    @cached_property
+    def _without_doors(self) -> frozenset[Entry]:
+        return frozenset(replace(each, by="") for each in self.entries)
+
+    def stale(self, report: Report, roots: Iterable[str], codes: Iterable[str], by: str) -> list[Entry]:
+        """The entries of one door that nothing in its report is known by any more.
+
+        Only what it examined counts: the files at and below `roots` that could be read, with the rules of `codes`.
+        """
+        seen = {self.entry(each) for each in (*report.findings, *report.known)}
+        unread = {self._relative(each.path) for each in report.not_checked if each.path}
+        below = [Path(root).resolve() for root in roots]
+        codes = set(codes)
+
+        def is_examined(path: str) -> bool:
+            try:
+                file = (self.file.parent / path).resolve()
+            except (OSError, RuntimeError, ValueError):  # no name of a file here, or a link that leads to itself
+                return False
+            return path not in unread and any(root == file or root in file.parents for root in below)
+
+        return sorted(
+            each
+            for each in self.entries
+            if each.by == by and each.code in codes and is_examined(each.path) and replace(each, by="") not in seen
+        )
+
+    def updated(self, findings: Iterable[Finding], stale: Iterable[Entry], by: str) -> Baseline:
+        """The baseline that knows these findings too, and the stale entries no more."""
+        new = {self.entry(each, by) for each in findings if not self.knows(each)}
+        return Baseline(self.file, (self.entries - set(stale)) | new)
+
+    def write(self) -> None:
+        """Write the file, sorted, so that a change of it reads like one.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        document = {"version": VERSION, "findings": [asdict(each) for each in sorted(self.entries, key=_by_path)]}
+        try:
+            text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+            write_whole(self.file, text.encode(errors="backslashreplace"))
+        except OSError as error:
+            raise UsageError(f"{self.file}: cannot be written: {error.strerror}") from None
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    """An entry as the file holds it; what has another type is none."""
+    found = Entry(**document)
+    if not all(isinstance(value, int if name == "nth" else str) for name, value in asdict(found).items()):
+        raise TypeError("an entry's `nth` is a number, and all else is text")
+    return found
+
+
+def spot_of(finding: Finding) -> tuple[str, str, int]:
+    """The scope, the code without layout, and which one of its like it is, of a finding in a file."""
+    assert finding.path is not None
+    text = text_of(finding.path)
+    number = in_file(finding.path, finding.cell, finding.line or 1)
+    line = (text.split("\n")[number - 1 :] or [""])[0]
+    column = len(line[: (finding.column or 1) - 1].encode())
+    spots = _spots(text)
+    known = spots.get((number, column)) or spots.get((number, -1))
+    return known or ("", " ".join(line.split()), 0)
+
+
+@lru_cache(maxsize=16)
+def _spots(text: str) -> dict[tuple[int, int], tuple[str, str, int]]:
+    """What a finding is known by at each position where a call begins; column -1 stands for the first of a line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    lines = [each.encode() for each in text.split("\n")]
+    counts: dict[tuple[str, str], int] = {}
+    found: dict[tuple[int, int], tuple[str, str, int]] = {}
+    # The innermost of the calls that begin at one position, `F.dropout(x)` of `F.dropout(x).relu()`, comes first.
+    order = sorted(_calls(tree), key=lambda each: (each[1].lineno, each[1].col_offset, _end(each[1])))
+    for scope, call in order:
+        position = call.lineno, call.col_offset
+        if position not in found:
+            source = _without_layout(lines, call)
+            nth = counts[scope, source] = counts.get((scope, source), -1) + 1
+            found[position] = scope, source, nth
+            found.setdefault((call.lineno, -1), found[position])
+    return found
+
+
+def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """The calls of a file, and the scope that each stands in."""
+    todo = [("", tree)]
+    while todo:  # expressions may be nested deeper than calls can be
+        scope, node = todo.pop()
+        if isinstance(node, ast.Call):
+            yield scope, node
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            scope = f"{scope}.{node.name}".lstrip(".")
+        todo += [(scope, child) for child in ast.iter_child_nodes(node)][::-1]
+
+
+def _end(node: ast.Call) -> tuple[int, int]:
+    return node.end_lineno or 0, node.end_col_offset or 0
+
+
+def _without_layout(lines: list[bytes], call: ast.Call) -> str:
+    """The tokens of a call without comments, spaces, line breaks and trailing commas; quotes are double."""
+    last, end = _end(call)
+    part = [*lines[call.lineno - 1 : last - 1], lines[last - 1][:end]]
+    part[0] = part[0][call.col_offset :]
+    words: list[str] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO("\n".join(each.decode() for each in part)).readline):
+            word = token.string
+            if token.type in _LAYOUT:
+                continue
+            if word in (")", "]", "}") and words and words[-1] == ",":
+                words.pop()
+            if word[:1] == "'" and word.count("'") == 2 and not {'"', "\\"} & set(word):
+                word = word.replace("'", '"')
+            elif token.type == _IN_FSTRING:
+                word = word.replace("{", "{{").replace("}", "}}")
+            if words and _is_word(words[-1]) and _is_word(word):
+                words.append(" ")
+            words.append(word)
+    except (tokenize.TokenError, SyntaxError):
+        return " ".join(b" ".join(part).decode().split())
+    return "".join(words)
+
+
+def _is_word(text: str) -> bool:
+    return text[-1:].isalnum() or text[-1:] == "_"
+
+
+def _by_path(entry: Entry) -> tuple[object, ...]:
+    return entry.path, entry.scope, entry.code, entry.source, entry.nth, entry.by

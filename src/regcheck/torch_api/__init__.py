@@ -1,0 +1,1 @@
+"""Facts about torch: what its functions and layers mean. Standard library only."""

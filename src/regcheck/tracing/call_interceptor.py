@@ -1,0 +1,203 @@
+"""Seeing each torch call of a running model: which function, in which module, from which line.
+
+Both the recorder and the probe's interventions are function modes built on `Sight`, so that they give the same call the
+same `Site`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from regcheck.core.graph import Kind
+from regcheck.torch_api.functions import DROPPING, KINDS, STACKED, STATISTICS
+
+from .running import Locate, Running
+
+_RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
+_RENAMED |= {"native_dropout": "dropout", "fused_dropout": "dropout", "H": "t", "mH": "t"}
+_RENAMED |= dict.fromkeys(
+    "native_batch_norm native_batch_norm_legit native_batch_norm_legit_functional native_batch_norm_legit_no_training"
+    " batch_norm_with_update batch_norm_with_update_functional cudnn_batch_norm miopen_batch_norm".split(),
+    "batch_norm",
+)
+_DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
+_PLACED = _DRAWING | STATISTICS | {"batch_norm"} | {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
+_names: dict[Any, str] = {}
+
+
+def name_of(function: Any) -> str:
+    """A torch function's bare name: `add` for `Tensor.__add__`, `bernoulli` for `Tensor.bernoulli_`.
+
+    Operators that are not torch's own keep their namespace (`torchvision::nms`); setting `Tensor.data` is `set_data`.
+    """
+    try:
+        return _names[function]
+    except (KeyError, TypeError):
+        name = str(getattr(function, "__name__", type(function).__name__))
+        if isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+            packet: Any = getattr(function, "overloadpacket", function)
+            name = str(packet._qualified_op_name).removeprefix("aten::")
+        elif name in ("__get__", "__set__"):
+            attribute = getattr(getattr(function, "__self__", None), "__name__", name)
+            name = attribute if name == "__get__" else f"set_{attribute}"
+        name = name if name in _RENAMED else name.strip("_")
+        name = _RENAMED.get(name, name)
+        with suppress(TypeError):
+            _names[function] = name
+        return name
+
+
+def is_placed(name: str) -> bool:
+    """Whether calls of that name get a `Site`: everything that can draw or normalize, and softmax.
+
+    What an operator that is not torch's own does, nobody knows beforehand.
+    """
+    return name in _PLACED or "::" in name
+
+
+def draws(name: str) -> bool:
+    """Whether calls of that name can draw random numbers."""
+    return name in _DRAWING or "::" in name
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run what the user wrote: no fused attention path, no compiled code, and convolutions that repeat to the bit."""
+    fast_path, repeating = torch.backends.mha.get_fastpath_enabled(), torch._C._get_cudnn_deterministic()
+    with ExitStack() as undo:
+        undo.callback(torch._C._set_cudnn_deterministic, repeating)
+        torch._C._set_cudnn_deterministic(True)
+        undo.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
+        torch.backends.mha.set_fastpath_enabled(False)
+        # Where neither is loaded nothing is compiled, and asking would load the first, which takes seconds.
+        if "torch._dynamo" in sys.modules or "torch.nn.attention.flex_attention" in sys.modules:
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+@contextmanager
+def autocasting(kinds: Sequence[tuple[str, torch.dtype]]) -> Iterator[None]:
+    """Run under autocast for these kinds of device, to these dtypes, and for no others."""
+    wanted = dict(kinds)
+    with ExitStack() as undo:
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+            if enabled or kind in wanted:
+                undo.callback(torch.set_autocast_dtype, kind, dtype)
+                undo.callback(torch.set_autocast_enabled, kind, enabled)
+                torch.set_autocast_enabled(kind, kind in wanted)
+                torch.set_autocast_dtype(kind, wanted.get(kind, dtype))
+        yield
+
+
+class Sight(TorchFunctionMode):
+    """A function mode that knows which module is running and gives random calls their `Site`."""
+
+    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
+        super().__init__()
+        self.running = Running(model, locate)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Follow modules and torch calls for the duration of a `with` block."""
+        here = threading.get_ident()
+
+        def enter(module: nn.Module, args: Any) -> None:
+            if threading.get_ident() == here:  # hooks see the modules of all threads, the mode only this one's calls
+                self.running.enter(module)
+                if isinstance(module, torch.jit.ScriptModule):
+                    self.script_begins(module)
+
+        def leave(module: nn.Module, args: Any, result: Any) -> None:
+            if threading.get_ident() == here:
+                self.left(module, args, result)
+                self.running.leave(module)
+
+        before = register_module_forward_pre_hook(enter)
+        after = register_module_forward_hook(leave, always_call=True)
+        try:
+            with self:
+                yield
+        finally:
+            before.remove()
+            after.remove()
+
+    def script_begins(self, module: nn.Module) -> None:
+        """Called as a scripted or traced module begins, inside of which no call is seen."""
+
+    def left(self, module: nn.Module, args: Any, result: Any) -> None:
+        """Called as each module's forward returns; `result` is None where it raised."""
+
+
+def script_name(module: nn.Module) -> str:
+    """The name of the class that a scripted module was made of."""
+    return str(getattr(module, "original_name", type(module).__name__))
+
+
+def arguments_of(
+    function: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[float | None, bool | None]:
+    """Rate and activity of a call, from its arguments as given (None: a value that is not a number)."""
+    if name in STACKED:
+        depth, between, on = stacked_arguments(args)
+        return between, on and depth > 1 and between > 0
+    if name == "batch_norm":
+        by_batch = "with_update" in str(function)  # the one form of it that has no switch and is on
+        return None, bool(arguments_by_name(function, name, args, kwargs).get("training", by_batch))
+    if name not in DROPPING:
+        return None, KINDS.get(name) is Kind.RANDOM
+    how = DROPPING[name]
+    rate = _argument(how.rate, args, kwargs)
+    training = True if how.training is None else _argument(how.training, args, kwargs)
+    if how.training is not None and "train" in kwargs:
+        training = kwargs["train"]
+    rate = float(rate) if isinstance(rate, (int, float)) else None
+    if not isinstance(training, (bool, int)):
+        return rate, None
+    return rate, bool(training) and rate != 0.0
+
+
+def stacked_arguments(args: Sequence[Any]) -> tuple[int, float, bool]:
+    """Depth, rate and training flag of a recurrent call, which drops nothing where its arguments are others."""
+    place = rate_position(args)
+    if place is None or not isinstance(args[place], (int, float)):
+        return 1, 0.0, False
+    return int(args[place - 1]), float(args[place]), bool(args[place + 1])
+
+
+def rate_position(args: Sequence[Any]) -> int | None:
+    """Where a recurrent call's rate stands: behind its weights, the last list there is; the state may be one too."""
+    lists = [index for index, each in enumerate(args) if isinstance(each, (list, tuple))]
+    return lists[-1] + 3 if lists and len(args) > lists[-1] + 4 else None
+
+
+def arguments_by_name(function: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's arguments by name: `F.batch_norm` and `torch.batch_norm`, say, take theirs in different orders."""
+    return {**dict(zip(_argument_names(function, name), args, strict=False)), **kwargs}
+
+
+def _argument_names(function: Any, name: str) -> Sequence[str]:
+    """The names of a function's positional arguments: a Python function's own, else those of its schema in aten."""
+    if isinstance(function, FunctionType):
+        return function.__code__.co_varnames[: function.__code__.co_argcount]
+    if not isinstance(function, torch._ops.OpOverload):
+        packet: Any = getattr(torch.ops.aten, str(getattr(function, "__name__", name)), None)
+        function = getattr(packet, packet.overloads()[0]) if packet is not None else None
+    return [] if function is None else [each.name for each in function._schema.arguments]
+
+
+def _argument(spec: tuple[int, str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    position, name, default = spec
+    if name in kwargs:
+        return kwargs[name]
+    return args[position] if len(args) > position else default

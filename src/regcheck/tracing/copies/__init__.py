@@ -1,0 +1,1 @@
+"""Copies of live objects that never write to the original."""

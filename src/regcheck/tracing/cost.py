@@ -1,0 +1,178 @@
+"""How much a forward computes, counted from the shapes of its calls: the same on every machine and at any load."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from torch import Tensor, nn
+
+from regcheck.core.errors import CannotTrace
+from regcheck.core.graph import Kind
+from regcheck.torch_api.functions import KINDS, STACKED
+
+from .nested_values import tensors_in
+
+SECOND = 6 * 10**10
+"""Operations that count as a second: about as many as one core of an ordinary machine multiplies and adds in one."""
+
+CALL = 1_500_000
+"""What a call counts whatever it computes: some 25 µs, most of them our own."""
+
+ELEMENT = 90
+"""What an element of a result counts that takes no product: it is read and written, in one or two nanoseconds."""
+
+RUN, STATE = 12 * 10**6, 60
+"""What each run counts beside its calls, and for each element of the model's state, which is put back after it."""
+
+_FREE = frozenset(name for name, kind in KINDS.items() if kind in (Kind.RESHAPE, Kind.IDENTITY))
+_CELLS = frozenset("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split())
+
+
+class TooMuchWork(CannotTrace):
+    """A forward was stopped: it takes more operations than the limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"one call takes more than {in_seconds(limit)} of work")
+
+
+class Meter:
+    """Adds up the operations of the calls that it is told of.
+
+    Args:
+        limit: how many there may be.
+    """
+
+    def __init__(self, limit: float = math.inf) -> None:
+        self.operations = 0
+        self._limit = limit
+
+    def count(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Add a call of torch's function `name`.
+
+        Raises:
+            TooMuchWork: these are more than there may be.
+        """
+        self.operations += operations_of(name, args, kwargs, result)
+        if self.exceeded:
+            raise TooMuchWork(self._limit)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether there were more operations than there may be."""
+        return self.operations > self._limit
+
+
+def overhead_of(model: nn.Module) -> int:
+    """The operations that a run of a model counts beside those of its calls."""
+    state = {id(each): each for each in (*model.parameters(), *model.buffers())}.values()
+    return RUN + STATE * sum(each.numel() for each in state if not nn.parameter.is_lazy(each))
+
+
+def in_seconds(operations: float) -> str:
+    """So many operations as they are shown: in seconds of one ordinary core."""
+    seconds = operations / SECOND
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds:.0f} s"
+
+
+def operations_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
+    """The operations of one call: `CALL`, and two a multiplication that is added up, or else `ELEMENT` an element.
+
+    A call that makes no tensor counts nothing.
+    """
+    made = tensors_in(result)
+    if name in _FREE or not made:
+        return CALL if made else 0
+    products = _PRODUCTS.get(name)
+    if products is not None:
+        with suppress(AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
+            found: Any = products([*args, *kwargs.values()], result)
+            if type(found) is int:
+                return CALL + 2 * found  # else it is called in a way that is not known
+    return CALL + ELEMENT * max(sum(map(_elements, each)) for each in (tensors_in(args[:1]), made))
+
+
+def _elements(tensor: Tensor) -> int:
+    """The number of a tensor's elements; zero where only a run tells."""
+    try:
+        count: Any = tensor.numel()
+    except RuntimeError:
+        return 0
+    return count if type(count) is int else 0
+
+
+def _linear(given: list[Any], result: Tensor) -> int:
+    return result.numel() * int(given[0].shape[-1])
+
+
+def _added(given: list[Any], result: Tensor) -> int:
+    return result.numel() * int(given[1].shape[-1])
+
+
+def _convolution(given: list[Any], result: Tensor) -> int:
+    return int(result.numel() * given[1][0].numel())
+
+
+def _transposed(given: list[Any], result: Tensor) -> int:
+    return int(given[0].numel() * given[1][0].numel())
+
+
+def _any_convolution(given: list[Any], result: Tensor) -> int:
+    return (_transposed if given[6] is True else _convolution)(given, result)
+
+
+def _bilinear(given: list[Any], result: Tensor) -> int:
+    return int(result.numel() * given[2][0].numel())
+
+
+def _einsum(given: list[Any], result: Tensor) -> int:
+    equation = str(given[0]).replace(" ", "")
+    named, _, out = equation.partition("->")
+    sizes: dict[str, int] = {}
+    for letters, operand in zip(named.split(","), tensors_in(given[1:]), strict=True):
+        before, dots, after = letters.partition("...")
+        sizes |= dict(zip(before, operand.shape, strict=False))
+        sizes |= dict(zip(reversed(after), reversed(operand.shape), strict=False)) if dots else {}
+    kept = set(out.replace("...", "")) if "->" in equation else {each for each in sizes if named.count(each) == 1}
+    return result.numel() * math.prod(size for letter, size in sizes.items() if letter not in kept)
+
+
+def _attention(given: list[Any], result: Tensor) -> int:
+    return int((given[0].numel() + result.numel()) * given[1].shape[-2])
+
+
+def _heads(given: list[Any], result: Any) -> int:
+    query, key, value = given[:3]
+    projected = (2 * query.numel() + key.numel() + value.numel()) * query.shape[-1]
+    return int(projected + 2 * query.numel() * key.shape[0])
+
+
+def _recurrent(given: list[Any], result: Any) -> int:
+    weights = next(each for each in given if isinstance(each, list))
+    return _rows(given[0]) * int(sum(each.numel() for each in weights if each.dim() == 2))
+
+
+def _cell(given: list[Any], result: Any) -> int:
+    return _rows(given[0]) * int(given[2].numel() + given[3].numel())
+
+
+def _rows(values: Tensor) -> int:
+    return values.numel() // max(1, int(values.shape[-1]))
+
+
+_PRODUCTS: dict[str, Callable[[list[Any], Any], int]] = {
+    **dict.fromkeys(("linear", "matmul", "rmatmul", "mm", "bmm", "mv", "dot"), _linear),
+    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv"), _added),
+    **{f"conv{n}d": _convolution for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": _transposed for n in (1, 2, 3)},
+    **dict.fromkeys(STACKED, _recurrent),
+    **dict.fromkeys(_CELLS, _cell),
+    "convolution": _any_convolution,
+    "bilinear": _bilinear,
+    "einsum": _einsum,
+    "scaled_dot_product_attention": _attention,
+    "multi_head_attention_forward": _heads,
+}
+"""The multiplications of a call that mostly multiplies, from its arguments and its result."""

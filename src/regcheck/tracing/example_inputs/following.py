@@ -1,0 +1,164 @@
+"""Which layer each argument of a forward meets first, and what happens to it on its way, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import FunctionType, MethodType
+from typing import Any
+
+from torch import Tensor, nn
+
+from .argument_flow import Followed, Known, Meeting, Track, joined, plain, reshaped
+from .statements import WAYS, Body
+
+OUTRIGHT = frozenset("linear matmul mm bmm embedding conv1d conv2d conv3d conv_transpose1d conv_transpose2d".split())
+"""Functions that take the weights of a layer as an argument."""
+
+
+class TooDeep(Exception):
+    """The source goes on for longer than a guess is worth."""
+
+
+def follow(model: nn.Module) -> Followed:
+    """Read what the arguments of `model.forward` meet. What the source does not say is left out; nothing is run."""
+    found = Followed()
+    names = list(_names(type(model).forward))
+    with suppress(Exception):  # whatever source there is, a guess must not stop an audit
+        _Reader(found, 4000).enter(model, {name: Track(((name,),)) for name in names})
+    return found
+
+
+def _names(function: Callable[..., Any]) -> Iterator[str]:
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return
+    yield from (each.name for each in parameters[1:] if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(function: Any) -> ast.FunctionDef | None:
+    try:
+        node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    return node if isinstance(node, ast.FunctionDef) else None
+
+
+class _Reader:
+    """Reads functions statement by statement, carrying tracks of the arguments along."""
+
+    def __init__(self, found: Followed, steps: int) -> None:
+        self.found, self._steps, self._depth = found, steps, 0
+
+    def enter(self, module: nn.Module, arguments: Mapping[str, Any]) -> Any:
+        """Read what `module` does with the arguments; what becomes of the first of them, if it met nothing."""
+        name = type(module).__name__
+        tracks = {key: each for key, each in arguments.items() if isinstance(each, Track)}
+        if not tracks:
+            return None
+        first = next(iter(tracks.values()))
+        if isinstance(module, nn.Sequential):
+            value: Any = first
+            for child in module:
+                if not isinstance(value, Track):
+                    break
+                value = self.enter(child, {"input": value})
+            return value
+        if name == "Flatten":
+            return reshaped(first, "flatten", (getattr(module, "start_dim", 1),))
+        if _is_leaf(module) and next(module.parameters(), None) is None:
+            return first
+        if _is_leaf(module):
+            for key, track in tracks.items():
+                self._meet(track, Meeting(module, key))
+            return None
+        before = len(self.found.meetings)
+        result = self._read(type(module).forward, [Known(module)], dict(arguments))
+        if len(self.found.meetings) > before or next(module.parameters(), None) is not None:
+            return result if isinstance(result, Track) else None
+        return result if isinstance(result, Track) else first
+
+    def _meet(self, track: Track, meeting: Meeting) -> None:
+        for root in track.roots:
+            found = replace(meeting, way=track.way, shared=len(track.roots))
+            self.found.meetings.setdefault(root, found)
+
+    def _read(self, function: Any, given: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        function = inspect.unwrap(getattr(function, "__func__", function))
+        node = _parsed(function) if isinstance(function, FunctionType) else None
+        if node is None or self._depth > 12:
+            return None
+        spec = node.args
+        positional = [each.arg for each in (*spec.posonlyargs, *spec.args)]
+        scope: dict[str, Any] = dict(zip(positional, given, strict=False))
+        free = [name for name in positional if name not in scope]
+        for name, value in named.items():
+            if name in free or name in [each.arg for each in spec.kwonlyargs]:
+                scope[name] = value
+            elif name == "input" and free:
+                scope[free[0]] = value
+        if spec.vararg is not None and len(given) > len(positional):
+            scope[spec.vararg.arg] = list(given[len(positional) :])
+        self._depth += 1
+        try:
+            return Body(self, function, scope).run(node.body)
+        finally:
+            self._depth -= 1
+
+    def step(self) -> None:
+        self._steps -= 1
+        if self._steps < 0:
+            raise TooDeep
+
+    def call(self, function: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """What a call of something known does with the tracks among its arguments."""
+        tracks = [each for each in (*args, *named.values()) if isinstance(each, (Track, list))]
+        if not tracks:
+            return None
+        if isinstance(function, nn.Module):
+            names = [*_names(type(function).forward)] or ["input"]
+            bound = dict(zip(names, args, strict=False)) | dict(named)
+            return self.enter(function, bound)
+        if isinstance(function, MethodType) and isinstance(function.__self__, nn.Module):
+            if function.__name__ == "forward":
+                return self.call(function.__self__, args, named)
+            return self._read(function, [Known(function.__self__), *args], named)
+        name = getattr(function, "__name__", "")
+        if str(getattr(function, "__module__", "")).split(".")[0] in ("torch", "builtins") or name in WAYS:
+            return self.torch(name, [*args], named)
+        if isinstance(function, FunctionType):
+            result = self._read(function, args, named)
+            return result if isinstance(result, Track) else None
+        return None
+
+    def torch(self, name: str, args: list[Any], named: Mapping[str, Any]) -> Any:
+        first = args[0] if args else named.get("input")
+        weights = [each.value for each in (*args, *named.values()) if isinstance(each, Known)]
+        weights = [each for each in weights if isinstance(each, Tensor)]
+        if name in OUTRIGHT and weights:
+            track = next((each for each in (first, *args) if isinstance(each, Track)), None)
+            if track is not None:
+                self._meet(track, Meeting(None, "input", function=name, weight=weights[0]))
+            return None
+        if name in ("cat", "concat", "concatenate", "stack") and isinstance(first, list):
+            return joined(first)
+        if name in ("checkpoint",) and args and isinstance(args[0], Known):
+            return self.call(args[0].value, args[1:], {})
+        if name in WAYS and isinstance(first, Track):
+            return reshaped(first, name, tuple(plain(each) for each in args[1:]))
+        return first if isinstance(first, Track) and name not in ("len", "isinstance", "range") else None
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether a module is a layer of torch's, or one that other libraries made a layer with the same attributes."""
+    home = type(module).__module__
+    if home.startswith(("torch.nn.modules", "torch.ao.nn", "torch.nn.quant")):
+        return not isinstance(module, (nn.ModuleList, nn.ModuleDict))
+    return isinstance(module, (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase))

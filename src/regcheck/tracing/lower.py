@@ -1,0 +1,70 @@
+"""From torch.fx nodes, recorded or traced, to the domain's ops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import fx
+
+from regcheck.core.graph import Flow, Kind, Mode, Op, Site
+from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, call_text, kind_of
+
+from .record import META, Seen
+
+_NEVER_FIXED = (Kind.INPUT, Kind.OPAQUE)
+"""Kinds that give values of their own, not those of what goes in."""
+
+
+def lowered(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: Mode) -> Flow:
+    """The flow of one mode."""
+    ops: dict[str, Op] = {}
+    fixed: set[str] = set()
+    weights: set[str] = set()
+    for node in graph.nodes:
+        if node.op != "output":
+            op = ops[node.name] = _op(node, weights, mode)
+            if op.kind is Kind.PARAMETER:
+                weights.add(op.id)
+            elif op.active is False and op.kind not in _NEVER_FIXED and KINDS.get(op.site.function) not in LEARNED:
+                if fixed.issuperset(op.inputs):
+                    fixed.add(op.id)
+                elif all(name in weights or name in fixed for name in op.inputs):
+                    weights.add(op.id)
+    return Flow(mode, ops, tuple((name, node.name) for name, node in outputs))
+
+
+def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
+    """The op of a node; `weights` names parameters, and what (as by weight normalization) is computed of them alone."""
+    seen: Seen = node.meta.get(META) or Seen(node.name, Site("", node.name), kind=Kind.OPAQUE)
+    inputs = tuple(each.name for each in node.all_input_nodes)
+    learned = not weights.isdisjoint(inputs)
+    kind = seen.kind or kind_of(seen.name, scalar=len(inputs) == 1)
+    if kind is Kind.MATMUL and learned:
+        kind = Kind.LINEAR
+    if kind is Kind.OTHER and seen.active:
+        kind = Kind.RANDOM
+    numbers = [each for each in node.args if isinstance(each, (int, float))]
+    if kind is Kind.SCALE and seen.name == "mul" and 0 in numbers:
+        kind, inputs = Kind.CONSTANT, ()
+    how = DROPPING.get(seen.name)
+    return Op(
+        id=node.name,
+        kind=kind,
+        site=seen.site,
+        call=call_text(seen.name, seen.layer, seen.rate),
+        inputs=inputs,
+        rate=seen.rate,
+        drops=how.drops if how else None,
+        active=seen.active,
+        learned=kind in LEARNED or learned,
+        shape=seen.shape,
+        integral=seen.integral,
+        window=seen.window,
+        mode=mode,
+        depth=seen.depth,
+        reach=seen.reach,
+        tracks=seen.tracks,
+        within=seen.within,
+        frozen=seen.frozen,
+        intended=seen.intended,
+    )

@@ -1,0 +1,448 @@
+"""Record one real forward as a `torch.fx.Graph`, from the identity of the tensors that pass through torch's calls."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from regcheck.core.errors import CannotTrace, message_of, stops
+from regcheck.core.graph import Frozen, Kind, Mode, Reach, Site
+from regcheck.core.suppressions import Declared
+from regcheck.suppression import matching
+from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
+
+from .baked_in_mode import frozen_call, frozen_script
+from .call_interceptor import (
+    Sight,
+    arguments_by_name,
+    arguments_of,
+    draws,
+    eager,
+    is_placed,
+    name_of,
+    script_name,
+    stacked_arguments,
+)
+from .copies.lazy import is_lazy
+from .cost import Meter, TooMuchWork
+from .identity import Identity, Newborns, storage_of
+from .nested_values import named_tensors, tensors_in
+from .outputs import Left, Output, Outputs, outputs_of
+from .running import Locate
+from .streams import TorchStream, numpy_state, python_state
+from .user_line import distributions_running, raising_place, runs_the_model
+from .writes import versions_of, written
+
+META = "regcheck"
+
+_SILENT = frozenset(
+    "shape dtype device layout requires_grad is_leaf ndim dim size stride numel nelement len storage_offset grad_fn"
+    " is_contiguous is_floating_point is_complex is_cuda is_cpu is_meta is_sparse is_quantized is_nested is_mkldnn"
+    " is_inference is_signed is_same_size is_pinned element_size itemsize nbytes data_ptr storage untyped_storage"
+    " output_nr version names get_device sparse_dim dense_dim hash set_grad_enabled is_conj is_neg".split()
+)
+"""Functions that make no tensor and change none."""
+
+_ESCAPES = frozenset("numpy array tolist item float int complex index dlpack".split())
+"""Functions by which values leave torch."""
+
+_FROM_DATA = frozenset("tensor as_tensor asarray new_tensor from_dlpack frombuffer".split())
+"""Functions that make tensors from what is no tensor."""
+
+_WRITES = {"copy": Kind.IDENTITY, "set_data": Kind.IDENTITY, "setitem": Kind.CONCAT, "index_put": Kind.CONCAT}
+"""What functions do that move values unchanged into a tensor: part of it, or all."""
+
+NO_OUTPUT = "forward returns no tensor, array or number that could be followed"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one call, and in what blocks it was made; kept in the fx node's `meta["regcheck"]`."""
+
+    name: str
+    site: Site
+    layer: str = ""
+    kind: Kind | None = None
+    rate: float | None = None
+    active: bool | None = False
+    shape: tuple[int, ...] | None = None
+    integral: bool = False
+    window: bool = False
+    depth: int | None = None
+    reach: Reach | None = None
+    tracks: bool = True
+    within: tuple[str, ...] = ()
+    frozen: Frozen | None = None
+    intended: tuple[Declared, ...] = field(default_factory=matching.active)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded forward: the graph, and its outputs by name, in order.
+
+    `drew_elsewhere` says that random numbers were drawn that no op tells: Python's, NumPy's, or torch's out of sight;
+    `ran` which modules ran, by path; `handed_on` that a dropout gave back its input, which was a parameter (there is no
+    op then) or was written to later; `both` that the other mode would have added nothing but what dropout layers drop.
+    `operations` is what the forward computed, as it is counted, and `unread` what of the result could not be followed.
+    """
+
+    graph: fx.Graph
+    outputs: tuple[tuple[str, fx.Node], ...]
+    drew_elsewhere: bool = False
+    ran: frozenset[str] = frozenset()
+    handed_on: bool = False
+    both: bool = False
+    operations: int = 0
+    unread: tuple[str, ...] = ()
+
+
+class ForwardRaised(CannotTrace):
+    """The model's own forward, or another `method`, raised, after so many `operations`; `place` is the user's line."""
+
+    def __init__(self, error: BaseException, operations: int = 0, method: str = "forward") -> None:
+        self.operations = operations
+        said = next(iter(message_of(error).strip().splitlines()), "")
+        name = type(error).__name__
+        super().__init__(
+            f"{method} raised {name}: {said}" if said else f"{method} raised {name}",
+            raising_place(error.__traceback__),
+        )
+
+
+def set_mode(model: nn.Module, mode: Mode) -> None:
+    """Set the mode of a model that is no one else's.
+
+    Raises:
+        ForwardRaised: its `train()` raised; the error says where.
+    """
+    try:
+        model.train(mode is Mode.TRAIN)
+    except BaseException as error:
+        if stops(error):
+            raise
+        raise ForwardRaised(error, method="train()" if mode is Mode.TRAIN else "eval()") from error
+
+
+@runs_the_model
+def record(
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    locate: Locate | None = None,
+    limit: float = math.inf,
+) -> Recording:
+    """Run `model(*args, **kwargs)` once, as it is, and return what it did.
+
+    The model is run in the modes it is in, and what its forward changes stays changed: hand in a copy. A lazy one is
+    run once before, so that the draw of its first weights is not recorded.
+
+    Raises:
+        ForwardRaised: forward raised; the error says where.
+        TooMuchWork: it takes more operations than the `limit`, and was stopped.
+    """
+    if is_lazy(model):
+        torch.default_generator.manual_seed(0)
+        _record(model, args, kwargs, locate, limit)
+    return _record(model, args, kwargs, locate, limit)
+
+
+def _record(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], locate: Locate | None, limit: float
+) -> Recording:
+    before = python_state(), numpy_state()
+    recorder = Recorder(model, locate, Meter(limit))
+    recorder.bind_inputs(args, kwargs)
+    with eager(), recorder.newborns:
+        try:
+            with recorder.watching():
+                result = outputs_of(model(*args, **kwargs))
+        except BaseException as error:
+            if stops(error):
+                raise
+            if recorder.meter.exceeded:
+                raise TooMuchWork(limit) from error
+            raise ForwardRaised(error, recorder.meter.operations) from error
+        return recorder.finish(result, (python_state(), numpy_state()) != before)
+
+
+class Recorder(Sight):
+    """The function mode that writes the graph."""
+
+    def __init__(self, model: nn.Module, locate: Locate | None = None, meter: Meter | None = None) -> None:
+        super().__init__(model, locate)
+        self.meter = meter or Meter()
+        self.graph = fx.Graph()
+        self.newborns = Newborns()
+        self._identity = Identity()
+        self._owned = {id(t): (name, Kind.PARAMETER) for name, t in model.named_parameters()}
+        self._owned |= {id(t): (name, Kind.CONSTANT) for name, t in model.named_buffers()}
+        self._lazy = is_lazy(model)
+        self._sites: dict[tuple[str, str], Site] = {}
+        self._escaped: dict[fx.Node, None] = {}
+        self._left = Left()
+        self._differentiated: list[fx.Node] = []
+        self._scripts: list[Site] = []
+        self._stream = TorchStream()
+        self._drew_unseen = False
+        self._handed: set[int] = set()
+        self._handed_on = False
+
+    def bind_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        named = {**{f"input_{i}": value for i, value in enumerate(args)}, **kwargs}
+        for name, value in named.items():
+            for _, tensor in named_tensors(value, name):
+                if not self._identity.knows(tensor) and id(tensor) not in self._owned:
+                    node = self.graph.placeholder(name)
+                    self._identity.bind(tensor, self._note(node, tensor, name, Kind.INPUT))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = name_of(func)
+        if name in _SILENT:
+            return func(*args, **kwargs)
+        given = tensors_in((args, kwargs))
+        if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
+            return func(*args, **kwargs)
+        with torch._C.DisableTorchFunctionSubclass():
+            versions = versions_of(given)
+            inputs = self._inputs(name, args, kwargs)
+            site, drawing = self.running.site(name) if is_placed(name) else None, draws(name)
+            if drawing:
+                self._drew_unseen |= self._stream.moved()
+        result = func(*args, **kwargs)
+        with torch._C.DisableTorchFunctionSubclass():
+            self.meter.count(name, args, kwargs, result)
+            drew = drawing and self._stream.moved()
+            made = tensors_in(result)
+            changed = written(func, name, kwargs, given, versions)
+            if not made and not changed and name != "backward":
+                nodes = [self._node_of(each) for each in given]
+                self._left.note(result, nodes)
+                if name in _ESCAPES:
+                    self._escaped |= dict.fromkeys(nodes)
+                return result
+            if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
+                if name not in DROPPING or isinstance(result, nn.Parameter):
+                    self._handed_on |= name in DROPPING
+                    return result
+                result = _alias(result)
+                self._handed.add(storage_of(result))
+            node = self._node("call_function", func, name or "call", *inputs)
+            self._describe(node, func, name, site, args, kwargs, result)
+            if drawing and name in DROPPING and node.meta[META].active:
+                node.meta[META].frozen = frozen_call(self.running.innermost, func, name)
+            if drawing:
+                node.meta[META].within = distributions_running()
+            if drew and "::" in name:
+                node.meta[META].active = True
+            for tensor in changed:
+                self._identity.write(tensor, node)
+                self._handed_on |= storage_of(tensor) in self._handed
+            self._bind_result(result, node)
+            if name == "backward":
+                self._differentiated.append(node)
+            elif name == "data":
+                self._identity.counters_differ = True
+        return result
+
+    def _inputs(self, name: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call as nodes; what the call only writes to is not among them."""
+        given = tuple([self._argument(each) for each in (args[1:] if name in ("copy", "set_data") else args)])
+        if name == "grad":
+            given += tuple(self._differentiated)
+        elif name in _FROM_DATA:
+            given += tuple(self._escaped)
+        return given, {key: self._argument(each) for key, each in kwargs.items() if key != "out"}
+
+    def _node(self, kind: str, target: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> fx.Node:
+        node = self.graph.create_node(kind, target, name=name)
+        node.args = given  # given to create_node they would be searched for symbolic numbers, which takes longest
+        if named:
+            node.kwargs = named
+        return node
+
+    def script_begins(self, module: nn.Module) -> None:
+        self._scripts.append(self.running.site(script_name(module)))
+        self._drew_unseen |= self._stream.moved()
+
+    def left(self, module: nn.Module, args: Any, result: Any) -> None:
+        """A scripted module becomes one op, which draws if the generators moved, and else is opaque."""
+        with torch._C.DisableTorchFunction():
+            unknown = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
+            if isinstance(module, torch.jit.ScriptModule):
+                site, drew = self._scripts.pop(), self._stream.moved()
+                inputs = self._anything(*map(self._node_of, tensors_in(args)))  # keyword arguments are not told
+                node = self._node("call_module", site.module, site.function, inputs, {})
+                kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
+                frozen = frozen_script(module) if drew else None
+                node.meta[META] = Seen(site.function, site, kind=kind, active=drew, shape=shape, frozen=frozen)
+                for tensor in unknown:
+                    self._identity.bind(tensor, node)
+            else:
+                for tensor in unknown:
+                    self._node_of(tensor)
+
+    def _is_known(self, tensor: torch.Tensor) -> bool:
+        return self._identity.knows(tensor) or id(tensor) in self._owned
+
+    def _describe(
+        self, node: fx.Node, func: Any, name: str, site: Site | None, args: Any, kwargs: Any, result: Any
+    ) -> None:
+        kind: Kind | None = _WRITES.get(name)
+        if name in _FROM_DATA and self._escaped:
+            kind, site = Kind.OPAQUE, self.running.site(name)
+        rate, active = arguments_of(func, name, args, kwargs)
+        depth = stacked_arguments(args)[0] if name in STACKED else None
+        shape = shape_of(result) if isinstance(result, torch.Tensor) else None
+        window, reach = _window(name, args, kwargs), self.running.reach if site else None
+        tracks = name != "batch_norm" or arguments_by_name(func, name, args, kwargs).get("running_mean") is not None
+        layer, where = self.running.layer, site or self._site(name)
+        node.meta[META] = Seen(
+            name, where, layer, kind, rate, active, shape, window=window, depth=depth, reach=reach, tracks=tracks
+        )
+
+    def _site(self, name: str) -> Site:
+        """The site of a call that needs no place."""
+        key = self.running.module, name
+        if key not in self._sites:
+            self._sites[key] = Site(*key)
+        return self._sites[key]
+
+    def _bind_result(self, result: Any, node: fx.Node) -> None:
+        if isinstance(result, torch.Tensor):
+            self._identity.bind(result, node)
+        elif isinstance(result, (tuple, list)):
+            for index, each in enumerate(result):
+                if tensors_in(each):
+                    item = self._node("call_function", operator.getitem, "getitem", (node, index), {})
+                    shape = shape_of(each) if isinstance(each, torch.Tensor) else None
+                    item.meta[META] = Seen("getitem", self._site("getitem"), shape=shape)
+                    self._bind_result(each, item)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self._node_of(value)
+        if value is None or isinstance(value, (int, float, str)):
+            return value
+        if isinstance(value, (tuple, list)):
+            return [self._argument(each) for each in value]
+        if isinstance(value, dict):
+            return {str(key): self._argument(each) for key, each in value.items()}
+        if isinstance(value, slice):
+            return slice(*(self._argument(each) for each in (value.start, value.stop, value.step)))
+        return value if isinstance(value, fx.node.base_types) else repr(type(value))
+
+    def _node_of(self, tensor: torch.Tensor) -> fx.Node:
+        """The node that holds a tensor's value now."""
+        if not self._identity.knows(tensor):
+            self._meet(tensor)
+        held, writers, unseen = self._identity.node_of(tensor)
+        if not writers and not unseen:
+            return held
+        if unseen:
+            held = self._opaque(tensor, held)
+        for writer in writers:
+            held = self._derived("written", Kind.CONCAT, tensor, (held, writer))
+        self._identity.bind(tensor, held)
+        return held
+
+    def _meet(self, tensor: torch.Tensor) -> None:
+        """Find out where a tensor comes from that no call was seen to make."""
+        if id(tensor) not in self._owned:
+            origin = self._identity.origin_of(tensor)
+            if origin is not None:
+                self._identity.bind_old(tensor, self._derived("alias", Kind.IDENTITY, tensor, (origin,)))
+                return
+            if tensor in self.newborns:
+                self._identity.bind(tensor, self._opaque(tensor))
+                return
+        name, kind = self._owned.get(id(tensor), ("constant", Kind.CONSTANT))
+        node = self.graph.create_node("get_attr", name, name=name)
+        self._identity.bind_old(tensor, self._note(node, tensor, name, kind))
+
+    def _opaque(self, tensor: torch.Tensor, *known: fx.Node) -> fx.Node:
+        """An op out of sight: of another thread, a scripted function, or NumPy."""
+        drew = self._stream.moved()
+        node = self._derived("opaque", Kind.OPAQUE, tensor, self._anything(*known))
+        node.meta[META].site = self.running.site("opaque")
+        node.meta[META].active = drew
+        self._drew_unseen |= drew
+        return node
+
+    def _anything(self, *known: fx.Node) -> tuple[fx.Node, ...]:
+        """What may have gone into an op out of sight: what is known to, and the ends of all computed so far."""
+        ends = [each for each in self.graph.nodes if not each.users and each.op != "get_attr"]
+        return tuple(dict.fromkeys((*known, *self._escaped, *ends)))
+
+    def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, given: tuple[fx.Node, ...]) -> fx.Node:
+        node = self._node("call_function", _unseen, name, given, {})
+        node.meta[META] = Seen(name, self._site(name), kind=kind, shape=shape_of(tensor))
+        return node
+
+    def _note(self, node: fx.Node, tensor: torch.Tensor, name: str, kind: Kind) -> fx.Node:
+        integral = not (tensor.is_floating_point() or tensor.is_complex())
+        node.meta[META] = Seen(name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral)
+        return node
+
+    def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:
+        found = [(each.name, self._node_of_output(each)) for each in result.values]
+        outputs = tuple((name, node) for name, node in found if node is not None)
+        drew_elsewhere |= self._drew_unseen | self._stream.moved()
+        self.graph.output(tuple(node for _, node in outputs))
+        unread = result.unread if outputs else (*result.unread, NO_OUTPUT)
+        ran, operations = frozenset(self.running.ran), self.meter.operations
+        return Recording(
+            self.graph, outputs, drew_elsewhere, ran, self._handed_on, operations=operations, unread=unread
+        )
+
+    def _node_of_output(self, output: Output) -> fx.Node | None:
+        """The node that holds an output; None for numbers that no tensor has a say in."""
+        if output.source is None:
+            return self._node_of(output.tensor)
+        base = output.source
+        while not isinstance(base, torch.Tensor) and getattr(base, "base", None) is not None:
+            base = base.base  # an array over a tensor's memory keeps the tensor
+        origins = (self._node_of(base),) if isinstance(base, torch.Tensor) else self._left.origins_of(output.source)
+        given = tuple(each for each in origins if each is not None)
+        kind = Kind.IDENTITY if len(given) == 1 else Kind.CONCAT
+        if given != origins:
+            given, kind = self._left.nodes, Kind.OTHER
+        return self._derived("left", kind, output.tensor, given) if given else None
+
+
+def _unseen(*tensors: Any) -> Any:
+    """Stands in the graph for what happened to values between the calls that were seen."""
+    raise NotImplementedError("a recorded graph is read, not run")
+
+
+def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """The shape of a tensor, where it is made of numbers."""
+    try:
+        shape = tuple(tensor.shape)
+    except RuntimeError:
+        return None
+    return shape if {*map(type, shape)} <= {int} else None
+
+
+def _alias(tensor: torch.Tensor) -> torch.Tensor:
+    """A new tensor object over the same values, so that an op that returns its input is told from that input."""
+    try:
+        with torch.enable_grad():  # a view made without gradients could not be written to with them
+            return tensor.view_as(tensor)
+    except RuntimeError:
+        return tensor
+
+
+def _window(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether a convolution or pooling looks at more than one position at a time."""
+    if name.startswith("conv"):
+        weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
+        return isinstance(weight, torch.Tensor) and any(size > 1 for size in weight.shape[2:])
+    return KINDS.get(name) is Kind.POOL

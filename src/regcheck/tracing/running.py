@@ -1,0 +1,123 @@
+"""Which module of a model is running, by the path, the layer and the place that reports name it by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from torch import nn
+
+from regcheck.core.graph import Reach, Site
+from regcheck.files.place import Place
+
+from .unregistered import hidden_in
+from .user_line import calling_place
+
+Locate = Callable[[type, str], Place | None]
+"""Finds where a class's `__init__` builds the layer at a module path, for layers that a container calls."""
+
+
+def layer_of(module: nn.Module) -> str:
+    """The torch.nn class whose `forward` the module runs, or an empty string for a class of the user's."""
+    bases = type(module).__mro__
+    owner = next((base for base in bases if "forward" in vars(base)), object)
+    if not owner.__module__.startswith("torch.nn."):
+        return ""
+    return next(base.__name__ for base in bases if base.__module__.startswith("torch.nn."))
+
+
+class Running:
+    """The stack of a model's running modules; gives the call in progress its `Site`.
+
+    `ran` holds the paths of the registered modules whose forward has run.
+    """
+
+    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
+        self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        self._model = model
+        self._hidden: set[int] | None = None
+        self._stack: list[nn.Module] = []
+        self.ran: set[str] = set()
+        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+        self._layers: dict[type, str] = {}
+        self._locate = locate
+
+    def enter(self, module: nn.Module) -> None:
+        self._stack.append(module)
+        known = self._paths.get(id(module))
+        if known is not None:
+            self.ran.add(known)
+
+    def leave(self, module: nn.Module) -> None:
+        """Forget `module` and whatever it was left in the middle of."""
+        while self._stack and self._stack.pop() is not module:
+            pass
+
+    def path_of(self, module: nn.Module) -> str:
+        """The module's path in the model; a module that is not registered is named after where it runs."""
+        known = self._paths.get(id(module))
+        if known is not None:
+            return known
+        above = next((self._paths[id(each)] for each in reversed(self._stack) if id(each) in self._paths), "")
+        return f"{above}.<{type(module).__name__}>".removeprefix(".")
+
+    @property
+    def innermost(self) -> nn.Module | None:
+        """The module that is running, of all those that are in the middle of their forward."""
+        return self._stack[-1] if self._stack else None
+
+    @property
+    def module(self) -> str:
+        """Path of the innermost running module."""
+        return "" if not self._stack else self.path_of(self._stack[-1])
+
+    @property
+    def layer(self) -> str:
+        """The torch.nn layer that is running, or an empty string inside the user's own `forward`."""
+        if not self._stack:
+            return ""
+        known = self._layers.get(type(self._stack[-1]))
+        if known is None:
+            known = self._layers[type(self._stack[-1])] = layer_of(self._stack[-1])
+        return known
+
+    @property
+    def reach(self) -> Reach | None:
+        """How the model keeps the torch.nn layer that is running; None inside the user's own `forward`."""
+        if not self.layer:
+            return None
+        if id(self._stack[-1]) in self._paths:
+            return Reach.REGISTERED
+        if self._hidden is None:
+            self._hidden = {id(each) for each in hidden_in(self._model)}
+        return Reach.HIDDEN if id(self._stack[-1]) in self._hidden else Reach.NEW
+
+    def site(self, name: str) -> Site:
+        """The site of the call in progress. To be asked once per call: it counts turns."""
+        module = self.module
+        place = self._place()
+        turn = self._turns[module, name, place]
+        self._turns[module, name, place] += 1
+        return Site(module, name, place, turn)
+
+    def _place(self) -> Place | None:
+        if self._locate is not None:
+            for owner, path in self._builders():
+                built = self._locate(owner, path)
+                if built is not None:
+                    return built
+        return calling_place()
+
+    def _builders(self) -> Iterator[tuple[type, str]]:
+        """For a layer of torch's that a container calls: the classes that may have built it, and its path in each."""
+        if len(self._stack) < 2 or not self.layer or not layer_of(self._stack[-2]):
+            return
+        if id(self._stack[-1]) not in self._paths:
+            return
+        path = self._paths[id(self._stack[-1])]
+        for module in reversed(self._stack[:-1]):
+            prefix = self._paths.get(id(module))
+            if prefix is not None and path.startswith(prefix) and not type(module).__module__.startswith("torch.nn."):
+                yield type(module), path[len(prefix) :].lstrip(".")
+            if not layer_of(module):
+                return

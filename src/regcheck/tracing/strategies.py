@@ -1,0 +1,277 @@
+"""Produce a model's graph by whatever means works, and say exactly what did not.
+
+The rungs: a real forward; a fake one, for a model that cannot or shall not be run; a symbolic trace, without inputs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import fx, nn
+
+from regcheck.core.errors import CannotTrace, message_of, told
+from regcheck.core.finding import NotChecked
+from regcheck.core.graph import Flow, Graph, Mode
+from regcheck.files.place import Place
+
+from . import symbolic
+from .copies.lazy import is_lazy
+from .copies.objects import Copier
+from .cost import SECOND
+from .example_inputs import Inputs, candidates, elsewhere, moved, with_another_sample
+from .fake import CannotImagine, Imagined, fake_copy, imagine
+from .lower import lowered
+from .mode_dependence import ModeReads, switch_on
+from .record import ForwardRaised, Recording, record, set_mode
+from .running import Locate
+from .user_line import is_the_users
+
+SLOW = SECOND // 2
+"""Operations of a refused guess beyond which further ones are tried on fake tensors first."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out.
+
+    `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
+    that could be traced, and `work` how many operations a forward took in each. `unmeasurable` says why nothing can be
+    measured; it is empty where the model was run.
+    """
+
+    graph: Graph
+    fx_graph: fx.Graph
+    inputs: Inputs | None
+    not_checked: tuple[NotChecked, ...] = ()
+    drew_elsewhere: bool = False
+    ran: Mapping[Mode, frozenset[str]] = field(default_factory=dict)
+    unmeasurable: str = ""
+    work: Mapping[Mode, int] = field(default_factory=dict)
+
+
+Outcomes = dict[Mode, Recording | CannotTrace]
+Run = Callable[[Mode, Inputs], Recording | CannotTrace]
+
+
+def look(
+    model: nn.Module,
+    subject: str,
+    given: Inputs | None,
+    locate: Locate | None = None,
+    root: bool | None = True,
+    unrunnable: str = "",
+    limit: float = math.inf,
+) -> Traced:
+    """Trace `model` in both modes; `root` says whether it is known to be a whole model.
+
+    Forwards run and modes change on the very module handed in: hand in a copy. Where `unrunnable` says why it cannot or
+    shall not be run, only fake copies of it are. `limit` is for the operations of a forward.
+
+    Raises:
+        TooMuchWork: a forward takes more.
+        CannotTrace: no way of tracing works; the message says why each failed.
+    """
+    run = partial(_imagined, model, locate) if unrunnable else partial(_recorded, model, locate, limit)
+    screen = None if unrunnable or given else partial(_imagined, model, locate)
+    tried = [*_tried(run, [given] if given else candidates(model), screen)]
+    if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
+        tried += _tried(run, with_another_sample(given), screen)
+    inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
+    found = _recordings(outcomes)
+    if inputs is None or not found:
+        refusal = outcomes.get(Mode.EVAL)
+        refused = refusal if isinstance(refusal, CannotTrace) else None
+        if refused is not None and not unrunnable and _is_short_of_memory(refused):
+            return look(model, subject, given, locate, root, "its forward ran out of memory")
+        return _without_inputs(model, subject, given, locate, root, unrunnable, refused)
+    flows: dict[Mode, Flow] = {}
+    missed: list[NotChecked] = []
+    for mode, each in reversed(outcomes.items()):
+        if isinstance(each, Recording):
+            if mode is Mode.TRAIN and each is outcomes[Mode.EVAL]:
+                switch_on(each.graph)
+            flows[mode] = lowered(each.graph, each.outputs, mode)
+        else:
+            flows[mode] = Flow(mode, {})
+            what = "pass inputs that the model accepts in both modes"
+            missed.append(_entry(f"{subject} in {mode.value} mode", str(each), what, each.place))
+    missed += _unread(subject, model, outcomes)
+    guessed = [place for each in found if isinstance(each, Imagined) for place in each.guessed]
+    if guessed:
+        reason = "it was followed on fake tensors, and this value was guessed: what runs on other values was not seen"
+        missed.append(_entry(subject, reason, "audit it with its weights, so that it can be run", guessed[0]))
+        unrunnable += ", and values were guessed to follow it"
+    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root, assumed=bool(guessed))
+    evaluation = outcomes[Mode.EVAL]
+    drew = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
+    recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
+    ran = {mode: each.ran for mode, each in recorded.items()}
+    work = {mode: each.operations for mode, each in recorded.items()}
+    return Traced(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable, work)
+
+
+def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
+    """Outcomes in both modes for inputs to try, up to the first that the model accepts in both.
+
+    Inputs that eval mode refuses are tried in train mode only if it refuses all of them. Once a refusal was slow,
+    inputs are left out that `screen` shows to be refused, too.
+    """
+    refused: list[tuple[Inputs, Recording | CannotTrace]] = []
+    slow = False
+
+    def is_hopeless(mode: Mode, inputs: Inputs) -> bool:
+        outcome = screen(mode, inputs) if screen and slow else None
+        return isinstance(outcome, CannotImagine) and outcome.surely
+
+    accepted = False
+    for inputs in tries:
+        if is_hopeless(Mode.EVAL, inputs):
+            continue
+        evaluation = run(Mode.EVAL, inputs)
+        slow = slow or getattr(evaluation, "operations", 0) > SLOW
+        if isinstance(evaluation, CannotTrace):
+            refused.append((inputs, evaluation))
+            continue
+        train, accepted = evaluation if evaluation.both else run(Mode.TRAIN, inputs), True
+        yield inputs, {Mode.TRAIN: train, Mode.EVAL: evaluation}
+        if isinstance(train, Recording):
+            return
+    for inputs, evaluation in refused if not accepted else ():
+        train = evaluation if is_hopeless(Mode.TRAIN, inputs) else run(Mode.TRAIN, inputs)
+        yield inputs, {Mode.TRAIN: train, Mode.EVAL: evaluation}
+        if isinstance(train, Recording):
+            return
+
+
+def _recorded(
+    model: nn.Module, locate: Locate | None, limit: float, mode: Mode, inputs: Inputs
+) -> Recording | CannotTrace:
+    try:
+        set_mode(model, mode)
+    except ForwardRaised as error:
+        return _released(error)
+    if is_lazy(model):  # inputs that it refuses would leave it with shapes that the next ones do not fit
+        trial = None
+        with suppress(Exception):
+            trial = Copier().copy(model), moved(inputs.args), moved(inputs.kwargs)
+        if trial is not None:
+            try:
+                record(*trial, limit=limit)
+            except ForwardRaised as error:
+                return _released(error)
+    try:
+        args, kwargs = moved(inputs.args), moved(inputs.kwargs)
+    except Exception as error:
+        refusal = CannotTrace(f"the inputs cannot be copied: {told(error)}")
+        refusal.__cause__ = error
+        return refusal
+    reads = ModeReads(model)
+    try:
+        with reads:
+            recording = record(model, args, kwargs, locate=locate, limit=limit)
+    except ForwardRaised as error:
+        return _released(error)
+    return replace(recording, both=not (reads.any or recording.handed_on))
+
+
+def _imagined(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
+    try:
+        return imagine(model, mode, inputs, locate)
+    except CannotImagine as error:
+        return _released(error)
+
+
+def _released(error: CannotTrace) -> CannotTrace:
+    """The error without the frames it passed through, which hold everything that the forward had computed so far."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def _recordings(outcomes: Outcomes) -> list[Recording]:
+    return [each for each in outcomes.values() if isinstance(each, Recording)]
+
+
+def _unread(subject: str, model: nn.Module, outcomes: Outcomes) -> Iterator[NotChecked]:
+    """An entry for each part of a result that could not be followed; it names the mode where one mode alone has it."""
+    said: dict[str, list[Mode]] = {}
+    for mode, outcome in reversed(outcomes.items()):
+        for reason in dict.fromkeys(outcome.unread) if isinstance(outcome, Recording) else ():
+            said.setdefault(reason, []).append(mode)
+    code = getattr(inspect.getattr_static(type(model), "forward", None), "__code__", None)
+    place = Place(code.co_filename, code.co_firstlineno) if code and is_the_users(code.co_filename) else None
+    for reason, modes in said.items():
+        where = f" in {modes[0].value} mode" if len(modes) < len(_recordings(outcomes)) else ""
+        yield _entry(subject + where, reason, "return the tensors themselves, or audit the part that makes them", place)
+
+
+def _is_short_of_memory(error: CannotTrace) -> bool:
+    cause = error.__cause__
+    lacking = isinstance(cause, RuntimeError) and "allocate memory" in message_of(cause)
+    return lacking or isinstance(cause, (MemoryError, torch.OutOfMemoryError))
+
+
+def _without_inputs(
+    model: nn.Module,
+    subject: str,
+    given: Inputs | None,
+    locate: Locate | None,
+    root: bool | None,
+    unrunnable: str,
+    refused: CannotTrace | None,
+) -> Traced:
+    """The graph that torch.fx gives; `refused` is what the model said of the inputs tried first."""
+    said, refused_at = "no inputs could be guessed", refused.place if refused else None
+    if refused is not None:
+        inputs = "the inputs given" if given else "guessed inputs"
+        said = f"on {inputs}{', as fake tensors,' if unrunnable else ''} {refused}"
+    try:
+        train, evaluation = (_followed(model, mode, locate, bool(unrunnable)) for mode in (Mode.TRAIN, Mode.EVAL))
+    except CannotTrace as error:
+        raise CannotTrace(f"{said}; {error}", refused_at or error.place) from error
+    graph = Graph(
+        subject,
+        lowered(train.recording.graph, train.recording.outputs, Mode.TRAIN),
+        lowered(evaluation.recording.graph, evaluation.recording.outputs, Mode.EVAL),
+        root,
+    )
+    recorded: Outcomes = {Mode.TRAIN: train.recording, Mode.EVAL: evaluation.recording}
+    missed = [*_unread(subject, model, recorded)]
+    if given and refused:
+        apart = elsewhere(model, given)
+        what = f"move the inputs to the model's device: {apart}" if apart else "pass inputs that the model accepts"
+        reason = f"{said}; it was followed without inputs instead, and nothing was measured"
+        missed.append(_entry(subject, reason, what, refused.place))
+    for path, stop in {**train.opaque, **evaluation.opaque}.items():
+        if not (given and stop.place is not None and stop.place == refused_at):  # else it is the same error once more
+            reason = f"{stop}; what it calls was followed on its own"
+            missed.append(_entry(f"{subject}.{path}".rstrip("."), reason, "pass inputs: audit(model, x)", stop.place))
+    unmeasurable = unrunnable or (
+        "forward raises on the inputs given" if given else "there are no inputs to run the model on"
+    )
+    ran = {Mode.TRAIN: train.recording.ran, Mode.EVAL: evaluation.recording.ran}
+    return Traced(graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable)
+
+
+def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.Followed:
+    """The symbolic trace of a fake copy in that mode; where there can be none, of a model that may be touched."""
+    try:
+        twin = fake_copy(model)
+    except CannotImagine:
+        if untouched:
+            raise
+        twin = model
+    set_mode(twin, mode)
+    return symbolic.trace(twin, locate)
+
+
+def _entry(subject: str, reason: str, what: str, place: Place | None) -> NotChecked:
+    return NotChecked(subject, reason, what, place.path if place else None, place.line if place else None)

@@ -1,0 +1,249 @@
+"""Trace without inputs: torch.fx, going on around every forward that it cannot follow to the end.
+
+Such a module becomes one opaque op. What was seen of its forward before it stopped leads into that op, and so do its
+submodules that were not met until then, each followed on its own: nothing is known of what they are given, and nothing
+is claimed of where their results go.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from regcheck.core.errors import CannotTrace, message_of, stops
+from regcheck.core.graph import Kind, Site
+from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, LEARNED
+
+from .baked_in_mode import frozen_call
+from .call_interceptor import arguments_of, eager, is_placed, name_of
+from .record import META, NO_OUTPUT, Recording, Seen
+from .running import Locate, Running, layer_of
+from .user_line import raising_place, runs_the_model
+
+
+class CannotFollow(CannotTrace):
+    """A forward cannot be traced symbolically; `place` is the line that stopped it."""
+
+    def __init__(self, error: BaseException) -> None:
+        said = next(iter(message_of(error).strip().splitlines()), type(error).__name__)
+        super().__init__(f"without inputs, symbolic tracing stopped: {said}", raising_place(error.__traceback__))
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A symbolic trace, and what stopped it in each module that is opaque, by path."""
+
+    recording: Recording
+    opaque: Mapping[str, CannotFollow]
+
+
+@runs_the_model
+def trace(model: nn.Module, locate: Locate | None = None) -> Followed:
+    """Trace `model` in the mode it is in.
+
+    torch.fx writes onto the model it traces, and the model may keep what it is given: hand in a copy for each trace.
+
+    Raises:
+        CannotFollow: nothing can be seen of it.
+    """
+    tracer = LeafyTracer(model, locate)
+    try:
+        if isinstance(model, torch.jit.ScriptModule):
+            raise NotImplementedError("none of a scripted module's calls can be seen")
+        with eager():
+            graph = tracer.trace(model)
+    except BaseException as error:
+        if stops(error):
+            raise
+        raise CannotFollow(error) from error
+    if "" in tracer.opaque and not any(_matters(node) for node in graph.nodes):
+        raise tracer.opaque[""]
+    output = next(node for node in graph.nodes if node.op == "output")
+    outputs = tuple(_named_nodes(output.args[0], "output"))
+    unread = () if outputs or "" in tracer.opaque else (NO_OUTPUT,)
+    return Followed(Recording(graph, outputs, ran=frozenset(tracer.ran), unread=unread), tracer.opaque)
+
+
+class LeafyTracer(fx.Tracer):
+    """A tracer that notes what was seen at each node, looks into dropouts, and survives modules it cannot trace."""
+
+    traced_func_name = "modules"  # any plain function will do: the model itself is called instead, by `_whole`
+
+    def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
+        super().__init__(param_shapes_constant=True)
+        self.opaque: dict[str, CannotFollow] = {}
+        owned = [*model.named_parameters(), *model.named_buffers()]
+        self._shapes = {name: tuple(each.shape) for name, each in owned if not nn.parameter.is_lazy(each)}
+        self._parameters = {name for name, _ in model.named_parameters()}
+        self._entered: set[nn.Module] = set()
+        self._running = Running(model, locate)
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        return self._whole, []
+
+    def _whole(self) -> Any:
+        """The result of the model's own call, whatever its signature and its class make of that."""
+        result = self._called(self.root, lambda name: self.create_proxy("placeholder", name, (), {}))
+        try:
+            self.create_arg(result)
+        except Exception:  # an output of a type that torch.fx does not know
+            return list(_proxies_in(result))
+        return result
+
+    def _called(self, module: nn.Module, give: Callable[[str], fx.Proxy]) -> Any:
+        positional, keyword = asked_for(module)
+        return module(*map(give, positional), **{name: give(name) for name in keyword})
+
+    @property
+    def ran(self) -> set[str]:
+        """Paths of the modules that were reached."""
+        return self._running.ran
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        layer = LAYERS.get(layer_of(m))
+        if (layer in DROPPING or (layer is None and m._modules)) and not isinstance(m, nn.MultiheadAttention):
+            return False
+        return bool(super().is_leaf_module(m, module_qualified_name))
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        self._running.enter(m)
+        self._entered.add(m)
+        before, depth = len(self.graph.nodes), len(self.module_stack)
+        try:
+            if m is self.root or not self._is_registered(m):
+                return forward(*args, **kwargs)
+            return super().call_module(m, forward, args, kwargs)
+        except BaseException as error:
+            if stops(error) or not self._is_registered(m):
+                raise
+            while len(self.module_stack) > depth:  # torch.fx leaves what it was in the middle of
+                self.module_stack.popitem()
+            return self._stopped(m, error, [*_proxies_in((args, kwargs))], before)
+        finally:
+            self._running.leave(m)
+
+    def _is_registered(self, module: nn.Module) -> bool:
+        return self.submodule_paths is not None and module in self.submodule_paths
+
+    def _stopped(self, module: nn.Module, error: BaseException, given: list[fx.Proxy], before: int) -> fx.Proxy:
+        """The opaque op that stands for a module whose forward cannot be followed to the end."""
+        path = self.path_of_module(module)
+        self.opaque.setdefault(path, CannotFollow(error))
+        loose = [fx.Proxy(node, self) for node in list(self.graph.nodes)[before:] if not node.users]
+        parts = [proxy for part in self._parts(module) for proxy in _proxies_in(part)]
+        return self.create_proxy("call_module", path, (*given, *loose, *parts), {})
+
+    def _parts(self, module: nn.Module) -> Iterator[Any]:
+        """Results of the submodules that were not met, each called on its own."""
+        for child in module.children():
+            if type(child).forward is nn.Module.forward:  # a container that is never called
+                yield from self._parts(child)
+            elif child not in self._entered:
+                yield self._called(child, lambda name: self.create_proxy("call_function", unseen, (), {}))
+
+    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> fx.Node:
+        node: fx.Node = super().create_node(kind, target, args, kwargs, *rest, **named)
+        if kind != "output":
+            node.meta[META] = self._seen(kind, target, args, kwargs)
+        return node
+
+    def _seen(self, kind: str, target: Any, args: Any, kwargs: Any) -> Seen:
+        if kind == "placeholder":
+            return Seen(str(target), Site("", str(target)), kind=Kind.INPUT)
+        if kind == "get_attr":
+            what = Kind.PARAMETER if target in self._parameters else Kind.CONSTANT
+            return Seen(str(target), Site("", str(target)), kind=what, shape=self._shapes.get(target))
+        path, layer = self._running.module, self._running.layer
+        if target is unseen:
+            return Seen("unseen", Site(path, "unseen"), kind=Kind.OPAQUE)
+        if kind == "call_module":
+            name = "" if str(target) in self.opaque else LAYERS.get(layer, "")
+            window = any(size > 1 for size in self._kernel(str(target))) or "Adaptive" in layer
+            random = KINDS.get(name) is Kind.RANDOM
+            shown = Kind.OPAQUE if not name else None
+            return Seen(name or layer, Site(path, name or layer), layer, shown, active=random, window=window)
+        name = name_of(target) if not isinstance(target, str) else target.strip("_")
+        rate: float | None = None
+        active: bool | None = KINDS.get(name) is Kind.RANDOM
+        if name in DROPPING:
+            rate, active = arguments_of(target, name, args, kwargs)
+        site = self._running.site(name) if is_placed(name) else Site(path, name)
+        frozen = frozen_call(self._running.innermost, target, name) if name in DROPPING and active else None
+        return Seen(name, site, layer, None, rate, active, frozen=frozen)
+
+    def _kernel(self, path: str) -> tuple[int, ...]:
+        """The kernel of a layer, as a tuple; a single position for layers that have none."""
+        kernel = getattr(self.root.get_submodule(path), "kernel_size", 1)
+        return tuple(kernel) if isinstance(kernel, (tuple, list)) else (int(kernel),)
+
+
+def _named_nodes(value: Any, name: str) -> list[tuple[str, fx.Node]]:
+    if isinstance(value, fx.Node):
+        return [(name, value)]
+    if isinstance(value, dict):
+        return [pair for key, each in value.items() for pair in _named_nodes(each, str(key))]
+    if isinstance(value, (tuple, list)):
+        return [pair for index, each in enumerate(value) for pair in _named_nodes(each, f"{name}[{index}]")]
+    return []
+
+
+def _matters(node: fx.Node) -> bool:
+    """Whether a node is what rules are about: a layer, a learned operation, or a draw."""
+    seen: Seen | None = node.meta.get(META)
+    kind = KINDS.get(seen.name) if seen else None
+    return seen is not None and (seen.name in DROPPING or kind is Kind.RANDOM or kind in LEARNED)
+
+
+def _proxies_in(value: Any, depth: int = 0) -> Iterator[fx.Proxy]:
+    """The proxies in a nested structure of arguments or results."""
+    if isinstance(value, fx.Proxy):
+        yield value
+    elif depth < 8:
+        inside = value.values() if isinstance(value, Mapping) else value
+        if not isinstance(value, (tuple, list, Mapping)):
+            inside = vars(value).values() if hasattr(value, "__dict__") and not isinstance(value, nn.Module) else ()
+        for each in inside:
+            yield from _proxies_in(each, depth + 1)
+
+
+def unseen() -> None:
+    """Stands in a graph for an argument of which nothing is known."""
+
+
+def asked_for(module: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the arguments that a module's forward must be given, by position and by keyword; at least one."""
+    parameters = _parameters_of(module.forward)
+    needed = [each for each in parameters if each.default is each.empty and each.kind not in _VARIADIC]
+    positional = [each.name for each in needed if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+    keyword = [each.name for each in needed if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    if needed or not parameters:
+        return positional, keyword
+    first = parameters[0]
+    if first.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+        return [], [first.name]
+    return [first.name], []
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _parameters_of(function: Any) -> list[inspect.Parameter]:
+    """What a function takes; a decorator's `*args, **kwargs` takes what the function takes that it closes over."""
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return [inspect.Parameter("input", inspect.Parameter.POSITIONAL_ONLY)]
+    if parameters and all(each.kind in _VARIADIC for each in parameters):
+        for cell in getattr(getattr(function, "__func__", function), "__closure__", None) or ():
+            wrapped = cell.cell_contents
+            if isinstance(wrapped, FunctionType) and len(inspect.signature(wrapped).parameters) > 1:
+                return _parameters_of(wrapped)[1:]
+    return parameters

@@ -1,0 +1,139 @@
+"""Look through the wrappers that training code puts around a model."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed
+from torch import nn
+
+from .call_interceptor import script_name
+
+_INNER = {
+    "OptimizedModule": "_orig_mod",
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "AveragedModel": "module",
+    "ModelEma": "ema",
+    "ModelEmaV2": "module",
+    "ModelEmaV3": "module",
+    "DeepSpeedEngine": "module",
+    "_FabricModule": "_forward_module",
+}
+"""The attribute in which each wrapper keeps what it wraps, by the wrapper's class."""
+_SHARDING = ("FullyShardedDataParallel", "FSDPModule")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model to examine, and the classes of what was around it, outermost first.
+
+    `shown` is the model that a reader knows, where that is not the one to run: the one inside an adapter. `group`
+    is the process group whose ranks train the model, each on data of its own, if there is one.
+    """
+
+    model: Any
+    around: tuple[str, ...] = ()
+    shown: Any = None
+    group: Any = None
+
+    @property
+    def name(self) -> str:
+        """How reports name it: `Net`, or `Net (inside DistributedDataParallel)`."""
+        return _name(self.model if self.shown is None else self.shown) + (
+            f" (inside {', '.join(self.around)})" if self.around else ""
+        )
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside DDP, FSDP, `torch.compile`, an average, a trainer or `functools.partial`; else the model."""
+    return subject_of(model).model
+
+
+def subject_of(model: Any) -> Subject:
+    """The model inside whatever is around it, with the names of that."""
+    around: list[str] = []
+    shown: Any = None
+    group: Any = None
+    while (inner := _inside(model)) is not None:
+        around.append(type(model).__name__)
+        group = _data_parallel(model) or group
+        model = inner
+    if isinstance(model, nn.Module) and _is_sharded_in_place(model):
+        around.append("fully_shard")
+    adapted = _adapted(model)
+    if adapted is not None:
+        around.append(type(model).__name__)
+        shown = adapted
+    return Subject(model, tuple(around), shown, group)
+
+
+def obstacle(model: Any) -> str:
+    """Why a model cannot be run in this process alone, or an empty string: its parts are spread over several."""
+    if not isinstance(model, nn.Module) or not torch.distributed.is_available():
+        return ""
+    sharded = any(base.__name__ in _SHARDING for each in model.modules() for base in type(each).__mro__)
+    if (sharded or any(_is_spread(each) for each in model.parameters())) and processes() > 1:
+        return f"its parameters are spread over {processes()} processes, and one of them cannot run it alone"
+    return ""
+
+
+def _is_spread(parameter: nn.Parameter) -> bool:
+    return any(base.__name__ == "DTensor" for base in type(parameter).__mro__)
+
+
+def processes() -> int:
+    """How many processes there are in the program's process group; one where it has none."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if there else 1
+
+
+def _inside(model: Any) -> Any:
+    """What the outermost wrapper wraps; None where the model is not wrapped."""
+    if isinstance(model, functools.partial):
+        return model.func
+    names = [base.__name__ for base in type(model).__mro__]
+    if not isinstance(model, nn.Module):
+        trained = getattr(model, "lightning_module", None) or getattr(model, "model", None)
+        return trained if "Trainer" in names and isinstance(trained, nn.Module) else None
+    attribute = next((_INNER[name] for name in names if name in _INNER), None)
+    inner = getattr(model, attribute, None) if attribute is not None else _only_part(model)
+    return inner if isinstance(inner, nn.Module) else None
+
+
+def _only_part(model: nn.Module) -> nn.Module | None:
+    """The one part with parameters of a module that has no forward of its own, as some Lightning modules."""
+    owner = next((base for base in type(model).__mro__ if "forward" in vars(base)), nn.Module)
+    if owner is not nn.Module and owner.__name__ != "LightningModule":
+        return None
+    parts = [each for each in model.children() if next(each.parameters(), None) is not None]
+    return parts[0] if len(parts) == 1 and not isinstance(parts[0], (nn.ModuleList, nn.ModuleDict)) else None
+
+
+def _data_parallel(wrapper: Any) -> Any:
+    """The process group over which DDP averages gradients, where it is in training and there are several ranks."""
+    if not any(base.__name__ == "DistributedDataParallel" for base in type(wrapper).__mro__) or not wrapper.training:
+        return None
+    group = getattr(wrapper, "process_group", None)
+    return group if group is not None and torch.distributed.is_initialized() and group.size() > 1 else None
+
+
+def _adapted(model: Any) -> Any:
+    """The model that a PEFT model adapts: the adapters run, but readers know it by the class inside."""
+    if isinstance(model, nn.Module) and any(base.__name__ == "PeftModel" for base in type(model).__mro__):
+        return getattr(getattr(model, "base_model", None), "model", None)
+    return None
+
+
+def _is_sharded_in_place(model: nn.Module) -> bool:
+    """Whether `fully_shard` put a class of its own in front of the user's."""
+    return any(base.__name__ == "FSDPModule" for base in type(model).__mro__)
+
+
+def _name(model: Any) -> str:
+    if isinstance(model, nn.Module) and _is_sharded_in_place(model):
+        return next(base.__name__ for base in type(model).__bases__ if base.__name__ != "FSDPModule")
+    return script_name(model) if isinstance(model, torch.jit.ScriptModule) else type(model).__name__

@@ -1,0 +1,41 @@
+"""Which tensors a torch call wrote to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .identity import storage_of
+from .nested_values import tensors_in
+
+
+def versions_of(given: list[torch.Tensor]) -> list[int] | None:
+    """How often each was written to; None where one of them does not count."""
+    try:
+        return [tensor._version for tensor in given]
+    except RuntimeError:
+        return None
+
+
+def written(
+    func: Any, name: str, kwargs: Any, given: list[torch.Tensor], before: list[int] | None
+) -> list[torch.Tensor]:
+    """The tensors that a call wrote to: by their versions, and by the function's name where they have none.
+
+    Of several views of the same memory, which all count, the first is the one that calls write to.
+    """
+    after = versions_of(given)
+    if name == "set_data":
+        return given[:1]
+    if before is not None and before == after:
+        return []
+    if "out" in kwargs:
+        return tensors_in(kwargs["out"])
+    if before is None or after is None:
+        called = str(getattr(func, "__name__", ""))
+        in_place = called.endswith("_") and not called.endswith("__")
+        writes = in_place or called.startswith("__i") or name == "setitem" or kwargs.get("inplace") is True
+        return given[:1] if writes and called != "__invert__" else []
+    changed = [tensor for tensor, *count in zip(given, before, after, strict=True) if count[0] != count[1]]
+    return [*{storage_of(each): each for each in reversed(changed)}.values()][::-1]

@@ -1,0 +1,584 @@
+"""Inputs that are inferred: from what a model says of itself, from its configuration, and from the layers they meet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regcheck.tracing.example_inputs import Inputs, candidates, drawn_for, elsewhere, moved
+from regcheck.tracing.example_inputs.drawing import Spec, TooLarge, ids
+from regcheck.tracing.example_inputs.following import follow
+
+
+class Forward(nn.Module):
+    """A model of the given parts whose forward is the given function."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+def accepted(model: nn.Module, within: int = 12) -> Inputs:
+    """The first candidate that the model runs on in both modes."""
+    for each in islice(candidates(model), within):
+        try:
+            for mode in (True, False):
+                with torch.no_grad():
+                    model.train(mode)(*moved(each.args), **moved(each.kwargs))
+        except Exception:
+            continue
+        return each
+    raise AssertionError("no candidate runs")
+
+
+def first(model: nn.Module) -> Inputs:
+    """The first candidate, which must run in both modes."""
+    return accepted(model, within=1)
+
+
+def shapes(inputs: Inputs) -> list[tuple[int, ...]]:
+    return [tuple(each.shape) for each in (*inputs.args, *inputs.kwargs.values())]
+
+
+class LeNet(Forward):
+    def __init__(self, width: int = 400) -> None:
+        super().__init__(one=nn.Conv2d(1, 6, 5), two=nn.Conv2d(6, 16, 5), head=nn.Linear(width, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.one(x)), 2)
+        return self.head(F.max_pool2d(F.relu(self.two(x)), 2).flatten(1))
+
+
+class Unpacked(Forward):
+    def __init__(self) -> None:
+        super().__init__(layer=nn.Linear(12, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        samples, steps, _ = x.shape
+        return self.layer(x).view(samples, steps, 2)
+
+
+class Permuted(Forward):
+    def __init__(self) -> None:
+        super().__init__(layer=nn.Conv1d(5, 4, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, _, width = x.shape
+        assert width == 5
+        return self.layer(x.permute(0, 2, 1))
+
+
+class Waveform(Forward):
+    def __init__(self) -> None:
+        super().__init__(layer=nn.Conv1d(1, 4, 9, stride=4), out=nn.Linear(4, 2))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        if audio.dim() != 3 or audio.size(1) != 1:
+            raise ValueError("a waveform has one channel")
+        return self.out(self.layer(audio).mean(-1))
+
+
+class Pair(Forward):
+    def __init__(self) -> None:
+        super().__init__(users=nn.Embedding(7, 4), items=nn.Embedding(90, 4), head=nn.Linear(8, 1))
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        return self.head(torch.cat([self.users(user), self.items(item)], -1))
+
+
+class Joined(Forward):
+    def __init__(self) -> None:
+        super().__init__(net=nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 1)))
+
+    def forward(self, state: Tensor, action: Tensor) -> Tensor:
+        return self.net(torch.cat([state, action], dim=-1))
+
+
+class Flow(Forward):
+    def __init__(self) -> None:
+        super().__init__(net=nn.Conv2d(6, 2, 3, padding=1))
+
+    def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
+        return self.net(torch.cat([image1, image2], dim=1))
+
+
+class Timed(Forward):
+    def __init__(self) -> None:
+        super().__init__(net=nn.Conv2d(3, 3, 3, padding=1), scale=nn.Linear(1, 3))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.net(x) + self.scale(t.view(-1, 1).float())[:, :, None, None]
+
+
+class Masked(Forward):
+    def __init__(self) -> None:
+        super().__init__(table=nn.Embedding(30, 8, padding_idx=0), out=nn.Linear(8, 2))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        mask = attention_mask.unsqueeze(-1).float()
+        return self.out((self.table(input_ids) * mask).sum(1) / mask.sum(1))
+
+
+class Packed(Forward):
+    def __init__(self) -> None:
+        super().__init__(table=nn.Embedding(30, 8), rnn=nn.LSTM(8, 8, batch_first=True))
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(self.table(tokens), lengths, batch_first=True)
+        return self.rnn(packed)[1][0]
+
+
+class Stateful(Forward):
+    def __init__(self) -> None:
+        super().__init__(rnn=nn.LSTM(6, 5))
+
+    def forward(self, x: Tensor, hidden: Any) -> Any:
+        return self.rnn(x, hidden)
+
+
+class Keyed(Forward):
+    def __init__(self) -> None:
+        super().__init__(table=nn.Embedding(30, 8), image=nn.Conv2d(3, 8, 3))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.image(batch["image"]).mean((2, 3)) + self.table(batch["caption"]).mean(1)
+
+
+class KeywordOnly(Forward):
+    def __init__(self) -> None:
+        super().__init__(table=nn.Embedding(30, 8))
+
+    def forward(self, *, ids: Tensor, scale: float = 1.0) -> Tensor:
+        return self.table(ids) * scale
+
+
+class OwnWeights(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(7, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
+class Blocks(Forward):
+    def __init__(self) -> None:
+        super().__init__(blocks=nn.ModuleList([nn.Linear(9, 9), nn.Linear(9, 9)]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x).relu()
+        return x
+
+
+class LateMade(Forward):
+    """Its layers are made in another order than they are used."""
+
+    def __init__(self) -> None:
+        super().__init__(head=nn.Linear(8, 2), stem=nn.Conv2d(3, 8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x).mean((2, 3)))
+
+
+class Patches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, stride=4)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 12 * 12 + 1, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x).flatten(2).transpose(1, 2)
+        return torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self.pos_embed
+
+
+class Clip(Forward):
+    """Both arguments are optional, and nothing happens without them."""
+
+    def __init__(self) -> None:
+        super().__init__(vision=nn.Conv2d(3, 8, 8, stride=8), words=nn.Embedding(50, 8))
+        self.positions = nn.Parameter(torch.zeros(21, 8))
+
+    def forward(self, image: Tensor | None = None, text: Tensor | None = None) -> Any:
+        assert image is not None and text is not None
+        return self.vision(image).mean((2, 3)) @ (self.words(text) + self.positions).mean(1).T
+
+
+class Optional(Forward):
+    def __init__(self) -> None:
+        super().__init__(layer=nn.Linear(6, 2))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        assert mask is None and labels is None
+        return self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (LeNet(), [(4, 1, 32, 32)]),
+        (LeNet(256), [(4, 1, 28, 28)]),
+        (Unpacked(), [(4, 16, 12)]),
+        (Permuted(), [(4, 64, 5)]),
+        (Pair(), [(4, 16), (4, 16)]),
+        (Joined(), [(4, 6), (4, 6)]),
+        (Flow(), [(4, 3, 224, 224), (4, 3, 224, 224)]),
+        (Timed(), [(4, 3, 224, 224), (4, 1)]),
+        (Masked(), [(4, 16), (4, 16)]),
+        (Packed(), [(4, 16), (4,)]),
+        (KeywordOnly(), [(4, 16)]),
+        (OwnWeights(), [(4, 7)]),
+        (Blocks(), [(4, 9)]),
+        (LateMade(), [(4, 3, 224, 224)]),
+        (Patches(), [(4, 3, 48, 48)]),
+        (Clip(), [(4, 3, 224, 224), (4, 21)]),
+        (Optional(), [(4, 6)]),
+        (nn.ConvTranspose2d(16, 8, 4), [(4, 16, 1, 1)]),
+        (nn.Bilinear(3, 5, 2), [(4, 3), (4, 5)]),
+        (nn.GRU(5, 4), [(16, 4, 5)]),
+        (nn.GRUCell(5, 4), [(4, 5)]),
+        (nn.Transformer(16, 2, 1, 1, 32, batch_first=True), [(4, 16, 16), (4, 16, 16)]),
+        (nn.MultiheadAttention(8, 2, batch_first=True), [(4, 16, 8)] * 3),
+        (nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), [(4, 48)]),
+        (nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(2, 3, 3)), [(4, 2, 224, 224)]),
+        (nn.Sequential(nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 3)), [(4, 4, 224, 224)]),
+        (nn.Sequential(nn.Conv3d(1, 2, 3)), [(4, 1, 32, 32, 32)]),
+        (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 2)), [(4, 6)]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_the_first_guess_fits(model: nn.Module, expected: list[tuple[int, ...]]) -> None:
+    """A model that says nothing of its inputs runs, in both modes, on the first tensors that are guessed for it."""
+    assert shapes(first(model)) == expected
+
+
+class Pyramid(nn.Module):
+    """Collects the maps of some of its stages, in a way that reading its source does not follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1))
+        self.wanted = [0, len(self.stages) - 1]
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in self.wanted:
+                maps.append(x)
+            if len(maps) > 5:
+                break
+        return self.head(maps[-1])
+
+
+def test_where_the_source_misleads_the_first_layer_is_tried_too() -> None:
+    """An argument that seems to meet a later layer is also made as the first layer takes it."""
+    assert accepted(Pyramid(), within=30).args[0].shape[1] == 3
+
+
+def test_a_waveform_is_found() -> None:
+    """A stem of one channel takes a long signal."""
+    assert shapes(accepted(Waveform()))[0][:2] == (4, 1)
+
+
+def test_a_required_state_is_a_pair() -> None:
+    """An LSTM that must be handed its state gets both halves, shaped for its layers."""
+    x, (h, c) = first(Stateful()).args
+    assert x.shape == (16, 4, 6) and h.shape == c.shape == (1, 4, 5)
+
+
+def test_a_dict_is_filled_with_what_forward_asks_of_it() -> None:
+    """The keys that forward reads become the entries, each drawn for the layer that it meets."""
+    (batch,) = first(Keyed()).args
+    assert {key: tuple(each.shape) for key, each in batch.items()} == {"image": (4, 3, 224, 224), "caption": (4, 16)}
+    assert not batch["caption"].is_floating_point()
+
+
+def test_two_id_arguments_keep_their_own_vocabularies() -> None:
+    """Ids stay below the size of the embedding that they are looked up in."""
+    users, items = first(Pair()).args
+    assert users.max() < 7 <= items.max() < 90
+
+
+def test_padding_is_not_drawn() -> None:
+    """A padding index is left out of the ids, and masks hide nothing."""
+    tokens, mask = first(Masked()).args
+    assert (tokens != 0).all() and (mask == 1).all()
+
+
+def test_ids_of_a_small_vocabulary_remain_valid() -> None:
+    """Where every id is to be avoided, valid ids are drawn all the same."""
+    assert set(ids((50,), 2, {0}).tolist()) == {1}
+    assert set(ids((50,), 1, {0}).tolist()) == {0}
+
+
+@pytest.mark.parametrize(("build", "count"), [(nn.LazyLinear, 2), (nn.LazyConv2d, 4)], ids=["linear", "convolution"])
+def test_a_lazy_layer_takes_some_width(build: Callable[..., nn.Module], count: int) -> None:
+    """A lazy first layer gets a width of our choice."""
+    model = build(4, kernel_size=3) if build is nn.LazyConv2d else build(4)
+    assert len(shapes(first(model))[0]) == count
+
+
+def test_the_models_own_precision_is_used() -> None:
+    """Guessed signals take the dtype of the parameters; ids stay integers."""
+    assert first(nn.Linear(4, 2).double()).args[0].dtype == torch.float64
+    assert next(candidates(nn.Linear(4, 2).to(torch.bfloat16))).args[0].dtype == torch.bfloat16
+    assert first(nn.Embedding(9, 2).half()).args[0].dtype == torch.int64
+
+
+def test_what_a_model_declares_comes_first() -> None:
+    """Example inputs go before anything that is guessed, and a pretrained configuration before layers."""
+    model = nn.Linear(4, 2)
+    model.example_input_array = torch.zeros(3, 4)  # type: ignore[assignment]
+    assert next(candidates(model)).origin == "example_input_array"
+    net = nn.Conv2d(3, 4, 3)
+    net.pretrained_cfg = {"input_size": (3, 96, 80)}  # type: ignore[assignment]
+    assert shapes(next(candidates(net))) == [(4, 3, 96, 80)]
+
+
+def test_large_images_come_in_smaller_numbers() -> None:
+    """A model made for large images is tried on fewer of them."""
+    net = nn.Conv2d(3, 4, 3)
+    net.pretrained_cfg = {"input_size": (3, 1024, 1024)}  # type: ignore[assignment]
+    assert shapes(next(candidates(net))) == [(1, 3, 1024, 1024)]
+
+
+def test_a_guess_never_takes_gigabytes() -> None:
+    """What would not fit is not drawn, and such a candidate is left out."""
+    with pytest.raises(TooLarge):
+        Spec((None, 50_000, 50_000)).drawn(4)
+    assert [*candidates(nn.Linear(10**9, 1, device="meta"))] == []
+
+
+def test_a_broken_declaration_stops_nothing() -> None:
+    """A property that raises, or an odd value, costs only that source of inputs."""
+
+    class Odd(nn.Linear):
+        default_cfg = "none"
+
+        @property
+        def example_inputs(self) -> Any:
+            raise RuntimeError("not ready")
+
+    assert shapes(first(Odd(4, 2))) == [(4, 4)]
+
+
+class Detector(nn.Module):
+    """Takes a list of images, and targets in train mode, as torchvision's detectors do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        features = self.stem(torch.stack(images))
+        if not self.training:
+            return [{"boxes": features.mean()}]
+        assert targets is not None and len(targets) == len(images)
+        for each in targets:
+            boxes = each["boxes"]
+            assert (boxes[:, 2:] > boxes[:, :2]).all() and len(each["labels"]) == len(boxes)
+            assert each["masks"].shape == (len(boxes), *images[0].shape[1:])
+        return {"loss": features.mean()}
+
+
+def test_a_detector_gets_images_and_targets() -> None:
+    """A detector runs in both modes: what train mode needs is handed in always."""
+    images, targets = first(Detector()).args
+    assert all(each.shape == (3, 224, 224) for each in images) and len(targets) == 2
+
+
+class MessagePassing(nn.Module):
+    """Sums what a node's neighbours say."""
+
+    def __init__(self, in_channels: int, edge_dim: int) -> None:
+        super().__init__()
+        self.in_channels, self.edge_dim = in_channels, edge_dim
+        self.node, self.edge = nn.Linear(in_channels, 4), nn.Linear(edge_dim, 4)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
+        source, target = edge_index
+        said = self.node(x)[source] + self.edge(edge_attr)
+        nodes = torch.zeros(len(x), 4).index_add(0, target, said)
+        return torch.zeros(int(batch.max()) + 1, 4).index_add(0, batch, nodes)
+
+
+def test_a_graph_network_gets_a_graph() -> None:
+    """Nodes, edges both ways, edge features and the batch fit one another."""
+    x, edges, features, batch = first(MessagePassing(7, 3)).args
+    assert x.shape == (16, 7) and features.shape == (edges.shape[1], 3) and batch.unique().tolist() == [0, 1, 2, 3]
+    assert {*map(tuple, edges.T.tolist())} == {*map(tuple, edges.flip(0).T.tolist())}
+    assert (batch[edges[0]] == batch[edges[1]]).all()
+
+
+class Configuration(SimpleNamespace):
+    """Shaped like a transformers configuration."""
+
+    model_type = "stand-in"
+
+    def to_dict(self) -> dict[str, Any]:
+        return vars(self)
+
+
+class Pretrained(nn.Module):
+    """Shaped like a transformers model: everything is optional, and the main input has a name."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, config: Configuration) -> None:
+        super().__init__()
+        self.config = config
+        self.dummy_inputs = {"input_ids": torch.tensor([[7, 6, 0], [1, 2, 3]])}
+        self.words = nn.Embedding(40, 8)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.words
+
+
+class Tokens(Pretrained):
+    def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None) -> Tensor:
+        assert labels is None and input_ids.shape[1] <= self.config.max_position_embeddings
+        assert not torch.isin(input_ids, torch.tensor([self.config.pad_token_id])).any()
+        assert (input_ids == self.config.eos_token_id).sum(1).eq(1).all()
+        return self.words(input_ids)
+
+
+class Captioner(Pretrained):
+    def forward(self, input_ids: Any = None, pixel_values: Any = None, bbox: Any = None) -> Tensor:
+        assert pixel_values.shape[1:] == (1, 24, 32)
+        assert bbox.shape == (*input_ids.shape, 4) and (bbox[..., 2:] > bbox[..., :2]).all()
+        return self.words(input_ids)
+
+
+class Translator(Pretrained):
+    def forward(self, input_ids: Any = None, decoder_input_ids: Any = None) -> Tensor:
+        assert decoder_input_ids.max() < 11
+        return self.words(input_ids)
+
+
+class Listener(Pretrained):
+    main_input_name = "input_features"
+
+    def forward(self, input_features: Any = None, decoder_input_ids: Any = None) -> Tensor:
+        assert input_features.shape[1:] == (20, 60)
+        return self.words(decoder_input_ids)
+
+
+TEXT: dict[str, Any] = {"vocab_size": 40, "max_position_embeddings": 12, "eos_token_id": 2, "pad_token_id": 0}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Tokens(Configuration(**TEXT)),
+        Captioner(
+            Configuration(
+                text_config=Configuration(**TEXT),
+                vision_config=Configuration(image_size={"height": 24, "width": 32}, num_channels=1),
+            )
+        ),
+        Translator(Configuration(**TEXT, is_encoder_decoder=True, decoder=Configuration(vocab_size=11))),
+        Listener(Configuration(**TEXT, is_encoder_decoder=True, num_mel_bins=20, max_source_positions=30)),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_configuration_tells_sizes(model: nn.Module) -> None:
+    """Vocabularies, lengths, image sizes and feature bins are read from a configuration, nested ones included."""
+    assert accepted(model, within=2).origin == "config"
+
+
+class Denoiser(nn.Module):
+    """Shaped like a diffusers model: the configuration is a mapping."""
+
+    config_name = "config.json"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = {"in_channels": 4, "sample_size": 16, "cross_attention_dim": 6}
+        self.conv, self.cross = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(6, 4)
+
+    def forward(self, sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, class_labels: Any = None) -> Tensor:
+        assert class_labels is None and timestep.shape == sample.shape[:1] and not timestep.is_floating_point()
+        return self.conv(sample) + self.cross(encoder_hidden_states).mean(1)[:, :, None, None]
+
+
+def test_a_denoiser_gets_a_latent_a_time_and_a_condition() -> None:
+    """A diffusion model's configuration gives the latent's size and the width of its condition."""
+    assert shapes(first(Denoiser()))[0] == (4, 4, 16, 16)
+
+
+def test_following_reads_branches_methods_and_shapes() -> None:
+    """What an argument meets is found through other methods, both branches of an `if`, and comprehensions."""
+
+    class Winding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.layers = nn.Embedding(9, 4), nn.ModuleList([nn.Linear(3, 3)])
+            self.fast = False
+
+        def embed(self, tokens: Tensor) -> Tensor:
+            return self.table(tokens.long())
+
+        def forward(self, tokens: Tensor, extra: Tensor | None = None) -> Any:
+            if self.fast:
+                return self.layers[0](tokens)
+            if extra is not None:
+                extra = torch.stack([layer(extra) for layer in self.layers])
+            return self.embed(tokens), extra
+
+    model = Winding()
+    met = {root: meeting.layer for root, meeting in follow(model).meetings.items()}
+    assert met == {("tokens",): model.table, ("extra",): model.layers[0]}
+
+
+@dataclasses.dataclass
+class Batch:
+    x: Tensor
+    name: str
+    more: list[Tensor]
+
+
+def test_tensors_in_objects_are_copied_too() -> None:
+    """A dataclass of tensors is copied with its tensors, and so is an object that holds none: a forward may write."""
+    batch = Batch(torch.ones(2), "name", [torch.zeros(1)])
+    twin = moved(batch)
+    twin.x.add_(1)
+    twin.more[0].add_(1)
+    assert batch.x.eq(1).all() and batch.more[0].eq(0).all() and twin.name == "name"
+    nothing = SimpleNamespace(name="plain")
+    assert moved(nothing) == nothing and moved(nothing) is not nothing
+
+
+def test_packed_sequences_are_moved() -> None:
+    """A packed sequence stays one, its values new."""
+    packed = nn.utils.rnn.pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
+    twin = moved(packed)
+    assert type(twin) is type(packed) and twin.data is not packed.data and twin.data.equal(packed.data)
+
+
+def test_inputs_elsewhere_are_told() -> None:
+    """That inputs are on another device than the model is said with both devices; otherwise nothing is."""
+    model = nn.Linear(2, 2)
+    assert elsewhere(model, Inputs((torch.ones(1, 2, device="meta"),))) == (
+        "the inputs are on meta, the model is on cpu"
+    )
+    assert elsewhere(model, Inputs((torch.ones(1, 2),))) == "" == elsewhere(model, None)
+
+
+def test_given_shapes_get_valid_values() -> None:
+    """Integer inputs of a given shape are ids that the layer behind them takes; flags are set; signals are smooth."""
+    model = Pair()
+    assert drawn_for(model, "item", (2, 50), "int64").max() < 90
+    assert drawn_for(model, 0, (2, 50), "int32").max() < 7
+    assert drawn_for(model, "flag", (3,), "bool").all()
+    assert drawn_for(model, "x", (2, 3), "float16").dtype == torch.float16
