@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 import torch
 from torch import nn
 
-from regcheck.runtime.recorder import Watch
+from regcheck.runtime.recorder import EventRecorder
 
 ROOT = Path(__file__).parent.parent
 INSTALLED = "import sys, importlib.metadata as m; sys.exit(not m.entry_points(group='pytest11', name='regcheck'))"
@@ -48,7 +48,7 @@ class Through(nn.Module):
 def inner_call(calls: int = 1000, rounds: int = 30) -> tuple[float, float]:
     """Microseconds of CPU time for one module call inside another: unwatched, and what watching adds; best of many."""
     model, x = Through(calls), torch.ones(1)
-    watch = Watch()
+    watch = EventRecorder()
     times: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(2 * rounds):
         watched = bool(turn % 2)

@@ -27,7 +27,7 @@ from regcheck.probe.variance_shift import channel_variance
 from regcheck.rules.placement.dropout_before_batchnorm import MATERIAL
 from regcheck.rules.placement.elementwise_dropout_after_conv import MATERIAL as EXPLAINED
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 FOLDER = Path(__file__).parent / "explanation" / "plots"
 STYLE: dict[Any, Any] = {
@@ -56,7 +56,7 @@ class Does(nn.Module):
 
 def measured(model: nn.Module, x: torch.Tensor, mode: Mode = Mode.TRAIN) -> tuple[ModelProbe, Runner, Op]:
     """A probe of a model, its runner, and its last dropout."""
-    graph = look(model, "model", Inputs((x,))).graph
+    graph = trace_model(model, "model", Inputs((x,))).graph
     runner = Runner(model, (x,), {}, "cpu")
     return ModelProbe(runner, graph, 0), runner, list(graph.dropouts(mode))[-1]
 

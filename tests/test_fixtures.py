@@ -17,7 +17,7 @@ from regcheck.core.finding import Severity, Verdict
 from regcheck.engine.audit import audit, judge
 from regcheck.engine.scan import scan
 from regcheck.rules import load
-from regcheck.runtime.recorder import Watch
+from regcheck.runtime.recorder import EventRecorder
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))
@@ -99,7 +99,7 @@ def test_source_of_what_is_right_is_silent(path):
 def test_running_what_is_right_is_silent(path, capsys):
     """Watching it run and auditing its model report nothing, on every device present."""
     options = {"devices": DEVICES}
-    with Watch(root=str(FIXTURES)) as watch, imported(path) as module:
+    with EventRecorder(root=str(FIXTURES)) as watch, imported(path) as module:
         for name, function in list(vars(module).items()):
             if name.startswith("test_"):
                 function()
@@ -170,7 +170,7 @@ def test_faulty_programs_are_reported_from_source(path):
 @pytest.mark.parametrize("path", PROGRAMS, ids=named)
 def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
     """What a run reports is marked, and confirmed on every device; it may not take a path that is at fault."""
-    with Watch(root=str(FIXTURES)) as watch, imported(path):
+    with EventRecorder(root=str(FIXTURES)) as watch, imported(path):
         report = judge(watch.take(), ALL)
     found = {(each.code, each.line) for each in report.findings}
     assert found <= marked(path)
@@ -181,7 +181,7 @@ def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
 @pytest.mark.parametrize("path", OPTIMIZERS, ids=named)
 def test_optimizers_of_the_programs_own_are_reported_and_confirmed(path, capsys):
     """Exactly the marked lines are reported of a run, where the optimizer is built, and confirmed on every device."""
-    with Watch(root=str(FIXTURES)) as watch, imported(path):
+    with EventRecorder(root=str(FIXTURES)) as watch, imported(path):
         report = judge(watch.take(), {"devices": DEVICES})
     assert {(each.code, each.line) for each in report.findings} == marked(path)
     assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []

@@ -19,7 +19,7 @@ from regcheck.probe.rank_agreement import RanksProbe, mask_from
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 RANK = Path(__file__).parent / "rank.py"
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures" / "ranks").glob("*.py"))
@@ -120,7 +120,7 @@ def test_what_masks_tell(layer, same, tells):
         (torch.rand(4, 3, 8, 8),),
     )
     with world_untouched():
-        graph = look(model, "model", Inputs(inputs), locate).graph
+        graph = trace_model(model, "model", Inputs(inputs), locate).graph
         (op,) = (each for each in graph.train if each.drops)
         runner, cpu = Runner(model, inputs, {}, "cpu", locate), torch.device("cpu")
         torch.manual_seed(1)

@@ -13,7 +13,7 @@ from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.graph import Op
 from regcheck.core.rank_masks import Ranks
 from regcheck.core.rule import Probe, Rule
-from regcheck.core.suppressions import Ignores
+from regcheck.core.suppressions import Suppressions
 from regcheck.core.usage import Called, Event, Stepped
 from regcheck.probe.devices import chosen
 from regcheck.rules import load
@@ -33,7 +33,7 @@ def never(value: Any) -> list[Suspicion]:
 
 
 def always(value: Any) -> list[Suspicion]:
-    if isinstance(value, Ignores):
+    if isinstance(value, Suppressions):
         return [Suspicion(Event(each.ignore.place), "always") for each in value.outcomes]
     if isinstance(value, Proofs):
         return [replace(each.suspicion, evidence=Evidence(Verdict.CONFIRMED)) for each in value.proofs]

@@ -21,7 +21,7 @@ from torch import nn
 
 import regcheck
 from regcheck.engine.audit import audit, judge
-from regcheck.runtime.recorder import Watch
+from regcheck.runtime.recorder import EventRecorder
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MODELS, PROGRAMS = (
@@ -46,7 +46,7 @@ def imported(path: Path) -> Any:
 
 def reported(path: Path, lines: list[int] | None = None) -> str:
     """The report on a fixture as JSON, without its path; `lines` are the numbers that its lines had before a shift."""
-    with Watch(root=str(path.parent)) as watch:
+    with EventRecorder(root=str(path.parent)) as watch:
         module, seen = imported(path), watch.take()
     is_program = path.name in {each.name for each in PROGRAMS}
     report = judge(seen, OPTIONS) if is_program else audit(module.model, *module.inputs, options=OPTIONS)

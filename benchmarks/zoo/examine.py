@@ -22,7 +22,7 @@ from regcheck.probe.factory import locate
 from regcheck.probe.process_state import world_untouched
 from regcheck.tracing.example_inputs import Inputs, moved
 from regcheck.tracing.record import record
-from regcheck.tracing.strategies import Traced, look
+from regcheck.tracing.strategies import TraceResult, trace_model
 
 from .entry import Entry, Unbuildable
 from .fingerprint import changes, fingerprint
@@ -97,7 +97,7 @@ def _looked(model: nn.Module, given: Inputs | None) -> tuple[Row, Inputs | None]
     row: Row = {"complete": False, "how": None, "origin": None}
     try:
         with world_untouched(), workspace(model) as fresh:
-            traced = look(fresh(), type(model).__name__, given, locate)
+            traced = trace_model(fresh(), type(model).__name__, given, locate)
     except CannotTrace as error:
         place = f" at {error.place}" if error.place else ""
         return {**row, "error": str(error) + place, "seconds": _since(start)}, None
@@ -112,7 +112,7 @@ def _looked(model: nn.Module, given: Inputs | None) -> tuple[Row, Inputs | None]
     return row, traced.inputs
 
 
-def _way(traced: Traced) -> str:
+def _way(traced: TraceResult) -> str:
     return str(getattr(traced, "how", "symbolic" if traced.inputs is None else "recorded"))
 
 

@@ -20,7 +20,7 @@ from regcheck.core.errors import RegcheckError
 from regcheck.core.report import Report
 from regcheck.core.usage import Event, ModeSet
 from regcheck.plugins import catalogue
-from regcheck.session.block import Watching
+from regcheck.session.block import WatchSession
 
 LIGHTNINGS = ("lightning.pytorch", "pytorch_lightning")
 """Lightning under its two names, which share no class."""
@@ -44,12 +44,12 @@ class Reporting:
         self._options = Options.of(options)
         select.chosen(catalogue(), self._options)
         self._raises = raise_on_findings
-        self._watching: Watching | None = None
+        self._watching: WatchSession | None = None
         self.report: Report | None = None
 
     def _begin(self) -> None:
         if self._watching is None and self.report is None:
-            self._watching = Watching(self._options, "the training", kept_in_eval)
+            self._watching = WatchSession(self._options, "the training", kept_in_eval)
             self._watching.start()
             weakref.finalize(self, self._watching.give_up)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from regcheck.config.options import Options
-from regcheck.core.device_evidence import Proof, Proofs
+from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
@@ -29,12 +29,12 @@ from regcheck.engine.scan import scanned
 from regcheck.probe import devices
 from regcheck.probe.factory import locate, model_probes, usage_probes
 from regcheck.probe.process_state import world_untouched
-from regcheck.probe.rank_agreement import RanksProbe, mask_from, named
+from regcheck.probe.rank_agreement import RanksProbe, mask_from, state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
-from regcheck.runtime.recorder import Seen, Watch
+from regcheck.runtime.recorder import EventRecorder, Observation
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 __all__ = ["broken_promises", "check_rule"]
 
@@ -109,10 +109,10 @@ def _wrong_lines(how: str, findings: Iterable[Finding], rule: Rule, example: Exa
 
 def _compared(rule: Rule, module: Any) -> Iterator[Finding]:
     """What a rule finds in the verdicts of an example, as if they had been measured about its active dropouts."""
-    traced = look(module.model, "example", Inputs(module.inputs), locate)
+    traced = trace_model(module.model, "example", Inputs(module.inputs), locate)
     said = tuple(Evidence(Verdict(verdict), device=device) for device, verdict in module.measured.items())
     active = [op for op in traced.graph.train if op.drops and op.active]
-    proofs = Proofs("example", tuple(Proof("REG000", Suspicion(op, "measured"), said) for op in active))
+    proofs = Proofs("example", tuple(EvidenceByDevice("REG000", Suspicion(op, "measured"), said) for op in active))
     for suspicion in merged(rule.check(proofs)):
         assert suspicion.evidence is not None
         yield finding(rule, suspicion, suspicion.evidence)
@@ -125,8 +125,8 @@ def _across_ranks(rule: Rule, module: Any, example: Example, run: Run) -> Iterat
         torch.seed()  # as a new process does
         model = module.begin(rank)
         states.append(state_of(torch.device("cpu")))
-    traced = look(model, "example", Inputs(module.inputs), locate)
-    ranks = Ranks(traced.graph, 0, {rank: named(state).decode() for rank, state in enumerate(states)})
+    traced = trace_model(model, "example", Inputs(module.inputs), locate)
+    ranks = Ranks(traced.graph, 0, {rank: state_digest(state).decode() for rank, state in enumerate(states)})
     runner, seed = Runner(copy.deepcopy(model), module.inputs, {}, "cpu", locate), run.options.seed
 
     def evidence(suspicion: Suspicion) -> Evidence:
@@ -156,7 +156,7 @@ def _unproven(report: Report) -> Iterator[str]:
 
 
 @contextmanager
-def _run(path: Path) -> Iterator[tuple[ModuleType, Seen]]:
+def _run(path: Path) -> Iterator[tuple[ModuleType, Observation]]:
     """Import an example while watching it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
@@ -164,7 +164,7 @@ def _run(path: Path) -> Iterator[tuple[ModuleType, Seen]]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
-        with warnings.catch_warnings(), Watch() as watch:
+        with warnings.catch_warnings(), EventRecorder() as watch:
             warnings.simplefilter("ignore")  # what an example does wrong, torch may warn of
             spec.loader.exec_module(module)
             seen = watch.take()
@@ -173,13 +173,13 @@ def _run(path: Path) -> Iterator[tuple[ModuleType, Seen]]:
         del sys.modules[path.stem]
 
 
-def _forced(rule: Rule, module: Any, seen: Seen, run: Run) -> Iterator[Evidence]:
+def _forced(rule: Rule, module: Any, seen: Observation, run: Run) -> Iterator[Evidence]:
     """What the rule's measurement says of everything it might have suspected."""
     confirm, seed = rule.confirm, run.options.seed
     assert confirm is not None
     if rule.about == "graph":
         twin = copy.deepcopy(module.model)
-        traced = look(twin, "example", Inputs(module.inputs), locate)
+        traced = trace_model(twin, "example", Inputs(module.inputs), locate)
         probe_on = model_probes(lambda: twin, traced, seed)
         suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active]
         suspicions = [Suspicion(op, "forced", ops=(op,)) for op in suspects]

@@ -12,12 +12,12 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode
-from regcheck.core.measurements import Image
+from regcheck.core.measurements import ActivationOfZero
 from regcheck.probe.activation_of_zero import image_of
 from regcheck.probe.devices import chosen
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 X = torch.randn(64, 32, 5, generator=torch.Generator().manual_seed(0))
 
@@ -34,9 +34,9 @@ class Doing(nn.Module):
         return result
 
 
-def image(does: Any, x: torch.Tensor = X, device: str = "cpu") -> Image:
+def image(does: Any, x: torch.Tensor = X, device: str = "cpu") -> ActivationOfZero:
     model = Doing(does)
-    (op,) = look(model, "model", Inputs((x,))).graph.dropouts(Mode.TRAIN)
+    (op,) = trace_model(model, "model", Inputs((x,))).graph.dropouts(Mode.TRAIN)
     return image_of(Runner(model, (x,), {}, device), op, 0, 1e-6)
 
 

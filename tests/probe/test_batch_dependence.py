@@ -13,13 +13,13 @@ from torch import nn
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
 from regcheck.core.graph import Kind, Op
-from regcheck.core.measurements import Mates
+from regcheck.core.measurements import BatchDependence
 from regcheck.engine.audit import audit
 from regcheck.probe.batch_dependence import mates_matter
 from regcheck.probe.devices import chosen
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 
 class Net(nn.Module):
@@ -36,8 +36,8 @@ class Net(nn.Module):
         return result
 
 
-def measured(model: nn.Module, x: torch.Tensor, turn: int, device: str = "cpu") -> Mates:
-    graph = look(model, "model", Inputs((x,))).graph
+def measured(model: nn.Module, x: torch.Tensor, turn: int, device: str = "cpu") -> BatchDependence:
+    graph = trace_model(model, "model", Inputs((x,))).graph
     norms: list[Op] = [op for op in graph.eval if op.kind is Kind.BATCH_NORM]
     return mates_matter(Runner(model, (x,), {}, device), graph, norms[turn], 0)
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Kind, Mode
-from regcheck.core.measurements import Drawn, Kept
+from regcheck.core.measurements import HandmadeMask, UnitMask
 from regcheck.probe import dropout_masks, handmade_masks, statistics
 from regcheck.probe.devices import chosen
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 DEVICES = chosen(("auto",))
 ALPHA = 1e-6
@@ -36,9 +36,9 @@ class Doing(nn.Module):
         return result
 
 
-def drawn(does: Any, x: torch.Tensor, device: str) -> Drawn:
+def drawn(does: Any, x: torch.Tensor, device: str) -> UnitMask:
     model = Doing(does)
-    graph = look(model, "model", Inputs((x,))).graph
+    graph = trace_model(model, "model", Inputs((x,))).graph
     (op,) = graph.dropouts(Mode.TRAIN)
     return dropout_masks.drawn(Runner(model, (x,), {}, device), op, 0, ALPHA)
 
@@ -86,9 +86,9 @@ def test_a_rectified_input_hides_no_drop() -> None:
     assert drawn(lambda x, on: F.dropout(x, 1.0, on), torch.randn(8, 6), "cpu").share == 1
 
 
-def kept(does: Any) -> Kept:
+def kept(does: Any) -> HandmadeMask:
     model, x = Doing(does), torch.randn(256, 6)
-    graph = look(model, "model", Inputs((x,))).graph
+    graph = trace_model(model, "model", Inputs((x,))).graph
     (op,) = (op for op in graph.train if op.kind is Kind.RANDOM)
     return handmade_masks.kept_by(Runner(model, (x,), {}, "cpu"), op, 0)
 

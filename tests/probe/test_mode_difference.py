@@ -13,7 +13,7 @@ from torch import nn
 
 from regcheck.core.finding import Verdict
 from regcheck.core.graph import Mode
-from regcheck.core.measurements import Gap
+from regcheck.core.measurements import ModeDifference
 from regcheck.probe.devices import chosen
 from regcheck.probe.mode_difference import change, gap_between
 from regcheck.probe.runner import Runner
@@ -35,7 +35,7 @@ class Net(nn.Module):
         return self.head(dropped if self.used else x)
 
 
-def gap(model: nn.Module, device: str = "cpu") -> Gap:
+def gap(model: nn.Module, device: str = "cpu") -> ModeDifference:
     modes = {path: True for path, _ in model.named_modules()}
     return gap_between(Runner(model, (X,), {}, device), Mode.EVAL, modes, 0)
 
@@ -109,5 +109,5 @@ def test_a_change_is_that_of_the_output_that_changes_most(
 
 def test_nothing_is_confirmed_without_an_effect() -> None:
     """An effect of zero is no proof, and one that has no figure is told in words."""
-    assert Gap(0.0, None, 12, 12, 0.0, 1e-7, 24).verdict is not Verdict.CONFIRMED
-    assert "inf" not in Gap(math.inf, None, 12, 12, 0.0, 1e-7, 24).away.split()
+    assert ModeDifference(0.0, None, 12, 12, 0.0, 1e-7, 24).verdict is not Verdict.CONFIRMED
+    assert "inf" not in ModeDifference(math.inf, None, 12, 12, 0.0, 1e-7, 24).away.split()

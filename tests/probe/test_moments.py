@@ -17,7 +17,7 @@ from regcheck.probe.devices import chosen
 from regcheck.probe.moments import divergence, moments_moved
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 X = torch.randn(64, 32, 5, generator=torch.Generator().manual_seed(0))
 NORMAL = (X - X.mean()) / X.std(correction=0)
@@ -37,7 +37,7 @@ class Dropping(nn.Module):
 
 def moved(act: Any, drop: Any, x: torch.Tensor = NORMAL, device: str = "cpu") -> Moments:
     model = Dropping(act, drop)
-    (op,) = look(model, "model", Inputs((x,))).graph.dropouts(Mode.TRAIN)
+    (op,) = trace_model(model, "model", Inputs((x,))).graph.dropouts(Mode.TRAIN)
     return moments_moved(Runner(model, (x,), {}, device), op, 0)
 
 

@@ -16,7 +16,7 @@ from regcheck.probe.devices import chosen
 from regcheck.probe.recurrent_masks import agreement_of
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 X = torch.randn(16, 5, 8, generator=torch.Generator().manual_seed(0))
 
@@ -38,7 +38,7 @@ class Loop(nn.Module):
 
 def agreement(does: Any, steps: int = 5, device: str = "cpu") -> Agreement:
     model = Loop(does, steps)
-    graph = look(model, "model", Inputs((X,))).graph
+    graph = trace_model(model, "model", Inputs((X,))).graph
     op = next(iter(graph.dropouts(Mode.TRAIN)))
     return agreement_of(Runner(model, (X,), {}, device), graph, op, 0, 1e-6)
 

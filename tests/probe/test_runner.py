@@ -17,7 +17,7 @@ from regcheck.probe.interventions import identity, nothing, regated
 from regcheck.probe.runner import Runner
 from regcheck.probe.statistics import deviation
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 DEVICES = chosen(("auto",))
 
@@ -45,7 +45,7 @@ X = torch.randn(16, 8)
 
 def runner(device: str = "cpu") -> tuple[Runner, list[Any]]:
     model = Two()
-    drops = list(look(model, "two", Inputs((X,))).graph.dropouts(Mode.EVAL))
+    drops = list(trace_model(model, "two", Inputs((X,))).graph.dropouts(Mode.EVAL))
     return Runner(model, (X,), {}, device), drops
 
 
@@ -81,7 +81,7 @@ def test_identity_takes_the_dropping_out_of_attention() -> None:
             return F.scaled_dot_product_attention(x, x, x, None, 0.5)
 
     model, x = Attend(), torch.randn(2, 4, 8)
-    (drop,) = look(model, "attend", Inputs((x,))).graph.dropouts(Mode.EVAL)
+    (drop,) = trace_model(model, "attend", Inputs((x,))).graph.dropouts(Mode.EVAL)
     (result,) = Runner(model, (x,), {}, "cpu").run(Mode.EVAL, 0, replace={drop.site: identity})
     assert torch.allclose(result, F.scaled_dot_product_attention(x, x, x))
 
@@ -111,7 +111,7 @@ def test_a_call_is_gated_as_in_eval_mode(call: Callable[[torch.Tensor], torch.Te
                 return call(x)
 
     model, x = Net(), torch.randn(2, 4, 8)
-    run, graph = Runner(model, (x,), {}, "cpu"), look(model, "net", Inputs((x,))).graph
+    run, graph = Runner(model, (x,), {}, "cpu"), trace_model(model, "net", Inputs((x,))).graph
     (drop,) = (op for op in graph.eval if op.active and (op.drops is not None or op.kind is Kind.RECURRENT))
     (one,), (other,) = (run.run(Mode.EVAL, 0, vary={drop.site: seed}) for seed in (1, 2))
     assert not torch.equal(one, other)

@@ -12,13 +12,13 @@ from torch import nn
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.graph import Kind, Mode
-from regcheck.core.measurements import SECOND_LOOK, Decay, Gap, Spread
+from regcheck.core.measurements import SECOND_LOOK, Decay, ModeDifference, Spread
 from regcheck.probe.factory import locate, model_probes
 from regcheck.probe.mask_on_maps import whole_chance
 from regcheck.probe.statistics import rank_test
 from regcheck.rules import load
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 RULES = {rule.code: rule for rule in load()}
 
@@ -39,7 +39,7 @@ def said(code: str, does: Any, x: torch.Tensor, layer: nn.Module | None = None) 
     """What the rule's measurement says of the last dropout of a model."""
     torch.manual_seed(0)
     model = Does(does, layer or nn.Identity())
-    traced = look(model, "model", Inputs((x,)), locate)
+    traced = trace_model(model, "model", Inputs((x,)), locate)
     op = list(traced.graph.dropouts(Mode.TRAIN))[-1]
     suspicion, confirm = Suspicion(op, "forced", ops=(op,)), RULES[code].confirm
     assert confirm is not None
@@ -112,7 +112,7 @@ def test_noise_is_neither_proof_nor_its_contrary(floor: float, above: int, verdi
 ])  # fmt: skip
 def test_a_mode_that_matters_at_times_is_in_doubt(above: int, floor: float, verdict: Verdict) -> None:
     """Only all runs confirm that the mode changes a prediction, and those that differ now and then refute nothing."""
-    assert Gap(0.1, None, above, 12, floor, rank_test(12, 12), 24).verdict is verdict
+    assert ModeDifference(0.1, None, above, 12, floor, rank_test(12, 12), 24).verdict is verdict
 
 
 def test_mates_that_are_no_others_say_nothing() -> None:
@@ -128,7 +128,7 @@ def test_mates_that_are_no_others_say_nothing() -> None:
             return result
 
     model, ids = Bag(), torch.tensor([[1, 2, 1], [4, 5, 4]])
-    traced = look(model, "model", Inputs((ids,)), locate)
+    traced = trace_model(model, "model", Inputs((ids,)), locate)
     op = next(op for op in traced.graph.eval if op.kind is Kind.BATCH_NORM)
     with pytest.raises(CannotMeasure, match="no other mates"):
         model_probes(lambda: model, traced, 0)(Suspicion(op, "forced", ops=(op,)), "cpu").mates(op)

@@ -13,14 +13,14 @@ from regcheck.probe.devices import chosen
 from regcheck.probe.runner import Runner
 from regcheck.probe.variance_shift import variance_shift
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 X = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
 
 
 def shift(model: nn.Module, device: str) -> Shift:
     """Of the only dropout of a model."""
-    graph = look(model, "model", Inputs((X,))).graph
+    graph = trace_model(model, "model", Inputs((X,))).graph
     (op,) = graph.dropouts(Mode.TRAIN)
     return variance_shift(Runner(model, (X,), {}, device), graph, op, 0)
 

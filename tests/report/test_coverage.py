@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from jsonschema import Draft202012Validator
 
-from regcheck.core.coverage import Coverage, told
+from regcheck.core.coverage import Coverage, coverage_lines
 from regcheck.core.report import Report, gathered
 from regcheck.report import rendered
 from regcheck.report.json import schema
@@ -30,10 +30,12 @@ def test_one_line_for_each_model() -> None:
 def test_many_share_a_line() -> None:
     """More than five models are told in one line, files always in one."""
     models = [replace(NET, subject=f"Net{number}") for number in range(6)]
-    assert told(models[:5]) == [each.line for each in models[:5]]
-    assert told(models) == ["6 models: 246 of 258 modules traced"]
-    assert told([FILE, replace(FILE, subject="b.py")]) == ["2 files: 4 of 6 model classes read; not read: Deep, Deep"]
-    assert told([]) == []
+    assert coverage_lines(models[:5]) == [each.line for each in models[:5]]
+    assert coverage_lines(models) == ["6 models: 246 of 258 modules traced"]
+    assert coverage_lines([FILE, replace(FILE, subject="b.py")]) == [
+        "2 files: 4 of 6 model classes read; not read: Deep, Deep"
+    ]
+    assert coverage_lines([]) == []
 
 
 @pytest.mark.parametrize("format", ["full", "concise"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from regcheck.rules.mode import missing_eval
-from regcheck.runtime.recorder import Seen, Watch
+from regcheck.runtime.recorder import EventRecorder, Observation
 
 PRELUDE = """\
 import torch
@@ -31,18 +31,18 @@ class Net(nn.Module):
 x = torch.ones(4, 8)
 """
 
-See = Callable[..., Seen]
+See = Callable[..., Observation]
 
 
 @pytest.fixture
 def see(tmp_path: Path) -> See:
     """Runs a program, after the lines of `PRELUDE`, and returns what was seen of it."""
 
-    def see(source: str, name: str = "program.py") -> Seen:
+    def see(source: str, name: str = "program.py") -> Observation:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(PRELUDE + textwrap.dedent(source), encoding="utf-8")
-        with Watch(root=str(tmp_path)) as watch:
+        with EventRecorder(root=str(tmp_path)) as watch:
             exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), {"__name__": "program"})
         return watch.take(name)
 

@@ -15,9 +15,9 @@ from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from regcheck.core.usage import Backward, Called, ModeSet, Stepped
 from regcheck.runtime import captures
-from regcheck.runtime.recorder import Seen, Watch
+from regcheck.runtime.recorder import EventRecorder, Observation
 
-See = Callable[..., Seen]
+See = Callable[..., Observation]
 
 
 class Net(nn.Module):
@@ -48,7 +48,7 @@ def test_stop_restores_every_attribute() -> None:
     """After `stop()` torch is as it was, however often the watch was started."""
     before = patched()
     for _ in range(2):
-        with Watch() as watch:
+        with EventRecorder() as watch:
             watch.start()
             assert patched() != before
         assert patched() == before
@@ -82,7 +82,7 @@ def test_what_a_constructor_tries_out_is_no_call(see: See) -> None:
 def test_watches_that_overlap_leave_no_trace(order: tuple[int, ...]) -> None:
     """Watches end in any order: those that go on see everything, and after the last torch is as it was."""
     before = patched()
-    watches = [Watch() for _ in order]
+    watches = [EventRecorder() for _ in order]
     for each in watches:
         each.start()
     standing = set(order)
@@ -103,7 +103,7 @@ def test_watches_that_overlap_leave_no_trace(order: tuple[int, ...]) -> None:
 def test_a_watch_that_ends_below_another_is_not_called_any_more() -> None:
     """The wrapper of the watch that goes on calls torch itself, not the other one's, and says so by `__wrapped__`."""
     before = vars(nn.Module)["__call__"]
-    first, second = Watch(), Watch()
+    first, second = EventRecorder(), EventRecorder()
     first.start()
     second.start()
     first.stop()
@@ -118,7 +118,7 @@ def test_a_watch_that_ends_below_another_is_not_called_any_more() -> None:
 def test_what_others_wrapped_meanwhile_is_kept() -> None:
     """A wrapper that someone put around the watch's stays in place, and nothing is noted any more."""
     original = vars(nn.Module)["train"]
-    watch = Watch()
+    watch = EventRecorder()
     watch.start()
     inner = vars(nn.Module)["train"]
     outer = lambda self, mode=True: inner(self, mode)  # noqa: E731
@@ -155,7 +155,7 @@ def test_program_sees_the_same_values_and_errors() -> None:
         return [net(torch.ones(2, 8)), *net.parameters(), torch.get_rng_state()]
 
     plain = run()
-    with Watch() as watch:
+    with EventRecorder() as watch:
         watched = run()
         assert Same()(marker) is marker
         with pytest.raises(KeyError, match="another"):
@@ -171,7 +171,7 @@ def test_inputs_are_copied_before_the_forward() -> None:
     """A capture holds the inputs as they were handed in, though the forward changes them, and every module's flag."""
     net, x = Net(), torch.full((3, 8), 2.0)
     net.body.eval()
-    with Watch() as watch:
+    with EventRecorder() as watch:
         net(x, scale=0.0)
     (capture,) = watch.take().captures
     assert torch.equal(capture.args[0], torch.full((3, 8), 2.0))
@@ -184,13 +184,13 @@ def test_inputs_are_copied_before_the_forward() -> None:
 def test_a_known_structure_is_captured_once() -> None:
     """Models built alike are captured once in each state; another rate makes another structure."""
 
-    def kept(watch: Watch, model: nn.Module, **options: bool) -> int:
+    def kept(watch: EventRecorder, model: nn.Module, **options: bool) -> int:
         with torch.set_grad_enabled(options.get("grad", False)):
             for _ in range(3):
                 model(torch.ones(1, 8))
         return len(watch.take().captures)
 
-    with Watch() as watch:
+    with EventRecorder() as watch:
         assert kept(watch, Net().eval()) == 1
         assert kept(watch, Net().eval()) == 0
         other = Net().eval()
@@ -202,7 +202,7 @@ def test_a_known_structure_is_captured_once() -> None:
 def test_a_structure_is_captured_until_it_is_trained() -> None:
     """A smoke test does not stand for a training step: the first call that is trained through is captured as well."""
     counts = []
-    with Watch() as watch:
+    with EventRecorder() as watch:
         for trained in (False, False, True, False, True):
             result = Net()(torch.ones(1, 8))
             if trained:
@@ -229,7 +229,7 @@ def test_prediction_in_train_mode_is_captured_in_every_take(see: See) -> None:
 def test_large_inputs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs beyond the limit are left, and that is said."""
     monkeypatch.setattr(captures, "LIMIT", 7)
-    with Watch() as watch:
+    with EventRecorder() as watch:
         Net()(torch.ones(1, 8))
     seen = watch.take()
     assert seen.captures == ()
@@ -239,7 +239,7 @@ def test_large_inputs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_held_after_take() -> None:
     """Once a take is let go of, models and optimizers can die."""
-    with Watch() as watch:
+    with EventRecorder() as watch:
         net = Net()
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         net(torch.ones(1, 8)).sum().backward()
@@ -425,7 +425,7 @@ def test_events_come_in_order_with_their_places(see: See) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tracers_work_as_before(act: Callable[[nn.Module, torch.Tensor], object]) -> None:
     """Symbolic, exported, scripted, compiled and functional runs pass through."""
-    with Watch() as watch:
+    with EventRecorder() as watch:
         act(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.0), nn.Linear(8, 2)), torch.ones(2, 8))
     assert not [each for each in watch.take().skipped if "failed" in each.reason]
 
@@ -437,7 +437,7 @@ def test_a_failure_of_the_watch_stays_in_the_watch(monkeypatch: pytest.MonkeyPat
         raise ZeroDivisionError("no")
 
     monkeypatch.setattr("regcheck.runtime.models.fingerprint", broken)
-    with Watch() as watch:
+    with EventRecorder() as watch:
         assert Net()(torch.ones(1, 8)).shape == (1, 2)
     (missed,) = watch.take().skipped
     assert missed.reason == "watching failed: ZeroDivisionError: no"

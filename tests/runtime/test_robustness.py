@@ -15,7 +15,7 @@ from torch import nn
 from regcheck.core.finding import Verdict
 from regcheck.engine.audit import judge
 from regcheck.runtime import captures
-from regcheck.runtime.recorder import Watch
+from regcheck.runtime.recorder import EventRecorder
 
 from .conftest import See
 
@@ -204,7 +204,7 @@ def training(watched: bool) -> list[torch.Tensor | object]:
     optimizer = torch.optim.Adam(net.parameters(), weight_decay=0.1)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
     kept: list[torch.Tensor | object] = []
-    with Watch() if watched else torch.enable_grad() as watch:
+    with EventRecorder() if watched else torch.enable_grad() as watch:
         for _ in range(3):
             net.train()
             for _ in range(3):
@@ -219,7 +219,7 @@ def training(watched: bool) -> list[torch.Tensor | object]:
             scheduler.step()
             with torch.no_grad():
                 kept.append(net(torch.randn(6, 8)))
-            if isinstance(watch, Watch):
+            if isinstance(watch, EventRecorder):
                 judge(watch.take(), {"devices": ["cpu"], "budget": 2})
     kept += [*net.state_dict().values(), *mean.state_dict().values(), torch.get_rng_state()]
     return [*kept, random.getstate(), str(numpy.random.get_state()), optimizer.state_dict()["param_groups"]]

@@ -20,7 +20,7 @@ from torch import nn
 
 import regcheck
 from regcheck.core.usage import Called
-from regcheck.runtime.recorder import Seen, Watch
+from regcheck.runtime.recorder import EventRecorder, Observation
 
 from .conftest import See
 
@@ -121,7 +121,7 @@ def marked(path: Path) -> int:
     return line
 
 
-def calls(seen: Seen) -> list[Called]:
+def calls(seen: Observation) -> list[Called]:
     return [call for _, call in seen.usage.calls()]
 
 
@@ -280,7 +280,7 @@ def test_a_thread_of_which_nobody_tells_is_seen_at_forward(see: See, tmp_path: P
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking with threads is what this is about
 def test_a_forked_process_starts_threads_whatever_ran_as_it_was_forked(tmp_path: Path) -> None:
     """A note that another thread was taking at a fork does not keep the child from starting a thread."""
-    with Watch(root=str(tmp_path)) as watch:
+    with EventRecorder(root=str(tmp_path)) as watch:
         held, over = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -312,7 +312,7 @@ def test_a_thread_may_begin_with_a_model(tmp_path: Path) -> None:
     failed: list[object] = []
     before, sys.unraisablehook = sys.unraisablehook, failed.append
     try:
-        with Watch(root=str(tmp_path)):
+        with EventRecorder(root=str(tmp_path)):
             _thread.start_new_thread(net, (torch.ones(4, 8),))
             assert ran.wait(60)
             _thread.start_new_thread(net.train, ())
@@ -337,7 +337,7 @@ def test_the_doors_are_put_back(tmp_path: Path) -> None:
     doors = [(threading.Thread, "start"), (ThreadPoolExecutor, "submit")]
     doors += [(Pool, name) for name in ("apply_async", "_map_async", "imap", "imap_unordered")]
     before = [vars(owner)[name] for owner, name in doors]
-    with Watch(root=str(tmp_path)):
+    with EventRecorder(root=str(tmp_path)):
         assert all(vars(owner)[name] is not kept for (owner, name), kept in zip(doors, before, strict=True))
     assert [vars(owner)[name] for owner, name in doors] == before
 
@@ -348,7 +348,7 @@ def test_pools_work_as_they_do(tmp_path: Path) -> None:
     def fails() -> None:
         raise ValueError("mine")
 
-    with Watch(root=str(tmp_path)):
+    with EventRecorder(root=str(tmp_path)):
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(Adds(), torch.zeros(2)).result().tolist() == [1, 1]
             assert isinstance(pool.submit(fails).exception(), ValueError)

@@ -13,18 +13,18 @@ from regcheck.selftest.checks import selftest
 from regcheck.selftest.dropout_layers import LAYERS, RATE
 from regcheck.selftest.norm_checks import NORMS
 from regcheck.selftest.optimizer_checks import Method
-from regcheck.selftest.results import Outcome, Verdict
+from regcheck.selftest.results import CheckResult, CheckStatus
 
 DROPOUT = [layer for layer in LAYERS if layer.name == "nn.Dropout"]
 
 
-def failed(**things: Any) -> dict[str, Outcome]:
+def failed(**things: Any) -> dict[str, CheckResult]:
     """The checks that fail on the CPU, by name."""
     nothing = {"layers": (), "batch_norms": (), "methods": ()}
     result = selftest(("cpu",), ("eager",), **{**nothing, **things})
     assert result.outcomes and not result.missed
-    assert result.ok is not bool(result.of(Verdict.FAILS))
-    return {each.check: each for each in result.of(Verdict.FAILS)}
+    assert result.ok is not bool(result.of(CheckStatus.FAILS))
+    return {each.check: each for each in result.of(CheckStatus.FAILS)}
 
 
 class Backend(TorchFunctionMode):
@@ -199,15 +199,15 @@ def test_a_backend_that_drops_nothing_is_not_said_to_be_independent() -> None:
     """Without a single draw dropped the rate fails, and independence is not run rather than passed."""
     with Backend(dropout=lambda func, input, p, training, inplace: input / (1 - p) if training else input):
         result = selftest(("cpu",), ("eager",), layers=DROPOUT, batch_norms=(), methods=())
-    assert [each.check for each in result.of(Verdict.FAILS)] == ["rate"]
-    assert [each.check for each in result.of(Verdict.NOT_RUN)] == ["shared axes", "independence", "two seeds"]
+    assert [each.check for each in result.of(CheckStatus.FAILS)] == ["rate"]
+    assert [each.check for each in result.of(CheckStatus.NOT_RUN)] == ["shared axes", "independence", "two seeds"]
 
 
 def test_values_that_are_no_numbers_fail() -> None:
     """A result that is not a number is not within any bound."""
     with Backend(dropout=lambda func, input, p, training, inplace: func(input, p, training) * float("nan")):
         result = selftest(("cpu",), ("eager",), layers=DROPOUT, batch_norms=(), methods=())
-    assert {"scaling", "gradient", "eval"} <= {each.check for each in result.of(Verdict.FAILS)}
+    assert {"scaling", "gradient", "eval"} <= {each.check for each in result.of(CheckStatus.FAILS)}
     assert {each["measured"] for each in result.document()["checks"] if each["check"] == "eval"} == {"nan"}
 
 
@@ -219,10 +219,10 @@ def test_a_layer_that_raises_is_not_run() -> None:
 
     with Backend(dropout=raising):
         result = selftest(("cpu",), ("eager",), layers=DROPOUT, batch_norms=NORMS[:1], methods=())
-    (missed,) = result.of(Verdict.NOT_RUN)
+    (missed,) = result.of(CheckStatus.NOT_RUN)
     assert (missed.what, missed.check) == ("nn.Dropout", "everything")
     assert missed.because == "NotImplementedError: no kernel for this device"
-    assert result.ok and result.missed and len(result.of(Verdict.HOLDS)) == 5
+    assert result.ok and result.missed and len(result.of(CheckStatus.HOLDS)) == 5
 
 
 def batch_norm_by(change: Any) -> Backend:

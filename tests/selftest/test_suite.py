@@ -13,7 +13,7 @@ from regcheck.selftest.checks import ALPHA, selftest
 from regcheck.selftest.dropout_layers import LAYERS, RATE, Heads, between_layers, signal
 from regcheck.selftest.norm_checks import NORMS
 from regcheck.selftest.optimizer_checks import METHODS
-from regcheck.selftest.results import Outcome, Selftest, Verdict
+from regcheck.selftest.results import CheckResult, CheckStatus, Selftest
 from regcheck.selftest.table import rendered
 
 SMALL = {"layers": LAYERS[:1], "batch_norms": NORMS[:1], "methods": METHODS[:1]}
@@ -26,7 +26,7 @@ def eager() -> Selftest:
 
 
 def told(result: Selftest) -> list[tuple[str, str, str]]:
-    return [(each.what, each.check, each.because) for each in result.outcomes if each.verdict is not Verdict.HOLDS]
+    return [(each.what, each.check, each.because) for each in result.outcomes if each.verdict is not CheckStatus.HOLDS]
 
 
 def test_torch_passes(eager: Selftest) -> None:
@@ -65,9 +65,9 @@ def test_compiled_torch_passes() -> None:
     if [each.what for each in result.outcomes] == ["torch.compile"]:
         pytest.skip(f"nothing can be compiled here: {result.outcomes[0].because}")
     assert result.ok
-    held = {each.check for each in result.of(Verdict.HOLDS)}
+    held = {each.check for each in result.of(CheckStatus.HOLDS)}
     assert held >= {"rate", "gradient", "independence", "eval", "batch statistics", "foreach step"}
-    assert all(each.because for each in result.of(Verdict.NOT_RUN))
+    assert all(each.because for each in result.of(CheckStatus.NOT_RUN))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
@@ -114,10 +114,10 @@ def test_the_table_tells_each_check_once(eager: Selftest) -> None:
 def test_failures_and_what_was_not_run_say_why() -> None:
     """A failed check and one that was not run are told with their reasons, and JSON has the same."""
     where = ("nn.Dropout", "scaling", "cpu", "eager")
-    failed = Outcome(
-        *where, Verdict.FAILS, float("inf"), "≤ 4.8e-07", because="kept values are 0.8 of what they should be"
+    failed = CheckResult(
+        *where, CheckStatus.FAILS, float("inf"), "≤ 4.8e-07", because="kept values are 0.8 of what they should be"
     )
-    missed = Outcome("nn.RNN", "everything", "cpu", "compiled", Verdict.NOT_RUN, because="Unsupported: RNN")
+    missed = CheckResult("nn.RNN", "everything", "cpu", "compiled", CheckStatus.NOT_RUN, because="Unsupported: RNN")
     result = Selftest((failed, missed), "2.0", 5, 1e-6, 1.25)
     text = rendered(result, "full")
     assert "fails: kept values are 0.8 of what they should be" in text and "not run: Unsupported: RNN" in text

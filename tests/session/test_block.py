@@ -17,7 +17,7 @@ from torch import nn
 import regcheck
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Severity, Verdict
-from regcheck.session.block import Watching
+from regcheck.session.block import WatchSession
 
 
 class Net(nn.Module):
@@ -62,7 +62,7 @@ def predict(tmp_path: Path) -> Predict:
     return names["predict"]
 
 
-def codes(seen: Watching) -> list[str]:
+def codes(seen: WatchSession) -> list[str]:
     return [each.code for each in seen.report.findings]
 
 
@@ -122,7 +122,7 @@ def test_a_block_within_speaks_for_what_happens_in_it(predict: Predict) -> None:
 def test_a_block_within_that_silences_nothing_is_advice(predict: Predict) -> None:
     """An ignore that nothing is found in is told as advice where the watched code came to its end, and only there."""
 
-    def block(seen: Watching, error: Exception | None) -> None:
+    def block(seen: WatchSession, error: Exception | None) -> None:
         with seen:
             with regcheck.ignore("REG202", reason="why"):
                 predict(Net().eval())

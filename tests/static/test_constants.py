@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from regcheck.core.errors import CannotTrace
 from regcheck.static.interpreter.constant_folding import BITS, BUILTINS, LARGEST, MATH, METHODS, fits
-from regcheck.static.interpreter.values import Instance, Items, Known, Unknown, Value, inside
+from regcheck.static.interpreter.values import Constant, Instance, Items, Unknown, Value, inside
 from regcheck.static.models.constructors import Builder
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
@@ -57,7 +57,7 @@ def test_ordinary_constants_are_known(expression: str) -> None:
     """What a model's constructor computes with sizes and names is computed as Python does."""
     import math
 
-    assert value_of(expression) == Known(eval(expression, {"math": math}))
+    assert value_of(expression) == Constant(eval(expression, {"math": math}))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_is_too_large_to_compute_is_unknown(expression: str) -> None:
 @pytest.mark.parametrize("length", [BITS // 4, BITS])
 def test_a_long_literal_is_unknown_from_the_bound_on(length: int) -> None:
     """A number written out is held to the same bound as a computed one."""
-    assert isinstance(value_of("0x" + "f" * length), Known) == (4 * length <= BITS)
+    assert isinstance(value_of("0x" + "f" * length), Constant) == (4 * length <= BITS)
 
 
 @pytest.mark.parametrize("size", [LARGEST, LARGEST + 1])
@@ -90,7 +90,7 @@ def test_a_long_literal_is_unknown_from_the_bound_on(length: int) -> None:
 def test_a_literal_is_known_up_to_the_bound(form: str, size: int) -> None:
     """A literal string, list, tuple or set of more than `LARGEST` parts is not told apart into them."""
     found = value_of(form.format("a" * size if "'" in form else "1, " * size))
-    assert (isinstance(found, Known) or (isinstance(found, Items) and found.exact)) == (size <= LARGEST)
+    assert (isinstance(found, Constant) or (isinstance(found, Items) and found.exact)) == (size <= LARGEST)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_what_doubles_at_every_turn_stays_small(lines: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert model.cells["end"] == Known(1), "the constructor was not followed to its end"
+    assert model.cells["end"] == Constant(1), "the constructor was not followed to its end"
     assert peak < MOST_MEMORY and builder.steps < builder.limit
 
 
@@ -155,4 +155,4 @@ def test_any_expression_stays_within_the_bound(expression: str) -> None:
         return
     found = [*inside(model.cells.get("x", Unknown()))]
     assert len(found) <= 100 * LARGEST
-    assert all(fits(each.value) for each in found if isinstance(each, Known))
+    assert all(fits(each.value) for each in found if isinstance(each, Constant))

@@ -12,11 +12,11 @@ from regcheck.core.graph import Graph, Mode
 from regcheck.engine.scan import judged, scanned
 from regcheck.plugins import catalogue
 from regcheck.static.analyze import Reading, lowered
-from regcheck.static.interpreter.mode_values import Sided, Sight
-from regcheck.static.interpreter.values import Known, Unknown, Value
+from regcheck.static.interpreter.mode_values import ByMode, ModeTracker
+from regcheck.static.interpreter.values import Constant, Unknown, Value
 from regcheck.static.models.constructors import Builder
 from regcheck.static.models.emit import Ops
-from regcheck.static.models.forward_cache import Repeating
+from regcheck.static.models.forward_cache import CachingEmitter
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
@@ -214,7 +214,7 @@ AWKWARD = [pytest.param(each.encode(), id=name) for each, name in ((BLOCKS, "blo
 def test_a_copy_is_what_interpreting_gives(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are the same, op for op, whether what is met again is copied or interpreted."""
     copied = told(read("net.py", content))
-    monkeypatch.setattr(Repeating, "forwarded", lambda self, _, *call: self.call_function(*call))
+    monkeypatch.setattr(CachingEmitter, "forwarded", lambda self, _, *call: self.call_function(*call))
     monkeypatch.setattr(Builder, "copying", False)
     assert copied == told(read("net.py", content))
 
@@ -229,7 +229,7 @@ def by_itself(self: Ops, train: Value, evaluation: Value) -> Value:
 def test_one_run_stands_for_both_modes(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are the same, op for op, whether each mode is run by itself or one run stands for both."""
     together = told(read("net.py", content))
-    monkeypatch.setattr(Repeating, "forwarded", lambda self, _, *call: self.call_function(*call))
+    monkeypatch.setattr(CachingEmitter, "forwarded", lambda self, _, *call: self.call_function(*call))
     monkeypatch.setattr(Ops, "sided", by_itself)
     assert together == told(read("net.py", content))
 
@@ -261,10 +261,10 @@ def test_a_plugins_rule_gets_every_graph(tmp_path: Path) -> None:
 
 def test_looking_at_a_value_of_two_sides_is_noted() -> None:
     """Handing it on is no look; asking for its type or anything of it shows the side of the mode, and is noted."""
-    sight = Sight(Mode.EVAL)
-    value: object = Sided(sight, Known(0.5), Unknown())
+    sight = ModeTracker(Mode.EVAL)
+    value: object = ByMode(sight, Constant(0.5), Unknown())
     kept = {"rate": value}
-    assert type(kept["rate"]) is Sided
+    assert type(kept["rate"]) is ByMode
     assert not sight.looked
     for look in (lambda: isinstance(value, Unknown), lambda: value == Unknown(), lambda: not value.varies):  # type: ignore[attr-defined]
         sight.looked = False
@@ -275,7 +275,9 @@ def test_looking_at_a_value_of_two_sides_is_noted() -> None:
 @pytest.mark.parametrize("source", [BLOCKS, CONFIGURED], ids=["blocks", "configured"])
 def test_what_is_alike_is_interpreted_once(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One block more takes a network few steps, whatever the model hands its blocks."""
-    few, many = (steps_of(monkeypatch, Repeating, source.replace("depth=7", f"depth={depth}")) for depth in (7, 40))
+    few, many = (
+        steps_of(monkeypatch, CachingEmitter, source.replace("depth=7", f"depth={depth}")) for depth in (7, 40)
+    )
     assert (many - few) / (40 - 7) < 20
 
 

@@ -67,7 +67,9 @@ def test_a_call_has_the_same_site_in_both_modes() -> None:
     found = graph("self.drop = nn.Dropout(0.1)", "for _ in range(3):\n    x = self.drop(x) + 1\nreturn x")
     sites = [[op.site for op in dropouts(found, mode)] for mode in Mode]
     assert sites[0] == sites[1]
-    assert [(site.module, site.function, site.turn) for site in sites[0]] == [("drop", "dropout", n) for n in range(3)]
+    assert [(site.module, site.function, site.occurrence) for site in sites[0]] == [
+        ("drop", "dropout", n) for n in range(3)
+    ]
 
 
 def test_places_are_those_of_the_call_or_of_the_element() -> None:

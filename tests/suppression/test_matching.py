@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 import regcheck
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Evidence, Finding, Severity, Verdict
-from regcheck.core.suppressions import Declared
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.suppression.comments import ignores_in
 from regcheck.suppression.matching import active, ignored_by, intended, noted, silenced
 
 
-def said(declared: tuple[Declared, ...]) -> tuple[tuple[str, str], ...]:
+def said(declared: tuple[CodeSuppression, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((each.pattern, each.reason) for each in declared)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from regcheck.core.graph import Gate, Graph
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 
 class Layers(nn.Module):
@@ -30,7 +30,7 @@ class Layers(nn.Module):
 
 
 def gates(forward: Callable[..., Any]) -> set[tuple[float | None, Gate]]:
-    graph: Graph = look(Layers(forward), "model", Inputs((torch.randn(4, 8),))).graph
+    graph: Graph = trace_model(Layers(forward), "model", Inputs((torch.randn(4, 8),))).graph
     return {(op.rate, graph.gate(op)) for flow in (graph.train, graph.eval) for op in flow if op.drops or op.active}
 
 

@@ -20,7 +20,7 @@ from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.fake import CannotImagine, Imagined, fake_copy, imagine, unrunnable
 from regcheck.tracing.lower import lowered
 from regcheck.tracing.record import Recording, record
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 
 class Residual(nn.Module):
@@ -220,7 +220,7 @@ WAYS = ("item", "branch", "mask", "nonzero", "tolist", "numpy", "unique", "refus
 @pytest.mark.parametrize("what", WAYS)
 def test_a_value_that_is_needed_is_guessed_and_told(what: str) -> None:
     """The run goes on, the graph is assumed, and the report names the line whose value was guessed."""
-    traced = look(Needs(what), "model", Inputs((torch.randn(3, 4),)), unrunnable="it shall not be run")
+    traced = trace_model(Needs(what), "model", Inputs((torch.randn(3, 4),)), unrunnable="it shall not be run")
     assert traced.graph.assumed
     assert [op.rate for op in traced.graph.dropouts(Mode.TRAIN)] == [0.5]
     (missed,) = traced.not_checked
@@ -309,7 +309,7 @@ def test_running_out_of_memory_leads_to_a_fake_run() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.dropout(x, 0.5) + torch.zeros(1 << 46).sum()
 
-    traced = look(Greedy(), "model", Inputs((torch.ones(2),)))
+    traced = trace_model(Greedy(), "model", Inputs((torch.ones(2),)))
     assert "out of memory" in traced.unmeasurable
     assert any(op.kind is Kind.DROPOUT for op in traced.graph.eval)
 

@@ -17,7 +17,7 @@ from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.lower import lowered
 from regcheck.tracing.mode_dependence import ModeReads
 from regcheck.tracing.record import record
-from regcheck.tracing.strategies import Traced, look
+from regcheck.tracing.strategies import TraceResult, trace_model
 
 X = torch.ones(4, 8)
 
@@ -36,8 +36,8 @@ class Calling(nn.Module):
         return self.function(self, x)
 
 
-def traced_and_run(model: Calling) -> tuple[Traced, int]:
-    traced = look(model, "model", Inputs((X,), {}))
+def traced_and_run(model: Calling) -> tuple[TraceResult, int]:
+    traced = trace_model(model, "model", Inputs((X,), {}))
     return traced, model.calls[0]
 
 
@@ -78,7 +78,7 @@ def test_every_dropout_layer_is_switched_on_at_its_rate(layer: type[nn.Module], 
     """Whatever the kind and the rate, what is told of train mode is what happens in it."""
     shaped = torch.ones(2, 3, 4, 4, 4)[(0,) * (2 if layer is nn.Dropout1d else 1 if layer is nn.Dropout2d else 0)]
     model = nn.Sequential(layer(rate))
-    graph = look(model, "model", Inputs((shaped,), {})).graph
+    graph = trace_model(model, "model", Inputs((shaped,), {})).graph
     recording = record(model.train(), (shaped,), {})
     assert graph.train == lowered(recording.graph, recording.outputs, Mode.TRAIN)
     (op,) = [each for each in graph.train if each.drops]

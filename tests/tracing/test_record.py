@@ -17,7 +17,7 @@ from regcheck.engine.audit import audit
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.lower import lowered
 from regcheck.tracing.record import ForwardRaised, record
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 
 
 class Forward(nn.Module):
@@ -154,13 +154,13 @@ def test_attention_dropout_is_seen() -> None:
     (drop,) = (op for op in flow_of(attend, X) if op.drops)
     assert drop.active and drop.drops is Drops.ATTENTION and drop.call == "scaled_dot_product_attention(dropout_p=0.1)"
     model = nn.TransformerEncoderLayer(8, 2, dropout=0.1, batch_first=True)
-    graph = look(model, "layer", Inputs((X[None],))).graph
+    graph = trace_model(model, "layer", Inputs((X[None],))).graph
     assert {graph.gate(op) for op in graph.dropouts(Mode.TRAIN)} == {Gate.MODE}
     assert {op.drops for op in graph.dropouts(Mode.TRAIN)} == {Drops.ELEMENTS, Drops.ATTENTION}
 
 
 def gates(forward: Callable[..., Any]) -> list[Gate]:
-    graph = look(Forward(forward), "model", Inputs((X,))).graph
+    graph = trace_model(Forward(forward), "model", Inputs((X,))).graph
     found: dict[Any, Gate] = {}
     for flow in (graph.train, graph.eval):
         found |= {op.site: graph.gate(op) for op in flow if op.drops or op.active}
@@ -191,7 +191,7 @@ def test_places_are_the_users_lines_and_columns() -> None:
 
 def test_a_call_made_by_torch_alone_has_no_place() -> None:
     """A root `nn.Sequential` runs no code of the user's: the line that called the audit is not blamed."""
-    graph = look(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), "model", Inputs((X,))).graph
+    graph = trace_model(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), "model", Inputs((X,))).graph
     (drop,) = graph.dropouts(Mode.TRAIN)
     assert drop.place is None and drop.module == "1"
 
@@ -220,7 +220,7 @@ def test_recording_changes_no_value() -> None:
 
 def test_a_guarded_product_with_zero_ends_the_flow() -> None:
     """Noise multiplied by a plain zero cannot reach the output."""
-    graph = look(
+    graph = trace_model(
         Forward(lambda self, x: self.linear(x) + torch.randn_like(x) * float(self.training)), "m", Inputs((X,))
     )
     (noise,) = graph.graph.randoms(Mode.EVAL)
@@ -230,7 +230,7 @@ def test_a_guarded_product_with_zero_ends_the_flow() -> None:
 def test_the_graph_of_a_lazy_model() -> None:
     """Lazy layers are materialized by the run and traced like others."""
     model = nn.Sequential(nn.LazyLinear(4), nn.Dropout(0.5), nn.LazyLinear(2))
-    graph: Graph = look(model, "lazy", Inputs((X,))).graph
+    graph: Graph = trace_model(model, "lazy", Inputs((X,))).graph
     assert sum(op.kind is Kind.LINEAR for op in graph.train) == 2
 
 
@@ -244,7 +244,7 @@ def test_the_rate_of_a_recurrent_call_is_found_behind_its_state(state: type, lay
     def forward(self: Any, x: torch.Tensor) -> Any:
         return lstm(x, state(torch.zeros(layers, 4) for _ in range(2)))[0]
 
-    graph = look(Forward(forward), "m", Inputs((X,))).graph
+    graph = trace_model(Forward(forward), "m", Inputs((X,))).graph
     (op,) = (op for op in graph.train if op.kind is Kind.RECURRENT)
     assert (op.depth, op.rate, op.active) == (layers, rate, layers > 1)
 

@@ -18,7 +18,7 @@ from regcheck.core.graph import Gate, Kind, Mode
 from regcheck.engine.audit import audit
 from regcheck.tracing import strategies
 from regcheck.tracing.example_inputs import Inputs, candidates, smooth
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 from regcheck.tracing.unwrap import unwrapped
 
 
@@ -46,7 +46,7 @@ class Image(nn.Module):
 )
 def test_first_layers_tell_the_inputs(model: nn.Module) -> None:
     """A model without any hint is run on inputs that its first layer takes."""
-    assert look(model, "model", None).inputs is not None
+    assert trace_model(model, "model", None).inputs is not None
 
 
 def test_what_the_model_declares_comes_first() -> None:
@@ -79,7 +79,7 @@ class NeedsObject(nn.Module):
 
 def test_without_inputs_the_model_is_traced_symbolically() -> None:
     """When no guess runs, torch.fx still gives rates, gates and places."""
-    traced = look(NeedsObject(), "model", None)
+    traced = trace_model(NeedsObject(), "model", None)
     assert traced.inputs is None
     gates = {op.rate: traced.graph.gate(op) for op in traced.graph.dropouts(Mode.TRAIN)}
     assert gates == {0.5: Gate.MODE, 0.2: Gate.ALWAYS}
@@ -102,7 +102,7 @@ class WithBranches(NeedsObject):
 
 def test_a_submodule_that_cannot_be_followed_is_opaque_and_named() -> None:
     """Symbolic tracing goes on around it, and the report says which one was left out."""
-    traced = look(WithBranches(), "model", None)
+    traced = trace_model(WithBranches(), "model", None)
     assert [each.subject for each in traced.not_checked] == ["model.branches"]
     assert any(op.kind is Kind.OPAQUE for op in traced.graph.train)
     assert [op.rate for op in traced.graph.dropouts(Mode.EVAL)] == [0.2]
@@ -118,7 +118,7 @@ class Hopeless(nn.Module):
 def test_a_model_that_nothing_can_trace_says_why() -> None:
     """The error tells why each way of tracing failed."""
     with pytest.raises(CannotTrace, match="no inputs could be guessed; without inputs"):
-        look(Hopeless(), "model", None)
+        trace_model(Hopeless(), "model", None)
 
 
 class EvalOnly(NeedsObject):
@@ -130,7 +130,7 @@ class EvalOnly(NeedsObject):
 
 def test_one_mode_that_fails_does_not_lose_the_other() -> None:
     """What eval mode shows is kept when train mode raises, and the raise is reported with its line."""
-    traced = look(EvalOnly(), "model", Inputs((torch.randn(2, 4),)))
+    traced = trace_model(EvalOnly(), "model", Inputs((torch.randn(2, 4),)))
     assert [op.rate for op in traced.graph.dropouts(Mode.EVAL)] == [0.2]
     (missed,) = traced.not_checked
     assert "targets are needed" in missed.reason and missed.path == __file__
@@ -186,7 +186,7 @@ class Positions(nn.Module):
 
 def test_learned_positions_tell_the_length() -> None:
     """A table of positions beside the embedding says how long the sequence must be."""
-    inputs = look(Positions(), "model", None).inputs
+    inputs = trace_model(Positions(), "model", None).inputs
     assert inputs is not None and inputs.args[0].shape == (4, 24)
 
 
@@ -197,13 +197,13 @@ def test_parameters_are_followed_symbolically() -> None:
         def forward(self, batch: Any) -> torch.Tensor:  # type: ignore[override]
             return super().forward(batch.tokens)
 
-    traced = look(Wrapped(), "model", None)
+    traced = trace_model(Wrapped(), "model", None)
     assert traced.inputs is None and any(op.kind is Kind.PARAMETER for op in traced.graph.train)
 
 
 def test_a_given_input_that_is_refused_is_told_and_nothing_else_is_run() -> None:
     """Inputs that the model refuses are reported with its line; none are guessed, and the symbolic graph says so."""
-    traced = look(Image(), "model", Inputs((torch.ones(1, 5, 28, 28),)))
+    traced = trace_model(Image(), "model", Inputs((torch.ones(1, 5, 28, 28),)))
     assert traced.inputs is None and "inputs given" in traced.unmeasurable
     (missed,) = traced.not_checked
     assert missed.reason.startswith("on the inputs given forward raised RuntimeError")
@@ -216,7 +216,7 @@ def test_an_error_lists_every_rung() -> None:
     with pytest.raises(
         CannotTrace, match=r"on the inputs given forward raised .*; without inputs, .* stopped"
     ) as raised:
-        look(Hopeless(), "model", Inputs((1,)))
+        trace_model(Hopeless(), "model", Inputs((1,)))
     assert raised.value.place is not None and raised.value.place.path == __file__
 
 
@@ -235,7 +235,7 @@ class Trained(nn.Module):
 
 def test_train_mode_is_looked_at_where_eval_mode_refuses_every_input() -> None:
     """What only train mode shows is kept."""
-    traced = look(Trained(), "model", None)
+    traced = trace_model(Trained(), "model", None)
     assert traced.inputs is not None and [op.rate for op in traced.graph.dropouts(Mode.TRAIN)] == [0.2]
     assert [each.subject for each in traced.not_checked] == ["model in eval mode"]
 
@@ -256,7 +256,7 @@ def test_after_a_slow_refusal_guesses_are_tried_on_fake_tensors_first(monkeypatc
                 ran.append(x.shape[-1])
             return F.linear(self.conv(x).flatten(1), self.table)
 
-    traced = look(Counted(), "model", None)
+    traced = trace_model(Counted(), "model", None)
     assert traced.inputs is not None and traced.inputs.args[0].shape[-1] == 28
     assert ran == [224, 28]
 
@@ -271,7 +271,7 @@ def test_a_limit_of_fake_tensors_discards_no_guess(monkeypatch: pytest.MonkeyPat
                 raise ValueError("these are no pixels")
             return super().forward(x)
 
-    traced = look(Exacting(), "model", None)
+    traced = trace_model(Exacting(), "model", None)
     assert traced.inputs is not None and traced.inputs.args[0].shape[-1] == 28
 
 
@@ -338,7 +338,7 @@ def on_the_instance() -> nn.Module:
 )
 def test_forwards_of_every_make_are_followed_without_inputs(build: Callable[[], nn.Module]) -> None:
     """Decorated, variadic, generated and replaced forwards are traced like any other."""
-    traced = look(build(), "model", None)
+    traced = trace_model(build(), "model", None)
     assert traced.inputs is None and traced.not_checked == ()
     assert [(op.kind, op.rate) for op in traced.graph.eval if op.learned or op.drops] == [
         (Kind.LINEAR, None),
@@ -375,7 +375,7 @@ class Untraceable(nn.Module):
 
 def test_a_root_that_cannot_be_followed_leaves_its_parts_to_be() -> None:
     """What it did before it stopped and its submodules are in the graph, with their gates, paths and lines."""
-    traced = look(Untraceable(), "model", None)
+    traced = trace_model(Untraceable(), "model", None)
     graph = traced.graph
     found = {(op.module, op.rate): graph.gate(op) for op in graph.dropouts(Mode.TRAIN)}
     always = {("", 0.3), ("blocks.0", 0.2), ("blocks.1", 0.2)}
@@ -387,7 +387,7 @@ def test_a_root_that_cannot_be_followed_leaves_its_parts_to_be() -> None:
 
 def test_nothing_is_claimed_of_the_way_to_the_output_of_parts() -> None:
     """A part's results reach an output through an opaque op only, and its arguments come from an opaque one."""
-    graph = look(Untraceable(), "model", None).graph
+    graph = trace_model(Untraceable(), "model", None).graph
     draws = list(graph.randoms(Mode.EVAL))
     assert len(draws) == 2
     assert all(graph.eval.outputs_reached(op) for op in draws)
@@ -430,7 +430,7 @@ def test_around_a_part_that_cannot_be_followed_the_others_are() -> None:
         def forward(self, batch: Any) -> Any:
             return self.first(batch) + self.second(batch)
 
-    traced = look(Twice(), "model", None)
+    traced = trace_model(Twice(), "model", None)
     assert [each.subject for each in traced.not_checked] == ["model.first.part", "model.second.part"]
     assert [op.module for op in traced.graph.dropouts(Mode.EVAL) if op.rate == 0.4] == ["first", "second"]
 
@@ -442,7 +442,7 @@ def test_inputs_that_cannot_be_copied_are_refused_with_the_reason() -> None:
         def __deepcopy__(self, memo: Any) -> Any:
             return self
 
-    traced = look(
+    traced = trace_model(
         Plain(), "model", Inputs((SimpleNamespace(kept=nn.Parameter(torch.zeros(4, 4).as_subclass(Sealed))),))
     )
     assert any("gives itself as its copy" in each.reason for each in traced.not_checked)
@@ -461,14 +461,14 @@ def test_what_a_refused_forward_computed_is_let_go() -> None:
                 made.append(weakref.ref(features))
             raise ValueError("not like this")
 
-    look(Refusing(), "model", None)
+    trace_model(Refusing(), "model", None)
     assert len(made) > 2 and max(alive) == 0
 
 
 def test_symbolic_values_stay_in_no_model() -> None:
     """Each mode is traced on a copy of its own."""
     model = Keeps()
-    traced = look(model, "model", None, unrunnable="it shall not be run")
+    traced = trace_model(model, "model", None, unrunnable="it shall not be run")
     assert traced.not_checked == () and model.kept == []
 
 
@@ -479,7 +479,7 @@ def test_layers_built_in_forward_are_followed_without_inputs() -> None:
         def forward(self, batch: Any, scale: float = 2.0) -> Any:
             return nn.Dropout(0.4)(self.linear(batch.features))
 
-    graph = look(Builds(), "model", None).graph
+    graph = trace_model(Builds(), "model", None).graph
     assert [(op.rate, graph.gate(op)) for op in graph.dropouts(Mode.TRAIN)] == [(0.4, Gate.ALWAYS)]
 
 
@@ -494,6 +494,6 @@ def test_torch_containers_are_looked_into_without_inputs() -> None:
         def forward(self, batch: Any) -> Any:
             return self.layer(batch.features)
 
-    graph = look(Encoder(), "model", None).graph
+    graph = trace_model(Encoder(), "model", None).graph
     assert {graph.gate(op) for op in graph.dropouts(Mode.TRAIN)} == {Gate.MODE}
     assert {op.module for op in graph.dropouts(Mode.TRAIN)} >= {"layer.dropout1", "layer.dropout2"}

@@ -19,7 +19,7 @@ from regcheck.core.finding import Verdict
 from regcheck.core.graph import Gate, Kind, Mode
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.record import record
-from regcheck.tracing.strategies import look
+from regcheck.tracing.strategies import trace_model
 from regcheck.tracing.streams import hidden_draws
 
 X = torch.randn(4, 8)
@@ -83,14 +83,14 @@ def test_a_custom_operator_that_draws_is_proven_and_one_that_does_not_is_silent(
 
 def test_a_draw_of_an_operator_that_follows_the_mode_has_that_gate() -> None:
     """A custom operator called in train mode only is gated by the mode."""
-    graph = look(Model(lambda self, h: noise(h) if self.training else h), "model", Inputs((X,))).graph
+    graph = trace_model(Model(lambda self, h: noise(h) if self.training else h), "model", Inputs((X,))).graph
     assert [graph.gate(op) for op in graph.randoms(Mode.TRAIN)] == [Gate.MODE]
     assert not [*graph.randoms(Mode.EVAL)]
 
 
 def test_a_scripted_module_that_draws_nothing_is_opaque() -> None:
     """It is not called random."""
-    graph = look(Model(lambda self, h: self.noise(h), torch.jit.script(nn.ReLU())), "model", Inputs((X,))).graph
+    graph = trace_model(Model(lambda self, h: self.noise(h), torch.jit.script(nn.ReLU())), "model", Inputs((X,))).graph
     assert Kind.OPAQUE in {op.kind for op in graph.eval}
     assert not [*graph.randoms(Mode.EVAL)]
 

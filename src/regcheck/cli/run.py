@@ -13,12 +13,12 @@ from typing import TextIO
 from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
 from regcheck.cli.output import finish
 from regcheck.cli.printing import show
-from regcheck.cli.script_runner import Program, run_to_its_end
+from regcheck.cli.script_runner import Script, run_to_its_end
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError
 from regcheck.core.usage import Called, Event
 from regcheck.files.escape import visible_lines
-from regcheck.session.block import Watching
+from regcheck.session.block import WatchSession
 
 
 def run(argv: Sequence[str]) -> int:
@@ -28,8 +28,8 @@ def run(argv: Sequence[str]) -> int:
     add_common(parser)
     arguments, words = parser.parse_leading(argv, ends=("-m",))
     options = from_here(arguments, options_from(arguments))
-    program = Program.of(words)
-    watching = Watching(to_examine(options, arguments), program.name, no_test)
+    program = Script.of(words)
+    watching = WatchSession(to_examine(options, arguments), program.name, no_test)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
     execute = program.become()
     watching.start()
@@ -37,14 +37,14 @@ def run(argv: Sequence[str]) -> int:
     code = 0
     if os.getpid() == process:  # a forked process has nothing to tell: its parent goes on
         with inside(folder):
-            code = told(watching, arguments, options, stream, failed=ended.status != 0)
+            code = report_exit(watching, arguments, options, stream, failed=ended.status != 0)
     if ended.interrupted:
         sys.excepthook = lambda *error: None  # it has been shown, and Python is still to end as interrupted
         raise KeyboardInterrupt
     return ended.status or code
 
 
-def told(watching: Watching, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
+def report_exit(watching: WatchSession, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
     """Judge what was seen and write the report, after what the program wrote; return the report's exit code.
 
     Raises:

@@ -31,7 +31,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Program:
+class Script:
     """A script, or a module that is run as one, and the arguments that are its own."""
 
     name: str
@@ -39,7 +39,7 @@ class Program:
     is_module: bool = False
 
     @classmethod
-    def of(cls, words: Sequence[str]) -> Program:
+    def of(cls, words: Sequence[str]) -> Script:
         """The program of a command line: `script.py ARG…` or `-m package.module ARG…`.
 
         Raises:

@@ -51,11 +51,11 @@ class Coverage:
         """`Net: 41 of 43 modules traced on inputs inferred from pretrained_cfg; never called: aux, aux.drop`."""
         text = f"{visible(self.subject)}: {fraction((self,))}"
         if self.how == "source":
-            return text + named("not read", self.opaque)
+            return text + join_names("not read", self.opaque)
         text += self._means
         if len(self.modes) == 1:
             text += f", in {self.modes[0]} mode only"
-        return text + named("opaque", self.opaque) + named("never called", self.never_called)
+        return text + join_names("opaque", self.opaque) + join_names("never called", self.never_called)
 
     @property
     def _means(self) -> str:
@@ -63,9 +63,9 @@ class Coverage:
             return " without inputs"
         if self.how == "none" or not self.inputs:
             return ""
-        told = {"given": "the inputs given", "captured": "captured inputs"}
-        told |= {f"{origin} and another": f"{words} with a second sample" for origin, words in told.items()}
-        return f" on {told.get(self.inputs, f'inputs inferred from {self.inputs}')}" + (
+        origins = {"given": "the inputs given", "captured": "captured inputs"}
+        origins |= {f"{origin} and another": f"{words} with a second sample" for origin, words in origins.items()}
+        return f" on {origins.get(self.inputs, f'inputs inferred from {self.inputs}')}" + (
             ", with assumed values" if self.how == "assumed" else ""
         )
 
@@ -78,14 +78,14 @@ def fraction(coverage: Sequence[Coverage]) -> str:
     return f"{traced} of {modules} {what} {'read' if read else 'traced'}" if modules else ""
 
 
-def named(what: str, names: Sequence[str]) -> str:
+def join_names(what: str, names: Sequence[str]) -> str:
     """`; opaque: a, b, c and 4 more`; an empty text for no names."""
     shown = [visible(each) or "the model itself" for each in names[:MOST_NAMES]]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"; {what}: {', '.join(shown)}{more}" if names else ""
 
 
-def told(coverage: Iterable[Coverage]) -> list[str]:
+def coverage_lines(coverage: Iterable[Coverage]) -> list[str]:
     """A line for each model, or one for all where they are many; one line for all files."""
     coverage = tuple(coverage)
     files = [each for each in coverage if each.how == "source"]
@@ -96,4 +96,4 @@ def told(coverage: Iterable[Coverage]) -> list[str]:
 
 def _together(coverage: Sequence[Coverage], what: str) -> str:
     unread = [name for each in coverage for name in each.opaque] if what == "files" else []
-    return f"{len(coverage)} {what}: {fraction(coverage)}" + named("not read", unread)
+    return f"{len(coverage)} {what}: {fraction(coverage)}" + join_names("not read", unread)

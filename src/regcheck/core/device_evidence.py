@@ -8,7 +8,7 @@ from .finding import Evidence, Suspicion
 
 
 @dataclass(frozen=True)
-class Proof:
+class EvidenceByDevice:
     """A suspicion of the rule with this code, and the evidence of each device."""
 
     code: str
@@ -21,4 +21,4 @@ class Proofs:
     """Everything that was measured about one subject."""
 
     subject: str
-    proofs: tuple[Proof, ...] = ()
+    proofs: tuple[EvidenceByDevice, ...] = ()

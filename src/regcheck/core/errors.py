@@ -84,7 +84,7 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {what} {word!r}{nearest(word, known)}; known: {', '.join(known)}")
 
 
-def told(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """An exception in one line: its type and the first line of what it says, cut where that goes on and on."""
     said = message_of(error)
     said = said.strip().partition("\n")[0]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from regcheck.files.place import Place
 
 if TYPE_CHECKING:
-    from .suppressions import Declared
+    from .suppressions import CodeSuppression
 
 
 class Mode(Enum):
@@ -81,7 +81,7 @@ class Reach(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class BakedInMode:
     """A dropout in code that a tracer, `by`, wrote, which holds the mode that the model was traced in as a constant.
 
     `call` shows a dropout that is out of sight, in a scripted module; `place` is where the model's own code makes it,
@@ -96,7 +96,7 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Which call of a running model an op is: the `turn`-th call of `function` from `place` inside `module`.
+    """Which call of a running model an op is: the `occurrence`-th call of `function` from `place` inside `module`.
 
     The same site is met again in every later run that takes the same branches, so a site names the op in both modes
     and tells an intervention what to replace.
@@ -105,7 +105,7 @@ class Site:
     module: str
     function: str
     place: Place | None = None
-    turn: int = 0
+    occurrence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,8 @@ class Op:
     tracks: bool = True
     latent: bool = False
     within: tuple[str, ...] = ()
-    frozen: Frozen | None = None
-    intended: tuple[Declared, ...] = ()
+    frozen: BakedInMode | None = None
+    intended: tuple[CodeSuppression, ...] = ()
     integral: bool = False
 
     @property
@@ -261,7 +261,7 @@ class Graph:
             self._by_site[flow.mode] = {op.site: op for op in placed}
             turns = self._turns[flow.mode] = {}
             for op in placed:
-                turns.setdefault(replace(op.site, turn=0), []).append(op.active)
+                turns.setdefault(replace(op.site, occurrence=0), []).append(op.active)
 
     def flow(self, mode: Mode) -> Flow:
         return self.train if mode is Mode.TRAIN else self.eval
@@ -294,7 +294,9 @@ class Graph:
         Where a place has its turn another number of times in each mode (a loop that skips layers, say), the turns do
         not belong together one by one: then the gate is known only if all turns of a mode agree.
         """
-        train, evaluation = (self._turns[mode].get(replace(op.site, turn=0), []) for mode in (Mode.TRAIN, Mode.EVAL))
+        train, evaluation = (
+            self._turns[mode].get(replace(op.site, occurrence=0), []) for mode in (Mode.TRAIN, Mode.EVAL)
+        )
         if train and evaluation and len(train) != len(evaluation):
             if len({*train}) > 1 or len({*evaluation}) > 1:
                 return Gate.UNKNOWN

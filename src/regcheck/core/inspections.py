@@ -14,7 +14,7 @@ no call of it was kept."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Inspection:
     """One look at a model's structure: how it `ended`, and what it left open."""
 
     ended: int
@@ -29,24 +29,24 @@ class Look:
         return {"ended": self.ended, "open": [each.to_dict() for each in self.open]}
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Look:
+    def from_dict(cls, document: Mapping[str, Any]) -> Inspection:
         """Rebuild a look from `to_dict`."""
         return cls(document["ended"], tuple(NotChecked(**each) for each in document["open"]))
 
 
-Looks = Mapping[str, Look]
+Inspections = Mapping[str, Inspection]
 """The best look at each structure."""
 
 
-def best(looks: Iterable[Looks]) -> dict[str, Look]:
+def best(looks: Iterable[Inspections]) -> dict[str, Inspection]:
     """Of each structure, the look that tells most of it."""
-    found: dict[str, Look] = {}
+    found: dict[str, Inspection] = {}
     for each in looks:
         for structure, look in each.items():
             found[structure] = min(found.get(structure, look), look, key=lambda it: (it.ended, len(it.open)))
     return found
 
 
-def left_open(looks: Looks) -> tuple[NotChecked, ...]:
+def left_open(looks: Inspections) -> tuple[NotChecked, ...]:
     """What is not checked, as no look told it."""
     return tuple(dict.fromkeys(each for look in looks.values() for each in look.open))

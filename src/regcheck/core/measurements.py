@@ -148,7 +148,7 @@ class Share(Interval):
 
 
 @dataclass(frozen=True)
-class Drawn(Interval):
+class UnitMask(Interval):
     """What a dropping call drops, read off the call itself: made again, on ones of its input's shape, many times.
 
     `share` of `units` were dropped; `expected` is the rate it was given, `interval` the exact binomial one around that.
@@ -221,7 +221,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Mates:
+class BatchDependence:
     """How far the outputs of one sample move, in eval mode, as the other samples of its batch are exchanged.
 
     `changed` are the deviations in batches with other mates, `held` those in the same batches with the suspect's
@@ -253,7 +253,7 @@ class Mates:
 
 
 @dataclass(frozen=True)
-class Kept:
+class HandmadeMask:
     """The mask that a random draw becomes: `kept` of its `units` are not zero, and these are scaled by `scale`.
 
     `mean` is its average, one where train mode passes on what eval mode does; `p_value` that of the exact two-sided
@@ -330,7 +330,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Image(Interval):
+class ActivationOfZero(Interval):
     """What becomes of dropped units in the `activation` right behind their dropout (empty: there is none).
 
     `value` is the average of what it makes of them (None: zero for some of them only), `level` the average size of what
@@ -373,7 +373,7 @@ class Agreement(Interval):
 
 
 @dataclass(frozen=True)
-class Maps:
+class MaskOnMaps:
     """How a mask falls on feature maps.
 
     `partly` of `maps` maps were zeroed in part. `r_squared` is that of a least-squares fit of dropped values on the
@@ -402,7 +402,7 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class Gap:
+class ModeDifference:
     """Predictions in the mode a call was made in against those in another one, on the input of that call.
 
     `relative` is the norm of the difference over that of the eval-mode prediction, for the output that changes most

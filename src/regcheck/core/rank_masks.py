@@ -31,7 +31,7 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class Masks:
+class RankMasks:
     """How many of `units` all `ranks` treat alike where one call draws from the stream of each: all drop, or all keep.
 
     `alone` is the share of units that two masks agree in which are drawn each on its own, and `p_value` the probability

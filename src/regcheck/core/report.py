@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from regcheck.files.escape import dumped
 
-from .coverage import Coverage, told
+from .coverage import Coverage, coverage_lines
 from .errors import Failed
 from .finding import Finding, Key, NotChecked, Severity, Verdict
-from .inspections import Looks, best
+from .inspections import Inspections, best
 
 
 class Origin(NamedTuple):
@@ -53,7 +53,7 @@ class Report:
     advice: tuple[Finding, ...] = ()
     fx_graph: Any = None
     structure: str = ""
-    looks: Looks = field(default_factory=dict)
+    looks: Inspections = field(default_factory=dict)
     origins: Mapping[Key, tuple[Origin, ...]] = field(default_factory=dict)
 
     def origins_of(self, finding: Finding) -> tuple[Origin, ...]:
@@ -142,7 +142,7 @@ class Report:
     def looked_at(self) -> list[str]:
         """The lines that say how much was looked at: of each model, or of all, and how many files."""
         files = [] if self.files is None else [f"{counted(self.files, 'file')} looked at"]
-        return [*told(self.coverage), *files]
+        return [*coverage_lines(self.coverage), *files]
 
     @property
     def headline(self) -> str:

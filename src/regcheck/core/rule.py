@@ -18,24 +18,24 @@ from .usage import Event
 
 if TYPE_CHECKING:
     from .measurements import (
+        ActivationOfZero,
         Agreement,
+        BatchDependence,
         Decay,
-        Drawn,
         Effect,
-        Gap,
-        Image,
-        Kept,
-        Maps,
-        Mates,
+        HandmadeMask,
+        MaskOnMaps,
         Measured,
+        ModeDifference,
         Moments,
         Share,
         Shift,
         Shrinkage,
         Spread,
         Stacked,
+        UnitMask,
     )
-    from .rank_masks import Masks
+    from .rank_masks import RankMasks
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
@@ -55,7 +55,7 @@ class Probe(Protocol):
     def zeroed(self, op: Op) -> Share:
         """Share of the units that `op` hands to the outputs which dropping turns into a constant, in train mode."""
 
-    def drawn(self, op: Op) -> Drawn:
+    def drawn(self, op: Op) -> UnitMask:
         """What `op` drops in train mode: the share of its units, and what one unit is."""
 
     def effect(self, op: Op) -> Effect:
@@ -64,10 +64,10 @@ class Probe(Protocol):
     def shift(self, op: Op) -> Shift:
         """How much more the input of the next batch norm varies in train mode with `op` than without it."""
 
-    def mates(self, op: Op) -> Mates:
+    def mates(self, op: Op) -> BatchDependence:
         """How a sample's eval-mode output depends on its batch mates through the statistics that `op` takes."""
 
-    def kept(self, op: Op) -> Kept:
+    def kept(self, op: Op) -> HandmadeMask:
         """The mask that the draw of `op` becomes, as it is multiplied with activations in train mode."""
 
     def stacked(self, op: Op) -> Stacked:
@@ -76,19 +76,19 @@ class Probe(Protocol):
     def moments(self, op: Op) -> Moments:
         """How `op` moves the mean and variance of what it is given in train mode, beside the other kind of dropout."""
 
-    def image(self, op: Op) -> Image:
+    def image(self, op: Op) -> ActivationOfZero:
         """What the activation right behind `op` makes of the units that are dropped, in train mode."""
 
     def agreement(self, op: Op) -> Agreement:
         """How far the masks of successive turns of `op` in a loop agree, in train mode."""
 
-    def maps(self, op: Op, material: float) -> Maps:
+    def maps(self, op: Op, material: float) -> MaskOnMaps:
         """How the mask of `op` falls on feature maps in train mode, and whether neighbours explain a material share."""
 
-    def masks(self, op: Op) -> Masks:
+    def masks(self, op: Op) -> RankMasks:
         """The masks that the ranks of a process group draw for `op`, each from its own stream."""
 
-    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> ModeDifference:
         """What a call made against what it makes with the model, or those parts, in another mode, on its own input."""
 
     def decay(self, event: Event) -> Decay:

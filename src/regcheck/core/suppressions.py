@@ -8,7 +8,7 @@ from regcheck.files.place import Place
 
 
 @dataclass(frozen=True)
-class Ignore:
+class CommentSuppression:
     """One rule that a comment `# regcheck: ignore[…] reason` ignores.
 
     `pattern` is a code, the beginning of one, or a name. `lines` are the ranges of lines, both ends included, that the
@@ -28,7 +28,7 @@ class Ignore:
 
 
 @dataclass(frozen=True)
-class Declared:
+class CodeSuppression:
     """One rule that code ignores as it runs: on a class, around a block, or by the marker of a test.
 
     `pattern` is a code, the beginning of one, or a name; `form` is how it is written, with `…` for the pattern.
@@ -41,14 +41,14 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SuppressionUse:
     """What came of an ignore: whether it silenced a finding, whether it had to give a reason, and its rules.
 
     `known` says whether the pattern fits a rule that there is, `meant` is the nearest known code or name where it does
     not. `idle` says of what is declared in code how it was seen to silence nothing.
     """
 
-    ignore: Ignore | Declared
+    ignore: CommentSuppression | CodeSuppression
     silenced: bool
     needs_reason: bool
     known: bool
@@ -57,7 +57,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ignores:
+class Suppressions:
     """Every ignore in the comments of one file, or in the code that a session ran, with what came of it."""
 
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[SuppressionUse, ...] = ()

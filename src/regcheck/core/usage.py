@@ -11,7 +11,7 @@ from functools import cached_property
 
 from regcheck.files.place import Place
 
-from .suppressions import Declared
+from .suppressions import CodeSuppression
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimizer:
+class OptimizerInfo:
     """An optimizer: `rule` is the torch.optim class whose update it follows (`Adam`, `SGD`, …), None if unknown.
 
     `fed` are the names in what the source hands in as `weight_decay`, where it is the source that tells.
@@ -74,7 +74,7 @@ class Event:
 
     place: Place | None = None
     function: str = ""
-    intended: tuple[Declared, ...] = field(default=(), kw_only=True)
+    intended: tuple[CodeSuppression, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class ModeSet(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Left(Event):
+class ModeNotRestored(Event):
     """A function gave a model, or a part of it, back in another mode than it got it in, though it means to restore it.
 
     `place` is where it does so, `by` the function's name, `part` the path of the part, empty for the model. `training`
@@ -151,12 +151,12 @@ class Stepped(Event):
     `models` are the keys of models whose parameters it holds, and of those that are `asleep` and that it trains whole.
     """
 
-    optimizer: Optimizer = field(kw_only=True)
+    optimizer: OptimizerInfo = field(kw_only=True)
     models: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Trained(Event):
+class StepComposed(Event):
     """A training step came together in `function`, which leaves its parts to others: calls, backward, optimizer."""
 
 
@@ -196,7 +196,7 @@ class Usage:
 
         So do those in which these come together.
         """
-        return frozenset(event.function for event in self.events if isinstance(event, Trained) or trains(event))
+        return frozenset(event.function for event in self.events if isinstance(event, StepComposed) or trains(event))
 
     def trains_in(self, function: str) -> bool:
         """Whether `function` itself takes part in a training step."""

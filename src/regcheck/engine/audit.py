@@ -16,7 +16,7 @@ from torch import nn
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
-from regcheck.core.device_evidence import Proof, Proofs
+from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import (
     BrokenRule,
     CannotMeasure,
@@ -24,17 +24,17 @@ from regcheck.core.errors import (
     Failed,
     RegcheckError,
     UsageError,
+    format_error,
     stops,
-    told,
 )
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
 from regcheck.core.graph import Kind, Mode, Op
-from regcheck.core.inspections import MEASURED, NOT_KEPT, NOT_REPLAYED, Look, best, left_open
+from regcheck.core.inspections import MEASURED, NOT_KEPT, NOT_REPLAYED, Inspection, best, left_open
 from regcheck.core.rank_masks import Ranks
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.usage import Stepped, Usage
-from regcheck.engine.verdict_store import Memory
+from regcheck.engine.verdict_store import VerdictStore
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.audit_copy import workspace
@@ -52,7 +52,7 @@ from regcheck.probe.factory import (
 )
 from regcheck.probe.probes import ModelProbe
 from regcheck.probe.process_state import world_untouched
-from regcheck.probe.rank_agreement import LAG, Meeting, RanksProbe, named
+from regcheck.probe.rank_agreement import LAG, RanksProbe, Rendezvous, state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.runtime.models import parts
@@ -66,13 +66,13 @@ from regcheck.tracing.cost import TooMuchWork, overhead_of
 from regcheck.tracing.example_inputs import Inputs, elsewhere, home_of, moved
 from regcheck.tracing.fake import unrunnable
 from regcheck.tracing.memory import uncollected
-from regcheck.tracing.strategies import Traced, look
+from regcheck.tracing.strategies import TraceResult, trace_model
 from regcheck.tracing.streams import hidden_draws
 from regcheck.tracing.unwrap import Subject, obstacle, subject_of
 from regcheck.tracing.user_line import raising_place
 
 if TYPE_CHECKING:
-    from regcheck.runtime.recorder import Capture, Seen
+    from regcheck.runtime.recorder import Capture, Observation
 
 
 def audit(
@@ -116,13 +116,15 @@ def audit(
     return run.contained(type(model).__name__, check)
 
 
-def judge(seen: Seen, options: Options | Mapping[str, Any] | None = None, memory: Memory | None = None) -> Report:
+def judge(
+    seen: Observation, options: Options | Mapping[str, Any] | None = None, memory: VerdictStore | None = None
+) -> Report:
     """Check what a watched program did, and each model structure it ran that the `memory` does not know.
 
     What is known after it is kept in the `memory`. A model counts as a whole one where it was trained: a test that
     only calls it may try a part on its own. Each structure, and the calls of it, have the work of `Options.budget`.
     """
-    run = replace(Run.of(Options.of(options), watched=True), memory=memory or Memory())
+    run = replace(Run.of(Options.of(options), watched=True), memory=memory or VerdictStore())
     report = run.seen(seen)
     return replace(report, not_checked=(*report.not_checked, *left_open(report.looks)), looks={})
 
@@ -134,7 +136,7 @@ class Run:
     options: Options
     rules: tuple[Rule, ...]
     devices: tuple[str, ...]
-    memory: Memory = field(default_factory=Memory)
+    memory: VerdictStore = field(default_factory=VerdictStore)
 
     @classmethod
     def of(cls, options: Options, watched: bool = False) -> Run:
@@ -153,7 +155,7 @@ class Run:
         except BaseException as error:
             if stops(error):
                 raise
-            reason = str(error) if isinstance(error, RegcheckError) else f"it raised {told(error)}"
+            reason = str(error) if isinstance(error, RegcheckError) else f"it raised {format_error(error)}"
             place, what = raising_place(error.__traceback__), "repair what raises, or audit a part of the model"
             stopped = NotChecked(subject, reason, what, *((place.path, place.line) if place else ()))
             return replace(self._report((), (stopped,), subject), coverage=(Coverage(subject, "none"),))
@@ -214,7 +216,7 @@ class Run:
                 until_measured.enter_context(uncollected())
             seed_everything(self.options.seed)
             try:  # where nothing is run only fake copies are made
-                traced = look(model if why_not else fresh(), subject, given, locate, root, why_not, limit)
+                traced = trace_model(model if why_not else fresh(), subject, given, locate, root, why_not, limit)
             except TooMuchWork:
                 return self._too_large(subject), NOT_REPLAYED
             except CannotMeasure as error:
@@ -250,10 +252,10 @@ class Run:
     def _affordable(
         self,
         model: nn.Module,
-        traced: Traced,
+        traced: TraceResult,
         suspicions: list[tuple[Rule, Suspicion]],
         fresh: Callable[[], nn.Module],
-    ) -> tuple[Traced, list[tuple[Rule, Suspicion]], str]:
+    ) -> tuple[TraceResult, list[tuple[Rule, Suspicion]], str]:
         """The trace, and what is suspected, on as many samples as the budget allows to prove it, and what is left out.
 
         All samples where the budget suffices, or where the model does anything else on fewer.
@@ -267,7 +269,9 @@ class Run:
         if count >= size:
             return traced, suspicions, ""
         try:
-            part = look(fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root)
+            part = trace_model(
+                fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root
+            )
         except CannotTrace:
             return traced, suspicions, ""
         again, _ = self._suspicions("graph", part.graph)
@@ -278,21 +282,21 @@ class Run:
             return traced, suspicions, ""
         return part, again, f"on {count} of {size} samples, as its budget allows no more"
 
-    def _meeting(self, examined: Subject) -> tuple[Meeting | None, bytes]:
+    def _meeting(self, examined: Subject) -> tuple[Rendezvous | None, bytes]:
         """Where the ranks meet that train the model, if a rule compares them, and the state of the stream here."""
         compares = self.options.run and any(rule.about == "ranks" for rule in self.rules)
         if not compares or examined.group is None or not examined.model.training:
             return None, b""
-        return Meeting(examined.group, examined.name), state_of(home_of(examined.model))
+        return Rendezvous(examined.group, examined.name), state_of(home_of(examined.model))
 
     def _across(
-        self, meeting: Meeting, stream: bytes, twin: Callable[[], nn.Module], traced: Traced
+        self, meeting: Rendezvous, stream: bytes, twin: Callable[[], nn.Module], traced: TraceResult
     ) -> tuple[list[Finding], tuple[NotChecked, ...]]:
         """What the rules find that compare the ranks; they do without those that do not audit the model as well."""
         if traced.inputs is None or traced.unmeasurable or not [*traced.graph.dropouts(Mode.TRAIN)]:
             return [], ()
         try:
-            said = meeting.exchange("stream", named(stream), meeting.everyone)
+            said = meeting.exchange("stream", state_digest(stream), meeting.everyone)
         except CannotMeasure as error:
             missed = f"whether all ranks draw the same masks: {error}"
             return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
@@ -303,7 +307,7 @@ class Run:
         probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), self.options.seed)
         return replace(self, devices=(home.type,))._proved(ranks.subject, suspicions, lambda *_: probe), broken
 
-    def _unexplained(self, twin: Callable[[], nn.Module], traced: Traced) -> tuple[NotChecked, ...]:
+    def _unexplained(self, twin: Callable[[], nn.Module], traced: TraceResult) -> tuple[NotChecked, ...]:
         """An entry if eval runs differ by a draw that no op carries to an output: by control flow, Python or NumPy."""
 
         def known(op: Op) -> bool:
@@ -336,12 +340,12 @@ class Run:
             for module, place, how in dict.fromkeys(lines)
         ) or (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
 
-    def seen(self, seen: Seen) -> Report:
+    def seen(self, seen: Observation) -> Report:
         """Check what a watched program did, and the structures it ran that are to be looked at."""
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
-        looks = [{key: Look(NOT_KEPT, (each,)) for key, each in seen.unkept.items()}]
+        looks = [{key: Inspection(NOT_KEPT, (each,)) for key, each in seen.unkept.items()}]
         called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
         limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):
@@ -396,7 +400,7 @@ class Run:
             except BaseException as error:
                 if stops(error):
                     raise
-                broken.append(NotChecked(value.subject, f"{rule.code} failed: {told(error)}"))
+                broken.append(NotChecked(value.subject, f"{rule.code} failed: {format_error(error)}"))
         return found, tuple(broken)
 
     def _intends(self, rule: Rule, suspicion: Suspicion) -> bool:
@@ -408,7 +412,9 @@ class Run:
 
     def _proved(self, subject: str, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> list[Finding]:
         """Each suspicion with its evidence, and what the rules find that compare the devices it was measured on."""
-        proofs = [(rule, Proof(rule.code, each, self._evidence(rule, each, probe_on))) for rule, each in suspicions]
+        proofs = [
+            (rule, EvidenceByDevice(rule.code, each, self._evidence(rule, each, probe_on))) for rule, each in suspicions
+        ]
         found = [finding(rule, proof.suspicion, combined(proof.evidence)) for rule, proof in proofs]
         compared = Proofs(subject, tuple(proof for _, proof in proofs))
         differing, _ = self._suspicions("proofs", compared) if len(self.devices) > 1 else ([], ())
@@ -430,7 +436,7 @@ class Run:
             except BaseException as error:
                 if stops(error):
                     raise
-                because = f"the measurement failed: {told(error)}"
+                because = f"the measurement failed: {format_error(error)}"
                 found.append(Evidence(Verdict.UNMEASURED, device=device, because=because))
         return tuple(found)
 

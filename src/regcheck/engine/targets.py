@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from regcheck import plugins
-from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, nearest, told
+from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, format_error, nearest
 from regcheck.probe.seeds import seed_everything
 
 T = TypeVar("T")
@@ -197,8 +197,8 @@ def _failed(error: BaseException, failure: str, what_to_do: str = "make it run o
     first = error
     while first.__cause__ is not None:
         first = first.__cause__
-    because = "" if first is error else f", because of {told(first)}"
-    return CannotBuild(f"{failure}: {told(error)}{because}", what_to_do, path, line)
+    because = "" if first is error else f", because of {format_error(first)}"
+    return CannotBuild(f"{failure}: {format_error(error)}{because}", what_to_do, path, line)
 
 
 def _user_line(error: BaseException) -> tuple[str | None, int | None]:

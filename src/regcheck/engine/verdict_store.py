@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from regcheck.core.finding import Finding, Key, Severity, Verdict
-from regcheck.core.inspections import MEASURED, UNPROVEN, Look, best
+from regcheck.core.inspections import MEASURED, UNPROVEN, Inspection, best
 from regcheck.core.report import Report
-from regcheck.core.suppressions import Declared
+from regcheck.core.suppressions import CodeSuppression
 
-Around = Mapping[str, tuple[Declared, ...]]
+Around = Mapping[str, tuple[CodeSuppression, ...]]
 """The structures that a program ran, each with what the blocks declare that stood around all of its calls."""
 
 At = tuple[str, str | None, int | None]
@@ -22,7 +22,7 @@ LOOKS = 5
 """So many calls of one structure are looked at where each look leaves something open."""
 
 
-class Memory:
+class VerdictStore:
     """What a session knows: how each structure was looked at and what that showed, and what is confirmed where.
 
     A structure is looked at until a look leaves nothing open, and what it showed is shown by everything that runs it.
@@ -30,7 +30,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, Inspection] = {}
         self._turns: Counter[tuple[str, bool | None]] = Counter()
         self._done: set[tuple[str, bool | None]] = set()
         self._found: dict[str, dict[Key, Report]] = {}
@@ -40,12 +40,12 @@ class Memory:
         """Whether another call of a structure is to be looked at; `root` says whether it is known to be a whole one."""
         return (structure, root) not in self._done and self._turns[structure, root] < LOOKS
 
-    def looked(self, structure: str, root: bool | None, report: Report, replayed: int) -> Look:
+    def looked(self, structure: str, root: bool | None, report: Report, replayed: int) -> Inspection:
         """Note what a look at a structure showed, and how the call it looked at was `replayed`."""
         ended = replayed
         if ended == MEASURED and any(self._is_open(each) for each in report.findings):
             ended = UNPROVEN
-        look = Look(ended, report.not_checked)
+        look = Inspection(ended, report.not_checked)
         self._turns[structure, root] += 1
         if look.done:
             self._done |= {(structure, root), (structure, None)}
@@ -97,7 +97,7 @@ def _absolute(path: str | None) -> str | None:
     return path and os.path.abspath(path)
 
 
-def declared_around(finding: Finding, report: Report, around: Around) -> tuple[Declared, ...]:
+def declared_around(finding: Finding, report: Report, around: Around) -> tuple[CodeSuppression, ...]:
     """What is declared around every call of each structure that showed a finding of a report."""
     declared = [around.get(each.structure, ()) for each in report.origins_of(finding)]
     return tuple(each for each in (declared or [()])[0] if all(each in other for other in declared))

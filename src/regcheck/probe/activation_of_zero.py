@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Drops, Kind, Mode, Op, Site
-from regcheck.core.measurements import Image
+from regcheck.core.measurements import ActivationOfZero
 from regcheck.torch_api.functions import KINDS
 from regcheck.tracing.nested_values import tensors_in
 
@@ -20,7 +20,7 @@ from .reductions import moments
 from .runner import Enough, Runner
 
 
-def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
+def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> ActivationOfZero:
     """Look behind the activation in a run where all is dropped, one where nothing is, and as many as the test needs.
 
     Where no activation follows at once, what the dropout itself gives is looked at.
@@ -28,15 +28,15 @@ def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
     if op.kind is not Kind.DROPOUT or op.rate is None or "alpha" in op.site.function:
         raise CannotMeasure("this is no dropout that sets units to zero at a rate that is a number")
 
-    def behind(turn: int, how: Replacement | None = None) -> Follower:
-        follower = Follower(op.site)
+    def behind(turn: int, how: Replacement | None = None) -> ActivationFollower:
+        follower = ActivationFollower(op.site)
         replace = {op.site: how} if how is not None else None
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, replace=replace, observe=follower)
         if follower.made is None:
             raise CannotMeasure("this call does not run in train mode")
         return follower
 
-    def units(follower: Follower) -> Tensor:
+    def units(follower: ActivationFollower) -> Tensor:
         assert follower.made is not None
         return follower.made
 
@@ -58,10 +58,10 @@ def image_of(runner: Runner, op: Op, seed: int, alpha: float) -> Image:
     interval = statistics.binomial_interval(draws * runs, op.rate, alpha)
     silent, loud = bool((image == 0).all()), bool((image != 0).all())
     value = moments([image])[0] if silent or loud else None
-    return Image(clean.activation, value, moments([whole.abs()])[0], share, draws * runs, interval)
+    return ActivationOfZero(clean.activation, value, moments([whole.abs()])[0], share, draws * runs, interval)
 
 
-class Follower:
+class ActivationFollower:
     """An observer that follows what a dropout gives, through reshaping, to the first activation.
 
     `made` is what that activation gives, and `activation` its name; without one, they are the dropout's own result

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.errors import CannotMeasure, stops, told
+from regcheck.core.errors import CannotMeasure, format_error, stops
 from regcheck.runtime.models import parts
 from regcheck.tracing.copies.lazy import blank_like, is_lazy
 from regcheck.tracing.copies.objects import Copier
@@ -87,7 +87,7 @@ def copied(model: nn.Module, device: str = "") -> nn.Module:
     except BaseException as error:
         if stops(error):
             raise
-        raise CannotMeasure(f"the model cannot be copied{where}: {told(error)}") from error
+        raise CannotMeasure(f"the model cannot be copied{where}: {format_error(error)}") from error
     for original, tensor in copier.tensors:
         if not nn.parameter.is_lazy(original):
             originals[tensor] = originals.get(original, original)

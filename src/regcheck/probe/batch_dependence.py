@@ -12,7 +12,7 @@ from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Graph, Kind, Mode, Op, Site
-from regcheck.core.measurements import Mates
+from regcheck.core.measurements import BatchDependence
 from regcheck.torch_api.functions import STATISTICS
 from regcheck.tracing.call_interceptor import arguments_by_name
 from regcheck.tracing.nested_values import tensors_in
@@ -23,7 +23,7 @@ from .reductions import wide
 from .runner import Runner
 
 
-def mates_matter(runner: Runner, graph: Graph, op: Op, seed: int) -> Mates:
+def mates_matter(runner: Runner, graph: Graph, op: Op, seed: int) -> BatchDependence:
     """Keep the first sample and exchange the others, with the statistics that `op` takes free and held.
 
     The size of the batch stays the same, so that the same kernels run: what differs with the statistics held is noise.
@@ -73,7 +73,7 @@ def mates_matter(runner: Runner, graph: Graph, op: Op, seed: int) -> Mates:
     norm = size_of(reference)
     moves = (size_of([a - b for a, b in zip(each, reference, strict=True)]) for each in others)
     relative = max(moves) / norm if norm > 0 else 0.0
-    return Mates(tuple(changed), tuple(held), relative, statistics.rank_test(len(changed), len(held)))
+    return BatchDependence(tuple(changed), tuple(held), relative, statistics.rank_test(len(changed), len(held)))
 
 
 def takes_statistics(op: Op, size: int) -> bool:

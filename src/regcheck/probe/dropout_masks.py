@@ -12,7 +12,7 @@ from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Drops, Graph, Op, Site
-from regcheck.core.measurements import Drawn, Stacked
+from regcheck.core.measurements import Stacked, UnitMask
 from regcheck.reference.dropout import inverted_dropout
 from regcheck.torch_api.functions import DROPPING
 
@@ -68,7 +68,7 @@ def caught(runner: Runner, op: Op, seed: int) -> Call:
     return met[0]
 
 
-def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
+def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> UnitMask:
     """Make the call of `op` again and again on ones, and count what is dropped."""
     if op.rate is None:
         raise CannotMeasure("the rate of this dropout is not a number")
@@ -88,7 +88,7 @@ def drawn(runner: Runner, op: Op, seed: int, alpha: float) -> Drawn:
     share = sum(each.zeros for each in tallies) / sum(each.size for each in tallies)
     interval = statistics.binomial_interval(units, op.rate, alpha)
     otherwise = feature_axes(shape, device, call.channel, op.rate, len(tallies))
-    return Drawn(share, units, op.rate, interval, axes, tuple(shape), call.channel, otherwise)
+    return UnitMask(share, units, op.rate, interval, axes, tuple(shape), call.channel, otherwise)
 
 
 def stacked(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) -> Stacked:

@@ -26,7 +26,7 @@ from regcheck.runtime.captures import Capture
 from regcheck.static.models.layer_locations import constructors
 from regcheck.tracing.call_interceptor import autocasting
 from regcheck.tracing.example_inputs import home_of
-from regcheck.tracing.strategies import Traced
+from regcheck.tracing.strategies import TraceResult
 
 NO_RUN = "running is switched off"
 
@@ -35,7 +35,7 @@ ProbeOn = Callable[[Suspicion, str], Probe]
 
 
 def model_probes(
-    twin: Callable[[], nn.Module], traced: Traced, seed: int, budget: Callable[[], Budget] = Budget, note: str = ""
+    twin: Callable[[], nn.Module], traced: TraceResult, seed: int, budget: Callable[[], Budget] = Budget, note: str = ""
 ) -> ProbeOn:
     """One probe per device, made when it is first asked for, as `twin` makes a copy of the model that may be run.
 

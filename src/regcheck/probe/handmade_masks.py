@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Kind, Mode, Op, Site
-from regcheck.core.measurements import Kept
+from regcheck.core.measurements import HandmadeMask
 from regcheck.reference.dropout import inverted_dropout
 from regcheck.tracing.nested_values import tensors_in
 
@@ -19,7 +19,7 @@ from .reductions import wide
 from .runner import Runner
 
 
-def kept_by(runner: Runner, op: Op, seed: int, alpha: float = 1e-6) -> Kept:
+def kept_by(runner: Runner, op: Op, seed: int, alpha: float = 1e-6) -> HandmadeMask:
     """Follow the draw of `op` to the product with activations, in as many train runs as there are replays at most."""
     if op.kind is not Kind.RANDOM:
         raise CannotMeasure("this is no random draw")
@@ -27,7 +27,7 @@ def kept_by(runner: Runner, op: Op, seed: int, alpha: float = 1e-6) -> Kept:
     wanted = 1
     runner.plan(1)
     while len(masks) < wanted:
-        follower, turn = Follower(op.site), len(masks)
+        follower, turn = MaskFollower(op.site), len(masks)
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, observe=follower)
         if follower.mask is None:
             raise CannotMeasure("its draw is not multiplied with activations in train mode")
@@ -45,7 +45,7 @@ def kept_by(runner: Runner, op: Op, seed: int, alpha: float = 1e-6) -> Kept:
     p_value = two_sided(kept, units, 1 / scale if scale > 0 else 1.0)
     rate, ones = 1 - kept / units, torch.ones(units, dtype=torch.double, device="cpu")
     keep = torch.rand(units, generator=torch.Generator().manual_seed(seed), device="cpu") >= rate
-    return Kept(kept, units, scale, p_value, float(inverted_dropout(ones, keep, rate).mean()))
+    return HandmadeMask(kept, units, scale, p_value, float(inverted_dropout(ones, keep, rate).mean()))
 
 
 def two_sided(successes: int, draws: int, rate: float) -> float:
@@ -57,7 +57,7 @@ def two_sided(successes: int, draws: int, rate: float) -> float:
     return min(1.0, 2 * min(above, below))
 
 
-class Follower:
+class MaskFollower:
     """An observer that follows a draw by the identity of tensors: what only depends on it is part of the mask.
 
     `mask` is what activations are multiplied with first, and `factor` what numbers scale these before or afterwards.

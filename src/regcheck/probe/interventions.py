@@ -18,7 +18,14 @@ from regcheck.core.graph import Site
 from regcheck.files.escape import encoded
 from regcheck.files.place import Place
 from regcheck.torch_api.functions import DROPPING, STACKED
-from regcheck.tracing.call_interceptor import Sight, draws, is_placed, name_of, rate_position, script_name
+from regcheck.tracing.call_interceptor import (
+    TorchCallInterceptor,
+    draws,
+    is_placed,
+    name_of,
+    rate_position,
+    script_name,
+)
 from regcheck.tracing.cost import Meter
 from regcheck.tracing.running import Locate
 
@@ -45,7 +52,7 @@ class CallNumbers:
         return known.setdefault(site.place, len(known))
 
 
-class Intervention(Sight):
+class Intervention(TorchCallInterceptor):
     """A function mode that gives every random call its own stream and replaces the calls at chosen sites.
 
     Args:
@@ -115,7 +122,7 @@ class Intervention(Sight):
 
 def stream(seed: int, site: Site, number: int) -> int:
     """The seed of a call's own random stream; `number` is that of its source position (see `CallNumbers`)."""
-    text = f"{seed}|{site.module}|{site.function}|{number}|{site.turn}"
+    text = f"{seed}|{site.module}|{site.function}|{number}|{site.occurrence}"
     return int.from_bytes(hashlib.blake2b(encoded(text), digest_size=7).digest(), "big")
 
 

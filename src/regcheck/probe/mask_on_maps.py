@@ -8,7 +8,7 @@ import torch
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Kind, Mode, Op, Site
-from regcheck.core.measurements import Maps
+from regcheck.core.measurements import MaskOnMaps
 from regcheck.reference.dropout import spatial_dropout
 from regcheck.torch_api.functions import KINDS
 
@@ -18,7 +18,7 @@ from .reductions import wide
 from .runner import Runner
 
 
-def maps_of(runner: Runner, op: Op, material: float, seed: int) -> Maps:
+def maps_of(runner: Runner, op: Op, material: float, seed: int) -> MaskOnMaps:
     """Read the mask of `op` off one train run, and fit what it drops on what it keeps beside that."""
     met: list[tuple[torch.Tensor, torch.Tensor]] = []
     extents: set[tuple[int, ...]] = set()
@@ -41,7 +41,7 @@ def maps_of(runner: Runner, op: Op, material: float, seed: int) -> Maps:
     values, result = seen()
     extent = tuple(values.shape[2:])
     if values.dim() < 3:
-        return Maps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False, 1.0)
+        return MaskOnMaps(0, values.shape[0], 0.0, 0.0, 1.0, 0, extent, False, 1.0)
     blank = seen({op.site: nothing})[1].flatten()[0] if "alpha" in op.site.function else 0.0
     dropped, kept = (result == blank) & (values != 0), result != blank
     partly = int((dropped.flatten(2).any(2) & kept.flatten(2).any(2)).sum())
@@ -55,7 +55,7 @@ def maps_of(runner: Runner, op: Op, material: float, seed: int) -> Maps:
     conv_map = extent in extents
     maps = values.shape[0] * values.shape[1]
     whole = whole_chance((values != 0).flatten(2).sum(2), op.rate)
-    return Maps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole, weak)
+    return MaskOnMaps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole, weak)
 
 
 def whole_chance(sizes: torch.Tensor, rate: float | None) -> float:

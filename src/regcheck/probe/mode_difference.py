@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import torch
 
-from regcheck.core.measurements import Gap
+from regcheck.core.measurements import ModeDifference
 
 from . import statistics
 from .reductions import wide
 from .runner import Modes, Runner
 
 
-def gap_between(runner: Runner, quiet: Modes, noisy: Modes, seed: int, paired: bool = False) -> Gap:
+def gap_between(runner: Runner, quiet: Modes, noisy: Modes, seed: int, paired: bool = False) -> ModeDifference:
     """Compare runs in the `noisy` modes with runs in the `quiet` ones, as many as the rank test needs.
 
     Where runs in the quiet modes differ from seed to seed, as something draws there as well, each run is compared with
@@ -42,7 +42,7 @@ def gap_between(runner: Runner, quiet: Modes, noisy: Modes, seed: int, paired: b
     relative, flips = next((each for each in changes if each[0] > 0), changes[0])
     above = sum(each > max(replays) for each in others)
     p_value = statistics.rank_test(len(replays), len(others))
-    return Gap(relative, flips, above, len(others), max(replays), p_value, len(replays) + len(others))
+    return ModeDifference(relative, flips, above, len(others), max(replays), p_value, len(replays) + len(others))
 
 
 def change(made: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> tuple[float, float | None]:

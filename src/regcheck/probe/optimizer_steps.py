@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.overrides import TorchFunctionMode
 
-from regcheck.core.errors import CannotMeasure, told
+from regcheck.core.errors import CannotMeasure, format_error
 from regcheck.runtime.optimizers import followed, inner_optimizers
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import CALL, ELEMENT
@@ -176,7 +176,7 @@ def _steps(
         except Exception as error:
             problem = problem or error
     assert problem is not None
-    raise CannotMeasure(f"its step raised {told(problem)}") from problem
+    raise CannotMeasure(f"its step raised {format_error(problem)}") from problem
 
 
 def _operations_of(samples: Sequence[Sample]) -> int:
@@ -231,7 +231,7 @@ def _clone(
     try:
         vars(clone).update(copy.deepcopy(own, memo))
     except Exception as error:
-        raise CannotMeasure(f"the optimizer cannot be copied: {told(error)}") from error
+        raise CannotMeasure(f"the optimizer cannot be copied: {format_error(error)}") from error
     clone.defaults = {**optimizer.defaults, "differentiable": False}
     clone.state = defaultdict(dict)
     clone.param_groups = []

@@ -14,22 +14,22 @@ from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measurements import (
     FIRST_LOOK,
     SECOND_LOOK,
+    ActivationOfZero,
     Agreement,
+    BatchDependence,
     Decay,
-    Drawn,
     Effect,
-    Gap,
-    Image,
-    Kept,
-    Maps,
-    Mates,
+    HandmadeMask,
+    MaskOnMaps,
     Measured,
+    ModeDifference,
     Moments,
     Share,
     Shift,
     Shrinkage,
     Spread,
     Stacked,
+    UnitMask,
 )
 from regcheck.core.usage import Event, Stepped
 
@@ -91,7 +91,7 @@ class CallProbe(RunningProbe):
         super().__init__(runner, seed)
         self._modes = modes
 
-    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> ModeDifference:
         other: Mode | Mapping[str, bool] = against
         if "" not in parts:
             within = [path for path in self._modes if any(f"{path}.".startswith(f"{part}.") for part in parts)]
@@ -212,7 +212,7 @@ class ModelProbe(RunningProbe):
         interval = statistics.binomial_interval(draws, op.rate, self.alpha)
         return Share(lost / (touched * len(noisy)), draws, op.rate, interval, constant, remaining / touched)
 
-    def drawn(self, op: Op) -> Drawn:
+    def drawn(self, op: Op) -> UnitMask:
         return dropout_masks.drawn(self._runner, op, self.seed, self.alpha)
 
     def effect(self, op: Op) -> Effect:
@@ -232,10 +232,10 @@ class ModelProbe(RunningProbe):
     def shift(self, op: Op) -> Shift:
         return variance_shift(self._runner, self._graph, op, self.seed)
 
-    def mates(self, op: Op) -> Mates:
+    def mates(self, op: Op) -> BatchDependence:
         return mates_matter(self._runner, self._graph, op, self.seed)
 
-    def kept(self, op: Op) -> Kept:
+    def kept(self, op: Op) -> HandmadeMask:
         return kept_by(self._runner, op, self.seed, self.alpha)
 
     def stacked(self, op: Op) -> Stacked:
@@ -244,13 +244,13 @@ class ModelProbe(RunningProbe):
     def moments(self, op: Op) -> Moments:
         return moments_moved(self._runner, op, self.seed)
 
-    def image(self, op: Op) -> Image:
+    def image(self, op: Op) -> ActivationOfZero:
         return image_of(self._runner, op, self.seed, self.alpha)
 
     def agreement(self, op: Op) -> Agreement:
         return agreement_of(self._runner, self._graph, op, self.seed, self.alpha)
 
-    def maps(self, op: Op, material: float) -> Maps:
+    def maps(self, op: Op, material: float) -> MaskOnMaps:
         return maps_of(self._runner, op, material, self.seed)
 
 

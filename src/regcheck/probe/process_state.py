@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn.modules import module as hooks
 
-from regcheck.core.errors import CannotMeasure, told
+from regcheck.core.errors import CannotMeasure, format_error
 from regcheck.tracing.copies.shared import attributes_of
 
 from .referenced_state import Surroundings
@@ -105,7 +105,7 @@ def use(device: str) -> None:
         if world is not None:
             world.streams.begin_to_use(device)
     except Exception as error:
-        raise CannotMeasure(f"{device} cannot be used: {told(error)}") from error
+        raise CannotMeasure(f"{device} cannot be used: {format_error(error)}") from error
 
 
 def keep_surroundings(classes: Iterable[type]) -> None:

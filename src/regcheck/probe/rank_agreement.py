@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from regcheck.core.errors import CannotMeasure, told
+from regcheck.core.errors import CannotMeasure, format_error
 from regcheck.core.graph import Drops, Op
-from regcheck.core.rank_masks import Masks
+from regcheck.core.rank_masks import RankMasks
 from regcheck.tracing.example_inputs import home_of
 
 from . import statistics
@@ -39,7 +39,7 @@ Exchange = Callable[[str, bytes, Iterable[int]], Mapping[int, bytes]]
 """Gives the others a note about something, and returns the notes of some ranks, one's own among them."""
 
 
-class Meeting:
+class Rendezvous:
     """The ranks of one process group that talk about the same `topic`."""
 
     def __init__(self, group: Any, topic: str) -> None:
@@ -64,7 +64,7 @@ class Meeting:
             came = waited_for(store, [*keys.values()], patience)
             notes = {rank: bytes(store.get(key)) for rank, key in keys.items()} if came else {}
         except Exception as error:
-            raise CannotMeasure(f"the ranks have no store to leave notes in: {told(error)}") from error
+            raise CannotMeasure(f"the ranks have no store to leave notes in: {format_error(error)}") from error
         self._tidy(store, keys, gone, came)
         if not came:
             seconds = f"{patience.total_seconds():g} seconds"
@@ -92,7 +92,7 @@ def waited_for(store: Any, keys: list[str], patience: timedelta) -> bool:
     return True
 
 
-def named(state: bytes) -> bytes:
+def state_digest(state: bytes) -> bytes:
     """A short name for the state of a stream."""
     return hashlib.blake2b(state, digest_size=16).hexdigest().encode()
 
@@ -105,7 +105,7 @@ class RanksProbe(UnableProbe):
         self._runner, self._state = runner, state
         self._ranks, self._exchange = tuple(ranks), exchange
 
-    def masks(self, op: Op) -> Masks:
+    def masks(self, op: Op) -> RankMasks:
         if op.rate is None or len(self._ranks) < 2:
             raise CannotMeasure("the rate of this dropout is not a number" if op.rate is None else "there is one rank")
         found = self._exchange("masks", mask_from(self._runner, op, self._state, self.seed), self._ranks)
@@ -114,7 +114,7 @@ class RanksProbe(UnableProbe):
         units = len(found[self._ranks[0]])
         agreeing = sum(len(set(each)) == 1 for each in zip(*found.values(), strict=True))
         alone = op.rate**2 + (1 - op.rate) ** 2
-        return Masks(self._ranks, agreeing, units, alone, statistics.at_least(agreeing, units, alone))
+        return RankMasks(self._ranks, agreeing, units, alone, statistics.at_least(agreeing, units, alone))
 
 
 def mask_from(runner: Runner, op: Op, state: bytes, seed: int) -> bytes:

@@ -24,8 +24,8 @@ def agreement_of(runner: Runner, graph: Graph, op: Op, seed: int, alpha: float) 
     """
     if op.kind is not Kind.DROPOUT or op.drops is not Drops.ELEMENTS or op.rate is None or "alpha" in op.site.function:
         raise CannotMeasure("this is no elementwise dropout with a rate that is a number")
-    rate, spot = op.rate, replace(op.site, turn=0)
-    sites = [each.site for each in graph.dropouts(Mode.TRAIN) if replace(each.site, turn=0) == spot]
+    rate, spot = op.rate, replace(op.site, occurrence=0)
+    sites = [each.site for each in graph.dropouts(Mode.TRAIN) if replace(each.site, occurrence=0) == spot]
     if len(sites) < 2:
         return Agreement(1.0, 0, len(sites), 1.0, (1.0, 1.0))
     masks: list[Tensor] = []

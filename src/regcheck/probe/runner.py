@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from regcheck.core.errors import CannotMeasure, stops, told
+from regcheck.core.errors import CannotMeasure, format_error, stops
 from regcheck.core.graph import Mode, Site
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import Meter, overhead_of
@@ -250,7 +250,7 @@ class Runner:
                 raise
             if meter.exceeded:
                 raise CannotMeasure(f"{self.budget.too_large}; {self.budget.advice}") from error
-            raise CannotMeasure(f"forward raised {told(error)}") from error
+            raise CannotMeasure(f"forward raised {format_error(error)}") from error
         finally:
             self.operations = meter.operations
             self._state.restore()
@@ -274,7 +274,7 @@ class Runner:
         try:
             return moved(self._args, self._at), moved(self._kwargs, self._at)
         except Exception as error:
-            raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {told(error)}") from error
+            raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {format_error(error)}") from error
 
     def _set(self, modes: Modes) -> None:
         if isinstance(modes, Mode):

@@ -8,24 +8,24 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Severity, Verdict
 from regcheck.core.graph import Mode, Op
 from regcheck.core.measurements import (
+    ActivationOfZero,
     Agreement,
+    BatchDependence,
     Decay,
-    Drawn,
     Effect,
-    Gap,
-    Image,
-    Kept,
-    Maps,
-    Mates,
+    HandmadeMask,
+    MaskOnMaps,
     Measured,
+    ModeDifference,
     Moments,
     Share,
     Shift,
     Shrinkage,
     Spread,
     Stacked,
+    UnitMask,
 )
-from regcheck.core.rank_masks import Masks
+from regcheck.core.rank_masks import RankMasks
 from regcheck.core.usage import Event
 
 from . import statistics
@@ -47,7 +47,7 @@ class UnableProbe:
     def zeroed(self, op: Op) -> Share:
         raise CannotMeasure("there is no model to run here")
 
-    def drawn(self, op: Op) -> Drawn:
+    def drawn(self, op: Op) -> UnitMask:
         raise CannotMeasure("there is no model to run here")
 
     def effect(self, op: Op) -> Effect:
@@ -56,10 +56,10 @@ class UnableProbe:
     def shift(self, op: Op) -> Shift:
         raise CannotMeasure("there is no model to run here")
 
-    def mates(self, op: Op) -> Mates:
+    def mates(self, op: Op) -> BatchDependence:
         raise CannotMeasure("there is no model to run here")
 
-    def kept(self, op: Op) -> Kept:
+    def kept(self, op: Op) -> HandmadeMask:
         raise CannotMeasure("there is no model to run here")
 
     def stacked(self, op: Op) -> Stacked:
@@ -68,19 +68,19 @@ class UnableProbe:
     def moments(self, op: Op) -> Moments:
         raise CannotMeasure("there is no model to run here")
 
-    def image(self, op: Op) -> Image:
+    def image(self, op: Op) -> ActivationOfZero:
         raise CannotMeasure("there is no model to run here")
 
     def agreement(self, op: Op) -> Agreement:
         raise CannotMeasure("there is no model to run here")
 
-    def maps(self, op: Op, material: float) -> Maps:
+    def maps(self, op: Op, material: float) -> MaskOnMaps:
         raise CannotMeasure("there is no model to run here")
 
-    def masks(self, op: Op) -> Masks:
+    def masks(self, op: Op) -> RankMasks:
         raise CannotMeasure("there are no ranks to compare")
 
-    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> Gap:
+    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> ModeDifference:
         raise CannotMeasure("the inputs of this call were not kept")
 
     def decay(self, event: Event) -> Decay:

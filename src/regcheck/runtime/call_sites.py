@@ -45,7 +45,7 @@ Stack = tuple[tuple[str, CodeType, int], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Site:
+class CallSite:
     """A call in the user's code. `end` is where it ends, line and column from 1 (None: Python does not say)."""
 
     place: Place
@@ -62,7 +62,7 @@ class Sites:
     def __init__(self, root: str, test_files: Collection[str] = ()) -> None:
         self._root = os.path.join(root, "")
         self._test_files = test_files
-        self._known: dict[tuple[int, int, bool], Site] = {}
+        self._known: dict[tuple[int, int, bool], CallSite] = {}
         self._inner: dict[int, tuple[CodeType, bool]] = {}
 
     def caller(self, frame: FrameType) -> FrameType:
@@ -89,7 +89,7 @@ class Sites:
             known = self._inner[id(frame.f_code)] = frame.f_code, isinstance(_self(frame), nn.Module)
         return known[1]
 
-    def of(self, frame: FrameType | None) -> Site | None:
+    def of(self, frame: FrameType | None) -> CallSite | None:
         """The innermost call in the user's own code, at or above `frame`; None where regcheck or nobody made it."""
         recalibrates = False
         while frame is not None:
@@ -111,7 +111,7 @@ class Sites:
             frame = frame.f_back
         return None
 
-    def of_forward(self, module: nn.Module) -> Site | None:
+    def of_forward(self, module: nn.Module) -> CallSite | None:
         """Where a model's forward is defined, for a call that nobody is known to make: nothing is known of its use."""
         code = getattr(inspect.getattr_static(type(module), "forward", None), "__code__", None)
         if code is None:
@@ -119,12 +119,12 @@ class Sites:
         key = (id(code), -1, True)
         if key not in self._known:
             path, line = code.co_filename, code.co_firstlineno
-            self._known[key] = Site(
+            self._known[key] = CallSite(
                 Place(path, line), f"{path}:{code.co_name}:{line}", True, self.is_test_file(path), code, None
             )
         return self._known[key]
 
-    def callers(self, frame: FrameType, site: Site) -> tuple[str, ...]:
+    def callers(self, frame: FrameType, site: CallSite) -> tuple[str, ...]:
         """The functions that were running around a site, innermost first, as far as the test runner."""
         found: dict[str, None] = {}
         for each in _running(frame):
@@ -134,7 +134,7 @@ class Sites:
         found.pop(site.function, None)
         return tuple(found)
 
-    def is_tested(self, module: nn.Module, frame: FrameType, site: Site) -> bool:
+    def is_tested(self, module: nn.Module, frame: FrameType, site: CallSite) -> bool:
         """Whether nothing but methods of modules that contain this one is between the call and a test."""
         method, outer = _frame_of(site, frame), site
         while method is not None and not outer.test_code:
@@ -144,12 +144,12 @@ class Sites:
             method, outer = _frame_of(asked, method.f_back), asked
         return outer is not site
 
-    def _read(self, frame: FrameType, recalibrates: bool) -> Site:
+    def _read(self, frame: FrameType, recalibrates: bool) -> CallSite:
         code = frame.f_code
         place = Place(code.co_filename, *position(code, frame.f_lasti, frame.f_lineno))
         discarded = recalibrates or _discards(code, frame.f_lasti)
         test_code = self.is_test_file(code.co_filename)
-        return Site(place, _function(frame), discarded, test_code, code, end_position(code, frame.f_lasti))
+        return CallSite(place, _function(frame), discarded, test_code, code, end_position(code, frame.f_lasti))
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file holds tests or what only tests use."""
@@ -252,7 +252,7 @@ def asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
     return frame
 
 
-def is_part(module: nn.Module, frame: FrameType, site: Site) -> bool:
+def is_part(module: nn.Module, frame: FrameType, site: CallSite) -> bool:
     """Whether a method of a module that contains this one runs between a frame and the site around it."""
     at: FrameType | None = frame
     while at is not None and not _has_part(at, module):
@@ -284,7 +284,7 @@ def _self(frame: FrameType) -> object:
     return frame.f_locals.get("self") if frame.f_code.co_varnames[:1] == ("self",) else None
 
 
-def _frame_of(site: Site, frame: FrameType) -> FrameType | None:
+def _frame_of(site: CallSite, frame: FrameType) -> FrameType | None:
     """The frame that a site's call was made in, at or above `frame`."""
     at: FrameType | None = frame
     while at is not None and at.f_code is not site.code:

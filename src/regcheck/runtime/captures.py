@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .models import bytes_of, parts, stored
-from .weak_state import Held
+from .weak_state import RevivableRef
 
 LIMIT = 16_000_000
 """A call whose inputs have more elements than this is not captured."""
@@ -58,10 +58,10 @@ def autocast_here() -> tuple[tuple[str, torch.dtype], ...]:
 
 
 class Captures:
-    """The captures of one take. Models are let go of when the program lets go of them; see `Held`."""
+    """The captures of one take. Models are let go of when the program lets go of them; see `RevivableRef`."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Held[nn.Module], Capture]] = []
+        self._kept: list[tuple[RevivableRef[nn.Module], Capture]] = []
         self._input_bytes = self._model_bytes = 0
         self._begun: int | None = None
         self._returned: set[int] = set()
@@ -90,7 +90,7 @@ class Captures:
         flags = {name: each.training for name, each in model.named_modules() if hasattr(each, "training")}
         index = len(self._kept) if index is None else index
         capture = Capture(_GONE, *inputs, flags, model_key, whole, autocast=autocast_here())
-        self._kept[index : index + 1] = [(Held(model, light), capture)]
+        self._kept[index : index + 1] = [(RevivableRef(model, light), capture)]
         self._begun = index
         return index
 

@@ -12,7 +12,7 @@ from regcheck.core.usage import loads
 from .models import modes
 
 
-class Frozen:
+class EvalPinnedParts:
     """The modules that were put in eval mode, and how often; who does so again and again thinks of it."""
 
     def __init__(self) -> None:

@@ -11,63 +11,63 @@ import torch
 from torch import nn
 
 from regcheck.core.finding import NotChecked
-from regcheck.core.suppressions import Declared
-from regcheck.core.usage import Called, Event, Model, Trained
+from regcheck.core.suppressions import CodeSuppression
+from regcheck.core.usage import Called, Event, Model, StepComposed
 from regcheck.files.place import Place
 
-from .call_sites import Site
+from .call_sites import CallSite
 from .captures import Capture, Captures, State
 from .event_log import Log
-from .result_tracking import Fate
+from .result_tracking import ResultTracker
 from .result_use import taken
 from .step_scope import Steps
-from .weak_state import Held
+from .weak_state import RevivableRef
 
-Again = tuple[str, Site, bool, bytes, tuple[Declared, ...]]
+Again = tuple[str, CallSite, bool, bytes, tuple[CodeSuppression, ...]]
 """What is equal for calls that are written down as one: the model's key, where it is called, whether gradients are on,
 which of its layers act as in training, and what the blocks declare around the call."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Setting:
+class ModeChange:
     """The last `train()` or `eval()` of one module since the last training step."""
 
     module: weakref.ref[nn.Module]
     training: bool
-    site: Site
-    intended: tuple[Declared, ...] = ()
+    site: CallSite
+    intended: tuple[CodeSuppression, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
-class Met:
+class CallRecord:
     """A call that was met before: its event, what became of its results, and when it was looked at last.
 
     `steps` and `settings` count the training steps and the changes of modes before that.
     """
 
     event: Called
-    fate: Fate
+    fate: ResultTracker
     steps: int
     settings: int
 
 
-class Notes:
+class Journal:
     """Events, captures, and what is needed to write down equal things once."""
 
     def __init__(self) -> None:
         self.log = Log()
         self.captures = Captures()
         self.captured: dict[tuple[State, Place | None], int | None] = {}
-        self.optimizers: dict[str, Held[torch.optim.Optimizer]] = {}
+        self.optimizers: dict[str, RevivableRef[torch.optim.Optimizer]] = {}
         self.skipped: dict[NotChecked, None] = {}
         self.unkept: dict[str, NotChecked] = {}
-        self.settings: dict[str, Setting] = {}
-        self.met: dict[Again, Met] = {}
-        self.fates: dict[Called, Fate] = {}
-        self.stepped: dict[tuple[str, Site, tuple[Declared, ...]], Event] = {}
+        self.settings: dict[str, ModeChange] = {}
+        self.met: dict[Again, CallRecord] = {}
+        self.fates: dict[Called, ResultTracker] = {}
+        self.stepped: dict[tuple[str, CallSite, tuple[CodeSuppression, ...]], Event] = {}
         self.called: dict[str, weakref.ref[nn.Module]] = {}
         self.asleep: dict[str, weakref.ref[nn.Module]] = {}
-        self.structures: dict[str, tuple[Declared, ...]] = {}
+        self.structures: dict[str, tuple[CodeSuppression, ...]] = {}
         self.trained = False
         self.parts = Steps()
         self.steps = self.changes = 0
@@ -81,18 +81,18 @@ class Notes:
         self.trained = True
         self.steps += 1
 
-    def note_parts(self, site: Site, functions: Iterable[str]) -> None:
+    def note_parts(self, site: CallSite, functions: Iterable[str]) -> None:
         """Parts of training steps, of which the last is at a site, come together in some functions."""
         for function in functions:
             if function not in ("", site.function):
-                self.log.add(self.log.once((site, function), partial(Trained, site.place, function)))
+                self.log.add(self.log.once((site, function), partial(StepComposed, site.place, function)))
 
-    def note_structure(self, model_key: str, intended: tuple[Declared, ...]) -> None:
+    def note_structure(self, model_key: str, intended: tuple[CodeSuppression, ...]) -> None:
         """A model is called: of its structure, what is declared around each such call stands."""
         known = self.structures.get(model_key, intended)
         self.structures[model_key] = tuple(each for each in known if each in intended)
 
-    def note_mode(self, model: Model, setting: Setting) -> None:
+    def note_mode(self, model: Model, setting: ModeChange) -> None:
         """A mode is asked for."""
         self.settings.pop(model.key, None)
         self.settings[model.key] = setting
@@ -119,7 +119,7 @@ class Notes:
         events = [each for each in self.log.events() if not (isinstance(each, Called) and raised(each.capture))]
         return tuple(map(finish, events)), tuple(kept.values())
 
-    def _finished(self, event: Called, fate: Fate | None) -> Called:
+    def _finished(self, event: Called, fate: ResultTracker | None) -> Called:
         if event.asleep:
             event = replace(event, asleep=tuple(each for each in event.asleep if each.key in self.asleep))
         if fate is None:

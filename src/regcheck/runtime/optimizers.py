@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.usage import Group, Optimizer
+from regcheck.core.usage import Group, OptimizerInfo
 
 from .models import kinds_of_parameters
 
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 _keys: Any = WeakIdKeyDictionary()
 
 
-def described(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()) -> Optimizer:
+def described(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()) -> OptimizerInfo:
     """The optimizer in the words of rules. Its key stays the same for as long as it lives.
 
     What its parameters are is told by those of the `models` that own them. One that leaves its steps to others has no
@@ -33,7 +33,7 @@ def described(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()
     kinds = {key: kind for model in models for key, kind in kinds_of_parameters(model) if key in wanted}
     own = () if inner_optimizers(optimizer) else optimizer.param_groups
     groups = tuple(_group(each, kinds) for each in own)
-    return Optimizer(key_of(optimizer), name, followed(type(optimizer)), groups)
+    return OptimizerInfo(key_of(optimizer), name, followed(type(optimizer)), groups)
 
 
 def key_of(optimizer: torch.optim.Optimizer) -> str:

@@ -1,4 +1,4 @@
-"""Watching a program: `with Watch() as watch: …; seen = watch.take()`."""
+"""Watching a program: `with EventRecorder() as recorder: …; seen = recorder.take()`."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.errors import told
+from regcheck.core.errors import format_error
 from regcheck.core.finding import NotChecked
-from regcheck.core.suppressions import Declared
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.runtime import models
-from regcheck.runtime.call_sites import Site, Sites, asking, is_being_built, is_part, stack
+from regcheck.runtime.call_sites import CallSite, Sites, asking, is_being_built, is_part, stack
 from regcheck.runtime.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.runtime.captures import CannotCopy, Capture, State, form_of
-from regcheck.runtime.eval_pinned import Frozen
-from regcheck.runtime.journal import Again, Met, Notes, Setting
+from regcheck.runtime.eval_pinned import EvalPinnedParts
+from regcheck.runtime.journal import Again, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import Loaded
 from regcheck.runtime.optimizers import building, described, holds, key_of, trains_whole
-from regcheck.runtime.result_tracking import Fate
+from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.thread_targets import Callers
-from regcheck.runtime.weak_state import Held
+from regcheck.runtime.weak_state import RevivableRef
 from regcheck.suppression import matching
 
-__all__ = ["Capture", "Seen", "Watch"]
+__all__ = ["Capture", "EventRecorder", "Observation"]
 
 FITTING = "run it on inputs that it accepts"
 GONE = "it was gone when it could be checked: it has a finalizer, or too much was kept already"
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What a program did since the last take.
 
     `captures` is indexed by `Called.capture`, `optimizers` by the key of `core.usage.Optimizer`. Both keep the live
@@ -56,7 +56,7 @@ class Seen:
     captures: tuple[Capture, ...] = ()
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     skipped: tuple[NotChecked, ...] = ()
-    structures: Mapping[str, tuple[Declared, ...]] = field(default_factory=dict)
+    structures: Mapping[str, tuple[CodeSuppression, ...]] = field(default_factory=dict)
     unkept: Mapping[str, NotChecked] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ class _Subject:
         return bytes(each is not None and each.training for each in [reference() for reference in self.dependents])
 
 
-class Watch:
+class EventRecorder:
     """Writes down what a program does with its models and optimizers, and changes nothing that the program sees.
 
     Args:
@@ -93,7 +93,7 @@ class Watch:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._subjects: Any = WeakIdKeyDictionary()
         self._built: Any = WeakIdKeyDictionary()
-        self._loaded, self._frozen = Loaded(), Frozen()
+        self._loaded, self._frozen = Loaded(), EvalPinnedParts()
         self._numbers = itertools.count(1)
         self._known: set[State] = set()
         self._trained: set[str] = set()
@@ -101,10 +101,10 @@ class Watch:
         self._callers = Callers(self._sites)
         self._hook: Any = None
         self._lock = threading.RLock()
-        self._notes = Notes()
+        self._notes = Journal()
         self._watching = False
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> EventRecorder:
         self.start()
         return self
 
@@ -139,12 +139,12 @@ class Watch:
         self._hook = None
         self._patches.take_back()
 
-    def take(self, subject: str = "") -> Seen:
+    def take(self, subject: str = "") -> Observation:
         """What happened since the last take, which is then forgotten. `subject` names it."""
         with self._lock:
             if not self._notes:
-                return Seen(Usage(subject, ()))
-            notes, self._notes = self._notes, Notes()
+                return Observation(Usage(subject, ()))
+            notes, self._notes = self._notes, Journal()
             if notes.trained:
                 self._trained |= {structure for ((structure, _, grad, _), _) in notes.captured if grad}
         events, captures = notes.events()
@@ -154,7 +154,7 @@ class Watch:
         for model_key in (*broken, *gone):
             self.capture_again(model_key)
         optimizers = {key: it for key, held in notes.optimizers.items() if (it := held.get()) is not None}
-        return Seen(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures, unkept)
+        return Observation(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures, unkept)
 
     def capture_again(self, structure: str) -> None:
         """Capture the next calls of a structure, as none was that can be looked at."""
@@ -177,7 +177,7 @@ class Watch:
                     with self._lock if alone else nullcontext():
                         return note(*arguments)
                 except Exception as error:
-                    reason = f"watching failed: {told(error)}"
+                    reason = f"watching failed: {format_error(error)}"
                     self._notes.skipped[NotChecked(type(arguments[0]).__name__, reason)] = None
             return None
 
@@ -236,7 +236,7 @@ class Watch:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         frame: FrameType,
-    ) -> Met:
+    ) -> CallRecord:
         """Write a call down that is new, or that the program has changed modes or trained before."""
         notes, (_, site, grad, _, intended) = self._notes, again
         known = notes.met.get(again)
@@ -268,8 +268,8 @@ class Watch:
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             around = handed.around if handed is not None else stack(frame) if grad else ()
-            fate = Fate(site, around, notes.parts.reached)
-            known = notes.met[again] = Met(event, notes.fates.setdefault(event, fate), 0, 0)
+            fate = ResultTracker(site, around, notes.parts.reached)
+            known = notes.met[again] = CallRecord(event, notes.fates.setdefault(event, fate), 0, 0)
         known.steps, known.settings = notes.steps, notes.changes
         if known.event.training and not grad:
             self._note_related_setting(module, known.event.model)
@@ -291,7 +291,7 @@ class Watch:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         training: bool,
-        site: Site,
+        site: CallSite,
         suspect: bool,
     ) -> int | None:
         """The index of the capture that stands for this call, of its own where it is suspect; None if there is none."""
@@ -319,7 +319,7 @@ class Watch:
         subject: _Subject,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        site: Site,
+        site: CallSite,
         index: int | None,
     ) -> int | None:
         """Capture a call, in the place of one that raised where an index is given; None where it cannot be."""
@@ -343,7 +343,7 @@ class Watch:
                     self._notes.log.add(self._mode_set(model, setting))
                 return
 
-    def _mode_set(self, model: Model, setting: Setting) -> Event:
+    def _mode_set(self, model: Model, setting: ModeChange) -> Event:
         """That the mode of a model is asked for."""
         site, training, intended = setting.site, setting.training, setting.intended
 
@@ -364,7 +364,7 @@ class Watch:
             return
         subject = self._subject(module)
         model = Model(subject.key, subject.name, (), subject.learned)
-        setting = Setting(weakref.ref(module), training, site, matching.active())
+        setting = ModeChange(weakref.ref(module), training, site, matching.active())
         notes.note_mode(model, setting)
         notes.log.add(self._mode_set(model, setting))
 
@@ -400,5 +400,5 @@ class Watch:
             described_one = described(optimizer, live.values())
             made = Stepped(place, site.function, intended=intended, optimizer=described_one, models=tuple(owners))
             event = notes.stepped[key, site, intended] = notes.log.once(made, lambda: made)
-            notes.optimizers[key] = Held(optimizer)
+            notes.optimizers[key] = RevivableRef(optimizer)
         notes.log.add(event)

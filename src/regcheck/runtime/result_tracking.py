@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .call_sites import Site, Stack
+from .call_sites import CallSite, Stack
 
 SAMPLES = 3
 """An input handed in so often in a row is sampled from, as in Monte-Carlo dropout."""
@@ -27,7 +27,7 @@ _LOOKED_AT = 256
 
 
 @dataclass(slots=True, eq=False)
-class Fate:
+class ResultTracker:
     """What became of the results of all calls that are written down as one.
 
     `at` counts the training steps that came before the latest of them, `since` before the first, and `turns` how often
@@ -35,9 +35,9 @@ class Fate:
     is propagated back through a result, the fate adds itself to `reached`.
     """
 
-    site: Site
+    site: CallSite
     around: Stack = ()
-    reached: list[Fate] = field(default_factory=list)
+    reached: list[ResultTracker] = field(default_factory=list)
     at: int = -1
     since: int = 0
     turns: int = 0

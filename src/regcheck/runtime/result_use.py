@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from .call_sites import Site
+from .call_sites import CallSite
 
 DECISION, VALUE, SHAPE = "decision", "value", "shape"
 
@@ -20,7 +20,7 @@ _DESCRIBES = frozenset("shape size numel nelement dim ndim ndimension stride dty
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
-def taken(site: Site) -> str:
+def taken(site: CallSite) -> str:
     """`DECISION`, `VALUE`, `SHAPE` (nothing but its shape is looked at), or an empty string."""
     tree, parents = _tree(site.place.path), _parents(site.place.path)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_at(node, site)] if tree else []
@@ -34,7 +34,7 @@ def taken(site: Site) -> str:
     return DECISION if DECISION in uses else VALUE if VALUE in uses else ""
 
 
-def _is_at(call: ast.Call, site: Site) -> bool:
+def _is_at(call: ast.Call, site: CallSite) -> bool:
     """Whether a call is the site's; where Python 3.10 does not say where that ends, whether it begins on its line."""
     if call.lineno != site.place.line or site.end is None:
         return call.lineno == site.place.line

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import FrameType
 
-from .call_sites import Site, Stack, meeting, stack
-from .result_tracking import Fate
+from .call_sites import CallSite, Stack, meeting, stack
+from .result_tracking import ResultTracker
 
 
 class Steps:
@@ -17,11 +17,11 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self.reached: list[Fate] = []
-        self._known: set[Site] = set()
+        self.reached: list[ResultTracker] = []
+        self._known: set[CallSite] = set()
         self._propagated: Stack = ()
 
-    def propagated(self, site: Site, frame: FrameType) -> Iterator[str]:
+    def propagated(self, site: CallSite, frame: FrameType) -> Iterator[str]:
         """A loss was propagated back; yields the functions in which this and the calls that it reached meet."""
         if self.reached or site not in self._known:
             self._known.add(site)

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import nn
 
-from .call_sites import Site, Sites, Stack, is_passed_over, made_by_regcheck, stack
+from .call_sites import CallSite, Sites, Stack, is_passed_over, made_by_regcheck, stack
 
 HandOver = Callable[[Any, FrameType], Any]
 """Is given what a thread shall call and where it is handed over; returns what to hand over in its place, or None."""
@@ -32,7 +32,7 @@ _POOLS = {each.__file__ for each in (concurrent.futures.thread, multiprocessing.
 class Caller:
     """Where work was handed over: its site (None: nobody's), what ran around it, and whether a model's call did."""
 
-    site: Site | None = None
+    site: CallSite | None = None
     callers: tuple[str, ...] = ()
     around: Stack = ()
     inside: bool = False
@@ -127,7 +127,7 @@ class Callers:
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
         self._starters: weakref.WeakKeyDictionary[threading.Thread, Caller] = weakref.WeakKeyDictionary()
-        self._lost: dict[Site, Site] = {}
+        self._lost: dict[CallSite, CallSite] = {}
         self.thread = Thread(self._starters)
 
     def put(self, patches: Any, safely: Callable[..., Any]) -> None:
@@ -137,12 +137,12 @@ class Callers:
         for name in ("apply_async", "_map_async", "imap", "imap_unordered"):  # the others go through these
             patches.put(multiprocessing.pool.Pool, name, handing_over, safely(self._on_hand_over))
 
-    def at(self, site: Site) -> Caller | None:
+    def at(self, site: CallSite) -> Caller | None:
         """Who handed over the work of this thread, if a site is where that was done."""
         caller = self.thread.caller
         return caller if caller is not None and caller.site is site else None
 
-    def site_elsewhere(self, module: nn.Module, frame: FrameType) -> Site | None:
+    def site_elsewhere(self, module: nn.Module, frame: FrameType) -> CallSite | None:
         """The site of a call that is all of a thread's work: where it was handed over, else where forward stands."""
         here = current_thread()
         if here is None or here is threading.main_thread() or made_by_regcheck(frame):

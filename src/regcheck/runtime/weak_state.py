@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Held(Generic[T]):
+class RevivableRef(Generic[T]):
     """Keeps what an object consists of, not the object: to the program it is gone when the program lets go of it.
 
     What has a finalizer, or is `light`, is not kept at all.

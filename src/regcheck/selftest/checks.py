@@ -14,11 +14,11 @@ import torch
 from regcheck.probe.seeds import Streams
 
 from . import mask_checks, norm_checks, optimizer_checks
-from .dropout_layers import LAYERS, Layer
+from .dropout_layers import LAYERS, DropoutLayer
 from .execution_modes import as_it_is, compiled, compiled_in_parts, no_compiler, reason, start_over
 from .norm_checks import NORMS, Norm
 from .optimizer_checks import METHODS, Method
-from .results import MODES, Outcome, Selftest, Subject
+from .results import MODES, CheckResult, CheckSubject, Selftest
 
 ALPHA = 1e-6
 """The probability that a whole selftest fails although all is right (Bonferroni: the sum over its checks)."""
@@ -29,7 +29,7 @@ def selftest(
     modes: Sequence[str] = MODES,
     seed: int = 0,
     *,
-    layers: Sequence[Layer] = LAYERS,
+    layers: Sequence[DropoutLayer] = LAYERS,
     batch_norms: Sequence[Norm] = NORMS,
     methods: Sequence[Method] = METHODS,
     tell: Callable[[str], None] = lambda what: None,
@@ -49,32 +49,32 @@ def selftest(
     """
     began = time.monotonic()
     share = ALPHA / max(1, len(layers) * len(devices) * len(modes))
-    outcomes: list[Outcome] = []
-    things: list[Layer | Norm | Method] = [*layers, *batch_norms, *methods]
+    outcomes: list[CheckResult] = []
+    things: list[DropoutLayer | Norm | Method] = [*layers, *batch_norms, *methods]
     with quietly(), Streams() as streams, torch.enable_grad():
         for device in devices:
             streams.begin_to_use(device)
         for device, mode in product(devices, modes):
             why = no_compiler(device) if mode == "compiled" else ""
             if why:
-                outcomes.append(Subject("torch.compile", device, mode).missed("everything", why))
+                outcomes.append(CheckSubject("torch.compile", device, mode).missed("everything", why))
                 continue
             for thing in things:
-                subject = Subject(thing.name, device, mode)
+                subject = CheckSubject(thing.name, device, mode)
                 tell(f"{subject.what} on {device}, {mode}")
                 outcomes += attempted(subject, thing, seed, share)
     return Selftest(tuple(outcomes), torch.__version__, seed, ALPHA, time.monotonic() - began)
 
 
-def attempted(subject: Subject, thing: Layer | Norm | Method, seed: int, alpha: float) -> list[Outcome]:
+def attempted(subject: CheckSubject, thing: DropoutLayer | Norm | Method, seed: int, alpha: float) -> list[CheckResult]:
     """The outcomes of all checks of a thing; where one raises, that is the last outcome."""
-    outcomes: list[Outcome] = []
+    outcomes: list[CheckResult] = []
     whole = parts = as_it_is
     if subject.mode == "compiled":
         whole, parts = compiled, compiled_in_parts
         start_over()
     try:
-        if isinstance(thing, Layer):
+        if isinstance(thing, DropoutLayer):
             outcomes += mask_checks.checked(subject, thing, whole, seed, alpha)
         elif isinstance(thing, Norm):
             outcomes += norm_checks.checked(subject, thing, whole, seed)

@@ -25,7 +25,7 @@ WEIGHTS = ("sample", "head", "query", "key")
 
 
 @dataclass(frozen=True)
-class Layer:
+class DropoutLayer:
     """A layer of torch at `RATE`, what it is given, and how its mask is laid out.
 
     Attributes:
@@ -122,12 +122,14 @@ def evenly_attended(values: Tensor, keep: Tensor, rate: float) -> Tensor:
 
 
 LAYERS = (
-    Layer("nn.Dropout", lambda: nn.Dropout(RATE), (16, 32, 16, 16), MAPS),
-    Layer("nn.Dropout1d", lambda: nn.Dropout1d(RATE), (64, 128, 2), (*MAPS[:2], "position"), ("position",)),
-    Layer("nn.Dropout2d", lambda: nn.Dropout2d(RATE), (64, 128, 2, 2), MAPS, MAPS[2:]),
-    Layer("nn.Dropout3d", lambda: nn.Dropout3d(RATE), (64, 128, 2, 2, 2), (*MAPS, "slice"), (*MAPS[2:], "slice")),
-    Layer("nn.AlphaDropout", lambda: nn.AlphaDropout(RATE), (16, 32, 16, 16), MAPS, reference=alpha_dropout),
-    Layer(
+    DropoutLayer("nn.Dropout", lambda: nn.Dropout(RATE), (16, 32, 16, 16), MAPS),
+    DropoutLayer("nn.Dropout1d", lambda: nn.Dropout1d(RATE), (64, 128, 2), (*MAPS[:2], "position"), ("position",)),
+    DropoutLayer("nn.Dropout2d", lambda: nn.Dropout2d(RATE), (64, 128, 2, 2), MAPS, MAPS[2:]),
+    DropoutLayer(
+        "nn.Dropout3d", lambda: nn.Dropout3d(RATE), (64, 128, 2, 2, 2), (*MAPS, "slice"), (*MAPS[2:], "slice")
+    ),
+    DropoutLayer("nn.AlphaDropout", lambda: nn.AlphaDropout(RATE), (16, 32, 16, 16), MAPS, reference=alpha_dropout),
+    DropoutLayer(
         "nn.FeatureAlphaDropout",
         lambda: nn.FeatureAlphaDropout(RATE),
         (64, 128, 2, 2),
@@ -135,10 +137,10 @@ LAYERS = (
         MAPS[2:],
         reference=alpha_dropout,
     ),
-    Layer("nn.RNN(dropout=…)", lambda: between_layers(64), (16, 64, 64), ("step", "sample", "feature")),
-    Layer("nn.MultiheadAttention", lambda: Heads(4, 32), (16, 4, 32), WEIGHTS, reference=evenly_attended),
+    DropoutLayer("nn.RNN(dropout=…)", lambda: between_layers(64), (16, 64, 64), ("step", "sample", "feature")),
+    DropoutLayer("nn.MultiheadAttention", lambda: Heads(4, 32), (16, 4, 32), WEIGHTS, reference=evenly_attended),
     *(
-        Layer(
+        DropoutLayer(
             f"scaled_dot_product_attention ({kind})",
             lambda: Attention(64),
             (4, 4, 64),

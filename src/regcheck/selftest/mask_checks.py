@@ -11,10 +11,10 @@ from torch import Tensor
 from regcheck.probe.reductions import constant_axes, tally
 from regcheck.probe.seeds import seed_streams
 
-from .dropout_layers import RATE, Layer, signal
+from .dropout_layers import RATE, DropoutLayer, signal
 from .execution_modes import reason
 from .independence import agreement, interval, worst_correlation
-from .results import Outcome, Subject
+from .results import CheckResult, CheckSubject
 
 UNITS = 2**17
 """At least this many draws: a rate that is off by 0.01 is then off by nine standard deviations of the count."""
@@ -29,8 +29,8 @@ Run = Callable[[Tensor], Tensor]
 
 
 def checked(
-    subject: Subject, layer: Layer, compile: Callable[[Run], Run], seed: int, alpha: float
-) -> Iterator[Outcome]:
+    subject: CheckSubject, layer: DropoutLayer, compile: Callable[[Run], Run], seed: int, alpha: float
+) -> Iterator[CheckResult]:
     """Make every check of a layer on the subject's device.
 
     Args:
@@ -41,7 +41,7 @@ def checked(
         alpha: the probability that any of the checks fails although all is right.
     """
     module = layer.build().to(subject.device, layer.dtype)
-    masks = Masks(layer, compile(module), layer.input(subject.device).requires_grad_())
+    masks = MaskChecks(layer, compile(module), layer.input(subject.device).requires_grad_())
     alpha /= STATISTICAL
     first = masks.results(seed, 1)[0]
     calls = max(2, -(-UNITS // masks.draws(masks.dropped(first)).numel()))
@@ -90,10 +90,10 @@ def checked(
         yield subject.within("eval", masks.deviation(masks.results(seed, 1)[0], None), bound)
 
 
-class Masks:
+class MaskChecks:
     """A layer as it is run, its input, and how its masks are read off what it gives."""
 
-    def __init__(self, layer: Layer, run: Run, input: Tensor) -> None:
+    def __init__(self, layer: DropoutLayer, run: Run, input: Tensor) -> None:
         self.layer, self.run, self.input = layer, run, input
         self._ends: list[Tensor] = []
 

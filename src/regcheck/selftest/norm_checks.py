@@ -13,7 +13,7 @@ from regcheck.reference import Statistics, batch_norm, batch_statistics, running
 
 from .execution_modes import reason
 from .mask_checks import Run
-from .results import Outcome, Subject
+from .results import CheckResult, CheckSubject
 
 BATCHES = 3
 
@@ -34,7 +34,7 @@ NORMS = (
 )
 
 
-def checked(subject: Subject, norm: Norm, compile: Callable[[Run], Run], seed: int) -> Iterator[Outcome]:
+def checked(subject: CheckSubject, norm: Norm, compile: Callable[[Run], Run], seed: int) -> Iterator[CheckResult]:
     """Make every check of a batch norm on the subject's device, in float32 against float64.
 
     A sum of n terms is rounded n times at most, each time by half an eps of the sum of their sizes; there are two of
@@ -45,7 +45,7 @@ def checked(subject: Subject, norm: Norm, compile: Callable[[Run], Run], seed: i
     above = torch.randn(norm.shape, generator=generator)
     bound = (batches[0][:, 0].numel() + 10) * torch.finfo(torch.float32).eps
 
-    here = Trained(norm.build(0.1).to(subject.device), compile)
+    here = TrainedNorm(norm.build(0.1).to(subject.device), compile)
     for batch in batches:
         given, result = here.step(batch, 0.1)
     exact = batch.double().requires_grad_()
@@ -62,7 +62,7 @@ def checked(subject: Subject, norm: Norm, compile: Callable[[Run], Run], seed: i
     here.module.eval()
     yield subject.within("eval", deviation(here.run(given), batch_norm(exact, here.running, *here.affine)), bound)
 
-    cumulative = Trained(norm.build(None).to(subject.device), compile)
+    cumulative = TrainedNorm(norm.build(None).to(subject.device), compile)
     try:
         for batch in batches:
             cumulative.step(batch, None)
@@ -72,7 +72,7 @@ def checked(subject: Subject, norm: Norm, compile: Callable[[Run], Run], seed: i
         yield subject.within("cumulative statistics", cumulative.gap(), bound)
 
 
-class Trained:
+class TrainedNorm:
     """A batch norm in training, and the running statistics that it should have by now."""
 
     def __init__(self, module: nn.Module, compile: Callable[[Run], Run]) -> None:

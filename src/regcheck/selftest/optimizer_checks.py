@@ -15,7 +15,7 @@ from regcheck.probe.reductions import has_float64
 from regcheck.reference.optimizers import State, step
 
 from .execution_modes import reason
-from .results import Outcome, Subject
+from .results import CheckResult, CheckSubject
 
 STEPS = 8
 """RAdam adapts from the sixth step on."""
@@ -68,7 +68,7 @@ METHODS = (
 )
 
 
-def checked(subject: Subject, method: Method, compile: Compile, seed: int) -> Iterator[Outcome]:
+def checked(subject: CheckSubject, method: Method, compile: Compile, seed: int) -> Iterator[CheckResult]:
     """Take the steps with each implementation, in float64 where the device has it."""
     # what is compiled is what torch compiles by default
     for way in [method.ways[:2][-1]] if subject.mode == "compiled" else method.ways:

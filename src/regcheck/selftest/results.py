@@ -12,7 +12,7 @@ from regcheck.core.report import counted
 MODES = ("eager", "compiled")
 
 
-class Verdict(Enum):
+class CheckStatus(Enum):
     """What came of a check."""
 
     HOLDS = "holds"
@@ -21,14 +21,14 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckResult:
     """One check of one thing; `alpha` is the probability that it fails although all is right, 0 for exact ones."""
 
     what: str
     check: str
     device: str
     mode: str
-    verdict: Verdict
+    verdict: CheckStatus
     measured: float | str | None = None
     expected: str = ""
     alpha: float = 0.0
@@ -44,7 +44,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckSubject:
     """A thing on a device, run eagerly or compiled."""
 
     what: str
@@ -61,17 +61,17 @@ class Subject:
         alpha: float = 0.0,
         samples: int = 0,
         because: str = "",
-    ) -> Outcome:
+    ) -> CheckResult:
         """The outcome of a check that was made."""
-        verdict = Verdict.HOLDS if holds else Verdict.FAILS
+        verdict = CheckStatus.HOLDS if holds else CheckStatus.FAILS
         where = (self.what, check, self.device, self.mode)
-        return Outcome(*where, verdict, measured, expected, alpha, samples, because)
+        return CheckResult(*where, verdict, measured, expected, alpha, samples, because)
 
-    def missed(self, check: str, because: str) -> Outcome:
+    def missed(self, check: str, because: str) -> CheckResult:
         """The outcome of a check that could not be made."""
-        return Outcome(self.what, check, self.device, self.mode, Verdict.NOT_RUN, because=because)
+        return CheckResult(self.what, check, self.device, self.mode, CheckStatus.NOT_RUN, because=because)
 
-    def within(self, check: str, measured: float, bound: float, because: str = "") -> Outcome:
+    def within(self, check: str, measured: float, bound: float, because: str = "") -> CheckResult:
         """The outcome of a check that a deviation is rounding at most; one that is no number is not."""
         return self.judged(check, measured <= bound, measured, f"≤ {bound:.2g}", because=because)
 
@@ -80,31 +80,33 @@ class Subject:
 class Selftest:
     """All outcomes, with the seed that they were drawn from and the bound on the probability of any false alarm."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CheckResult, ...]
     torch: str
     seed: int
     alpha: float
     seconds: float
 
-    def of(self, verdict: Verdict) -> list[Outcome]:
+    def of(self, verdict: CheckStatus) -> list[CheckResult]:
         """The outcomes with this verdict."""
         return [each for each in self.outcomes if each.verdict is verdict]
 
     @property
     def ok(self) -> bool:
         """Whether no check failed."""
-        return not self.of(Verdict.FAILS)
+        return not self.of(CheckStatus.FAILS)
 
     @property
     def missed(self) -> bool:
         """Whether something was not run."""
-        return bool(self.of(Verdict.NOT_RUN))
+        return bool(self.of(CheckStatus.NOT_RUN))
 
     @property
     def headline(self) -> str:
         """How many checks held, failed, and were not run."""
-        failed, missed = len(self.of(Verdict.FAILS)), len(self.of(Verdict.NOT_RUN))
-        parts = [f"{counted(len(self.outcomes), 'check')} of torch {self.torch}: {len(self.of(Verdict.HOLDS))} hold"]
+        failed, missed = len(self.of(CheckStatus.FAILS)), len(self.of(CheckStatus.NOT_RUN))
+        parts = [
+            f"{counted(len(self.outcomes), 'check')} of torch {self.torch}: {len(self.of(CheckStatus.HOLDS))} hold"
+        ]
         parts += [f"{failed} fail"] if failed else []
         parts += [f"{missed} not run"] if missed else []
         return ", ".join(parts)

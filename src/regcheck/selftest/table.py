@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from regcheck.selftest.results import Outcome, Selftest, Verdict
+from regcheck.selftest.results import CheckResult, CheckStatus, Selftest
 
-STYLES = {Verdict.HOLDS: "green", Verdict.FAILS: "bold red", Verdict.NOT_RUN: "yellow"}
+STYLES = {CheckStatus.HOLDS: "green", CheckStatus.FAILS: "bold red", CheckStatus.NOT_RUN: "yellow"}
 WIDTH = 160
 """Into a file or a pipe, rows are as long as they need to be, up to this."""
 
@@ -48,20 +48,20 @@ def table(result: Selftest) -> Table:
         what, device, mode = subject if subject != last else ("", "", "")
         last = subject
         verdict = Text(each.verdict.value, STYLES[each.verdict])
-        if each.because and each.verdict is not Verdict.HOLDS:
+        if each.because and each.verdict is not CheckStatus.HOLDS:
             verdict.append(f": {each.because}")
         grid.add_row(Text(what), each.check, device, mode, figure(each), each.expected, chance(each), verdict)
     return grid
 
 
-def figure(outcome: Outcome) -> str:
+def figure(outcome: CheckResult) -> str:
     """What was measured."""
     measured = outcome.measured
     return f"{measured:.4g}" if isinstance(measured, float) else measured or "–"
 
 
-def chance(outcome: Outcome) -> str:
+def chance(outcome: CheckResult) -> str:
     """The false-alarm probability of a check."""
-    if outcome.verdict is Verdict.NOT_RUN:
+    if outcome.verdict is CheckStatus.NOT_RUN:
         return "–"
     return f"{outcome.alpha:.1g}" if outcome.alpha else "exact"

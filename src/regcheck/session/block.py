@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from regcheck.config import select
 from regcheck.config.options import Options
-from regcheck.core.errors import RegcheckError, UsageError, stops, told
+from regcheck.core.errors import RegcheckError, UsageError, format_error, stops
 from regcheck.core.finding import Finding, NotChecked
-from regcheck.core.inspections import Look, best, left_open
+from regcheck.core.inspections import Inspection, best, left_open
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
-from regcheck.engine.verdict_store import Around, Memory, declared_around
+from regcheck.engine.verdict_store import Around, VerdictStore, declared_around
 from regcheck.import_hook import ImportHook
 from regcheck.plugins import catalogue
 from regcheck.suppression import matching
 from regcheck.suppression.apply import outcome, report_under
 
 if TYPE_CHECKING:
-    from regcheck.runtime.recorder import Seen, Watch
+    from regcheck.runtime.recorder import EventRecorder, Observation
 
 NOTHING_RAN = "no model ran"
 
 
-def watch(options: Options | Mapping[str, Any] | None = None) -> Watching:
+def watch(options: Options | Mapping[str, Any] | None = None) -> WatchSession:
     """Watch a block of code, and check at its end every model and optimizer that ran in it.
 
     `with regcheck.watch() as seen: …`, then `seen.report`, or `print(seen)`. What the block computes is not altered: it
@@ -42,10 +42,10 @@ def watch(options: Options | Mapping[str, Any] | None = None) -> Watching:
     Raises:
         UsageError: an unknown option or rule code, or, at the end of the block, an unusable device.
     """
-    return Watching(options)
+    return WatchSession(options)
 
 
-class Watching:
+class WatchSession:
     """Blocks of code that are watched, and the report on those that are over.
 
     Args:
@@ -63,10 +63,10 @@ class Watching:
         self._options = Options.of(options)
         select.chosen(catalogue(), self._options)
         self._subject, self._read_as = subject, read_as
-        self._watch: Watch | None = None
-        self._memory = Memory()
-        self._looks: dict[str, Look] = {}
-        self._noting, self._declared = contextlib.ExitStack(), matching.Notes()
+        self._watch: EventRecorder | None = None
+        self._memory = VerdictStore()
+        self._looks: dict[str, Inspection] = {}
+        self._noting, self._declared = contextlib.ExitStack(), matching.SuppressionLog()
         self._whole = True
         self._reports: list[Report] = []
         self._missed: list[NotChecked] = []
@@ -76,7 +76,7 @@ class Watching:
         self._process = 0
         self._torch = ImportHook("torch", self._begin)
 
-    def __enter__(self) -> Watching:
+    def __enter__(self) -> WatchSession:
         self.start()
         return self
 
@@ -151,14 +151,14 @@ class Watching:
 
     def _begin(self) -> None:
         try:
-            from regcheck.runtime.recorder import Watch
+            from regcheck.runtime.recorder import EventRecorder
 
-            self._watch = self._watch or Watch()
+            self._watch = self._watch or EventRecorder()
             self._watch.start()
         except Exception as error:
             self._miss("watching could not begin", error)
 
-    def _judge(self, seen: Seen) -> None:
+    def _judge(self, seen: Observation) -> None:
         if not (seen.usage.events or seen.captures or seen.skipped or seen.unkept):
             return
         self._anything = True
@@ -199,15 +199,15 @@ class Watching:
                 for one in (*seen.findings, *seen.known, *seen.advice)
             )
             idle = whole and not found and matching.could_speak(each, catalogue(), self._options)
-            told = "what was watched showed no such finding" if idle else ""
-            yield from matching.useless(each, each in self._declared.used, catalogue(), self._options, told)
+            format_error = "what was watched showed no such finding" if idle else ""
+            yield from matching.useless(each, each in self._declared.used, catalogue(), self._options, format_error)
 
     def _miss(self, what: str, error: BaseException) -> None:
-        reason = f"{what}: {told(error)}"
+        reason = f"{what}: {format_error(error)}"
         self._missed.append(NotChecked(self._subject, reason, "please report this"))
 
 
-def _alone(seen: Seen) -> Seen:
+def _alone(seen: Observation) -> Observation:
     """Without the means to run anything where one of several processes would do so while the others do not."""
     from regcheck.tracing.unwrap import processes
 
@@ -219,6 +219,6 @@ def _alone(seen: Seen) -> Seen:
     return replace(seen, captures=(), optimizers={}, skipped=(*seen.skipped, missed))
 
 
-def _read(seen: Seen, read_as: Callable[[Event], Event | None]) -> Seen:
+def _read(seen: Observation, read_as: Callable[[Event], Event | None]) -> Observation:
     events = tuple(filter(None, map(read_as, seen.usage.events)))
     return replace(seen, usage=replace(seen.usage, events=events))

@@ -16,8 +16,8 @@ from regcheck.files.place import Place
 
 from .interpreter.state import SECONDS
 from .interpreter.values import Instance, Module
-from .models.constructors import Builder, Memory
-from .models.forward_cache import Repeats
+from .models.constructors import Builder, ConstructorCache
+from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of
 from .models.lowering import graph_of
 from .programs.mode_restoration import Restoring
@@ -72,7 +72,7 @@ def lowered(project: Project, whatever: bool = True) -> Reading:
     parts = {*_parts(program.models)}
     graphs: list[tuple[object, Graph]] = []
     seen: set[object] = set()
-    memory, repeats = Memory(), Repeats()
+    memory, repeats = ConstructorCache(), ForwardCache()
 
     def follow(model: Module, entered: set[int]) -> None:
         def work() -> Graph | None:

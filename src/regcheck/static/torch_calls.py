@@ -9,7 +9,7 @@ from typing import Any
 from regcheck.core.graph import Kind
 from regcheck.torch_api.functions import KINDS, LAYERS, LEARNED, STACKED, kind_of
 
-from .interpreter.values import Items, Known, Layer, Setting, Traced, Unknown, Value, argument, truth
+from .interpreter.values import Constant, Items, LayerValue, TensorRef, Unknown, UnknownSetting, Value, argument, truth
 
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
@@ -54,12 +54,12 @@ class Rate:
 
     @classmethod
     def of(cls, value: Value) -> Rate:
-        if isinstance(value, Known) and value.value is True:  # a switch, in a rate's place
+        if isinstance(value, Constant) and value.value is True:  # a switch, in a rate's place
             return cls(None, False)
-        if isinstance(value, Known) and isinstance(value.value, (int, float)):
+        if isinstance(value, Constant) and isinstance(value.value, (int, float)):
             return cls(float(value.value), True, value.default)
         varies = not isinstance(value, Unknown) or value.varies
-        return cls(None, not varies and not isinstance(value, Traced), isinstance(value, Setting))
+        return cls(None, not varies and not isinstance(value, TensorRef), isinstance(value, UnknownSetting))
 
 
 def drops_now(rate: Rate, switch: Value) -> bool | None:
@@ -86,13 +86,13 @@ def doing(function: str, args: Args, kwargs: Kwargs, scalar: bool) -> Doing:
     if kind is Kind.CONV:
         return Doing(kind)
     if function in _REDUCING:
-        dims = _numbers(argument(args, kwargs, 1, "dim", kwargs.get("axis", Known(None))))
+        dims = _numbers(argument(args, kwargs, 1, "dim", kwargs.get("axis", Constant(None))))
         everything = dims is not None and len(dims) > 1 and set(dims) in _SPATIAL
         return Doing(Kind.OTHER if everything else kind, dims is not None and set(dims) in _SPATIAL)
     return _pooling(function, argument(args, kwargs, 1, "kernel_size", ...), kind) if kind is Kind.POOL else Doing(kind)
 
 
-def layer_doing(layer: Layer) -> Doing:
+def layer_doing(layer: LayerValue) -> Doing:
     """What a layer of torch.nn does."""
     function = LAYERS.get(layer.name, "")
     kind = kind_of(function) if function else Kind.OPAQUE
@@ -108,7 +108,7 @@ def _pooling(function: str, size: Value, kind: Kind) -> Doing:
     if "adaptive" in function:
         numbers = _numbers(size)
         return Doing(Kind.OTHER if numbers and set(numbers) == {1} else kind, True)
-    if not isinstance(size, (Known, Items)):
+    if not isinstance(size, (Constant, Items)):
         return Doing(Kind.OTHER, isinstance(size, Unknown) and size.varies)
     return Doing(kind, _above_one(size))
 
@@ -118,23 +118,23 @@ def learns(kind: Kind) -> bool:
     return kind in LEARNED or kind in (Kind.BATCH_NORM, Kind.NORM, Kind.ATTENTION, Kind.OPAQUE)
 
 
-def stacking(layer: Layer) -> tuple[int | None, float | None]:
+def stacking(layer: LayerValue) -> tuple[int | None, float | None]:
     """How many layers a recurrent layer stacks, and the rate it drops at between them; None where not known."""
     if LAYERS.get(layer.name) not in STACKED and layer.name != "RNN":
         return None, None
     depth = layer.argument(2, "num_layers", 1)
     fourth = layer.argument(3, "", "")
-    moved = layer.name == "RNN" and isinstance(fourth, Known) and isinstance(fourth.value, str)  # the nonlinearity
+    moved = layer.name == "RNN" and isinstance(fourth, Constant) and isinstance(fourth.value, str)  # the nonlinearity
     rate = Rate.of(layer.argument(6 if moved else 5, "dropout", 0.0)).number
-    return (depth.value if isinstance(depth, Known) and isinstance(depth.value, int) else None), rate
+    return (depth.value if isinstance(depth, Constant) and isinstance(depth.value, int) else None), rate
 
 
-def tracks(layer: Layer) -> bool | None:
+def tracks(layer: LayerValue) -> bool | None:
     """Whether a batch norm keeps running statistics; None where that cannot be told."""
     return truth(layer.argument(4, "track_running_stats", True))
 
 
-def layer_acts(layer: Layer, kind: Kind, training: Value) -> bool | None:
+def layer_acts(layer: LayerValue, kind: Kind, training: Value) -> bool | None:
     """Whether a layer draws, or normalizes by its batch, in the mode it is in; None where that cannot be told."""
     if kind is Kind.RANDOM:
         return True
@@ -154,9 +154,11 @@ def _above_one(size: Value) -> bool:
 
 
 def _numbers(value: Value) -> tuple[int, ...] | None:
-    if isinstance(value, Known):
+    if isinstance(value, Constant):
         return (value.value,) if isinstance(value.value, int) else None
     if isinstance(value, Items):
-        numbers = tuple(each.value for each in value.items if isinstance(each, Known) and isinstance(each.value, int))
+        numbers = tuple(
+            each.value for each in value.items if isinstance(each, Constant) and isinstance(each.value, int)
+        )
         return numbers if len(numbers) == len(value.items) else None
     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regcheck.core.errors import CannotBuild, RegcheckError, nearest, told
+from regcheck.core.errors import CannotBuild, RegcheckError, format_error, nearest
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, asked_by_name
 from regcheck.report.concise import unchecked
@@ -42,7 +42,7 @@ class ModelItem(pytest.Item):
         try:
             model, report = self._checked()
         except Exception as error:
-            missed = NotChecked(self.name, f"checking it failed: {told(error)}", "please report this")
+            missed = NotChecked(self.name, f"checking it failed: {format_error(error)}", "please report this")
             if isinstance(error, CannotBuild):
                 missed = NotChecked(self.name, str(error), error.what_to_do, shown_path(error.path), error.line)
             elif isinstance(error, RegcheckError):

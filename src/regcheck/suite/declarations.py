@@ -10,13 +10,13 @@ from typing import Any
 
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding
-from regcheck.core.suppressions import Declared
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.files.place import Place
 from regcheck.plugins import catalogue
 from regcheck.suppression import matching
 
 
-class Fate(Enum):
+class DeclarationStatus(Enum):
     """What became of a declaration in one test. It is open where the test failed, or something was not checked."""
 
     USED = "used"
@@ -24,7 +24,7 @@ class Fate(Enum):
     OPEN = "open"
 
 
-def noted_as(fates: Mapping[Declared, Fate], is_test: Callable[[str], bool]) -> list[Any]:
+def noted_as(fates: Mapping[CodeSuppression, DeclarationStatus], is_test: Callable[[str], bool]) -> list[Any]:
     """The fates of one test's declarations, for another process; `is_test` tells test code from the code under test."""
     return [[asdict(each), fate.value, is_test(each.place.path)] for each, fate in fates.items()]
 
@@ -34,14 +34,14 @@ class Intent:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._fates: dict[Declared, Counter[Fate]] = {}
-        self._in_tests: set[Declared] = set()
+        self._fates: dict[CodeSuppression, Counter[DeclarationStatus]] = {}
+        self._in_tests: set[CodeSuppression] = set()
 
     def add(self, noted: list[Any]) -> None:
         """Take in what `noted_as` tells of one test."""
         for document, fate, in_test in noted:
-            declared = Declared(**{**document, "place": Place(**document["place"])})
-            self._fates.setdefault(declared, Counter())[Fate(fate)] += 1
+            declared = CodeSuppression(**{**document, "place": Place(**document["place"])})
+            self._fates.setdefault(declared, Counter())[DeclarationStatus(fate)] += 1
             if in_test:
                 self._in_tests.add(declared)
 
@@ -53,9 +53,13 @@ class Intent:
         """
         for declared, fates in self._fates.items():
             idle = ""
-            if complete and set(fates) == {Fate.IDLE} and matching.could_speak(declared, catalogue(), self._options):
+            if (
+                complete
+                and set(fates) == {DeclarationStatus.IDLE}
+                and matching.could_speak(declared, catalogue(), self._options)
+            ):
                 idle = _told(fates.total())
-            used, grave = fates[Fate.USED] > 0, declared in self._in_tests
+            used, grave = fates[DeclarationStatus.USED] > 0, declared in self._in_tests
             yield from matching.useless(declared, used, catalogue(), self._options, idle, grave=grave)
 
 

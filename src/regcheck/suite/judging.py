@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regcheck.core.errors import RegcheckError, told
+from regcheck.core.errors import RegcheckError, format_error
 from regcheck.core.finding import Severity
 from regcheck.core.report import Report
-from regcheck.core.suppressions import Declared
-from regcheck.engine.verdict_store import Memory
+from regcheck.core.suppressions import CodeSuppression
+from regcheck.engine.verdict_store import VerdictStore
 from regcheck.import_hook import ImportHook
 from regcheck.suite.auditor import CHECKED
-from regcheck.suite.declarations import Fate, noted_as
+from regcheck.suite.declarations import DeclarationStatus, noted_as
 from regcheck.suite.session_findings import Findings
 from regcheck.suite.settings import declared_by, options_of
 from regcheck.suite.worker_transfer import Message
@@ -26,22 +26,22 @@ from regcheck.suppression import matching
 
 if TYPE_CHECKING:
     from regcheck.engine.audit import Run
-    from regcheck.runtime.recorder import Seen, Watch
+    from regcheck.runtime.recorder import EventRecorder, Observation
 
-_DECLARED: pytest.StashKey[tuple[Declared, ...]] = pytest.StashKey()
+_DECLARED: pytest.StashKey[tuple[CodeSuppression, ...]] = pytest.StashKey()
 
 
-class Watching:
+class TestMonitor:
     """The hooks around each test. What a test showed is handed over as a message (see `message`)."""
 
     def __init__(self, config: pytest.Config, hand_over: Callable[[Message], None]) -> None:
         self._config = config
         self._hand_over = hand_over
         self._options = options_of(config, watched=True)
-        self._memory = Memory()
+        self._memory = VerdictStore()
         self._outcomes: set[str] = set()
         self._test_files: set[str] = set()
-        self._watch: Watch | None = None
+        self._watch: EventRecorder | None = None
         self._trouble = ""
         self._torch = ImportHook("torch", self._begin)
         self._torch.install()
@@ -51,12 +51,12 @@ class Watching:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                from regcheck.runtime.recorder import Watch
+                from regcheck.runtime.recorder import EventRecorder
 
-                self._watch = Watch(str(self._config.rootpath), self._test_files)
+                self._watch = EventRecorder(str(self._config.rootpath), self._test_files)
                 self._watch.start()
         except Exception as error:
-            self._trouble = f"watching could not begin: {told(error)}"
+            self._trouble = f"watching could not begin: {format_error(error)}"
 
     def pytest_unconfigure(self) -> None:
         self._torch.remove()
@@ -96,12 +96,12 @@ class Watching:
 
         return replace(Run.of(self._options, watched=True), memory=self._memory)
 
-    def _judge(self, item: pytest.Item, notes: matching.Notes) -> None:
+    def _judge(self, item: pytest.Item, notes: matching.SuppressionLog) -> None:
         """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
         shown = Findings(self._options, self._config.rootpath)
         blocks = [each for each in notes.entered if self._is_test(each.place.path)]
         intended = (*item.stash.get(_DECLARED, ()), *blocks)
-        met: set[Declared] = {*intended, *notes.entered}
+        met: set[CodeSuppression] = {*intended, *notes.entered}
         conclusive = self._outcomes == {"passed"}
         try:
             if self._watch is not None:
@@ -124,15 +124,18 @@ class Watching:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            shown.miss(item.nodeid, f"judging it failed: {told(error)}", "please report this")
+            shown.miss(item.nodeid, f"judging it failed: {format_error(error)}", "please report this")
             conclusive = False
         for asked in item.stash.get(CHECKED, ()):
             conclusive = conclusive and not asked.report.not_checked
             shown.add(self._expected(asked.report), item.nodeid, intended)
             shown.models.update(dict.fromkeys(filter(None, [asked.model_key])))
         unheard = {each for each in notes.entered if shown.has(each)}
-        fates = {each: Fate.IDLE if conclusive and each not in unheard else Fate.OPEN for each in met}
-        fates.update(dict.fromkeys(notes.used, Fate.USED))
+        fates = {
+            each: DeclarationStatus.IDLE if conclusive and each not in unheard else DeclarationStatus.OPEN
+            for each in met
+        }
+        fates.update(dict.fromkeys(notes.used, DeclarationStatus.USED))
         if shown or fates:
             ignores = noted_as(fates, self._is_test)
             self._hand_over({"test": item.nodeid, "shown": shown.to_dict(), "ignores": ignores})
@@ -146,7 +149,7 @@ class Watching:
         lowered = (replace(each, severity=Severity.INFO) if each in failing else each for each in report.findings)
         return replace(report, findings=tuple(lowered))
 
-    def _reports(self, seen: Seen) -> Iterator[tuple[Report, Report]]:
+    def _reports(self, seen: Observation) -> Iterator[tuple[Report, Report]]:
         """What a test's watched calls show: as it was measured, and as it is shown."""
         if seen.usage.events or seen.captures or seen.skipped or seen.unkept:
             report = self._run.seen(seen)
@@ -166,6 +169,6 @@ class Watching:
         return known or path.startswith("<doctest ")
 
 
-def declared_in(model: Any) -> set[Declared]:
+def declared_in(model: Any) -> set[CodeSuppression]:
     """What the classes ignore that a model is made of."""
     return {each for module in model.modules() for each in matching.ignored_by(module)}

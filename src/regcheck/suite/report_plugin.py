@@ -18,7 +18,7 @@ from regcheck.plugins import catalogue
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Intent
 from regcheck.suite.exports import Cases, commands, in_github_actions, written
-from regcheck.suite.judging import Watching
+from regcheck.suite.judging import TestMonitor
 from regcheck.suite.session_findings import Findings
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
@@ -43,17 +43,17 @@ def begin(config: pytest.Config) -> None:
     """Register what this process has to do: run tests under watch, gather what they show, or both."""
     manager = config.pluginmanager
     if is_worker(config):
-        manager.register(Watching(config, sender(config)), "regcheck-watching")
+        manager.register(TestMonitor(config, sender(config)), "regcheck-watching")
         return
-    session = Session(config)
+    session = ReportPlugin(config)
     manager.register(session, "regcheck-session")
     if config.getoption("dist", "no") == "no":
-        manager.register(Watching(config, session.take), "regcheck-watching")
+        manager.register(TestMonitor(config, session.take), "regcheck-watching")
     else:
         manager.register(Workers(session), "regcheck-workers")
 
 
-class Session:
+class ReportPlugin:
     """The hooks of the process that reports: the only one, or the controller of pytest-xdist."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -185,7 +185,7 @@ def refuse_unusable(devices: Sequence[str]) -> None:
 class Workers:
     """The hooks of pytest-xdist's controller: what its workers send is passed on to the session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ReportPlugin) -> None:
         self._session = session
         self._inbox = Inbox()
 

@@ -13,9 +13,9 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding, Key, NotChecked
-from regcheck.core.inspections import Look, best, left_open
+from regcheck.core.inspections import Inspection, best, left_open
 from regcheck.core.report import Report, gathered, rank
-from regcheck.core.suppressions import Declared
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.engine.verdict_store import Around, declared_around
 from regcheck.plugins import catalogue
 from regcheck.suppression import matching
@@ -42,7 +42,7 @@ class Findings:
         self.tests: dict[Key, dict[str, None]] = {}
         self.where: dict[Key, dict[str, None]] = {}
         self.models: dict[str, None] = {}
-        self.looks: dict[str, Look] = {}
+        self.looks: dict[str, Inspection] = {}
 
     def __bool__(self) -> bool:
         shown = self._found or self._refuted or self._baselined or self._missed or self._coverage
@@ -52,7 +52,7 @@ class Findings:
         self,
         report: Report,
         test: str = "",
-        declared: Collection[Declared] = (),
+        declared: Collection[CodeSuppression] = (),
         around: Around = MappingProxyType({}),
     ) -> None:
         """Take in what one test showed, but for what is declared to be intended, there or `around` its models."""
@@ -81,7 +81,7 @@ class Findings:
         """Note something that could not be judged."""
         self._missed[NotChecked(subject, reason, what_to_do)] = None
 
-    def has(self, declared: Declared) -> bool:
+    def has(self, declared: CodeSuppression) -> bool:
         """Whether there is a finding of the kind that something declares to be intended."""
         return any(select.ignores(each.code, (declared.pattern,), each.name) for each in self._found.values())
 
@@ -132,7 +132,7 @@ class Findings:
         self._missed.update(dict.fromkeys(NotChecked(**each) for each in document["not_checked"]))
         self._subjects.update(dict.fromkeys(document["subjects"]))
         self.models.update(dict.fromkeys(document["models"]))
-        self.looks = best([self.looks, {key: Look.from_dict(each) for key, each in document["looks"].items()}])
+        self.looks = best([self.looks, {key: Inspection.from_dict(each) for key, each in document["looks"].items()}])
         self._devices.update(dict.fromkeys(document["devices"]))
         self._coverage.update(dict.fromkeys(map(Coverage.from_dict, document["coverage"])))
         return tuple(each for each in shown if each.key not in before)

@@ -14,7 +14,7 @@ from regcheck.config import select
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
 from regcheck.core.errors import RegcheckError, UsageError
-from regcheck.core.suppressions import Declared
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.files.place import Place
 from regcheck.files.text import lines_of
 from regcheck.plugins import catalogue
@@ -95,13 +95,13 @@ def report_files_of(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
     return tuple(files)
 
 
-def declared_by(item: pytest.Item, options: Options) -> tuple[Declared, ...]:
+def declared_by(item: pytest.Item, options: Options) -> tuple[CodeSuppression, ...]:
     """What the markers on a test ignore.
 
     Raises:
         UsageError: a marker that cannot be understood, names no rule, or lacks the reason that the options require.
     """
-    declared: list[Declared] = []
+    declared: list[CodeSuppression] = []
     for node, marker in item.iter_markers_with_node("regcheck"):
         unknown = set(marker.kwargs) - {"ignore", "reason"}
         if marker.args or unknown:
@@ -113,7 +113,7 @@ def declared_by(item: pytest.Item, options: Options) -> tuple[Declared, ...]:
                 raise UsageError(f"{item.nodeid}: {select.unknown_rule(code, catalogue())}")
         if codes and options.require_reason and not reason:
             raise UsageError(f"{item.nodeid}: the marker ignores {', '.join(codes)} without a reason")
-        declared += [Declared(code, str(reason), _place(node, code), _FORM) for code in codes]
+        declared += [CodeSuppression(code, str(reason), _place(node, code), _FORM) for code in codes]
     return tuple(declared)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import lru_cache
 
-from regcheck.core.suppressions import Ignore
+from regcheck.core.suppressions import CommentSuppression
 from regcheck.files.place import Place
 
 _COMMENT = re.compile(r"#\s*regcheck:\s*ignore(?P<file>-file)?\s*\[(?P<codes>[^\]]*)\]\s*(?P<reason>[^#]*)")
@@ -25,11 +25,11 @@ Lines = tuple[tuple[int, int], ...]
 
 
 @lru_cache(maxsize=64)
-def ignores_in(path: str, text: str) -> tuple[Ignore, ...]:
+def ignores_in(path: str, text: str) -> tuple[CommentSuppression, ...]:
     """The ignores in the comments of a file, in order; a string that looks like one is none."""
     if MARK not in text:
         return ()
-    found: list[Ignore] = []
+    found: list[CommentSuppression] = []
     layout = _Layout(text)
     for token, depth in _comments(text):
         line, column = token.start
@@ -40,20 +40,20 @@ def ignores_in(path: str, text: str) -> tuple[Ignore, ...]:
             lines = _file_lines(layout, line, alone) if said["file"] else layout.lines_for(line, alone and depth == 0)
             place = Place(path, line, column + said.start() + 1)
             found += (
-                Ignore(place, code.strip(), said["reason"].strip(), lines, bool(said["file"]))
+                CommentSuppression(place, code.strip(), said["reason"].strip(), lines, bool(said["file"]))
                 for code in said["codes"].split(",")
                 if code.strip()
             )
     return tuple(found)
 
 
-def malformed_in(path: str, text: str) -> tuple[Ignore, ...]:
+def malformed_in(path: str, text: str) -> tuple[CommentSuppression, ...]:
     """The comments that are meant to ignore something and name nothing in brackets, in order.
 
     One begins with a word like `ignore`, or names a code behind another word; whatever else stands behind the mark is
     taken for prose.
     """
-    found: list[Ignore] = []
+    found: list[CommentSuppression] = []
     for token, _ in _comments(text) if MARK in text else ():
         alone = not token.line[: token.start[1]].strip()
         for said in _ATTEMPT.finditer(token.string):
@@ -62,7 +62,7 @@ def malformed_in(path: str, text: str) -> tuple[Ignore, ...]:
                 continue
             if _CODE.search(said["said"]) or get_close_matches(said["word"].lower(), _WORDS, cutoff=0.75):
                 place = Place(path, token.start[0], token.start[1] + said.start() + 1)
-                found.append(Ignore(place, "", malformed=said["said"].strip()))
+                found.append(CommentSuppression(place, "", malformed=said["said"].strip()))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from regcheck.config.select import chosen, ignores
 from regcheck.core.errors import UsageError, nearest
 from regcheck.core.finding import Evidence, Finding, Severity, Verdict
 from regcheck.core.rule import Rule, finding, merged
-from regcheck.core.suppressions import Declared, Ignore, Ignores, Outcome
+from regcheck.core.suppressions import CodeSuppression, CommentSuppression, Suppressions, SuppressionUse
 from regcheck.files.place import Place
 from regcheck.suppression.comments import ignores_in, malformed_in
 
@@ -24,7 +24,7 @@ Class = TypeVar("Class", bound=type)
 
 _MANY = 100
 _MARK = "__regcheck_ignores__"
-_active: ContextVar[tuple[Declared, ...]] = ContextVar("regcheck_ignores", default=())
+_active: ContextVar[tuple[CodeSuppression, ...]] = ContextVar("regcheck_ignores", default=())
 
 
 def silenced(finding: Finding, text: str, require_reason: bool = False) -> bool:
@@ -37,9 +37,9 @@ def silenced(finding: Finding, text: str, require_reason: bool = False) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _by_line(path: str, text: str) -> tuple[dict[int | None, list[Ignore]], list[Ignore]]:
+def _by_line(path: str, text: str) -> tuple[dict[int | None, list[CommentSuppression]], list[CommentSuppression]]:
     """The ignores of a file by the lines that they speak for, and those that speak for many lines."""
-    narrow: dict[int | None, list[Ignore]] = {}
+    narrow: dict[int | None, list[CommentSuppression]] = {}
     wide = []
     for each in ignores_in(path, text):
         if sum(last - first for first, last in each.lines) > _MANY:
@@ -50,40 +50,52 @@ def _by_line(path: str, text: str) -> tuple[dict[int | None, list[Ignore]], list
     return narrow, wide
 
 
-def silences(ignore: Ignore, finding: Finding, require_reason: bool = False) -> bool:
+def silences(ignore: CommentSuppression, finding: Finding, require_reason: bool = False) -> bool:
     """Whether an ignore of the finding's file speaks for the finding."""
     covered = finding.line is not None and ignore.covers(finding.line)
     return covered and counts(ignore, require_reason) and ignores(finding.code, (ignore.pattern,), finding.name)
 
 
-def counts(ignore: Ignore | Declared, require_reason: bool) -> bool:
+def counts(ignore: CommentSuppression | CodeSuppression, require_reason: bool) -> bool:
     """Whether an ignore gives the reason that it needs."""
     return bool(ignore.reason) or not require_reason
 
 
-def came_of(path: str, text: str, findings: Sequence[Finding], rules: Sequence[Rule], options: Options) -> Ignores:
+def came_of(path: str, text: str, findings: Sequence[Finding], rules: Sequence[Rule], options: Options) -> Suppressions:
     """What came of the ignores in a file, given what the rules found there and all the `rules` there are."""
 
-    def outcome(ignore: Ignore) -> Outcome:
+    def outcome(ignore: CommentSuppression) -> SuppressionUse:
         silenced = any(silences(ignore, each, options.require_reason) for each in findings)
         return outcome_of(ignore, silenced, rules, options)
 
-    malformed = (Outcome(each, silenced=False, needs_reason=False, known=False) for each in malformed_in(path, text))
-    return Ignores((*map(outcome, ignores_in(path, text)), *malformed))
+    malformed = (
+        SuppressionUse(each, silenced=False, needs_reason=False, known=False) for each in malformed_in(path, text)
+    )
+    return Suppressions((*map(outcome, ignores_in(path, text)), *malformed))
 
 
 def outcome_of(
-    ignore: Ignore | Declared, silenced: bool, rules: Sequence[Rule], options: Options, idle: str = ""
-) -> Outcome:
+    ignore: CommentSuppression | CodeSuppression,
+    silenced: bool,
+    rules: Sequence[Rule],
+    options: Options,
+    idle: str = "",
+) -> SuppressionUse:
     """What came of one ignore, given all the `rules` there are."""
     known = any(ignores(rule.code, (ignore.pattern,), rule.name) for rule in rules)
     words = [word for rule in rules for word in (rule.code, rule.name)]
     meant = "" if known else nearest(ignore.pattern, words)
-    return Outcome(ignore, silenced, not counts(ignore, options.require_reason), known, meant, idle)
+    return SuppressionUse(ignore, silenced, not counts(ignore, options.require_reason), known, meant, idle)
 
 
 def useless(
-    declared: Declared, silenced: bool, rules: Sequence[Rule], options: Options, idle: str = "", *, grave: bool = False
+    declared: CodeSuppression,
+    silenced: bool,
+    rules: Sequence[Rule],
+    options: Options,
+    idle: str = "",
+    *,
+    grave: bool = False,
 ) -> Iterator[Finding]:
     """What the rule about ignores finds in a declaration, given all the `rules` there are.
 
@@ -93,11 +105,11 @@ def useless(
     advice = outcome.known and not outcome.needs_reason and not grave
     for rule in chosen(rules, options):
         if rule.about == "ignores":
-            for each in merged(rule.check(Ignores((outcome,)))):
+            for each in merged(rule.check(Suppressions((outcome,)))):
                 yield finding(rule, replace(each, severity=Severity.INFO if advice else None), _NOTED)
 
 
-def could_speak(declared: Declared, rules: Sequence[Rule], options: Options) -> bool:
+def could_speak(declared: CodeSuppression, rules: Sequence[Rule], options: Options) -> bool:
     """Whether a rule that runs on what is watched is one that the declaration is about."""
     live = (rule for rule in chosen(rules, options) if rule.about in ("graph", "usage"))
     return any(ignores(rule.code, (declared.pattern,), rule.name) for rule in live)
@@ -106,18 +118,18 @@ def could_speak(declared: Declared, rules: Sequence[Rule], options: Options) -> 
 _NOTED = Evidence(Verdict.CONFIRMED, because="what silenced a finding was noted as the program ran")
 
 
-def ignored_by(subject: object) -> tuple[Declared, ...]:
+def ignored_by(subject: object) -> tuple[CodeSuppression, ...]:
     """What `@regcheck.ignore` ignores in a class, or in the class of an instance, its base classes included."""
     cls = subject if isinstance(subject, type) else type(subject)
     return tuple(each for base in cls.__mro__ for each in base.__dict__.get(_MARK, ()))
 
 
-def active() -> tuple[Declared, ...]:
+def active() -> tuple[CodeSuppression, ...]:
     """What the `with regcheck.ignore(…)` blocks ignore that the caller is in."""
     return _active.get()
 
 
-def intended(finding: Finding | Rule, declared: Iterable[Declared], require_reason: bool = False) -> bool:
+def intended(finding: Finding | Rule, declared: Iterable[CodeSuppression], require_reason: bool = False) -> bool:
     """Whether something of what is `declared` silences the finding, or all that the rule finds, and note which."""
     found = [each for each in declared if ignores(finding.code, (each.pattern,), finding.name)]
     speaking = [each for each in found if counts(each, require_reason)]
@@ -127,20 +139,20 @@ def intended(finding: Finding | Rule, declared: Iterable[Declared], require_reas
 
 
 @dataclass
-class Notes:
+class SuppressionLog:
     """What the blocks declared that were entered, and which declarations silenced a finding."""
 
-    entered: dict[Declared, None] = field(default_factory=dict)
-    used: dict[Declared, None] = field(default_factory=dict)
+    entered: dict[CodeSuppression, None] = field(default_factory=dict)
+    used: dict[CodeSuppression, None] = field(default_factory=dict)
 
 
-_notes: list[Notes] = []
+_notes: list[SuppressionLog] = []
 
 
 @contextmanager
-def noted(notes: Notes | None = None) -> Iterator[Notes]:
+def noted(notes: SuppressionLog | None = None) -> Iterator[SuppressionLog]:
     """Note what is declared around blocks, and what silences a finding, as long as this lasts."""
-    notes = Notes() if notes is None else notes
+    notes = SuppressionLog() if notes is None else notes
     _notes.append(notes)
     try:
         yield notes
@@ -163,10 +175,10 @@ class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a fu
         if {type(code) for code in codes} != {str} or not all(codes):
             raise UsageError('say what to ignore, as in `regcheck.ignore("REG202", reason="Monte-Carlo dropout")`')
         self._codes, self._reason, self._place = codes, reason, _caller(sys._getframe(1))
-        self._tokens: list[Token[tuple[Declared, ...]]] = []
+        self._tokens: list[Token[tuple[CodeSuppression, ...]]] = []
 
-    def _declared(self, form: str) -> tuple[Declared, ...]:
-        return tuple(Declared(code, self._reason, self._place, form) for code in self._codes)
+    def _declared(self, form: str) -> tuple[CodeSuppression, ...]:
+        return tuple(CodeSuppression(code, self._reason, self._place, form) for code in self._codes)
 
     def __call__(self, cls: Class) -> Class:
         """Mark a class."""

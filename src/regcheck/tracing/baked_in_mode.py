@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from regcheck.core.graph import Frozen, Kind
+from regcheck.core.graph import BakedInMode, Kind
 from regcheck.files.place import Place
 from regcheck.torch_api.functions import DROPPING, KINDS, call_text
 
@@ -20,17 +20,17 @@ _FRAME = re.compile(r'(?:File ")?([^"\n]+?)(?:", line |\()(\d+)')
 """A line of a stack trace, as torch.fx keeps it, or as TorchScript does."""
 
 
-def frozen_call(module: nn.Module | None, function: object, name: str) -> Frozen | None:
+def frozen_call(module: nn.Module | None, function: object, name: str) -> BakedInMode | None:
     """What froze a dropping call that `module` makes while its switch is on; None unless torch.fx wrote the call."""
     if not isinstance(module, fx.GraphModule) or DROPPING[name].training is None:
         return None
     like = [each for each in module.graph.nodes if each.op == "call_function" and name_of(each.target) == name]
     places = {_place([*_frames(each.stack_trace or "")][::-1]) for each in like}
     tool = "torch.export" if isinstance(function, torch._ops.OpOverload) else "torch.fx"
-    return Frozen(tool, DROPPING[name].drops, "", places.pop() if len(places) == 1 else None)
+    return BakedInMode(tool, DROPPING[name].drops, "", places.pop() if len(places) == 1 else None)
 
 
-def frozen_script(module: torch.jit.ScriptModule) -> Frozen | None:
+def frozen_script(module: torch.jit.ScriptModule) -> BakedInMode | None:
     """The first dropout in a script whose switch is a constant; None where the script draws otherwise too."""
     graph: Any = module.inlined_graph  # torch's stubs know few of its methods
     if any(KINDS.get(each) is Kind.RANDOM for each in re.findall(r"aten::(\w+?)_?\b", str(graph))):
@@ -42,7 +42,7 @@ def frozen_script(module: torch.jit.ScriptModule) -> Frozen | None:
             if constants[position : position + 1] == [True]:
                 rate = constants[how.rate[0]]
                 text = call_text(name, rate=rate if isinstance(rate, float) else None)
-                return Frozen("torch.jit", how.drops, text, _place(_frames(node.sourceRange())))
+                return BakedInMode("torch.jit", how.drops, text, _place(_frames(node.sourceRange())))
     return None
 
 

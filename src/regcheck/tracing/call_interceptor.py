@@ -1,7 +1,7 @@
 """Seeing each torch call of a running model: which function, in which module, from which line.
 
-Both the recorder and the probe's interventions are function modes built on `Sight`, so that they give the same call the
-same `Site`.
+Both the recorder and the probe's interventions are function modes built on `TorchCallInterceptor`, so that they give
+the same call the same `Site`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def autocasting(kinds: Sequence[tuple[str, torch.dtype]]) -> Iterator[None]:
         yield
 
 
-class Sight(TorchFunctionMode):
+class TorchCallInterceptor(TorchFunctionMode):
     """A function mode that knows which module is running and gives random calls their `Site`."""
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:

@@ -9,7 +9,7 @@ from torch import fx
 from regcheck.core.graph import Flow, Kind, Mode, Op, Site
 from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, call_text, kind_of
 
-from .record import META, Seen
+from .record import META, CallMetadata
 
 _NEVER_FIXED = (Kind.INPUT, Kind.OPAQUE)
 """Kinds that give values of their own, not those of what goes in."""
@@ -35,7 +35,7 @@ def lowered(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: Mode)
 
 def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
     """The op of a node; `weights` names parameters, and what (as by weight normalization) is computed of them alone."""
-    seen: Seen = node.meta.get(META) or Seen(node.name, Site("", node.name), kind=Kind.OPAQUE)
+    seen: CallMetadata = node.meta.get(META) or CallMetadata(node.name, Site("", node.name), kind=Kind.OPAQUE)
     inputs = tuple(each.name for each in node.all_input_nodes)
     learned = not weights.isdisjoint(inputs)
     kind = seen.kind or kind_of(seen.name, scalar=len(inputs) == 1)

@@ -15,7 +15,7 @@ from torch.nn.modules import dropout
 from regcheck.core.graph import Reach
 from regcheck.torch_api.functions import DROPPING
 
-from .record import META, Seen
+from .record import META, CallMetadata
 
 _FORWARDS: Mapping[CodeType, str] = {
     vars(each)["forward"].__code__: name
@@ -104,7 +104,7 @@ def switch_on(graph: fx.Graph) -> None:
     """Make the graph of a run in eval mode that of one in train mode, where only dropout layers depend on the mode."""
     layers = set(_FORWARDS.values())
     for node in graph.nodes:
-        seen: Seen | None = node.meta.get(META)
+        seen: CallMetadata | None = node.meta.get(META)
         if seen is not None and seen.name in DROPPING and seen.layer in layers and seen.reach is Reach.REGISTERED:
             seen.active = seen.rate != 0
             _give(node, DROPPING[seen.name].training)

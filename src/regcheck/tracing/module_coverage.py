@@ -17,13 +17,13 @@ from regcheck.files.place import Place
 from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, call_text
 
 from .running import layer_of
-from .strategies import Traced
+from .strategies import TraceResult
 
 _PASSIVE = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict, nn.Identity)
 """Modules that do nothing where they are not called."""
 
 
-def coverage_of(model: nn.Module, traced: Traced) -> Coverage:
+def coverage_of(model: nn.Module, traced: TraceResult) -> Coverage:
     """What the trace has seen of `model`, which is as it was before it.
 
     A module is traced if its forward ran, if its own parameters or buffers were read (as by
@@ -63,7 +63,9 @@ def untraced(model: nn.Module, subject: str) -> Coverage:
     return Coverage(subject, "none", modules=sum(not isinstance(each, _PASSIVE) for each in model.modules()))
 
 
-def unfollowed(model: nn.Module, traced: Traced, seen: Coverage, apart: Collection[int] = ()) -> Iterator[NotChecked]:
+def unfollowed(
+    model: nn.Module, traced: TraceResult, seen: Coverage, apart: Collection[int] = ()
+) -> Iterator[NotChecked]:
     """An entry for what of a model was not judged: opaque modules, and such as were not called, that may drop or draw.
 
     Where no module could be looked into, that is an entry whatever they hold.
@@ -89,14 +91,14 @@ def unfollowed(model: nn.Module, traced: Traced, seen: Coverage, apart: Collecti
     yield from _never_called(modules, traced, seen, judged | {*apart})
 
 
-def _judged(modules: Mapping[str, nn.Module], traced: Traced) -> set[int]:
+def _judged(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:
     """The layers whose calls were seen."""
     ran = frozenset[str]().union(*traced.ran.values()) & modules.keys() if traced.inputs is not None else ()
     return {id(modules[path]) for path in ran if not isinstance(modules[path], torch.jit.ScriptModule)}
 
 
 def _never_called(
-    modules: Mapping[str, nn.Module], traced: Traced, seen: Coverage, judged: set[int]
+    modules: Mapping[str, nn.Module], traced: TraceResult, seen: Coverage, judged: set[int]
 ) -> Iterator[NotChecked]:
     """One entry for the modules that were not called and that a rule could find fault with; a lone layer has none."""
     never, ops = {*seen.never_called}, [*traced.graph.train, *traced.graph.eval]
@@ -153,11 +155,11 @@ def _methods_of(cls: type) -> Iterator[FunctionType]:
             yield from (each for each in bare if isinstance(each, FunctionType))
 
 
-def _opaque_paths(traced: Traced) -> set[str]:
+def _opaque_paths(traced: TraceResult) -> set[str]:
     return {op.module for flow in (traced.graph.train, traced.graph.eval) for op in flow if op.kind is Kind.OPAQUE}
 
 
-def _read_directly(model: nn.Module, traced: Traced) -> set[str]:
+def _read_directly(model: nn.Module, traced: TraceResult) -> set[str]:
     """Paths of the modules whose own parameters or buffers a call has read."""
     held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     flows = traced.graph.train, traced.graph.eval

@@ -64,7 +64,7 @@ def outputs_of(result: Any) -> Outputs:
     return Outputs(found, tuple(dict.fromkeys(reading.unread)))
 
 
-class Left:
+class EscapedNumbers:
     """The numbers that left torch during a forward, each with the node of the tensor that it was."""
 
     def __init__(self) -> None:

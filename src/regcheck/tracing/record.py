@@ -12,14 +12,14 @@ import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, message_of, stops
-from regcheck.core.graph import Frozen, Kind, Mode, Reach, Site
-from regcheck.core.suppressions import Declared
+from regcheck.core.graph import BakedInMode, Kind, Mode, Reach, Site
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.suppression import matching
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 
 from .baked_in_mode import frozen_call, frozen_script
 from .call_interceptor import (
-    Sight,
+    TorchCallInterceptor,
     arguments_by_name,
     arguments_of,
     draws,
@@ -33,7 +33,7 @@ from .copies.lazy import is_lazy
 from .cost import Meter, TooMuchWork
 from .identity import Identity, Newborns, storage_of
 from .nested_values import named_tensors, tensors_in
-from .outputs import Left, Output, Outputs, outputs_of
+from .outputs import EscapedNumbers, Output, Outputs, outputs_of
 from .running import Locate
 from .streams import TorchStream, numpy_state, python_state
 from .user_line import distributions_running, raising_place, runs_the_model
@@ -62,7 +62,7 @@ NO_OUTPUT = "forward returns no tensor, array or number that could be followed"
 
 
 @dataclass(slots=True)
-class Seen:
+class CallMetadata:
     """What was seen of one call, and in what blocks it was made; kept in the fx node's `meta["regcheck"]`."""
 
     name: str
@@ -78,8 +78,8 @@ class Seen:
     reach: Reach | None = None
     tracks: bool = True
     within: tuple[str, ...] = ()
-    frozen: Frozen | None = None
-    intended: tuple[Declared, ...] = field(default_factory=matching.active)
+    frozen: BakedInMode | None = None
+    intended: tuple[CodeSuppression, ...] = field(default_factory=matching.active)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _record(
         return recorder.finish(result, (python_state(), numpy_state()) != before)
 
 
-class Recorder(Sight):
+class Recorder(TorchCallInterceptor):
     """The function mode that writes the graph."""
 
     def __init__(self, model: nn.Module, locate: Locate | None = None, meter: Meter | None = None) -> None:
@@ -186,7 +186,7 @@ class Recorder(Sight):
         self._lazy = is_lazy(model)
         self._sites: dict[tuple[str, str], Site] = {}
         self._escaped: dict[fx.Node, None] = {}
-        self._left = Left()
+        self._left = EscapedNumbers()
         self._differentiated: list[fx.Node] = []
         self._scripts: list[Site] = []
         self._stream = TorchStream()
@@ -282,7 +282,7 @@ class Recorder(Sight):
                 node = self._node("call_module", site.module, site.function, inputs, {})
                 kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
                 frozen = frozen_script(module) if drew else None
-                node.meta[META] = Seen(site.function, site, kind=kind, active=drew, shape=shape, frozen=frozen)
+                node.meta[META] = CallMetadata(site.function, site, kind=kind, active=drew, shape=shape, frozen=frozen)
                 for tensor in unknown:
                     self._identity.bind(tensor, node)
             else:
@@ -304,7 +304,7 @@ class Recorder(Sight):
         window, reach = _window(name, args, kwargs), self.running.reach if site else None
         tracks = name != "batch_norm" or arguments_by_name(func, name, args, kwargs).get("running_mean") is not None
         layer, where = self.running.layer, site or self._site(name)
-        node.meta[META] = Seen(
+        node.meta[META] = CallMetadata(
             name, where, layer, kind, rate, active, shape, window=window, depth=depth, reach=reach, tracks=tracks
         )
 
@@ -323,7 +323,7 @@ class Recorder(Sight):
                 if tensors_in(each):
                     item = self._node("call_function", operator.getitem, "getitem", (node, index), {})
                     shape = shape_of(each) if isinstance(each, torch.Tensor) else None
-                    item.meta[META] = Seen("getitem", self._site("getitem"), shape=shape)
+                    item.meta[META] = CallMetadata("getitem", self._site("getitem"), shape=shape)
                     self._bind_result(each, item)
 
     def _argument(self, value: Any) -> Any:
@@ -383,12 +383,12 @@ class Recorder(Sight):
 
     def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, given: tuple[fx.Node, ...]) -> fx.Node:
         node = self._node("call_function", _unseen, name, given, {})
-        node.meta[META] = Seen(name, self._site(name), kind=kind, shape=shape_of(tensor))
+        node.meta[META] = CallMetadata(name, self._site(name), kind=kind, shape=shape_of(tensor))
         return node
 
     def _note(self, node: fx.Node, tensor: torch.Tensor, name: str, kind: Kind) -> fx.Node:
         integral = not (tensor.is_floating_point() or tensor.is_complex())
-        node.meta[META] = Seen(name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral)
+        node.meta[META] = CallMetadata(name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral)
         return node
 
     def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:

@@ -10,7 +10,7 @@ from torch import nn
 from regcheck.core.graph import Reach, Site
 from regcheck.files.place import Place
 
-from .unregistered import hidden_in
+from .unregistered import unregistered_modules
 from .user_line import calling_place
 
 Locate = Callable[[type, str], Place | None]
@@ -89,7 +89,7 @@ class Running:
         if id(self._stack[-1]) in self._paths:
             return Reach.REGISTERED
         if self._hidden is None:
-            self._hidden = {id(each) for each in hidden_in(self._model)}
+            self._hidden = {id(each) for each in unregistered_modules(self._model)}
         return Reach.HIDDEN if id(self._stack[-1]) in self._hidden else Reach.NEW
 
     def site(self, name: str) -> Site:

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import fx, nn
 
-from regcheck.core.errors import CannotTrace, message_of, told
+from regcheck.core.errors import CannotTrace, format_error, message_of
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode
 from regcheck.files.place import Place
@@ -37,7 +37,7 @@ SLOW = SECOND // 2
 
 
 @dataclass(frozen=True)
-class Traced:
+class TraceResult:
     """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out.
 
     `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
@@ -59,7 +59,7 @@ Outcomes = dict[Mode, Recording | CannotTrace]
 Run = Callable[[Mode, Inputs], Recording | CannotTrace]
 
 
-def look(
+def trace_model(
     model: nn.Module,
     subject: str,
     given: Inputs | None,
@@ -67,7 +67,7 @@ def look(
     root: bool | None = True,
     unrunnable: str = "",
     limit: float = math.inf,
-) -> Traced:
+) -> TraceResult:
     """Trace `model` in both modes; `root` says whether it is known to be a whole model.
 
     Forwards run and modes change on the very module handed in: hand in a copy. Where `unrunnable` says why it cannot or
@@ -88,7 +88,7 @@ def look(
         refusal = outcomes.get(Mode.EVAL)
         refused = refusal if isinstance(refusal, CannotTrace) else None
         if refused is not None and not unrunnable and _is_short_of_memory(refused):
-            return look(model, subject, given, locate, root, "its forward ran out of memory")
+            return trace_model(model, subject, given, locate, root, "its forward ran out of memory")
         return _without_inputs(model, subject, given, locate, root, unrunnable, refused)
     flows: dict[Mode, Flow] = {}
     missed: list[NotChecked] = []
@@ -113,7 +113,7 @@ def look(
     recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
     ran = {mode: each.ran for mode, each in recorded.items()}
     work = {mode: each.operations for mode, each in recorded.items()}
-    return Traced(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable, work)
+    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable, work)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
@@ -168,7 +168,7 @@ def _recorded(
     try:
         args, kwargs = moved(inputs.args), moved(inputs.kwargs)
     except Exception as error:
-        refusal = CannotTrace(f"the inputs cannot be copied: {told(error)}")
+        refusal = CannotTrace(f"the inputs cannot be copied: {format_error(error)}")
         refusal.__cause__ = error
         return refusal
     reads = ModeReads(model)
@@ -227,7 +227,7 @@ def _without_inputs(
     root: bool | None,
     unrunnable: str,
     refused: CannotTrace | None,
-) -> Traced:
+) -> TraceResult:
     """The graph that torch.fx gives; `refused` is what the model said of the inputs tried first."""
     said, refused_at = "no inputs could be guessed", refused.place if refused else None
     if refused is not None:
@@ -258,10 +258,10 @@ def _without_inputs(
         "forward raises on the inputs given" if given else "there are no inputs to run the model on"
     )
     ran = {Mode.TRAIN: train.recording.ran, Mode.EVAL: evaluation.recording.ran}
-    return Traced(graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable)
+    return TraceResult(graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable)
 
 
-def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.Followed:
+def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.SymbolicTrace:
     """The symbolic trace of a fake copy in that mode; where there can be none, of a model that may be touched."""
     try:
         twin = fake_copy(model)

@@ -17,7 +17,7 @@ from regcheck.core.errors import stops
 from regcheck.files.place import Place
 
 from .accelerators import in_use, states
-from .call_interceptor import Sight, eager, is_placed, name_of
+from .call_interceptor import TorchCallInterceptor, eager, is_placed, name_of
 from .running import Locate
 from .user_line import calling_place, is_the_users, runs_the_model
 
@@ -94,7 +94,7 @@ def hidden_draws(
     return tuple(listener.found)
 
 
-class _Listener(Sight):
+class _Listener(TorchCallInterceptor):
     """Compares the generators between the user's lines; what torch calls are known to draw is let pass."""
 
     def __init__(self, model: nn.Module, locate: Locate | None) -> None:

@@ -22,7 +22,7 @@ from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, LEARNED
 
 from .baked_in_mode import frozen_call
 from .call_interceptor import arguments_of, eager, is_placed, name_of
-from .record import META, NO_OUTPUT, Recording, Seen
+from .record import META, NO_OUTPUT, CallMetadata, Recording
 from .running import Locate, Running, layer_of
 from .user_line import raising_place, runs_the_model
 
@@ -36,7 +36,7 @@ class CannotFollow(CannotTrace):
 
 
 @dataclass(frozen=True)
-class Followed:
+class SymbolicTrace:
     """A symbolic trace, and what stopped it in each module that is opaque, by path."""
 
     recording: Recording
@@ -44,7 +44,7 @@ class Followed:
 
 
 @runs_the_model
-def trace(model: nn.Module, locate: Locate | None = None) -> Followed:
+def trace(model: nn.Module, locate: Locate | None = None) -> SymbolicTrace:
     """Trace `model` in the mode it is in.
 
     torch.fx writes onto the model it traces, and the model may keep what it is given: hand in a copy for each trace.
@@ -67,7 +67,7 @@ def trace(model: nn.Module, locate: Locate | None = None) -> Followed:
     output = next(node for node in graph.nodes if node.op == "output")
     outputs = tuple(_named_nodes(output.args[0], "output"))
     unread = () if outputs or "" in tracer.opaque else (NO_OUTPUT,)
-    return Followed(Recording(graph, outputs, ran=frozenset(tracer.ran), unread=unread), tracer.opaque)
+    return SymbolicTrace(Recording(graph, outputs, ran=frozenset(tracer.ran), unread=unread), tracer.opaque)
 
 
 class LeafyTracer(fx.Tracer):
@@ -155,21 +155,21 @@ class LeafyTracer(fx.Tracer):
             node.meta[META] = self._seen(kind, target, args, kwargs)
         return node
 
-    def _seen(self, kind: str, target: Any, args: Any, kwargs: Any) -> Seen:
+    def _seen(self, kind: str, target: Any, args: Any, kwargs: Any) -> CallMetadata:
         if kind == "placeholder":
-            return Seen(str(target), Site("", str(target)), kind=Kind.INPUT)
+            return CallMetadata(str(target), Site("", str(target)), kind=Kind.INPUT)
         if kind == "get_attr":
             what = Kind.PARAMETER if target in self._parameters else Kind.CONSTANT
-            return Seen(str(target), Site("", str(target)), kind=what, shape=self._shapes.get(target))
+            return CallMetadata(str(target), Site("", str(target)), kind=what, shape=self._shapes.get(target))
         path, layer = self._running.module, self._running.layer
         if target is unseen:
-            return Seen("unseen", Site(path, "unseen"), kind=Kind.OPAQUE)
+            return CallMetadata("unseen", Site(path, "unseen"), kind=Kind.OPAQUE)
         if kind == "call_module":
             name = "" if str(target) in self.opaque else LAYERS.get(layer, "")
             window = any(size > 1 for size in self._kernel(str(target))) or "Adaptive" in layer
             random = KINDS.get(name) is Kind.RANDOM
             shown = Kind.OPAQUE if not name else None
-            return Seen(name or layer, Site(path, name or layer), layer, shown, active=random, window=window)
+            return CallMetadata(name or layer, Site(path, name or layer), layer, shown, active=random, window=window)
         name = name_of(target) if not isinstance(target, str) else target.strip("_")
         rate: float | None = None
         active: bool | None = KINDS.get(name) is Kind.RANDOM
@@ -177,7 +177,7 @@ class LeafyTracer(fx.Tracer):
             rate, active = arguments_of(target, name, args, kwargs)
         site = self._running.site(name) if is_placed(name) else Site(path, name)
         frozen = frozen_call(self._running.innermost, target, name) if name in DROPPING and active else None
-        return Seen(name, site, layer, None, rate, active, frozen=frozen)
+        return CallMetadata(name, site, layer, None, rate, active, frozen=frozen)
 
     def _kernel(self, path: str) -> tuple[int, ...]:
         """The kernel of a layer, as a tuple; a single position for layers that have none."""
@@ -197,7 +197,7 @@ def _named_nodes(value: Any, name: str) -> list[tuple[str, fx.Node]]:
 
 def _matters(node: fx.Node) -> bool:
     """Whether a node is what rules are about: a layer, a learned operation, or a draw."""
-    seen: Seen | None = node.meta.get(META)
+    seen: CallMetadata | None = node.meta.get(META)
     kind = KINDS.get(seen.name) if seen else None
     return seen is not None and (seen.name in DROPPING or kind is Kind.RANDOM or kind in LEARNED)
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 
-def hidden_in(model: nn.Module) -> Iterator[nn.Module]:
+def unregistered_modules(model: nn.Module) -> Iterator[nn.Module]:
     """The modules in plain containers and closures of the model, and in those modules, that are not registered."""
     registered = {id(each) for each in model.modules()}
     seen = set(registered)

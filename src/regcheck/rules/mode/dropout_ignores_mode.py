@@ -46,7 +46,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Drops, Frozen, Graph, Mode, Op, Reach
+from regcheck.core.graph import BakedInMode, Drops, Graph, Mode, Op, Reach
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
 from regcheck.torch_api.functions import DROPPING, FOREIGN
@@ -81,7 +81,7 @@ def what(drop: Op) -> str:
     return drop.drops.value if drop.drops else ""
 
 
-def since(frozen: Frozen | None) -> str:
+def since(frozen: BakedInMode | None) -> str:
     """What holds a traced dropout in train mode."""
     return f": the code that {frozen.by} wrote holds train mode as a constant" if frozen else ""
 

@@ -68,7 +68,7 @@ from typing import TypeGuard
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Backward, Called, Stepped, Trained, Usage, bare, trains
+from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -140,7 +140,9 @@ def with_gradients(usage: Usage, call: Called) -> Severity | None:
 
 def passes_on(usage: Usage, call: Called) -> bool:
     """Whether the function that makes the call only makes it for others, some of which train through that very line."""
-    if any(isinstance(each, (Backward, Stepped, Trained)) and each.function == call.function for each in usage.events):
+    if any(
+        isinstance(each, (Backward, Stepped, StepComposed)) and each.function == call.function for each in usage.events
+    ):
         return False
     trained = [each for _, each in usage.calls() if each.propagated and each.function == call.function]
     return bool(trained) and all(each.place == call.place and each.callers[:1] != call.callers[:1] for each in trained)

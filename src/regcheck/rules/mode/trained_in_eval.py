@@ -42,7 +42,7 @@ from dataclasses import replace
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, Left, Model, ModeSet, Usage, loads
+from regcheck.core.usage import Called, Event, Model, ModeNotRestored, ModeSet, Usage, loads
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
@@ -50,7 +50,7 @@ SEVERITY = Severity.WARNING
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for left in usage.events:
-        if isinstance(left, Left) and stays_off(usage, left):
+        if isinstance(left, ModeNotRestored) and stays_off(usage, left):
             layers = " and ".join(left.model.mode_dependent)
             yield Suspicion(
                 replace(left, place=left.relied),
@@ -84,7 +84,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 LOADED = "call `model.train()` before training; `from_pretrained` returns models in eval mode"
 
 
-def stays_off(usage: Usage, left: Left) -> bool:
+def stays_off(usage: Usage, left: ModeNotRestored) -> bool:
     """Whether training goes on in the eval mode that a validation left behind, on some path and not on each."""
     known = any(trains_in_eval(call) and call.place == left.relied for _, call in usage.calls())
     return not left.meant and left.relied is not None and bool(left.model.mode_dependent) and not known

@@ -47,7 +47,7 @@ from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Backward, Called, Event, Left, ModeSet, Stepped, Usage, bare
+from regcheck.core.usage import Backward, Called, Event, ModeNotRestored, ModeSet, Stepped, Usage, bare
 from regcheck.files.place import Place
 
 CODE = "REG208"
@@ -56,7 +56,7 @@ SEVERITY = Severity.WARNING
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for event in usage.events:
-        if isinstance(event, Left) and event.meant:
+        if isinstance(event, ModeNotRestored) and event.meant:
             message = f"`{event.by}` leaves {what(event)} mode, which it was not in"
             message += f", and it is trained on {where(event.relied)}" if event.relied else ""
             fix = "give each part its own mode back" if event.part else "give the mode back in a `finally`"
@@ -82,7 +82,7 @@ def left_by(switched: ModeSet, call: Called, model: str, relied: str, fix: str) 
     return Suspicion(replace(call, place=switched.place, intended=(*switched.intended, *call.intended)), message, fix)
 
 
-def what(event: Left) -> str:
+def what(event: ModeNotRestored) -> str:
     part = f"`{event.part}` of " if event.part else ""
     return f"{part}`{event.model.name}` in {'train' if event.training else 'eval'}"
 

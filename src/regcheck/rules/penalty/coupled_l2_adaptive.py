@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Optimizer, Usage
+from regcheck.core.usage import OptimizerInfo, Usage
 from regcheck.torch_api.functions import COUPLED
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             )
 
 
-def coupled_decay(optimizer: Optimizer) -> float | None:
+def coupled_decay(optimizer: OptimizerInfo) -> float | None:
     """The largest decay among the coupled groups of an optimizer that is adaptive, or may be; None where none is."""
     if optimizer.rule is not None and optimizer.rule not in COUPLED:
         return None

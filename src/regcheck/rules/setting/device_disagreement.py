@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from regcheck.core.device_evidence import Proof, Proofs
+from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.rule import Example
 
@@ -54,7 +54,7 @@ def check(proofs: Proofs) -> Iterator[Suspicion]:
             )
 
 
-def between(confirmed: Evidence, refuted: Evidence, proof: Proof) -> Evidence:
+def between(confirmed: Evidence, refuted: Evidence, proof: EvidenceByDevice) -> Evidence:
     """Both figures as one piece of evidence: that of the device measured first is what the other was to show."""
     first, other = sorted((confirmed, refuted), key=proof.evidence.index)
     return Evidence(

@@ -45,7 +45,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     turns: dict[Site, list[Op]] = {}
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.kind is Kind.DROPOUT:
-            turns.setdefault(replace(drop.site, turn=0), []).append(drop)
+            turns.setdefault(replace(drop.site, occurrence=0), []).append(drop)
     for steps in turns.values():
         if len(steps) > 1 and all(is_next_state(graph.train, *pair) for pair in pairwise(steps)):
             yield Suspicion(

@@ -45,38 +45,38 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Severity, Suspicion
 from regcheck.core.rule import Example
-from regcheck.core.suppressions import Declared, Ignore, Ignores, Outcome
+from regcheck.core.suppressions import CodeSuppression, CommentSuppression, Suppressions, SuppressionUse
 from regcheck.core.usage import Event
 
 CODE = "REG900"
 SEVERITY = Severity.WARNING
 
 
-def check(ignores: Ignores) -> Iterator[Suspicion]:
+def check(ignores: Suppressions) -> Iterator[Suspicion]:
     for each in ignores.outcomes:
         why, remedy = useless(each)
         if why and not each.silenced:
             yield Suspicion(Event(each.ignore.place), f"`{written(each.ignore)}` silences nothing: {why}", fix=remedy)
 
 
-def written(ignore: Ignore | Declared) -> str:
+def written(ignore: CommentSuppression | CodeSuppression) -> str:
     """The ignore as its author wrote it, with the one rule that is meant."""
-    if isinstance(ignore, Declared):
+    if isinstance(ignore, CodeSuppression):
         return ignore.form.replace("…", ignore.pattern)
     return ignore.malformed or f"ignore{'-file' * ignore.whole_file}[{ignore.pattern}]"
 
 
-def useless(outcome: Outcome) -> tuple[str, str]:
+def useless(outcome: SuppressionUse) -> tuple[str, str]:
     """Why an ignore cannot silence anything, and what to do; nothing where it can."""
     ignore = outcome.ignore
-    if isinstance(ignore, Ignore) and ignore.malformed:
+    if isinstance(ignore, CommentSuppression) and ignore.malformed:
         codes = ", ".join(re.findall(r"(?i)\breg\d+", ignore.malformed)).upper() or "CODE"
         return "the rules it is about go in brackets behind `ignore`", f"write `# regcheck: ignore[{codes}] why`"
     # Any other code may be that of a plugin which is not installed here.
     ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or (outcome.meant and re.match("(?i)reg|.*-", ignore.pattern))
     if ours and not outcome.known:
         return f"there is no such rule{outcome.meant}", "name the rule, or remove the ignore"
-    if isinstance(ignore, Declared):
+    if isinstance(ignore, CodeSuppression):
         why = "`require-reason` asks for a reason" if outcome.needs_reason else outcome.idle
         return why, "say why, as in `reason=…`" if outcome.needs_reason else "remove it"
     if ignore.whole_file and not ignore.lines:

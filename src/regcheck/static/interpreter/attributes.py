@@ -12,18 +12,18 @@ from .values import (
     Bound,
     Cells,
     Configuration,
+    Constant,
     Container,
     Either,
     External,
     Function,
     Instance,
-    Known,
-    Layer,
+    LayerValue,
     Module,
-    Setting,
     Super,
-    Traced,
+    TensorRef,
     Unknown,
+    UnknownSetting,
     Value,
     Weight,
     fallen_back_on,
@@ -39,7 +39,7 @@ class Attributes(Machine):
             return Unknown()
         with self.entered(frame):
             value = self.evaluate(node)
-        return Unknown() if isinstance(value, (Module, Traced)) else value
+        return Unknown() if isinstance(value, (Module, TensorRef)) else value
 
     def _eval_attribute(self, node: ast.Attribute) -> Value:
         return self.attribute(self.evaluate(node.value), node.attr)
@@ -48,13 +48,13 @@ class Attributes(Machine):
         if isinstance(owner, External):
             return self.project.member(owner, name)
         if isinstance(owner, Either):
-            options = [each for each in owner.options if each != Known(None)]
+            options = [each for each in owner.options if each != Constant(None)]
             return self.join([self.attribute(each, name) for each in options]) if options else Unknown()
         if isinstance(owner, Instance):
             return self._instance_attribute(owner, name)
         if isinstance(owner, Module) and name == "training":
             return self.training(owner)
-        if isinstance(owner, Layer):
+        if isinstance(owner, LayerValue):
             return self._layer_attribute(owner, name)
         if isinstance(owner, Container) and name in owner.entries:
             inner: Value = owner.entries[name]
@@ -65,10 +65,10 @@ class Attributes(Machine):
         if isinstance(owner, Super):
             return self._super_attribute(owner, name)
         if isinstance(owner, Configuration):
-            return Setting() if name in owner.zeros else Unknown()
+            return UnknownSetting() if name in owner.zeros else Unknown()
         if isinstance(owner, Unknown):
             return owner
-        if isinstance(owner, Traced):
+        if isinstance(owner, TensorRef):
             return self.opaque((owner,), ast.Name(name, ast.Load()))
         return Bound(owner, name)
 
@@ -112,7 +112,7 @@ class Attributes(Machine):
         method.instance = owner.instance
         return method
 
-    def _layer_attribute(self, owner: Layer, name: str) -> Value:
+    def _layer_attribute(self, owner: LayerValue, name: str) -> Value:
         if name in ("weight", "bias", "in_proj_weight", "in_proj_bias"):
             return Weight()
         if name == "p" and "Dropout" in owner.name:

@@ -16,6 +16,7 @@ from .values import (
     OPEN,
     Bound,
     Cells,
+    Constant,
     Container,
     Either,
     Entries,
@@ -23,15 +24,14 @@ from .values import (
     Function,
     Instance,
     Items,
-    Known,
-    Layer,
+    LayerValue,
     Maybe,
     Module,
     Partial,
-    Setting,
     Several,
     Super,
     Unknown,
+    UnknownSetting,
     Value,
     Weight,
     argument,
@@ -99,7 +99,7 @@ class Calls(Sequences):
         if isinstance(callee, Module):
             return self.call_module(callee, args, kwargs, node)
         if isinstance(callee, Either):
-            options = [each for each in callee.options if each != Known(None)]
+            options = [each for each in callee.options if each != Constant(None)]
 
             def option(each: Value) -> Callable[[], Value]:
                 return lambda: self.call(each, args, kwargs, node)
@@ -135,7 +135,7 @@ class Calls(Sequences):
             if isinstance(function.node, ast.Lambda):
                 return self.evaluate(function.node.body)
             end = self.run(function.node.body)
-            returned = [*frame.returns, *([Known(None)] if end is Next.GO and not frame.returns else [])]
+            returned = [*frame.returns, *([Constant(None)] if end is Next.GO and not frame.returns else [])]
             return self.returned(returned) if returned else Unknown()
 
     def returned(self, values: Sequence[Value]) -> Value:
@@ -210,16 +210,16 @@ class Calls(Sequences):
                 frame = Frame(None, definition.source, Cells(), definition.name)
                 fallback = Unknown() if default is None else fallen_back_on(self.constant(default, frame))
                 given = argument(args, kwargs, index, name, ...)
-                self.set(instance.cells, name, fallback if given == Known(...) else given)
+                self.set(instance.cells, name, fallback if given == Constant(...) else given)
 
-    def layer(self, name: str, args: Args, kwargs: Kwargs, place: Place | None) -> Container | Layer:
+    def layer(self, name: str, args: Args, kwargs: Kwargs, place: Place | None) -> Container | LayerValue:
         """A layer or a container of torch.nn."""
         if name in CONTAINERS:
             container = Container(place, name=name)
             self.made.append(container)
             self.fill(container, args)
             return container
-        layer = Layer(place, name=name, args=args, kwargs=dict(kwargs))
+        layer = LayerValue(place, name=name, args=args, kwargs=dict(kwargs))
         self.made.append(layer)
         return layer
 
@@ -253,8 +253,8 @@ class Calls(Sequences):
         return value
 
     def _computed(self, compute: Callable[..., object], args: Args, node: ast.AST) -> Value:
-        if args and all(isinstance(each, Known) for each in args):
-            return self.computed(compute, *(each.value for each in args if isinstance(each, Known)))
+        if args and all(isinstance(each, Constant) for each in args):
+            return self.computed(compute, *(each.value for each in args if isinstance(each, Constant)))
         return self.opaque(args, node)
 
     def _builtin(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -264,8 +264,8 @@ class Calls(Sequences):
             items = self.bounded(self.iterated(args[0])) if args else ()
             return Items.of(items[::-1] if name == "reversed" else items, mutable=name != "tuple")
         if name == "range":
-            if all(isinstance(each, Known) and isinstance(each.value, int) for each in args):
-                return self.computed(range, *(each.value for each in args if isinstance(each, Known)))
+            if all(isinstance(each, Constant) and isinstance(each.value, int) for each in args):
+                return self.computed(range, *(each.value for each in args if isinstance(each, Constant)))
             return Items.of((Several(Unknown(varies=True)),))
         if name == "enumerate" and args:
             items = self.bounded(self.iterated(args[0]))
@@ -278,16 +278,18 @@ class Calls(Sequences):
         if name == "len" and args:
             known = args[0]
             exact = isinstance(known, Items) and known.exact
-            return Known(len(self.iterated(known))) if exact or isinstance(known, Container) else Unknown(varies=True)
-        if name == "getattr" and len(args) > 1 and isinstance(args[1], Known) and isinstance(args[1].value, str):
+            return (
+                Constant(len(self.iterated(known))) if exact or isinstance(known, Container) else Unknown(varies=True)
+            )
+        if name == "getattr" and len(args) > 1 and isinstance(args[1], Constant) and isinstance(args[1].value, str):
             found = self.attribute(args[0], args[1].value)
             setting = looked_up(*args) if len(args) == 3 else None
-            if isinstance(found, Setting) or setting is not None:
+            if isinstance(found, UnknownSetting) or setting is not None:
                 return setting or found
             return Unknown(varies=len(args) > 2) if isinstance(found, (Bound, Unknown)) else found
-        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance) and isinstance(args[1], Known):
+        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance) and isinstance(args[1], Constant):
             self.set(args[0].cells, str(args[1].value), args[2])
-            return Known(None)
+            return Constant(None)
         if name in ("isinstance", "issubclass", "hasattr", "callable", "type", "any", "all", "print", "id", "repr"):
             return Unknown(varies=False)
         return self.opaque((*args, *kwargs.values()), node)
@@ -295,7 +297,7 @@ class Calls(Sequences):
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """`owner.name(…)`."""
         if isinstance(owner, Either) and any(isinstance(each, (Module, Items, Entries)) for each in owner.options):
-            kept = [each for each in owner.options if each != Known(None)]
+            kept = [each for each in owner.options if each != Constant(None)]
 
             def option(each: Value) -> Callable[[], Value]:
                 return lambda: self.method(each, name, args, kwargs, node)
@@ -315,7 +317,7 @@ class Calls(Sequences):
             return self.dict_method(owner, name, args, kwargs, node)
         if isinstance(owner, (External, Definition)):
             return self.call(self.attribute(owner, name), args, kwargs, node)
-        if isinstance(owner, Known) and (type(owner.value), name) in METHODS and not kwargs:
+        if isinstance(owner, Constant) and (type(owner.value), name) in METHODS and not kwargs:
             return self._computed(METHODS[type(owner.value), name], (owner, *args), node)
         setting = looked_up(owner, *args) if name == "get" and len(args) == 2 else None
         return setting or self.opaque((owner, *args, *kwargs.values()), node)
@@ -331,7 +333,7 @@ class Calls(Sequences):
             base = instance.definition.torch_base
             if base not in ("", "Module") and instance.base is None:
                 instance.base = self.layer(base, args, kwargs, instance.place)
-            return Known(None)
+            return Constant(None)
         if name in ("forward", "__call__") and instance.base is not None:
             return self.call_module(instance.base, args, kwargs, node)
         return self.module_method(instance, name, args, kwargs, node)
@@ -339,9 +341,9 @@ class Calls(Sequences):
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """A method that every `nn.Module` has."""
         if name in ("train", "eval"):
-            mode = Known(False) if name == "eval" else argument(args, kwargs, 0, "mode", True)
+            mode = Constant(False) if name == "eval" else argument(args, kwargs, 0, "mode", True)
             known = truth(mode)
-            self.set_training(module, Unknown(varies=True) if known is None else Known(known), node)
+            self.set_training(module, Unknown(varies=True) if known is None else Constant(known), node)
             return module
         if name in SELF_RETURNING:
             return module
@@ -355,7 +357,7 @@ class Calls(Sequences):
         if name in ("add_module", "register_module", "register_parameter", "register_buffer") and len(args) > 1:
             value = {"register_parameter": Weight(), "register_buffer": Unknown(varies=True)}.get(name, args[1])
             cells = target.entries if isinstance(target, Container) else module.cells
-            key = str(args[0].value) if isinstance(args[0], Known) else f"*{len(cells)}"
-            self.set(cells, key, value if args[1] != Known(None) else args[1])
-            return Known(None)
+            key = str(args[0].value) if isinstance(args[0], Constant) else f"*{len(cells)}"
+            self.set(cells, key, value if args[1] != Constant(None) else args[1])
+            return Constant(None)
         return self.opaque((module, *args, *kwargs.values()), node)

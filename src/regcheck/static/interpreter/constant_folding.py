@@ -17,7 +17,7 @@ from typing import Any
 
 from regcheck.static.project.names import Definition
 
-from .values import Bound, Either, External, Known, Traced, Unknown, Value
+from .values import Bound, Constant, Either, External, TensorRef, Unknown, Value
 
 LARGEST = 10_000
 """A string or a sequence that is longer than this is an unknown value."""
@@ -155,10 +155,10 @@ def is_data(node: ast.expr) -> bool:
 
 def identical(left: Value, right: Value) -> bool | None:
     """Whether two values are the same object; None where that cannot be told."""
-    if isinstance(left, Known) and isinstance(right, Known):
+    if isinstance(left, Constant) and isinstance(right, Constant):
         return left == right if left.value is None or right.value is None or isinstance(left.value, bool) else None
     for one, other in ((left, right), (right, left)):
-        if one == Known(None) and not isinstance(other, (Unknown, Traced, Either, Bound)):
+        if one == Constant(None) and not isinstance(other, (Unknown, TensorRef, Either, Bound)):
             return False
     if isinstance(left, (Definition, External)) and isinstance(right, (Definition, External)):
         return left == right

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from .constant_folding import LARGEST
 from .expressions import Expressions
-from .values import OPEN, Container, Entries, Items, Known, Maybe, Several, Unknown, Value
+from .values import OPEN, Constant, Container, Entries, Items, Maybe, Several, Unknown, Value
 
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
@@ -31,7 +31,7 @@ class Sequences(Expressions):
             ]
             if named and len(named) == len(args):
                 for key, value in named:
-                    self.set(container.entries, str(key.value) if isinstance(key, Known) else "*", value)
+                    self.set(container.entries, str(key.value) if isinstance(key, Constant) else "*", value)
                 return
         self.extend(container, args)
 
@@ -65,7 +65,7 @@ class Sequences(Expressions):
             for each in self.iterated(args[0]):
                 pair = each.items if isinstance(each, Items) and len(each.items) == 2 else (Unknown(), Unknown())
                 key = pair[0]
-                cells[str(key.value) if isinstance(key, Known) else OPEN] = pair[1]
+                cells[str(key.value) if isinstance(key, Constant) else OPEN] = pair[1]
         return Entries.of({**cells, **kwargs})
 
     def container_method(self, container: Container, name: str, args: Args) -> Value | None:
@@ -79,9 +79,9 @@ class Sequences(Expressions):
         if name in ("values", "children"):
             return Items.of(tuple(entries.values()))
         if name == "keys":
-            return Items.of(tuple(Known(key) for key in entries))
+            return Items.of(tuple(Constant(key) for key in entries))
         if name in ("items", "named_children"):
-            return Items.of(tuple(Items.of((Known(key), value), mutable=False) for key, value in entries.items()))
+            return Items.of(tuple(Items.of((Constant(key), value), mutable=False) for key, value in entries.items()))
         return None
 
     def list_method(self, owner: Items, name: str, args: Args, node: ast.AST) -> Value:
@@ -90,10 +90,10 @@ class Sequences(Expressions):
             changed = self.bounded((*owner.items, args[0]))
         elif name == "extend" and len(args) == 1:
             changed = self.bounded((*owner.items, *self.iterated(args[0])))
-        elif name == "insert" and len(args) == 2 and args[0] == Known(0):
+        elif name == "insert" and len(args) == 2 and args[0] == Constant(0):
             changed = self.bounded((args[1], *owner.items))
-        elif name == "pop" and owner.items and owner.exact and args in ((), (Known(0),), (Known(-1),)):
-            index = 0 if args == (Known(0),) else -1
+        elif name == "pop" and owner.items and owner.exact and args in ((), (Constant(0),), (Constant(-1),)):
+            index = 0 if args == (Constant(0),) else -1
             found = owner.items[index]
             self.set(owner.cells, "items", self.bounded(owner.items[1:] if index == 0 else owner.items[:-1]))
             return found
@@ -105,7 +105,7 @@ class Sequences(Expressions):
             self.set(owner.cells, "items", (Several(self.opaque(owner.items, node)),))
             return self.opaque((*owner.items, *args), node)
         self.set(owner.cells, "items", changed)
-        return Known(None)
+        return Constant(None)
 
     def dict_method(self, owner: Entries, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         cells = owner.cells
@@ -113,15 +113,15 @@ class Sequences(Expressions):
         known = {key: value for key, value in cells.items() if key != OPEN}
         more: tuple[Value, ...] = (Several(Unknown(varies=True)),) if OPEN in cells else ()
         if name == "items":
-            pairs = tuple(Items.of((Known(key), value), mutable=False) for key, value in known.items())
+            pairs = tuple(Items.of((Constant(key), value), mutable=False) for key, value in known.items())
             return Items.of((*pairs, *(Several(Items.of((Unknown(), Unknown()), mutable=False)) for _ in more)))
         if name == "keys":
-            return Items.of((*(Known(key) for key in known), *more))
+            return Items.of((*(Constant(key) for key in known), *more))
         if name == "values":
             return Items.of((*known.values(), *more))
-        if name in ("get", "pop", "setdefault") and args and isinstance(args[0], Known):
+        if name in ("get", "pop", "setdefault") and args and isinstance(args[0], Constant):
             key = str(args[0].value)
-            default = args[1] if len(args) > 1 else Known(None)
+            default = args[1] if len(args) > 1 else Constant(None)
             found: Value = cells.get(key, Unknown() if OPEN in cells else default)
             if name == "setdefault":
                 self.set(cells, key, found)
@@ -132,7 +132,7 @@ class Sequences(Expressions):
                     self.set(cells, key, value)
             for key, value in kwargs.items():
                 self.set(cells, key, value)
-            return Known(None)
+            return Constant(None)
         if name == "copy":
             return Entries.of(dict(cells))
         return self.opaque((*cells.values(), *args), node)
@@ -142,7 +142,7 @@ def paired(index: int, value: Value) -> Value:
     if isinstance(value, (Several, Maybe)):
         inner = value.item if isinstance(value, Several) else value.items[0]
         return Several(Items.of((Unknown(varies=True), inner), mutable=False))
-    return Items.of((Known(index), value), mutable=False)
+    return Items.of((Constant(index), value), mutable=False)
 
 
 def _is_open(column: tuple[Value, ...]) -> bool:

@@ -29,16 +29,16 @@ from .state import OUTER, SECONDS, Frame, Next, OutOfTime, TooLong
 from .values import (
     OPEN,
     Cells,
+    Constant,
     Container,
     Entries,
     External,
     Function,
     Instance,
     Items,
-    Known,
     Maybe,
     Several,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     inner,
@@ -75,7 +75,7 @@ class Expressions(Attributes):
         if found is None:
             if not fits(node.value):
                 return Unknown()
-            found = self.project.constants[node] = Known(node.value)
+            found = self.project.constants[node] = Constant(node.value)
         return found
 
     def _eval_name(self, node: ast.Name) -> Value:
@@ -137,14 +137,18 @@ class Expressions(Attributes):
             return self.iterated(value.base)
         if isinstance(value, Container):
             if value.name == "ModuleDict":
-                return tuple(Known(name) for name in value.entries)
+                return tuple(Constant(name) for name in value.entries)
             return tuple(value.entries.values())
         if isinstance(value, Entries):
-            names = tuple(Known(name) for name in value.cells if name != OPEN)
+            names = tuple(Constant(name) for name in value.cells if name != OPEN)
             return (*names, Several(Unknown(varies=True))) if OPEN in value.cells else names
-        if isinstance(value, Known) and isinstance(value.value, (str, range, tuple, list)) and len(value.value) < 200:
-            return tuple(Known(each) for each in value.value)
-        if isinstance(value, Traced):
+        if (
+            isinstance(value, Constant)
+            and isinstance(value.value, (str, range, tuple, list))
+            and len(value.value) < 200
+        ):
+            return tuple(Constant(each) for each in value.value)
+        if isinstance(value, TensorRef):
             return (Several(value),)
         return (Several(Unknown(varies=isinstance(value, Unknown) and value.varies)),)
 
@@ -159,8 +163,8 @@ class Expressions(Attributes):
                 self.spend(len(cells))
             else:
                 name = self.evaluate(key)
-                cells[str(name.value) if isinstance(name, Known) else f"*{len(cells)}"] = value
-                if not isinstance(name, Known):
+                cells[str(name.value) if isinstance(name, Constant) else f"*{len(cells)}"] = value
+                if not isinstance(name, Constant):
                     cells[OPEN] = Unknown()
         return Entries.of(cells)
 
@@ -168,13 +172,13 @@ class Expressions(Attributes):
         parts: list[object] = []
         for each in node.values:
             value = self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each)
-            if isinstance(each, ast.FormattedValue) and isinstance(value, Known):
-                form = self.evaluate(each.format_spec) if each.format_spec else Known("")
+            if isinstance(each, ast.FormattedValue) and isinstance(value, Constant):
+                form = self.evaluate(each.format_spec) if each.format_spec else Constant("")
                 if each.conversion > 0:
                     value = self.computed(CONVERSIONS[chr(each.conversion)], value.value)
-                if isinstance(value, Known) and isinstance(form, Known) and form.value:
+                if isinstance(value, Constant) and isinstance(form, Constant) and form.value:
                     value = self.computed(format, value.value, form.value)
-            if not isinstance(value, Known):
+            if not isinstance(value, Constant):
                 return Unknown(varies=True)
             parts.append(value.value)
         return self.computed(joined, *parts)
@@ -249,7 +253,7 @@ class Expressions(Attributes):
             return last
         return (
             self.join([*rest, last])
-            if not any(isinstance(each, Traced) for each in rest)
+            if not any(isinstance(each, TensorRef) for each in rest)
             else self.opaque([*rest, last], node)
         )
 
@@ -257,8 +261,8 @@ class Expressions(Attributes):
         value = self.evaluate(node.operand)
         if isinstance(node.op, ast.Not):
             known = truth(value)
-            return Known(not known) if known is not None else self.opaque((value,), node)
-        if isinstance(value, Known) and isinstance(value.value, (int, float)):
+            return Constant(not known) if known is not None else self.opaque((value,), node)
+        if isinstance(value, Constant) and isinstance(value.value, (int, float)):
             return self.computed(UNARY[type(node.op)], value.value)
         return self.arithmetic("neg", (value,), node)
 
@@ -268,14 +272,14 @@ class Expressions(Attributes):
     def binary(self, op: ast.operator, left: Value, right: Value, node: ast.AST) -> Value:
         """`left op right`, folded where both are known, or where one is a zero factor."""
         name, compute = BINARY.get(type(op), ("other", None))
-        if isinstance(left, Known) and isinstance(right, Known) and compute is not None:
+        if isinstance(left, Constant) and isinstance(right, Constant) and compute is not None:
             return self.folded(compute, left.value, right.value)
-        if name == "mul" and any(each in (Known(0), Known(0.0), Known(False)) for each in (left, right)):
+        if name == "mul" and any(each in (Constant(0), Constant(0.0), Constant(False)) for each in (left, right)):
             return self.zero((left, right), node)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
             return Items.of(self.bounded((*left.items, *right.items)))
         if isinstance(left, Items) and name == "mul":
-            times = right.value if isinstance(right, Known) and isinstance(right.value, int) else None
+            times = right.value if isinstance(right, Constant) and isinstance(right.value, int) else None
             if times is not None and times * len(left.items) <= 200:
                 return Items.of(left.items * max(min(times, 200), 0))
             return Items.of(tuple(each if isinstance(each, Several) else Several(each) for each in left.items))
@@ -291,7 +295,7 @@ class Expressions(Attributes):
 
     def zero(self, values: tuple[Value, ...], node: ast.AST) -> Value:
         """Something multiplied by a known zero."""
-        return Known(0.0)
+        return Constant(0.0)
 
     def arithmetic(self, name: str, values: tuple[Value, ...], node: ast.AST) -> Value:
         """An operator applied to values that cannot be folded."""
@@ -305,13 +309,13 @@ class Expressions(Attributes):
             if isinstance(op, (ast.Is, ast.IsNot)):
                 same = identical(left, right)
                 if same is not None:
-                    return Known(same is isinstance(op, ast.Is))
-            elif isinstance(left, Known) and isinstance(right, Known):
+                    return Constant(same is isinstance(op, ast.Is))
+            elif isinstance(left, Constant) and isinstance(right, Constant):
                 return self.folded(COMPARED[type(op)], left.value, right.value)
-            elif isinstance(op, (ast.In, ast.NotIn)) and isinstance(left, Known):
+            elif isinstance(op, (ast.In, ast.NotIn)) and isinstance(left, Constant):
                 known = right.cells if isinstance(right, (Entries,)) else None
                 if known is not None and (str(left.value) in known or OPEN not in known):
-                    return Known((str(left.value) in known) is isinstance(op, ast.In))
+                    return Constant((str(left.value) in known) is isinstance(op, ast.In))
         return self.arithmetic("compare", (left, right, *rest), node)
 
     def _eval_subscript(self, node: ast.Subscript) -> Value:
@@ -321,10 +325,10 @@ class Expressions(Attributes):
         return self.item(owner, self.evaluate(node.slice), node)
 
     def _sliced(self, owner: Items, node: ast.Slice) -> Value:
-        bounds = [self.evaluate(each) if each else Known(None) for each in (node.lower, node.upper, node.step)]
-        if owner.exact and all(isinstance(each, Known) for each in bounds):
+        bounds = [self.evaluate(each) if each else Constant(None) for each in (node.lower, node.upper, node.step)]
+        if owner.exact and all(isinstance(each, Constant) for each in bounds):
             try:
-                chosen = owner.items[slice(*(each.value for each in bounds if isinstance(each, Known)))]
+                chosen = owner.items[slice(*(each.value for each in bounds if isinstance(each, Constant)))]
                 return Items.of(self.bounded(chosen))
             except (TypeError, ValueError):
                 return Unknown(varies=True)
@@ -337,7 +341,7 @@ class Expressions(Attributes):
         """`owner[key]`."""
         if isinstance(owner, Instance) and isinstance(owner.base, Container):
             owner = owner.base
-        if isinstance(owner, Container) and isinstance(key, Known):
+        if isinstance(owner, Container) and isinstance(key, Constant):
             names = list(owner.entries)
             name = key.value
             if (
@@ -352,15 +356,15 @@ class Expressions(Attributes):
         if isinstance(owner, Container):
             return self.join([inner(each) for each in owner.entries.values()]) if owner.entries else Unknown()
         if isinstance(owner, Items):
-            if isinstance(key, Known) and isinstance(key.value, int) and owner.exact:
+            if isinstance(key, Constant) and isinstance(key.value, int) and owner.exact:
                 return owner.items[key.value] if -len(owner.items) <= key.value < len(owner.items) else Unknown()
             return self.join([inner(each) for each in owner.items] or [Unknown()])
-        if isinstance(owner, Entries) and isinstance(key, Known):
+        if isinstance(owner, Entries) and isinstance(key, Constant):
             entry: Value = owner.cells.get(str(key.value), Unknown())
             return entry
         if isinstance(owner, Entries) and owner.cells:
             return self.join(list(owner.cells.values()))
-        if isinstance(owner, Known) and isinstance(key, Known):
+        if isinstance(owner, Constant) and isinstance(key, Constant):
             return self.computed(operator.getitem, owner.value, key.value)
         return self.opaque((owner, key), node)
 
@@ -389,8 +393,8 @@ class Expressions(Attributes):
         for each in self._produced(node.generators, pair):
             both = inner(each)
             key, value = both.items if isinstance(both, Items) else (Unknown(), Unknown())
-            exact = isinstance(key, Known) and not isinstance(each, Several)
-            cells[str(key.value) if isinstance(key, Known) else f"*{len(cells)}"] = value
+            exact = isinstance(key, Constant) and not isinstance(each, Several)
+            cells[str(key.value) if isinstance(key, Constant) else f"*{len(cells)}"] = value
             if not exact:
                 cells[OPEN] = Unknown()
         return Entries.of(cells)

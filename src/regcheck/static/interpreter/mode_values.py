@@ -11,7 +11,7 @@ from regcheck.core.graph import Mode
 from .values import Value
 
 
-class Sight:
+class ModeTracker:
     """The mode that a forward is run in, and whether anything that it did may have depended on that."""
 
     def __init__(self, mode: Mode) -> None:
@@ -32,7 +32,7 @@ class Sight:
             self.mode = self.other
 
 
-class Sided:
+class ByMode:
     """A value of two sides. Whoever asks what it is, or anything of it, is shown one of them, and that is noted.
 
     So it may be handed on as it is; code that knows nothing of sides takes it for the value of the mode at hand.
@@ -40,7 +40,7 @@ class Sided:
 
     __slots__ = ("evaluation", "sight", "train")
 
-    def __init__(self, sight: Sight, train: Value, evaluation: Value) -> None:
+    def __init__(self, sight: ModeTracker, train: Value, evaluation: Value) -> None:
         self.sight, self.train, self.evaluation = sight, train, evaluation
 
     @property  # type: ignore[misc]
@@ -63,6 +63,6 @@ class Sided:
 
 def side(value: Any, mode: Mode) -> Any:
     """What a value is in that mode."""
-    if type(value) is not Sided:
+    if type(value) is not ByMode:
         return value
     return value.train if mode is Mode.TRAIN else value.evaluation

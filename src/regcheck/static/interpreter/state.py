@@ -20,16 +20,16 @@ from .constant_folding import WORK, fits, work_of
 from .values import (
     Bound,
     Cells,
+    Constant,
     Either,
     External,
     Function,
     Items,
-    Known,
     Maybe,
     Module,
     Partial,
     Several,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     Weight,
@@ -149,7 +149,7 @@ class Machine(ABC):
             found = compute(*values)
         except Exception:
             return Unknown()
-        return Known(found) if fits(found) else Unknown()
+        return Constant(found) if fits(found) else Unknown()
 
     def call_module(
         self, module: Module, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
@@ -173,7 +173,7 @@ class Machine(ABC):
 
     def training(self, module: Module) -> Value:
         """The mode a module is in."""
-        found: Value = module.cells.get("training", Known(True))
+        found: Value = module.cells.get("training", Constant(True))
         return found
 
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
@@ -254,16 +254,16 @@ class Machine(ABC):
         distinct: list[Value] = []
         for each in values:
             for option in each.options if isinstance(each, Either) else (each,):
-                if len(distinct) > _MANY and isinstance(option, Known):
+                if len(distinct) > _MANY and isinstance(option, Constant):
                     continue
                 like = next((n for n, known in enumerate(distinct[:_MANY]) if _same(option, known)), None)
                 if like is None:
                     distinct.append(option)
-                elif isinstance(option, Known) and not option.default:
+                elif isinstance(option, Constant) and not option.default:
                     distinct[like] = option
         if len(distinct) == 1:
             return distinct[0]
-        if any(isinstance(each, Traced) for each in distinct):
+        if any(isinstance(each, TensorRef) for each in distinct):
             return self.join_traced(distinct)
         if all(isinstance(each, Items) and each.exact for each in distinct):
             lists = [each.items for each in distinct if isinstance(each, Items)]
@@ -271,13 +271,13 @@ class Machine(ABC):
                 self.spend(_PER_STEP * len(lists[0]))
                 return Items.of(tuple(self.join(list(column)) for column in zip(*lists, strict=True)))
         if len(distinct) > 4 or any(isinstance(each, Unknown) for each in distinct):
-            kept = [each for each in distinct if isinstance(each, (Module, Known, Function, Partial))]
+            kept = [each for each in distinct if isinstance(each, (Module, Constant, Function, Partial))]
             return Either((*kept[:4], Unknown(varies=True))) if kept else Unknown(varies=True)
         return Either(tuple(distinct))
 
     def doubt(self, test: ast.expr, value: Value) -> bool:
         """Whether a condition that cannot be told may differ between calls or modes; else it is a fixed setting."""
-        if isinstance(value, Traced) or (isinstance(value, Unknown) and value.varies):
+        if isinstance(value, TensorRef) or (isinstance(value, Unknown) and value.varies):
             return True
         known = self.project.about_mode
         if test not in known:
@@ -318,4 +318,4 @@ def _words(node: ast.expr) -> Iterator[str]:
 
 
 def _same(one: object, other: object) -> bool:
-    return one is other or (isinstance(one, (Known, Unknown, Traced, Bound, External, Weight)) and one == other)
+    return one is other or (isinstance(one, (Constant, Unknown, TensorRef, Bound, External, Weight)) and one == other)

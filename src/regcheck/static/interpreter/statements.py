@@ -10,16 +10,16 @@ from typing import Any
 from .calls import Calls
 from .state import Next
 from .values import (
+    Constant,
     Container,
     Entries,
     Function,
     Instance,
     Items,
-    Known,
-    Layer,
+    LayerValue,
     Maybe,
     Several,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     inner,
@@ -54,7 +54,7 @@ class Interpreter(Calls):
         """An expression was evaluated for its effects; in-place tensor methods change what they are called on."""
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             name = node.func.attr
-            if name.endswith("_") and not name.startswith("_") and isinstance(value, Traced):
+            if name.endswith("_") and not name.startswith("_") and isinstance(value, TensorRef):
                 self.update(node.func.value, value)
 
     def update(self, target: ast.expr, value: Value) -> None:
@@ -73,7 +73,7 @@ class Interpreter(Calls):
             self.assign(target, value)
 
     def _run_return(self, node: ast.Return) -> Next:
-        self.frame.returns.append(self.evaluate(node.value) if node.value else Known(None))
+        self.frame.returns.append(self.evaluate(node.value) if node.value else Constant(None))
         return Next.RETURN
 
     def _run_raise(self, node: ast.Raise) -> Next:
@@ -127,29 +127,29 @@ class Interpreter(Calls):
                 self.assign(target, each)
             return
         for index, target in enumerate(targets):
-            self.assign(target, self.item(value, Unknown(varies=True) if starred else Known(index), node))
+            self.assign(target, self.item(value, Unknown(varies=True) if starred else Constant(index), node))
 
     def _assign_attribute(self, target: ast.Attribute, value: Value) -> None:
         owner = self.evaluate(target.value)
         if target.attr == "training":
             self.set_training(owner, value, target)
-        elif isinstance(owner, Instance) or (isinstance(owner, Layer) and not isinstance(value, Traced)):
+        elif isinstance(owner, Instance) or (isinstance(owner, LayerValue) and not isinstance(value, TensorRef)):
             self.set(owner.cells, target.attr, value)
 
     def _assign_item(self, target: ast.Subscript, value: Value) -> None:
         owner, key = self.evaluate(target.value), self.evaluate(target.slice)
-        if isinstance(owner, Entries) and isinstance(key, Known):
+        if isinstance(owner, Entries) and isinstance(key, Constant):
             self.set(owner.cells, str(key.value), value)
-        elif isinstance(owner, Container) and isinstance(key, Known) and not isinstance(key.value, bool):
+        elif isinstance(owner, Container) and isinstance(key, Constant) and not isinstance(key.value, bool):
             self.set(owner.entries, str(key.value), value)
-        elif isinstance(owner, Items) and isinstance(key, Known) and isinstance(key.value, int) and owner.exact:
+        elif isinstance(owner, Items) and isinstance(key, Constant) and isinstance(key.value, int) and owner.exact:
             items = list(owner.items)
             if -len(items) <= key.value < len(items):
                 items[key.value] = value
                 self.set(owner.cells, "items", tuple(items))
         elif isinstance(owner, Items):
             self.set(owner.cells, "items", (Several(self.join([value, *map(inner, owner.items)])),))
-        elif isinstance(owner, Traced) or isinstance(value, Traced):
+        elif isinstance(owner, TensorRef) or isinstance(value, TensorRef):
             self.store(target.value, self.written(owner, key, value, target))
 
     def written(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:

@@ -8,10 +8,11 @@ from typing import Any
 from regcheck.static.project.names import Definition
 
 from .calls import SELF_RETURNING
-from .mode_values import Sided
+from .mode_values import ByMode
 from .values import (
     Bound,
     Cells,
+    Constant,
     Container,
     Either,
     Entries,
@@ -19,13 +20,12 @@ from .values import (
     Function,
     Instance,
     Items,
-    Known,
-    Layer,
+    LayerValue,
     Maybe,
     Module,
     Partial,
     Several,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     Weight,
@@ -46,7 +46,7 @@ class Incomparable(Exception):
     """Of this value it cannot be told whether another one is exactly like it."""
 
 
-class Gallery(dict[Hashable, int]):
+class KeyInterner(dict[Hashable, int]):
     """Portraits by number, so that a large one can be made of small ones; `held` lives as long as they do."""
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Gallery(dict[Hashable, int]):
         return (self[portrait],)
 
 
-class Portrait:
+class StructuralKey:
     """Portraits of the values that one call is given, which name shared ops and objects by the order they are met in.
 
     `mark` says what else tells modules apart, `told` which ops differ from others. `ids` are the ops, `objects`
     whatever has an identity, `receivers` the modules of which nothing is told.
     """
 
-    def __init__(self, gallery: Gallery, mark: Callable[[Module], Hashable], *told: set[str]) -> None:
+    def __init__(self, gallery: KeyInterner, mark: Callable[[Module], Hashable], *told: set[str]) -> None:
         self.gallery = gallery
         self.mark = mark
         self.told = told
@@ -87,9 +87,9 @@ class Portrait:
         if self._parts > LARGEST:
             raise Incomparable
         kind: Any = type(value)
-        if kind is Known:
+        if kind is Constant:
             return self._constant(value.value), value.default
-        if kind is Traced:
+        if kind is TensorRef:
             return tuple([self._op(name) for name in value.ids])
         if kind is Unknown:
             return bool(value.varies)
@@ -97,7 +97,7 @@ class Portrait:
             return str(value.name)
         if kind is Weight:
             return Weight
-        if kind is Sided:
+        if kind is ByMode:
             return kind, self.of(value.train), self.of(value.evaluation)
         if kind is Definition:
             return Definition, id(value)  # a project keeps its definitions
@@ -140,7 +140,7 @@ class Portrait:
             return kind, value.mutable, *map(self.of, value.items)
         if kind is Entries:
             return kind, self._named(value.cells)
-        if kind is Layer:
+        if kind is LayerValue:
             told = value.name, *map(self.of, value.args), self._named(value.kwargs)
         elif kind is Container:
             told = value.name, self._named(value.entries)
@@ -181,12 +181,12 @@ def like(value: Any, ids: Mapping[str, str], objects: dict[int, Any]) -> Any:
         Incomparable: it is made of more than those.
     """
     kind = type(value)
-    if kind is Traced:
+    if kind is TensorRef:
         try:
-            return Traced(tuple([ids[name] for name in value.ids]))
+            return TensorRef(tuple([ids[name] for name in value.ids]))
         except KeyError:
             raise Incomparable from None
-    if kind in (Known, Unknown, External, Weight, Definition):
+    if kind in (Constant, Unknown, External, Weight, Definition):
         return value
     if kind is Either:
         return Either(tuple([like(each, ids, objects) for each in value.options]))
@@ -218,7 +218,7 @@ def twin(value: Any, objects: dict[int, Any]) -> Any:
         Incomparable: it holds something that may belong to others.
     """
     kind = type(value)
-    if kind in (Known, Unknown, External, Weight, Definition):
+    if kind in (Constant, Unknown, External, Weight, Definition):
         return value
     if id(value) in objects:
         return objects[id(value)]
@@ -238,7 +238,10 @@ def twin(value: Any, objects: dict[int, Any]) -> Any:
         return made
     if kind is Function and value.outer is None and value.owner is None:
         return value
-    if kind not in (Items, Entries, Instance, Layer, Container, Function) or getattr(value, "outer", None) is not None:
+    if (
+        kind not in (Items, Entries, Instance, LayerValue, Container, Function)
+        or getattr(value, "outer", None) is not None
+    ):
         raise Incomparable
     made = objects[id(value)] = object.__new__(kind)
     made.__dict__.update(value.__dict__)
@@ -248,7 +251,7 @@ def twin(value: Any, objects: dict[int, Any]) -> Any:
     made.cells = _twins(value.cells, objects)
     if kind is Items:
         made.cells["items"] = tuple([twin(each, objects) for each in value.items])
-    elif kind is Layer:
+    elif kind is LayerValue:
         made.args = tuple([twin(each, objects) for each in value.args])
         made.kwargs = {name: twin(value.kwargs[name], objects) for name in value.kwargs}
     elif kind is Container:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Known:
+class Constant:
     """A constant. `default` marks a zero that a constructor or a configuration falls back on: others may be given."""
 
     value: Any
     default: bool = False
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Known) and type(self.value) is type(other.value) and self.value == other.value
+        return isinstance(other, Constant) and type(self.value) is type(other.value) and self.value == other.value
 
     __hash__ = object.__hash__
 
@@ -45,7 +45,7 @@ class Parameters(Unknown):
 
 
 @dataclass(frozen=True)
-class Setting(Unknown):
+class UnknownSetting(Unknown):
     """A number of a configuration that nobody knows: zero by default, and others may be given."""
 
 
@@ -58,7 +58,7 @@ class Configuration(Unknown):
 
 
 @dataclass(frozen=True)
-class Traced:
+class TensorRef:
     """A value computed from the ops (or, in a program, from the model calls) of these ids."""
 
     ids: tuple[str, ...]
@@ -211,7 +211,7 @@ class Module:
 
 
 @dataclass(eq=False)
-class Layer(Module):
+class LayerValue(Module):
     """A layer of torch.nn, with the arguments it was built with."""
 
     name: str = ""
@@ -239,7 +239,7 @@ class Instance(Module):
     """An object of a scanned class, a module or not; its attributes are its cells."""
 
     definition: Definition = field(kw_only=True)
-    base: Container | Layer | None = None
+    base: Container | LayerValue | None = None
 
     @property
     def is_module(self) -> bool:
@@ -253,16 +253,16 @@ class Instance(Module):
 
 
 @dataclass(eq=False)
-class Optimizer:
+class OptimizerValue:
     """An optimizer of torch.optim."""
 
-    described: usage.Optimizer
+    described: usage.OptimizerInfo
 
 
 Value = Union[
-    Known,
+    Constant,
     Unknown,
-    Traced,
+    TensorRef,
     External,
     Weight,
     Either,
@@ -274,11 +274,11 @@ Value = Union[
     Items,
     Entries,
     Function,
-    Layer,
+    LayerValue,
     Container,
     Instance,
     Module,
-    Optimizer,
+    OptimizerValue,
     "Definition",
 ]
 
@@ -346,27 +346,27 @@ def argument(
             return Unknown(varies=True)
         if index == position:
             return each
-    return Unknown(varies=True) if OPEN in kwargs else Known(default)
+    return Unknown(varies=True) if OPEN in kwargs else Constant(default)
 
 
 def fallen_back_on(value: Value) -> Value:
     """The value of a setting that nobody gave."""
-    number = isinstance(value, Known) and isinstance(value.value, (int, float)) and not isinstance(value.value, bool)
-    return Known(value.value, True) if isinstance(value, Known) and number and value.value == 0 else value
+    number = isinstance(value, Constant) and isinstance(value.value, (int, float)) and not isinstance(value.value, bool)
+    return Constant(value.value, True) if isinstance(value, Constant) and number and value.value == 0 else value
 
 
 def looked_up(owner: Value, name: Value, default: Value) -> Value | None:
     """What `getattr` or `get` with a default of zero gives for a configuration; None where that is anything else."""
-    if not isinstance(owner, Unknown) or not isinstance(name, Known) or not isinstance(default, Known):
+    if not isinstance(owner, Unknown) or not isinstance(name, Constant) or not isinstance(default, Constant):
         return None
     zero = fallen_back_on(default)
     known = isinstance(owner, Configuration) and name.value in owner.others
-    return Setting() if isinstance(zero, Known) and zero.default and not known else None
+    return UnknownSetting() if isinstance(zero, Constant) and zero.default and not known else None
 
 
 def truth(value: Value) -> bool | None:
     """Whether a value is true; None where that cannot be told."""
-    if isinstance(value, Known):
+    if isinstance(value, Constant):
         try:
             return bool(value.value)
         except Exception:
@@ -380,7 +380,7 @@ def truth(value: Value) -> bool | None:
         return bool(value.cells) if OPEN not in value.cells else None
     if isinstance(value, Container) and not value.entries:
         return False
-    if isinstance(value, (Unknown, Traced, Weight, Several, Maybe, Bound)):
+    if isinstance(value, (Unknown, TensorRef, Weight, Several, Maybe, Bound)):
         return None
     return True
 

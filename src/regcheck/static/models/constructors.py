@@ -12,8 +12,8 @@ from typing import Any
 from regcheck.static.interpreter.calls import DEEPEST, SHARES, Args, Kwargs
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.statements import Interpreter
-from regcheck.static.interpreter.structural_keys import Gallery, Incomparable, Portrait, twin
-from regcheck.static.interpreter.values import Cells, Function, Instance, Known, Module, Value, now
+from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, twin
+from regcheck.static.interpreter.values import Cells, Constant, Function, Instance, Module, Value, now
 from regcheck.static.project.names import Definition, Project, parameters_of
 
 _SWITCH = re.compile(r"sdpa|flash|xformers|mem(ory)?_?eff\w*_?att|drop", re.IGNORECASE)
@@ -47,10 +47,10 @@ class _Built:
 
 
 @dataclass
-class Memory:
+class ConstructorCache:
     """What constructors have built and computed so far, by what they were given."""
 
-    gallery: Gallery = field(default_factory=Gallery)
+    gallery: KeyInterner = field(default_factory=KeyInterner)
     built: dict[Hashable, _Built | None] = field(default_factory=dict)
     computed: dict[Hashable, _Computed] = field(default_factory=dict)
 
@@ -63,9 +63,9 @@ class Builder(Interpreter):
 
     copying = True
 
-    def __init__(self, project: Project, memory: Memory | None = None) -> None:
+    def __init__(self, project: Project, memory: ConstructorCache | None = None) -> None:
         super().__init__(project)
-        self._memory = memory or Memory()
+        self._memory = memory or ConstructorCache()
         self._deepest = 0
 
     def built(self, definition: Definition, otherwise: Value | None = None) -> Instance:
@@ -84,7 +84,7 @@ class Builder(Interpreter):
         """
         method = definition.method("__init__")
         switches = _switches(method.node.args) if method is not None else []
-        return self._made(definition, dict.fromkeys(switches, Known(True))) if switches else None
+        return self._made(definition, dict.fromkeys(switches, Constant(True))) if switches else None
 
     def _made(self, definition: Definition, kwargs: Mapping[str, Value]) -> Instance:
         with self.entered(Frame(None, definition.source, Cells())):
@@ -140,10 +140,10 @@ class Builder(Interpreter):
             memory.setdefault(name, None)
         return instance
 
-    def _key(self, called: object, args: Args, kwargs: Kwargs) -> tuple[Hashable, Portrait] | None:
+    def _key(self, called: object, args: Args, kwargs: Kwargs) -> tuple[Hashable, StructuralKey] | None:
         """What a call is given, and what else its course depends on; None where that cannot be told."""
         gallery = self._memory.gallery
-        portrait = Portrait(gallery, _unmarked)
+        portrait = StructuralKey(gallery, _unmarked)
         try:
             given = *map(portrait.of, args), tuple([(name, portrait.of(kwargs[name])) for name in kwargs])
         except Incomparable:
@@ -182,7 +182,7 @@ class Builder(Interpreter):
         self.ran |= work.entered
         self._deepest = max(self._deepest, len(self.frames) + work.depth)
 
-    def _copy(self, known: _Built, portrait: Portrait, node: ast.AST) -> Instance:
+    def _copy(self, known: _Built, portrait: StructuralKey, node: ast.AST) -> Instance:
         objects = _now(known.objects, portrait)
         copies = [twin(each, objects) for each in known.made]
         self.made += copies
@@ -194,7 +194,7 @@ class Builder(Interpreter):
         return instance
 
 
-def _now(objects: Sequence[object], portrait: Portrait) -> dict[int, Any]:
+def _now(objects: Sequence[object], portrait: StructuralKey) -> dict[int, Any]:
     """What stands, in the call at hand, for the objects that an earlier one was given."""
     found: dict[int, Any] = {id(each): each for each in portrait.receivers}
     return found | {id(each): now for each, now in zip(objects, portrait.objects, strict=True)}

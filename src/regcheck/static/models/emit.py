@@ -11,14 +11,14 @@ from typing import Any, cast
 
 from regcheck.core.graph import Drops, Kind, Mode, Op, Reach, Site
 from regcheck.files.place import Place
-from regcheck.static.interpreter.mode_values import Sided, Sight, side
+from regcheck.static.interpreter.mode_values import ByMode, ModeTracker, side
 from regcheck.static.interpreter.statements import Interpreter
 from regcheck.static.interpreter.values import (
+    Constant,
     Instance,
-    Known,
-    Layer,
+    LayerValue,
     Module,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     Weight,
@@ -29,7 +29,7 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.project.names import Project
 from regcheck.torch_api.functions import call_text
 
-from .unregistered import hidden_in
+from .unregistered import unregistered_modules
 
 SETITEM = "setitem"
 _PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_select gather take".split())
@@ -69,26 +69,26 @@ def is_plain(node: ast.expr) -> bool:
     )
 
 
-class Kept:
+class RegisteredModules:
     """How a model keeps its modules: the paths of the registered, the ids of those hidden, of those with a mode set."""
 
     def __init__(self, model: Module) -> None:
         self.model = model
         registered = [*descendants(model)]
         self.paths = {id(module): path for path, module in registered}
-        self.hidden = hidden_in(model)
+        self.hidden = unregistered_modules(model)
         self.preset = frozenset(id(each) for _, each in registered if "training" in each.cells)
 
 
 class Ops(Interpreter):
     """The record of one forward in one mode."""
 
-    def __init__(self, project: Project, kept: Kept, mode: Mode, ran: set[int]) -> None:
+    def __init__(self, project: Project, kept: RegisteredModules, mode: Mode, ran: set[int]) -> None:
         super().__init__(project)
         self.model = kept.model
         self.mode = mode
         self.built_by = ran
-        self.sight = Sight(mode)
+        self.sight = ModeTracker(mode)
         self.one_sided = False
         """Whether the other mode is left alone, and anything that depends on the mode is run once for each."""
         self.count = 0
@@ -111,7 +111,7 @@ class Ops(Interpreter):
         inputs: Sequence[Value],
         *,
         place: Place | None,
-        layer: Layer | None = None,
+        layer: LayerValue | None = None,
         rate: float | None = None,
         drops: Drops | None = None,
         active: bool | None = False,
@@ -121,7 +121,7 @@ class Ops(Interpreter):
         tracks: bool = True,
         latent: bool = False,
         other: Mapping[str, Any] | None = None,
-    ) -> Traced:
+    ) -> TensorRef:
         """Add an op; `other` is what it differs in in the other mode."""
         module = self.path(layer) if layer is not None else self.running[-1]
         ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
@@ -157,7 +157,7 @@ class Ops(Interpreter):
             self.parameters.add(name)
         elif function == SETITEM or (kind in _WHOLE and not self.assembled.isdisjoint(ids)):
             self.assembled.add(name)
-        return Traced((name,))
+        return TensorRef((name,))
 
     @abstractmethod
     def keep(self, op: Op, other: Op | None) -> None:
@@ -167,9 +167,9 @@ class Ops(Interpreter):
         """The ops a value comes from."""
         for each in inside(value):
             kind: type = type(each)
-            if kind is Sided:  # whose sides are constants, or numbers that nobody knows
+            if kind is ByMode:  # whose sides are constants, or numbers that nobody knows
                 continue
-            if isinstance(each, Traced):
+            if isinstance(each, TensorRef):
                 yield from each.ids
             elif isinstance(each, Weight):
                 yield from self.emit(Kind.PARAMETER, "parameter", (), place=None).ids
@@ -187,15 +187,15 @@ class Ops(Interpreter):
         if "training" in module.cells:
             set_to: Value = module.cells["training"]
             if id(module) in self.preset:
-                return self.sided(Unknown(varies=True), Known(False))
-            return Unknown(varies=True) if set_to == Known(True) else set_to
+                return self.sided(Unknown(varies=True), Constant(False))
+            return Unknown(varies=True) if set_to == Constant(True) else set_to
         if id(module) in self.paths:
-            return self.sided(Known(True), Known(False))
-        return Known(True) if self.reach(module) in (Reach.HIDDEN, Reach.NEW) else Unknown(True)
+            return self.sided(Constant(True), Constant(False))
+        return Constant(True) if self.reach(module) in (Reach.HIDDEN, Reach.NEW) else Unknown(True)
 
     def sided(self, train: Value, evaluation: Value) -> Value:
         """A value that depends on the mode."""
-        found: Value = cast(Any, Sided(self.sight, train, evaluation))
+        found: Value = cast(Any, ByMode(self.sight, train, evaluation))
         return found
 
     def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
@@ -223,7 +223,7 @@ class Ops(Interpreter):
         mine: Value = side(self.evaluate(node.body if test else node.orelse), self.mode)
         theirs = self._otherwise(partial(self.evaluate, node.body if other else node.orelse))
         theirs = side(theirs, self.sight.other)
-        if other is None or not (isinstance(mine, (Known, Unknown)) and isinstance(theirs, (Known, Unknown))):
+        if other is None or not (isinstance(mine, (Constant, Unknown)) and isinstance(theirs, (Constant, Unknown))):
             self.sight.looked = True
             return mine
         return self.sided(mine, theirs) if self.mode is Mode.TRAIN else self.sided(theirs, mine)

@@ -15,11 +15,11 @@ from itertools import chain
 
 from regcheck.core.graph import Mode, Op, Site
 from regcheck.static.interpreter.calls import DEEPEST, SHARES
-from regcheck.static.interpreter.structural_keys import Gallery, Incomparable, Portrait, like
+from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, like
 from regcheck.static.interpreter.values import Function, Instance, Module, Value, now
 from regcheck.static.project.names import Definition, Project
 
-from .emit import Kept, Ops
+from .emit import Ops, RegisteredModules
 
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
@@ -44,7 +44,7 @@ class Names(dict[str, str]):
 
 
 @dataclass(frozen=True)
-class Recording:
+class CachedForward:
     """What came of interpreting the forward of the module at `path`, which was given these ops (`ids`) and `objects`.
 
     `track` are the ops that it made, from number `first` on, and the forwards met again. `parameters` and `assembled`
@@ -54,7 +54,7 @@ class Recording:
     """
 
     path: str
-    track: tuple[tuple[Op, Op | None] | Repeat, ...]
+    track: tuple[tuple[Op, Op | None] | CacheHit, ...]
     first: int
     count: int
     ids: tuple[str, ...]
@@ -72,15 +72,15 @@ class Recording:
     @cached_property
     def ops(self) -> tuple[tuple[Op, Op | None, str | None], ...]:
         """The ops, with the end of each one's module's path where that begins with the path of the module called."""
-        pairs = [pair for each in self.track for pair in (each.ops() if isinstance(each, Repeat) else (each,))]
+        pairs = [pair for each in self.track for pair in (each.ops() if isinstance(each, CacheHit) else (each,))]
         return tuple([(op, other, _end(op.module, self.path)) for op, other in pairs])
 
 
 @dataclass(frozen=True)
-class Repeat:
+class CacheHit:
     """A forward met again, by the module at `path` under the functions `outer`: a recording's ops, of other ones."""
 
-    found: Recording
+    found: CachedForward
     names: Names
     path: str
     outer: tuple[str, ...]
@@ -116,10 +116,10 @@ class Repeat:
         )
 
 
-def expanded(track: Iterable[tuple[Op, Op | None] | Repeat], mode: Mode) -> Iterator[Op]:
+def expanded(track: Iterable[tuple[Op, Op | None] | CacheHit], mode: Mode) -> Iterator[Op]:
     """All ops of a track, as they are in that mode."""
     for each in track:
-        if isinstance(each, Repeat):
+        if isinstance(each, CacheHit):
             yield from each.ops_in(mode)
         else:
             op = each[0] if each[1] is None or each[0].mode is mode else each[1]
@@ -127,20 +127,22 @@ def expanded(track: Iterable[tuple[Op, Op | None] | Repeat], mode: Mode) -> Iter
 
 
 @dataclass
-class Repeats:
+class ForwardCache:
     """The forwards that a project's models have run so far: by what they were given, and by mode where that matters."""
 
-    recorded: dict[Hashable, dict[Mode | None, Recording]] = field(default_factory=dict)
-    gallery: Gallery = field(default_factory=Gallery)
+    recorded: dict[Hashable, dict[Mode | None, CachedForward]] = field(default_factory=dict)
+    gallery: KeyInterner = field(default_factory=KeyInterner)
 
 
-class Repeating(Ops):
+class CachingEmitter(Ops):
     """The record of one forward, in which what is met again is copied."""
 
-    def __init__(self, project: Project, kept: Kept, mode: Mode, ran: set[int], repeats: Repeats) -> None:
+    def __init__(
+        self, project: Project, kept: RegisteredModules, mode: Mode, ran: set[int], repeats: ForwardCache
+    ) -> None:
         super().__init__(project, kept, mode, ran)
         self.repeats = repeats
-        self.track: list[tuple[Op, Op | None] | Repeat] = []
+        self.track: list[tuple[Op, Op | None] | CacheHit] = []
         self.entries: list[int] = []
         self.deepest = 0
         self._built: dict[Definition, tuple[bool, ...]] = {}
@@ -160,7 +162,7 @@ class Repeating(Ops):
         path = self.paths.get(id(module))
         if not path:
             return self.call_function(forward, args, kwargs, node)
-        portrait = Portrait(self.repeats.gallery, partial(self._mark, path), self.parameters, self.assembled)
+        portrait = StructuralKey(self.repeats.gallery, partial(self._mark, path), self.parameters, self.assembled)
         try:
             given = (
                 portrait.of(module),
@@ -194,7 +196,7 @@ class Repeating(Ops):
             built = known
         return path, id(module) in self.hidden, id(module) in self.preset, built
 
-    def _fits(self, found: Recording) -> bool:
+    def _fits(self, found: CachedForward) -> bool:
         """Whether interpreting the forward would run into no limit that it did not run into when it was recorded."""
         running = {id(each.function.node) for each in self.frames if each.function is not None}
         return (
@@ -205,8 +207,8 @@ class Repeating(Ops):
 
     def _record(
         self,
-        known: dict[Mode | None, Recording],
-        portrait: Portrait,
+        known: dict[Mode | None, CachedForward],
+        portrait: StructuralKey,
         path: str,
         forward: Function,
         args: Args,
@@ -241,7 +243,7 @@ class Repeating(Ops):
             kept = like(result, names, {id(each): each for each in portrait.objects})
         except Incomparable:
             return result
-        known[self.mode if depends else None] = Recording(
+        known[self.mode if depends else None] = CachedForward(
             path,
             tuple(track),
             first,
@@ -260,10 +262,10 @@ class Repeating(Ops):
         )
         return result
 
-    def _again(self, found: Recording, portrait: Portrait, path: str) -> Value:
+    def _again(self, found: CachedForward, portrait: StructuralKey, path: str) -> Value:
         """Make the ops of a recording once more, of what is given now."""
         names = Names(dict(zip(found.ids, portrait.ids, strict=True)), found.first, self.count)
-        self.track.append(Repeat(found, names, path, tuple([each.name for each in self.frames])))
+        self.track.append(CacheHit(found, names, path, tuple([each.name for each in self.frames])))
         self.count += found.count
         self.matters = self.matters or found.matters
         self.steps += found.steps
@@ -277,9 +279,9 @@ class Repeating(Ops):
         return result
 
 
-def _are_named(track: Iterable[tuple[Op, Op | None] | Repeat], names: Names) -> bool:
+def _are_named(track: Iterable[tuple[Op, Op | None] | CacheHit], names: Names) -> bool:
     """Whether ops were made of nothing but others that were given, or made along with them."""
-    given = (each.names.values() if isinstance(each, Repeat) else each[0].inputs for each in track)
+    given = (each.names.values() if isinstance(each, CacheHit) else each[0].inputs for each in track)
     try:
         for name in chain.from_iterable(given):
             names[name]

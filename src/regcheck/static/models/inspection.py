@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
+    Constant,
     Container,
     Either,
     Entries,
@@ -13,13 +14,12 @@ from regcheck.static.interpreter.values import (
     Function,
     Instance,
     Items,
-    Known,
-    Layer,
+    LayerValue,
     Maybe,
     Module,
     Partial,
     Several,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     Weight,
@@ -51,15 +51,17 @@ _SWITCHES: dict[str, tuple[int, bool]] = {
 """By what a layer calls: the position of its `bias`, or of a norm's `affine`, and what that is by default."""
 
 
-def depends_on_mode(layer: Layer) -> str:
+def depends_on_mode(layer: LayerValue) -> str:
     """The kind of a layer whose result is known to depend on its mode, or an empty string."""
     function = LAYERS.get(layer.name, "")
     if function == "batch_norm":
-        return "" if layer.argument(4, "track_running_stats", True) == Known(False) else "batch norm"
+        return "" if layer.argument(4, "track_running_stats", True) == Constant(False) else "batch norm"
     if function in DROPPING or layer.name in _RECURRENT:
         place = (0, "p", 0.5) if function and "dropout" in function else (2, "dropout", 0.0)
-        rate = layer.argument(*place) if layer.name not in _RECURRENT else Known(0.0)
-        return "dropout" if isinstance(rate, Known) and isinstance(rate.value, (int, float)) and rate.value > 0 else ""
+        rate = layer.argument(*place) if layer.name not in _RECURRENT else Constant(0.0)
+        return (
+            "dropout" if isinstance(rate, Constant) and isinstance(rate.value, (int, float)) and rate.value > 0 else ""
+        )
     return ""
 
 
@@ -67,21 +69,21 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
     """Whether any layer acts as in training (None: cannot be told), and the kinds of layer that depend on it."""
     acting: dict[object, set[str]] = {}
     for _, each in descendants(model):
-        kind = depends_on_mode(each) if isinstance(each, Layer) else ""
+        kind = depends_on_mode(each) if isinstance(each, LayerValue) else ""
         if kind:
-            training = each.cells.get("training", Known(True))
-            acting.setdefault(training.value if isinstance(training, Known) else None, set()).add(kind)
+            training = each.cells.get("training", Constant(True))
+            acting.setdefault(training.value if isinstance(training, Constant) else None, set()).add(kind)
     for state in (True, None, False):
         if state in acting:
             return state, tuple(sorted(acting[state]))
-    own = model.cells.get("training", Known(True))
-    return (bool(own.value) if isinstance(own, Known) else None), ()
+    own = model.cells.get("training", Constant(True))
+    return (bool(own.value) if isinstance(own, Constant) else None), ()
 
 
 def has_learned_layers(model: Module) -> bool:
     """Whether there are learned layers beside those that depend on the mode."""
     for _, each in descendants(model):
-        if isinstance(each, Layer) and each.name in _LEARNING:
+        if isinstance(each, LayerValue) and each.name in _LEARNING:
             return True
         if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
             return True
@@ -97,7 +99,7 @@ def _certain_kinds(model: Module, seen: set[int]) -> set[str]:
     if id(model) in seen:
         return set()
     seen.add(id(model))
-    if isinstance(model, Layer):
+    if isinstance(model, LayerValue):
         function = LAYERS.get(model.name, "")
         place, by_default = _SWITCHES.get(function, (0, None))
         if by_default is None or model.name.startswith("Lazy"):  # whose arguments stand elsewhere
@@ -128,7 +130,7 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
     Of whole numbers only those below four are told apart: larger ones are widths and depths. What is met again, as an
     object that several layers share, is told by its number in `known`.
     """
-    if isinstance(value, Known):
+    if isinstance(value, Constant):
         small = not isinstance(value.value, int) or value.value < 4
         telling = value.value if small and isinstance(value.value, (int, float, str)) else None
         return (type(value.value), telling, value.default)
@@ -140,7 +142,7 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
     if isinstance(value, Module):
         parts += [value.place if not isinstance(value, Instance) else value.definition]
         parts += [(name, likeness(each, known)) for name, each in value.cells.items()]
-    if isinstance(value, Layer):
+    if isinstance(value, LayerValue):
         parts += [value.name, *(likeness(each, known) for each in value.args)]
         parts += [(name, likeness(each, known)) for name, each in value.kwargs.items()]
     elif isinstance(value, Container):
@@ -159,7 +161,7 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
         parts += [value.node, value.instance is not None and likeness(value.instance, known)]
     elif isinstance(value, Partial):
         parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
-    elif isinstance(value, (Unknown, Traced, External, Definition)):
+    elif isinstance(value, (Unknown, TensorRef, External, Definition)):
         parts += [value]
     return tuple(parts)
 
@@ -167,12 +169,12 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
 def name_of(model: Module) -> str:
     if isinstance(model, Instance):
         return model.definition.name.rpartition(".")[2]
-    return model.name if isinstance(model, (Layer, Container)) else "model"
+    return model.name if isinstance(model, (LayerValue, Container)) else "model"
 
 
 def single(value: Value) -> Value:
     """A value without the alternative that there is none."""
     if isinstance(value, Either):
-        rest = [each for each in value.options if each != Known(None)]
+        rest = [each for each in value.options if each != Constant(None)]
         return rest[0] if len(rest) == 1 else Unknown(varies=True)
     return value

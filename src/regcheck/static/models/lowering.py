@@ -13,16 +13,16 @@ from regcheck.static.interpreter.mode_values import side
 from regcheck.static.interpreter.state import Frame, blurred
 from regcheck.static.interpreter.values import (
     Cells,
+    Constant,
     Container,
     Either,
     Instance,
     Items,
-    Known,
-    Layer,
+    LayerValue,
     Maybe,
     Module,
     Several,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     Weight,
@@ -49,8 +49,8 @@ from regcheck.static.torch_calls import (
 )
 from regcheck.torch_api.functions import DROPPING, FOREIGN, LAYERS, kind_of
 
-from .emit import SETITEM, Kept, Spoilt
-from .forward_cache import Repeating, Repeats, expanded
+from .emit import SETITEM, RegisteredModules, Spoilt
+from .forward_cache import CachingEmitter, ForwardCache, expanded
 from .outputs import named_outputs
 
 Args = tuple[Value, ...]
@@ -60,14 +60,14 @@ _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torc
 
 
 def graph_of(
-    project: Project, model: Module, subject: str, ran: set[int], repeats: Repeats, whatever: bool = True
+    project: Project, model: Module, subject: str, ran: set[int], repeats: ForwardCache, whatever: bool = True
 ) -> Graph | None:
     """The graph of a built model; None where `forward` gives nothing.
 
     `ran`: the functions that building it entered. Unless `whatever` is in a graph is asked for, one in which nothing
     `matters` is None, too.
     """
-    kept = Kept(model)
+    kept = RegisteredModules(model)
     train = _followed(project, kept, Mode.TRAIN, ran, repeats)
     evaluation = _followed(project, kept, Mode.EVAL, ran, repeats) if train.sight.looked else train
     if not (whatever or train.matters or evaluation.matters):
@@ -76,7 +76,7 @@ def graph_of(
     return Graph(subject, flow, evaluation.flow(Mode.EVAL), None, assumed=True) if flow.outputs else None
 
 
-def _followed(project: Project, kept: Kept, mode: Mode, ran: set[int], repeats: Repeats) -> Lowering:
+def _followed(project: Project, kept: RegisteredModules, mode: Mode, ran: set[int], repeats: ForwardCache) -> Lowering:
     """A model's forward, interpreted in that mode."""
     lowering = Lowering(project, kept, mode, ran, repeats)
     try:
@@ -89,7 +89,7 @@ def _followed(project: Project, kept: Kept, mode: Mode, ran: set[int], repeats: 
     return lowering
 
 
-class Lowering(Repeating):
+class Lowering(CachingEmitter):
     """One forward in one mode."""
 
     def follow(self) -> None:
@@ -107,7 +107,7 @@ class Lowering(Repeating):
         for op in expanded(self.track, mode):
             turn = turns[op.site]
             turns[op.site] += 1
-            ops[op.id] = replace(op, site=replace(op.site, turn=turn)) if turn else op
+            ops[op.id] = replace(op, site=replace(op.site, occurrence=turn)) if turn else op
         if not any(op.learned for op in ops.values()):
             # An augmentation, a loss or a sampler is random on purpose; only a model's predictions are judged.
             for name, op in ops.items():
@@ -148,7 +148,7 @@ class Lowering(Repeating):
 
     def _instance_attribute(self, owner: Instance, name: str) -> Value:
         found = super()._instance_attribute(owner, name)
-        if isinstance(found, (Known, Unknown)) and name != "training" and self._is_changed(owner, name):
+        if isinstance(found, (Constant, Unknown)) and name != "training" and self._is_changed(owner, name):
             return Unknown(varies=True)
         return found
 
@@ -168,31 +168,31 @@ class Lowering(Repeating):
         return self.emit(Kind.JOIN, "join", values, place=None)
 
     def zero(self, values: tuple[Value, ...], node: ast.AST) -> Value:
-        traced = any(isinstance(each, Traced) for each in values)
-        return self.emit(Kind.CONSTANT, "zero", (), place=None) if traced else Known(0.0)
+        traced = any(isinstance(each, TensorRef) for each in values)
+        return self.emit(Kind.CONSTANT, "zero", (), place=None) if traced else Constant(0.0)
 
     def arithmetic(self, name: str, values: tuple[Value, ...], node: ast.AST) -> Value:
-        tensors = [each for each in values if isinstance(each, (Traced, Weight))]
+        tensors = [each for each in values if isinstance(each, (TensorRef, Weight))]
         if not tensors:
             return self.opaque(values, node)
-        scalar = len(tensors) == 1 and all(isinstance(each, (Traced, Weight, Known)) for each in values)
+        scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in values)
         kind = Kind.SCALE if name == "neg" else kind_of(name, scalar)
         return self.emit(kind, name, values, place=self.place(node))
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
-        if isinstance(owner, Traced):
+        if isinstance(owner, TensorRef):
             return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.place(node))
         return super().item(owner, key, node)
 
     def written(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
-        if not isinstance(owner, Traced):
+        if not isinstance(owner, TensorRef):
             return super().written(owner, key, value, target)
         if _is_everything(target.slice):
             return self.emit(Kind.IDENTITY, "copy", (value,), place=self.place(target))
         return self.emit(Kind.CONCAT, SETITEM, (owner, key, value), place=self.place(target))
 
     def attribute(self, owner: Value, name: str) -> Value:
-        if isinstance(owner, (Traced, Weight)):
+        if isinstance(owner, (TensorRef, Weight)):
             if name in METADATA:
                 return Unknown(varies=True)
             kind = kind_of(RENAMED[name]) if name in RENAMED else Kind.OPAQUE
@@ -200,7 +200,7 @@ class Lowering(Repeating):
         return super().attribute(owner, name)
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
-        if isinstance(owner, (Traced, Weight)):
+        if isinstance(owner, (TensorRef, Weight)):
             if name in METADATA:
                 return Unknown(varies=True)
             found = self._function(name, (owner, *args), kwargs, node)
@@ -215,7 +215,7 @@ class Lowering(Repeating):
     def call_torch(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         package, _, function = name.rpartition(".")
         if name in NEVER:
-            return Known(False)
+            return Constant(False)
         if name == "torch.manual_seed":
             self.seeded = True
         return self._function(function, args, kwargs, node) if package in _TORCH else None
@@ -228,13 +228,13 @@ class Lowering(Repeating):
         values = (*args, *kwargs.values())
         if is_random(function):
             in_loss = any("loss" in each.name.lower() for each in self.frames)
-            given = kwargs.get("generator", Known(None)) != Known(None)
+            given = kwargs.get("generator", Constant(None)) != Constant(None)
             certain = not (self.doubts or self.seeded or given or in_loss)
             return self.emit(Kind.RANDOM, function, values, place=self.place(node), active=True if certain else None)
         if function in FACTORIES:
             return self.emit(Kind.CONSTANT, function, (), place=self.place(node))
-        tensors = [each for each in values if isinstance(each, (Traced, Weight, Items))]
-        scalar = len(tensors) == 1 and all(isinstance(each, (Traced, Weight, Known)) for each in args)
+        tensors = [each for each in values if isinstance(each, (TensorRef, Weight, Items))]
+        scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in args)
         what = doing(function, args, kwargs, scalar)
         if what.kind is Kind.OTHER and not tensors:
             return None
@@ -246,7 +246,7 @@ class Lowering(Repeating):
     def _dropping(self, function: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         how = DROPPING[function]
         rate = argument(args, kwargs, *how.rate)
-        switch = Known(True) if how.training is None else kwargs.get("train", argument(args, kwargs, *how.training))
+        switch = Constant(True) if how.training is None else kwargs.get("train", argument(args, kwargs, *how.training))
         values = tuple([side(each, self.mode) for each in (*args, *kwargs.values())])
         return self.drop(function, rate, switch, values, self.place(node))
 
@@ -257,7 +257,7 @@ class Lowering(Repeating):
         switch: Value,
         values: Sequence[Value],
         place: Place | None,
-        layer: Layer | None = None,
+        layer: LayerValue | None = None,
     ) -> Value:
         """Add a dropping op."""
         certain = not any(self.doubts)
@@ -280,7 +280,7 @@ class Lowering(Repeating):
         return self._run_module(module, args, kwargs, node, self.place(node))
 
     def _run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
-        if isinstance(module, Layer):
+        if isinstance(module, LayerValue):
             return self._layer(module, args, kwargs, place)
         if isinstance(module, Container):
             return self._container(module, args, node)
@@ -315,12 +315,12 @@ class Lowering(Repeating):
                 inside = self._element(each, inside, node)
             return self.join([value, inside])
         if isinstance(element, Either):
-            return self.join([self._element(each, value, node) for each in element.options if each != Known(None)])
+            return self.join([self._element(each, value, node) for each in element.options if each != Constant(None)])
         if isinstance(element, Module):
             return self._run_module(element, (value,), {}, node, element.place)
         return self.call(element, (value,), {}, node)
 
-    def _layer(self, layer: Layer, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
+    def _layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
         function = LAYERS.get(layer.name, "")
         values = (*args, *kwargs.values())
         if function in DROPPING:
@@ -329,7 +329,7 @@ class Lowering(Repeating):
             return self.drop(function, rate, self.training(layer), values, place, layer)
         what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
         depth, between = stacking(layer)
-        switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Known(True)
+        switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)
         mine, other = (layer_acts(layer, what.kind, side(switch, mode)) for mode in (self.mode, self.sight.other))
         active = None if self.doubts and what.kind is Kind.RANDOM else mine
         return self.emit(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from regcheck.static.interpreter.values import Either, Entries, Instance, Items, Maybe, Several, Traced, Value
+from regcheck.static.interpreter.values import Either, Entries, Instance, Items, Maybe, Several, TensorRef, Value
 
 
 def named_outputs(value: Value, name: str, depth: int = 0, seen: set[int] | None = None) -> Iterator[tuple[str, str]]:
     """The ops that a result consists of, by the name of their part of it; what is met again is named once."""
     seen = set() if seen is None else seen
-    if isinstance(value, Traced):
+    if isinstance(value, TensorRef):
         yield from ((name, each) for each in value.ids)
         return
     if id(value) in seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from regcheck.static.interpreter.values import Entries, Instance, Items, Module, descendants, inside
 
 
-def hidden_in(model: Module) -> frozenset[int]:
+def unregistered_modules(model: Module) -> frozenset[int]:
     """The ids of the modules in plain lists and dicts of a model."""
     owners = [each for _, each in descendants(model) if isinstance(each, Instance)]
     values = (value for owner in owners for value in owner.cells.values() if isinstance(value, (Items, Entries)))

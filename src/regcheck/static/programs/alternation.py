@@ -8,7 +8,7 @@ from dataclasses import replace
 from regcheck.core.usage import Backward, Called, Event
 
 
-def with_turns(events: Sequence[Event]) -> tuple[Event, ...]:
+def mark_alternating_calls(events: Sequence[Event]) -> tuple[Event, ...]:
     """The events, with those calls without gradients marked as alternating that one training step follows each time."""
     found = list(events)
     calls: dict[object, list[tuple[int, Called]]] = {}

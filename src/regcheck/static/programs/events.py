@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped, Trained, Usage
+from regcheck.core.usage import Backward, Called, Event, ModeSet, StepComposed, Stepped, Usage
 from regcheck.core.usage import Model as Subject
 from regcheck.static.interpreter.state import Frame, Next
 from regcheck.static.interpreter.values import (
     OPEN,
     Bound,
     Cells,
+    Constant,
     Container,
     Either,
     Entries,
@@ -21,11 +22,10 @@ from regcheck.static.interpreter.values import (
     Function,
     Instance,
     Items,
-    Known,
-    Layer,
+    LayerValue,
     Module,
-    Optimizer,
-    Traced,
+    OptimizerValue,
+    TensorRef,
     Unknown,
     Value,
     argument,
@@ -36,13 +36,13 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.models.constructors import Builder
 from regcheck.static.models.inspection import has_learned_layers, identity, modes, name_of
-from regcheck.static.models.unregistered import hidden_in
+from regcheck.static.models.unregistered import unregistered_modules
 from regcheck.static.project.entry_points import is_plain, worthwhile
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project, parameters_of
 from regcheck.static.torch_calls import METADATA
 
-from .alternation import with_turns
+from .alternation import mark_alternating_calls
 from .optimizers import described
 
 Args = tuple[Value, ...]
@@ -58,7 +58,7 @@ _HARMLESS = frozenset(
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 
 
-class Program(Builder):
+class ProgramInterpreter(Builder):
     """Interprets the tops of files and functions, and writes down what they do with models."""
 
     longest = 4
@@ -67,7 +67,7 @@ class Program(Builder):
     def __init__(self, project: Project) -> None:
         super().__init__(project)
         self.events: list[Event] = []
-        self.world = Cells(grad=Known(True))
+        self.world = Cells(grad=Constant(True))
         self.globals = {source.path: Cells() for source in project.sources}
         self.callees: dict[int, Module] = {}
         self.around: dict[int, tuple[Frame, ...]] = {}
@@ -84,7 +84,7 @@ class Program(Builder):
             if id(function.node) not in self.ran:
                 yield function
                 self._keep_models()
-        hidden = frozenset[int]().union(*map(hidden_in, self.models))
+        hidden = frozenset[int]().union(*map(unregistered_modules, self.models))
         for model in self.models:
             for _, each in descendants(model):
                 if id(each) not in hidden:  # no call on the model that keeps it says anything of its mode
@@ -103,7 +103,7 @@ class Program(Builder):
         start = len(self.events)
         with self.entered(Frame(None, source, self.globals[source.path])):
             self.run(source.tree.body)
-        return Usage(source.path, with_turns(self.events[start:]))
+        return Usage(source.path, mark_alternating_calls(self.events[start:]))
 
     def call_of(self, function: Function) -> Usage:
         """What a function does that no scanned code calls: nothing is known of what it is given."""
@@ -122,14 +122,14 @@ class Program(Builder):
                 kwargs[OPEN] = Unknown()
             self.consume([self.call_function(function, (), kwargs, node)])
         self.log.clear()
-        return Usage(f"{function.source.path}::{function.name}", with_turns(self.events[start:]))
+        return Usage(f"{function.source.path}::{function.name}", mark_alternating_calls(self.events[start:]))
 
     def top_level(self, name: str) -> Value:
         found: Value | None = self.globals[self.frame.source.path].get(name)
         return found if found is not None else super().top_level(name)
 
     def named(self, name: str) -> Value:
-        return Known("__main__") if name == "__name__" else super().named(name)
+        return Constant("__main__") if name == "__name__" else super().named(name)
 
     def note(self, make: type[Event], node: ast.AST, **details: Any) -> int:
         self.events.append(make(self.place(node), self.frame.name, **details))
@@ -140,7 +140,7 @@ class Program(Builder):
 
     def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         given = [*args, *kwargs.values()]
-        if isinstance(module, Layer) and module.name.endswith("Loss"):
+        if isinstance(module, LayerValue) and module.name.endswith("Loss"):
             return self._judged(given)
         self.feeding.update(identity(self.callees[each]) for each in self.origins(given))
         if id(module) in self.parts:
@@ -151,13 +151,13 @@ class Program(Builder):
             node,
             model=self.subject(module),
             training=modes(module)[0],
-            grad=self.world["grad"] != Known(False),
+            grad=self.world["grad"] != Constant(False),
             result="discarded",
             test_code=self.frame.source.is_test,
             callers=tuple(each.name for each in reversed(self.frames[:-1])),
         )
         self.callees[index], self.around[index] = module, tuple(self.frames)
-        return Traced((str(index),))
+        return TensorRef((str(index),))
 
     @property
     def parts(self) -> frozenset[int]:
@@ -171,7 +171,7 @@ class Program(Builder):
     def origins(self, values: Sequence[Value]) -> Iterator[int]:
         """The model calls that values come from."""
         for each in inside(*values):
-            if isinstance(each, Traced):
+            if isinstance(each, TensorRef):
                 yield from map(int, each.ids)
 
     def consume(self, values: Sequence[Value]) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ class Program(Builder):
 
     def _derived(self, values: Sequence[Value]) -> Value:
         found = self.consume(values)
-        return Traced(found) if found else Unknown(varies=True)
+        return TensorRef(found) if found else Unknown(varies=True)
 
     def unsettle(self, values: Sequence[Value]) -> None:
         """Something unknown got hold of the values: the modes of the models among them cannot be told any more."""
@@ -210,10 +210,10 @@ class Program(Builder):
         return self._derived(values)
 
     def join_traced(self, values: Sequence[Value]) -> Value:
-        return Traced(tuple(dict.fromkeys(map(str, self.origins(values)))))
+        return TensorRef(tuple(dict.fromkeys(map(str, self.origins(values)))))
 
     def attribute(self, owner: Value, name: str) -> Value:
-        if isinstance(owner, Traced) and name in METADATA:
+        if isinstance(owner, TensorRef) and name in METADATA:
             return Unknown(varies=True)
         return super().attribute(owner, name)
 
@@ -236,7 +236,7 @@ class Program(Builder):
         for model in models:
             for _, each in descendants(model):
                 self.set(each.cells, "training", training)
-            if isinstance(training, Known) and id(model) not in self.parts:
+            if isinstance(training, Constant) and id(model) not in self.parts:
                 self.note(ModeSet, node, model=self.subject(model), training=bool(training.value))
 
     def copied(self, value: Value) -> Value:
@@ -249,7 +249,7 @@ class Program(Builder):
             box.entries = Cells({name: self.copied(each) for name, each in value.entries.items()})
             self.made.append(box)
             return box
-        return replace(value, cells=Cells(value.cells)) if isinstance(value, Layer) else value
+        return replace(value, cells=Cells(value.cells)) if isinstance(value, LayerValue) else value
 
     def call(self, callee: Value, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         if isinstance(callee, Either):
@@ -269,7 +269,7 @@ class Program(Builder):
         callee = self.evaluate(node.func if isinstance(node, ast.Call) else node)
         name = callee.name if isinstance(callee, External) else ""
         if name in ("torch.no_grad", "torch.inference_mode") or name.endswith(".no_grad"):
-            self.set(self.world, "grad", Known(False))
+            self.set(self.world, "grad", Constant(False))
         elif not is_plain(callee):
             self.unsettle(values)
 
@@ -295,7 +295,7 @@ class Program(Builder):
         if package == "torch.optim" and last[:1].isupper():
             optimizer = described(last, str(self.place(node)), args, kwargs, node)
             self.note(Stepped, node, optimizer=optimizer)
-            return Optimizer(optimizer)
+            return OptimizerValue(optimizer)
         if name == "torch.autograd.grad":
             self.note(Backward, node)
         if package == "torch.nn.functional" and last.endswith(_LOSSES):
@@ -305,26 +305,26 @@ class Program(Builder):
         return self._derived([*args, *kwargs.values()])
 
     def _set_grad(self, value: Value) -> None:
-        known = {_GRAD_OFF: Known(False), _GRAD_ON: Known(True)}
+        known = {_GRAD_OFF: Constant(False), _GRAD_ON: Constant(True)}
         self.set(self.world, "grad", known.get(value, Unknown()) if isinstance(value, External) else Unknown())
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         given = [*args, *kwargs.values()]
-        if isinstance(owner, (Unknown, Traced, Optimizer, Bound, External)):
+        if isinstance(owner, (Unknown, TensorRef, OptimizerValue, Bound, External)):
             if name == "backward":
                 self.note(Backward, node)
                 self._note_parts([owner, *given], node)
                 return self._judged([owner, *given])
             if name == "step":
-                if isinstance(owner, Optimizer):
+                if isinstance(owner, OptimizerValue):
                     self.note(Stepped, node, optimizer=owner.described)
                 else:
                     self.note(Backward, node)
                 return Unknown()
-            if name in ("train", "eval") and not isinstance(owner, (Traced, External)):
+            if name in ("train", "eval") and not isinstance(owner, (TensorRef, External)):
                 self.unsettle(self.made)
                 return owner
-        if isinstance(owner, Traced):
+        if isinstance(owner, TensorRef):
             if name in METADATA:
                 return Unknown(varies=True)
             return self._judged([owner, *given]) if name == "argmax" else self._derived([owner, *given])
@@ -337,7 +337,7 @@ class Program(Builder):
         for index in self.origins(losses):
             shared = [mine for mine, its in zip(self.frames, self.around.get(index, ()), strict=False) if mine is its]
             if shared and shared[-1] is not self.frame:
-                self.events.append(Trained(self.place(node), shared[-1].name))
+                self.events.append(StepComposed(self.place(node), shared[-1].name))
 
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         if name == "apply" and args:

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from regcheck.core.usage import Backward, Called, Left, ModeSet, Stepped
+from regcheck.core.usage import Backward, Called, ModeNotRestored, ModeSet, Stepped
 from regcheck.core.usage import Model as Subject
 from regcheck.files.place import Place
 from regcheck.static.interpreter.state import Next
 from regcheck.static.interpreter.values import (
     Cells,
+    Constant,
     Entries,
     External,
     Function,
     Instance,
-    Known,
-    Layer,
+    LayerValue,
     Module,
-    Traced,
+    TensorRef,
     Value,
     descendants,
     modules_in,
@@ -80,8 +80,8 @@ class Restoring(Training):
         """
         for place, key, module, training in this.exits:
             if key not in this.restored and self._is_to_train(key, start) and self._is_used_off(key, start):
-                self.set(self._debts, str(id(module)), Known(len(self.events)))
-                left = Left(
+                self.set(self._debts, str(id(module)), Constant(len(self.events)))
+                left = ModeNotRestored(
                     place, self.frame.name, model=self.subject(module), training=False, by=this.name, meant=False
                 )
                 self.events.append(left)
@@ -89,8 +89,8 @@ class Restoring(Training):
                 model = self.subject(this.targets[key])
                 part = next(path for path, each in descendants(this.targets[key]) if each is module)
                 if self._was_trained(model) if part else not self._is_asked(node):
-                    self.set(self._debts, str(id(module)), Known(len(self.events)))
-                left = Left(place, self.frame.name, model=model, training=training, by=this.name, part=part)
+                    self.set(self._debts, str(id(module)), Constant(len(self.events)))
+                left = ModeNotRestored(place, self.frame.name, model=model, training=training, by=this.name, part=part)
                 self.events.append(left)
 
     def _is_to_train(self, key: str, start: int) -> bool:
@@ -134,7 +134,7 @@ class Restoring(Training):
     def _settle(self, module: Module) -> None:
         """What was owed of a module's mode is given, or may be."""
         if str(id(module)) in self._debts:
-            self.set(self._debts, str(id(module)), Known(None))
+            self.set(self._debts, str(id(module)), Constant(None))
 
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         for model in modules_in(value):
@@ -144,8 +144,8 @@ class Restoring(Training):
             if self._passes:
                 this, key = self._passes[-1], str(id(model))
                 this.targets[key] = model
-                if training == Known(False):
-                    self.set(this.off, key, Known(True))
+                if training == Constant(False):
+                    self.set(this.off, key, Constant(True))
                 else:
                     this.back[key] = self.place(node)
         super().set_training(value, training, node)
@@ -169,18 +169,18 @@ class Restoring(Training):
 
     def _run_break(self, node: ast.Break) -> Next:
         for key in [*self._debts]:  # what comes next in the loop does not meet what this path leaves behind
-            self.set(self._debts, key, Known(None))
+            self.set(self._debts, key, Constant(None))
         return super()._run_break(node)
 
     def _leave(self, node: ast.stmt) -> None:
         """The function at hand ends here: compare the modes with those it found."""
         this = self._passes[-1]
         for key, model in this.targets.items() if not this.guarded else ():
-            if this.found.get(key) != Known(True) or key not in this.off:
+            if this.found.get(key) != Constant(True) or key not in this.off:
                 continue
-            if self.training(model) == Known(False):
+            if self.training(model) == Constant(False):
                 this.exits.append((self.place(node), key, model, False))
-            elif self.training(model) == Known(True):
+            elif self.training(model) == Constant(True):
                 this.restored.add(key)
                 part = next((each for _, each in descendants(model) if self._is_unfrozen(each, this)), None)
                 if part is not None and key in this.back:
@@ -188,8 +188,8 @@ class Restoring(Training):
 
     def _is_unfrozen(self, module: Module, this: _Pass) -> bool:
         """Whether a layer was held in eval mode and is in train mode now."""
-        held = this.found.get(str(id(module))) == Known(False) and self.training(module) == Known(True)
-        return held and isinstance(module, Layer) and bool(depends_on_mode(module))
+        held = this.found.get(str(id(module))) == Constant(False) and self.training(module) == Constant(True)
+        return held and isinstance(module, LayerValue) and bool(depends_on_mode(module))
 
     def _run_try(self, node: ast.Try) -> Next:
         with self._guarded(bool(node.finalbody)):
@@ -217,9 +217,9 @@ class Restoring(Training):
 
     def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         found = [self._debts.get(str(id(each))) for _, each in descendants(module)] if self._debts else []
-        owed = {each.value for each in found if isinstance(each, Known) and each.value is not None}
+        owed = {each.value for each in found if isinstance(each, Constant) and each.value is not None}
         result = super().call_module(module, args, kwargs, node)
-        if owed and isinstance(result, Traced) and self.world["grad"] == Known(True):
+        if owed and isinstance(result, TensorRef) and self.world["grad"] == Constant(True):
             self._waiting |= dict.fromkeys(self.origins([result]), owed)
         return result
 
@@ -228,7 +228,7 @@ class Restoring(Training):
             for call in self.origins([owner]):
                 for index in self._waiting.pop(call, ()):
                     left = self.events[index]
-                    assert isinstance(left, Left)
+                    assert isinstance(left, ModeNotRestored)
                     self.events[index] = replace(left, relied=left.relied or self.events[call].place)
         return super().method(owner, name, args, kwargs, node)
 

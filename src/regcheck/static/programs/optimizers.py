@@ -5,22 +5,24 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
-from regcheck.core.usage import Group, Optimizer
-from regcheck.static.interpreter.values import OPEN, Entries, Items, Known, Parameters, Several, Value, argument
+from regcheck.core.usage import Group, OptimizerInfo
+from regcheck.static.interpreter.values import OPEN, Constant, Entries, Items, Parameters, Several, Value, argument
 
 _DECAY = {"Adagrad": 3, "LBFGS": 99, "ASGD": 5}
 _COUPLED_BY_DEFAULT = 0.0
 _FLAG = "decoupled_weight_decay"
 
 
-def described(name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr) -> Optimizer:
+def described(
+    name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
+) -> OptimizerInfo:
     """The optimizer that a call of `torch.optim.name` builds, which stands at `node`."""
     default = 0.01 if name == "AdamW" else _COUPLED_BY_DEFAULT
     decay = argument(args, kwargs, _DECAY.get(name, 4), "weight_decay", default)
     flag = argument((), kwargs, 99, _FLAG, False)
     parameters = argument(args, kwargs, 0, "params")
     fed = tuple(dict.fromkeys(_names(node, _DECAY.get(name, 4)))) if isinstance(node, ast.Call) else ()
-    return Optimizer(key, name, name, tuple(_groups(parameters, decay, flag)), fed)
+    return OptimizerInfo(key, name, name, tuple(_groups(parameters, decay, flag)), fed)
 
 
 def _names(call: ast.Call, position: int) -> Iterator[str]:
@@ -49,11 +51,11 @@ def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:
 
 
 def _group(decay: Value, flag: Value, more: bool, group: Value) -> Group:
-    number = isinstance(decay, Known) and isinstance(decay.value, (int, float))
-    known = isinstance(flag, Known)
+    number = isinstance(decay, Constant) and isinstance(decay.value, (int, float))
+    known = isinstance(flag, Constant)
     parameters = group.cells.get("params") if isinstance(group, Entries) else group
     return Group(
-        float(decay.value) if number and isinstance(decay, Known) and not more else None,
-        bool(flag.value) if known and isinstance(flag, Known) else None,
+        float(decay.value) if number and isinstance(decay, Constant) and not more else None,
+        bool(flag.value) if known and isinstance(flag, Constant) else None,
         *((parameters.holds, parameters.model) if isinstance(parameters, Parameters) else ()),
     )

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from regcheck.core import usage
 from regcheck.core.usage import Penalized
 from regcheck.static.interpreter.values import (
+    Constant,
     Items,
-    Known,
     Module,
     Parameters,
     Several,
-    Traced,
+    TensorRef,
     Unknown,
     Value,
     argument,
@@ -22,7 +22,7 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.models.inspection import kinds_of_parameters
 
-from .events import Args, Kwargs, Program
+from .events import Args, Kwargs, ProgramInterpreter
 
 _SUMS = ("sum", "mean")
 _NORMS = ("torch.norm", "torch.linalg.norm", "torch.linalg.vector_norm")
@@ -38,13 +38,13 @@ class Penalty(Unknown):
 
 
 @dataclass(frozen=True)
-class PenalizedLoss(Traced):
+class PenalizedLoss(TensorRef):
     """A loss of a model with a penalty on its weights in it."""
 
     terms: tuple[Penalized, ...] = ()
 
 
-class Training(Program):
+class Training(ProgramInterpreter):
     """A program of which is known, too, what becomes of the parameters that its models are asked for."""
 
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -70,7 +70,7 @@ class Training(Program):
 
     def arithmetic(self, name: str, values: tuple[Value, ...], node: ast.AST) -> Value:
         found = super().arithmetic(name, values, node)
-        if isinstance(found, Traced):
+        if isinstance(found, TensorRef):
             terms = (*self._terms(values), *(self._term(values, node) if name == "add" else ()))
             return PenalizedLoss(found.ids, terms) if terms and name in ("add", "mul", "div") else found
         return _combined(name, values) or found
@@ -102,7 +102,7 @@ class Training(Program):
     def _term(self, values: Sequence[Value], node: ast.AST) -> tuple[Penalized, ...]:
         """The penalty among the values, where it surely acts on a model that the others come from."""
         called = {str(id(self.callees[each])) for each in self.origins(values)}
-        sure = not self.doubts and self.world["grad"] == Known(True)
+        sure = not self.doubts and self.world["grad"] == Constant(True)
         return tuple(
             Penalized(self.place(node), self.frame.name, model=each.model)
             for each in values
@@ -116,11 +116,11 @@ def _changed(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty
         return penalty if name in _SUMS else None
     if penalty.stage == _SQUARE:
         return replace(penalty, stage=_SUM) if name in _SUMS and not (args or kwargs) else None
-    if name == "square" or (name == "pow" and argument(args, kwargs, 0, "exponent") in (Known(2), Known(2.0))):
+    if name == "square" or (name == "pow" and argument(args, kwargs, 0, "exponent") in (Constant(2), Constant(2.0))):
         return replace(penalty, stage=_SQUARE)
     order = argument(args, kwargs, 0, "ord" if "ord" in kwargs else "p", 2)
     of_all = len(args) + len(kwargs) < 2 and kwargs.keys() <= {"p", "ord"}
-    euclidean = of_all and order in (Known(2), Known(2.0), Known("fro"))
+    euclidean = of_all and order in (Constant(2), Constant(2.0), Constant("fro"))
     return replace(penalty, stage=_SUM) if name == "norm" and euclidean else None
 
 
@@ -137,11 +137,11 @@ def _combined(name: str, values: Sequence[Value]) -> Penalty | None:
             return replace(first, stage=_SQUARE)
         return first if name == "add" and stages == {(_SUM, first.model)} else None
     other = right if left is first else left
-    if name == "pow" and left is first and first.stage != _SQUARE and other in (Known(2), Known(2.0)):
+    if name == "pow" and left is first and first.stage != _SQUARE and other in (Constant(2), Constant(2.0)):
         return replace(first, stage=_SQUARE if first.stage == _WEIGHT else _SUM)
     if name == "add":
         return first if first.stage == _SUM else None
-    positive = isinstance(other, Known) and isinstance(other.value, (int, float)) and other.value > 0
+    positive = isinstance(other, Constant) and isinstance(other.value, (int, float)) and other.value > 0
     scaled = name == "mul" or (name == "div" and left is first)
     return first if scaled and positive and first.stage != _WEIGHT else None
 

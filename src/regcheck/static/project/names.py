@@ -11,7 +11,7 @@ from functools import cached_property
 from math import inf
 
 from regcheck.files.place import Place
-from regcheck.static.interpreter.values import Cells, Configuration, External, Function, Known, Unknown, Value
+from regcheck.static.interpreter.values import Cells, Configuration, Constant, External, Function, Unknown, Value
 from regcheck.torch_api.functions import LAYERS
 
 from .files import Source, bound, file_scope
@@ -181,7 +181,7 @@ class Project:
         self._by_tail: dict[str, list[Source]] = {}
         for source in self.sources:
             self._by_tail.setdefault(source.tail, []).append(source)
-        self.constants: dict[ast.Constant, Known] = {}
+        self.constants: dict[ast.Constant, Constant] = {}
         """The values of constants, as far as they were asked for."""
         self.places: dict[ast.AST, Place] = {}
         """Where nodes stand, as far as that was asked."""
@@ -264,7 +264,7 @@ class Project:
             return found if not isinstance(found, ast.expr) else self._resolved(source, found, None)
         if isinstance(node, ast.Attribute):
             return self.member(self._resolved(source, node.value, outer), node.attr)
-        return Known(node.value) if isinstance(node, ast.Constant) else Unknown()
+        return Constant(node.value) if isinstance(node, ast.Constant) else Unknown()
 
     def member(self, owner: Value, name: str) -> Value:
         """`owner.name`, where the owner is a module or a package."""

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from regcheck.core.errors import stops, told
+from regcheck.core.errors import format_error, stops
 
 from .functions import Closures
 from .shared import (
@@ -86,7 +86,7 @@ class Copier:
         except BaseException as error:
             if stops(error):
                 raise
-            raise CannotDuplicate(told(error)) from error
+            raise CannotDuplicate(format_error(error)) from error
         finally:
             self.kinds = [*self._ways]
             self._ways.clear()  # which refer to the copier: nothing is to wait for the garbage collector

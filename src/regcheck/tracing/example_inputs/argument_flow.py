@@ -14,7 +14,7 @@ Root = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Meeting:
+class FirstUse:
     """A layer (or the name of a function and its weights) that an argument meets.
 
     `argument` is the name the layer has for it; `way` lists the reshapings before; `shared` counts the arguments of
@@ -30,17 +30,17 @@ class Meeting:
 
 
 @dataclass
-class Followed:
+class ForwardReading:
     """What reading a forward tells: the first meeting of each root, the ranks it unpacks, and the parts it asks for."""
 
-    meetings: dict[Root, Meeting] = field(default_factory=dict)
+    meetings: dict[Root, FirstUse] = field(default_factory=dict)
     ranks: dict[Root, int] = field(default_factory=dict)
     keys: dict[Root, None] = field(default_factory=dict)
     attributes: dict[Root, None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Track:
+class ArgumentFlow:
     """A tensor on its way from an argument to a layer."""
 
     roots: tuple[Root, ...]
@@ -48,7 +48,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Known:
+class Available:
     """A value that is there before forward runs: a module, a parameter, a number."""
 
     value: Any
@@ -58,30 +58,30 @@ class Known:
 class Shape:
     """The sizes of a tensor on its way."""
 
-    track: Track
+    track: ArgumentFlow
 
 
-def joined(values: Sequence[Any]) -> Track | None:
+def joined(values: Sequence[Any]) -> ArgumentFlow | None:
     """The tensor made of several."""
-    tracks = [each for each in values if isinstance(each, Track)]
+    tracks = [each for each in values if isinstance(each, ArgumentFlow)]
     roots = tuple(dict.fromkeys(root for each in tracks for root in each.roots))
-    return Track(roots, tracks[0].way) if tracks else None
+    return ArgumentFlow(roots, tracks[0].way) if tracks else None
 
 
-def reshaped(track: Track, name: str, arguments: tuple[Any, ...]) -> Track:
-    return Track(track.roots, (*track.way, (name, arguments)))
+def reshaped(track: ArgumentFlow, name: str, arguments: tuple[Any, ...]) -> ArgumentFlow:
+    return ArgumentFlow(track.roots, (*track.way, (name, arguments)))
 
 
 def plain(value: Any) -> Any:
-    return value.value if isinstance(value, Known) else None
+    return value.value if isinstance(value, Available) else None
 
 
 def first_of(value: Any) -> Any:
     """The first thing in something that is walked."""
     if isinstance(value, list):
         return value[0] if value else None
-    if isinstance(value, Known) and isinstance(value.value, (nn.ModuleList, nn.Sequential, list, tuple)):
-        return Known(value.value[0]) if len(value.value) else None
-    if isinstance(value, Known) and isinstance(value.value, nn.ModuleDict):
-        return Known(next(iter(value.value.values()), None))
-    return value if isinstance(value, Track) else None
+    if isinstance(value, Available) and isinstance(value.value, (nn.ModuleList, nn.Sequential, list, tuple)):
+        return Available(value.value[0]) if len(value.value) else None
+    if isinstance(value, Available) and isinstance(value.value, nn.ModuleDict):
+        return Available(next(iter(value.value.values()), None))
+    return value if isinstance(value, ArgumentFlow) else None

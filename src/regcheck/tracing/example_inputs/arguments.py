@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from . import layer_inputs, sizes
-from .argument_flow import Followed, Meeting, Root
+from .argument_flow import FirstUse, ForwardReading, Root
 from .call_inputs import Inputs
 from .drawing import SAMPLES, Spec, TooLarge, ids, increasing, smooth
 from .following import follow
@@ -80,7 +80,10 @@ def guessed(model: nn.Module) -> Iterator[Inputs]:
         yield Inputs(origin="forward takes no arguments")
         return
     chosen = needed(arguments or [Argument("input")])
-    for known in (follow(model), Followed()):  # where the source was misread, the layers' own order may still be right
+    for known in (
+        follow(model),
+        ForwardReading(),
+    ):  # where the source was misread, the layers' own order may still be right
         options = {each.name: draws(model, each, known) for each in chosen}
         if any(options.values()):
             yield from assembled(chosen, {name: found or [_nothing()] for name, found in options.items()})
@@ -118,7 +121,7 @@ def called(arguments: Sequence[Argument], values: Mapping[str, Any], origin: str
     return Inputs(tuple(args), {name: each for name, each in values.items() if name not in by_position}, origin)
 
 
-def draws(model: nn.Module, argument: Argument, known: Followed) -> list[Draw]:
+def draws(model: nn.Module, argument: Argument, known: ForwardReading) -> list[Draw]:
     """Ways to make an argument, most likely first; empty where nothing speaks for any."""
     root = (argument.name,)
     parts = [each for each in known.keys if each[0] == argument.name]
@@ -149,7 +152,7 @@ def drawn_for(model: nn.Module, argument: str | int, shape: tuple[int, ...], dty
     return ids(shape, min(layer.num_embeddings, torch.iinfo(kind).max), padding).to(kind)
 
 
-def _mapping(model: nn.Module, parts: Iterable[Root], known: Followed) -> list[Draw]:
+def _mapping(model: nn.Module, parts: Iterable[Root], known: ForwardReading) -> list[Draw]:
     """A dict with the entries that forward asks for."""
     entries = {root[1]: _entry(model, root, known) for root in parts}
     most = max(len(each) for each in entries.values())
@@ -162,7 +165,7 @@ def _mapping(model: nn.Module, parts: Iterable[Root], known: Followed) -> list[D
     return [Draw(made(way), f"a dict with {', '.join(map(repr, entries))}") for way in range(most)]
 
 
-def _entry(model: nn.Module, root: Root, known: Followed) -> list[Draw]:
+def _entry(model: nn.Module, root: Root, known: ForwardReading) -> list[Draw]:
     meeting = known.meetings.get(root)
     by_layer = _by_layer(model, Argument(root[-1]), meeting, known.ranks.get(root))
     return _by_name(model, root[-1], meeting) or by_layer
@@ -175,7 +178,7 @@ def _plain(argument: Argument) -> list[Draw]:
     return [Draw(lambda samples: plain[name], "annotations")] if name in plain else []
 
 
-def _by_name(model: nn.Module, name: str, meeting: Meeting | None) -> list[Draw]:
+def _by_name(model: nn.Module, name: str, meeting: FirstUse | None) -> list[Draw]:
     """Masks, times, lengths and positions: arguments whose name says more than the layer behind them."""
     layer = None if meeting is None else meeting.layer
     inner = "" if meeting is None else meeting.argument
@@ -216,13 +219,13 @@ def _masks(model: nn.Module, length: int, origin: str) -> list[Draw]:
     return [Draw(lambda n, kind=kind: torch.ones(n, length, dtype=kind), origin) for kind in kinds]  # type: ignore[misc]
 
 
-def _by_layer(model: nn.Module, argument: Argument, meeting: Meeting | None, rank: int | None) -> list[Draw]:
+def _by_layer(model: nn.Module, argument: Argument, meeting: FirstUse | None, rank: int | None) -> list[Draw]:
     """What the layer takes that the argument meets; where the source does not tell, a layer that its name suggests."""
     if meeting is None:
         layer = _suggested(model, argument.name)
         if layer is None:
             return []
-        meeting = Meeting(layer)
+        meeting = FirstUse(layer)
     specs = layer_inputs.met(model, meeting, rank)
     what = type(meeting.layer).__name__ if meeting.layer is not None else meeting.function
     path = next((path for path, each in model.named_modules() if each is meeting.layer), "")
@@ -246,7 +249,7 @@ def _suggested(model: nn.Module, name: str) -> nn.Module | None:
     return next((each for each in layer_inputs.entrances(model) if layer_inputs.taken(model, each)), None)
 
 
-def _strayed(model: nn.Module, arguments: Sequence[Argument], known: Followed) -> bool:
+def _strayed(model: nn.Module, arguments: Sequence[Argument], known: ForwardReading) -> bool:
     """Whether some argument meets another layer than the one that its name and the layers' order suggest."""
     met = {each.name: known.meetings.get((each.name,)) for each in arguments}
     return any(each and each.layer is not _suggested(model, name) for name, each in met.items())

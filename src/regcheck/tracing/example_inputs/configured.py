@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from . import sizes
-from .argument_flow import Followed
+from .argument_flow import ForwardReading
 from .arguments import Argument, Draw, arguments_of, assembled, draws, spec
 from .declared import read
 from .drawing import LARGEST, boxes, increasing
@@ -116,7 +116,7 @@ def _candidates(arguments: Sequence[Argument], choice: Sequence[str], maker: _Ma
 class _Maker:
     """Makes arguments by their conventional names."""
 
-    def __init__(self, model: nn.Module, config: Config, known: Followed) -> None:
+    def __init__(self, model: nn.Module, config: Config, known: ForwardReading) -> None:
         self._model, self._config, self._known = model, config, known
         self._kind = type(model).__name__
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .argument_flow import Followed, Known, Meeting, Track, joined, plain, reshaped
+from .argument_flow import ArgumentFlow, Available, FirstUse, ForwardReading, joined, plain, reshaped
 from .statements import WAYS, Body
 
 OUTRIGHT = frozenset("linear matmul mm bmm embedding conv1d conv2d conv3d conv_transpose1d conv_transpose2d".split())
@@ -25,12 +25,12 @@ class TooDeep(Exception):
     """The source goes on for longer than a guess is worth."""
 
 
-def follow(model: nn.Module) -> Followed:
+def follow(model: nn.Module) -> ForwardReading:
     """Read what the arguments of `model.forward` meet. What the source does not say is left out; nothing is run."""
-    found = Followed()
+    found = ForwardReading()
     names = list(_names(type(model).forward))
     with suppress(Exception):  # whatever source there is, a guess must not stop an audit
-        _Reader(found, 4000).enter(model, {name: Track(((name,),)) for name in names})
+        _Reader(found, 4000).enter(model, {name: ArgumentFlow(((name,),)) for name in names})
     return found
 
 
@@ -54,20 +54,20 @@ def _parsed(function: Any) -> ast.FunctionDef | None:
 class _Reader:
     """Reads functions statement by statement, carrying tracks of the arguments along."""
 
-    def __init__(self, found: Followed, steps: int) -> None:
+    def __init__(self, found: ForwardReading, steps: int) -> None:
         self.found, self._steps, self._depth = found, steps, 0
 
     def enter(self, module: nn.Module, arguments: Mapping[str, Any]) -> Any:
         """Read what `module` does with the arguments; what becomes of the first of them, if it met nothing."""
         name = type(module).__name__
-        tracks = {key: each for key, each in arguments.items() if isinstance(each, Track)}
+        tracks = {key: each for key, each in arguments.items() if isinstance(each, ArgumentFlow)}
         if not tracks:
             return None
         first = next(iter(tracks.values()))
         if isinstance(module, nn.Sequential):
             value: Any = first
             for child in module:
-                if not isinstance(value, Track):
+                if not isinstance(value, ArgumentFlow):
                     break
                 value = self.enter(child, {"input": value})
             return value
@@ -77,15 +77,15 @@ class _Reader:
             return first
         if _is_leaf(module):
             for key, track in tracks.items():
-                self._meet(track, Meeting(module, key))
+                self._meet(track, FirstUse(module, key))
             return None
         before = len(self.found.meetings)
-        result = self._read(type(module).forward, [Known(module)], dict(arguments))
+        result = self._read(type(module).forward, [Available(module)], dict(arguments))
         if len(self.found.meetings) > before or next(module.parameters(), None) is not None:
-            return result if isinstance(result, Track) else None
-        return result if isinstance(result, Track) else first
+            return result if isinstance(result, ArgumentFlow) else None
+        return result if isinstance(result, ArgumentFlow) else first
 
-    def _meet(self, track: Track, meeting: Meeting) -> None:
+    def _meet(self, track: ArgumentFlow, meeting: FirstUse) -> None:
         for root in track.roots:
             found = replace(meeting, way=track.way, shared=len(track.roots))
             self.found.meetings.setdefault(root, found)
@@ -119,7 +119,7 @@ class _Reader:
 
     def call(self, function: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
         """What a call of something known does with the tracks among its arguments."""
-        tracks = [each for each in (*args, *named.values()) if isinstance(each, (Track, list))]
+        tracks = [each for each in (*args, *named.values()) if isinstance(each, (ArgumentFlow, list))]
         if not tracks:
             return None
         if isinstance(function, nn.Module):
@@ -129,31 +129,31 @@ class _Reader:
         if isinstance(function, MethodType) and isinstance(function.__self__, nn.Module):
             if function.__name__ == "forward":
                 return self.call(function.__self__, args, named)
-            return self._read(function, [Known(function.__self__), *args], named)
+            return self._read(function, [Available(function.__self__), *args], named)
         name = getattr(function, "__name__", "")
         if str(getattr(function, "__module__", "")).split(".")[0] in ("torch", "builtins") or name in WAYS:
             return self.torch(name, [*args], named)
         if isinstance(function, FunctionType):
             result = self._read(function, args, named)
-            return result if isinstance(result, Track) else None
+            return result if isinstance(result, ArgumentFlow) else None
         return None
 
     def torch(self, name: str, args: list[Any], named: Mapping[str, Any]) -> Any:
         first = args[0] if args else named.get("input")
-        weights = [each.value for each in (*args, *named.values()) if isinstance(each, Known)]
+        weights = [each.value for each in (*args, *named.values()) if isinstance(each, Available)]
         weights = [each for each in weights if isinstance(each, Tensor)]
         if name in OUTRIGHT and weights:
-            track = next((each for each in (first, *args) if isinstance(each, Track)), None)
+            track = next((each for each in (first, *args) if isinstance(each, ArgumentFlow)), None)
             if track is not None:
-                self._meet(track, Meeting(None, "input", function=name, weight=weights[0]))
+                self._meet(track, FirstUse(None, "input", function=name, weight=weights[0]))
             return None
         if name in ("cat", "concat", "concatenate", "stack") and isinstance(first, list):
             return joined(first)
-        if name in ("checkpoint",) and args and isinstance(args[0], Known):
+        if name in ("checkpoint",) and args and isinstance(args[0], Available):
             return self.call(args[0].value, args[1:], {})
-        if name in WAYS and isinstance(first, Track):
+        if name in WAYS and isinstance(first, ArgumentFlow):
             return reshaped(first, name, tuple(plain(each) for each in args[1:]))
-        return first if isinstance(first, Track) and name not in ("len", "isinstance", "range") else None
+        return first if isinstance(first, ArgumentFlow) and name not in ("len", "isinstance", "range") else None
 
 
 def _is_leaf(module: nn.Module) -> bool:

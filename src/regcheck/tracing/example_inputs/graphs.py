@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .argument_flow import Followed
+from .argument_flow import ForwardReading
 from .arguments import Argument, arguments_of, called, draws
 from .call_inputs import Inputs
 from .declared import read
@@ -43,7 +43,7 @@ def _passes_messages(model: nn.Module) -> bool:
     return any(base.__name__ == "MessagePassing" for each in model.modules() for base in type(each).__mro__)
 
 
-def _made(model: nn.Module, argument: Argument, parts: Parts, known: Followed) -> Any:
+def _made(model: nn.Module, argument: Argument, parts: Parts, known: ForwardReading) -> Any:
     make: Callable[[], Any] | None = getattr(parts, argument.name, None)
     if make is not None:
         return make()

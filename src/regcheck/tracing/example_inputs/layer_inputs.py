@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from . import sizes
-from .argument_flow import Meeting
+from .argument_flow import FirstUse
 from .declared import read
 from .drawing import Spec
 
 Dims = tuple[int | None, ...]
 
 
-def met(model: nn.Module, meeting: Meeting, rank: int | None = None) -> list[Spec]:
+def met(model: nn.Module, meeting: FirstUse, rank: int | None = None) -> list[Spec]:
     """What an argument can be, given the layer that it meets and what happens to it on its way there."""
     found = _function(meeting) if meeting.layer is None else taken(model, meeting.layer, meeting.argument)
     if meeting.shared > 1:
@@ -96,7 +96,7 @@ def _sequence(width: int, batch_first: bool) -> Spec:
     return Spec((None, sizes.LENGTH, width) if batch_first else (sizes.LENGTH, None, width))
 
 
-def _function(meeting: Meeting) -> list[Spec]:
+def _function(meeting: FirstUse) -> list[Spec]:
     """What a function takes, by the weights it is given."""
     weight = meeting.weight
     if weight is None or weight.dim() < 2:
@@ -111,7 +111,7 @@ def _function(meeting: Meeting) -> list[Spec]:
     return [Spec((None, width)), Spec((None, sizes.LENGTH, width))]
 
 
-def _split(found: list[Spec], meeting: Meeting) -> list[Spec]:
+def _split(found: list[Spec], meeting: FirstUse) -> list[Spec]:
     """Equal parts of what several arguments make up together, along the axis that the layer measures."""
     axis = 1 if isinstance(meeting.layer, nn.modules.conv._ConvNd) else -1
     parts = []

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from .argument_flow import Followed, Known, Root, Shape, Track, first_of, joined, plain, reshaped
+from .argument_flow import ArgumentFlow, Available, ForwardReading, Root, Shape, first_of, joined, plain, reshaped
 
 HOLDERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential, dict, list)
 WAYS = frozenset("transpose permute unsqueeze squeeze flatten view reshape".split())
@@ -21,7 +21,7 @@ METADATA = frozenset("shape device dtype size dim ndim numel is_cuda requires_gr
 class Reader(Protocol):
     """Whoever has functions read, and is asked what a call does with the tracks among its arguments."""
 
-    found: Followed
+    found: ForwardReading
 
     def step(self) -> None:
         """Count a step, and stop where there were too many."""
@@ -61,13 +61,13 @@ class Body:
             self._value(node.value)
         elif isinstance(node, ast.If):
             test = self._value(node.test)
-            if isinstance(test, Known) and isinstance(test.value, bool):
+            if isinstance(test, Available) and isinstance(test.value, bool):
                 return self.run(node.body if test.value else node.orelse)
             kept = dict(self._scope)
             one = self.run(node.body)
             other = self.run(node.orelse)
             for name, value in kept.items():  # what one branch loses, the other may keep
-                if isinstance(value, Track) and self._scope.get(name) is None and not node.orelse:
+                if isinstance(value, ArgumentFlow) and self._scope.get(name) is None and not node.orelse:
                     self._scope[name] = value
             return one if one is not None else other
         elif isinstance(node, (ast.For, ast.AsyncFor)):
@@ -93,11 +93,11 @@ class Body:
             return None
         self._reader.step()
         if isinstance(node, ast.Constant):
-            return Known(node.value)
+            return Available(node.value)
         if isinstance(node, ast.Name):
             if node.id in self._scope:
                 return self._scope[node.id]
-            return Known(self._globals[node.id]) if node.id in self._globals else None
+            return Available(self._globals[node.id]) if node.id in self._globals else None
         if isinstance(node, ast.Attribute):
             return self._attribute(self._value(node.value), node.attr)
         if isinstance(node, ast.Subscript):
@@ -110,18 +110,18 @@ class Body:
             left, right = self._value(node.left), self._value(node.right)
             if isinstance(node.op, ast.MatMult):
                 return self._reader.torch("matmul", [left, right], {})
-            return joined([left, right]) if not isinstance(left, Track) else left
+            return joined([left, right]) if not isinstance(left, ArgumentFlow) else left
         if isinstance(node, ast.IfExp):
             self._value(node.test)
             one, other = self._value(node.body), self._value(node.orelse)
-            return one if isinstance(one, (Track, list)) else other
+            return one if isinstance(one, (ArgumentFlow, list)) else other
         if isinstance(node, ast.UnaryOp):
             value = self._value(node.operand)
-            if isinstance(node.op, ast.Not) and isinstance(value, Known) and isinstance(value.value, bool):
-                return Known(not value.value)
-            if isinstance(node.op, ast.USub) and isinstance(value, Known) and isinstance(value.value, int):
-                return Known(-value.value)
-            return value if isinstance(value, Track) else None
+            if isinstance(node.op, ast.Not) and isinstance(value, Available) and isinstance(value.value, bool):
+                return Available(not value.value)
+            if isinstance(node.op, ast.USub) and isinstance(value, Available) and isinstance(value.value, int):
+                return Available(-value.value)
+            return value if isinstance(value, ArgumentFlow) else None
         if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
             for each in node.generators:
                 self._bind(each.target, first_of(self._value(each.iter)))
@@ -129,7 +129,7 @@ class Body:
         return None
 
     def _attribute(self, owner: Any, name: str) -> Any:
-        if isinstance(owner, Track):
+        if isinstance(owner, ArgumentFlow):
             if name == "shape":
                 return Shape(owner)
             if name in METADATA:
@@ -139,39 +139,39 @@ class Body:
             if not hasattr(torch.Tensor, name) or name in ("x", "batch"):
                 return self._part(owner, name, self._found.attributes)
             return None
-        if isinstance(owner, Known):
+        if isinstance(owner, Available):
             try:
                 static = inspect.getattr_static(owner.value, name, None)
                 if isinstance(static, property) and not isinstance(owner.value, torch.Tensor):
                     return None
-                return Known(getattr(owner.value, name))
+                return Available(getattr(owner.value, name))
             except Exception:
                 return None
         return None
 
-    def _part(self, owner: Track, name: str, noted: dict[Root, None]) -> Track | None:
+    def _part(self, owner: ArgumentFlow, name: str, noted: dict[Root, None]) -> ArgumentFlow | None:
         """A part that forward asks of an argument that is a dict or an object."""
         if len(owner.roots) != 1 or owner.way or len(owner.roots[0]) > 1:
             return None
         root = (*owner.roots[0], name)
         noted.setdefault(root)
-        return Track((root,))
+        return ArgumentFlow((root,))
 
     def _item(self, owner: Any, index: ast.expr) -> Any:
         key = self._value(index)
         if isinstance(owner, Shape):
             return None
-        if isinstance(owner, Track):
-            if isinstance(key, Known) and isinstance(key.value, str):
+        if isinstance(owner, ArgumentFlow):
+            if isinstance(key, Available) and isinstance(key.value, str):
                 return self._part(owner, key.value, self._found.keys)
             return reshaped(owner, "index", (ast.unparse(index),))
         if isinstance(owner, list):
-            at = key.value if isinstance(key, Known) and isinstance(key.value, int) else 0
+            at = key.value if isinstance(key, Available) and isinstance(key.value, int) else 0
             return owner[at] if -len(owner) <= at < len(owner) else None
-        if isinstance(owner, Known) and isinstance(owner.value, HOLDERS):
-            if isinstance(key, Known):
+        if isinstance(owner, Available) and isinstance(owner.value, HOLDERS):
+            if isinstance(key, Available):
                 try:
-                    return Known(owner.value[key.value])
+                    return Available(owner.value[key.value])
                 except (KeyError, IndexError, TypeError):
                     return None
             return first_of(owner)
@@ -185,12 +185,12 @@ class Body:
         named = {each.arg: self._value(each.value) for each in node.keywords if each.arg is not None}
         if isinstance(node.func, ast.Attribute):
             owner = self._value(node.func.value)
-            if isinstance(owner, Track):
+            if isinstance(owner, ArgumentFlow):
                 return self._method(owner, node.func.attr, args)
-            if isinstance(owner, Known) and node.func.attr == "get" and len(args) == 0:
+            if isinstance(owner, Available) and node.func.attr == "get" and len(args) == 0:
                 return None
         function = self._value(node.func)
-        if isinstance(function, Known):
+        if isinstance(function, Available):
             if function.value is enumerate and args:
                 return [[None, first_of(args[0])]]
             if function.value is zip and args:
@@ -200,12 +200,12 @@ class Body:
             return self._reader.call(function.value, args, named)
         return None
 
-    def _method(self, owner: Track, name: str, args: list[Any]) -> Any:
+    def _method(self, owner: ArgumentFlow, name: str, args: list[Any]) -> Any:
         if name in ("size", "shape"):
             return Shape(owner) if not args else None
         if name in METADATA:
             return None
-        if name == "get" and args and isinstance(args[0], Known) and isinstance(args[0].value, str):
+        if name == "get" and args and isinstance(args[0], Available) and isinstance(args[0].value, str):
             return self._part(owner, args[0].value, self._found.keys)
         if name in ("matmul", "mm", "bmm"):
             return self._reader.torch(name, [owner, *args], {})
