@@ -360,16 +360,16 @@ SELFTEST = """
 from planted_device import DEVICE
 from regcheck.selftest.dropout_layers import LAYERS
 from regcheck.selftest.norm_checks import NORMS
-from regcheck.selftest.results import Verdict
+from regcheck.selftest.results import CheckStatus
 from regcheck.selftest.optimizer_checks import METHODS
 from regcheck.selftest.checks import selftest
 
 before = DEVICE.module.get_rng_state()
 result = selftest((NAME,), ("eager",), layers=LAYERS{layers}, batch_norms=NORMS[:1], methods=METHODS{methods})
 assert torch.equal(before, DEVICE.module.get_rng_state())
-missed = {{(each.check, each.because.partition(":")[0]) for each in result.of(Verdict.NOT_RUN)}}
+missed = {{(each.check, each.because.partition(":")[0]) for each in result.of(CheckStatus.NOT_RUN)}}
 assert missed == {{("gradient", "RuntimeError"), ("the rest", "RuntimeError")}}, missed
-print(*(each.check for each in result.of(Verdict.FAILS)), sep=",")
+print(*(each.check for each in result.of(CheckStatus.FAILS)), sep=",")
 """
 
 

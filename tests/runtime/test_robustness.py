@@ -289,7 +289,7 @@ MEMORY = """
 import gc, sys, torch
 from torch import nn
 from regcheck.engine.audit import judge
-from regcheck.runtime.recorder import Watch
+from regcheck.runtime.recorder import EventRecorder
 
 class Net(nn.Module):
     def __init__(self, number):
@@ -307,7 +307,7 @@ def test(number):
     with torch.no_grad():
         Net(number).eval()(torch.ones(4, 4 + number % 50))
 
-with Watch() as watch:
+with EventRecorder() as watch:
     test(0)
     judge(watch.take(), {"select": ["REG201"]})
     start = peak()
@@ -319,12 +319,12 @@ print(peak() - start)
 
 
 JUDGED = (
-    MEMORY.partition("with Watch()")[0]
+    MEMORY.partition("with EventRecorder()")[0]
     + """
-from regcheck.engine.verdict_store import Memory
+from regcheck.engine.verdict_store import VerdictStore
 
-memory = Memory()
-with Watch() as watch:
+memory = VerdictStore()
+with EventRecorder() as watch:
     for number in range(1200):
         test(number)
         seen = watch.take()
