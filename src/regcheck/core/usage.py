@@ -91,9 +91,11 @@ class Called(Event):
     whether the program trained anything after the last of these calls, `alternating` whether it did so all along and
     no more than two steps at a time, `repeated` whether one input was handed in again and again. `taken` is `decision`
     where the code makes a class, a score or a loss of the result, `value` where it only takes it out of the graph, and
-    `shape` where it looks at nothing but its shape. `asleep` are parts of the model, or the model itself, that act as
-    in eval mode because they were loaded in it: nobody has chosen their mode. `frozen` are the paths of parts that were
-    put in eval mode by one call of their own and are in it, `thawed` of those that are in train mode although.
+    `shape` where it looks at nothing but its shape. `left_on` is where `eval()` was called for a prediction, since when
+    the mode was not set again until one of these calls trained. `asleep` are parts of the model, or the model itself,
+    that act as in eval mode because they were loaded in it: nobody has chosen their mode. `frozen` are the paths of
+    parts that were put in eval mode by one call of their own and are in it, `thawed` of those that are in train mode
+    although.
     """
 
     model: Model = field(kw_only=True)
@@ -107,6 +109,7 @@ class Called(Event):
     propagated: bool | None = field(default=None, kw_only=True)
     followed: bool | None = field(default=None, kw_only=True)
     alternating: bool = field(default=False, kw_only=True)
+    left_on: Place | None = field(default=None, kw_only=True)
     repeated: bool = field(default=False, kw_only=True)
     taken: str = field(default="", kw_only=True)
     asleep: tuple[Model, ...] = field(default=(), kw_only=True)
@@ -213,6 +216,28 @@ class Usage:
         }
         shared = {key for keys in called.values() if len(keys) > 1 for key in keys}
         return alone - shared
+
+    def eval_left_on(self, index: int) -> Place | None:
+        """Where `eval()` was called for a prediction, in whose mode the call at `index` trains; None if it does not.
+
+        Eval mode was meant for a prediction where one is made between the last `eval()` and the first call that trains.
+        While it is meant for training, another `eval()` changes nothing.
+        """
+        call = self.events[index]
+        assert isinstance(call, Called)
+        if call.followed is not None:
+            return call.left_on
+        place, predicted, left_on = None, False, None
+        for event in self.events[: index + 1]:
+            if isinstance(event, ModeSet) and event.model.key == call.model.key:
+                if event.training or left_on is not False:
+                    place, predicted, left_on = None if event.training else event.place, False, None
+            elif isinstance(event, Called) and event.model.key == call.model.key and event.training is False:
+                if not (event.propagated or (event.grad and self.trains_in(event.function))):
+                    predicted = True
+                elif left_on is None:
+                    left_on = predicted
+        return place if left_on else None
 
     def mode_asked_for(self, index: int) -> bool | None:
         """The mode that the program asked for just before event `index`; None where it has trained since."""

@@ -128,5 +128,5 @@ class Journal:
         asked = event.training and not propagated and not event.test_code and event.result == "used"
         use = taken(fate.site) if asked and event.model.mode_dependent else ""
         followed, turns = fate.at < self.steps, fate.alternates(self.steps)
-        event = replace(event, propagated=propagated, followed=followed, alternating=turns)
+        event = replace(event, propagated=propagated, followed=followed, alternating=turns, left_on=fate.left_on)
         return replace(event, repeated=fate.repeated, taken=use)

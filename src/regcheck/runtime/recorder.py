@@ -27,6 +27,7 @@ from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, asking, is_being_built, is_part, stack
 from regcheck.runtime.calls import Follow, Patches, back_propagating, calling, setting_mode
 from regcheck.runtime.captures import CannotCopy, Capture, State, form_of
+from regcheck.runtime.eval_phases import EvalPhases
 from regcheck.runtime.eval_pinned import EvalPinnedParts
 from regcheck.runtime.journal import Again, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import Loaded
@@ -94,6 +95,7 @@ class EventRecorder:
         self._subjects: Any = WeakIdKeyDictionary()
         self._built: Any = WeakIdKeyDictionary()
         self._loaded, self._frozen = Loaded(), EvalPinnedParts()
+        self._phases = EvalPhases()
         self._numbers = itertools.count(1)
         self._known: set[State] = set()
         self._trained: set[str] = set()
@@ -145,6 +147,7 @@ class EventRecorder:
             if not self._notes:
                 return Observation(Usage(subject, ()))
             notes, self._notes = self._notes, Journal()
+            self._phases.clear()
             if notes.trained:
                 self._trained |= {structure for ((structure, _, grad, _), _) in notes.captured if grad}
         events, captures = notes.events()
@@ -215,6 +218,8 @@ class EventRecorder:
             if grad:
                 notes.log.add(known.event)
         known.fate.came(notes.steps, args, kwargs)
+        if known.event.training is False and known.event.model.mode_dependent:
+            self._phases.called(module, known.fate, grad)
         begun = notes.captures.begun()
         if begun is None and (known.fate.propagated or not grad):
             return None
@@ -244,6 +249,7 @@ class EventRecorder:
             training, kinds = models.modes(module)
             model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
+            self._phases.met(module)
             asked = training and not site.test_code and not site.discarded
             handed = self._callers.at(site)
             callers = handed.callers if handed is not None else self._sites.callers(frame, site) if asked else ()
@@ -362,6 +368,7 @@ class EventRecorder:
             notes.asleep.pop(self._subject(each).key, None)
         if site.code.co_name == "__init__":
             return
+        self._phases.mode_set(module, training, site.place, deliberate=site.test_code)
         subject = self._subject(module)
         model = Model(subject.key, subject.name, (), subject.learned)
         setting = ModeChange(weakref.ref(module), training, site, matching.active())
@@ -372,6 +379,7 @@ class EventRecorder:
         site = self._sites.of(frame)
         if site is not None:
             self._notes.train()
+            self._phases.trained()
             self._notes.log.add(self._notes.log.once(site, lambda: Backward(site.place, site.function)))
             self._notes.note_parts(site, self._notes.parts.propagated(site, frame))
 
@@ -387,6 +395,7 @@ class EventRecorder:
             return
         notes = self._notes
         notes.train()
+        self._phases.trained()
         notes.note_parts(site, notes.parts.stepped(frame))
         key = key_of(optimizer)
         place, around = self._built.get(optimizer, (site.place, ()))

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from regcheck.files.place import Place
+
 from .call_sites import CallSite, Stack
 
 SAMPLES = 3
@@ -31,8 +33,9 @@ class ResultTracker:
     """What became of the results of all calls that are written down as one.
 
     `at` counts the training steps that came before the latest of them, `since` before the first, and `turns` how often
-    they came with no such step between them. `around` is what ran around the first, if gradients were on. When a loss
-    is propagated back through a result, the fate adds itself to `reached`.
+    they came with no such step between them. `left_on` is where `eval()` was called for a prediction, in whose mode one
+    of these calls trained. `around` is what ran around the first, if gradients were on. When a loss is propagated back
+    through a result, the fate adds itself to `reached`.
     """
 
     site: CallSite
@@ -44,6 +47,7 @@ class ResultTracker:
     propagated: bool = False
     same: int = 0
     repeated: bool = False
+    left_on: Place | None = None
     _input: weakref.ref[torch.Tensor] | None = None
 
     def came(self, at: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         asleep = [part for part in call.asleep if is_trained(usage, call, part)]
         layers = " and ".join(call.model.mode_dependent)
         trained = trains_in_eval(call) and is_trained(usage, call, call.model)
-        if trained and was_switched_off(usage, index, call):
+        if trained and usage.eval_left_on(index) is not None:
             yield Suspicion(
                 call,
                 f"`{call.model.name}` is trained on in eval mode, with {layers} switched off",
@@ -97,23 +97,9 @@ def trains_in_eval(event: Event) -> bool:
 
 def is_trained(usage: Usage, call: Called, model: Model) -> bool:
     """Whether a training step of a model is taken through the call; where it runs, by an optimizer that holds it."""
-    if call.propagated is None:
-        return usage.trains_in(call.function)
-    return call.propagated and usage.steps(model)
-
-
-def was_switched_off(usage: Usage, index: int, call: Called) -> bool:
-    """Whether the same function trained the model in train mode before, and another one then put it in eval mode."""
-    off = False
-    for event in reversed(usage.events[:index]):
-        mine = isinstance(event, (Called, ModeSet)) and event.model.key == call.model.key
-        if mine and isinstance(event, ModeSet):
-            if event.training and not off:
-                return False
-            off = off or (not event.training and event.function != call.function)
-        elif mine and off and isinstance(event, Called) and event.grad and event.training:
-            return event.function == call.function
-    return False
+    if call.followed is None:  # from source
+        return call.propagated is True or usage.trains_in(call.function)
+    return call.propagated is True and usage.steps(model)
 
 
 def came_in_eval(usage: Usage, index: int, call: Called) -> bool:

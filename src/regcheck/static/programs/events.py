@@ -314,6 +314,7 @@ class ProgramInterpreter(Builder):
             if name == "backward":
                 self.note(Backward, node)
                 self._note_parts([owner, *given], node)
+                self._propagate([owner, *given])
                 return self._judged([owner, *given])
             if name == "step":
                 if isinstance(owner, OptimizerValue):
@@ -338,6 +339,13 @@ class ProgramInterpreter(Builder):
             shared = [mine for mine, its in zip(self.frames, self.around.get(index, ()), strict=False) if mine is its]
             if shared and shared[-1] is not self.frame:
                 self.events.append(StepComposed(self.place(node), shared[-1].name))
+
+    def _propagate(self, losses: Sequence[Value]) -> None:
+        """A loss is propagated back through the results of the calls that it comes from."""
+        for index in self.origins(losses):
+            event = self.events[index]
+            if isinstance(event, Called):
+                self.events[index] = replace(event, propagated=True)
 
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         if name == "apply" and args:
