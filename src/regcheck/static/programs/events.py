@@ -345,7 +345,7 @@ class ProgramInterpreter(Builder):
         for index in self.origins(losses):
             event = self.events[index]
             if isinstance(event, Called):
-                self.events[index] = replace(event, propagated=True)
+                self.events[index] = replace(event, backpropagated=True)
 
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         if name == "apply" and args:
