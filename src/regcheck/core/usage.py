@@ -101,6 +101,12 @@ class Called(Event):
         repeats_input: the program passed one input again and again.
         result_use: `decision` where the code computes a class, a score or a loss from the result, `value` where it only
             takes the result out of the graph, `shape` where it reads nothing but the shape, else empty.
+        requested: the mode that the program last set before, None where it set none or has trained since.
+        also_predicts: no loss was back-propagated through some of the results, of calls that came in a row.
+        inputs: the number of different inputs, counted for calls in train mode without gradients.
+        mode_set_at: where the program set the train mode of a prediction, or the eval mode that it trained in on
+            purpose.
+        weights_loaded: the program loaded a state dict into the model, or into a part of it.
         eval_left_on: where `eval()` was called for a prediction, if one of these calls trained in that mode because
             the program did not set the mode again.
         loaded_in_eval: parts of the model, or the model itself, that are in eval mode only because a library loads
@@ -120,6 +126,11 @@ class Called(Event):
     backpropagated: bool | None = field(default=None, kw_only=True)
     trained_after: bool | None = field(default=None, kw_only=True)
     alternating: bool = field(default=False, kw_only=True)
+    requested: bool | None = field(default=None, kw_only=True)
+    also_predicts: bool = field(default=False, kw_only=True)
+    inputs: int = field(default=0, kw_only=True)
+    mode_set_at: Place | None = field(default=None, kw_only=True)
+    weights_loaded: bool = field(default=False, kw_only=True)
     eval_left_on: Place | None = field(default=None, kw_only=True)
     repeats_input: bool = field(default=False, kw_only=True)
     result_use: str = field(default="", kw_only=True)
@@ -254,10 +265,26 @@ class Usage:
                     left_on = predicted
         return place if left_on else None
 
+    @cached_property
+    def trains_anything(self) -> bool:
+        """Whether anything is trained at all."""
+        return any(map(trains, self.events))
+
+    def inverts_modes(self, call: Called) -> bool:
+        """Whether one line sets eval mode for training and train mode for predictions, and `call` is one of these."""
+        roles = {
+            (other.training, other.backpropagated is True)
+            for _, other in self.calls()
+            if other.model.key == call.model.key and other.mode_set_at == call.mode_set_at is not None
+        }
+        return {(True, False), (False, True)} <= roles
+
     def requested_mode(self, index: int) -> bool | None:
         """The mode that the program last set before the call at event `index`; None where it has trained since."""
         called = self.events[index]
         assert isinstance(called, Called)
+        if called.trained_after is not None:
+            return called.requested
         for event in reversed(self.events[:index]):
             if isinstance(event, ModeSet) and event.model.key == called.model.key:
                 return event.training

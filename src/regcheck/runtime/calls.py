@@ -135,6 +135,19 @@ def setting_mode(original: Callable[..., Any], note: NoteMode) -> Callable[..., 
     return train
 
 
+def loading(original: Callable[..., Any], note: Callable[[nn.Module, FrameType], None]) -> Callable[..., Any]:
+    """`Module.load_state_dict`, telling `note` of the call after it was made."""
+
+    @functools.wraps(original)
+    def load_state_dict(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        result = original(self, *args, **kwargs)
+        note(self, above(sys._getframe()))
+        return result
+
+    return load_state_dict
+
+
 def back_propagating(original: Callable[..., Any], note: Callable[[FrameType], None]) -> Callable[..., Any]:
     """`torch.autograd.backward`, through which `Tensor.backward` goes too, or `torch.autograd.grad`."""
     is_compiling = torch.compiler.is_compiling

@@ -1,29 +1,31 @@
-"""The ordered events of a program, without the repetitions that tell nothing new."""
+"""The events of a program, each once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped
 
+_Request = tuple[bool, frozenset[int]]
+"""The mode that the program last set, and the ids of the calls with gradients since."""
+
 
 class Log:
-    """Keeps events such that every question that `Usage` answers has the same answer as with all of them.
+    """Keeps each event once, in the order in which they first came.
 
-    A call without gradients is kept when it is new, or when the mode asked for just before it is, and one that finds
-    thawed parts when it is new. Everything else is context: of equal events between two calls that are kept, the latest
-    is. Events are told apart by identity, which is quick: `once` makes equal ones the same.
+    What depends on the order is noted as it happens: which mode the program had requested before a call. A call is kept
+    once for each answer. Events are told apart by identity, which is quick: `once` makes equal ones the same.
     """
 
     def __init__(self) -> None:
-        self._kept: list[Event] = []
-        self._context: dict[int, Event] = {}
-        self._met: set[tuple[int, bool | None]] = set()
-        self._asked: dict[str, bool] = {}
+        self._events: dict[tuple[int, _Request | None], tuple[Event, _Request | None]] = {}
+        self._requests: dict[str, _Request] = {}
+        self._calls: dict[int, Called] = {}
         self._made: dict[Hashable, Event] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._kept or self._context)
+        return bool(self._events)
 
     def once(self, key: Hashable, make: Callable[[], Event]) -> Event:
         """The event that was made under this key, or a new one."""
@@ -35,21 +37,28 @@ class Log:
 
     def add(self, event: Event) -> None:
         """Write down an event that `once` gave."""
-        if isinstance(event, Called) and (not event.grad or event.unpinned):
-            met = (id(event), None if event.grad else self._asked.get(event.model.key))
-            if met not in self._met:
-                self._met.add(met)
-                self._kept += (*self._context.values(), event)
-                self._context.clear()
-            if not event.grad:
-                return
+        request = self._requests.get(event.model.key) if isinstance(event, Called) else None
+        key = id(event), request
+        if key not in self._events:
+            self._events[key] = event, request
         if isinstance(event, ModeSet):
-            self._asked[event.model.key] = event.training
-        elif isinstance(event, (Backward, Stepped, Called)):
-            self._asked.clear()
-        self._context.pop(id(event), None)
-        self._context[id(event)] = event
+            self._requests[event.model.key] = event.training, frozenset()
+        elif isinstance(event, (Backward, Stepped)):
+            self._requests.clear()
+        elif isinstance(event, Called) and event.grad and self._requests:
+            self._calls[id(event)] = event
+            for model, (training, since) in self._requests.items():
+                self._requests[model] = training, since | {id(event)}
 
-    def events(self) -> tuple[Event, ...]:
-        """All that was kept."""
-        return (*self._kept, *self._context.values())
+    def events(self, trains: Callable[[Called], bool]) -> tuple[Event, ...]:
+        """All events; a call between setting a mode and another call ends the request if it `trains`."""
+
+        def answered(event: Event, request: _Request | None) -> Event:
+            if not isinstance(event, Called):
+                return event
+            requested = None
+            if request is not None and not any(trains(self._calls[each]) for each in request[1]):
+                requested = request[0]
+            return replace(event, requested=requested)
+
+        return tuple(dict.fromkeys(answered(*each) for each in self._events.values()))

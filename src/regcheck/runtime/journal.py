@@ -112,12 +112,23 @@ class Journal:
                 return event
             if event not in finished:
                 capture = None if event.capture is None else numbers.get(event.capture)
-                finished[event] = replace(self._finished(event, self.fates.get(event)), capture=capture)
+                finished[event] = replace(self._finished(event, self._tracker(event)), capture=capture)
             return finished[event]
 
         raised = self.captures.raised
-        events = [each for each in self.log.events() if not (isinstance(each, Called) and raised(each.capture))]
+        events = [
+            each
+            for each in self.log.events(self._is_trained)
+            if not (isinstance(each, Called) and raised(each.capture))
+        ]
         return tuple(map(finish, events)), tuple(kept.values())
+
+    def _tracker(self, event: Called) -> ResultTracker | None:
+        return self.fates.get(replace(event, requested=None))
+
+    def _is_trained(self, event: Called) -> bool:
+        tracker = self._tracker(event)
+        return tracker is not None and tracker.propagated
 
     def _finished(self, event: Called, fate: ResultTracker | None) -> Called:
         if event.loaded_in_eval:
@@ -127,8 +138,9 @@ class Journal:
         if fate is None:
             return event
         propagated = fate.propagated if event.grad else False
-        asked = event.training and not propagated and not event.test_code and event.result == "used"
+        asked = event.training and (fate.predicts or not propagated) and not event.test_code and event.result == "used"
         use = taken(fate.site) if asked and event.model.mode_dependent else ""
         followed, turns = fate.at < self.steps, fate.alternates(self.steps)
         event = replace(event, backpropagated=propagated, trained_after=followed, alternating=turns)
-        return replace(event, repeats_input=fate.repeated, result_use=use, eval_left_on=fate.left_on)
+        event = replace(event, also_predicts=fate.predicts, inputs=fate.inputs, mode_set_at=fate.mode_set_at)
+        return replace(event, repeats_input=fate.repeated, result_use=use, eval_left_on=fate.eval_left_on)

@@ -22,6 +22,7 @@ class Loaded:
     def __init__(self) -> None:
         self._models: Any = WeakIdKeyDictionary()
         """Each with the modules around it that were put in eval mode."""
+        self._weights: Any = WeakIdKeyDictionary()
 
     def note(self, module: nn.Module, training: bool, function: str) -> list[nn.Module]:
         """The mode of a module is set: of it, of all that contains it and of its parts the mode is chosen now.
@@ -44,6 +45,15 @@ class Loaded:
         for model in within:
             self._models[model][module] = None
         return around
+
+    def load_weights(self, module: nn.Module) -> None:
+        """The program loads a state dict into a module."""
+        for each in parts(module):
+            self._weights[each] = None
+
+    def has_weights(self, module: nn.Module) -> bool:
+        """Whether the program loaded a state dict into a module, or into a part of it."""
+        return bool(self._weights) and any(each in self._weights for each in parts(module))
 
     def within(self, module: nn.Module) -> list[nn.Module]:
         """Those that a module consists of, or that it is."""

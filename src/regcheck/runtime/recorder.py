@@ -25,12 +25,12 @@ from regcheck.core.suppressions import CodeSuppression
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, asking, is_being_built, is_part, stack
-from regcheck.runtime.calls import Follow, Patches, back_propagating, calling, setting_mode
+from regcheck.runtime.calls import Follow, Patches, back_propagating, calling, loading, setting_mode
 from regcheck.runtime.captures import CannotCopy, Capture, State, form_of
-from regcheck.runtime.eval_phases import EvalPhases
 from regcheck.runtime.eval_pinned import EvalPinnedParts
 from regcheck.runtime.journal import Again, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import Loaded
+from regcheck.runtime.mode_phases import ModePhases
 from regcheck.runtime.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.thread_targets import Callers
@@ -95,7 +95,7 @@ class EventRecorder:
         self._subjects: Any = WeakIdKeyDictionary()
         self._built: Any = WeakIdKeyDictionary()
         self._loaded, self._frozen = Loaded(), EvalPinnedParts()
-        self._phases = EvalPhases()
+        self._phases = ModePhases()
         self._numbers = itertools.count(1)
         self._known: set[State] = set()
         self._trained: set[str] = set()
@@ -122,6 +122,7 @@ class EventRecorder:
         # A forked process must be able to start threads whoever held the lock as it was forked.
         self._callers.put(self._patches, functools.partial(self._safely, alone=False))
         self._patches.put(nn.Module, "train", setting_mode, self._safely(self._on_mode))
+        self._patches.put(nn.Module, "load_state_dict", loading, self._safely(self._on_load))
         for name in ("backward", "grad"):
             self._patches.put(torch.autograd, name, back_propagating, self._safely(self._on_backward))
         self._patches.put(torch.optim.Optimizer, "__init__", building, self._safely(self._on_build))
@@ -218,10 +219,10 @@ class EventRecorder:
             if grad:
                 notes.log.add(known.event)
         known.fate.came(notes.steps, args, kwargs)
-        if known.event.training is False and known.event.model.mode_dependent:
-            self._phases.called(module, known.fate, grad)
+        if known.event.training is not None and known.event.model.mode_dependent:
+            self._phases.call(module, known.fate, grad)
         begun = notes.captures.begun()
-        if begun is None and (known.fate.propagated or not grad):
+        if begun is None and (not grad or not known.fate.follows):
             return None
 
         def follow(result: Any) -> None:
@@ -249,7 +250,7 @@ class EventRecorder:
             training, kinds = models.modes(module)
             model = Model(subject.key, subject.name, kinds, subject.learned)
             notes.called[subject.key] = weakref.ref(module)
-            self._phases.met(module)
+            self._phases.add_model(module)
             asked = training and not site.test_code and not site.discarded
             handed = self._callers.at(site)
             callers = handed.callers if handed is not None else self._sites.callers(frame, site) if asked else ()
@@ -269,12 +270,14 @@ class EventRecorder:
                 capture=self._capture(module, subject, args, kwargs, training, site, suspect),
                 callers=callers if asked else (),
                 loaded_in_eval=asleep,
+                weights_loaded=training and self._loaded.has_weights(module),
                 pinned=parts[False],
                 unpinned=parts[True],
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             around = handed.around if handed is not None else stack(frame) if grad else ()
             fate = ResultTracker(site, around, notes.parts.reached)
+            fate.compares = asked and not grad
             known = notes.met[again] = CallRecord(event, notes.fates.setdefault(event, fate), 0, 0)
         known.steps, known.settings = notes.steps, notes.changes
         if known.event.training and not grad:
@@ -368,18 +371,23 @@ class EventRecorder:
             notes.asleep.pop(self._subject(each).key, None)
         if site.code.co_name == "__init__":
             return
-        self._phases.mode_set(module, training, site.place, deliberate=site.test_code)
+        self._phases.set_mode(module, training, site.place, by_test=site.test_code)
         subject = self._subject(module)
         model = Model(subject.key, subject.name, (), subject.learned)
         setting = ModeChange(weakref.ref(module), training, site, matching.active())
         notes.note_mode(model, setting)
         notes.log.add(self._mode_set(model, setting))
 
+    def _on_load(self, module: nn.Module, frame: FrameType) -> None:
+        site = self._sites.of(frame)
+        if site is not None and not site.test_code and site.code.co_name != "__init__":
+            self._loaded.load_weights(module)
+
     def _on_backward(self, frame: FrameType) -> None:
         site = self._sites.of(frame)
         if site is not None:
             self._notes.train()
-            self._phases.trained()
+            self._phases.train()
             self._notes.log.add(self._notes.log.once(site, lambda: Backward(site.place, site.function)))
             self._notes.note_parts(site, self._notes.parts.propagated(site, frame))
 
@@ -395,7 +403,7 @@ class EventRecorder:
             return
         notes = self._notes
         notes.train()
-        self._phases.trained()
+        self._phases.train()
         notes.note_parts(site, notes.parts.stepped(frame))
         key = key_of(optimizer)
         place, around = self._built.get(optimizer, (site.place, ()))

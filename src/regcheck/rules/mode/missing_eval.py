@@ -100,9 +100,19 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     """How certain it is that a prediction was meant; None where train mode may be wanted."""
     asked = usage.requested_mode(index)
     if asked:
-        return None
+        return Severity.ERROR if usage.inverts_modes(call) or predicts_once(usage, call) else None
     found = with_gradients(usage, call) if call.grad else without_gradients(usage, index, call)
     return Severity.INFO if found and asked is False else found
+
+
+def predicts_once(usage: Usage, call: Called) -> bool:
+    """Whether a program that loads weights and trains nothing decides by one random pass for each of several inputs.
+
+    Monte-Carlo dropout passes each input several times. Batch norm may be meant to normalize by the test batch.
+    """
+    decides = call.weights_loaded and not call.grad and call.result_use == "decision"
+    drops = not any("norm" in kind for kind in call.model.mode_dependent)
+    return decides and drops and call.inputs > 1 and not call.repeats_input and not usage.trains_anything
 
 
 def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -113,11 +123,13 @@ def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None
     if followed is None:  # from source, which does not know either through which results a loss is propagated
         followed = trains_here or any(map(trains, usage.events[index + 1 :]))
         within_training = within_training or computes_a_loss(usage, call)
+    by_name = not trains_here and predicts_by_name(call)
     if followed and within_training:
-        return Severity.INFO if not trains_here and predicts_by_name(call) else None
+        between = call.result_use == "decision" and not (call.repeats_input or call.alternating)
+        return (Severity.ERROR if between else Severity.INFO) if by_name else None
     if call.repeats_input or call.alternating:
         return Severity.INFO
-    by_name = says_so(call.callers[:2]) if passes_on(usage, call) else not trains_here and predicts_by_name(call)
+    by_name = says_so(call.callers[:2]) if passes_on(usage, call) else by_name
     certain = not within_training or call.result_use == "decision" or by_name
     return Severity.ERROR if certain or call.trained_after is None else Severity.INFO
 
@@ -130,8 +142,12 @@ def computes_a_loss(usage: Usage, call: Called) -> bool:
 
 def with_gradients(usage: Usage, call: Called) -> Severity | None:
     """The grade of a call that a loss could have been propagated back through, and was not."""
+    if call.also_predicts and call.result_use == "decision":
+        return Severity.ERROR
     if call.backpropagated is not False or not call.result_use:
         return None
+    if call.weights_loaded and not usage.trains_anything:
+        return Severity.ERROR
     if predicts_by_name(call):
         return (
             Severity.ERROR

@@ -62,7 +62,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         asleep = [part for part in call.loaded_in_eval if is_trained(usage, call, part)]
         layers = " and ".join(call.model.mode_dependent)
         trained = trains_in_eval(call) and is_trained(usage, call, call.model)
-        if trained and usage.eval_left_on(index) is not None:
+        if trained and (usage.eval_left_on(index) is not None or usage.inverts_modes(call)):
             yield Suspicion(
                 call,
                 f"`{call.model.name}` is trained on in eval mode, with {layers} switched off",
