@@ -241,6 +241,7 @@ class Flow:
 class Graph:
     """A model's two flows.
 
+    `model` is the key of the model in the usage that a rule is given along with the graph (see `usage.Model`).
     `root` says whether the subject is a whole model rather than a part of one; None where a front end cannot know.
     `assumed` is True when values had to be guessed to obtain the graph.
     """
@@ -250,6 +251,7 @@ class Graph:
     eval: Flow
     root: bool | None = True
     assumed: bool = False
+    model: str = ""
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _turns: dict[Mode, dict[Site, list[bool | None]]] = field(
         init=False, repr=False, compare=False, default_factory=dict

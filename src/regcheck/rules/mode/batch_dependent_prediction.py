@@ -38,10 +38,12 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.BATCH_STATISTICS,)
 LINKING = frozenset("index_select scatter scatter_add scatter_reduce index_add index_reduce".split())
 
 

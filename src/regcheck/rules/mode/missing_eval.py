@@ -68,10 +68,12 @@ from typing import TypeGuard
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Trait.NO_GRADIENTS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:

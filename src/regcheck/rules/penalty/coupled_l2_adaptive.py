@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import OptimizerInfo, Usage
 from regcheck.torch_api.functions import COUPLED
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DECAYS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:

@@ -39,9 +39,11 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG102"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 0.05
 """The share of a dropped value's variance from which on its neighbours give it away."""
