@@ -70,6 +70,7 @@ readme: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/trips.py
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/record.py
