@@ -115,8 +115,8 @@ class Example:
     For a graph rule the source leaves a `model` and a tuple `inputs` behind; for a usage rule running it is the usage.
     For a rule about proofs it also leaves `measured` behind: what each device says of the model's active dropouts.
     For one about ranks it leaves, in place of a model, a function `begin` that makes the model of a rank.
-    Lines that must be reported end in `# <-`. `fixed` is the source after the rule's fix is applied to it, marks left
-    out; empty where the rule proposes no fix for it.
+    Lines that must be reported end in `# <-`. `fixed` is the source after the rule's fix is applied to it; empty where
+    the rule proposes no fix for it.
     """
 
     source: str
@@ -126,6 +126,11 @@ class Example:
     def marked(self) -> tuple[int, ...]:
         """Numbers of the marked lines, from 1."""
         return tuple(n for n, line in enumerate(self.source.splitlines(), 1) if line.rstrip().endswith(MARK))
+
+    @staticmethod
+    def unmarked(source: str) -> str:
+        """A source without its marks."""
+        return re.sub(rf"[ \t]*{MARK}[ \t]*$", "", source, flags=re.MULTILINE)
 
 
 @dataclass(frozen=True)

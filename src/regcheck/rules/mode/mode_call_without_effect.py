@@ -66,7 +66,8 @@ def fix(code: Code) -> Patch | None:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -85,7 +86,28 @@ class Classifier(nn.Module):
 model = Classifier()
 model.eval  # <-
 print(model(torch.randn(2, 16)))
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+model = Classifier()
+model.eval()
+print(model(torch.randn(2, 16)))
+""",
+    ),
     Example("""\
 import torch
 

@@ -166,7 +166,8 @@ def of_its_own(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -174,7 +175,17 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)  # <-
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+""",
+    ),
     Example("""\
 import torch
 from torch import nn, optim
