@@ -215,4 +215,25 @@ class Net(nn.Module):
 model = Net()
 inputs = (torch.randn(8, 3, 12, 12),)
 """),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        maps = F.batch_norm(x.reshape(1, -1, *x.shape[2:]), None, None, training=True)
+        return self.head(torch.relu(maps.reshape(x.shape)).mean((2, 3)))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 12, 12),)
+"""),
 )

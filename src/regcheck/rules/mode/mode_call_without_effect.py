@@ -1,4 +1,4 @@
-"""`model.eval` or `model.train` without the call.
+"""A mode that is named and not set: `model.eval` or `model.train` without the call.
 
 ## What it finds
 
