@@ -185,7 +185,7 @@ def read(path: str, content: bytes) -> Reading:
 
 
 def told(reading: Reading) -> list[str]:
-    return [repr((each.subject, each.root, each.train, each.eval)) for each in reading.graphs]
+    return [repr((each.subject, each.wholeness, each.train, each.eval)) for each in reading.graphs]
 
 
 def steps_of(monkeypatch: pytest.MonkeyPatch, kind: type, source: str) -> int:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Graph
+from regcheck.core.graph import Graph, Wholeness
 from regcheck.core.usage import Usage
 from regcheck.files.place import Place
 
@@ -99,7 +99,7 @@ def lowered(project: Project, whatever: bool = True) -> Reading:
                     follow(each, builder.ran)
                 parts.update(_parts(builder.made))
     whole = program.whole - parts - program.feeding
-    rooted = tuple(replace(each, root=True) if known in whole else each for known, each in graphs)
+    rooted = tuple(replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in graphs)
     return Reading(rooted, tuple(usages), tuple(missed), tuple(classes))
 
 

@@ -142,7 +142,7 @@ class Ops(Interpreter):
             mode=self.mode,
             depth=depth,
             reach=None if layer is None else self.reach(layer),
-            tracks=tracks,
+            has_running_stats=tracks,
             latent=latent,
             within=tuple(each.name for each in self.frames) if kind is Kind.RANDOM else (),
         )

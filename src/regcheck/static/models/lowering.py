@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site, Wholeness
 from regcheck.files.place import Place
 from regcheck.static.interpreter.mode_values import side
 from regcheck.static.interpreter.state import Frame, blurred
@@ -73,7 +73,7 @@ def graph_of(
     if not (whatever or train.matters or evaluation.matters):
         return None
     flow = train.flow(Mode.TRAIN)
-    return Graph(subject, flow, evaluation.flow(Mode.EVAL), None, assumed=True) if flow.outputs else None
+    return Graph(subject, flow, evaluation.flow(Mode.EVAL), Wholeness.UNKNOWN, assumed=True) if flow.outputs else None
 
 
 def _followed(project: Project, kept: RegisteredModules, mode: Mode, ran: set[int], repeats: ForwardCache) -> Lowering:
