@@ -25,7 +25,7 @@ RULES = load()
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_the_rule_keeps_its_promises(rule: Rule) -> None:
-    """BAD: exactly the marked lines, confirmed and fixed as written. GOOD: nothing, and a forced measurement refutes."""
+    """BAD: the marked lines, confirmed and fixed as written. GOOD: nothing, and a forced measurement refutes."""
     check_rule(rule, on=chosen(("auto",)))
 
 

@@ -1,4 +1,4 @@
-"""A mode that is named and not set: `model.eval` or `model.train` without the call.
+"""A `model.eval` or `model.train` without the parentheses that call it.
 
 ## What it finds
 
