@@ -250,13 +250,17 @@ class Flow:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model's two flows; `assumed` is True when a front end guessed values to obtain them."""
+    """A model's two flows; `assumed` is True when a front end guessed values to obtain them.
+
+    `model` is the key of the model in the usage that a rule is given along with the graph (see `usage.Model`).
+    """
 
     subject: str
     train: Flow
     eval: Flow
     wholeness: Wholeness = Wholeness.WHOLE
     assumed: bool = False
+    model: str = ""
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _calls_by_place: dict[Mode, dict[Site, list[bool | None]]] = field(
         init=False, repr=False, compare=False, default_factory=dict
