@@ -9,12 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from regcheck.files.place import Place
-
-if TYPE_CHECKING:
-    from .suppressions import CodeSuppression
 
 
 class Mode(Enum):
@@ -122,7 +118,6 @@ class Op:
     other. `within` names functions that were running when a draw was made, outermost first: the user's where source is
     read, those of `torch.distributions` where a run is recorded. `frozen` tells of a dropout that no change of the mode
     reaches, as a tracer wrote it; a scripted module that makes such a one is a draw.
-    `intended` is what the blocks declare that the call was made in, where it was run.
     """
 
     id: str
@@ -143,7 +138,6 @@ class Op:
     latent: bool = False
     within: tuple[str, ...] = ()
     frozen: BakedInMode | None = None
-    intended: tuple[CodeSuppression, ...] = ()
     integral: bool = False
 
     @property
