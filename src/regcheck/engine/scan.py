@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import regcheck.rules as own
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
@@ -17,6 +16,7 @@ from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
 from regcheck.files.text import text_of
 from regcheck.plugins import catalogue
@@ -94,9 +94,8 @@ def found(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Resu
     from regcheck.static.analyze import lowered
     from regcheck.static.project.names import Project
 
-    foreign = any(rule.about == "graph" and not rule.module.startswith(f"{own.__name__}.") for rule in rules)
     with uncollected():
-        reading = lowered(Project(sources), whatever=foreign)
+        reading = lowered(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
         findings = tuple(judged(rules, reading))
     unread = tuple(each.unread for each in sources if each.unread)
     return result_cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
@@ -116,11 +115,22 @@ def uncollected() -> Iterator[None]:
 
 def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
     """What the rules find in what was read."""
-    subjects: Mapping[str, tuple[Graph | Usage, ...]] = {"graph": reading.graphs, "usage": reading.usages}
     for rule in rules:
-        for subject in subjects.get(rule.about, ()):
-            for suspicion in merged(rule.check(subject)):
+        for subject in subjects_of(rule, reading):
+            for suspicion in merged(rule.check(*subject)):
                 yield finding(rule, suspicion, READ)
+
+
+def subjects_of(rule: Rule, reading: Reading) -> Iterable[tuple[Graph | Usage, ...]]:
+    """The arguments of each call of a rule's `check`."""
+    match rule.about:
+        case "graph":
+            return [(graph,) for graph in reading.graphs]
+        case "usage":
+            return [(usage,) for usage in reading.usages]
+        case "graph and usage":
+            return reading.pairs()
+    return []
 
 
 def coverage_of(reading: Reading) -> Iterator[Coverage]:
