@@ -37,7 +37,7 @@ from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Stepped, Usage
 from regcheck.engine.verdict_store import VerdictStore
-from regcheck.plugins import catalogue
+from regcheck.plugins import catalogue, example_inputs
 from regcheck.probe import devices
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.batch_slice import affordable, batch_size, differ_in_batch_only, first_samples
@@ -224,7 +224,9 @@ class Run:
                 until_measured.enter_context(uncollected())
             seed_everything(self.options.seed)
             try:  # where nothing is run only fake copies are made
-                traced = trace_model(model if why_not else fresh(), subject, given, locate, wholeness, why_not, limit)
+                traced = trace_model(
+                    model if why_not else fresh(), subject, given, locate, wholeness, why_not, limit, example_inputs
+                )
             except TooMuchWork:
                 return self._too_large(subject), NOT_REPLAYED
             except CannotMeasure as error:

@@ -24,7 +24,7 @@ from . import symbolic
 from .copies.lazy import is_lazy
 from .copies.objects import Copier
 from .cost import SECOND
-from .example_inputs import Inputs, candidates, elsewhere, moved, with_another_sample
+from .example_inputs import Inputs, InputSources, candidates, decided, elsewhere, moved, with_another_sample
 from .fake import CannotImagine, Imagined, fake_copy, imagine
 from .lower import Blocks, blocks_of, lowered
 from .mode_dependence import ModeReads, switch_on
@@ -68,8 +68,9 @@ def trace_model(
     wholeness: Wholeness = Wholeness.WHOLE,
     reason_not_run: str = "",
     limit: float = math.inf,
+    sources: InputSources = lambda model: (),
 ) -> TraceResult:
-    """Trace `model` in both modes.
+    """Trace `model` in both modes; without `given` inputs, on those that the `sources` answer, or on guesses.
 
     Runs forwards of `model` itself and changes its modes: pass a copy. A `reason_not_run` limits it to fake copies.
     `limit` bounds the operations of a forward.
@@ -78,9 +79,11 @@ def trace_model(
         TooMuchWork: a forward takes more.
         CannotTrace: no way of tracing works; the message says why each failed.
     """
+    answers = () if given else sources(model)
+    given = given or decided(answers)
     run = partial(_imagined, model, locate) if reason_not_run else partial(_recorded, model, locate, limit)
     screen = None if reason_not_run or given else partial(_imagined, model, locate)
-    tried = [*_tried(run, [given] if given else candidates(model), screen)]
+    tried = [*_tried(run, [given] if given else candidates(model, answers), screen)]
     if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
         tried += _tried(run, with_another_sample(given), screen)
     inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
@@ -89,7 +92,9 @@ def trace_model(
         refusal = outcomes.get(Mode.EVAL)
         refused = refusal if isinstance(refusal, CannotTrace) else None
         if refused is not None and not reason_not_run and _is_short_of_memory(refused):
-            return trace_model(model, subject, given, locate, wholeness, "its forward ran out of memory")
+            return trace_model(
+                model, subject, given, locate, wholeness, "its forward ran out of memory", sources=sources
+            )
         return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, refused)
     flows: dict[Mode, Flow] = {}
     blocks: Blocks = {}
