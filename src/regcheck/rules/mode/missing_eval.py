@@ -13,6 +13,7 @@ more, and what it shows decides:
 | any | in a test's own code | | nothing |
 | any | in a method of a model, which a test calls directly | any name but one that predicts or evaluates | nothing |
 | off | in no function that trains, nor below one | | error |
+| off | below one that trains, trained on later | a decision, below a name that predicts or evaluates | error |
 | off | below one that trains, trained on later | a name that predicts or evaluates | info |
 | off | below one that trains, trained on later | any other name | nothing |
 | off | below one that trains, never trained on later | a name that predicts, or a decision | error |
@@ -23,11 +24,15 @@ more, and what it shows decides:
 | off | anywhere of these | one input three times in a row (sampling) | info at most |
 | off | anywhere of these | in turns with training steps, no more than two at a time | info at most |
 | on | anywhere | a loss was propagated back through the result | nothing |
+| on | on a line that trains, called several times in a row without training | a decision | error |
+| on | anywhere, in a program that loads weights and trains nothing | taken out of the graph | error |
 | on | below a name that predicts or evaluates | taken out of the graph; an optimizer stepped the model | error |
 | on | below a name that predicts or evaluates | taken out of the graph; never stepped, or trained on later | info |
 | on | in a function that trains, never trained on later | a decision | info |
 | on | anywhere else | | nothing |
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
+| off | right after `train()`, of loaded weights without batch norm, nothing is trained | one pass for each input | error |
+| any | where one line sets train mode for predictions and eval mode for training | any | error |
 
 A function trains if it propagates back, steps an optimizer, or calls a model through whose result a loss is propagated.
 So does the innermost one around a call and its backward pass, or around that and the optimizer's step: a step may be

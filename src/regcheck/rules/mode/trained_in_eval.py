@@ -2,16 +2,19 @@
 
 ## What it finds
 
-A model that was trained in train mode, was then put in eval mode (mostly by a validation in the middle of an epoch or
-after the first one), and is trained on in eval mode: none of its dropout and batch norm layers act as in training any
-more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since, and a running
-program also shows it where that is a part of what is trained, as a backbone below a new head: one whose every parameter
-is trained. In source, a validation that runs on some paths only, as every hundredth step, is followed to the training
-that meets its eval mode.
+A model that trains in the eval mode of a prediction: between the last `eval()` and the first training call after it,
+the program made a prediction, and it did not call `train()` again. Mostly this is a validation in the middle of an epoch,
+or after the first one. None of the model's dropout and batch norm layers act as in training any more. It does not
+matter which function calls `eval()`, nor whether it calls it on the model or on a module around it.
 
-Models that were put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part is held in
-eval mode or frozen are left alone, and so are passes that are no training, as in an attack: in a running program, the
-loss must be propagated back through the result, and an optimizer that holds the model must step.
+Also found are a model that `from_pretrained` returned in eval mode and whose mode nobody has set since, where it is
+trained whole (a running program shows it as a part, too, as a backbone below a new head), and a program whose one line
+sets eval mode for training and train mode for predictions.
+
+Where the first call after `eval()` trains, the program means to train in eval mode (fine-tuning on fixed statistics),
+and is left alone, also when it predicts later. So are models of which a part is held in eval mode or frozen, and passes
+that are no training, as in an attack: in a running program, the loss must be back-propagated through the result, and an
+optimizer that holds the model must step.
 
 ## Why it matters
 
