@@ -31,7 +31,7 @@ more, and what it shows decides:
 | on | in a function that trains, never trained on later | a decision | info |
 | on | anywhere else | | nothing |
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
-| off | right after `train()`, of loaded weights without batch norm, nothing is trained | one pass for each input | error |
+| off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | any | where one line sets train mode for predictions and eval mode for training | any | error |
 
 A function trains if it propagates back, steps an optimizer, or calls a model through whose result a loss is propagated.

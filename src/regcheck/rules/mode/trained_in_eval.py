@@ -3,9 +3,9 @@
 ## What it finds
 
 A model that trains in the eval mode of a prediction: between the last `eval()` and the first training call after it,
-the program made a prediction, and it did not call `train()` again. Mostly this is a validation in the middle of an epoch,
-or after the first one. None of the model's dropout and batch norm layers act as in training any more. It does not
-matter which function calls `eval()`, nor whether it calls it on the model or on a module around it.
+the program made a prediction, and it did not call `train()` again. Mostly this is a validation in the middle of an
+epoch, or after the first one. None of the model's dropout and batch norm layers act as in training any more. It does
+not matter which function calls `eval()`, nor whether it calls it on the model or on a module around it.
 
 Also found are a model that `from_pretrained` returned in eval mode and whose mode nobody has set since, where it is
 trained whole (a running program shows it as a part, too, as a backbone below a new head), and a program whose one line
