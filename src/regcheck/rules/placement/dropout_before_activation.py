@@ -37,12 +37,11 @@ from collections.abc import Callable, Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.rule import Example, Probe
-from regcheck.torch_api.functions import KINDS
+from regcheck.torch_api.functions import KINDS, NOT_ZERO_AT_ZERO
 
 CODE = "REG104"
 SEVERITY = Severity.INFO
 
-NOT_ZERO_AT_ZERO = frozenset("sigmoid logsigmoid hardsigmoid softplus exp cos".split())
 LAYERS = (Kind.LINEAR, Kind.CONV, Kind.BATCH_NORM, Kind.NORM)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from functools import partial
 
+from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
     Constant,
@@ -24,55 +26,37 @@ from regcheck.static.interpreter.values import (
     Value,
     Weight,
     descendants,
+    modules_in,
     truth,
 )
 from regcheck.static.project.names import Definition
-from regcheck.torch_api.functions import DROPPING, LAYERS, LEARNED, kind_of
-
-_RECURRENT = ("LSTM", "GRU", "RNN")
-_LEARNING = frozenset(name for name, function in LAYERS.items() if kind_of(function) in LEARNED) | {
-    "MultiheadAttention",
-    "TransformerEncoderLayer",
-    "TransformerDecoderLayer",
-    "Transformer",
-}
-
-_SWITCHES: dict[str, tuple[int, bool]] = {
-    "linear": (2, True),
-    "bilinear": (3, True),
-    **{f"conv{rank}d": (7, True) for rank in (1, 2, 3)},
-    **{f"conv_transpose{rank}d": (7, True) for rank in (1, 2, 3)},
-    "batch_norm": (3, True),
-    "instance_norm": (3, False),
-    "layer_norm": (2, True),
-    "rms_norm": (2, True),
-    "group_norm": (3, True),
-}
-"""By what a layer calls: the position of its `bias`, or of a norm's `affine`, and what that is by default."""
+from regcheck.static.torch_calls import setting
+from regcheck.torch_api.functions import LEARNED
+from regcheck.torch_api.layers import layer_named
 
 
-def depends_on_mode(layer: LayerValue) -> str:
-    """The kind of a layer whose result is known to depend on its mode, or an empty string."""
-    function = LAYERS.get(layer.name, "")
-    if function == "batch_norm":
-        return "" if layer.argument(4, "track_running_stats", True) == Constant(False) else "batch norm"
-    if function in DROPPING or layer.name in _RECURRENT:
-        place = (0, "p", 0.5) if function and "dropout" in function else (2, "dropout", 0.0)
-        rate = layer.argument(*place) if layer.name not in _RECURRENT else Constant(0.0)
-        return (
-            "dropout" if isinstance(rate, Constant) and isinstance(rate.value, (int, float)) and rate.value > 0 else ""
-        )
-    return ""
+def depends_on_mode(model: LayerValue) -> frozenset[str]:
+    """The kinds of layer inside a layer of torch.nn whose result depends on the mode."""
+    row = layer_named(model.name)
+    kind = row.mode_dependence(partial(setting, model))
+    inside = (each for copied in _copied(model) for _, each in descendants(copied) if isinstance(each, LayerValue))
+    return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
+
+
+def _copied(model: LayerValue) -> Iterator[Module]:
+    """The layer that a `TransformerEncoder` or `TransformerDecoder` stacks copies of."""
+    row = layer_named(model.name)
+    return modules_in(model.argument(*row.arguments[row.copies])) if row.copies else iter(())
 
 
 def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
-    """Whether any layer acts as in training (None: cannot be told), and the kinds of layer that depend on it."""
+    """Whether any layer acts as in training (None: unknown), and the kinds of layer that depend on the mode."""
     acting: dict[object, set[str]] = {}
     for _, each in descendants(model):
-        kind = depends_on_mode(each) if isinstance(each, LayerValue) else ""
-        if kind:
+        kinds = depends_on_mode(each) if isinstance(each, LayerValue) else frozenset()
+        if kinds:
             training = each.cells.get("training", Constant(True))
-            acting.setdefault(training.value if isinstance(training, Constant) else None, set()).add(kind)
+            acting.setdefault(training.value if isinstance(training, Constant) else None, set()).update(kinds)
     for state in (True, None, False):
         if state in acting:
             return state, tuple(sorted(acting[state]))
@@ -83,7 +67,7 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
 def has_learned_layers(model: Module) -> bool:
     """Whether there are learned layers beside those that depend on the mode."""
     for _, each in descendants(model):
-        if isinstance(each, LayerValue) and each.name in _LEARNING:
+        if isinstance(each, LayerValue) and layer_named(each.name).learned:
             return True
         if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
             return True
@@ -100,23 +84,24 @@ def _certain_kinds(model: Module, seen: set[int]) -> set[str]:
         return set()
     seen.add(id(model))
     if isinstance(model, LayerValue):
-        function = LAYERS.get(model.name, "")
-        place, by_default = _SWITCHES.get(function, (0, None))
-        if by_default is None or model.name.startswith("Lazy"):  # whose arguments stand elsewhere
-            return set()
-        if kind_of(function) in LEARNED:
-            return {WEIGHT, *([BIAS] if truth(model.argument(place, "bias", True)) else [])}
-        name = "elementwise_affine" if function in ("layer_norm", "rms_norm") else "affine"
-        if not truth(model.argument(place, name, by_default)):
-            return set()
-        shift = model.argument(3 if function == "layer_norm" else 99, "bias", function != "rms_norm")
-        return {NORM_SCALE, *([BIAS] if truth(shift) else [])}
+        return _kinds_of_layer(model)
     cells = model.entries if isinstance(model, Container) else model.cells
     inside = [each for name, each in cells.items() if name not in cells.doubtful]
     if isinstance(model, Instance) and model.base is not None:
         inside.append(model.base)
     kinds = (_certain_kinds(each, seen) for each in inside if isinstance(each, Module) and each.is_module)
     return set[str]().union(*kinds)
+
+
+def _kinds_of_layer(model: LayerValue) -> set[str]:
+    """The kinds of parameter that a layer with a single weight, or a norm, is certain to have."""
+    row = layer_named(model.name)
+    bias = row.arguments.get("bias")
+    biases = {BIAS} if bias is not None and truth(model.argument(*bias)) else set[str]()
+    if row.scale is not None:
+        return {NORM_SCALE, *biases} if truth(model.argument(*row.scale)) else set()
+    single = bias is not None and row.kind in LEARNED and row.kind is not Kind.RECURRENT
+    return {WEIGHT, *biases} if single else set()
 
 
 def identity(model: Module) -> object:

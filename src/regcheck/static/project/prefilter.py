@@ -15,7 +15,8 @@ from .files import Source
 
 RANDOM = tuple(
     b"drop Drop rand bernoulli normal multinomial uniform exponential poisson gumbel geometric cauchy binomial sample"
-    b" ractional atch_norm atchNorm running_stats scaled_dot_product LSTM GRU RNN".split()
+    b" ractional atch_norm atchNorm running_stats scaled_dot_product LSTM GRU RNN RReLU rrelu Transformer"
+    b" LazyInstanceNorm".split()
 )
 """What a file says that holds an op whose result depends on the mode, on chance or on the batch."""
 
