@@ -14,13 +14,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 from torch.jit import ScriptModule
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.files.escape import encoded
 from regcheck.torch_api.functions import DROPOUTS
 from regcheck.torch_api.layers import CONTAINERS, DROPOUT, UNKNOWN, layer_of_class
 
+_LAZY = (UninitializedParameter, UninitializedBuffer)
 _NORM_NAME = re.compile(r"Norm(?:\dd)?$")
 _WRAPPERS = {
     "OptimizedModule": "_orig_mod",
@@ -131,7 +132,7 @@ def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
 def bytes_of(module: nn.Module) -> int:
     """The memory that parameters and buffers take."""
     held = (each for part in parts(module) for each in (*part._parameters.values(), *part._buffers.values()))
-    there = (each for each in held if each is not None and not isinstance(each, UninitializedParameter))
+    there = (each for each in held if each is not None and not isinstance(each, _LAZY))
     return sum(piece.nbytes for each in there for piece in stored(each))
 
 
@@ -154,7 +155,7 @@ def has_learned_layers(module: nn.Module) -> bool:
 def _holds_weights(layer: nn.Module) -> bool:
     owned = [each for each in layer._parameters.values() if each is not None]
     norm = layer_of_class(type(layer)).is_norm
-    return not norm and any(isinstance(each, UninitializedParameter) or each.dim() > 1 for each in owned)
+    return not norm and any(isinstance(each, _LAZY) or each.dim() > 1 for each in owned)
 
 
 def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
@@ -163,7 +164,7 @@ def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
         listed = layer_of_class(type(owner)).is_norm
         norm = listed or bool(_NORM_NAME.search(type(owner).__name__))
         for name, each in owner._parameters.items():
-            if each is None or isinstance(each, UninitializedParameter) or not each.requires_grad:
+            if each is None or isinstance(each, _LAZY) or not each.requires_grad:
                 continue
             if "bias" in name and (norm or each.dim() < 2):
                 yield id(each), BIAS
@@ -201,8 +202,8 @@ def fingerprint(module: nn.Module) -> str:
         made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
         digest.update(encoded(f"{path}:{cls.__module__}.{made_from}"))
         for name, tensor in (*each._parameters.items(), *each._buffers.items()):
-            lazy = tensor is None or isinstance(tensor, UninitializedParameter)
-            digest.update(encoded(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}"))
+            shape = None if tensor is None or isinstance(tensor, _LAZY) else tuple(tensor.shape)
+            digest.update(encoded(f"{name}{shape}"))
         for name, value in sorted(vars(each).items()):
             if name != "training" and _is_setting(value):
                 digest.update(encoded(f"{name}={value}"))

@@ -1,9 +1,12 @@
-"""What a built model is, as far as its mode and its use go."""
+"""Properties of a built model: its mode and what depends on it, its parameters, its identity, its structure."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Hashable, Iterator
 from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
@@ -31,29 +34,88 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.project.names import Definition
 from regcheck.static.torch_calls import setting
-from regcheck.torch_api.functions import LEARNED
-from regcheck.torch_api.layers import layer_named
+from regcheck.torch_api.functions import DROPOUTS, DROPPING, LEARNED
+from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, UNKNOWN, layer_named
+
+_GATED: WeakKeyDictionary[Definition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
 
 
-def depends_on_mode(model: LayerValue) -> frozenset[str]:
-    """The kinds of layer inside a layer of torch.nn whose result depends on the mode."""
-    row = layer_named(model.name)
-    kind = row.mode_dependence(partial(setting, model))
-    inside = (each for copied in _copied(model) for _, each in descendants(copied) if isinstance(each, LayerValue))
+def depends_on_mode(model: Module) -> frozenset[str]:
+    """The kinds of layer that a module is, or is composed of copies of, whose result depends on the mode.
+
+    Its registered submodules do not count: each is a module of its own.
+    """
+    layer = _layer_of(model)
+    if layer is not None:
+        kind = layer_named(layer.name).mode_dependence(partial(setting, layer))
+    else:
+        kind = _dependence_of_class(model) if isinstance(model, Instance) else ""
+    inside = (each for copied in _copied(model) for _, each in descendants(copied))
     return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
 
 
-def _copied(model: LayerValue) -> Iterator[Module]:
+def _layer_of(model: Module) -> LayerValue | None:
+    """The layer of torch.nn that a module is, or that its class derives from."""
+    base = model.base if isinstance(model, Instance) else model
+    return base if isinstance(base, LayerValue) else None
+
+
+def _copied(model: Module) -> Iterator[Module]:
     """The layer that a `TransformerEncoder` or `TransformerDecoder` stacks copies of."""
-    row = layer_named(model.name)
-    return modules_in(model.argument(*row.arguments[row.copies])) if row.copies else iter(())
+    layer = _layer_of(model)
+    row = NO_LAYER if layer is None else layer_named(layer.name)
+    if layer is not None and row.copies:
+        yield from modules_in(layer.argument(*row.arguments[row.copies]))
+
+
+def _dependence_of_class(model: Instance) -> str:
+    """The kind of layer that a class of the program's own is, if its result depends on the mode."""
+    row = FOREIGN_LAYERS.get(name_of(model))
+    if row is not None:
+        return row.mode_dependence(partial(_attribute, model))
+    rates = {_rate(model, node) for each in model.definition.mro for node in _gated_rates(each)}
+    return DROPOUT if any(layer_named("Dropout").mode_dependence({"p": each}.get) for each in rates) else ""
+
+
+def _attribute(model: Instance, name: str) -> Any:
+    value = model.cells.get(name)
+    return value.value if isinstance(value, Constant) else UNKNOWN
+
+
+def _rate(model: Instance, node: ast.expr | None) -> Any:
+    """The rate in a call: the default, a number, or a number that an attribute of the model holds."""
+    if node is None:
+        return DROPPING["dropout"].rate.default
+    if isinstance(node, ast.Constant):
+        return node.value
+    owned = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    return _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
+
+
+def _gated_rates(definition: Definition) -> tuple[ast.expr | None, ...]:
+    """The rates in a class's calls of functional dropouts whose switch is `.training`; None where none is given."""
+    if definition not in _GATED:
+        calls = (node for each in definition.methods.values() for node in ast.walk(each) if isinstance(node, ast.Call))
+        _GATED[definition] = tuple(rate for call in calls for rate in _gated_rate(call))
+    return _GATED[definition]
+
+
+def _gated_rate(call: ast.Call) -> Iterator[ast.expr | None]:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in DROPOUTS or any(isinstance(each, ast.Starred) for each in call.args):
+        return
+    rate, keywords = DROPPING[name].rate, {each.arg: each.value for each in call.keywords if each.arg}
+    switch, given = DROPPING[name].switch(keywords), dict(enumerate(call.args))
+    gate = None if switch is None else keywords.get(switch.name, given.get(switch.position))
+    if isinstance(gate, ast.Attribute) and gate.attr == "training":
+        yield keywords.get(rate.name, given.get(rate.position))
 
 
 def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
     """Whether any layer acts as in training (None: unknown), and the kinds of layer that depend on the mode."""
     acting: dict[object, set[str]] = {}
     for _, each in descendants(model):
-        kinds = depends_on_mode(each) if isinstance(each, LayerValue) else frozenset()
+        kinds = depends_on_mode(each)
         if kinds:
             training = each.cells.get("training", Constant(True))
             acting.setdefault(training.value if isinstance(training, Constant) else None, set()).update(kinds)
@@ -67,7 +129,8 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
 def has_learned_layers(model: Module) -> bool:
     """Whether there are learned layers beside those that depend on the mode."""
     for _, each in descendants(model):
-        if isinstance(each, LayerValue) and layer_named(each.name).learned:
+        layer = _layer_of(each)
+        if layer is not None and layer_named(layer.name).learned:
             return True
         if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
             return True
