@@ -17,7 +17,6 @@ from torch.overrides import TorchFunctionMode
 from regcheck.runtime import models as live
 from regcheck.static.interpreter.values import Constant, LayerValue
 from regcheck.static.models import inspection as static
-from regcheck.static.project.prefilter import is_random
 from regcheck.torch_api.arguments import BY_KEYWORD
 from regcheck.torch_api.layers import CONTAINERS, FOREIGN_LAYERS, LAYERS, UNKNOWN, layer_named, layer_of_class
 from regcheck.torch_api.losses import LOSS_LAYERS
@@ -289,11 +288,3 @@ def test_derived_classes_have_the_row_of_their_base() -> None:
     assert layer_of_class(Wrapped) is LAYERS["Dropout2d"]
     assert layer_of_class(DropPath) is FOREIGN_LAYERS["DropPath"]
     assert not layer_of_class(nn.Module).by_mode
-
-
-@pytest.mark.parametrize("name", [name for name in PUBLIC if LAYERS[name].by_mode or LAYERS[name].copies])
-def test_files_that_name_such_a_layer_are_read(name: str) -> None:
-    """A scan does not skip a file whose only layer that depends on the mode is this one."""
-    settings = {"MultiheadAttention": "dropout=0.1"}
-    settings |= {f"InstanceNorm{rank}d": "track_running_stats=True" for rank in (1, 2, 3)}
-    assert is_random(f"nn.{name}({settings.get(name, '')})".encode())

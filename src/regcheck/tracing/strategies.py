@@ -17,16 +17,16 @@ from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, format_error, message_of
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Flow, Graph, Mode
+from regcheck.core.graph import Flow, Graph, Mode, Wholeness
 from regcheck.files.place import Place
 
 from . import symbolic
 from .copies.lazy import is_lazy
 from .copies.objects import Copier
 from .cost import SECOND
-from .example_inputs import Inputs, candidates, elsewhere, moved, with_another_sample
+from .example_inputs import Inputs, InputSources, candidates, decided, elsewhere, moved, with_another_sample
 from .fake import CannotImagine, Imagined, fake_copy, imagine
-from .lower import lowered
+from .lower import Blocks, blocks_of, lowered
 from .mode_dependence import ModeReads, switch_on
 from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
@@ -42,7 +42,7 @@ class TraceResult:
 
     `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
     that could be traced, and `work` how many operations a forward took in each. `unmeasurable` says why nothing can be
-    measured; it is empty where the model was run.
+    measured; it is empty where the model was run. `blocks` are the declarations that `forward` makes around its calls.
     """
 
     graph: Graph
@@ -53,6 +53,7 @@ class TraceResult:
     ran: Mapping[Mode, frozenset[str]] = field(default_factory=dict)
     unmeasurable: str = ""
     work: Mapping[Mode, int] = field(default_factory=dict)
+    blocks: Blocks = field(default_factory=dict)
 
 
 Outcomes = dict[Mode, Recording | CannotTrace]
@@ -64,22 +65,25 @@ def trace_model(
     subject: str,
     given: Inputs | None,
     locate: Locate | None = None,
-    root: bool | None = True,
-    unrunnable: str = "",
+    wholeness: Wholeness = Wholeness.WHOLE,
+    reason_not_run: str = "",
     limit: float = math.inf,
+    sources: InputSources = lambda model: (),
 ) -> TraceResult:
-    """Trace `model` in both modes; `root` says whether it is known to be a whole model.
+    """Trace `model` in both modes; without `given` inputs, on those that the `sources` answer, or on guesses.
 
-    Forwards run and modes change on the very module handed in: hand in a copy. Where `unrunnable` says why it cannot or
-    shall not be run, only fake copies of it are. `limit` is for the operations of a forward.
+    Runs forwards of `model` itself and changes its modes: pass a copy. A `reason_not_run` limits it to fake copies.
+    `limit` bounds the operations of a forward.
 
     Raises:
         TooMuchWork: a forward takes more.
         CannotTrace: no way of tracing works; the message says why each failed.
     """
-    run = partial(_imagined, model, locate) if unrunnable else partial(_recorded, model, locate, limit)
-    screen = None if unrunnable or given else partial(_imagined, model, locate)
-    tried = [*_tried(run, [given] if given else candidates(model), screen)]
+    answers = () if given else sources(model)
+    given = given or decided(answers)
+    run = partial(_imagined, model, locate) if reason_not_run else partial(_recorded, model, locate, limit)
+    screen = None if reason_not_run or given else partial(_imagined, model, locate)
+    tried = [*_tried(run, [given] if given else candidates(model, answers), screen)]
     if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
         tried += _tried(run, with_another_sample(given), screen)
     inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
@@ -87,16 +91,20 @@ def trace_model(
     if inputs is None or not found:
         refusal = outcomes.get(Mode.EVAL)
         refused = refusal if isinstance(refusal, CannotTrace) else None
-        if refused is not None and not unrunnable and _is_short_of_memory(refused):
-            return trace_model(model, subject, given, locate, root, "its forward ran out of memory")
-        return _without_inputs(model, subject, given, locate, root, unrunnable, refused)
+        if refused is not None and not reason_not_run and _is_short_of_memory(refused):
+            return trace_model(
+                model, subject, given, locate, wholeness, "its forward ran out of memory", sources=sources
+            )
+        return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, refused)
     flows: dict[Mode, Flow] = {}
+    blocks: Blocks = {}
     missed: list[NotChecked] = []
     for mode, each in reversed(outcomes.items()):
         if isinstance(each, Recording):
             if mode is Mode.TRAIN and each is outcomes[Mode.EVAL]:
                 switch_on(each.graph)
             flows[mode] = lowered(each.graph, each.outputs, mode)
+            blocks |= blocks_of(each.graph, mode)
         else:
             flows[mode] = Flow(mode, {})
             what = "pass inputs that the model accepts in both modes"
@@ -106,14 +114,14 @@ def trace_model(
     if guessed:
         reason = "it was followed on fake tensors, and this value was guessed: what runs on other values was not seen"
         missed.append(_entry(subject, reason, "audit it with its weights, so that it can be run", guessed[0]))
-        unrunnable += ", and values were guessed to follow it"
-    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root, assumed=bool(guessed))
+        reason_not_run += ", and values were guessed to follow it"
+    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], wholeness, assumed=bool(guessed))
     evaluation = outcomes[Mode.EVAL]
     drew = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
     recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
     ran = {mode: each.ran for mode, each in recorded.items()}
     work = {mode: each.operations for mode, each in recorded.items()}
-    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable, work)
+    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work, blocks)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
@@ -224,24 +232,24 @@ def _without_inputs(
     subject: str,
     given: Inputs | None,
     locate: Locate | None,
-    root: bool | None,
-    unrunnable: str,
+    wholeness: Wholeness,
+    reason_not_run: str,
     refused: CannotTrace | None,
 ) -> TraceResult:
     """The graph that torch.fx gives; `refused` is what the model said of the inputs tried first."""
     said, refused_at = "no inputs could be guessed", refused.place if refused else None
     if refused is not None:
         inputs = "the inputs given" if given else "guessed inputs"
-        said = f"on {inputs}{', as fake tensors,' if unrunnable else ''} {refused}"
+        said = f"on {inputs}{', as fake tensors,' if reason_not_run else ''} {refused}"
     try:
-        train, evaluation = (_followed(model, mode, locate, bool(unrunnable)) for mode in (Mode.TRAIN, Mode.EVAL))
+        train, evaluation = (_followed(model, mode, locate, bool(reason_not_run)) for mode in (Mode.TRAIN, Mode.EVAL))
     except CannotTrace as error:
         raise CannotTrace(f"{said}; {error}", refused_at or error.place) from error
     graph = Graph(
         subject,
         lowered(train.recording.graph, train.recording.outputs, Mode.TRAIN),
         lowered(evaluation.recording.graph, evaluation.recording.outputs, Mode.EVAL),
-        root,
+        wholeness,
     )
     recorded: Outcomes = {Mode.TRAIN: train.recording, Mode.EVAL: evaluation.recording}
     missed = [*_unread(subject, model, recorded)]
@@ -254,11 +262,14 @@ def _without_inputs(
         if not (given and stop.place is not None and stop.place == refused_at):  # else it is the same error once more
             reason = f"{stop}; what it calls was followed on its own"
             missed.append(_entry(f"{subject}.{path}".rstrip("."), reason, "pass inputs: audit(model, x)", stop.place))
-    unmeasurable = unrunnable or (
+    unmeasurable = reason_not_run or (
         "forward raises on the inputs given" if given else "there are no inputs to run the model on"
     )
-    ran = {Mode.TRAIN: train.recording.ran, Mode.EVAL: evaluation.recording.ran}
-    return TraceResult(graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable)
+    ran = {mode: each.ran for mode, each in recorded.items() if isinstance(each, Recording)}
+    blocks = blocks_of(train.recording.graph, Mode.TRAIN) | blocks_of(evaluation.recording.graph, Mode.EVAL)
+    return TraceResult(
+        graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable, blocks=blocks
+    )
 
 
 def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.SymbolicTrace:

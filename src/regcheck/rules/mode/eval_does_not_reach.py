@@ -35,9 +35,11 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG204"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Trait.DROPS, Trait.BATCH_STATISTICS)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -56,7 +58,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 def trains(op: Op) -> bool:
     """Whether a layer acts as in training, and is not one that knows no other way."""
     if op.kind is Kind.BATCH_NORM:
-        return op.active is True and op.tracks
+        return op.active is True and op.has_running_stats
     return op.active is True and (op.drops is not None or op.kind is Kind.RECURRENT) and op.rate != 0
 
 

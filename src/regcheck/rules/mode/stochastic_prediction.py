@@ -47,6 +47,7 @@ from regcheck.core.rule import Example, Probe
 
 CODE = "REG203"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Kind.RANDOM,)
 ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
 )
@@ -56,7 +57,7 @@ DECLARE = "if this is meant, declare it with an ignore; else guard it with `if s
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
-        if draw.frozen or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
+        if draw.baked_in or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
             continue
         message = f"`{draw.call}` draws at random in eval mode and changes the prediction"
         if is_predicted(graph.eval, draw):

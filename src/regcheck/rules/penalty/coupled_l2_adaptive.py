@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import OptimizerInfo, Usage
 from regcheck.torch_api.optimizers import COUPLED, FLAG, OPTIMIZERS, UNLISTED
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DECAYS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:
@@ -63,14 +65,14 @@ def check(usage: Usage) -> Iterator[Suspicion]:
                 stepped,
                 f"`{stepped.optimizer.name}(weight_decay={decay:g})` folds the decay into the gradient, so each "
                 "parameter is decayed by a different amount",
-                fix=remedy(stepped.optimizer.rule),
-                tentative=stepped.optimizer.rule is None,
+                fix=remedy(stepped.optimizer.update_rule),
+                tentative=stepped.optimizer.update_rule is None,
             )
 
 
 def coupled_decay(optimizer: OptimizerInfo) -> float | None:
     """The largest decay among the coupled groups of an optimizer that is adaptive, or may be; None where none is."""
-    if optimizer.rule is not None and optimizer.rule not in COUPLED:
+    if optimizer.update_rule is not None and optimizer.update_rule not in COUPLED:
         return None
     return max((g.weight_decay for g in optimizer.groups if g.weight_decay and g.decoupled is False), default=None)
 
@@ -166,7 +168,8 @@ def of_its_own(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -174,7 +177,17 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)  # <-
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+""",
+    ),
     Example("""\
 import torch
 from torch import nn, optim

@@ -33,10 +33,12 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Severity, Suspicion
 from regcheck.core.rule import Example
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import Usage
 
 CODE = "REG304"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DECAYS,)
 
 _L1 = re.compile(r"l1(reg|norm|penalty|loss|decay|weight|coeff?|lambda|alpha|strength)?|lasso|sparsity")
 _COUNTED = ("wd", "decay", "lr", "layer", "block", "level", "stage")
@@ -45,7 +47,7 @@ _COUNTED = ("wd", "decay", "lr", "layer", "block", "level", "stage")
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for stepped in usage.optimizers():
-        for name in filter(claims_sparsity, stepped.optimizer.fed):
+        for name in filter(claims_sparsity, stepped.optimizer.decay_names):
             optimizer = f"{stepped.optimizer.name}(weight_decay={name})"
             yield Suspicion(
                 stepped,

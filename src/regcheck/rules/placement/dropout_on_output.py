@@ -35,17 +35,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Wholeness
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG101"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 PASSIVE = {Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
-    if not graph.root:
+    if graph.wholeness is not Wholeness.WHOLE:
         return
     flow = graph.train
     for drop in graph.dropouts(active_in=Mode.TRAIN):

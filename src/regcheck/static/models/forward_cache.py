@@ -110,7 +110,7 @@ class CacheHit:
             mode,
             op.depth,
             op.reach,
-            op.tracks,
+            op.has_running_stats,
             op.latent,
             (*self.outer, *op.within[self.found.outer :]) if op.within else (),
         )

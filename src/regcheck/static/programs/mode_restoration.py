@@ -81,7 +81,12 @@ class Restoring(Training):
             if key not in this.restored and self._is_to_train(key, start) and self._is_used_off(key, start):
                 self.set(self._debts, str(id(module)), Constant(len(self.events)))
                 left = ModeNotRestored(
-                    place, self.frame.name, model=self.subject(module), training=False, by=this.name, meant=False
+                    place,
+                    self.frame.name,
+                    model=self.subject(module),
+                    training=False,
+                    mode_setter=this.name,
+                    restores=False,
                 )
                 self.events.append(left)
             if key in this.restored:
@@ -89,7 +94,9 @@ class Restoring(Training):
                 part = next(path for path, each in descendants(this.targets[key]) if each is module)
                 if self._was_trained(model) if part else not self._is_asked(node):
                     self.set(self._debts, str(id(module)), Constant(len(self.events)))
-                left = ModeNotRestored(place, self.frame.name, model=model, training=training, by=this.name, part=part)
+                left = ModeNotRestored(
+                    place, self.frame.name, model=model, training=training, mode_setter=this.name, part=part
+                )
                 self.events.append(left)
 
     def _is_to_train(self, key: str, start: int) -> bool:
@@ -228,7 +235,7 @@ class Restoring(Training):
                 for index in self._waiting.pop(call, ()):
                     left = self.events[index]
                     assert isinstance(left, ModeNotRestored)
-                    self.events[index] = replace(left, relied=left.relied or self.events[call].place)
+                    self.events[index] = replace(left, next_use=left.next_use or self.events[call].place)
         return super().method(owner, name, args, kwargs, node)
 
 
