@@ -17,7 +17,7 @@ from torch.jit import ScriptModule
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
-from regcheck.files.escape import encoded
+from regcheck.files.escape import encode
 from regcheck.torch_api.functions import DROPOUTS
 from regcheck.torch_api.layers import CONTAINERS, DROPOUT, UNKNOWN, layer_of_class
 
@@ -200,13 +200,13 @@ def fingerprint(module: nn.Module) -> str:
     for path, each in module.named_modules():
         cls = type(each)
         made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
-        digest.update(encoded(f"{path}:{cls.__module__}.{made_from}"))
+        digest.update(encode(f"{path}:{cls.__module__}.{made_from}"))
         for name, tensor in (*each._parameters.items(), *each._buffers.items()):
             shape = None if tensor is None or isinstance(tensor, _LAZY) else tuple(tensor.shape)
-            digest.update(encoded(f"{name}{shape}"))
+            digest.update(encode(f"{name}{shape}"))
         for name, value in sorted(vars(each).items()):
             if name != "training" and _is_setting(value):
-                digest.update(encoded(f"{name}={value}"))
+                digest.update(encode(f"{name}={value}"))
     return digest.hexdigest()
 
 
