@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import format_error
 from regcheck.core.finding import NotChecked
-from regcheck.core.suppressions import CodeSuppression
+from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_called_by_owner, mode_request_frame, stack
@@ -34,7 +34,6 @@ from regcheck.runtime.optimizers import building, described, holds, key_of, trai
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.thread_targets import Submissions
 from regcheck.runtime.weak_state import RevivableRef
-from regcheck.suppression import matching
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
 
@@ -213,7 +212,7 @@ class EventRecorder:
         if not info.is_model or torch._C._get_tracing_state() is not None:
             return None
         journal, grad = self._journal, torch.is_grad_enabled()
-        call_key = (info.key, site, grad, info.flags(module), matching.active())
+        call_key = (info.key, site, grad, info.flags(module), BLOCKS.get())
         record = journal.calls.get(call_key)
         if record is None and is_being_built(module, frame):
             return None
@@ -311,7 +310,7 @@ class EventRecorder:
             return None
         journal, grad = self._journal, torch.is_grad_enabled()
         info.model_key = info.model_key or models.fingerprint(module)
-        journal.note_structure(info.model_key, matching.active())
+        journal.note_structure(info.model_key, BLOCKS.get())
         state = (info.model_key, training, grad, call_form(module, args, kwargs))
         # A call inside training reveals more than the same call in a smoke test, so it gets one capture as well.
         is_captured = state in self._captured_states and (not grad or info.model_key in self._trained_structures)
@@ -376,7 +375,7 @@ class EventRecorder:
             return
         info = self._info_of(module)
         model = Model(info.key, info.name, (), info.learned)
-        change = ModeChange(weakref.ref(module), training, site, matching.active())
+        change = ModeChange(weakref.ref(module), training, site, BLOCKS.get())
         journal.note_mode_change(model, change)
         journal.log.add(self._mode_set(model, change))
 
@@ -390,7 +389,7 @@ class EventRecorder:
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._build_sites[optimizer] = site.place, matching.active()
+            self._build_sites[optimizer] = site.place, BLOCKS.get()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
         frame = sys._getframe(1)
@@ -402,7 +401,7 @@ class EventRecorder:
         journal.note_step_scopes(site, journal.step_scopes.on_step(frame))
         key = key_of(optimizer)
         place, around = self._build_sites.get(optimizer, (site.place, ()))
-        intended = (*around, *(each for each in matching.active() if each not in around))
+        intended = (*around, *(each for each in BLOCKS.get() if each not in around))
         event = journal.stepped.get((key, site, intended))
         if event is None:
             live = {name: module for name, each in journal.live_models.items() if (module := each()) is not None}

@@ -26,7 +26,7 @@ from .copies.objects import Copier
 from .cost import SECOND
 from .example_inputs import Inputs, InputSources, candidates, decided, elsewhere, moved, with_another_sample
 from .fake import CannotImagine, Imagined, fake_copy, imagine
-from .lower import lowered
+from .lower import Blocks, blocks_of, lowered
 from .mode_dependence import ModeReads, switch_on
 from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
@@ -42,7 +42,7 @@ class TraceResult:
 
     `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
     that could be traced, and `work` how many operations a forward took in each. `unmeasurable` says why nothing can be
-    measured; it is empty where the model was run.
+    measured; it is empty where the model was run. `blocks` are the declarations that `forward` makes around its calls.
     """
 
     graph: Graph
@@ -53,6 +53,7 @@ class TraceResult:
     ran: Mapping[Mode, frozenset[str]] = field(default_factory=dict)
     unmeasurable: str = ""
     work: Mapping[Mode, int] = field(default_factory=dict)
+    blocks: Blocks = field(default_factory=dict)
 
 
 Outcomes = dict[Mode, Recording | CannotTrace]
@@ -96,12 +97,14 @@ def trace_model(
             )
         return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, refused)
     flows: dict[Mode, Flow] = {}
+    blocks: Blocks = {}
     missed: list[NotChecked] = []
     for mode, each in reversed(outcomes.items()):
         if isinstance(each, Recording):
             if mode is Mode.TRAIN and each is outcomes[Mode.EVAL]:
                 switch_on(each.graph)
             flows[mode] = lowered(each.graph, each.outputs, mode)
+            blocks |= blocks_of(each.graph, mode)
         else:
             flows[mode] = Flow(mode, {})
             what = "pass inputs that the model accepts in both modes"
@@ -118,7 +121,7 @@ def trace_model(
     recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
     ran = {mode: each.ran for mode, each in recorded.items()}
     work = {mode: each.operations for mode, each in recorded.items()}
-    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work)
+    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work, blocks)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
@@ -262,8 +265,11 @@ def _without_inputs(
     unmeasurable = reason_not_run or (
         "forward raises on the inputs given" if given else "there are no inputs to run the model on"
     )
-    ran = {Mode.TRAIN: train.recording.ran, Mode.EVAL: evaluation.recording.ran}
-    return TraceResult(graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable)
+    ran = {mode: each.ran for mode, each in recorded.items() if isinstance(each, Recording)}
+    blocks = blocks_of(train.recording.graph, Mode.TRAIN) | blocks_of(evaluation.recording.graph, Mode.EVAL)
+    return TraceResult(
+        graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable, blocks=blocks
+    )
 
 
 def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.SymbolicTrace:
