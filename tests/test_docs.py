@@ -29,7 +29,9 @@ def defined(module: Path) -> set[str]:
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
             names |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef)}
-            names |= {f"{node.name}.{ast.unparse(each.target)}" for each in node.body if isinstance(each, ast.AnnAssign)}
+            names |= {
+                f"{node.name}.{ast.unparse(each.target)}" for each in node.body if isinstance(each, ast.AnnAssign)
+            }
     return names
 
 
