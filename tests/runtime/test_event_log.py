@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, OptimizerInfo, StepComposed, Stepped, Usage
-from regcheck.runtime.event_log import Log
+from regcheck.runtime.event_log import EventLog
 
 MODELS = [Model(f"model#{number}", "Net", ("dropout",)) for number in range(2)]
 OPTIMIZERS = [OptimizerInfo(f"SGD#{number}", "SGD", "SGD") for number in range(2)]
@@ -35,9 +35,9 @@ EVENTS: list[Event] = [
 
 
 def logged(numbers: Sequence[int]) -> Usage:
-    log = Log()
+    log = EventLog()
     for number in numbers:
-        log.add(log.once(number, lambda number=number: EVENTS[number]))
+        log.add(log.intern(number, lambda number=number: EVENTS[number]))
     return Usage("logged", log.events(lambda call: bool(call.backpropagated)))
 
 

@@ -15,9 +15,9 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Site
-from regcheck.files.escape import encoded
+from regcheck.files.escape import encode
 from regcheck.files.place import Place
-from regcheck.torch_api.functions import DROPPING, STACKED
+from regcheck.torch_api.functions import DROPOUTS, DROPPING, STACKED
 from regcheck.tracing.call_interceptor import (
     TorchCallInterceptor,
     draws,
@@ -123,7 +123,7 @@ class Intervention(TorchCallInterceptor):
 def stream(seed: int, site: Site, number: int) -> int:
     """The seed of a call's own random stream; `number` is that of its source position (see `CallNumbers`)."""
     text = f"{seed}|{site.module}|{site.function}|{number}|{site.occurrence}"
-    return int.from_bytes(hashlib.blake2b(encoded(text), digest_size=7).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(encode(text), digest_size=7).digest(), "big")
 
 
 def _kept(args: Any) -> Any:
@@ -134,7 +134,7 @@ def _kept(args: Any) -> Any:
 def identity(func: Any, args: Any, kwargs: Any) -> Any:
     """The call with its dropping taken out: dropout returns its input; what does more than drop is re-gated."""
     name = name_of(func)
-    if name.endswith("dropout") or name.startswith("dropout"):
+    if name in DROPOUTS:
         tensor = args[0] if args else kwargs["input"]
         return _as_given_by(func, tensor.clone())
     return regated(func, args, kwargs)
@@ -147,11 +147,11 @@ def regated(func: Any, args: Any, kwargs: Any) -> Any:
         place = rate_position(args)
         return func(*(0.0 if index == place else each for index, each in enumerate(args)), **kwargs)
     how = DROPPING[name]
-    position, word, _ = how.rate if how.training is None else how.training
+    position, word, _ = how.switch(kwargs) or how.rate
     off = 0.0 if how.training is None else False
     if len(args) > position:
         return func(*args[:position], off, *args[position + 1 :], **kwargs)
-    return func(*args, **{**kwargs, "train" if "train" in kwargs else word: off})
+    return func(*args, **{**kwargs, word: off})
 
 
 def nothing(func: Any, args: Any, kwargs: Any) -> Any:

@@ -11,32 +11,32 @@ _Request = tuple[bool, frozenset[int]]
 """The mode that the program last set, and the ids of the calls with gradients since."""
 
 
-class Log:
+class EventLog:
     """Keeps each event once, in the order in which they first came.
 
     What depends on the order is noted as it happens: which mode the program had requested before a call. A call is kept
-    once for each answer. Events are told apart by identity, which is quick: `once` makes equal ones the same.
+    once for each answer. Events are told apart by identity, which is quick: `intern` makes equal ones the same.
     """
 
     def __init__(self) -> None:
         self._events: dict[tuple[int, _Request | None], tuple[Event, _Request | None]] = {}
         self._requests: dict[str, _Request] = {}
         self._calls: dict[int, Called] = {}
-        self._made: dict[Hashable, Event] = {}
+        self._interned: dict[Hashable, Event] = {}
 
     def __bool__(self) -> bool:
         return bool(self._events)
 
-    def once(self, key: Hashable, make: Callable[[], Event]) -> Event:
-        """The event that was made under this key, or a new one."""
-        event = self._made.get(key)
+    def intern(self, key: Hashable, make: Callable[[], Event]) -> Event:
+        """The event interned under this key, else the one that `make` returns."""
+        event = self._interned.get(key)
         if event is None:
-            made = make()
-            event = self._made[key] = self._made.setdefault(made, made)
+            new = make()
+            event = self._interned[key] = self._interned.setdefault(new, new)
         return event
 
     def add(self, event: Event) -> None:
-        """Write down an event that `once` gave."""
+        """Append an event that `intern` returned."""
         request = self._requests.get(event.model.key) if isinstance(event, Called) else None
         key = id(event), request
         if key not in self._events:

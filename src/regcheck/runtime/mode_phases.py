@@ -49,7 +49,7 @@ class ModePhases:
         """Follow the mode of a model that the program calls."""
         self._models[module] = None
 
-    def set_mode(self, module: nn.Module, training: bool, place: Place | None, by_test: bool) -> None:
+    def note_mode(self, module: nn.Module, training: bool, place: Place | None, by_test: bool) -> None:
         """The program sets the mode of a module, and with it that of every model in it.
 
         What a test sets is not taken for a mistake of the code under test.
@@ -60,7 +60,7 @@ class ModePhases:
             if training or phase is None or phase.training or phase.left_on is not False:
                 self._phases[model] = _Phase(training, place, left_on=False if by_test and not training else None)
 
-    def call(self, module: nn.Module, tracker: ResultTracker, grad: bool) -> None:
+    def note_call(self, module: nn.Module, tracker: ResultTracker, grad: bool) -> None:
         """The program calls a model whose mode-dependent layers are all in one mode."""
         phase: _Phase | None = self._phases.get(module)
         if phase is None:
@@ -71,11 +71,11 @@ class ModePhases:
             phase.predicted = True
             tracker.mode_set_at = phase.place
 
-    def train(self) -> None:
+    def note_training_step(self) -> None:
         """The program back-propagates a loss, or steps an optimizer."""
         for phase in list(self._phases.values()):
             for tracker in phase.pending:
-                if not tracker.propagated:
+                if not tracker.backpropagated:
                     phase.predicted = True
                 elif not phase.training:
                     _train_in_eval(phase, tracker)

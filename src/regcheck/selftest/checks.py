@@ -1,4 +1,4 @@
-"""A selftest told from top to bottom: every subject on every device in every mode, α shared by all that is drawn."""
+"""Run the selftest: every layer, norm and optimizer on every device in every mode; statistical checks share α."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from regcheck.probe.seeds import Streams
 
 from . import mask_checks, norm_checks, optimizer_checks
 from .dropout_layers import LAYERS, DropoutLayer
-from .execution_modes import as_it_is, compiled, compiled_in_parts, no_compiler, reason, start_over
+from .execution_modes import compile_in_parts, compile_whole, describe_error, eager, reason_not_compiled, reset_compiler
 from .norm_checks import NORMS, Norm
 from .optimizer_checks import METHODS, Method
 from .results import MODES, CheckResult, CheckSubject, Selftest
 
 ALPHA = 1e-6
-"""The probability that a whole selftest fails although all is right (Bonferroni: the sum over its checks)."""
+"""The false-alarm probability of a whole selftest (Bonferroni: the sum over its checks)."""
 
 
 def selftest(
@@ -32,20 +32,20 @@ def selftest(
     layers: Sequence[DropoutLayer] = LAYERS,
     batch_norms: Sequence[Norm] = NORMS,
     methods: Sequence[Method] = METHODS,
-    tell: Callable[[str], None] = lambda what: None,
+    on_progress: Callable[[str], None] = lambda description: None,
 ) -> Selftest:
-    """Hold torch's layers, norms and optimizers to the references.
+    """Compare torch's layers, norms and optimizers with the references.
 
-    The global random streams are left as they are.
+    Restores the global random streams.
 
     Args:
-        devices: where to run, each a name that torch knows.
+        devices: names of torch devices to run on.
         modes: "eager", "compiled" or both.
-        seed: seeds all draws.
-        layers: the dropping layers.
+        seed: seed of all draws.
+        layers: the dropout layers.
         batch_norms: the batch norms.
         methods: the optimizers.
-        tell: is told what will be run next.
+        on_progress: called with a description before each subject.
     """
     began = time.monotonic()
     share = ALPHA / max(1, len(layers) * len(devices) * len(modes))
@@ -55,39 +55,41 @@ def selftest(
         for device in devices:
             streams.begin_to_use(device)
         for device, mode in product(devices, modes):
-            why = no_compiler(device) if mode == "compiled" else ""
+            why = reason_not_compiled(device) if mode == "compiled" else ""
             if why:
-                outcomes.append(CheckSubject("torch.compile", device, mode).missed("everything", why))
+                outcomes.append(CheckSubject("torch.compile", device, mode).not_run("everything", why))
                 continue
             for thing in things:
                 subject = CheckSubject(thing.name, device, mode)
-                tell(f"{subject.what} on {device}, {mode}")
-                outcomes += attempted(subject, thing, seed, share)
+                on_progress(f"{subject.what} on {device}, {mode}")
+                outcomes += run_checks(subject, thing, seed, share)
     return Selftest(tuple(outcomes), torch.__version__, seed, ALPHA, time.monotonic() - began)
 
 
-def attempted(subject: CheckSubject, thing: DropoutLayer | Norm | Method, seed: int, alpha: float) -> list[CheckResult]:
-    """The outcomes of all checks of a thing; where one raises, that is the last outcome."""
+def run_checks(
+    subject: CheckSubject, thing: DropoutLayer | Norm | Method, seed: int, alpha: float
+) -> list[CheckResult]:
+    """Returns the outcomes of all checks of a thing, up to the first that raises, which is "not run"."""
     outcomes: list[CheckResult] = []
-    whole = parts = as_it_is
+    whole = parts = eager
     if subject.mode == "compiled":
-        whole, parts = compiled, compiled_in_parts
-        start_over()
+        whole, parts = compile_whole, compile_in_parts
+        reset_compiler()
     try:
         if isinstance(thing, DropoutLayer):
-            outcomes += mask_checks.checked(subject, thing, whole, seed, alpha)
+            outcomes += mask_checks.check_masks(subject, thing, whole, seed, alpha)
         elif isinstance(thing, Norm):
-            outcomes += norm_checks.checked(subject, thing, whole, seed)
+            outcomes += norm_checks.check_norm(subject, thing, whole, seed)
         else:
-            outcomes += optimizer_checks.checked(subject, thing, parts, seed)
-    except Exception as error:  # what a device or the compiler cannot do is no fault of what it can
-        outcomes.append(subject.missed("the rest" if outcomes else "everything", reason(error)))
+            outcomes += optimizer_checks.check_optimizer(subject, thing, parts, seed)
+    except Exception as error:  # an unsupported operation of a device or the compiler is no failure
+        outcomes.append(subject.not_run("the rest" if outcomes else "everything", describe_error(error)))
     return outcomes
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without the warnings of what is run: it is run as it is on purpose."""
+    """Suppress warnings and logs of the code under test."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

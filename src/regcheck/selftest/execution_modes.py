@@ -1,4 +1,4 @@
-"""Eager and compiled: how a function is run in either mode, and whether a compiler is there."""
+"""Eager and compiled execution, and whether a compiler is available."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ import torch
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def as_it_is(function: F) -> F:
+def eager(function: F) -> F:
     """Run a function eagerly."""
     return function
 
 
-def compiled(function: F) -> F:
-    """Compile a function whole: what the compiler would leave to eager mode raises, and is not taken for compiled."""
-    made: Any = torch.compile(function, fullgraph=True, dynamic=False)
-    return cast(F, made)
+def compile_whole(function: F) -> F:
+    """Compile a function as a whole; code that would fall back to eager mode raises."""
+    result: Any = torch.compile(function, fullgraph=True, dynamic=False)
+    return cast(F, result)
 
 
-def compiled_in_parts(function: F) -> F:
-    """Compile a function as far as it can be: a step of torch.optim begins with what is never compiled."""
-    made: Any = torch.compile(function, dynamic=False)
-    return cast(F, made)
+def compile_in_parts(function: F) -> F:
+    """Compile a function with graph breaks: a step of torch.optim begins with code that torch never compiles."""
+    result: Any = torch.compile(function, dynamic=False)
+    return cast(F, result)
 
 
 @cache
-def no_compiler(device: str) -> str:
-    """Why nothing can be compiled for a device; empty where it can."""
+def reason_not_compiled(device: str) -> str:
+    """Returns why the compiler does not support a device; empty if it does."""
     try:
         with torch.no_grad():
             torch.compile(torch.neg)(torch.zeros(8, device=device))
     except Exception as error:
-        return reason(error)
+        return describe_error(error)
     return ""
 
 
-def start_over() -> None:
-    """Forget what was compiled: the layers share code of torch's, which is compiled a few times only."""
+def reset_compiler() -> None:
+    """Clear compiled code: the layers share torch's code, which has a limit on recompilations."""
     torch.compiler.reset()
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error, shortened, with its type."""
+def describe_error(error: Exception) -> str:
+    """Returns an error's type and the first line of its message, shortened."""
     first = shorten(str(error).strip().partition("\n")[0], 80, placeholder=" …")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
