@@ -18,8 +18,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.files.escape import encode
-from regcheck.torch_api.functions import DROPOUTS
-from regcheck.torch_api.layers import CONTAINERS, DROPOUT, UNKNOWN, layer_of_class
+from regcheck.torch_api.functions import DRAWING, DROPPING
+from regcheck.torch_api.layers import CONTAINERS, DROPOUT, NOISE, UNKNOWN, layer_of_class
 
 _LAZY = (UninitializedParameter, UninitializedBuffer)
 _NORM_NAME = re.compile(r"Norm(?:\dd)?$")
@@ -29,8 +29,8 @@ _WRAPPERS = {
     "DataParallel": "module",
     "_FabricModule": "_original_module",
 }
-_CALLED = DROPOUTS | {f"{name}_" for name in DROPOUTS}
-_known_to_drop: WeakKeyDictionary[type[nn.Module], bool] = WeakKeyDictionary()
+_DROPPING = DROPPING.keys() | {f"{name}_" for name in DROPPING}
+_random_kinds: WeakKeyDictionary[type[nn.Module], str] = WeakKeyDictionary()
 
 
 def parts(module: nn.Module) -> Iterator[nn.Module]:
@@ -57,7 +57,8 @@ def depends_on_mode(layer: Any) -> str:
     row = layer_of_class(cls)
     if row.by_mode or row.function:
         return row.mode_dependence(partial(_setting, layer))
-    return DROPOUT if _drops_by_mode(cls) and _has_rate(layer) else ""
+    kind = _random_kind(cls)
+    return kind if kind and _has_rate(layer) else ""
 
 
 def _setting(layer: nn.Module, name: str) -> Any:
@@ -83,24 +84,26 @@ def _reads_mode(layer: ScriptModule) -> bool:
     return any(node.s("name") == "training" for graph in graphs for node in graph.findAllNodes("prim::GetAttr"))
 
 
-def _drops_by_mode(cls: type[nn.Module]) -> bool:
-    """Whether the code of a class of the user's own reads the mode and calls a functional dropout."""
-    found = _known_to_drop.get(cls)
-    if found is None:
-        found = _known_to_drop[cls] = _calls_functional_dropout(cls)
-    return found
+def _random_kind(cls: type[nn.Module]) -> str:
+    """What a class of the user's own does in a function that reads the mode: drop, draw random numbers, or neither."""
+    kind = _random_kinds.get(cls)
+    if kind is None:
+        names = [each for each in _names_in_functions(cls) if "training" in each]
+        drops = any(not _DROPPING.isdisjoint(each) for each in names)
+        draws = any(not DRAWING.isdisjoint(each) for each in names)
+        kind = _random_kinds[cls] = DROPOUT if drops else NOISE if draws else ""
+    return kind
 
 
-def _calls_functional_dropout(cls: type[nn.Module]) -> bool:
+def _names_in_functions(cls: type[nn.Module]) -> Iterator[tuple[str, ...]]:
+    """The names that each function of a class uses."""
     for base in cls.__mro__:
         if base.__module__.startswith("torch."):
-            break
+            return
         for each in vars(base).values():
             function = inspect.unwrap(each) if isinstance(each, FunctionType) else None
-            names = function.__code__.co_names if isinstance(function, FunctionType) else ()
-            if "training" in names and not _CALLED.isdisjoint(names):
-                return True
-    return False
+            if isinstance(function, FunctionType):
+                yield function.__code__.co_names
 
 
 def _has_rate(layer: nn.Module) -> bool:

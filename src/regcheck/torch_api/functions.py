@@ -162,6 +162,9 @@ CELLS = frozenset(_CELLS.split())
 DROPOUTS = frozenset(name for name, how in DROPPING.items() if how.drops is not Drops.ATTENTION)
 """The functions that do nothing but drop."""
 
+DRAWING = frozenset(name + suffix for name, kind in KINDS.items() if kind is Kind.RANDOM for suffix in ("", "_"))
+"""The functions that draw random numbers, with their in-place forms."""
+
 STATISTICS = frozenset("mean var std var_mean std_mean".split())
 """Reductions to the statistics that a normalization uses."""
 

@@ -16,7 +16,7 @@ from .arguments import Argument, signature
 from .functions import LEARNED, kind_of
 
 DROPOUT, BATCH_NORM, INSTANCE_NORM = "dropout", "batch norm", "instance norm"
-RANDOM_SLOPE, STOCHASTIC_DEPTH = "randomized ReLU", "stochastic depth"
+RANDOM_SLOPE, STOCHASTIC_DEPTH, NOISE = "randomized ReLU", "stochastic depth", "random noise"
 
 UNKNOWN = object()
 """The value of a setting that cannot be determined."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,9 +34,10 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.project.names import Definition
 from regcheck.static.torch_calls import setting
-from regcheck.torch_api.functions import DROPOUTS, DROPPING, LEARNED
-from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, UNKNOWN, layer_named
+from regcheck.torch_api.functions import DRAWING, DROPOUTS, DROPPING, LEARNED
+from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, layer_named
 
+_NOISY: WeakKeyDictionary[Definition, tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]] = WeakKeyDictionary()
 _GATED: WeakKeyDictionary[Definition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
 
 
@@ -74,7 +75,39 @@ def _dependence_of_class(model: Instance) -> str:
     if row is not None:
         return row.mode_dependence(partial(_attribute, model))
     rates = {_rate(model, node) for each in model.definition.mro for node in _gated_rates(each)}
-    return DROPOUT if any(layer_named("Dropout").mode_dependence({"p": each}.get) for each in rates) else ""
+    if any(layer_named("Dropout").mode_dependence({"p": each}.get) for each in rates):
+        return DROPOUT
+    return NOISE if any(_adds_noise(model, each) for each in model.definition.mro) else ""
+
+
+def _adds_noise(model: Instance, definition: Definition) -> bool:
+    """Whether a method draws random numbers in train mode only, by no number of the model that is zero."""
+    if definition not in _NOISY:
+        _NOISY[definition] = tuple(each for each in definition.methods.values() if any(_gated_draws(each.body, False)))
+    return any(not any(_is_zero(model, node) for node in ast.walk(each)) for each in _NOISY[definition])
+
+
+def _is_zero(model: Instance, node: ast.AST) -> bool:
+    owned = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    value = _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
+    return value == 0 and isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _gated_draws(body: Sequence[ast.stmt], gated: bool) -> Iterator[ast.Call]:
+    """The calls that draw, below `if self.training` or behind `if not self.training: return …`."""
+    for statement in body:
+        if isinstance(statement, ast.If):
+            asks = any(isinstance(node, ast.Attribute) and node.attr == "training" for node in ast.walk(statement.test))
+            denied = any(isinstance(node, ast.Not) for node in ast.walk(statement.test))
+            yield from _gated_draws(statement.body, gated or (asks and not denied))
+            yield from _gated_draws(statement.orelse, gated or (asks and denied))
+            gated = gated or (asks and denied and isinstance(statement.body[-1], ast.Return))
+        elif gated:
+            yield from (node for node in ast.walk(statement) if isinstance(node, ast.Call) and _name(node) in DRAWING)
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _attribute(model: Instance, name: str) -> Any:
@@ -101,7 +134,7 @@ def _gated_rates(definition: Definition) -> tuple[ast.expr | None, ...]:
 
 
 def _gated_rate(call: ast.Call) -> Iterator[ast.expr | None]:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    name = _name(call)
     if name not in DROPOUTS or any(isinstance(each, ast.Starred) for each in call.args):
         return
     rate, keywords = DROPPING[name].rate, {each.arg: each.value for each in call.keywords if each.arg}
