@@ -134,8 +134,8 @@ class Op:
         baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
         intended: the suppressions declared by the blocks around the call, where it was run.
         integral: an input of integers or flags: indices, not features.
-        requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where the op consumes
-            none, or the front end cannot tell.
+        requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
+            or the front end cannot tell.
     """
 
     id: str
