@@ -9,12 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from regcheck.files.place import Place
-
-if TYPE_CHECKING:
-    from .suppressions import CodeSuppression
 
 
 class Mode(Enum):
@@ -132,7 +128,6 @@ class Op:
         within: functions on the stack of a draw, outermost first: the user's functions in source, those of
             `torch.distributions` in a recorded run.
         baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
-        intended: the suppressions declared by the blocks around the call, where it was run.
         integral: an input of integers or flags: indices, not features.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
@@ -156,7 +151,6 @@ class Op:
     latent: bool = False
     within: tuple[str, ...] = ()
     baked_in: BakedInMode | None = None
-    intended: tuple[CodeSuppression, ...] = ()
     integral: bool = False
     requires_grad: bool | None = None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
@@ -23,9 +23,9 @@ from regcheck.plugins import catalogue
 from regcheck.static.project import result_cache
 from regcheck.static.project.discovery import python_files, read
 from regcheck.static.project.files import Source
-from regcheck.suppression import matching
-from regcheck.suppression.apply import outcome, shown_path
+from regcheck.suppression.apply import report_on, shown_path
 from regcheck.suppression.comments import MARK
+from regcheck.suppression.unused import comment_uses
 
 if TYPE_CHECKING:
     from regcheck.static.analyze import Reading
@@ -68,12 +68,9 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
             sources.append(Source(str(path), content, path in wanted))
     result = looked_up(sources, rules) if cached else found(sources, rules)
     findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
-    findings = [
-        each for each in findings if each.severity > Severity.INFO or select.asks_for(each.code, each.name, options)
-    ]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two at one line the worse is told
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    report = outcome(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
+    report = report_on(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
     report = gathered([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
@@ -159,6 +156,6 @@ def unused_ignores(
         if MARK.encode() not in source.content:
             continue
         there = [each for each in found if each.path == source.path]
-        ignores = matching.came_of(source.path, text_of(source.path), there, catalogue(), options)
+        ignores = comment_uses(source.path, text_of(source.path), there, catalogue(), options)
         for rule in chosen:
             yield from (finding(rule, each, READ) for each in merged(rule.check(ignores)))
