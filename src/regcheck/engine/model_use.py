@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -53,8 +53,8 @@ def uses_in_source(model: nn.Module, rules: Iterable[Rule]) -> list[ModelUse]:
         own = inspect.getsourcefile(kind)
     except (OSError, TypeError):
         return []
-    modules = [each for each in [*sys.modules.values()] if isinstance(each, ModuleType)]
-    holders = [each for each in modules if vars(each).get(kind.__name__) is kind]
+    modules: list[Any] = [*sys.modules.values()]
+    holders = [each for each in modules if isinstance(each, ModuleType) and vars(each).get(kind.__name__) is kind]
     files = dict.fromkeys(filter(None, (own, *(getattr(each, "__file__", None) for each in holders))))
     contents = {file: read(Path(file)) for file in files if file.endswith(".py")}
     sources = [Source(file, content, True) for file, content in contents.items() if isinstance(content, bytes)]
