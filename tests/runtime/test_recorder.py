@@ -327,7 +327,7 @@ def test_optimizers_are_placed_where_they_are_built(see: See, tmp_path: Path) ->
     assert names == ["Mine", "Own", "Scratch", "torch.optim.AdamW", "torch.optim.Adam"]
     assert not seen.skipped
     assert not seen.unkept
-    assert [each.optimizer.rule for each in stepped] == ["Adam", None, None, "AdamW", "Adam"]
+    assert [each.optimizer.update_rule for each in stepped] == ["Adam", None, None, "AdamW", "Adam"]
     assert [each.optimizer.groups[0].weight_decay for each in stepped] == [0.25, 0.25, 0.5, 0.01, 0.5]
     assert [each.optimizer.groups[0].decoupled for each in stepped] == [False, False, False, True, True]
     assert {each.function.rpartition(":")[0].rpartition(":")[2] for each in stepped} == {"step"}
@@ -362,7 +362,7 @@ def test_what_an_optimizer_holds_is_told_by_the_owners(see: See) -> None:
     """)
     (group,) = next(each for each in seen.usage.events if isinstance(each, Stepped)).optimizer.groups
     kinds = ("", "weights", "biases", "norm scales", "biases", "norm scales", "weights", "", "")
-    assert group.holds == kinds
+    assert group.parameter_kinds == kinds
     assert group.is_mixed
 
 

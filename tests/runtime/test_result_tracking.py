@@ -96,4 +96,4 @@ def test_a_loss_is_followed_through_objects(see: See, kind: str) -> None:
         """
     )
     (call,) = [each for _, each in seen.usage.calls()]
-    assert call.propagated
+    assert call.backpropagated

@@ -17,7 +17,7 @@ from regcheck import audit
 from regcheck.core.graph import Kind, Mode
 from regcheck.tracing import memory
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.fake import CannotImagine, Imagined, fake_copy, imagine, unrunnable
+from regcheck.tracing.fake import CannotImagine, Imagined, fake_copy, imagine, reason_not_run
 from regcheck.tracing.lower import lowered
 from regcheck.tracing.record import Recording, record
 from regcheck.tracing.strategies import trace_model
@@ -220,7 +220,7 @@ WAYS = ("item", "branch", "mask", "nonzero", "tolist", "numpy", "unique", "refus
 @pytest.mark.parametrize("what", WAYS)
 def test_a_value_that_is_needed_is_guessed_and_told(what: str) -> None:
     """The run goes on, the graph is assumed, and the report names the line whose value was guessed."""
-    traced = trace_model(Needs(what), "model", Inputs((torch.randn(3, 4),)), unrunnable="it shall not be run")
+    traced = trace_model(Needs(what), "model", Inputs((torch.randn(3, 4),)), reason_not_run="it shall not be run")
     assert traced.graph.assumed
     assert [op.rate for op in traced.graph.dropouts(Mode.TRAIN)] == [0.5]
     (missed,) = traced.not_checked
@@ -277,14 +277,14 @@ def test_a_copy_shares_no_tensor_and_keeps_ties() -> None:
 
 def test_what_cannot_be_run_is_told_from_what_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights without values and without room each give their reason; an ordinary and a lazy model give none."""
-    assert unrunnable(nn.Linear(2, 2)) == unrunnable(nn.LazyLinear(2)) == ""
-    assert "`weight` is on the meta device" in unrunnable(nn.Linear(2, 2, device="meta"))
+    assert reason_not_run(nn.Linear(2, 2)) == reason_not_run(nn.LazyLinear(2)) == ""
+    assert "`weight` is on the meta device" in reason_not_run(nn.Linear(2, 2, device="meta"))
     with FakeTensorMode():
-        assert "fake" in unrunnable(nn.Linear(2, 2))
+        assert "fake" in reason_not_run(nn.Linear(2, 2))
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1_000)
     monkeypatch.setattr(memory, "SMALL", 0)
-    assert unrunnable(nn.Linear(2, 2)) == ""
-    assert "and 1e-06 GB are free on cpu" in unrunnable(nn.Linear(100, 100))
+    assert reason_not_run(nn.Linear(2, 2)) == ""
+    assert "and 1e-06 GB are free on cpu" in reason_not_run(nn.Linear(100, 100))
 
 
 def test_free_memory_is_known_here() -> None:

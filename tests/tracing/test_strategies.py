@@ -468,7 +468,7 @@ def test_what_a_refused_forward_computed_is_let_go() -> None:
 def test_symbolic_values_stay_in_no_model() -> None:
     """Each mode is traced on a copy of its own."""
     model = Keeps()
-    traced = trace_model(model, "model", None, unrunnable="it shall not be run")
+    traced = trace_model(model, "model", None, reason_not_run="it shall not be run")
     assert traced.not_checked == () and model.kept == []
 
 

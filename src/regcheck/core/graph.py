@@ -34,7 +34,7 @@ class Gate(Enum):
 
 
 class Kind(Enum):
-    """What an op does, as far as regularization is concerned."""
+    """The role of an op in regularization."""
 
     INPUT = "input"
     PARAMETER = "parameter"
@@ -73,22 +73,29 @@ class Drops(Enum):
 
 
 class Reach(Enum):
-    """How a layer is kept: whether `train()` and `eval()` of the model get at it."""
+    """How a model stores a layer, which decides whether its `train()` and `eval()` reach the layer."""
 
     REGISTERED = "registered"
     HIDDEN = "kept in a plain container"
     NEW = "made during the call"
 
 
+class Wholeness(Enum):
+    """Whether the subject of a graph is a whole model; a front end cannot always tell it from a part of one."""
+
+    WHOLE = "whole"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class BakedInMode:
-    """A dropout in code that a tracer, `by`, wrote, which holds the mode that the model was traced in as a constant.
+    """A dropout in code that `tracer` generated, which holds the mode of the traced model as a constant.
 
-    `call` shows a dropout that is out of sight, in a scripted module; `place` is where the model's own code makes it,
-    where the tracer kept that.
+    `call` is the source text of a dropout inside a scripted module, empty elsewhere. `place` is the line of the model's
+    own code that makes the call, where the tracer recorded it.
     """
 
-    by: str
+    tracer: str
     drops: Drops
     call: str = ""
     place: Place | None = None
@@ -96,10 +103,10 @@ class BakedInMode:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Which call of a running model an op is: the `occurrence`-th call of `function` from `place` inside `module`.
+    """The call that an op comes from: the `occurrence`-th call of `function` from `place` inside `module`.
 
-    The same site is met again in every later run that takes the same branches, so a site names the op in both modes
-    and tells an intervention what to replace.
+    Every later run that takes the same branches reaches the same site. A site therefore identifies an op in both modes,
+    and an intervention replaces the call at one site.
     """
 
     module: str
@@ -112,17 +119,21 @@ class Site:
 class Op:
     """One operation of one flow.
 
-    `active` says whether a random op draws, or a batch norm normalizes by its batch, in this flow's mode (None: the
-    front end cannot tell). `shape` is the shape of the result where it is known. `integral` is True for an input of
-    integers or flags: indices, no features. `learned` is True when the op consumes parameters. `window` is True for a
-    convolution or pooling that looks at more than one position of its input at a time. `depth` is the number of layers
-    that a recurrent op stacks, where it is known. `reach` tells how the model keeps the layer that makes the call
-    (None: no layer of torch's does). `tracks` is False for a batch norm that has no running statistics. `latent` is
-    True for a dropout whose rate is zero unless somebody gives another, and that drops in this flow's mode at any
-    other. `within` names functions that were running when a draw was made, outermost first: the user's where source is
-    read, those of `torch.distributions` where a run is recorded. `frozen` tells of a dropout that no change of the mode
-    reaches, as a tracer wrote it; a scripted module that makes such a one is a draw.
-    `intended` is what the blocks declare that the call was made in, where it was run.
+    Attributes:
+        active: whether a random op draws, or a batch norm normalizes by its batch, in this flow's mode (None: the front
+            end cannot tell).
+        learned: the op consumes parameters.
+        shape: the shape of the result, None where it is unknown.
+        window: a convolution or pooling reads more than one position of its input at a time.
+        depth: the number of layers that a recurrent op stacks, None where it is unknown.
+        reach: how the model stores the layer that makes the call (None: no layer of torch's makes it).
+        has_running_stats: False for a batch norm without running statistics.
+        latent: a dropout whose rate is zero by default, and that drops in this flow's mode at any other rate.
+        within: functions on the stack of a draw, outermost first: the user's functions in source, those of
+            `torch.distributions` in a recorded run.
+        baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
+        intended: the suppressions declared by the blocks around the call, where it was run.
+        integral: an input of integers or flags: indices, not features.
     """
 
     id: str
@@ -139,16 +150,16 @@ class Op:
     mode: Mode = Mode.TRAIN
     depth: int | None = None
     reach: Reach | None = None
-    tracks: bool = True
+    has_running_stats: bool = True
     latent: bool = False
     within: tuple[str, ...] = ()
-    frozen: BakedInMode | None = None
+    baked_in: BakedInMode | None = None
     intended: tuple[CodeSuppression, ...] = ()
     integral: bool = False
 
     @property
     def place(self) -> Place | None:
-        return self.frozen.place if self.frozen and self.frozen.place else self.site.place
+        return self.baked_in.place if self.baked_in and self.baked_in.place else self.site.place
 
     @property
     def module(self) -> str:
@@ -156,13 +167,13 @@ class Op:
 
     @property
     def extent(self) -> tuple[int, ...] | None:
-        """The spatial extent of a (N, C, …) map; None when the shape is unknown, empty when there is none."""
+        """The spatial sizes of an (N, C, …) map; None where the shape is unknown, empty without spatial dimensions."""
         return None if self.shape is None else self.shape[2:]
 
 
 @dataclass(frozen=True)
 class Flow:
-    """The ops of one mode in the order they ran, and the outputs by name."""
+    """The ops of one mode in execution order, and the outputs by name."""
 
     mode: Mode
     ops: Mapping[str, Op]
@@ -186,11 +197,11 @@ class Flow:
         return tuple(self._users.get(op.id, ()))
 
     def behind(self, op: Op, through: Callable[[Op], bool]) -> list[Op]:
-        """The first ops met walking from `op` towards the inputs that do not satisfy `through`."""
+        """The nearest ops upstream of `op` that do not satisfy `through`."""
         return self._walk(self.inputs_of(op), self.inputs_of, through)[1]
 
     def ahead(self, op: Op, through: Callable[[Op], bool]) -> tuple[list[Op], list[Op]]:
-        """What `op` reaches walking towards the outputs: the ops passed through, and the ops that stopped the walk."""
+        """The ops downstream of `op` that the walk passes `through`, and the nearest ones that stop it."""
         return self._walk(self.users_of(op), self.users_of, through)
 
     @staticmethod
@@ -225,7 +236,7 @@ class Flow:
         return {}
 
     def _outputs_by_op(self, through: Callable[[Op], bool]) -> dict[str, int]:
-        """Which outputs each op reaches, as bits by their index: for all ops at once, last to first."""
+        """The outputs that each op reaches, as a bit set of output indices; computed from the last op to the first."""
         reached: dict[str, int] = {}
         for index, (_, producer) in enumerate(self.outputs):
             reached[producer] = reached.get(producer, 0) | 1 << index
@@ -239,19 +250,15 @@ class Flow:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model's two flows.
-
-    `root` says whether the subject is a whole model rather than a part of one; None where a front end cannot know.
-    `assumed` is True when values had to be guessed to obtain the graph.
-    """
+    """A model's two flows; `assumed` is True when a front end guessed values to obtain them."""
 
     subject: str
     train: Flow
     eval: Flow
-    root: bool | None = True
+    wholeness: Wholeness = Wholeness.WHOLE
     assumed: bool = False
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _turns: dict[Mode, dict[Site, list[bool | None]]] = field(
+    _calls_by_place: dict[Mode, dict[Site, list[bool | None]]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -259,43 +266,43 @@ class Graph:
         for flow in (self.train, self.eval):
             placed = [op for op in flow if op.active is not False or op.drops]
             self._by_site[flow.mode] = {op.site: op for op in placed}
-            turns = self._turns[flow.mode] = {}
+            calls = self._calls_by_place[flow.mode] = {}
             for op in placed:
-                turns.setdefault(replace(op.site, occurrence=0), []).append(op.active)
+                calls.setdefault(replace(op.site, occurrence=0), []).append(op.active)
 
     def flow(self, mode: Mode) -> Flow:
         return self.train if mode is Mode.TRAIN else self.eval
 
     def dropouts(self, active_in: Mode) -> Iterator[Op]:
-        """Ops that drop something in that mode, at a rate that is above zero without anybody's asking for it."""
+        """Ops that drop in that mode at their default rate."""
         return (op for op in self.flow(active_in) if op.drops and op.active and op.rate != 0 and not op.latent)
 
     def latent_dropouts(self, mode: Mode) -> Iterator[Op]:
-        """Ops whose rate is zero by default, in a call or a configuration, and that drop in that mode at others."""
+        """Ops whose rate is zero by default (in a call or a configuration) and that drop in that mode at others."""
         return (op for op in self.flow(mode) if op.latent)
 
     def randoms(self, active_in: Mode) -> Iterator[Op]:
-        """Random draws other than dropout that happen in that mode."""
+        """Random ops other than dropout that draw in that mode."""
         return (op for op in self.flow(active_in) if op.kind is Kind.RANDOM and op.active)
 
     def dropouts_right_before(self, op: Op) -> list[Op]:
-        """The dropouts active in the flow of `op` whose result it gets with nothing but reshaping in between."""
+        """The dropouts of the flow of `op` whose result reaches it through reshaping and scaling alone."""
 
         def passive(each: Op) -> bool:
             inactive = each.kind is Kind.DROPOUT and not each.active
             return each.kind in (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE) or inactive
 
-        found = [each for each in self.flow(op.mode).behind(op, passive) if each.kind is Kind.DROPOUT and each.rate]
-        return [*found, *(more for each in found for more in self.dropouts_right_before(each))]
+        nearest = [each for each in self.flow(op.mode).behind(op, passive) if each.kind is Kind.DROPOUT and each.rate]
+        return [*nearest, *(earlier for each in nearest for earlier in self.dropouts_right_before(each))]
 
     def gate(self, op: Op) -> Gate:
         """When `op` acts, by comparing the call at its site in the two flows.
 
-        Where a place has its turn another number of times in each mode (a loop that skips layers, say), the turns do
-        not belong together one by one: then the gate is known only if all turns of a mode agree.
+        Where the number of calls from a place differs between the modes (as in a loop that skips layers), calls cannot
+        be paired by occurrence: the gate is then known only if all calls of a mode agree.
         """
         train, evaluation = (
-            self._turns[mode].get(replace(op.site, occurrence=0), []) for mode in (Mode.TRAIN, Mode.EVAL)
+            self._calls_by_place[mode].get(replace(op.site, occurrence=0), []) for mode in (Mode.TRAIN, Mode.EVAL)
         )
         if train and evaluation and len(train) != len(evaluation):
             if len({*train}) > 1 or len({*evaluation}) > 1:
@@ -303,7 +310,7 @@ class Graph:
             acts = [train[0], evaluation[0]]
         else:
             by_mode = (self._by_site[mode].get(op.site) for mode in (Mode.TRAIN, Mode.EVAL))
-            acts = [found.active if found else False for found in by_mode]
+            acts = [each.active if each else False for each in by_mode]
         if None in acts:
             return Gate.UNKNOWN
         if acts == [True, False]:

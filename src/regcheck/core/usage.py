@@ -1,6 +1,6 @@
-"""What a program did with its models: the ordered events of a test, a script or a function body.
+"""The usage of models: the ordered events of a test, a script or a function body.
 
-The watcher of a running program and the reader of its source produce the same events.
+The recorder of a running program and the interpreter of its source produce the same events.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .suppressions import CodeSuppression
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as the program knows it: `name` for messages, `key` to find the live object again.
+    """A model of the program: `name` for messages, `key` to identify the live object.
 
-    `mode_dependent` names the kinds of layer whose result depends on the mode; `learned` says that the model has
-    learned layers beside them (a lone dropout or batch norm is a layer, not a model).
+    `mode_dependent` names the kinds of layer whose result depends on the mode. `learned` is True where the model has
+    learned layers beside them: a lone dropout or batch norm is a layer, not a model.
     """
 
     key: str
@@ -33,43 +33,47 @@ WEIGHT, BIAS, NORM_SCALE = "weights", "biases", "norm scales"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One parameter group of an optimizer; None where the value cannot be known.
+    """One parameter group of an optimizer; None where the value is unknown.
 
-    `holds` says what its parameters are: `WEIGHT`, `BIAS`, `NORM_SCALE`, or an empty string where that is not known.
-    Of a live optimizer it tells each parameter, in order; from source, the kinds that are certain to be among them.
-    `model` is the model whose parameters these are, all of them, where the source tells.
+    `parameter_kinds` classifies its parameters: `WEIGHT`, `BIAS`, `NORM_SCALE`, or an empty string where the kind is
+    unknown. A live optimizer lists the kind of each parameter, in order; source lists the kinds that are certainly in
+    the group. `model` is set where source shows that the group holds all parameters of that model.
     """
 
     weight_decay: float | None
     decoupled: bool | None = False
-    holds: tuple[str, ...] = ()
+    parameter_kinds: tuple[str, ...] = ()
     model: Model | None = None
 
     @property
     def is_mixed(self) -> bool:
         """Whether it decays weights, and biases or norm scales like them."""
-        return bool(self.weight_decay) and WEIGHT in self.holds and not {BIAS, NORM_SCALE}.isdisjoint(self.holds)
+        return (
+            bool(self.weight_decay)
+            and WEIGHT in self.parameter_kinds
+            and not {BIAS, NORM_SCALE}.isdisjoint(self.parameter_kinds)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerInfo:
-    """An optimizer: `rule` is the torch.optim class whose update it follows (`Adam`, `SGD`, …), None if unknown.
+    """An optimizer: `update_rule` is the torch.optim class whose update it follows (`Adam`, `SGD`, …), None if unknown.
 
-    `fed` are the names in what the source hands in as `weight_decay`, where it is the source that tells.
+    `decay_names` are the names in the expression that source passes as `weight_decay`.
     """
 
     key: str
     name: str
-    rule: str | None
+    update_rule: str | None
     groups: tuple[Group, ...] = ()
-    fed: tuple[str, ...] = ()
+    decay_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at `place`, called from the function `function` of the program under examination.
+    """An event at `place`, in the function `function` of the program under examination.
 
-    `intended` is what the blocks declare that it happened in, where it was watched.
+    `intended` holds the suppressions declared by the blocks around it, where a running program was watched.
     """
 
     place: Place | None = None
@@ -79,21 +83,28 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Called(Event):
-    """A model was called as a whole (not from inside another model).
+    """The program called a model as a whole (not from inside another model).
 
-    `training` is None when the mode cannot be known. `result` says what became of it: `used`, `discarded`, or
-    `unknown`. `test_code` is True when the call stands in a test's own body rather than in the code under test,
-    `tested` when a test reaches it through nothing but methods of a larger model that `model` is a part of. `capture`
-    tells where a watcher kept the call's inputs.
+    Only a watched program sets the fields from `callers` on; they summarize all equal calls.
 
-    What only a watcher knows speaks of all equal calls together: `callers` are the functions that were running around
-    `function`, innermost first. `propagated` says whether a loss was propagated back through a result, `followed`
-    whether the program trained anything after the last of these calls, `alternating` whether it did so all along and
-    no more than two steps at a time, `repeated` whether one input was handed in again and again. `taken` is `decision`
-    where the code makes a class, a score or a loss of the result, `value` where it only takes it out of the graph, and
-    `shape` where it looks at nothing but its shape. `asleep` are parts of the model, or the model itself, that act as
-    in eval mode because they were loaded in it: nobody has chosen their mode. `frozen` are the paths of parts that were
-    put in eval mode by one call of their own and are in it, `thawed` of those that are in train mode although.
+    Attributes:
+        training: the model's mode, None where it is unknown.
+        grad: gradients were enabled.
+        result: `used`, `discarded` or `unknown`.
+        test_code: the call stands in a test's own body rather than in the code under test.
+        under_test: between a test and the call there are only methods of larger models that contain `model`.
+        capture: the index of the captured inputs.
+        callers: the functions on the stack around `function`, innermost first.
+        backpropagated: a loss was back-propagated through a result.
+        trained_after: the program trained something after the last of these calls.
+        alternating: calls and training alternated, with no more than two training steps between two calls.
+        repeats_input: the program passed one input again and again.
+        result_use: `decision` where the code computes a class, a score or a loss from the result, `value` where it only
+            takes the result out of the graph, `shape` where it reads nothing but the shape, else empty.
+        loaded_in_eval: parts of the model, or the model itself, that are in eval mode only because a library loads
+            models in that mode.
+        pinned: paths of parts that one call of their own put in eval mode, and that are in it.
+        unpinned: paths of such parts that are in train mode nevertheless.
     """
 
     model: Model = field(kw_only=True)
@@ -101,22 +112,22 @@ class Called(Event):
     grad: bool = field(kw_only=True)
     result: str = field(default="used", kw_only=True)
     test_code: bool = field(default=False, kw_only=True)
-    tested: bool = field(default=False, kw_only=True)
+    under_test: bool = field(default=False, kw_only=True)
     capture: int | None = field(default=None, kw_only=True)
     callers: tuple[str, ...] = field(default=(), kw_only=True)
-    propagated: bool | None = field(default=None, kw_only=True)
-    followed: bool | None = field(default=None, kw_only=True)
+    backpropagated: bool | None = field(default=None, kw_only=True)
+    trained_after: bool | None = field(default=None, kw_only=True)
     alternating: bool = field(default=False, kw_only=True)
-    repeated: bool = field(default=False, kw_only=True)
-    taken: str = field(default="", kw_only=True)
-    asleep: tuple[Model, ...] = field(default=(), kw_only=True)
-    frozen: tuple[str, ...] = field(default=(), kw_only=True)
-    thawed: tuple[str, ...] = field(default=(), kw_only=True)
+    repeats_input: bool = field(default=False, kw_only=True)
+    result_use: str = field(default="", kw_only=True)
+    loaded_in_eval: tuple[Model, ...] = field(default=(), kw_only=True)
+    pinned: tuple[str, ...] = field(default=(), kw_only=True)
+    unpinned: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ModeSet(Event):
-    """`train()` or `eval()` was called on a model."""
+    """The program called `train()` or `eval()` on a model."""
 
     model: Model = field(kw_only=True)
     training: bool = field(kw_only=True)
@@ -124,31 +135,35 @@ class ModeSet(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModeNotRestored(Event):
-    """A function gave a model, or a part of it, back in another mode than it got it in, though it means to restore it.
+    """A function returns with a model, or a part of it, in a different mode than on entry.
 
-    `place` is where it does so, `by` the function's name, `part` the path of the part, empty for the model. `training`
-    is the mode that was left. `relied` is where the model was called next and trained in that mode, if it was.
-    `meant` is False where nothing in the function gives the mode back.
+    Attributes:
+        place: where the function returns.
+        training: the mode that it leaves the model in.
+        mode_setter: the name of that function; `function` is its caller.
+        part: the path of the part, empty for the whole model.
+        next_use: where the program next calls the model and trains it in that mode, None where it does not.
+        restores: the function restores the mode on some path; False where it never does.
     """
 
     model: Model = field(kw_only=True)
     training: bool = field(kw_only=True)
-    by: str = field(kw_only=True)
+    mode_setter: str = field(kw_only=True)
     part: str = field(default="", kw_only=True)
-    relied: Place | None = field(default=None, kw_only=True)
-    meant: bool = field(default=True, kw_only=True)
+    next_use: Place | None = field(default=None, kw_only=True)
+    restores: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Backward(Event):
-    """A loss was back-propagated."""
+    """The program back-propagated a loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped(Event):
-    """An optimizer was built (source) or stepped (live).
+    """The program built an optimizer (source) or stepped it (live).
 
-    `models` are the keys of models whose parameters it holds, and of those that are `asleep` and that it trains whole.
+    `models` are the keys of models whose parameters it holds, and of models `loaded_in_eval` that it trains whole.
     """
 
     optimizer: OptimizerInfo = field(kw_only=True)
@@ -157,12 +172,12 @@ class Stepped(Event):
 
 @dataclass(frozen=True, slots=True)
 class StepComposed(Event):
-    """A training step came together in `function`, which leaves its parts to others: calls, backward, optimizer."""
+    """`function` is the innermost one around the call, the backward pass and the step, which other functions make."""
 
 
 @dataclass(frozen=True, slots=True)
 class Penalized(Event):
-    """A loss was back-propagated to which the squares, or the 2-norms, of a model's parameters had been added."""
+    """The program back-propagated a loss that includes the squares, or the 2-norms, of a model's parameters."""
 
     model: Model = field(kw_only=True)
 
@@ -179,31 +194,31 @@ class Usage:
         return ((index, event) for index, event in enumerate(self.events) if isinstance(event, Called))
 
     def optimizers(self) -> Iterator[Stepped]:
-        """The first event of every optimizer, once for each declaration that it happened under."""
+        """The first event of every optimizer, once for each set of declarations around it."""
         seen: set[object] = set()
         for event in self.events:
             if isinstance(event, Stepped) and (event.optimizer.key, event.intended) not in seen:
                 seen.add((event.optimizer.key, event.intended))
                 yield event
 
-    def steps(self, model: Model) -> bool:
-        """Whether an optimizer steps that holds the model."""
+    def is_stepped(self, model: Model) -> bool:
+        """Whether some optimizer that holds the model steps."""
         return any(isinstance(event, Stepped) and model.key in event.models for event in self.events)
 
     @cached_property
     def training_functions(self) -> frozenset[str]:
-        """The functions that train: by back-propagating, by an optimizer's step, by a call that is back-propagated.
+        """The functions that back-propagate, step an optimizer, or make a call that is back-propagated.
 
-        So do those in which these come together.
+        The innermost functions around these acts are among them.
         """
         return frozenset(event.function for event in self.events if isinstance(event, StepComposed) or trains(event))
 
     def trains_in(self, function: str) -> bool:
-        """Whether `function` itself takes part in a training step."""
+        """Whether `function` is one of the training functions."""
         return function in self.training_functions
 
     def models_trained_alone(self) -> set[str]:
-        """Keys of the models that a function trains without calling another one: each is a whole model, not a part."""
+        """Keys of the models that some training function calls as its only model: whole models, not parts."""
         called: dict[str, set[str]] = {}
         for _, call in self.calls():
             if call.grad:
@@ -214,8 +229,8 @@ class Usage:
         shared = {key for keys in called.values() if len(keys) > 1 for key in keys}
         return alone - shared
 
-    def mode_asked_for(self, index: int) -> bool | None:
-        """The mode that the program asked for just before event `index`; None where it has trained since."""
+    def requested_mode(self, index: int) -> bool | None:
+        """The mode that the program last set before the call at event `index`; None where it has trained since."""
         called = self.events[index]
         assert isinstance(called, Called)
         for event in reversed(self.events[:index]):
@@ -223,21 +238,21 @@ class Usage:
                 return event.training
             if isinstance(event, (Backward, Stepped)):
                 return None
-            if isinstance(event, Called) and event.grad and event.propagated is not False:
+            if isinstance(event, Called) and event.grad and event.backpropagated is not False:
                 return None
         return None
 
 
-def bare(function: str) -> str:
-    """The name of a function, without where it stands."""
+def bare_name(function: str) -> str:
+    """The name of a function without its path and line."""
     return function.split(":")[-2] if ":" in function else function
 
 
-def loads(function: str) -> bool:
-    """Whether a function is one that returns models in eval mode."""
+def is_model_loader(function: str) -> bool:
+    """Whether a function is a library's loader, which returns models in eval mode."""
     return ":from_pretrained:" in f":{function}"
 
 
 def trains(event: Event) -> bool:
     """Whether an event is part of a training step."""
-    return isinstance(event, (Backward, Stepped)) or (isinstance(event, Called) and event.propagated is True)
+    return isinstance(event, (Backward, Stepped)) or (isinstance(event, Called) and event.backpropagated is True)

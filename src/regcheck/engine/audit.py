@@ -28,7 +28,7 @@ from regcheck.core.errors import (
     stops,
 )
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Mode, Op
+from regcheck.core.graph import Kind, Mode, Op, Wholeness
 from regcheck.core.inspections import MEASURED, NOT_KEPT, NOT_REPLAYED, Inspection, best, left_open
 from regcheck.core.rank_masks import Ranks
 from regcheck.core.report import Report, gathered
@@ -64,7 +64,7 @@ from regcheck.tracing.accelerators import capturing
 from regcheck.tracing.call_interceptor import autocasting
 from regcheck.tracing.cost import TooMuchWork, overhead_of
 from regcheck.tracing.example_inputs import Inputs, elsewhere, home_of, moved
-from regcheck.tracing.fake import unrunnable
+from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.memory import uncollected
 from regcheck.tracing.strategies import TraceResult, trace_model
 from regcheck.tracing.streams import hidden_draws
@@ -164,22 +164,22 @@ class Run:
         self,
         examined: nn.Module | Subject,
         given: Inputs | None,
-        root: bool | None = True,
+        wholeness: Wholeness = Wholeness.WHOLE,
         limit: float = inf,
         apart: Collection[int] = (),
     ) -> Report:
         """Check one model with the graph rules.
 
-        `root` says whether it is known to be a whole one; `apart` holds the ids of parts that are checked on their own.
+        `apart` holds the ids of parts that are checked on their own.
         A model of which a call takes more operations than the `limit` is not checked.
         """
-        return self._look(examined, given, root, limit, apart)[0]
+        return self._look(examined, given, wholeness, limit, apart)[0]
 
     def _look(
         self,
         examined: nn.Module | Subject,
         given: Inputs | None,
-        root: bool | None,
+        wholeness: Wholeness,
         limit: float,
         apart: Collection[int],
     ) -> tuple[Report, int]:
@@ -188,7 +188,7 @@ class Run:
 
         def check() -> Report:
             nonlocal ended
-            report, ended = self._looked_at(examined, given, root, limit, apart)
+            report, ended = self._looked_at(examined, given, wholeness, limit, apart)
             return report
 
         name = type(examined.model if isinstance(examined, Subject) else examined).__name__
@@ -199,7 +199,7 @@ class Run:
         self,
         examined: nn.Module | Subject,
         given: Inputs | None,
-        root: bool | None,
+        wholeness: Wholeness,
         limit: float,
         apart: Collection[int],
     ) -> tuple[Report, int]:
@@ -209,14 +209,14 @@ class Run:
             blocked = NotChecked(subject, spread, "audit the model before it is wrapped, in one process")
             report = self._report((), (blocked,), subject)
             return replace(report, coverage=(module_coverage.untraced(model, subject),)), NOT_REPLAYED
-        why_not = unrunnable(model) if self.options.run else NO_RUN
+        why_not = reason_not_run(model) if self.options.run else NO_RUN
         meeting, stream = self._meeting(found)
         with workspace(model) as fresh, ExitStack() as until_measured:
             if given is not None:
                 until_measured.enter_context(uncollected())
             seed_everything(self.options.seed)
             try:  # where nothing is run only fake copies are made
-                traced = trace_model(model if why_not else fresh(), subject, given, locate, root, why_not, limit)
+                traced = trace_model(model if why_not else fresh(), subject, given, locate, wholeness, why_not, limit)
             except TooMuchWork:
                 return self._too_large(subject), NOT_REPLAYED
             except CannotMeasure as error:
@@ -270,7 +270,7 @@ class Run:
             return traced, suspicions, ""
         try:
             part = trace_model(
-                fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.root
+                fresh(), traced.graph.subject, first_samples(traced.inputs, count), locate, traced.graph.wholeness
             )
         except CannotTrace:
             return traced, suspicions, ""
@@ -349,16 +349,16 @@ class Run:
         called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
         limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):
-            root = True if capture.whole and index in whole else None
+            wholeness = Wholeness.WHOLE if capture.whole and index in whole else Wholeness.UNKNOWN
             structure = capture.model_key
-            if self.memory.is_due(structure, root):
+            if self.memory.is_due(structure, wholeness):
                 given = Inputs(capture.args, capture.kwargs, "captured")
                 once = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
                 within = called[id(capture.model)] & called.keys() - {id(capture.model)}
                 apart = {part for each in within for part in called[each]}
                 with autocasting(capture.autocast):
-                    report, ended = self._look(once, given, root, limit, apart)
-                looks.append({structure: self.memory.looked(structure, root, report, ended)})
+                    report, ended = self._look(once, given, wholeness, limit, apart)
+                looks.append({structure: self.memory.looked(structure, wholeness, report, ended)})
                 reports.append(replace(report, not_checked=(), structure=structure))
         return replace(gathered([*reports, Report(not_checked=seen.skipped)]), looks=best(looks))
 

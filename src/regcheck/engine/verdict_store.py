@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from regcheck.core.finding import Finding, Key, Severity, Verdict
+from regcheck.core.graph import Wholeness
 from regcheck.core.inspections import MEASURED, UNPROVEN, Inspection, best
 from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
@@ -31,24 +32,24 @@ class VerdictStore:
 
     def __init__(self) -> None:
         self._looks: dict[str, Inspection] = {}
-        self._turns: Counter[tuple[str, bool | None]] = Counter()
-        self._done: set[tuple[str, bool | None]] = set()
+        self._turns: Counter[tuple[str, Wholeness]] = Counter()
+        self._done: set[tuple[str, Wholeness]] = set()
         self._found: dict[str, dict[Key, Report]] = {}
         self._confirmed: dict[At, Severity] = {}
 
-    def is_due(self, structure: str, root: bool | None = None) -> bool:
-        """Whether another call of a structure is to be looked at; `root` says whether it is known to be a whole one."""
-        return (structure, root) not in self._done and self._turns[structure, root] < LOOKS
+    def is_due(self, structure: str, wholeness: Wholeness = Wholeness.UNKNOWN) -> bool:
+        """Whether another call of a structure is to be looked at."""
+        return (structure, wholeness) not in self._done and self._turns[structure, wholeness] < LOOKS
 
-    def looked(self, structure: str, root: bool | None, report: Report, replayed: int) -> Inspection:
+    def looked(self, structure: str, wholeness: Wholeness, report: Report, replayed: int) -> Inspection:
         """Note what a look at a structure showed, and how the call it looked at was `replayed`."""
         ended = replayed
         if ended == MEASURED and any(self._is_open(each) for each in report.findings):
             ended = UNPROVEN
         look = Inspection(ended, report.not_checked)
-        self._turns[structure, root] += 1
+        self._turns[structure, wholeness] += 1
         if look.done:
-            self._done |= {(structure, root), (structure, None)}
+            self._done |= {(structure, wholeness), (structure, Wholeness.UNKNOWN)}
         self._looks = best([self._looks, {structure: look}])
         return look
 

@@ -109,7 +109,11 @@ def measure_shrinkage(
         pairs = list(enumerate(zip(optimizer.param_groups, groups, strict=False)))
         samples, kinds = [], []
         for turn, (group, known) in [each for each in pairs if each[1][1].is_mixed] or pairs:
-            held = [each for each in zip(group["params"], known.holds, strict=False) if each[1] in (BIAS, NORM_SCALE)]
+            held = [
+                each
+                for each in zip(group["params"], known.parameter_kinds, strict=False)
+                if each[1] in (BIAS, NORM_SCALE)
+            ]
             if held and group.get("weight_decay") is not None:
                 apart = {**group, "params": [parameter for parameter, _ in held]}
                 samples.append(Sample.of(apart, turn, turn, device).at_rest())

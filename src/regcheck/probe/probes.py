@@ -62,7 +62,7 @@ class OptimizerProbe(UnableProbe):
         self._budget = budget
 
     def decay(self, event: Event) -> Decay:
-        rule = event.optimizer.rule if isinstance(event, Stepped) else None
+        rule = event.optimizer.update_rule if isinstance(event, Stepped) else None
         return measure_decay(self._optimizer, rule, seed=self.seed, device=self.device, budget=self._budget)
 
     def shrinkage(self, event: Event) -> Shrinkage:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.usage import loads
+from regcheck.core.usage import is_model_loader
 
 from .models import modes
 
@@ -22,7 +22,7 @@ class EvalPinnedParts:
         """The mode of a module is set."""
         if training:
             self._times.pop(module, None)
-        elif not loads(function):
+        elif not is_model_loader(function):
             self._times[module] = self._times.get(module, 0) + 1
 
     def parts_of(self, module: nn.Module) -> dict[bool, tuple[str, ...]]:

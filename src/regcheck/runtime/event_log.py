@@ -35,7 +35,7 @@ class Log:
 
     def add(self, event: Event) -> None:
         """Write down an event that `once` gave."""
-        if isinstance(event, Called) and (not event.grad or event.thawed):
+        if isinstance(event, Called) and (not event.grad or event.unpinned):
             met = (id(event), None if event.grad else self._asked.get(event.model.key))
             if met not in self._met:
                 self._met.add(met)

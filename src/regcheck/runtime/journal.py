@@ -120,13 +120,15 @@ class Journal:
         return tuple(map(finish, events)), tuple(kept.values())
 
     def _finished(self, event: Called, fate: ResultTracker | None) -> Called:
-        if event.asleep:
-            event = replace(event, asleep=tuple(each for each in event.asleep if each.key in self.asleep))
+        if event.loaded_in_eval:
+            event = replace(
+                event, loaded_in_eval=tuple(each for each in event.loaded_in_eval if each.key in self.asleep)
+            )
         if fate is None:
             return event
         propagated = fate.propagated if event.grad else False
         asked = event.training and not propagated and not event.test_code and event.result == "used"
         use = taken(fate.site) if asked and event.model.mode_dependent else ""
         followed, turns = fate.at < self.steps, fate.alternates(self.steps)
-        event = replace(event, propagated=propagated, followed=followed, alternating=turns)
-        return replace(event, repeated=fate.repeated, taken=use)
+        event = replace(event, backpropagated=propagated, trained_after=followed, alternating=turns)
+        return replace(event, repeats_input=fate.repeated, result_use=use)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.usage import loads
+from regcheck.core.usage import is_model_loader
 
 from .models import parts
 
@@ -28,7 +28,7 @@ class Loaded:
 
         Returns those that are kept in eval mode, or of which a part is, by this very call.
         """
-        if loads(function):
+        if is_model_loader(function):
             if not training:
                 self._models[module] = WeakIdKeyDictionary()
             return []

@@ -259,12 +259,12 @@ class EventRecorder:
                 grad=grad,
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
-                tested=suspect and self._sites.is_tested(module, frame, site),
+                under_test=suspect and self._sites.is_tested(module, frame, site),
                 capture=self._capture(module, subject, args, kwargs, training, site, suspect),
                 callers=callers if asked else (),
-                asleep=asleep,
-                frozen=parts[False],
-                thawed=parts[True],
+                loaded_in_eval=asleep,
+                pinned=parts[False],
+                unpinned=parts[True],
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             around = handed.around if handed is not None else stack(frame) if grad else ()

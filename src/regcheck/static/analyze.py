@@ -102,7 +102,8 @@ class _Attempts:
         """The result of the work, if it succeeds."""
         began = process_time()
         self.project.deadline = began + SECONDS - self._seconds.get(path, 0.0)
-        reason, advice = "", ""
+        reason: str | None = None
+        advice = ""
         try:
             yield work()
         except RecursionError:
@@ -114,7 +115,7 @@ class _Attempts:
             advice = "report this as a bug of regcheck"
         finally:
             self._seconds[path] = self._seconds.get(path, 0.0) + process_time() - began
-        if reason:
+        if reason is not None:
             self.not_checked.append(NotChecked(subject, reason, advice, path, line))
 
 

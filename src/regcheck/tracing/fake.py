@@ -69,7 +69,7 @@ class CannotImagine(CannotTrace):
         self.surely = surely
 
 
-def unrunnable(model: nn.Module) -> str:
+def reason_not_run(model: nn.Module) -> str:
     """Why a model cannot be run for real: it has no values, or no room; an empty string where it can."""
     for name, each in (*model.named_parameters(), *model.named_buffers()):
         if isinstance(each, FakeTensor):

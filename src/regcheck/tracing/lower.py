@@ -63,8 +63,8 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         mode=mode,
         depth=seen.depth,
         reach=seen.reach,
-        tracks=seen.tracks,
+        has_running_stats=seen.tracks,
         within=seen.within,
-        frozen=seen.frozen,
+        baked_in=seen.frozen,
         intended=seen.intended,
     )

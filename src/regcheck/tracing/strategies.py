@@ -17,7 +17,7 @@ from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, format_error, message_of
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Flow, Graph, Mode
+from regcheck.core.graph import Flow, Graph, Mode, Wholeness
 from regcheck.files.place import Place
 
 from . import symbolic
@@ -64,21 +64,21 @@ def trace_model(
     subject: str,
     given: Inputs | None,
     locate: Locate | None = None,
-    root: bool | None = True,
-    unrunnable: str = "",
+    wholeness: Wholeness = Wholeness.WHOLE,
+    reason_not_run: str = "",
     limit: float = math.inf,
 ) -> TraceResult:
-    """Trace `model` in both modes; `root` says whether it is known to be a whole model.
+    """Trace `model` in both modes.
 
-    Forwards run and modes change on the very module handed in: hand in a copy. Where `unrunnable` says why it cannot or
-    shall not be run, only fake copies of it are. `limit` is for the operations of a forward.
+    Runs forwards of `model` itself and changes its modes: pass a copy. A `reason_not_run` limits it to fake copies.
+    `limit` bounds the operations of a forward.
 
     Raises:
         TooMuchWork: a forward takes more.
         CannotTrace: no way of tracing works; the message says why each failed.
     """
-    run = partial(_imagined, model, locate) if unrunnable else partial(_recorded, model, locate, limit)
-    screen = None if unrunnable or given else partial(_imagined, model, locate)
+    run = partial(_imagined, model, locate) if reason_not_run else partial(_recorded, model, locate, limit)
+    screen = None if reason_not_run or given else partial(_imagined, model, locate)
     tried = [*_tried(run, [given] if given else candidates(model), screen)]
     if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
         tried += _tried(run, with_another_sample(given), screen)
@@ -87,9 +87,9 @@ def trace_model(
     if inputs is None or not found:
         refusal = outcomes.get(Mode.EVAL)
         refused = refusal if isinstance(refusal, CannotTrace) else None
-        if refused is not None and not unrunnable and _is_short_of_memory(refused):
-            return trace_model(model, subject, given, locate, root, "its forward ran out of memory")
-        return _without_inputs(model, subject, given, locate, root, unrunnable, refused)
+        if refused is not None and not reason_not_run and _is_short_of_memory(refused):
+            return trace_model(model, subject, given, locate, wholeness, "its forward ran out of memory")
+        return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, refused)
     flows: dict[Mode, Flow] = {}
     missed: list[NotChecked] = []
     for mode, each in reversed(outcomes.items()):
@@ -106,14 +106,14 @@ def trace_model(
     if guessed:
         reason = "it was followed on fake tensors, and this value was guessed: what runs on other values was not seen"
         missed.append(_entry(subject, reason, "audit it with its weights, so that it can be run", guessed[0]))
-        unrunnable += ", and values were guessed to follow it"
-    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], root, assumed=bool(guessed))
+        reason_not_run += ", and values were guessed to follow it"
+    graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], wholeness, assumed=bool(guessed))
     evaluation = outcomes[Mode.EVAL]
     drew = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
     recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
     ran = {mode: each.ran for mode, each in recorded.items()}
     work = {mode: each.operations for mode, each in recorded.items()}
-    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, unrunnable, work)
+    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
@@ -224,24 +224,24 @@ def _without_inputs(
     subject: str,
     given: Inputs | None,
     locate: Locate | None,
-    root: bool | None,
-    unrunnable: str,
+    wholeness: Wholeness,
+    reason_not_run: str,
     refused: CannotTrace | None,
 ) -> TraceResult:
     """The graph that torch.fx gives; `refused` is what the model said of the inputs tried first."""
     said, refused_at = "no inputs could be guessed", refused.place if refused else None
     if refused is not None:
         inputs = "the inputs given" if given else "guessed inputs"
-        said = f"on {inputs}{', as fake tensors,' if unrunnable else ''} {refused}"
+        said = f"on {inputs}{', as fake tensors,' if reason_not_run else ''} {refused}"
     try:
-        train, evaluation = (_followed(model, mode, locate, bool(unrunnable)) for mode in (Mode.TRAIN, Mode.EVAL))
+        train, evaluation = (_followed(model, mode, locate, bool(reason_not_run)) for mode in (Mode.TRAIN, Mode.EVAL))
     except CannotTrace as error:
         raise CannotTrace(f"{said}; {error}", refused_at or error.place) from error
     graph = Graph(
         subject,
         lowered(train.recording.graph, train.recording.outputs, Mode.TRAIN),
         lowered(evaluation.recording.graph, evaluation.recording.outputs, Mode.EVAL),
-        root,
+        wholeness,
     )
     recorded: Outcomes = {Mode.TRAIN: train.recording, Mode.EVAL: evaluation.recording}
     missed = [*_unread(subject, model, recorded)]
@@ -254,7 +254,7 @@ def _without_inputs(
         if not (given and stop.place is not None and stop.place == refused_at):  # else it is the same error once more
             reason = f"{stop}; what it calls was followed on its own"
             missed.append(_entry(f"{subject}.{path}".rstrip("."), reason, "pass inputs: audit(model, x)", stop.place))
-    unmeasurable = unrunnable or (
+    unmeasurable = reason_not_run or (
         "forward raises on the inputs given" if given else "there are no inputs to run the model on"
     )
     ran = {Mode.TRAIN: train.recording.ran, Mode.EVAL: evaluation.recording.ran}

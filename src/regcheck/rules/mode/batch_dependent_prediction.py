@@ -98,7 +98,7 @@ def normalizes_by_batch(flow: Flow, op: Op, size: int | None) -> bool:
     """Whether a batch norm of activations has no running statistics to use, or is told not to use them."""
     if op.kind is not Kind.BATCH_NORM or not op.active:
         return False
-    if op.tracks and op.reach in (Reach.REGISTERED, Reach.HIDDEN):
+    if op.has_running_stats and op.reach in (Reach.REGISTERED, Reach.HIDDEN):
         return False  # its mode is at fault, not its statistics
     if op.shape is not None:
         samples_first = op.shape[:1] == (size,)

@@ -59,12 +59,12 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
         if counts(graph, drop) and not drop.latent:
-            message = f"`{drop.call}` still drops {what(drop)} after `eval()`{since(drop.frozen)}"
+            message = f"`{drop.call}` still drops {what(drop)} after `eval()`{since(drop.baked_in)}"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
     for script in graph.randoms(active_in=Mode.EVAL):
-        if script.frozen and counts(graph, script):
-            message = f"`{script.frozen.call}` still drops {script.frozen.drops.value} after `eval()`"
-            yield Suspicion(script, message + since(script.frozen), remedy(script))
+        if script.baked_in and counts(graph, script):
+            message = f"`{script.baked_in.call}` still drops {script.baked_in.drops.value} after `eval()`"
+            yield Suspicion(script, message + since(script.baked_in), remedy(script))
     for drop in graph.latent_dropouts(Mode.EVAL):
         if counts(graph, drop):
             would = f"it drops {what(drop)} after `eval()`"
@@ -83,7 +83,7 @@ def what(drop: Op) -> str:
 
 def since(frozen: BakedInMode | None) -> str:
     """What holds a traced dropout in train mode."""
-    return f": the code that {frozen.by} wrote holds train mode as a constant" if frozen else ""
+    return f": the code that {frozen.tracer} wrote holds train mode as a constant" if frozen else ""
 
 
 def doubted(drop: Op) -> Severity | None:
@@ -92,9 +92,9 @@ def doubted(drop: Op) -> Severity | None:
 
 
 def remedy(drop: Op) -> str:
-    if drop.frozen:
+    if drop.baked_in:
         layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
-        return "call `eval()` before it is traced" + (layers if drop.frozen.by == "torch.fx" else "")
+        return "call `eval()` before it is traced" + (layers if drop.baked_in.tracer == "torch.fx" else "")
     how = DROPPING.get(drop.site.function)
     if how is not None and how.training is None:
         return f"pass `{how.rate[1]}=… if self.training else 0.0`"

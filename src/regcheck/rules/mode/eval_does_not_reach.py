@@ -56,7 +56,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 def trains(op: Op) -> bool:
     """Whether a layer acts as in training, and is not one that knows no other way."""
     if op.kind is Kind.BATCH_NORM:
-        return op.active is True and op.tracks
+        return op.active is True and op.has_running_stats
     return op.active is True and (op.drops is not None or op.kind is Kind.RECURRENT) and op.rate != 0
 
 

@@ -68,7 +68,7 @@ from typing import TypeGuard
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare, trains
+from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare_name, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -91,14 +91,14 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 
 def is_prediction(call: Called) -> bool:
     """Whether the values of a result, computed in train mode by the code under test, may be meant as a prediction."""
-    kept = call.result == "used" and call.taken != "shape"
-    of_a_test = call.test_code or (call.tested and not predicts_by_name(call))
+    kept = call.result == "used" and call.result_use != "shape"
+    of_a_test = call.test_code or (call.under_test and not predicts_by_name(call))
     return call.training is True and kept and not of_a_test and call.model.learned and bool(call.model.mode_dependent)
 
 
 def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     """How certain it is that a prediction was meant; None where train mode may be wanted."""
-    asked = usage.mode_asked_for(index)
+    asked = usage.requested_mode(index)
     if asked:
         return None
     found = with_gradients(usage, call) if call.grad else without_gradients(usage, index, call)
@@ -109,17 +109,17 @@ def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None
     """The grade of a call that nothing can be propagated back through."""
     trains_here = usage.trains_in(call.function)
     within_training = trains_here or any(map(usage.trains_in, call.callers))
-    followed = call.followed
+    followed = call.trained_after
     if followed is None:  # from source, which does not know either through which results a loss is propagated
         followed = trains_here or any(map(trains, usage.events[index + 1 :]))
         within_training = within_training or computes_a_loss(usage, call)
     if followed and within_training:
         return Severity.INFO if not trains_here and predicts_by_name(call) else None
-    if call.repeated or call.alternating:
+    if call.repeats_input or call.alternating:
         return Severity.INFO
     by_name = says_so(call.callers[:2]) if passes_on(usage, call) else not trains_here and predicts_by_name(call)
-    certain = not within_training or call.taken == "decision" or by_name
-    return Severity.ERROR if certain or call.followed is None else Severity.INFO
+    certain = not within_training or call.result_use == "decision" or by_name
+    return Severity.ERROR if certain or call.trained_after is None else Severity.INFO
 
 
 def computes_a_loss(usage: Usage, call: Called) -> bool:
@@ -130,12 +130,16 @@ def computes_a_loss(usage: Usage, call: Called) -> bool:
 
 def with_gradients(usage: Usage, call: Called) -> Severity | None:
     """The grade of a call that a loss could have been propagated back through, and was not."""
-    if call.propagated is not False or not call.taken:
+    if call.backpropagated is not False or not call.result_use:
         return None
     if predicts_by_name(call):
-        return Severity.ERROR if usage.steps(call.model) and not (call.followed or call.repeated) else Severity.INFO
-    late_decision = call.taken == "decision" and call.followed is False
-    return Severity.INFO if late_decision and usage.steps(call.model) and usage.trains_in(call.function) else None
+        return (
+            Severity.ERROR
+            if usage.is_stepped(call.model) and not (call.trained_after or call.repeats_input)
+            else Severity.INFO
+        )
+    late_decision = call.result_use == "decision" and call.trained_after is False
+    return Severity.INFO if late_decision and usage.is_stepped(call.model) and usage.trains_in(call.function) else None
 
 
 def passes_on(usage: Usage, call: Called) -> bool:
@@ -144,7 +148,7 @@ def passes_on(usage: Usage, call: Called) -> bool:
         isinstance(each, (Backward, Stepped, StepComposed)) and each.function == call.function for each in usage.events
     ):
         return False
-    trained = [each for _, each in usage.calls() if each.propagated and each.function == call.function]
+    trained = [each for _, each in usage.calls() if each.backpropagated and each.function == call.function]
     return bool(trained) and all(each.place == call.place and each.callers[:1] != call.callers[:1] for each in trained)
 
 
@@ -155,7 +159,7 @@ def predicts_by_name(call: Called) -> bool:
 
 def says_so(functions: Iterable[str]) -> bool:
     """Whether the name of a function says that it predicts or evaluates."""
-    names = [bare(each) for each in functions]
+    names = [bare_name(each) for each in functions]
     return any(PREDICTS.search(name) for name in names if not name.startswith("test_"))
 
 

@@ -56,7 +56,7 @@ DECLARE = "if this is meant, declare it with an ignore; else guard it with `if s
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
-        if draw.frozen or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
+        if draw.baked_in or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
             continue
         message = f"`{draw.call}` draws at random in eval mode and changes the prediction"
         if is_predicted(graph.eval, draw):

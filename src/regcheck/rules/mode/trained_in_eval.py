@@ -42,7 +42,7 @@ from dataclasses import replace
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, Model, ModeNotRestored, ModeSet, Usage, loads
+from regcheck.core.usage import Called, Event, Model, ModeNotRestored, ModeSet, Usage, is_model_loader
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
@@ -53,12 +53,13 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if isinstance(left, ModeNotRestored) and stays_off(usage, left):
             layers = " and ".join(left.model.mode_dependent)
             yield Suspicion(
-                replace(left, place=left.relied),
-                f"`{left.model.name}` is trained on in eval mode, as `{left.by}` left it, with {layers} switched off",
+                replace(left, place=left.next_use),
+                f"`{left.model.name}` is trained on in eval mode, as `{left.mode_setter}` left it, with {layers} "
+                "switched off",
                 fix="call `model.train()` after validating",
             )
     for index, call in usage.calls():
-        asleep = [part for part in call.asleep if is_trained(usage, call, part)]
+        asleep = [part for part in call.loaded_in_eval if is_trained(usage, call, part)]
         layers = " and ".join(call.model.mode_dependent)
         trained = trains_in_eval(call) and is_trained(usage, call, call.model)
         if trained and was_switched_off(usage, index, call):
@@ -86,8 +87,8 @@ LOADED = "call `model.train()` before training; `from_pretrained` returns models
 
 def stays_off(usage: Usage, left: ModeNotRestored) -> bool:
     """Whether training goes on in the eval mode that a validation left behind, on some path and not on each."""
-    known = any(trains_in_eval(call) and call.place == left.relied for _, call in usage.calls())
-    return not left.meant and left.relied is not None and bool(left.model.mode_dependent) and not known
+    known = any(trains_in_eval(call) and call.place == left.next_use for _, call in usage.calls())
+    return not left.restores and left.next_use is not None and bool(left.model.mode_dependent) and not known
 
 
 def trains_in_eval(event: Event) -> bool:
@@ -97,9 +98,9 @@ def trains_in_eval(event: Event) -> bool:
 
 def is_trained(usage: Usage, call: Called, model: Model) -> bool:
     """Whether a training step of a model is taken through the call; where it runs, by an optimizer that holds it."""
-    if call.propagated is None:
+    if call.backpropagated is None:
         return usage.trains_in(call.function)
-    return call.propagated and usage.steps(model)
+    return call.backpropagated and usage.is_stepped(model)
 
 
 def was_switched_off(usage: Usage, index: int, call: Called) -> bool:
@@ -120,12 +121,12 @@ def came_in_eval(usage: Usage, index: int, call: Called) -> bool:
     """Whether all that ever set the model's mode is the function that loaded it."""
     before = usage.events[:index]
     settings = [each for each in before if isinstance(each, ModeSet) and each.model.key == call.model.key]
-    return bool(settings) and all(not each.training and loads(each.function) for each in settings)
+    return bool(settings) and all(not each.training and is_model_loader(each.function) for each in settings)
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     gap = probe.gap(suspicion.event, Mode.TRAIN)
-    if not trains_in_eval(suspicion.event) and not getattr(suspicion.event, "asleep", ()):
+    if not trains_in_eval(suspicion.event) and not getattr(suspicion.event, "loaded_in_eval", ()):
         return probe.evidence(Verdict.REFUTED, "nothing is trained in eval mode by this call", gap)
     if gap.verdict is Verdict.UNMEASURED:
         return probe.evidence(gap.verdict, gap.doubt, gap)

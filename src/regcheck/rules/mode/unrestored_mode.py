@@ -47,7 +47,7 @@ from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Backward, Called, Event, ModeNotRestored, ModeSet, Stepped, Usage, bare
+from regcheck.core.usage import Backward, Called, Event, ModeNotRestored, ModeSet, Stepped, Usage, bare_name
 from regcheck.files.place import Place
 
 CODE = "REG208"
@@ -56,11 +56,11 @@ SEVERITY = Severity.WARNING
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for event in usage.events:
-        if isinstance(event, ModeNotRestored) and event.meant:
-            message = f"`{event.by}` leaves {what(event)} mode, which it was not in"
-            message += f", and it is trained on {where(event.relied)}" if event.relied else ""
+        if isinstance(event, ModeNotRestored) and event.restores:
+            message = f"`{event.mode_setter}` leaves {what(event)} mode, which it was not in"
+            message += f", and it is trained on {where(event.next_use)}" if event.next_use else ""
             fix = "give each part its own mode back" if event.part else "give the mode back in a `finally`"
-            yield Suspicion(event, message, fix, severity=None if event.relied else Severity.INFO)
+            yield Suspicion(event, message, fix, severity=None if event.next_use else Severity.INFO)
     for index, call in usage.calls():
         switched = left_on(usage, index, call) if predicts_in_train_mode(call) else None
         if switched is not None:
@@ -73,12 +73,12 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             parts = f"`{thawed[0]}`" + (f" and {len(thawed) - 1} more" if len(thawed) > 1 else "")
             relied = f"it is trained on {where(call.place)}"
             fix = "give each part its own mode back"
-            yield left_by(switched, replace(call, thawed=thawed), f"{parts} of `{call.model.name}`", relied, fix)
+            yield left_by(switched, replace(call, unpinned=thawed), f"{parts} of `{call.model.name}`", relied, fix)
 
 
 def left_by(switched: ModeSet, call: Called, model: str, relied: str, fix: str) -> Suspicion:
     """The suspicion, where the mode was left, about the call that relied on it."""
-    message = f"`{bare(switched.function)}` leaves {model} in train mode, which it was not in, and {relied}"
+    message = f"`{bare_name(switched.function)}` leaves {model} in train mode, which it was not in, and {relied}"
     return Suspicion(replace(call, place=switched.place, intended=(*switched.intended, *call.intended)), message, fix)
 
 
@@ -124,11 +124,11 @@ def left_on(usage: Usage, index: int, call: Called) -> ModeSet | None:
 
 def still_thawed(usage: Usage, index: int, call: Called) -> tuple[str, ...]:
     """The parts that a training call finds in train mode, and that were trained on in eval mode before."""
-    if not (call.thawed and call.propagated and usage.steps(call.model)):
+    if not (call.unpinned and call.backpropagated and usage.is_stepped(call.model)):
         return ()
     before = [each for at, each in usage.calls() if at < index and each.model.key == call.model.key]
-    trained = {path for each in before if each.propagated for path in each.frozen}
-    return tuple(path for path in call.thawed if path in trained)
+    trained = {path for each in before if each.backpropagated for path in each.pinned}
+    return tuple(path for path in call.unpinned if path in trained)
 
 
 def blanket(usage: Usage, index: int, call: Called) -> ModeSet | None:
@@ -157,7 +157,7 @@ def where(place: Place | None) -> str:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    thawed = getattr(suspicion.event, "thawed", ())
+    thawed = getattr(suspicion.event, "unpinned", ())
     if thawed:
         gap = probe.gap(suspicion.event, parts=thawed)
         if gap.verdict is Verdict.CONFIRMED:

@@ -63,14 +63,14 @@ def check(usage: Usage) -> Iterator[Suspicion]:
                 stepped,
                 f"`{stepped.optimizer.name}(weight_decay={decay:g})` folds the decay into the gradient, so each "
                 "parameter is decayed by a different amount",
-                fix=remedy(stepped.optimizer.rule),
-                tentative=stepped.optimizer.rule is None,
+                fix=remedy(stepped.optimizer.update_rule),
+                tentative=stepped.optimizer.update_rule is None,
             )
 
 
 def coupled_decay(optimizer: OptimizerInfo) -> float | None:
     """The largest decay among the coupled groups of an optimizer that is adaptive, or may be; None where none is."""
-    if optimizer.rule is not None and optimizer.rule not in COUPLED:
+    if optimizer.update_rule is not None and optimizer.update_rule not in COUPLED:
         return None
     return max((g.weight_decay for g in optimizer.groups if g.weight_decay and g.decoupled is False), default=None)
 

@@ -47,14 +47,14 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         optimizer = stepped.optimizer
         mixed = [group for group in optimizer.groups if group.is_mixed]
         if mixed:
-            found = {kind for group in mixed for kind in group.holds}
+            found = {kind for group in mixed for kind in group.parameter_kinds}
             what = " and ".join(kind for kind in (NORM_SCALE, BIAS) if kind in found)
             decay = max(group.weight_decay or 0.0 for group in mixed)
             yield Suspicion(
                 stepped,
                 f"`{optimizer.name}(weight_decay={decay:g})` decays {what} together with the weights",
                 fix=f"put {what} into a group of their own with `weight_decay=0.0`",
-                tentative=optimizer.rule is None,
+                tentative=optimizer.update_rule is None,
             )
 
 

@@ -45,7 +45,7 @@ _COUNTED = ("wd", "decay", "lr", "layer", "block", "level", "stage")
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for stepped in usage.optimizers():
-        for name in filter(claims_sparsity, stepped.optimizer.fed):
+        for name in filter(claims_sparsity, stepped.optimizer.decay_names):
             optimizer = f"{stepped.optimizer.name}(weight_decay={name})"
             yield Suspicion(
                 stepped,

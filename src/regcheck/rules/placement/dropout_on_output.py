@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Wholeness
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG101"
@@ -45,7 +45,7 @@ PASSIVE = {Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind.SOFTMAX, K
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
-    if not graph.root:
+    if graph.wholeness is not Wholeness.WHOLE:
         return
     flow = graph.train
     for drop in graph.dropouts(active_in=Mode.TRAIN):

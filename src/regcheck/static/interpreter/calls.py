@@ -117,7 +117,10 @@ class Calls(Part):
             return self.domain.opaque((*args, *kwargs.values()), node)
         state.entered.add(id(definition))
         bound = (function.instance, *args) if function.instance is not None else args
-        frame, outer_doubts = Frame(function, function.source, Cells({OUTER: function.outer}), function.name), len(doubts)
+        frame, outer_doubts = (
+            Frame(function, function.source, Cells({OUTER: function.outer}), function.name),
+            len(doubts),
+        )
         frames.append(frame)
         try:
             self._bind(function, bound, kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .constant_folding import LARGEST
 from .domain import Args, Kwargs
@@ -93,7 +93,7 @@ class Containers(Part):
                 return entry
         return self.any_of(entries.values())
 
-    def any_of(self, items: Sequence[Value]) -> Value:
+    def any_of(self, items: Iterable[Value]) -> Value:
         """The join of all items."""
         return self.state.join([element(each) for each in items] or [FIXED])
 

@@ -100,13 +100,16 @@ class Evaluator(Part):
                 return local
             cells = cells.get(OUTER)
         source = frame.source
-        bound = self.state.globals.get(source.path, {}).get(name)
-        value = self.state.project.lookup(source, name) if bound is None else bound
-        if isinstance(value, ast.expr):
-            return self.attributes.constant(value, Frame(None, source, Cells()))
-        if isinstance(value, Unknown) and bound is None and name not in source.bindings and hasattr(builtins, name):
+        top = self.state.globals.get(source.path)
+        if top is not None and name in top:
+            value: Value = top[name]
+            return value
+        constant = self.state.project.lookup(source, name)
+        if isinstance(constant, ast.expr):
+            return self.attributes.constant(constant, Frame(None, source, Cells()))
+        if isinstance(constant, Unknown) and name not in source.bindings and hasattr(builtins, name):
             return External(f"builtins.{name}")
-        return value
+        return constant
 
     def _attribute(self, node: ast.Attribute) -> Value:
         return self.attributes.attribute(self.evaluate(node.value), node.attr)

@@ -30,7 +30,6 @@ from .values import (
     Maybe,
     Module,
     Partial,
-    Several,
     TensorRef,
     Unknown,
     Value,

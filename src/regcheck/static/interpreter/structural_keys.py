@@ -195,8 +195,8 @@ class StructuralKey:
 def rebuilt(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None = None) -> Any:
     """A copy of a value in which `objects`, by the ids of the originals, and the ops `ids` are replaced.
 
-    Without `ids` the value comes from a constructor: it contains no ops, and its modules are copied. With `ids` it comes
-    from a forward: a module in it must be one of the `objects`. `objects` receives the copies.
+    Without `ids` the value comes from a constructor: it contains no ops, and its modules are copied. With `ids` it
+    comes from a forward: a module in it must be one of the `objects`. `objects` receives the copies.
 
     Raises:
         Incomparable: the value contains something that cannot be copied, because other code may refer to it.

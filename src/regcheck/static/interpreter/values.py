@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 from regcheck.core import usage
 from regcheck.files.place import Place
@@ -20,6 +20,8 @@ class ClassDefinition(Protocol):
     source: Source
     name: str
     outer: Cells | None
+
+    def __hash__(self) -> int: ...
 
     @property
     def is_module(self) -> bool: ...
@@ -287,28 +289,28 @@ class OptimizerValue:
     described: usage.OptimizerInfo
 
 
-Value = Union[
-    Constant,
-    Unknown,
-    TensorRef,
-    External,
-    Weight,
-    Either,
-    Several,
-    Maybe,
-    Bound,
-    Partial,
-    Super,
-    Items,
-    Entries,
-    Function,
-    LayerValue,
-    Container,
-    Instance,
-    Module,
-    OptimizerValue,
-    ClassDefinition,
-]
+Value = (
+    Constant
+    | Unknown
+    | TensorRef
+    | External
+    | Weight
+    | Either
+    | Several
+    | Maybe
+    | Bound
+    | Partial
+    | Super
+    | Items
+    | Entries
+    | Function
+    | LayerValue
+    | Container
+    | Instance
+    | Module
+    | OptimizerValue
+    | ClassDefinition
+)
 
 
 _SEQUENCES: dict[type, Callable[[Any], Iterable[Any]]] = {

@@ -46,7 +46,7 @@ class BothModesEvaluator(Evaluator):
             return self.chosen(node, test, doubt)
         tracker.observed = before
         other_test, _ = self._in_other_mode(partial(super().tested, node.test))
-        mine = in_mode(self.evaluate(node.body if test else node.orelse), mode)
+        mine: Value = in_mode(self.evaluate(node.body if test else node.orelse), mode)
         other = self._in_other_mode(partial(self.evaluate, node.body if other_test else node.orelse))
         other = in_mode(other, tracker.other)
         are_constant = isinstance(mine, (Constant, Unknown)) and isinstance(other, (Constant, Unknown))
@@ -54,7 +54,7 @@ class BothModesEvaluator(Evaluator):
             tracker.observed = True
             return mine
         train, evaluation = (mine, other) if mode is Mode.TRAIN else (other, mine)
-        return ByMode(tracker, train, evaluation)  # type: ignore[return-value]
+        return ByMode(tracker, train, evaluation)
 
     def _in_other_mode(self, evaluate: Callable[[], Any]) -> Any:
         """The result of an evaluation in the other mode.

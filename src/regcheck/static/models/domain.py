@@ -298,7 +298,7 @@ class ModelDomain(Domain):
 
     def by_mode(self, train: Value, evaluation: Value) -> Value:
         """A value that depends on the mode."""
-        return ByMode(self.emitter.tracker, train, evaluation)  # type: ignore[return-value]
+        return ByMode(self.emitter.tracker, train, evaluation)
 
 
 def _is_everything(index: ast.expr) -> bool:

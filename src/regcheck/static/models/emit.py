@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,11 @@ def matters(op: Op, other: Op | None) -> bool:
 
 
 class RegisteredModules:
-    """How a model keeps its modules: paths of the registered ones, ids of the hidden ones and of those with a set mode."""
+    """How a model keeps its modules.
+
+    `paths` are those of the registered modules by id; `hidden` and `preset` are the ids of the modules in plain lists
+    and dicts, and of those whose mode the constructor sets.
+    """
 
     def __init__(self, model: Module) -> None:
         self.model = model
@@ -133,7 +137,7 @@ class Emitter(Part):
             mode=self.mode,
             depth=depth,
             reach=None if layer is None else self.reach(layer),
-            tracks=tracks,
+            has_running_stats=tracks,
             latent=latent,
             within=tuple([each.name for each in self.state.frames]) if kind is Kind.RANDOM else (),
         )

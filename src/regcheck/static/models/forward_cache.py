@@ -106,7 +106,7 @@ class CacheHit:
             mode,
             op.depth,
             op.reach,
-            op.tracks,
+            op.has_running_stats,
             op.latent,
             (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
         )
@@ -124,7 +124,7 @@ def expanded(track: Iterable[tuple[Op, Op | None] | CacheHit], mode: Mode) -> It
 
 @dataclass
 class ForwardCache:
-    """The forwards that a project's models ran: by the key of the call, then by mode, None if they do not depend on it."""
+    """The forwards that a project's models ran, by the key of the call and by mode (None: they do not depend on it)."""
 
     forwards: dict[Hashable, dict[Mode | None, CachedForward]] = field(default_factory=dict)
     interner: KeyInterner = field(default_factory=KeyInterner)
@@ -145,9 +145,7 @@ class ForwardRunner(Part):
         path = emitter.modules.paths.get(id(module))
         if not path:
             return self.calls.call_function(forward, args, kwargs, node)
-        key = StructuralKey(
-            self.cache.interner, partial(self._module_key, path), emitter.parameters, emitter.assembled
-        )
+        key = StructuralKey(self.cache.interner, partial(self._module_key, path), emitter.parameters, emitter.assembled)
         try:
             call = key.of(module), key.of_call(args, kwargs)
         except Incomparable:
@@ -206,7 +204,7 @@ class ForwardRunner(Part):
             emitter.matters, tracker.observed = matters or emitter.matters, observed or tracker.observed
 
     def _module_key(self, called: str, module: Module) -> Hashable:
-        """What tells modules apart besides their contents: path, registration, whether other methods may change them."""
+        """What tells modules apart besides their contents: path, registration, the methods that construction ran."""
         modules = self.emitter.modules
         path = modules.paths.get(id(module))
         if path is not None and (path == called or path.startswith(f"{called}.")):

@@ -6,7 +6,7 @@ import ast
 from collections import Counter
 from dataclasses import replace
 
-from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site
+from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site, Wholeness
 from regcheck.static.interpreter.evaluator import Evaluator
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
@@ -35,7 +35,7 @@ def graph_of(
     if not (whatever or train.emitter.matters or evaluation.emitter.matters):
         return None
     flow = train.flow(Mode.TRAIN)
-    return Graph(subject, flow, evaluation.flow(Mode.EVAL), None, assumed=True) if flow.outputs else None
+    return Graph(subject, flow, evaluation.flow(Mode.EVAL), Wholeness.UNKNOWN, assumed=True) if flow.outputs else None
 
 
 def _run(

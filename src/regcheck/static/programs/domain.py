@@ -37,7 +37,7 @@ from regcheck.static.torch_calls import METADATA
 from .events import EventLog
 from .mode_restoration import ModeRestoration
 from .optimizers import described
-from .penalties import Penalties, PenalizedLoss, Penalty
+from .penalties import PenalizedLoss, Penalties, Penalty
 
 if TYPE_CHECKING:
     from regcheck.static.interpreter.interpreter import Interpreter

@@ -80,9 +80,10 @@ class ModeRestoration(Part):
             yield
         finally:
             self._calls.pop()
-        if call.exits and not _is_generator(function):
-            if not any(isinstance(each, (Backward, Stepped)) for each in self.log.events[start:]):
-                self._report(call, node, start)
+        if not call.exits or _is_generator(function):
+            return
+        if not any(isinstance(each, (Backward, Stepped)) for each in self.log.events[start:]):
+            self._report(call, node, start)
 
     def _report(self, call: _FunctionCall, node: ast.AST, start: int) -> None:
         """Adds an event for each exit of a function, called at a node, that leaves another mode.
