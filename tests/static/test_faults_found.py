@@ -524,7 +524,7 @@ def test_files_of_a_project_are_read_together(tmp_path: Path) -> None:
 
 def test_what_is_too_long_to_follow_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that takes too many steps is not checked, with its place; the other models are."""
-    monkeypatch.setattr("regcheck.static.interpreter.state.Machine.limit", 500)
+    monkeypatch.setattr("regcheck.static.interpreter.state.MOST_STEPS", 500)
     path = tmp_path / "long.py"
     long = "class Long(nn.Module):\n    def forward(self, x):\n" + "        x = x + 1\n" * 300 + "        return x\n"
     drops = "class Net(nn.Module):\n    def forward(self, x):\n        return F.dropout(x)\n"
@@ -538,7 +538,7 @@ def test_what_is_too_long_to_follow_is_said(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_helper_that_takes_too_long_is_opaque(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What calls a helper that takes more than its share of the steps is checked all the same."""
-    monkeypatch.setattr("regcheck.static.interpreter.calls.SHARES", (10_000, 10_000, 100))
+    monkeypatch.setattr("regcheck.static.interpreter.calls.STEP_SHARES", (10_000, 10_000, 100))
     path = tmp_path / "helped.py"
     helper = "def helper(x):\n" + "    x = x + 1\n" * 300 + "    return x\n"
     drops = "class Net(nn.Module):\n    def forward(self, x):\n        return F.dropout(helper(x))\n"

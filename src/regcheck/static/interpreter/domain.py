@@ -27,6 +27,9 @@ Kwargs = Mapping[str, Value]
 class Domain(Part):
     """The questions that an interpreter asks about values; a result of None means: as for any other value."""
 
+    observes_uses = False
+    """Whether it matters which values a program uses, even in an expression whose result is unknown."""
+
     def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
         """The result of an operation that is not followed, on these values."""
         return unknown_from(values)
@@ -90,8 +93,8 @@ class Domain(Part):
     def leave_function(self, node: ast.stmt) -> None:
         """The function in the current frame ends after this statement."""
 
-    def formatted(self, values: Sequence[Value]) -> None:
-        """The program writes values into a string."""
+    def formatted(self, value: Value) -> None:
+        """The program writes a value into a string."""
 
     def training(self, module: Module) -> Value:
         """The mode of a module."""

@@ -173,10 +173,10 @@ class Evaluator(Part):
         return Entries.of(cells)
 
     def _joinedstr(self, node: ast.JoinedStr) -> Value:
-        values = [self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each) for each in node.values]
-        self.domain.formatted(values)
         texts: list[object] = []
-        for each, value in zip(node.values, values, strict=True):
+        for index, each in enumerate(node.values):
+            value = self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each)
+            self.domain.formatted(value)
             if isinstance(each, ast.FormattedValue) and isinstance(value, Constant):
                 form = self.evaluate(each.format_spec) if each.format_spec else Constant("")
                 if each.conversion > 0:
@@ -184,6 +184,8 @@ class Evaluator(Part):
                 if isinstance(value, Constant) and isinstance(form, Constant) and form.value:
                     value = self.state.computed(format, value.value, form.value)
             if not isinstance(value, Constant):
+                for rest in node.values[index + 1 :] if self.domain.observes_uses else ():
+                    self.domain.formatted(self.evaluate(rest.value if isinstance(rest, ast.FormattedValue) else rest))
                 return VARYING
             texts.append(value.value)
         return self.state.computed(joined, *texts)

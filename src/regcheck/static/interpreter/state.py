@@ -41,6 +41,8 @@ ABSENT = object()
 OUTER = "<outer>"
 DEEPEST = 40
 """A call inside of more frames than this is not followed."""
+MOST_STEPS = 100_000
+"""The steps that one program or model may take."""
 STEP_SHARES = (100_000, 100_000, 30_000, 10_000)
 """The steps that a call may take, by the number of frames around it."""
 SECONDS = 20
@@ -101,7 +103,7 @@ class State:
     def __init__(self, project: Project, join_tensors: Callable[[Sequence[Value]], Value]) -> None:
         self.project = project
         self.join_tensors = join_tensors
-        self.limit = STEP_SHARES[0]
+        self.limit = MOST_STEPS
         self.steps = 0
         self.frames: list[Frame] = []
         self.globals: dict[str, Cells] = {}

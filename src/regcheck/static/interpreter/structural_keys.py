@@ -205,8 +205,10 @@ def rebuilt(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None =
     if kind in _SHARED:
         return value
     if kind is TensorRef:
+        if ids is None:
+            raise Incomparable
         try:
-            return TensorRef(tuple([(ids or {})[name] for name in value.ids]))
+            return TensorRef(tuple([ids[name] for name in value.ids]))
         except KeyError:
             raise Incomparable from None
     if id(value) in objects:

@@ -59,6 +59,8 @@ _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str",
 class ProgramDomain(Domain):
     """Records what a program does with its models."""
 
+    observes_uses = True
+
     def __init__(self) -> None:
         self.log = EventLog()
         self.penalties = Penalties(self.log)
@@ -113,8 +115,8 @@ class ProgramDomain(Domain):
         is_metadata = isinstance(owner, TensorRef) and name in METADATA
         return VARYING if is_metadata or isinstance(owner, (Parameters, Penalty)) else None
 
-    def formatted(self, values: Sequence[Value]) -> None:
-        self.log.consume(values)
+    def formatted(self, value: Value) -> None:
+        self.log.consume((value,))
 
     def leave_function(self, node: ast.stmt) -> None:
         self.restoration.leave_function(node)
