@@ -20,6 +20,7 @@ FLOORS = (
     ("probe",),
     ("rules",),
     ("hookspecs", "import_hook"),
+    ("input_sources",),
     ("plugins",),
     ("engine",),
     ("report", "session"),

@@ -451,13 +451,6 @@ def main(loader):
         print(hits(loader))
 main(torch.load("batches.pt"))
 """,
-    ("REG201", "eval without parentheses"): HEADER
-    + """
-net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2))
-net.eval
-with torch.no_grad():
-    print(net(torch.ones(4)))  # <-
-""",
     ("REG301", "aliases, constants, groups, positions"): """
 import torch
 from torch.optim import Adam as A
@@ -495,6 +488,14 @@ def test_exactly_the_marked_lines_are_reported(tmp_path: Path, code: str, source
     report = scan([path])
     assert {(each.code, each.line) for each in report.findings} == {(code, line) for line in Example(source).marked}
     assert report.not_checked == ()
+
+
+def test_eval_without_parentheses_leaves_the_mode(tmp_path: Path) -> None:
+    """The method that is not called is reported, and so is the prediction in train mode after it."""
+    path = tmp_path / "wrong.py"
+    model = "net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2))\n"
+    path.write_text(HEADER + model + "net.eval\nwith torch.no_grad():\n    print(net(torch.ones(4)))\n")
+    assert {(each.code, each.line) for each in scan([path]).findings} == {("REG210", 5), ("REG201", 7)}
 
 
 def test_files_of_a_project_are_read_together(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import process_time
 from typing import TypeVar
@@ -15,7 +15,7 @@ from regcheck.core.usage import Usage
 from regcheck.files.place import Place
 
 from .interpreter.state import SECONDS
-from .interpreter.values import Instance, Module
+from .interpreter.values import ClassDefinition, Instance, Module
 from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of
@@ -28,19 +28,30 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Reading:
-    """The graphs and usages of a project, and what could not be followed; `classes` are its model classes."""
+    """The graphs and usages of a project, and what could not be followed.
+
+    `classes` are the model classes by name. `models` has, by the key of each model that a usage refers to, the index of
+    its graph and the place of its class (None: a class of torch).
+    """
 
     graphs: tuple[Graph, ...] = ()
     usages: tuple[Usage, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     classes: tuple[tuple[str, Place], ...] = ()
+    models: Mapping[str, tuple[int, Place | None]] = field(default_factory=dict)
+
+    def pairs(self) -> Iterator[tuple[Graph, Usage]]:
+        """Each usage with the graph of each model that it calls."""
+        for usage in self.usages:
+            for key in dict.fromkeys(call.model.key for _, call in usage.calls()):
+                if key in self.models:
+                    yield replace(self.graphs[self.models[key][0]], model=key), usage
 
 
-def lowered(project: Project, whatever: bool = True) -> Reading:
+def lowered(project: Project) -> Reading:
     """Reads every program of a project, each of its model classes, and each model that a program constructs.
 
-    A piece that cannot be followed is listed as not checked. Without `whatever`, graphs in which no rule of regcheck's
-    own can find anything are left out.
+    A piece that cannot be followed is listed as not checked. Graphs in which no rule can start are left out.
     """
     attempts = _Attempts(project)
     program = ProgramReader(project)
@@ -51,31 +62,16 @@ def lowered(project: Project, whatever: bool = True) -> Reading:
         where = function.name, function.source.path, function.node.lineno
         usages += attempts.attempt(*where, partial(program.call_of, function))
 
-    constructors, forwards = ConstructorCache(), ForwardCache()
-    graphs: list[tuple[object, Graph]] = []
-    likenesses: set[object] = set()
-
-    def lower(model: Module, build_functions: set[int]) -> None:
-        name, place = name_of(model), model.place or Place("", 1)
-
-        def graph() -> Graph | None:
-            like = likeness(model)
-            if like in likenesses:
-                return None
-            likenesses.add(like)
-            return graph_of(project, model, name, build_functions, forwards, whatever)
-
-        results = attempts.attempt(name, place.path, place.line, graph)
-        graphs.extend([(identity(model), each) for each in results if each is not None])
-
+    models = _Models(project)
     parts = _parts(program.models)
     for model in program.models:
-        lower(model, program.entered)
+        models.lower(model, program.entered, attempts)
+    constructors = ConstructorCache()
     classes: list[tuple[str, Place]] = []
     for definition in project.definitions:
         if not definition.is_module:
             continue
-        place = Place(definition.source.path, definition.node.lineno)
+        place = _place_of(definition)
         classes.append((definition.name, place))
         for build in (Builder.built, Builder.switched_on):
             builder = Builder(project, constructors)
@@ -83,11 +79,46 @@ def lowered(project: Project, whatever: bool = True) -> Reading:
                 *attempts.attempt(definition.name, place.path, place.line, partial(build, builder, definition))
             ]
             for each in filter(None, built):
-                lower(each, builder.entered)
+                models.lower(each, builder.entered, attempts)
             parts |= _parts(builder.created)
-    whole = program.whole - parts
-    marked = [replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in graphs]
-    return Reading(tuple(marked), tuple(usages), tuple(attempts.not_checked), tuple(classes))
+    graphs = models.graphs(program.whole - parts)
+    return Reading(graphs, tuple(usages), tuple(attempts.not_checked), tuple(classes), models.indices)
+
+
+class _Models:
+    """The graphs of models, one for all models that are alike; `indices` as in `Reading.models`."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.indices: dict[str, tuple[int, Place | None]] = {}
+        self._cache = ForwardCache()
+        self._graphs: list[tuple[object, Graph]] = []
+        self._by_likeness: dict[object, int | None] = {}
+
+    def lower(self, model: Module, build_functions: set[int], attempts: _Attempts) -> None:
+        place = model.place or Place("", 1)
+        work = partial(self._lower, model, build_functions)
+        for index in attempts.attempt(name_of(model), place.path, place.line, work):
+            if index is not None:
+                of_class = _place_of(model.definition) if isinstance(model, Instance) else None
+                self.indices[str(id(model))] = index, of_class
+
+    def _lower(self, model: Module, build_functions: set[int]) -> int | None:
+        """The index of the model's graph; None if it has none."""
+        like = likeness(model)
+        if like not in self._by_likeness:
+            self._by_likeness[like] = None
+            graph = graph_of(self.project, model, name_of(model), build_functions, self._cache)
+            if graph is not None:
+                self._by_likeness[like] = len(self._graphs)
+                self._graphs.append((identity(model), graph))
+        return self._by_likeness[like]
+
+    def graphs(self, whole: set[object]) -> tuple[Graph, ...]:
+        """All graphs; those of the models with the identities `whole` are marked as whole models."""
+        return tuple(
+            [replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in self._graphs]
+        )
 
 
 class _Attempts:
@@ -122,3 +153,7 @@ class _Attempts:
 def _parts(models: Iterable[Module]) -> set[object]:
     """The identities of the modules that are registered in models."""
     return {identity(each) for owner in models if owner.is_module for _, each in owner.children()}
+
+
+def _place_of(definition: ClassDefinition) -> Place:
+    return Place(definition.source.path, definition.node.lineno)

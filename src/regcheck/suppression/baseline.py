@@ -17,8 +17,8 @@ from typing import Any
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
-from regcheck.files.atomic_write import write_whole
-from regcheck.files.text import in_file, text_of
+from regcheck.files.atomic_write import write_atomically
+from regcheck.files.text import line_in_file, text_of
 
 DEFAULT = "regcheck-baseline.json"
 VERSION = 1
@@ -78,12 +78,9 @@ class Baseline:
     def _relative(self, path: str) -> str:
         return os.path.relpath(path, self.file.parent).replace(os.sep, "/")
 
-    def knows(self, finding: Finding) -> bool:
-        """Whether the finding is among the entries, whichever door saw it first."""
-        return self.entry(finding) in self._without_doors
-
     @cached_property
-    def _without_doors(self) -> frozenset[Entry]:
+    def entries_of_any_door(self) -> frozenset[Entry]:
+        """The entries without the door that saw each first, to compare with `entry(finding)`."""
         return frozenset(replace(each, by="") for each in self.entries)
 
     def stale(self, report: Report, roots: Iterable[str], codes: Iterable[str], by: str) -> list[Entry]:
@@ -111,7 +108,7 @@ class Baseline:
 
     def updated(self, findings: Iterable[Finding], stale: Iterable[Entry], by: str) -> Baseline:
         """The baseline that knows these findings too, and the stale entries no more."""
-        new = {self.entry(each, by) for each in findings if not self.knows(each)}
+        new = {self.entry(each, by) for each in findings if self.entry(each) not in self.entries_of_any_door}
         return Baseline(self.file, (self.entries - set(stale)) | new)
 
     def write(self) -> None:
@@ -123,7 +120,7 @@ class Baseline:
         document = {"version": VERSION, "findings": [asdict(each) for each in sorted(self.entries, key=_by_path)]}
         try:
             text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-            write_whole(self.file, text.encode(errors="backslashreplace"))
+            write_atomically(self.file, text.encode(errors="backslashreplace"))
         except OSError as error:
             raise UsageError(f"{self.file}: cannot be written: {error.strerror}") from None
 
@@ -140,7 +137,7 @@ def spot_of(finding: Finding) -> tuple[str, str, int]:
     """The scope, the code without layout, and which one of its like it is, of a finding in a file."""
     assert finding.path is not None
     text = text_of(finding.path)
-    number = in_file(finding.path, finding.cell, finding.line or 1)
+    number = line_in_file(finding.path, finding.cell, finding.line or 1)
     line = (text.split("\n")[number - 1 :] or [""])[0]
     column = len(line[: (finding.column or 1) - 1].encode())
     spots = _spots(text)

@@ -35,9 +35,11 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG204"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Trait.DROPS, Trait.BATCH_STATISTICS)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import OptimizerInfo, Usage
 from regcheck.torch_api.functions import COUPLED
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DECAYS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:
@@ -164,7 +166,8 @@ def of_its_own(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -172,7 +175,17 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)  # <-
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+""",
+    ),
     Example("""\
 import torch
 from torch import nn, optim

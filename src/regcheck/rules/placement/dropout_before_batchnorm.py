@@ -39,9 +39,11 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG103"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 1.25
 

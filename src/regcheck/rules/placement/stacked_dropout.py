@@ -30,9 +30,11 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG106"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DROPS,)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

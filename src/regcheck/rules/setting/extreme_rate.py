@@ -36,9 +36,11 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Mode
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG401"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 EXTREME = 0.8
 USUAL = 0.5

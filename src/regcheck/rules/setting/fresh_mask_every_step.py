@@ -36,9 +36,11 @@ from itertools import pairwise
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG404"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DROPS,)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

@@ -34,25 +34,6 @@ _PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
 
 
-def matters(op: Op, other: Op | None) -> bool:
-    """Whether an op, or what it is in the other mode, drops, draws, or takes statistics of the batch after `eval()`.
-
-    Every rule about graphs begins at such an op; where there is none, there is nothing to be found.
-    """
-    if op.kind is Kind.RANDOM:
-        return True
-    if op.kind is Kind.RECURRENT:
-        return bool(op.rate)
-    in_eval = op if other is None or op.mode is Mode.EVAL else other
-    if op.kind is Kind.BATCH_NORM:
-        return in_eval.active is not False
-    if op.drops is None:
-        return False
-    sides = (op,) if other is None else (op, other)
-    inert = op.reach is not None and all(each.active is False for each in sides)  # which only a call is blamed for
-    return in_eval.latent or (not inert and any(each.rate != 0 for each in sides))
-
-
 class RegisteredModules:
     """How a model keeps its modules.
 
@@ -90,7 +71,7 @@ class Emitter(Part):
         self.count = 0
         """The number of ops, those of cached forwards included."""
         self.matters = False
-        """Whether a rule could find anything in the ops."""
+        """Whether a rule can start from one of the ops."""
         self.parameters: set[str] = set()
         self.assembled: set[str] = set()
         """The ops whose result was written to in part."""
@@ -147,7 +128,7 @@ class Emitter(Part):
             in_other = replace(op, mode=self.tracker.other, call=call, **other)
         self.count += 1
         self.track.append((op, in_other))
-        self.matters = self.matters or matters(op, in_other)
+        self.matters = self.matters or self.state.project.starts.has(op, in_other)
         if kind is Kind.PARAMETER:
             self.parameters.add(name)
         elif function == SETITEM or (kind in _WHOLE and not self.assembled.isdisjoint(ids)):

@@ -48,7 +48,7 @@ class CachedForward:
 
     `track` are its ops, from number `first` on, and the cached forwards in it. `parameters` and `assembled` are the ops
     of its result that are in these sets of the emitter. `outer` is the number of frames around it. `depends_on_mode`
-    says whether its course may depend on the mode, `matters` whether a rule could find anything in its ops.
+    says whether its course may depend on the mode, `matters` whether a rule can start from one of its ops.
     """
 
     path: str

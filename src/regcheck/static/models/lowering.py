@@ -21,18 +21,17 @@ from .outputs import named_outputs
 
 
 def graph_of(
-    project: Project, model: Module, subject: str, build_functions: set[int], cache: ForwardCache, whatever: bool = True
+    project: Project, model: Module, subject: str, build_functions: set[int], cache: ForwardCache
 ) -> Graph | None:
-    """The graph of a constructed model; None if `forward` returns nothing.
+    """The graph of a constructed model; None if `forward` returns nothing, or no rule can start in the graph.
 
-    `build_functions` are the functions that constructing the model entered, by the ids of their nodes. Without
-    `whatever`, the result is also None for a graph in which no rule of regcheck's own can find anything.
+    `build_functions` are the functions that constructing the model entered, by the ids of their nodes.
     """
     modules = RegisteredModules(model)
     train = _run(project, modules, Mode.TRAIN, build_functions, cache)
     observed = train.emitter.tracker.observed
     evaluation = _run(project, modules, Mode.EVAL, build_functions, cache) if observed else train
-    if not (whatever or train.emitter.matters or evaluation.emitter.matters):
+    if not (train.emitter.matters or evaluation.emitter.matters):
         return None
     flow = train.flow(Mode.TRAIN)
     return Graph(subject, flow, evaluation.flow(Mode.EVAL), Wholeness.UNKNOWN, assumed=True) if flow.outputs else None

@@ -32,6 +32,13 @@ class ProgramStatements(Statements):
             log.consume([value])
         super().assign(target, value)
 
+    def _expr(self, node: ast.Expr) -> None:
+        super()._expr(node)
+        self.program.uncalled_methods.statement(node.value)
+
+    def _assert(self, node: ast.Assert) -> None:
+        self.program.uncalled_methods.assertion(node.test)
+
     def repeat(self, once: Callable[[], Next]) -> Next:
         """Runs the body twice, so that the start of a pass follows the end of another one."""
         end = once()

@@ -38,6 +38,7 @@ from .events import EventLog
 from .mode_restoration import ModeRestoration
 from .optimizers import described
 from .penalties import PenalizedLoss, Penalties, Penalty
+from .uncalled_methods import UncalledMethods
 
 if TYPE_CHECKING:
     from regcheck.static.interpreter.interpreter import Interpreter
@@ -65,10 +66,11 @@ class ProgramDomain(Domain):
         self.log = EventLog()
         self.penalties = Penalties(self.log)
         self.restoration = ModeRestoration(self.log)
+        self.uncalled_methods = UncalledMethods(self.log)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
-        for part in (self.log, self.penalties, self.restoration):
+        for part in (self.log, self.penalties, self.restoration, self.uncalled_methods):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:

@@ -1,4 +1,4 @@
-"""Inputs of detection models: lists of images, with what is to be found in them for train mode."""
+"""Inputs of detection models: lists of images, with the targets that train mode needs."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import arguments_of
-from .call_inputs import Inputs
-from .drawing import smooth
+from regcheck.hookspecs import hookimpl
+from regcheck.tracing.example_inputs.arguments import arguments_of
+from regcheck.tracing.example_inputs.call_inputs import Inputs
+from regcheck.tracing.example_inputs.drawing import smooth
 
 IMAGES = 2
 SIDE = 224
 
 
-def detection(model: nn.Module) -> Iterator[Inputs]:
-    """Images as a list with a dict of boxes each, for a forward `(images, targets)`.
+@hookimpl
+def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
+    """A list of images and a dict of boxes for each, for a forward `(images, targets)`.
 
-    The targets go in in both modes: detectors read them in train mode only.
+    Both modes get the targets; detectors read them in train mode only.
     """
     arguments = arguments_of(model) or []
     if [each.name for each in arguments[:2]] != ["images", "targets"]:
         return
-    said = arguments[0].annotation.lower()
-    if said and "list[" not in said:
+    annotation = arguments[0].annotation.lower()
+    if annotation and "list[" not in annotation:
         return
     images = [*smooth((IMAGES, 3, SIDE, SIDE)) / 4 + 0.5]
     yield Inputs((images, [_target(model) for _ in images]), {}, "the signature of a detector")
@@ -44,7 +46,7 @@ def _target(model: nn.Module) -> dict[str, Any]:
 
 
 def _points(model: nn.Module) -> int:
-    """How many keypoints a detector looks for: the outputs of the layer that scores them."""
+    """The number of keypoints that a detector predicts: the outputs of the layer that scores them."""
     scores = [each for path, each in model.named_modules() if "keypoint" in path or "kps" in path]
     counts = [each.out_channels for each in scores if isinstance(each, nn.ConvTranspose2d)]
     return counts[-1] if counts else 17

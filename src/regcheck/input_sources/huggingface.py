@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import sizes
-from .argument_flow import ForwardReading
-from .arguments import Argument, Draw, arguments_of, assembled, draws, spec
-from .declared import read
-from .drawing import LARGEST, boxes, increasing
-from .following import follow
+from regcheck.hookspecs import hookimpl
+from regcheck.tracing.example_inputs import sizes
+from regcheck.tracing.example_inputs.argument_flow import ForwardReading
+from regcheck.tracing.example_inputs.arguments import Argument, Draw, arguments_of, assembled, draws, spec
+from regcheck.tracing.example_inputs.drawing import LARGEST, boxes, increasing
+from regcheck.tracing.example_inputs.following import follow
+from regcheck.tracing.example_inputs.sizes import attribute
 
 MODALITIES = (
     "input_ids pixel_values pixel_values_videos input_values input_features bbox visual_feats visual_pos".split()
@@ -35,7 +36,7 @@ class Config:
     @classmethod
     def of(cls, model: nn.Module) -> Config | None:
         """A model's configuration, if it keeps one of the kind."""
-        found = read(model, "config")
+        found = attribute(model, "config")
         known = hasattr(found, "to_dict") or (isinstance(found, Mapping) and hasattr(model, "config_name"))
         return cls(found) if known and not isinstance(found, type) else None
 
@@ -73,14 +74,15 @@ class Config:
     def _own(self, name: str) -> Any:
         if isinstance(self.values, Mapping):
             return self.values.get(name)
-        return read(self.values, name)
+        return attribute(self.values, name)
 
     def _nested(self) -> list[tuple[str, Config]]:
         found = [(key, each) for key, each in self._items() if hasattr(each, "to_dict") and each is not self.values]
         return [(key, Config(each)) for key, each in found]
 
 
-def configured(model: nn.Module) -> Iterator[Any]:
+@hookimpl
+def regcheck_inputs(model: nn.Module) -> Iterator[Any]:
     """Inputs for a model with a configuration: its main input, then all that it can see, then each alone."""
     config, arguments = Config.of(model), arguments_of(model)
     if config is None or not arguments:
@@ -88,7 +90,7 @@ def configured(model: nn.Module) -> Iterator[Any]:
     known = follow(model)
     maker = _Maker(model, config, known)
     names = {each.name for each in arguments}
-    main = read(model, "main_input_name")
+    main = attribute(model, "main_input_name")
     decoded = ["decoder_input_ids"] if config.get("is_encoder_decoder") and "decoder_input_ids" in names else []
     required = [each.name for each in arguments if each.required]
     seen = [name for name in MODALITIES if name in names]

@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from .argument_flow import ForwardReading
-from .arguments import Argument, arguments_of, called, draws
-from .call_inputs import Inputs
-from .declared import read
-from .drawing import ids, smooth
-from .following import follow
+from regcheck.hookspecs import hookimpl
+from regcheck.tracing.example_inputs.argument_flow import ForwardReading
+from regcheck.tracing.example_inputs.arguments import Argument, arguments_of, called, draws
+from regcheck.tracing.example_inputs.call_inputs import Inputs
+from regcheck.tracing.example_inputs.drawing import ids, smooth
+from regcheck.tracing.example_inputs.following import follow
+from regcheck.tracing.example_inputs.sizes import attribute
 
 NODES, GRAPHS = 16, 4
 ORIGIN = "a small graph"
 
 
-def graphs(model: nn.Module) -> Iterator[Inputs]:
+@hookimpl
+def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
     """A small graph of four rings, for models whose forward asks for edges or that pass messages."""
     arguments = arguments_of(model) or []
     known = follow(model)
@@ -67,7 +69,7 @@ class Parts:
     def _size(self, *names: str) -> Any:
         for module in self._model.modules():
             for name in names:
-                value = read(module, name)
+                value = attribute(module, name)
                 if isinstance(value, (tuple, list)) and value:
                     value = value[0]
                 if isinstance(value, int) and not isinstance(value, bool) and value > 0:
