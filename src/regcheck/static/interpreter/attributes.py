@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from regcheck.static.project.names import Definition
+from regcheck.torch_api.layers import layer_named
 
 from .part import Part
 from .state import OUTER, Frame
@@ -127,6 +128,7 @@ class Attributes(Part):
     def _of_layer(self, owner: LayerValue, name: str) -> Value:
         if name in _WEIGHTS:
             return Weight()
-        if name == "p" and "Dropout" in owner.name:
-            return owner.argument(0, "p", 0.5)
+        row = layer_named(owner.name)
+        if row.function and row.rate is not None and name == row.rate.name:
+            return owner.argument(*row.rate)
         return owner.kwargs.get(name, Bound(owner, name) if not owner.args else FIXED)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from regcheck.files.place import Place
-from regcheck.static.project.names import CONTAINERS, Definition
+from regcheck.static.project.names import Definition
+from regcheck.torch_api.layers import CONTAINERS
 
 from .config_defaults import configuration
 from .constant_folding import BUILTINS, MATH, METHODS

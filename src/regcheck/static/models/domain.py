@@ -31,11 +31,6 @@ from regcheck.static.interpreter.values import (
     unknown_from,
 )
 from regcheck.static.torch_calls import (
-    FACTORIES,
-    METADATA,
-    NEVER,
-    RENAMED,
-    Doing,
     Rate,
     doing,
     dropping,
@@ -46,7 +41,17 @@ from regcheck.static.torch_calls import (
     stacking,
     tracks,
 )
-from regcheck.torch_api.functions import DROPPING, FOREIGN, LAYERS, kind_of
+from regcheck.torch_api.functions import (
+    BATCH_NORM_TRAINING,
+    DROPPING,
+    EAGER_ONLY,
+    FACTORIES,
+    FOREIGN,
+    METADATA,
+    SOURCE_ALIASES,
+    kind_of,
+)
+from regcheck.torch_api.layers import layer_named
 
 from .emit import SETITEM, Emitter
 from .forward_cache import ForwardRunner
@@ -115,8 +120,8 @@ class ModelDomain(Domain):
             return None
         if name in METADATA:
             return VARYING
-        kind = kind_of(RENAMED[name]) if name in RENAMED else Kind.OPAQUE
-        return self.emit(kind, RENAMED.get(name, name), (owner,), place=None)
+        kind = kind_of(SOURCE_ALIASES[name]) if name in SOURCE_ALIASES else Kind.OPAQUE
+        return self.emit(kind, SOURCE_ALIASES.get(name, name), (owner,), place=None)
 
     def setting(self, owner: Instance, name: str, value: Value) -> Value:
         """A setting that other code than the constructor assigns may differ from call to call."""
@@ -141,7 +146,7 @@ class ModelDomain(Domain):
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         package, _, function = name.rpartition(".")
-        if name in NEVER:
+        if name in EAGER_ONLY:
             return Constant(False)
         if name == "torch.manual_seed":
             self.emitter.seeded = True
@@ -149,15 +154,13 @@ class ModelDomain(Domain):
 
     def _function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         """A torch function or a tensor's method; None if it is not in torch's table."""
-        function = RENAMED.get(name.strip("_"), name.strip("_"))
+        function = SOURCE_ALIASES.get(name.strip("_"), name.strip("_"))
         place = self.state.place(node)
         if function in DROPPING:
             how, mode = DROPPING[function], self.emitter.mode
             rate = argument(args, kwargs, *how.rate)
-            train = kwargs.get("train")
-            switch: Value = Constant(True)
-            if how.training is not None:
-                switch = train if train is not None else argument(args, kwargs, *how.training)
+            gate = how.switch(kwargs)
+            switch = Constant(True) if gate is None else argument(args, kwargs, *gate)
             values = [in_mode(each, mode) for each in (*args, *kwargs.values())]
             return self._drop(function, rate, switch, values, place)
         values = [*args, *kwargs.values()]
@@ -175,7 +178,7 @@ class ModelDomain(Domain):
             return None
         active: bool | None = False
         if what.kind is Kind.BATCH_NORM:
-            active = truth(argument(args, kwargs, 5, "training", False))
+            active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
         return self.emit(what.kind, function, values, place=place, window=what.window, active=active)
 
     def _drop(
@@ -248,13 +251,12 @@ class ModelDomain(Domain):
         return self.calls.call(element, (value,), {}, node)
 
     def _run_layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
-        function = LAYERS.get(layer.name, "")
-        values = (*args, *kwargs.values())
+        row = layer_named(layer.name)
+        function, values = row.function, (*args, *kwargs.values())
         if function in DROPPING:
-            position, name = (2, "dropout") if layer.name == "MultiheadAttention" else (0, "p")
-            rate = layer.argument(position, name, 0.0 if position else 0.5)
-            return self._drop(function, rate, self.training(layer), values, place, layer)
-        what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
+            assert row.rate is not None
+            return self._drop(function, layer.argument(*row.rate), self.training(layer), values, place, layer)
+        what = layer_doing(layer)
         depth, between = stacking(layer)
         switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)
         mine, other = [

@@ -32,7 +32,8 @@ from regcheck.static.interpreter.values import (
     truth,
 )
 from regcheck.static.models.inspection import identity
-from regcheck.static.torch_calls import METADATA
+from regcheck.torch_api.functions import METADATA
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS
 
 from .events import EventLog
 from .mode_restoration import ModeRestoration
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, External("grad unknown"): None}
 """The values of context managers that switch gradients on or off; None: which of both is not known."""
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
-_LOSSES = ("loss", "criterion", "cross_entropy", "kl_div")
+_LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _HARMLESS = frozenset(
     "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad get_parameter extra_repr"
     " register_forward_hook register_forward_pre_hook register_full_backward_hook modules named_modules children"
@@ -81,7 +82,7 @@ class ProgramDomain(Domain):
         return result
 
     def _run(self, module: Module, given: Args, node: ast.expr) -> Value:
-        if isinstance(module, LayerValue) and module.name.endswith("Loss"):
+        if isinstance(module, LayerValue) and module.name in LOSS_LAYERS:
             return self.log.consume_in_loss(given)
         self.log.feeding.update(map(identity, self.log.callees_of(given)))
         if id(module) in self.log.parts:
@@ -180,7 +181,7 @@ class ProgramDomain(Domain):
             return OptimizerValue(optimizer)
         if name == "torch.autograd.grad":
             self.log.add(Backward, node)
-        if package == "torch.nn.functional" and last.endswith(_LOSSES):
+        if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
             return self.log.consume_in_loss(values)
         return self.log.consume_in_loss(args) if last == "argmax" else self.log.consume(values)
 
@@ -228,4 +229,4 @@ class ProgramDomain(Domain):
 
 def _is_loss(node: ast.expr) -> bool:
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return any(each in name.lower() for each in _LOSSES)
+    return any(each in name.lower() for each in _LOSS_WORDS)

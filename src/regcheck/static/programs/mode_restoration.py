@@ -16,7 +16,6 @@ from regcheck.static.interpreter.values import (
     Cells,
     Constant,
     Function,
-    LayerValue,
     Module,
     TensorRef,
     Value,
@@ -196,7 +195,7 @@ class ModeRestoration(Part):
         """Whether a layer was in eval mode on entry and is in train mode now."""
         was_in_eval = call.before.get(str(id(module))) == Constant(False)
         is_in_train = self.domain.training(module) == Constant(True)
-        return was_in_eval and is_in_train and isinstance(module, LayerValue) and bool(depends_on_mode(module))
+        return was_in_eval and is_in_train and bool(depends_on_mode(module))
 
     @contextmanager
     def guarded(self, guards: bool) -> Iterator[None]:
