@@ -15,7 +15,7 @@ from regcheck.core.usage import Usage
 from regcheck.files.place import Place
 
 from .interpreter.state import SECONDS
-from .interpreter.values import ClassDefinition, Instance, Module
+from .interpreter.values import Instance, Module
 from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of
@@ -27,25 +27,37 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class UsedModel:
+    """A model that a program constructs: the index of its graph, if one was kept, and the file and name of its class.
+
+    Both are empty for a model of one of torch's own classes.
+    """
+
+    graph: int | None
+    path: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Reading:
     """The graphs and usages of a project, and what could not be followed.
 
-    `classes` are the model classes by name. `models` has, by the key of each model that a usage refers to, the index of
-    its graph and the place of its class (None: a class of torch).
+    `classes` are the places of the model classes by name, `models` the models that usages refer to by their keys.
     """
 
     graphs: tuple[Graph, ...] = ()
     usages: tuple[Usage, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     classes: tuple[tuple[str, Place], ...] = ()
-    models: Mapping[str, tuple[int, Place | None]] = field(default_factory=dict)
+    models: Mapping[str, UsedModel] = field(default_factory=dict)
 
     def pairs(self) -> Iterator[tuple[Graph, Usage]]:
         """Each usage with the graph of each model that it calls."""
         for usage in self.usages:
             for key in dict.fromkeys(call.model.key for _, call in usage.calls()):
-                if key in self.models:
-                    yield replace(self.graphs[self.models[key][0]], model=key), usage
+                model = self.models.get(key)
+                if model is not None and model.graph is not None:
+                    yield replace(self.graphs[model.graph], model=key), usage
 
 
 def lowered(project: Project) -> Reading:
@@ -71,7 +83,7 @@ def lowered(project: Project) -> Reading:
     for definition in project.definitions:
         if not definition.is_module:
             continue
-        place = _place_of(definition)
+        place = Place(definition.source.path, definition.node.lineno)
         classes.append((definition.name, place))
         for build in (Builder.built, Builder.switched_on):
             builder = Builder(project, constructors)
@@ -82,15 +94,15 @@ def lowered(project: Project) -> Reading:
                 models.lower(each, builder.entered, attempts)
             parts |= _parts(builder.created)
     graphs = models.graphs(program.whole - parts)
-    return Reading(graphs, tuple(usages), tuple(attempts.not_checked), tuple(classes), models.indices)
+    return Reading(graphs, tuple(usages), tuple(attempts.not_checked), tuple(classes), models.by_key)
 
 
 class _Models:
-    """The graphs of models, one for all models that are alike; `indices` as in `Reading.models`."""
+    """The graphs of models, one for all models that are alike; `by_key` as in `Reading.models`."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.indices: dict[str, tuple[int, Place | None]] = {}
+        self.by_key: dict[str, UsedModel] = {}
         self._cache = ForwardCache()
         self._graphs: list[tuple[object, Graph]] = []
         self._by_likeness: dict[object, int | None] = {}
@@ -99,9 +111,8 @@ class _Models:
         place = model.place or Place("", 1)
         work = partial(self._lower, model, build_functions)
         for index in attempts.attempt(name_of(model), place.path, place.line, work):
-            if index is not None:
-                of_class = _place_of(model.definition) if isinstance(model, Instance) else None
-                self.indices[str(id(model))] = index, of_class
+            of_class = (model.definition.source.path, model.definition.name) if isinstance(model, Instance) else ()
+            self.by_key[str(id(model))] = UsedModel(index, *of_class)
 
     def _lower(self, model: Module, build_functions: set[int]) -> int | None:
         """The index of the model's graph; None if it has none."""
@@ -153,7 +164,3 @@ class _Attempts:
 def _parts(models: Iterable[Module]) -> set[object]:
     """The identities of the modules that are registered in models."""
     return {identity(each) for owner in models if owner.is_module for _, each in owner.children()}
-
-
-def _place_of(definition: ClassDefinition) -> Place:
-    return Place(definition.source.path, definition.node.lineno)

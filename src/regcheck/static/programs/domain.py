@@ -33,7 +33,7 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.models.inspection import identity
 from regcheck.torch_api.functions import METADATA
-from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS, LOSSES
 
 from .events import EventLog
 from .mode_restoration import ModeRestoration
@@ -75,14 +75,15 @@ class ProgramDomain(Domain):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
-        given = (*args, *kwargs.values())
         debts = self.restoration.debts_of(module)
-        result = self._run(module, given, node)
+        result = self._run(module, args, kwargs, node)
         self.restoration.await_backward(debts, result)
         return result
 
-    def _run(self, module: Module, given: Args, node: ast.expr) -> Value:
+    def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        given = (*args, *kwargs.values())
         if isinstance(module, LayerValue) and module.name in LOSS_LAYERS:
+            self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
         self.log.feeding.update(map(identity, self.log.callees_of(given)))
         if id(module) in self.log.parts:
@@ -182,6 +183,7 @@ class ProgramDomain(Domain):
         if name == "torch.autograd.grad":
             self.log.add(Backward, node)
         if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
+            self.log.add_score(last, args, kwargs)
             return self.log.consume_in_loss(values)
         return self.log.consume_in_loss(args) if last == "argmax" else self.log.consume(values)
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from regcheck.core.usage import Called, Event, StepComposed
 from regcheck.core.usage import Model as Subject
+from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
-from regcheck.static.interpreter.values import Cells, Constant, Module, TensorRef, Unknown, Value, leaves
+from regcheck.static.interpreter.values import Cells, Constant, Module, TensorRef, Unknown, Value, argument, leaves
 from regcheck.static.models.inspection import has_learned_layers, identity, modes, name_of
+
+
+@dataclass(frozen=True)
+class CallResult(TensorRef):
+    """The result of a model call itself, not a value computed from it."""
 
 
 class EventLog(Part):
@@ -46,7 +52,7 @@ class EventLog(Part):
         self.events.append(make(self.state.place(node), self.state.frame.name, **details))
         return len(self.events) - 1
 
-    def add_call(self, module: Module, args: Iterable[Value], node: ast.AST) -> TensorRef:
+    def add_call(self, module: Module, args: Iterable[Value], node: ast.AST) -> CallResult:
         """Appends a call of a whole model."""
         self.consume(args)
         frames = self.state.frames
@@ -61,7 +67,17 @@ class EventLog(Part):
             callers=tuple([each.name for each in reversed(frames[:-1])]),
         )
         self.callees[index], self.frames_around[index] = module, tuple(frames)
-        return TensorRef((str(index),))
+        return CallResult((str(index),))
+
+    def add_score(self, loss: str, args: Args, kwargs: Kwargs) -> None:
+        """Adds a loss function of torch to the model call whose result itself is the input of the loss."""
+        given = argument(args, kwargs, 0, "input")
+        if loss and isinstance(given, CallResult):
+            index = int(given.ids[0])
+            event = self.events[index]
+            assert isinstance(event, Called)
+            if loss not in event.scored_by:
+                self.events[index] = replace(event, scored_by=(*event.scored_by, loss))
 
     def add_composed_steps(self, losses: Iterable[Value], node: ast.AST) -> None:
         """Appends, for each call whose result is in a loss, the function around both the call and the backward pass."""
