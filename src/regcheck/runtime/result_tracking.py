@@ -44,6 +44,7 @@ class ResultTracker:
         inputs: the number of inputs that differ from the first one, and that one; counted where `compares` is set.
         eval_left_on: where the program called `eval()` for a prediction, if one of these calls trained in that mode.
         mode_set_at: where the program set the mode of a prediction, or the eval mode that it trained in on purpose.
+        scored_by: torch's losses that were called, as modules, on a result.
     """
 
     site: CallSite
@@ -64,6 +65,7 @@ class ResultTracker:
     _single_steps: int = 0
     _unsettled: list[list[bool]] = field(default_factory=list)
     _predicts: bool = False
+    scored_by: dict[str, None] = field(default_factory=dict)
     _input: weakref.ref[torch.Tensor] | None = None
 
     def note_call(self, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -23,14 +23,14 @@ curves merely look different from the first validation on.
 
 ## How it is confirmed
 
-On a copy of the model, with the very input of the call: outputs with the layers' modes as they were at the call against
-outputs in train mode. Each of the latter must lie farther from the former than any replay does (an exact rank test).
-Where some layers do act at the call, the two are compared under equal draws.
+On a copy of the model, with the input of the call: outputs with the layers' modes at the call against outputs in train
+mode. Each of the latter must lie farther from the former than any replay does (an exact rank test). If some layers do
+act at the call, the two are compared under equal draws.
 
 ## When to keep the code
 
-Where training is to end in eval mode, as in fine-tuning with fixed batch norm statistics: put it in eval mode by a call
-of its own, and ignore the line.
+If training must end in eval mode, as in fine-tuning with fixed batch norm statistics: put the model in eval mode by a
+call of its own, and ignore the line.
 
 ## References
 

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
+    ClassDefinition,
     Constant,
     Container,
     Either,
@@ -37,8 +38,8 @@ from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DRAWING, DROPOUTS, DROPPING, LEARNED
 from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, layer_named
 
-_NOISY: WeakKeyDictionary[Definition, tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]] = WeakKeyDictionary()
-_GATED: WeakKeyDictionary[Definition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
+_NOISY: WeakKeyDictionary[ClassDefinition, tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]] = WeakKeyDictionary()
+_GATED: WeakKeyDictionary[ClassDefinition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
 
 
 def depends_on_mode(model: Module) -> frozenset[str]:
@@ -80,7 +81,7 @@ def _dependence_of_class(model: Instance) -> str:
     return NOISE if any(_adds_noise(model, each) for each in model.definition.mro) else ""
 
 
-def _adds_noise(model: Instance, definition: Definition) -> bool:
+def _adds_noise(model: Instance, definition: ClassDefinition) -> bool:
     """Whether a method draws random numbers in train mode only, by no number of the model that is zero."""
     if definition not in _NOISY:
         _NOISY[definition] = tuple(each for each in definition.methods.values() if any(_gated_draws(each.body, False)))
@@ -125,7 +126,7 @@ def _rate(model: Instance, node: ast.expr | None) -> Any:
     return _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
 
 
-def _gated_rates(definition: Definition) -> tuple[ast.expr | None, ...]:
+def _gated_rates(definition: ClassDefinition) -> tuple[ast.expr | None, ...]:
     """The rates in a class's calls of functional dropouts whose switch is `.training`; None where none is given."""
     if definition not in _GATED:
         calls = (node for each in definition.methods.values() for node in ast.walk(each) if isinstance(node, ast.Call))
