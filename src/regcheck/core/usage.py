@@ -292,6 +292,14 @@ class Usage:
         """Whether anything is trained at all."""
         return any(map(trains, self.events))
 
+    def predicts_beside_training(self, call: Called) -> bool:
+        """Whether the program trains through some calls at the place of `call`, but not through it and others."""
+        if call.trained_after is not None:
+            return call.also_predicts
+        alike = [other for _, other in self.calls() if (other.place, other.model.key) == (call.place, call.model.key)]
+        unused = [other for other in alike if other.grad and other.backpropagated is None]
+        return call in unused and len(unused) > 1 and any(other.backpropagated for other in alike)
+
     def inverts_modes(self, call: Called) -> bool:
         """Whether one line sets eval mode for training and train mode for predictions, and `call` is one of these."""
         roles = {

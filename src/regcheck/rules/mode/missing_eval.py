@@ -132,7 +132,8 @@ def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None
         within_training = within_training or computes_a_loss(usage, call)
     by_name = not trains_here and predicts_by_name(call)
     if followed and within_training:
-        between = call.result_use == "decision" and not (call.repeats_input or call.alternating)
+        watched = call.trained_after is not None
+        between = watched and call.result_use == "decision" and not (call.repeats_input or call.alternating)
         return (Severity.ERROR if between else Severity.INFO) if by_name else None
     if call.repeats_input or call.alternating:
         return Severity.INFO
@@ -149,12 +150,14 @@ def computes_a_loss(usage: Usage, call: Called) -> bool:
 
 def with_gradients(usage: Usage, call: Called) -> Severity | None:
     """The grade of a call that a loss could have been propagated back through, and was not."""
-    if call.also_predicts and call.result_use == "decision":
+    if usage.predicts_beside_training(call) and call.result_use == "decision":
         return Severity.ERROR
-    if call.backpropagated is not False or not call.result_use:
+    if call.backpropagated or not call.result_use:
         return None
     if call.weights_loaded and not usage.trains_anything:
         return Severity.ERROR
+    if call.backpropagated is None:
+        return None
     if predicts_by_name(call):
         return (
             Severity.ERROR

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regcheck.core.usage import Backward, ModeSet, Stepped
+from regcheck.core.usage import Backward, Stepped
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.values import (
     VARYING,
@@ -86,7 +86,7 @@ class ProgramDomain(Domain):
             self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
         self.log.feeding.update(map(identity, self.log.callees_of(given)))
-        if id(module) in self.log.parts:
+        if not self.log.is_model(module):
             return self.opaque(given, node)
         return self.log.add_call(module, given, node)
 
@@ -134,8 +134,8 @@ class ProgramDomain(Domain):
         for model in models:
             for _, each in descendants(model):
                 self.state.set(each.cells, "training", training)
-            if isinstance(training, Constant) and id(model) not in self.log.parts:
-                self.log.add(ModeSet, node, model=self.log.subject(model), training=bool(training.value))
+                if isinstance(training, Constant) and self.log.is_model(each):
+                    self.log.add_mode(each, bool(training.value), node)
 
     def copied(self, value: Value) -> Value:
         """A copy of a module with a mode of its own."""
@@ -225,6 +225,8 @@ class ProgramDomain(Domain):
             return module
         if name in ("parameters", "named_parameters") and not (args or kwargs):
             return self.penalties.parameters(module, name)
+        if name == "load_state_dict":
+            self.log.load_weights(module)
         if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):
             return VARYING
         return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from regcheck.core.usage import Called, Event, StepComposed
+from regcheck.core.usage import Called, Event, ModeSet, StepComposed
 from regcheck.core.usage import Model as Subject
+from regcheck.files.place import Place
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
@@ -36,6 +38,9 @@ class EventLog(Part):
         """The identities of the models whose results go into a loss: each is a whole model."""
         self.feeding: set[object] = set()
         """The identities of the models whose results go into another model."""
+        self._modes_set_at: dict[int, Place | None] = {}
+        self._weights_loaded: set[int] = set()
+        self._only_children = frozenset[int]()
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
 
     @property
@@ -63,11 +68,22 @@ class EventLog(Part):
             training=modes(module)[0],
             grad=self.has_gradients is not False,
             result="discarded",
+            mode_set_at=self._modes_set_at.get(id(module)),
+            weights_loaded=id(module) in self._weights_loaded,
             test_code=frames[-1].source.is_test,
             callers=tuple([each.name for each in reversed(frames[:-1])]),
         )
         self.callees[index], self.frames_around[index] = module, tuple(frames)
         return CallResult((str(index),))
+
+    def add_mode(self, model: Module, training: bool, node: ast.AST) -> None:
+        """Appends a change of a model's mode."""
+        self.add(ModeSet, node, model=self.subject(model), training=training)
+        self._modes_set_at[id(model)] = self.state.place(node)
+
+    def load_weights(self, model: Module) -> None:
+        """The program loads a state dict into a model."""
+        self._weights_loaded.add(id(model))
 
     def add_score(self, loss: str, args: Args, kwargs: Kwargs) -> None:
         """Adds a loss function of torch to the model call whose result itself is the input of the loss."""
@@ -92,7 +108,7 @@ class EventLog(Part):
         """The program back-propagates a loss through the results of the calls that it comes from."""
         for index in self.origins(losses):
             event = self.events[index]
-            if isinstance(event, Called):
+            if isinstance(event, Called) and event.grad:
                 self.events[index] = replace(event, backpropagated=True)
 
     def subject(self, model: Module) -> Subject:
@@ -103,9 +119,15 @@ class EventLog(Part):
         """The ids of the modules that are registered in another one."""
         created = self.state.created
         if self._parts[0] != len(created):
-            owners = [each for each in created if each.is_module]
-            self._parts = len(created), frozenset([id(child) for each in owners for _, child in each.children()])
+            families = [[id(child) for _, child in each.children()] for each in created if each.is_module]
+            self._parts = len(created), frozenset(itertools.chain(*families))
+            shared = {child for family in families if len(family) > 1 for child in family}
+            self._only_children = self._parts[1] - shared
         return self._parts[1]
+
+    def is_model(self, module: Module) -> bool:
+        """Whether a module is a model of its own: no part of another one, or all that a module around it consists of."""
+        return id(module) not in self.parts or id(module) in self._only_children
 
     def forget_parts(self) -> None:
         """The list of created modules starts again."""
@@ -134,4 +156,8 @@ class EventLog(Part):
         """The program computes a loss, or predicted classes, from values; the value computed."""
         values = tuple(values)
         self.trained.update(map(identity, self.callees_of(values)))
+        for index in self.origins(values):
+            event = self.events[index]
+            if isinstance(event, Called) and not event.result_use:
+                self.events[index] = replace(event, result_use="decision")
         return self.consume(values)
