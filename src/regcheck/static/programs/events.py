@@ -126,7 +126,7 @@ class EventLog(Part):
         return self._parts[1]
 
     def is_model(self, module: Module) -> bool:
-        """Whether a module is a model of its own: no part of another one, or all that a module around it consists of."""
+        """Whether a module is a model of its own: no part of another one, or the only part of a module."""
         return id(module) not in self.parts or id(module) in self._only_children
 
     def forget_parts(self) -> None:
