@@ -12,7 +12,7 @@ from torch import nn
 from regcheck import audit
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
-from regcheck.probe.decay import measure_decay
+from regcheck.probe.measurements.decay import measure_decay
 from regcheck.probe.work_plan import Budget
 from regcheck.runtime.optimizers import described
 
@@ -257,7 +257,7 @@ def test_a_decay_in_the_gradient_is_confirmed(kind, steps):
     report = judged(trained(kind, model, steps), model)
     (found,) = report.findings
     assert found.evidence.verdict is Verdict.CONFIRMED
-    assert "a real step equals one without decay on gradients to which it was added" in found.evidence.because
+    assert "one real step equals a step on gradient plus decay" in found.evidence.because
     assert report.not_checked == ()
 
 

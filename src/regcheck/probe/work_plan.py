@@ -16,22 +16,6 @@ from regcheck.tracing.cost import SECOND, in_seconds
 MARGIN, GRACE = 10, 60.0
 """No run begins once the runs of a model took this many times its budget in CPU time, and this many seconds more."""
 
-RUNS = {
-    "spread": 24,
-    "zeroed": 8,
-    "drawn": 1,
-    "effect": 26,
-    "shift": 27,
-    "mates": 25,
-    "kept": 3,
-    "stacked": 3,
-    "moments": 1,
-    "image": 3,
-    "agreement": 3,
-    "maps": 1,
-}
-"""The forwards that a measurement mostly takes, by the method of the probe."""
-
 
 class Budget:
     """The work that proving the findings of one model on one device may take.
@@ -101,20 +85,3 @@ class Budget:
             yield
         finally:
             self._cpu_seconds += time.thread_time() - began
-
-
-class Estimate(Exception):
-    """The forwards that a measurement mostly takes."""
-
-    def __init__(self, runs: int) -> None:
-        super().__init__(runs)
-        self.runs = runs
-
-
-class Estimator:
-    """A probe that measures nothing: it raises the `Estimate` of the first measurement that a rule asks for."""
-
-    device, seed, alpha = "", 0, 1e-6
-
-    def __getattr__(self, name: str) -> object:
-        raise Estimate(RUNS.get(name, 0))
