@@ -95,6 +95,7 @@ def add_common(parser: Parser) -> None:
     )
     output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report there")
     output.add_argument("--html", metavar="FILE", type=Path, help="write the report there as a page, too")
+    output.add_argument("-v", "--verbose", action="store_true", help="show the figures behind each verdict")
     output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
     output.add_argument("--show-refuted", action="store_true", help="show what measurements refuted, too")
     baseline = parser.add_argument_group("baseline")
