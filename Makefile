@@ -54,12 +54,14 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/module_map.py --check
 	$(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q tests/test_floors.py
 	$(BIN)/regcheck scan src
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/module_map.py
 	$(BIN)/mkdocs build --strict
 
 plots: $(READY)

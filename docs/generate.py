@@ -1,6 +1,6 @@
-"""Writes what the docs take from the code: rules, the reference implementations, and the report's schema.
+"""Writes what the docs and the README take from the code: rules, the reference implementations, the report's schema.
 
-`python docs/generate.py` writes; with `--check` it only tells which pages are out of date, and exits 1 if any is.
+`python docs/generate.py` writes; with `--check` it only names the files that are out of date, and exits 1 if any is.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from regcheck.report.page import page
 from regcheck.rules import load
 
 DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
 RULES = DOCS / "rules"
 SCHEMA = DOCS / "schema" / "report.json"
 REFERENCE = DOCS / "reference" / "reference.md"
+RULES_REGION = re.compile(r"(<!-- rules: .*? -->\n).*?(<!-- /rules -->\n)", re.DOTALL)
+"""The part of the README that holds the rules."""
 CHAPTERS = {
     "dropout": "Dropout",
     "structured": "Dropout with shared draws",
@@ -30,16 +33,33 @@ CHAPTERS = {
 
 
 def pages() -> dict[Path, str]:
-    """What each generated file should hold."""
-    rules = load()
-    row = "| {0.code} | [{0.name}]({0.name}.md) | {0.severity.value} | {0.summary} |"
-    rows = [row.format(rule) for rule in rules]
-    table = ["# Rules", "", "| code | name | severity | finds |", "| --- | --- | --- | --- |", *rows, ""]
+    """The text of each generated file."""
     note = "Write a rule's code, the beginning of one (`REG2`) or a name wherever regcheck takes rules."
-    written = {RULES / f"{rule.name}.md": page(rule) for rule in rules}
-    schema = files("regcheck.report").joinpath("schema.json").read_text(encoding="utf-8")
-    rule_pages = {RULES / "index.md": "\n".join([*table, note, ""]), **written}
-    return {**rule_pages, SCHEMA: schema, REFERENCE: "\n\n".join(reference()) + "\n"}
+    readme = README.read_text(encoding="utf-8")
+    return {
+        **{RULES / f"{rule.name}.md": page(rule) for rule in load()},
+        RULES / "index.md": f"# Rules\n\n{table('')}\n{note}\n",
+        README: RULES_REGION.sub(
+            lambda region: f"{region[1]}{table('docs/rules/')}\n{source_only()}{region[2]}", readme
+        ),
+        SCHEMA: files("regcheck.report").joinpath("schema.json").read_text(encoding="utf-8"),
+        REFERENCE: "\n\n".join(reference()) + "\n",
+    }
+
+
+def table(folder: str) -> str:
+    """The rules as a table whose links lead to their pages in `folder`."""
+    rows = [
+        f"| {rule.code} | [{rule.name}]({folder}{rule.name}.md) | {rule.severity.value} | {rule.summary} |\n"
+        for rule in load()
+    ]
+    return "".join(["| code | name | severity | finds |\n", "| --- | --- | --- | --- |\n", *rows])
+
+
+def source_only() -> str:
+    """The sentence that names the rules about models and programs that no measurement confirms."""
+    *most, last = (rule.code for rule in load() if rule.begins_at and rule.confirm is None)
+    return f"{', '.join(most)} and {last} read source only, and no measurement confirms them.\n"
 
 
 def reference() -> Iterator[str]:
@@ -105,9 +125,9 @@ def prose(docstring: str) -> str:
 
 
 def stale() -> list[Path]:
-    """The generated files that are not what they should be, those that should not be there included."""
+    """The generated files that differ from the code, and the pages of rules that are gone."""
     wanted = pages()
-    there = {*RULES.glob("*.md"), *SCHEMA.parent.glob("*.json"), *REFERENCE.parent.glob(REFERENCE.name)}
+    there = {README, *RULES.glob("*.md"), *SCHEMA.parent.glob("*.json"), *REFERENCE.parent.glob(REFERENCE.name)}
     changed = {file for file, text in wanted.items() if file not in there or file.read_text(encoding="utf-8") != text}
     return sorted(changed | (there - set(wanted)))
 
@@ -118,9 +138,10 @@ def main() -> int:
         for file in stale():
             print(f"{file} is out of date: run `make docs`", file=sys.stderr)
         return 1 if stale() else 0
-    for file in stale():
-        file.unlink(missing_ok=True)
-    for file, text in pages().items():
+    wanted = pages()
+    for file in set(stale()) - wanted.keys():
+        file.unlink()
+    for file, text in wanted.items():
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
     return 0

@@ -20,6 +20,7 @@ FLOORS = (
     ("probe",),
     ("rules",),
     ("hookspecs", "import_hook"),
+    ("input_sources",),
     ("plugins",),
     ("engine",),
     ("report", "session"),
@@ -84,6 +85,12 @@ def test_light_parts_never_name_torch(part: str) -> None:
     """What `regcheck scan` and a report reader run does not mention torch in any import."""
     files = [file for file in FILES if part_of(file) == part]
     assert {name.split(".")[0] for file in files for name in imported(file)} & {"torch", "numpy"} == set()
+
+
+def test_nothing_imports_the_selftest() -> None:
+    """`regcheck selftest` is loaded by its name alone, so that a run of any other kind never carries it."""
+    importers = [file for file in FILES if part_of(file) != "selftest" and "selftest" in parts_imported(file)]
+    assert importers == []
 
 
 def test_every_test_states_its_promise() -> None:

@@ -113,3 +113,45 @@ def test_a_broken_plugin_stops_the_run(site: Path, code: str, plugin: str, says:
     done = regcheck(site, "scan", "acme_plugin.py")
     assert done.returncode == 2
     assert says in done.stderr
+
+
+ASKED = """\
+import torch
+from regcheck.hookspecs import hookimpl
+
+
+@hookimpl
+def regcheck_inputs(model):
+    return {answer}
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "inputs"),
+    [
+        ("(torch.zeros(3, 6),), {}", "(3, 6)"),
+        ("[((torch.zeros(1),), {}), ((torch.zeros(5, 6),), {})]", "(5, 6)"),
+        ("None", "(2, 6)"),
+    ],
+    ids=["a pair", "several", "none"],
+)
+def test_a_plugins_inputs_come_before_those_that_a_model_declares(site: Path, answer: str, inputs: str) -> None:
+    """A plugin decides on inputs, or lists some to try first, or leaves the model to regcheck's own implementations."""
+    (site / "acme_plugin.py").write_text(ASKED.format(answer=answer), encoding="utf-8")
+    (site / "program.py").write_text(
+        "import torch, regcheck\n"
+        "class Net(torch.nn.Linear):\n"
+        "    example_inputs = (torch.zeros(2, 6),)\n"
+        "    def forward(self, x):\n"
+        "        result = super().forward(x)\n"
+        "        open('shapes.txt', 'a').write(f'{tuple(x.shape)}\\n')\n"
+        "        return result\n"
+        "assert not regcheck.audit(Net(6, 2)).not_checked\n",
+        encoding="utf-8",
+    )
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "program.py"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {*(site / "shapes.txt").read_text(encoding="utf-8").splitlines()} == {inputs}

@@ -11,6 +11,7 @@ import pytest
 from regcheck.core.device_evidence import Proofs
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.graph import Op
+from regcheck.core.patch import Code, Patch
 from regcheck.core.ranks import Ranks
 from regcheck.core.rule import Probe, Rule
 from regcheck.core.suppressions import Suppressions
@@ -24,7 +25,7 @@ RULES = load()
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_the_rule_keeps_its_promises(rule: Rule) -> None:
-    """BAD: exactly the marked lines, confirmed, on every device. GOOD: nothing, and a forced measurement refutes."""
+    """BAD: the marked lines, confirmed and fixed as written. GOOD: nothing, and a forced measurement refutes."""
     check_rule(rule, on=chosen(("auto",)))
 
 
@@ -65,6 +66,16 @@ def refutes(suspicion: Suspicion, probe: Probe) -> Evidence:
     return Evidence(Verdict.REFUTED, because="always")
 
 
+def beside_the_fix(rule: Rule) -> Callable[[Code], Patch | None]:
+    """The rule's fix, with a comment behind each edit."""
+
+    def fix(code: Code) -> Patch | None:
+        patch = rule.fix(code) if rule.fix is not None else None
+        return patch and replace(patch, edits=tuple(replace(each, text=f"{each.text} # ") for each in patch.edits))
+
+    return fix
+
+
 MUTANTS: dict[str, Callable[[Rule], Rule]] = {
     "never fires": lambda rule: replace(rule, check=never),
     "fires beside the line": lambda rule: replace(rule, check=beside(rule.check)),
@@ -73,6 +84,8 @@ MUTANTS: dict[str, Callable[[Rule], Rule]] = {
     "always confirms": lambda rule: replace(rule, confirm=confirms),
     "never confirms": lambda rule: replace(rule, confirm=refutes),
     "has no good example": lambda rule: replace(rule, good=()),
+    "never fixes": lambda rule: replace(rule, fix=lambda code: None),
+    "fixes to other code": lambda rule: replace(rule, fix=beside_the_fix(rule)),
 }
 
 
@@ -83,8 +96,9 @@ MUTANTS: dict[str, Callable[[Rule], Rule]] = {
         for rule in RULES
         for mutant in MUTANTS
         if rule.confirm is not None or mutant not in ("always confirms", "never confirms")
+        if rule.fix is not None or mutant not in ("never fixes", "fixes to other code")
     ],
 )
 def test_a_mutant_is_caught(rule: Rule, mutant: str) -> None:
-    """A rule that never fires, always fires, points elsewhere, or cannot but confirm or refute breaks a promise."""
+    """A rule that never or always fires, points elsewhere, always confirms or refutes, or fixes wrongly is caught."""
     assert [*broken_promises(MUTANTS[mutant](rule))]

@@ -97,7 +97,7 @@ def test_no_page_is_about_an_error_that_is_gone() -> None:
 
 
 def test_the_readme_lists_the_rules_there_are() -> None:
-    """The README's table holds every rule with its severity, and no other."""
+    """The README's table holds every rule with its severity, and no other, and is written by the docs' generator."""
     rows = re.findall(
         r"^\| (\w+) \| \[(\S+)\]\(docs/rules/(\S+)\.md\) \| (\w+) \|", (ROOT / "README.md").read_text(), re.M
     )

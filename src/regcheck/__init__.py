@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from regcheck.engine.audit import audit
     from regcheck.engine.scan import scan
     from regcheck.session.block import watch
-    from regcheck.suppression.matching import ignore
+    from regcheck.suppression.declare import ignore
 
 __all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "reference", "scan", "watch"]
 
@@ -27,7 +27,7 @@ _HOME = {
     "Report": "core.report",
     "Rule": "core.rule",
     "audit": "engine.audit",
-    "ignore": "suppression.matching",
+    "ignore": "suppression.declare",
     "reference": "reference",
     "scan": "engine.scan",
     "watch": "session.block",

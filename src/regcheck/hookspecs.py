@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -24,6 +24,8 @@ from regcheck.core.rule import Rule
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from regcheck.tracing.example_inputs import Answer
 
 hookspec = pluggy.HookspecMarker("regcheck")
 hookimpl = pluggy.HookimplMarker("regcheck")
@@ -49,12 +51,16 @@ def regcheck_targets(target: str) -> nn.Module | None:
     raise NotImplementedError
 
 
-@hookspec(firstresult=True)
-def regcheck_inputs(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Example inputs for a model as `(args, kwargs)` of its `forward`, or None to leave it to others.
+@hookspec
+def regcheck_inputs(model: nn.Module) -> Answer | None:
+    """Example inputs for a model whose `forward` regcheck is to run, where the user passes none.
 
-    Asked by `regcheck audit` where no `--input` is given, and by pytest for configured models; without an answer the
-    inputs are inferred.
+    Return one pair `(args, kwargs)` of `forward` to have it used as if the user had passed it; or an iterable of such
+    pairs, to be tried in order; or None to leave the model to others. `model` is a copy.
+
+    regcheck implements this hook itself, in `regcheck.input_sources`: for models with a Hugging Face configuration or
+    inputs of their own, for detectors and graph networks. A plugin's answer comes before these; inputs guessed from the
+    layers come last.
     """
     raise NotImplementedError
 

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,14 @@ from regcheck.core.rule import Rule
 
 if TYPE_CHECKING:
     from pluggy import PluginManager
+    from torch import nn
+
+    from regcheck.tracing.example_inputs import Answer
 
 GROUP = "regcheck"
 METADATA = (".dist-info", "egg-info")
+INPUT_SOURCES = ("huggingface", "declared_examples", "detectors", "graph_networks")
+"""The modules of `input_sources` in the order that they are asked."""
 
 
 @cache
@@ -77,6 +83,29 @@ def call(hook: str, **arguments: Any) -> Any:
     """What the plugins answer to a hook; None where there are none."""
     plugins = manager()
     return getattr(plugins.hook, hook)(**arguments) if plugins else None
+
+
+def example_inputs(model: nn.Module) -> list[Answer]:
+    """The answers to `regcheck_inputs`: of installed plugins, then of regcheck's own implementations."""
+    answers: list[Answer] = _input_hooks().hook.regcheck_inputs(model=model)
+    return answers
+
+
+@cache
+def _input_hooks() -> PluginManager:
+    """The implementations of `regcheck_inputs`; pluggy asks the one registered last first."""
+    import pluggy
+
+    from regcheck import hookspecs
+
+    hooks = pluggy.PluginManager(GROUP)
+    hooks.add_hookspecs(hookspecs)
+    for name in reversed(INPUT_SOURCES):
+        hooks.register(import_module(f"regcheck.input_sources.{name}"), name)
+    installed = manager()
+    for name, plugin in installed.list_name_plugin() if installed else ():
+        hooks.register(plugin, name)
+    return hooks
 
 
 @cache

@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import unified_diff
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ from regcheck.core.graph import Mode
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report
 from regcheck.core.rule import Example, Rule, finding, merged
+from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Called, Stepped
 from regcheck.engine.audit import Run
 from regcheck.engine.scan import scanned
@@ -35,6 +37,7 @@ from regcheck.probe.rank_agreement import state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation
+from regcheck.static.fixes.apply import applied
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
 
@@ -44,9 +47,10 @@ __all__ = ["broken_promises", "check_rule"]
 def check_rule(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> None:
     """Hold a rule to its promises, each over every example of its file.
 
-    BAD: source and run both report exactly the lines marked `# <-`, and the measurement confirms them. GOOD: neither
-    reports anything, and a measurement forced on what the rule might have suspected confirms nothing and refutes
-    something. A rule without `confirm` speaks of source alone, and is held to what a scan reports.
+    BAD: source and run both report exactly the lines marked `# <-`, the measurement confirms them, and the rule's fix
+    gives exactly the code in `fixed`, of which nothing is reported. GOOD: neither reports anything, and a measurement
+    forced on what the rule could suspect confirms nothing and refutes something. Source is scanned as a named file and
+    as part of a folder. A rule without `confirm` speaks of source alone, and only a scan tests it.
 
     Raises:
         AssertionError: the promises that are broken, one a line.
@@ -56,9 +60,11 @@ def check_rule(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> None:
 
 
 def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str]:
-    """What `check_rule` complains of, one sentence each."""
+    """The promises that a rule breaks, one sentence each."""
     if not rule.bad or not rule.good:
         yield "there must be at least one BAD and one GOOD example"
+    if rule.fix is not None and not any(example.fixed for example in rule.bad):
+        yield "the rule has a `fix`, and no BAD example holds the code after it (`fixed`)"
     for kind, examples in (("BAD", rule.bad), ("GOOD", rule.good)):
         for number, example in enumerate(examples, 1):
             if bool(example.marked) != (kind == "BAD"):
@@ -81,10 +87,12 @@ def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterat
         with _run(path) as (module, _), world_untouched():
             yield from _across_ranks(rule, module, example, run)
         return
-    read = scanned([path], options, (rule,))
-    yield from _wrong_lines("from source", read.findings, rule, example)
-    for each in read.not_checked:
-        yield f"from source: not checked: {each.reason}"
+    for how, place in (("from source", path), ("from source, in a folder", path.parent)):
+        report = scanned([place], options, (rule,))
+        yield from _wrong_lines(how, report.findings, rule, example)
+        for each in report.not_checked:
+            yield f"{how}: not checked: {each.reason}"
+    yield from _wrongly_fixed(rule, example, path, report, options)
     if rule.about == "ignores" or rule.confirm is None:
         return
     with _run(path) as (module, seen):
@@ -101,6 +109,25 @@ def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:
         yield "a forced measurement confirms it"
     if Verdict.REFUTED not in verdicts:
         yield "no forced measurement refutes it"
+
+
+def _wrongly_fixed(rule: Rule, example: Example, path: Path, report: Report, options: Options) -> Iterator[str]:
+    """The differences between the code after the rule's fix of an example and the code that the example expects."""
+    patches = [each.patch for each in report.findings if each.patch is not None]
+    content, done = applied(path.read_bytes(), {None: patches}, str(path))
+    fixed = content.decode() if patches else ""
+    if len(done) < len(patches):
+        yield "the fixes of two findings overlap"
+    wanted, got = (Example.unmarked(each).splitlines() for each in (example.fixed, fixed))
+    if wanted != got:
+        yield "\n".join(["the fix gives other code:", *unified_diff(wanted, got, "expected", "fixed", lineterm="")])
+    elif fixed:
+        again = path.parent / "fixed" / path.name
+        again.parent.mkdir()
+        again.write_bytes(content)
+        remaining = [each.line for each in scanned([again], options, (rule,)).findings]
+        if remaining:
+            yield f"the fixed code is still reported, at lines {remaining}"
 
 
 def _wrong_lines(how: str, findings: Iterable[Finding], rule: Rule, example: Example) -> Iterator[str]:
@@ -183,7 +210,8 @@ def _forced(rule: Rule, module: Any, seen: Observation, run: Run) -> Iterator[Ev
         twin = copy.deepcopy(module.model)
         traced = trace_model(twin, "example", Inputs(module.inputs), locate)
         probe_on = model_probes(lambda: twin, traced, seed)
-        suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active]
+        starts = StartingPoints.of([rule.begins_at])
+        suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active or starts.has(op)]
         suspicions = [Suspicion(op, "forced", ops=(op,)) for op in suspects]
     else:
         probe_on = usage_probes(seen.captures, seen.optimizers, run.options)

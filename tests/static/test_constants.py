@@ -30,7 +30,7 @@ MOST_MEMORY = 100 << 20
 def built(*lines: str) -> tuple[Builder, Instance]:
     """A model whose constructor has these lines, as the interpreter builds it."""
     text = HEAD + "".join(f"        {each}\n" for each in lines)
-    project = Project([Source("net.py", text.encode(errors="surrogatepass"))], whole=True)
+    project = Project([Source("net.py", text.encode(errors="surrogatepass"))])
     builder = Builder(project)
     (definition,) = project.definitions
     return builder, builder.built(definition)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from regcheck.config.options import Options
-from regcheck.core.graph import Graph, Mode
+from regcheck.core.graph import Graph, Kind, Mode
+from regcheck.core.starting_points import StartingPoints, Trait
 from regcheck.engine.scan import judged, scanned
 from regcheck.plugins import catalogue
 from regcheck.static.analyze import Reading, lowered
@@ -181,7 +182,7 @@ class Net{n}(nn.Module):
 
 
 def read(path: str, content: bytes) -> Reading:
-    return lowered(Project([Source(path, content)], whole=True))
+    return lowered(Project([Source(path, content)]))
 
 
 def told(reading: Reading) -> list[str]:
@@ -237,13 +238,14 @@ def test_one_run_stands_for_both_modes(content: bytes, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("content", [*AWKWARD, *FILES])
 def test_nothing_is_found_in_what_is_left_out(content: bytes) -> None:
     """Rules find the same in the graphs that can matter as in all graphs."""
-    project = Project([Source("net.py", content)], whole=True)
+    project = Project([Source("net.py", content)])
     rules = [rule for rule in catalogue() if rule.about == "graph"]
-    assert [*judged(rules, lowered(project, whatever=False))] == [*judged(rules, lowered(project))]
+    chosen = Project(project.sources, StartingPoints.of(rule.begins_at for rule in rules))
+    assert [*judged(rules, lowered(chosen))] == [*judged(rules, lowered(project))]
 
 
-def test_a_plugins_rule_gets_every_graph(tmp_path: Path) -> None:
-    """What a rule that is not regcheck's own looks for is not known, so no graph is kept from it."""
+def test_a_rule_gets_the_graphs_that_it_can_start_in(tmp_path: Path) -> None:
+    """A graph is kept for what the rule names in `BEGINS_AT`, wherever the rule comes from."""
     seen: list[str] = []
 
     def check(graph: Graph) -> tuple[()]:
@@ -252,10 +254,10 @@ def test_a_plugins_rule_gets_every_graph(tmp_path: Path) -> None:
 
     path = tmp_path / "net.py"
     path.write_text(CONFIGURED.replace("0.2", "0.0"))
-    ours = next(rule for rule in catalogue() if rule.about == "graph")
+    ours = next(rule for rule in catalogue() if rule.begins_at == (Trait.DROPS,))
     scanned([path], Options(), [replace(ours, check=check)])
     assert seen == []
-    scanned([path], Options(), [replace(ours, check=check, module="acme.rules.noisy_labels")])
+    scanned([tmp_path], Options(), [replace(ours, check=check, begins_at=(Kind.LINEAR,))])
     assert seen == ["Block", "Net"]
 
 

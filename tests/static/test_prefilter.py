@@ -6,22 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from regcheck.core.graph import Kind
+from regcheck.core.starting_points import Start, StartingPoints, Trait
+from regcheck.core.usage import Called, MethodNotCalled, ModeSet
 from regcheck.engine.scan import scan
+from regcheck.rules import load
 from regcheck.static.analyze import lowered
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
-from regcheck.static.project.prefilter import candidates
+from regcheck.static.project.prefilter import Prefilter
 
 NET = b"from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return nn.Dropout()(x)\n"
 
 
-def chosen(tmp_path: Path, **files: bytes) -> set[str]:
+ALL = StartingPoints.of(rule.begins_at for rule in load())
+
+
+def chosen(tmp_path: Path, starts: StartingPoints = ALL, **files: bytes) -> set[str]:
     sources = []
     for name, content in files.items():
         path = tmp_path / f"{name}.py"
         path.write_bytes(content)
         sources.append(Source(str(path), content))
-    return {source.tail for source in candidates(sources)}
+    return {source.tail for source in Prefilter(starts).candidates(sources)}
 
 
 @pytest.mark.parametrize(
@@ -29,8 +36,8 @@ def chosen(tmp_path: Path, **files: bytes) -> set[str]:
     [
         (NET, True),
         (b"from torch.nn import *\nnet = Sequential(Dropout())\n", True),
-        (b"import torch\nclass Net(torch.nn.Module):\n    def forward(self, x): return x - x.mean(0)\n", True),
-        (b"import torch\nclass Net(torch.nn.Module):\n    def forward(self, x): return x - x.mean(1)\n", False),
+        (b"import torch\nclass Net(torch.nn.Module):\n    def forward(self, x): return x - x.mean(0)\n", False),
+        (b"import torch\nclass Net(torch.nn.Module):\n    def forward(self, x): return self.norm(x)\n", False),
         (b"import torch\nclass Data(torch.utils.data.Dataset):\n    def get(self): return torch.rand(3)\n", False),
         (b"import torch\nopt = torch.optim.Adam(weights, weight_decay=0.1)\n", True),
         (b"import torch\nwith torch.no_grad():\n    model(x)\n", True),
@@ -40,8 +47,40 @@ def chosen(tmp_path: Path, **files: bytes) -> set[str]:
     ],
 )
 def test_a_file_matters_for_what_it_says(tmp_path: Path, content: bytes, matters: bool) -> None:
-    """A file with a model that drops, draws or looks at its batch, or with a program that may go wrong, is parsed."""
+    """A file is parsed where a rule can start: at a dropout, a draw or a batch norm, or at an event of a program."""
     assert chosen(tmp_path, it=content) == ({"it"} if matters else set())
+
+
+@pytest.mark.parametrize(
+    ("starts", "read"),
+    [
+        ((Trait.DROPS,), {"net", "build"}),
+        ((Kind.RANDOM,), set()),
+        ((Kind.SOFTMAX,), {"head"}),
+        ((Kind.COMBINE,), {"net", "build", "head"}),
+        ((Trait.NO_GRADIENTS,), {"use"}),
+        ((ModeSet,), {"stop"}),
+        ((MethodNotCalled,), {"named"}),
+        ((Trait.DECAYS,), {"decay"}),
+        ((Called,), {"net", "build", "head"}),
+        ((), set()),
+    ],
+)
+def test_which_files_are_read_follows_from_the_chosen_rules(
+    tmp_path: Path, starts: tuple[Start, ...], read: set[str]
+) -> None:
+    """Only files in which one of the chosen rules can start, and what imports them, are parsed."""
+    files = {
+        "net": NET,
+        "build": b"import torch\nfrom net import Net\n",
+        "head": b"import torch\nclass Head(torch.nn.Module):\n    def forward(self, x): return (x + 1).softmax(1)\n",
+        "use": b"import torch\nwith torch.no_grad(): model(x)\n",
+        "stop": b"import torch\nmodel.eval()\n",
+        "named": b"import torch\nmodel.train\n",
+        "decay": b"import torch\ntorch.optim.Adam(weights, weight_decay=0.1)\n",
+        "training": b"import torch\nprint(model.training)\n",
+    }
+    assert chosen(tmp_path, StartingPoints.of([starts]), **files) == read
 
 
 def test_a_file_that_is_asked_for_by_name_matters(tmp_path: Path) -> None:
@@ -75,5 +114,5 @@ def test_what_does_not_matter_is_parsed_only_where_a_name_is_asked_for(tmp_path:
     report = scan([tmp_path])
     assert report.findings == () and report.not_checked == ()
     sources = [Source(str(path), path.read_bytes()) for path in sorted(tmp_path.glob("*.py"))]
-    lowered(Project(sources))
+    lowered(Project(sources, ALL))
     assert {each.tail for each in sources if "tree" in vars(each)} == {"net", "rates"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regcheck.suppression.comments import ignores_in, malformed_in
+from regcheck.suppression.comments import comments_in, malformed_in
 
 IGNORE = "# regcheck: ignore[REG202] why"
 
@@ -61,7 +61,7 @@ def test_a_comment_speaks_for_what_its_line_belongs_to(place: int) -> None:
     """At a line's end: for what begins or ends there and the call around it; on a `def` or `class`: for all of it."""
     comments = [""] * 16
     comments[place] = f"{IGNORE}\n" if place == 0 else f"  {IGNORE}"
-    (ignore,) = ignores_in("net.py", SOURCE.format(*comments))
+    (ignore,) = comments_in("net.py", SOURCE.format(*comments)).all
     shift = place == 0
     assert {line - shift for line in range(1, 40) if ignore.covers(line)} == set(LINES[place])
 
@@ -72,7 +72,7 @@ def test_a_file_is_ignored_from_its_top() -> None:
     for place, whole in ((0, True), (1, True), (7, False), (15, False)):
         comments = [""] * 16
         comments[place] = f"{comment}\n"
-        found = ignores_in("net.py", SOURCE.format(*comments))
+        found = comments_in("net.py", SOURCE.format(*comments)).all
         assert [(each.pattern, each.reason, each.whole_file) for each in found] == [
             ("REG2", "generated", True),
             ("REG301", "generated", True),
@@ -93,12 +93,12 @@ def test_a_file_is_ignored_from_its_top() -> None:
 )
 def test_what_only_looks_like_an_ignore_is_none(text: str) -> None:
     """Strings, code that is commented out, and other comments ignore nothing."""
-    assert ignores_in("net.py", text) == ()
+    assert comments_in("net.py", text).all == ()
 
 
 def test_positions_are_those_of_the_comment() -> None:
     """A place counts lines and columns from 1, also behind other comments and wide characters."""
-    (first, second) = ignores_in("net.py", f"x = 'é'  # noqa {IGNORE}\ny = 2 {IGNORE.replace('202', '101')}")
+    (first, second) = comments_in("net.py", f"x = 'é'  # noqa {IGNORE}\ny = 2 {IGNORE.replace('202', '101')}").all
     assert [(each.place.line, each.place.column, each.pattern) for each in (first, second)] == [
         (1, 17, "REG202"),
         (2, 7, "REG101"),
@@ -108,7 +108,7 @@ def test_positions_are_those_of_the_comment() -> None:
 @pytest.mark.parametrize("text", ["x = (  # regcheck: ignore[REG202] why\n", "\x00", "if x:\n\ty\n        z  {0}\n"])
 def test_text_that_is_not_python_is_no_obstacle(text: str) -> None:
     """Where a file does not parse, an ignore speaks for its own line at most."""
-    assert all(each.lines in ((), ((1, 1),), ((3, 3),)) for each in ignores_in("net.py", text.format(IGNORE)))
+    assert all(each.lines in ((), ((1, 1),), ((3, 3),)) for each in comments_in("net.py", text.format(IGNORE)).all)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_text_that_is_not_python_is_no_obstacle(text: str) -> None:
 def test_an_attempt_that_ignores_nothing_is_told(comment: str) -> None:
     """What is meant for an ignore and names no rule in brackets is found where it stands, and silences nothing."""
     text = f"x = 1  # noqa # {comment}\n"
-    assert [each for each in ignores_in("net.py", text) if each.pattern == "REG202"] == []
+    assert [each for each in comments_in("net.py", text).all if each.pattern == "REG202"] == []
     ((found, place),) = [(each.malformed, each.place) for each in malformed_in("net.py", text)]
     assert (found, place.line, place.column) == (comment, 1, 15)
 

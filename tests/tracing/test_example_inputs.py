@@ -1,10 +1,9 @@
-"""Inputs that are inferred: from what a model says of itself, from its configuration, and from the layers they meet."""
+"""Example inputs that are guessed from the layers that the arguments of forward reach."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,8 @@ from regcheck.tracing.example_inputs import Inputs, candidates, drawn_for, elsew
 from regcheck.tracing.example_inputs.drawing import Spec, TooLarge, ids
 from regcheck.tracing.example_inputs.following import follow
 
+from ..accepted_inputs import accepted, first, shapes
+
 
 class Forward(nn.Module):
     """A model of the given parts whose forward is the given function."""
@@ -25,28 +26,6 @@ class Forward(nn.Module):
         super().__init__()
         for name, part in parts.items():
             setattr(self, name, part)
-
-
-def accepted(model: nn.Module, within: int = 12) -> Inputs:
-    """The first candidate that the model runs on in both modes."""
-    for each in islice(candidates(model), within):
-        try:
-            for mode in (True, False):
-                with torch.no_grad():
-                    model.train(mode)(*moved(each.args), **moved(each.kwargs))
-        except Exception:
-            continue
-        return each
-    raise AssertionError("no candidate runs")
-
-
-def first(model: nn.Module) -> Inputs:
-    """The first candidate, which must run in both modes."""
-    return accepted(model, within=1)
-
-
-def shapes(inputs: Inputs) -> list[tuple[int, ...]]:
-    return [tuple(each.shape) for each in (*inputs.args, *inputs.kwargs.values())]
 
 
 class LeNet(Forward):
@@ -336,185 +315,11 @@ def test_the_models_own_precision_is_used() -> None:
     assert first(nn.Embedding(9, 2).half()).args[0].dtype == torch.int64
 
 
-def test_what_a_model_declares_comes_first() -> None:
-    """Example inputs go before anything that is guessed, and a pretrained configuration before layers."""
-    model = nn.Linear(4, 2)
-    model.example_input_array = torch.zeros(3, 4)  # type: ignore[assignment]
-    assert next(candidates(model)).origin == "example_input_array"
-    net = nn.Conv2d(3, 4, 3)
-    net.pretrained_cfg = {"input_size": (3, 96, 80)}  # type: ignore[assignment]
-    assert shapes(next(candidates(net))) == [(4, 3, 96, 80)]
-
-
-def test_large_images_come_in_smaller_numbers() -> None:
-    """A model made for large images is tried on fewer of them."""
-    net = nn.Conv2d(3, 4, 3)
-    net.pretrained_cfg = {"input_size": (3, 1024, 1024)}  # type: ignore[assignment]
-    assert shapes(next(candidates(net))) == [(1, 3, 1024, 1024)]
-
-
 def test_a_guess_never_takes_gigabytes() -> None:
     """What would not fit is not drawn, and such a candidate is left out."""
     with pytest.raises(TooLarge):
         Spec((None, 50_000, 50_000)).drawn(4)
     assert [*candidates(nn.Linear(10**9, 1, device="meta"))] == []
-
-
-def test_a_broken_declaration_stops_nothing() -> None:
-    """A property that raises, or an odd value, costs only that source of inputs."""
-
-    class Odd(nn.Linear):
-        default_cfg = "none"
-
-        @property
-        def example_inputs(self) -> Any:
-            raise RuntimeError("not ready")
-
-    assert shapes(first(Odd(4, 2))) == [(4, 4)]
-
-
-class Detector(nn.Module):
-    """Takes a list of images, and targets in train mode, as torchvision's detectors do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3)
-
-    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
-        features = self.stem(torch.stack(images))
-        if not self.training:
-            return [{"boxes": features.mean()}]
-        assert targets is not None and len(targets) == len(images)
-        for each in targets:
-            boxes = each["boxes"]
-            assert (boxes[:, 2:] > boxes[:, :2]).all() and len(each["labels"]) == len(boxes)
-            assert each["masks"].shape == (len(boxes), *images[0].shape[1:])
-        return {"loss": features.mean()}
-
-
-def test_a_detector_gets_images_and_targets() -> None:
-    """A detector runs in both modes: what train mode needs is handed in always."""
-    images, targets = first(Detector()).args
-    assert all(each.shape == (3, 224, 224) for each in images) and len(targets) == 2
-
-
-class MessagePassing(nn.Module):
-    """Sums what a node's neighbours say."""
-
-    def __init__(self, in_channels: int, edge_dim: int) -> None:
-        super().__init__()
-        self.in_channels, self.edge_dim = in_channels, edge_dim
-        self.node, self.edge = nn.Linear(in_channels, 4), nn.Linear(edge_dim, 4)
-
-    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
-        source, target = edge_index
-        said = self.node(x)[source] + self.edge(edge_attr)
-        nodes = torch.zeros(len(x), 4).index_add(0, target, said)
-        return torch.zeros(int(batch.max()) + 1, 4).index_add(0, batch, nodes)
-
-
-def test_a_graph_network_gets_a_graph() -> None:
-    """Nodes, edges both ways, edge features and the batch fit one another."""
-    x, edges, features, batch = first(MessagePassing(7, 3)).args
-    assert x.shape == (16, 7) and features.shape == (edges.shape[1], 3) and batch.unique().tolist() == [0, 1, 2, 3]
-    assert {*map(tuple, edges.T.tolist())} == {*map(tuple, edges.flip(0).T.tolist())}
-    assert (batch[edges[0]] == batch[edges[1]]).all()
-
-
-class Configuration(SimpleNamespace):
-    """Shaped like a transformers configuration."""
-
-    model_type = "stand-in"
-
-    def to_dict(self) -> dict[str, Any]:
-        return vars(self)
-
-
-class Pretrained(nn.Module):
-    """Shaped like a transformers model: everything is optional, and the main input has a name."""
-
-    main_input_name = "input_ids"
-
-    def __init__(self, config: Configuration) -> None:
-        super().__init__()
-        self.config = config
-        self.dummy_inputs = {"input_ids": torch.tensor([[7, 6, 0], [1, 2, 3]])}
-        self.words = nn.Embedding(40, 8)
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.words
-
-
-class Tokens(Pretrained):
-    def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None) -> Tensor:
-        assert labels is None and input_ids.shape[1] <= self.config.max_position_embeddings
-        assert not torch.isin(input_ids, torch.tensor([self.config.pad_token_id])).any()
-        assert (input_ids == self.config.eos_token_id).sum(1).eq(1).all()
-        return self.words(input_ids)
-
-
-class Captioner(Pretrained):
-    def forward(self, input_ids: Any = None, pixel_values: Any = None, bbox: Any = None) -> Tensor:
-        assert pixel_values.shape[1:] == (1, 24, 32)
-        assert bbox.shape == (*input_ids.shape, 4) and (bbox[..., 2:] > bbox[..., :2]).all()
-        return self.words(input_ids)
-
-
-class Translator(Pretrained):
-    def forward(self, input_ids: Any = None, decoder_input_ids: Any = None) -> Tensor:
-        assert decoder_input_ids.max() < 11
-        return self.words(input_ids)
-
-
-class Listener(Pretrained):
-    main_input_name = "input_features"
-
-    def forward(self, input_features: Any = None, decoder_input_ids: Any = None) -> Tensor:
-        assert input_features.shape[1:] == (20, 60)
-        return self.words(decoder_input_ids)
-
-
-TEXT: dict[str, Any] = {"vocab_size": 40, "max_position_embeddings": 12, "eos_token_id": 2, "pad_token_id": 0}
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        Tokens(Configuration(**TEXT)),
-        Captioner(
-            Configuration(
-                text_config=Configuration(**TEXT),
-                vision_config=Configuration(image_size={"height": 24, "width": 32}, num_channels=1),
-            )
-        ),
-        Translator(Configuration(**TEXT, is_encoder_decoder=True, decoder=Configuration(vocab_size=11))),
-        Listener(Configuration(**TEXT, is_encoder_decoder=True, num_mel_bins=20, max_source_positions=30)),
-    ],
-    ids=lambda model: type(model).__name__,
-)
-def test_a_configuration_tells_sizes(model: nn.Module) -> None:
-    """Vocabularies, lengths, image sizes and feature bins are read from a configuration, nested ones included."""
-    assert accepted(model, within=2).origin == "config"
-
-
-class Denoiser(nn.Module):
-    """Shaped like a diffusers model: the configuration is a mapping."""
-
-    config_name = "config.json"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.config = {"in_channels": 4, "sample_size": 16, "cross_attention_dim": 6}
-        self.conv, self.cross = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(6, 4)
-
-    def forward(self, sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, class_labels: Any = None) -> Tensor:
-        assert class_labels is None and timestep.shape == sample.shape[:1] and not timestep.is_floating_point()
-        return self.conv(sample) + self.cross(encoder_hidden_states).mean(1)[:, :, None, None]
-
-
-def test_a_denoiser_gets_a_latent_a_time_and_a_condition() -> None:
-    """A diffusion model's configuration gives the latent's size and the width of its condition."""
-    assert shapes(first(Denoiser()))[0] == (4, 4, 16, 16)
 
 
 def test_following_reads_branches_methods_and_shapes() -> None:

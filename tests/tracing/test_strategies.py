@@ -17,7 +17,7 @@ from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Gate, Kind, Mode
 from regcheck.engine.audit import audit
 from regcheck.tracing import strategies
-from regcheck.tracing.example_inputs import Inputs, candidates, smooth
+from regcheck.tracing.example_inputs import Inputs, smooth
 from regcheck.tracing.strategies import trace_model
 from regcheck.tracing.unwrap import unwrapped
 
@@ -47,16 +47,6 @@ class Image(nn.Module):
 def test_first_layers_tell_the_inputs(model: nn.Module) -> None:
     """A model without any hint is run on inputs that its first layer takes."""
     assert trace_model(model, "model", None).inputs is not None
-
-
-def test_what_the_model_declares_comes_first() -> None:
-    """`example_input_array` and `dummy_inputs` are taken before anything is guessed."""
-    model = nn.Linear(5, 3)
-    model.example_input_array = torch.ones(2, 5)  # type: ignore[assignment]
-    assert next(iter(candidates(model))).origin == "example_input_array"
-    del model.example_input_array
-    model.dummy_inputs = {"input": torch.ones(2, 5)}  # type: ignore[assignment]
-    assert next(iter(candidates(model))).kwargs.keys() == {"input"}
 
 
 def test_images_are_smooth() -> None:

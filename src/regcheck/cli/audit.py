@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from regcheck import plugins
 from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
 from regcheck.cli.inputs import FORMS, Given, made, parsed
 from regcheck.cli.output import finish
@@ -70,6 +69,4 @@ def examine(target: str, given: list[Given], options: Options) -> Report:
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
         return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)
-    if not given:
-        args, kwargs = plugins.call("regcheck_inputs", model=model) or (args, kwargs)
     return asked_by_name(audit(model, *args, options=options, **kwargs), target, ran=options.run)

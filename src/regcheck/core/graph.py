@@ -9,12 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from regcheck.files.place import Place
-
-if TYPE_CHECKING:
-    from .suppressions import CodeSuppression
 
 
 class Mode(Enum):
@@ -132,7 +128,6 @@ class Op:
         within: functions on the stack of a draw, outermost first: the user's functions in source, those of
             `torch.distributions` in a recorded run.
         baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
-        intended: the suppressions declared by the blocks around the call, where it was run.
         integral: an input of integers or flags: indices, not features.
     """
 
@@ -154,7 +149,6 @@ class Op:
     latent: bool = False
     within: tuple[str, ...] = ()
     baked_in: BakedInMode | None = None
-    intended: tuple[CodeSuppression, ...] = ()
     integral: bool = False
 
     @property
@@ -250,13 +244,17 @@ class Flow:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model's two flows; `assumed` is True when a front end guessed values to obtain them."""
+    """A model's two flows; `assumed` is True when a front end guessed values to obtain them.
+
+    `model` is the key of the model in the usage that a rule is given along with the graph (see `usage.Model`).
+    """
 
     subject: str
     train: Flow
     eval: Flow
     wholeness: Wholeness = Wholeness.WHOLE
     assumed: bool = False
+    model: str = ""
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _calls_by_place: dict[Mode, dict[Site, list[bool | None]]] = field(
         init=False, repr=False, compare=False, default_factory=dict

@@ -40,8 +40,8 @@ class Patch:
 class Code(Protocol):
     """The code around a finding, as a rule's `fix` sees it.
 
-    `calls` are the calls that begin where the finding stands, the outermost first; `around` what contains them, the
-    innermost first, down to the file; `tree` the file.
+    `calls` are the calls that begin where the finding stands, the outermost first; `around` what contains them, or else
+    the attribute that begins there, the innermost first, down to the file; `tree` the file.
     """
 
     tree: ast.Module

@@ -12,6 +12,7 @@ from .coverage import Coverage, coverage_lines
 from .errors import Failed
 from .finding import Finding, Key, NotChecked, Severity, Verdict
 from .inspections import Inspections, best
+from .suppressions import CodeSuppression
 
 
 class Origin(NamedTuple):
@@ -27,7 +28,8 @@ class Report:
 
     `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
     fail. `advice` are findings whose effect is not material and whose rule nobody selects: they are neither shown nor
-    counted, but what silences them silences something. `live` says that models were there to be measured: only what a
+    counted, but what silences them silences something. `suppressed_by` are the declarations in code that suppressed a
+    finding. `live` says that models were there to be measured: only what a
     measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that could
     not be built, traced or run. `files` is the number of source files that a scan looked at. `fx_graph` is the recorded
     `torch.fx.Graph` of the train-mode run, where there is one. `structure` is that of the watched model a report is
@@ -51,6 +53,7 @@ class Report:
     coverage: tuple[Coverage, ...] = ()
     known: tuple[Finding, ...] = ()
     advice: tuple[Finding, ...] = ()
+    suppressed_by: tuple[CodeSuppression, ...] = ()
     fx_graph: Any = None
     structure: str = ""
     looks: Inspections = field(default_factory=dict)
@@ -226,6 +229,7 @@ def gathered(reports: Iterable[Report]) -> Report:
         refuted=tuple(each for key, each in refuted.items() if key not in findings),
         advice=tuple(each for key, each in advice.items() if key not in findings),
         known=tuple({each.key: each for report in reports for each in report.known}.values()),
+        suppressed_by=tuple(dict.fromkeys(each for report in reports for each in report.suppressed_by)),
         devices=tuple(dict.fromkeys(each for report in reports for each in report.devices)),
         seed=first.seed,
         version=first.version,

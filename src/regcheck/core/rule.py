@@ -15,10 +15,12 @@ from .finding import Evidence, Finding, Severity, Suspicion, Verdict
 from .graph import Op
 from .measurements import M, Measurement
 from .patch import Code, Patch
+from .starting_points import Start, is_of_ops, is_start
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
-About = Literal["graph", "usage", "ignores", "proofs", "ranks"]
+About = Literal["graph", "usage", "graph and usage", "ignores", "proofs", "ranks"]
+"""What a rule's `check` takes, by the names of its parameters."""
 
 
 class Probe(Protocol):
@@ -65,23 +67,31 @@ class Example:
     For a graph rule the source leaves a `model` and a tuple `inputs` behind; for a usage rule running it is the usage.
     For a rule about proofs it also leaves `measured` behind: what each device says of the model's active dropouts.
     For one about ranks it leaves, in place of a model, a function `begin` that makes the model of a rank.
-    Lines that must be reported end in `# <-`.
+    Lines that must be reported end in `# <-`. `fixed` is the source after the rule's fix is applied to it; empty where
+    the rule proposes no fix for it.
     """
 
     source: str
+    fixed: str = ""
 
     @property
     def marked(self) -> tuple[int, ...]:
         """Numbers of the marked lines, from 1."""
         return tuple(n for n, line in enumerate(self.source.splitlines(), 1) if line.rstrip().endswith(MARK))
 
+    @staticmethod
+    def unmarked(source: str) -> str:
+        """A source without its marks."""
+        return re.sub(rf"[ \t]*{MARK}[ \t]*$", "", source, flags=re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Rule:
     """A rule as loaded from its file.
 
-    `about` says what `check` reads: a graph, a usage, the ignores of a file, what was measured on several devices, or
-    the ranks of a process group.
+    `about` says what `check` reads: a graph, a usage, each graph with each usage of its model, the ignores of a file,
+    what was measured on several devices, or the ranks of a process group. `begins_at` names the kinds and traits of
+    ops, and the types of events, that it starts from; it is empty where `check` reads neither a graph nor a usage.
     """
 
     code: str
@@ -90,11 +100,12 @@ class Rule:
     family: str
     page: str
     about: About
-    check: Callable[[Any], Iterable[Suspicion]]
+    check: Callable[..., Iterable[Suspicion]]
     confirm: Callable[[Suspicion, Probe], Evidence] | None
     bad: tuple[Example, ...] = ()
     good: tuple[Example, ...] = ()
     fix: Callable[[Code], Patch | None] | None = None
+    begins_at: tuple[Start, ...] = ()
     module: str = field(default="", compare=False)
 
     @property
@@ -129,9 +140,15 @@ class Rule:
         code, check = part("CODE"), part("check")
         if not re.fullmatch(r"[A-Z]{2,}[0-9]{3}", code):
             raise BrokenRule(f"{path}: CODE {code!r} is not letters followed by three digits")
-        about = next(iter(inspect.signature(check).parameters), "")
+        about = " and ".join(inspect.signature(check).parameters)
         if about not in get_args(About):
             raise BrokenRule(f"{path}: `check` must take one of {', '.join(get_args(About))}, not {about!r}")
+        begins_at = tuple(part("BEGINS_AT")) if "graph" in about or "usage" in about else ()
+        if wrong := [each for each in begins_at if not is_start(each)]:
+            raise BrokenRule(f"{path}: BEGINS_AT {wrong[0]!r} is no Kind, no Trait and no type of Event")
+        for subject in {"graph", "usage"}.intersection(about.split(" and ")):
+            if not any(is_of_ops(each) == (subject == "graph") for each in begins_at):
+                raise BrokenRule(f"{path}: `check` takes a {subject}, and BEGINS_AT names nothing that one holds")
         return cls(
             code=code,
             name=path.stem.replace("_", "-"),
@@ -144,6 +161,7 @@ class Rule:
             bad=tuple(part("BAD")),
             good=tuple(part("GOOD")),
             fix=getattr(module, "fix", None),
+            begins_at=begins_at,
             module=module.__name__,
         )
 

@@ -1,7 +1,8 @@
-"""What an ignore in a comment or in code says, and what came of it."""
+"""What users declare to be intended, as values, and the blocks of declarations that the running code is in."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from regcheck.files.place import Place
@@ -12,8 +13,8 @@ class CommentSuppression:
     """One rule that a comment `# regcheck: ignore[…] reason` ignores.
 
     `pattern` is a code, the beginning of one, or a name. `lines` are the ranges of lines, both ends included, that the
-    comment speaks for; there are none where it stands in a place from which it reaches nothing. `whole_file` says that
-    it is an `ignore-file`. `malformed` is what the comment says where that names no rule in brackets.
+    comment covers; there are none where it stands in a place from which it reaches nothing. `whole_file` says that
+    it is an `ignore-file`. `malformed` is the comment's text where that names no rule in brackets.
     """
 
     place: Place
@@ -41,11 +42,19 @@ class CodeSuppression:
 
 
 @dataclass(frozen=True)
-class SuppressionUse:
-    """What came of an ignore: whether it silenced a finding, whether it had to give a reason, and its rules.
+class ConfigSuppression:
+    """One rule that an option (`per-file-ignores`, `per-module-ignores`) ignores for the file or module at hand."""
 
-    `known` says whether the pattern fits a rule that there is, `meant` is the nearest known code or name where it does
-    not. `idle` says of what is declared in code how it was seen to silence nothing.
+    option: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class SuppressionUse:
+    """One suppression in use: whether it silenced a finding, whether it lacks a required reason, and its rules.
+
+    `known` says whether the pattern fits an existing rule, `meant` is the nearest code or name where it does not.
+    `idle` says of a suppression in code how it was seen to silence nothing.
     """
 
     ignore: CommentSuppression | CodeSuppression
@@ -58,6 +67,10 @@ class SuppressionUse:
 
 @dataclass(frozen=True)
 class Suppressions:
-    """Every ignore in the comments of one file, or in the code that a session ran, with what came of it."""
+    """Every suppression in the comments of one file, or in the code that a session ran, and its use."""
 
     outcomes: tuple[SuppressionUse, ...] = ()
+
+
+BLOCKS: ContextVar[tuple[CodeSuppression, ...]] = ContextVar("regcheck_blocks", default=())
+"""The declarations of the `with regcheck.ignore(…)` blocks that the running code is in, outermost first."""

@@ -155,6 +155,19 @@ class ModeNotRestored(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MethodNotCalled(Event):
+    """A method of a model was named where only a call has an effect: as a statement, or in an assertion.
+
+    `owner` is the source of what the method belongs to, `method` its name.
+    """
+
+    model: Model = field(kw_only=True)
+    owner: str = field(kw_only=True)
+    method: str = field(kw_only=True)
+    asserted: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Backward(Event):
     """The program back-propagated a loss."""
 

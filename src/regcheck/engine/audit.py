@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,9 +34,10 @@ from regcheck.core.inspections import MEASURED, NOT_KEPT, NOT_REPLAYED, Inspecti
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Stepped, Usage
 from regcheck.engine.verdict_store import VerdictStore
-from regcheck.plugins import catalogue
+from regcheck.plugins import catalogue, example_inputs
 from regcheck.probe import devices
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.batch_slice import affordable, batch_size, differ_in_batch_only, first_samples
@@ -57,8 +59,9 @@ from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.runtime.models import parts
 from regcheck.runtime.optimizers import described, inner_optimizers, key_of
-from regcheck.suppression import matching
-from regcheck.suppression.apply import declared, outcome
+from regcheck.suppression.apply import decide_here, report_on
+from regcheck.suppression.decide import Context, decide
+from regcheck.suppression.declare import class_declarations, log_used
 from regcheck.tracing import module_coverage
 from regcheck.tracing.accelerators import capturing
 from regcheck.tracing.call_interceptor import autocasting
@@ -73,6 +76,9 @@ from regcheck.tracing.user_line import raising_place
 
 if TYPE_CHECKING:
     from regcheck.runtime.recorder import Capture, Observation
+
+SUSPECTED = Evidence(Verdict.UNMEASURED)
+Blocks = Mapping[tuple[Mode, str], tuple[CodeSuppression, ...]]
 
 
 def audit(
@@ -103,8 +109,8 @@ def audit(
         subject = subject_of(model)
         if not isinstance(subject.model, nn.Module):
             raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
-        declared = (*matching.active(), *(each for part in parts(subject.model) for each in matching.ignored_by(part)))
-        select.refuse_unknown((each.pattern for each in declared), catalogue())
+        classes = (each for part in parts(subject.model) for each in class_declarations(part))
+        select.refuse_unknown((each.pattern for each in (*BLOCKS.get(), *classes)), catalogue())
         given = Inputs(args, kwargs) if args or kwargs else None
         reports = [run.model(subject, given)]
         if optimizer is not None:
@@ -113,7 +119,9 @@ def audit(
             reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
         return gathered(reports)
 
-    return run.contained(type(model).__name__, check)
+    report = run.contained(type(model).__name__, check)
+    log_used(report.suppressed_by)
+    return report
 
 
 def judge(
@@ -216,7 +224,9 @@ class Run:
                 until_measured.enter_context(uncollected())
             seed_everything(self.options.seed)
             try:  # where nothing is run only fake copies are made
-                traced = trace_model(model if why_not else fresh(), subject, given, locate, wholeness, why_not, limit)
+                traced = trace_model(
+                    model if why_not else fresh(), subject, given, locate, wholeness, why_not, limit, example_inputs
+                )
             except TooMuchWork:
                 return self._too_large(subject), NOT_REPLAYED
             except CannotMeasure as error:
@@ -226,7 +236,7 @@ class Run:
             except CannotTrace as error:
                 report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
                 return replace(report, coverage=(module_coverage.untraced(model, subject),)), NOT_REPLAYED
-            suspicions, broken = self._suspicions("graph", traced.graph)
+            suspicions, broken, used = self._suspicions("graph", traced.graph, traced.blocks)
             whole, (traced, suspicions, left_out) = traced, self._affordable(model, traced, suspicions, fresh)
             twin = cache(fresh)
             if suspicions or meeting is not None:
@@ -234,13 +244,15 @@ class Run:
             budget = partial(budget_of, self.options)
             probe_on = model_probes(twin, traced, self.options.seed, budget, left_out)
             compared, unheard = self._across(meeting, stream, twin, whole) if meeting is not None else ([], ())
-            judged = [*self._proved(subject, suspicions, probe_on), *compared]
+            proven = [*self._proved(subject, suspicions, probe_on, traced.blocks), *compared]
             unexplained = self._unexplained(twin, traced)
         seen = module_coverage.coverage_of(model, whole)
         missed = (*whole.not_checked, *module_coverage.unfollowed(model, whole, seen, apart), *unexplained)
         modules = dict(model.named_modules())
-        kept = [each for each in judged if not declared_by_class(each, modules, self.options.require_reason)]
-        report = self._report(kept, (*missed, *broken, *unheard), subject)
+        report = self._report(
+            proven, (*missed, *broken, *unheard), subject, lambda each: declared_by_classes(each, modules)
+        )
+        report = replace(report, suppressed_by=tuple(dict.fromkeys((*used, *report.suppressed_by))))
         ended = NOT_REPLAYED if whole.inputs is None else MEASURED
         return replace(report, coverage=(seen,), fx_graph=whole.fx_graph), ended
 
@@ -274,7 +286,7 @@ class Run:
             )
         except CannotTrace:
             return traced, suspicions, ""
-        again, _ = self._suspicions("graph", part.graph)
+        again, *_ = self._suspicions("graph", part.graph, part.blocks)
         same = [(rule.code, each.place) for rule, each in again] == [
             (rule.code, each.place) for rule, each in suspicions
         ]
@@ -301,7 +313,7 @@ class Run:
             missed = f"whether all ranks draw the same masks: {error}"
             return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
         ranks = Ranks(traced.graph, meeting.here, {rank: name.decode() for rank, name in said.items()})
-        suspicions, broken = self._suspicions("ranks", ranks)
+        suspicions, broken, _ = self._suspicions("ranks", ranks, traced.blocks)
         home = home_of(twin())
         runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home.type, locate)
         probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), self.options.seed)
@@ -371,9 +383,9 @@ class Run:
     def _used(
         self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
     ) -> Report:
-        suspicions, broken = self._suspicions("usage", usage)
+        suspicions, broken, used = self._suspicions("usage", usage)
         if not suspicions:
-            return self._report((), broken, usage.subject)
+            return replace(self._report((), broken, usage.subject), suppressed_by=used)
         probe_on: ProbeOn = no_probe
         if self.options.run:
             probe_on = usage_probes(captures, optimizers, self.options)
@@ -384,40 +396,57 @@ class Run:
             measuring = self.options.run and self.options.confirm
             tried = self._proved(usage.subject, tentative, probe_on) if measuring else []
         found += [each for each in tried if each.evidence.verdict is not Verdict.UNMEASURED]
-        unmeasured = [each for each in tried if each not in found and not declared(each, self.options)]
-        missed += tuple(untold(each) for each in unmeasured)
-        return self._report(found, missed, usage.subject)
+        unmeasured = [each for each in tried if each not in found]
+        decisions = [(each, decide_here(each, self.options)) for each in unmeasured]
+        missed += tuple(untold(each) for each, decision in decisions if not decision.is_suppressed)
+        report = self._report(found, missed, usage.subject)
+        around = (each for _, decision in decisions for each in decision.by_code)
+        return replace(report, suppressed_by=tuple(dict.fromkeys((*used, *around, *report.suppressed_by))))
 
-    def _suspicions(self, about: str, value: Any) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...]]:
+    def _suspicions(
+        self, about: str, value: Any, blocks: Blocks = MappingProxyType({})
+    ) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...], tuple[CodeSuppression, ...]]:
+        """What the rules about a value suspect, which of them failed, and the declarations that suppress a suspicion.
+
+        A block suppresses what is suspected of an event or op in it, before that is measured.
+        """
         found: list[tuple[Rule, Suspicion]] = []
         broken: list[NotChecked] = []
+        used: dict[CodeSuppression, None] = {}
+
+        def is_reported(rule: Rule, suspicion: Suspicion) -> bool:
+            at = suspicion.at
+            around = blocks.get((at.mode, at.id), ()) if isinstance(at, Op) else at.intended
+            decision = decide(finding(rule, suspicion, SUSPECTED), Context(self.options, around))
+            used.update(dict.fromkeys(decision.by_code))
+            return not decision.is_suppressed
+
         for rule in self.rules:
             if rule.about != about:
                 continue
             try:
-                suspected = (each for each in rule.check(value) if not self._intends(rule, each))
+                suspected = (each for each in rule.check(value) if is_reported(rule, each))
                 found += [(rule, suspicion) for suspicion in merged(suspected)]
             except BaseException as error:
                 if stops(error):
                     raise
                 broken.append(NotChecked(value.subject, f"{rule.code} failed: {format_error(error)}"))
-        return found, tuple(broken)
+        return found, tuple(broken), tuple(used)
 
-    def _intends(self, rule: Rule, suspicion: Suspicion) -> bool:
-        """Whether a block declares a suspicion to be intended that its event happened in, or, in the model, its op."""
-        around = suspicion.at.intended
-        if isinstance(suspicion.at, Op):
-            around = tuple(each for each in around if each not in matching.active())
-        return matching.intended(rule, around, self.options.require_reason)
-
-    def _proved(self, subject: str, suspicions: Iterable[tuple[Rule, Suspicion]], probe_on: ProbeOn) -> list[Finding]:
+    def _proved(
+        self,
+        subject: str,
+        suspicions: Iterable[tuple[Rule, Suspicion]],
+        probe_on: ProbeOn,
+        blocks: Blocks = MappingProxyType({}),
+    ) -> list[Finding]:
         """Each suspicion with its evidence, and what the rules find that compare the devices it was measured on."""
         proofs = [
             (rule, EvidenceByDevice(rule.code, each, self._evidence(rule, each, probe_on))) for rule, each in suspicions
         ]
         found = [finding(rule, proof.suspicion, combined(proof.evidence)) for rule, proof in proofs]
         compared = Proofs(subject, tuple(proof for _, proof in proofs))
-        differing, _ = self._suspicions("proofs", compared) if len(self.devices) > 1 else ([], ())
+        differing = self._suspicions("proofs", compared, blocks)[0] if len(self.devices) > 1 else []
         return [*found, *(finding(rule, each, each.evidence) for rule, each in differing if each.evidence)]
 
     def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:
@@ -448,8 +477,16 @@ class Run:
         severity = rule.severity if suspicion.severity is None else min(rule.severity, suspicion.severity)
         return self.memory.settled((rule.code, os.path.abspath(place.path), place.line), severity)
 
-    def _report(self, judged: Iterable[Finding], not_checked: tuple[NotChecked, ...], subject: str) -> Report:
-        return outcome(judged, not_checked, self.options, devices=self.devices, subjects=(subject,))
+    def _report(
+        self,
+        findings: Iterable[Finding],
+        not_checked: tuple[NotChecked, ...],
+        subject: str,
+        declared: Callable[[Finding], tuple[CodeSuppression, ...]] = lambda finding: (),
+    ) -> Report:
+        return report_on(
+            findings, not_checked, self.options, declared=declared, devices=self.devices, subjects=(subject,)
+        )
 
 
 def untold(tried: Finding) -> NotChecked:
@@ -469,8 +506,8 @@ def untraced(subject: str, error: CannotTrace, elsewhere: str = "") -> NotChecke
     return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
 
 
-def declared_by_class(finding: Finding, modules: Mapping[str, nn.Module], require_reason: bool = False) -> bool:
-    """Whether a class that contains the finding's module carries an ignore for it."""
+def declared_by_classes(finding: Finding, modules: Mapping[str, nn.Module]) -> tuple[CodeSuppression, ...]:
+    """The declarations of the classes that contain the finding's module."""
     path = finding.module_path
-    around = [module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}.")]
-    return matching.intended(finding, [each for m in around for each in matching.ignored_by(m)], require_reason)
+    around = (module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}."))
+    return tuple(each for module in around for each in class_declarations(module))

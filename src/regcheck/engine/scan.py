@@ -9,23 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import regcheck.rules as own
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
 from regcheck.files.text import text_of
 from regcheck.plugins import catalogue
 from regcheck.static.project import result_cache
 from regcheck.static.project.discovery import python_files, read
 from regcheck.static.project.files import Source
-from regcheck.suppression import matching
-from regcheck.suppression.apply import outcome, shown_path
+from regcheck.suppression.apply import report_on, shown_path
 from regcheck.suppression.comments import MARK
+from regcheck.suppression.unused import comment_uses
 
 if TYPE_CHECKING:
     from regcheck.static.analyze import Reading
@@ -68,12 +68,9 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
             sources.append(Source(str(path), content, path in wanted))
     result = looked_up(sources, rules) if cached else found(sources, rules)
     findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
-    findings = [
-        each for each in findings if each.severity > Severity.INFO or select.asks_for(each.code, each.name, options)
-    ]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two at one line the worse is told
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    report = outcome(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
+    report = report_on(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
     report = gathered([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
@@ -97,9 +94,8 @@ def found(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Resu
     from regcheck.static.analyze import lowered
     from regcheck.static.project.names import Project
 
-    foreign = any(rule.about == "graph" and not rule.module.startswith(f"{own.__name__}.") for rule in rules)
     with uncollected():
-        reading = lowered(Project(sources), whatever=foreign)
+        reading = lowered(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
         findings = tuple(judged(rules, reading))
     unread = tuple(each.unread for each in sources if each.unread)
     return result_cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
@@ -119,11 +115,22 @@ def uncollected() -> Iterator[None]:
 
 def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
     """What the rules find in what was read."""
-    subjects: Mapping[str, tuple[Graph | Usage, ...]] = {"graph": reading.graphs, "usage": reading.usages}
     for rule in rules:
-        for subject in subjects.get(rule.about, ()):
-            for suspicion in merged(rule.check(subject)):
+        for subject in subjects_of(rule, reading):
+            for suspicion in merged(rule.check(*subject)):
                 yield finding(rule, suspicion, READ)
+
+
+def subjects_of(rule: Rule, reading: Reading) -> Iterable[tuple[Graph | Usage, ...]]:
+    """The arguments of each call of a rule's `check`."""
+    match rule.about:
+        case "graph":
+            return [(graph,) for graph in reading.graphs]
+        case "usage":
+            return [(usage,) for usage in reading.usages]
+        case "graph and usage":
+            return reading.pairs()
+    return []
 
 
 def coverage_of(reading: Reading) -> Iterator[Coverage]:
@@ -149,6 +156,6 @@ def unused_ignores(
         if MARK.encode() not in source.content:
             continue
         there = [each for each in found if each.path == source.path]
-        ignores = matching.came_of(source.path, text_of(source.path), there, catalogue(), options)
+        ignores = comment_uses(source.path, text_of(source.path), there, catalogue(), options)
         for rule in chosen:
             yield from (finding(rule, each, READ) for each in merged(rule.check(ignores)))

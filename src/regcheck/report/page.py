@@ -11,7 +11,10 @@ def page(rule: Rule) -> str:
     head += ", off unless selected.*" if rule.severity.value == "info" else ".*"
     parts = [head, rule.page.strip()]
     parts += ["## Examples"]
-    parts += [f"Reported, at the marked line:\n\n{code(each.source)}" for each in rule.bad]
+    for each in rule.bad:
+        parts.append(f"Reported, at the marked line:\n\n{code(each.source)}")
+        if each.fixed:
+            parts.append(f"After the fix:\n\n{code(each.fixed)}")
     parts += [f"Right, and not reported:\n\n{code(each.source)}" for each in rule.good]
     return "\n\n".join(parts) + "\n"
 

@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import format_error
 from regcheck.core.finding import NotChecked
-from regcheck.core.suppressions import CodeSuppression
+from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, asking, is_being_built, is_part, stack
@@ -34,7 +34,6 @@ from regcheck.runtime.optimizers import building, described, holds, key_of, trai
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.thread_targets import Callers
 from regcheck.runtime.weak_state import RevivableRef
-from regcheck.suppression import matching
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
 
@@ -203,7 +202,7 @@ class EventRecorder:
         if not subject.watched or torch._C._get_tracing_state() is not None:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
-        again = (subject.key, site, grad, subject.flags(module), matching.active())
+        again = (subject.key, site, grad, subject.flags(module), BLOCKS.get())
         known = notes.met.get(again)
         if known is None and is_being_built(module, frame):
             return None
@@ -299,7 +298,7 @@ class EventRecorder:
             return None
         notes, grad = self._notes, torch.is_grad_enabled()
         subject.model_key = subject.model_key or models.fingerprint(module)
-        notes.note_structure(subject.model_key, matching.active())
+        notes.note_structure(subject.model_key, BLOCKS.get())
         state = (subject.model_key, training, grad, form_of(module, args, kwargs))
         # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
         known = state in self._known and (not grad or subject.model_key in self._trained)
@@ -364,7 +363,7 @@ class EventRecorder:
             return
         subject = self._subject(module)
         model = Model(subject.key, subject.name, (), subject.learned)
-        setting = ModeChange(weakref.ref(module), training, site, matching.active())
+        setting = ModeChange(weakref.ref(module), training, site, BLOCKS.get())
         notes.note_mode(model, setting)
         notes.log.add(self._mode_set(model, setting))
 
@@ -378,7 +377,7 @@ class EventRecorder:
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._built[optimizer] = site.place, matching.active()
+            self._built[optimizer] = site.place, BLOCKS.get()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
         frame = sys._getframe(1)
@@ -390,7 +389,7 @@ class EventRecorder:
         notes.note_parts(site, notes.parts.stepped(frame))
         key = key_of(optimizer)
         place, around = self._built.get(optimizer, (site.place, ()))
-        intended = (*around, *(each for each in matching.active() if each not in around))
+        intended = (*around, *(each for each in BLOCKS.get() if each not in around))
         event = notes.stepped.get((key, site, intended))
         if event is None:
             live = {name: module for name, each in notes.called.items() if (module := each()) is not None}

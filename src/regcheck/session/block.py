@@ -20,8 +20,10 @@ from regcheck.core.usage import Called, Event
 from regcheck.engine.verdict_store import Around, VerdictStore, declared_around
 from regcheck.import_hook import ImportHook
 from regcheck.plugins import catalogue
-from regcheck.suppression import matching
-from regcheck.suppression.apply import outcome, report_under
+from regcheck.suppression.apply import report_on, report_under
+from regcheck.suppression.decide import Context, decide
+from regcheck.suppression.declare import SuppressionLog, log_used, open_log
+from regcheck.suppression.unused import names_a_live_rule, unused_declaration
 
 if TYPE_CHECKING:
     from regcheck.runtime.recorder import EventRecorder, Observation
@@ -66,7 +68,7 @@ class WatchSession:
         self._watch: EventRecorder | None = None
         self._memory = VerdictStore()
         self._looks: dict[str, Inspection] = {}
-        self._noting, self._declared = contextlib.ExitStack(), matching.SuppressionLog()
+        self._noting, self._declared = contextlib.ExitStack(), SuppressionLog()
         self._whole = True
         self._reports: list[Report] = []
         self._missed: list[NotChecked] = []
@@ -95,7 +97,7 @@ class WatchSession:
             if self._entered > 1:
                 return
             self._process = os.getpid()
-            self._noting.enter_context(matching.noted(self._declared))
+            self._noting.enter_context(open_log(self._declared))
             self._torch.install()
 
     def stop(self, *, whole: bool = True) -> None:
@@ -140,7 +142,7 @@ class WatchSession:
         if not self._anything and not self._missed:
             missed.append(NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts"))
         seen = gathered([*self._reports, report_under(self._options, not_checked=tuple(missed))])
-        return gathered([seen, outcome(self._idle(seen), (), self._options)])
+        return gathered([seen, report_on(self._idle(seen), (), self._options)])
 
     def __repr__(self) -> str:
         return "still watching" if self._entered and not self._reports else str(self.report)
@@ -167,6 +169,7 @@ class WatchSession:
         try:
             run = replace(Run.of(self._options, watched=True), memory=self._memory)
             report = run.seen(_alone(_read(seen, self._read_as)))
+            log_used(report.suppressed_by)
             self._looks = best([self._looks, report.looks])
             self._memory.remember(report)
             self._memory.note(self._unintended(report.findings, report, seen.structures))
@@ -187,7 +190,9 @@ class WatchSession:
     def _unintended(self, findings: Iterable[Finding], report: Report, around: Around) -> Iterator[Finding]:
         """Findings of a report but for those that a block declares around all calls of a model."""
         for each in findings:
-            if not matching.intended(each, declared_around(each, report, around), self._options.require_reason):
+            decision = decide(each, Context(self._options, declared_around(each, report, around)))
+            log_used(decision.by_code)
+            if not decision.is_suppressed:
                 yield each
 
     def _idle(self, seen: Report) -> Iterator[Finding]:
@@ -198,9 +203,9 @@ class WatchSession:
                 select.ignores(one.code, (each.pattern,), one.name)
                 for one in (*seen.findings, *seen.known, *seen.advice)
             )
-            idle = whole and not found and matching.could_speak(each, catalogue(), self._options)
+            idle = whole and not found and names_a_live_rule(each, catalogue(), self._options)
             format_error = "what was watched showed no such finding" if idle else ""
-            yield from matching.useless(each, each in self._declared.used, catalogue(), self._options, format_error)
+            yield from unused_declaration(each, each in self._declared.used, catalogue(), self._options, format_error)
 
     def _miss(self, what: str, error: BaseException) -> None:
         reason = f"{what}: {format_error(error)}"

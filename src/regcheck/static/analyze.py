@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import process_time
 from typing import TypeVar
@@ -28,19 +28,30 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Reading:
-    """What was lowered, and what could not be; `classes` are the places of the model classes by name."""
+    """What was lowered, and what could not be.
+
+    `classes` are the places of the model classes by name. `models` tells of each model that a usage knows, by its key,
+    which of the graphs is its own, and where its class stands.
+    """
 
     graphs: tuple[Graph, ...] = ()
     usages: tuple[Usage, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     classes: tuple[tuple[str, Place], ...] = ()
+    models: Mapping[str, tuple[int, Place | None]] = field(default_factory=dict)
+
+    def pairs(self) -> Iterator[tuple[Graph, Usage]]:
+        """Each usage with the graph of each model that it calls."""
+        for usage in self.usages:
+            for key in dict.fromkeys(call.model.key for _, call in usage.calls()):
+                if key in self.models:
+                    yield replace(self.graphs[self.models[key][0]], model=key), usage
 
 
-def lowered(project: Project, whatever: bool = True) -> Reading:
+def lowered(project: Project) -> Reading:
     """Lower every program of a project, and every model: each class on its own, and each model that a program builds.
 
-    A piece that cannot be followed is noted, and the others are read. Where not `whatever` is in a graph is asked for,
-    those are left out in which no rule of regcheck's own could find anything.
+    A piece that cannot be followed is noted, and the others are read. Graphs in which no rule can start are left out.
     """
     missed: list[NotChecked] = []
 
@@ -71,20 +82,26 @@ def lowered(project: Project, whatever: bool = True) -> Reading:
     classes: list[tuple[str, Place]] = []
     parts = {*_parts(program.models)}
     graphs: list[tuple[object, Graph]] = []
-    seen: set[object] = set()
+    by_likeness: dict[object, int | None] = {}
+    models: dict[str, tuple[int, Place | None]] = {}
     memory, repeats = ConstructorCache(), ForwardCache()
 
     def follow(model: Module, entered: set[int]) -> None:
-        def work() -> Graph | None:
+        def work() -> None:
             like = likeness(model)
-            if like in seen:
-                return None
-            seen.add(like)
-            return graph_of(project, model, name_of(model), entered, repeats, whatever)
+            if like not in by_likeness:
+                by_likeness[like] = None
+                graph = graph_of(project, model, name_of(model), entered, repeats)
+                if graph is not None:
+                    by_likeness[like] = len(graphs)
+                    graphs.append((identity(model), graph))
+            index = by_likeness[like]
+            if index is not None:
+                models[str(id(model))] = index, _class_of(model)
 
         place = model.place or Place("", 1)
-        found = attempt(name_of(model), place.path, place.line, work)
-        graphs.extend((identity(model), each) for each in found if each is not None)
+        for _ in attempt(name_of(model), place.path, place.line, work):
+            pass
 
     for model in program.models:
         follow(model, program.ran)
@@ -100,7 +117,14 @@ def lowered(project: Project, whatever: bool = True) -> Reading:
                 parts.update(_parts(builder.made))
     whole = program.whole - parts - program.feeding
     rooted = tuple(replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in graphs)
-    return Reading(rooted, tuple(usages), tuple(missed), tuple(classes))
+    return Reading(rooted, tuple(usages), tuple(missed), tuple(classes), models)
+
+
+def _class_of(model: Module) -> Place | None:
+    """Where the class of a model stands; None where it is one of torch's."""
+    if not isinstance(model, Instance):
+        return None
+    return Place(model.definition.source.path, model.definition.node.lineno)
 
 
 def _parts(models: list[Module]) -> Iterator[object]:

@@ -58,7 +58,6 @@ class ModelItem(pytest.Item):
         self._report.raise_if_failed()
 
     def _checked(self) -> tuple[Any, Report]:
-        from regcheck import plugins
         from regcheck.engine.audit import audit
         from regcheck.probe.process_state import world_untouched
         from regcheck.probe.seeds import seed_everything
@@ -66,10 +65,7 @@ class ModelItem(pytest.Item):
         with world_untouched():
             seed_everything(self._options.seed)
             model, *inputs = self._built()
-            keywords: dict[str, Any] = {}
-            if not inputs:
-                inputs, keywords = plugins.call("regcheck_inputs", model=model) or (inputs, keywords)
-        return model, audit(model, *inputs, options=on_devices_in_use(self._options), **keywords)
+        return model, audit(model, *inputs, options=on_devices_in_use(self._options))
 
     def _built(self) -> tuple[Any, ...]:
         """The model, and the inputs where its function gave some."""

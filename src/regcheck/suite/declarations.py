@@ -13,7 +13,7 @@ from regcheck.core.finding import Finding
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.files.place import Place
 from regcheck.plugins import catalogue
-from regcheck.suppression import matching
+from regcheck.suppression.unused import names_a_live_rule, unused_declaration
 
 
 class DeclarationStatus(Enum):
@@ -56,11 +56,11 @@ class Intent:
             if (
                 complete
                 and set(fates) == {DeclarationStatus.IDLE}
-                and matching.could_speak(declared, catalogue(), self._options)
+                and names_a_live_rule(declared, catalogue(), self._options)
             ):
                 idle = _told(fates.total())
             used, grave = fates[DeclarationStatus.USED] > 0, declared in self._in_tests
-            yield from matching.useless(declared, used, catalogue(), self._options, idle, grave=grave)
+            yield from unused_declaration(declared, used, catalogue(), self._options, idle, is_serious=grave)
 
 
 def _told(times: int) -> str:

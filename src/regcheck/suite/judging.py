@@ -22,7 +22,7 @@ from regcheck.suite.declarations import DeclarationStatus, noted_as
 from regcheck.suite.session_findings import Findings
 from regcheck.suite.settings import declared_by, options_of
 from regcheck.suite.worker_transfer import Message
-from regcheck.suppression import matching
+from regcheck.suppression.declare import SuppressionLog, class_declarations, open_log
 
 if TYPE_CHECKING:
     from regcheck.engine.audit import Run
@@ -83,7 +83,7 @@ class TestMonitor:
         if self._watch is not None:
             self._watch.take()
         self._outcomes.clear()
-        with matching.noted() as notes:
+        with open_log(SuppressionLog()) as notes:
             result = yield
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -96,7 +96,7 @@ class TestMonitor:
 
         return replace(Run.of(self._options, watched=True), memory=self._memory)
 
-    def _judge(self, item: pytest.Item, notes: matching.SuppressionLog) -> None:
+    def _judge(self, item: pytest.Item, notes: SuppressionLog) -> None:
         """Judge what a test did, now that it is over, and hand it over; whatever goes wrong here stays here."""
         shown = Findings(self._options, self._config.rootpath)
         blocks = [each for each in notes.entered if self._is_test(each.place.path)]
@@ -171,4 +171,4 @@ class TestMonitor:
 
 def declared_in(model: Any) -> set[CodeSuppression]:
     """What the classes ignore that a model is made of."""
-    return {each for module in model.modules() for each in matching.ignored_by(module)}
+    return {each for module in model.modules() for each in class_declarations(module)}

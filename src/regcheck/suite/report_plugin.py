@@ -22,7 +22,7 @@ from regcheck.suite.judging import TestMonitor
 from regcheck.suite.session_findings import Findings
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
-from regcheck.suppression.apply import outcome
+from regcheck.suppression.apply import report_on
 
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _EARLY: dict[int, str] = {
@@ -105,7 +105,7 @@ class ReportPlugin:
         if not early and exitstatus not in _WHOLE:
             early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
         whole = not early and not self._partial and self._is_whole()
-        self._findings.add(outcome(self._intent.findings(whole), (), self._options))
+        self._findings.add(report_on(self._intent.findings(whole), (), self._options))
         report = self._write(early)
         self._cases.add(report, self._findings)
         terminal = self._terminal

@@ -18,8 +18,9 @@ from regcheck.core.report import Report, gathered, rank
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.engine.verdict_store import Around, declared_around
 from regcheck.plugins import catalogue
-from regcheck.suppression import matching
 from regcheck.suppression.apply import report_under, shown_path
+from regcheck.suppression.decide import Context, decide
+from regcheck.suppression.declare import log_used
 
 
 class Findings:
@@ -56,14 +57,13 @@ class Findings:
         around: Around = MappingProxyType({}),
     ) -> None:
         """Take in what one test showed, but for what is declared to be intended, there or `around` its models."""
-        for finding in report.findings:
-            intended = (*declared, *declared_around(finding, report, around))
-            if not matching.intended(finding, intended, self._options.require_reason):
+        log_used(report.suppressed_by)
+        for finding in (*report.findings, *report.advice):
+            context = Context(self._options, (*declared, *declared_around(finding, report, around)))
+            decision = decide(finding, context)
+            log_used(decision.by_code)
+            if not decision.is_suppressed and finding in report.findings:
                 self._add(self._at_root(finding), [test] if test else [], models_of(finding, report))
-        for finding in report.advice:  # which nobody sees; what silences it is of use all the same
-            matching.intended(
-                finding, (*declared, *declared_around(finding, report, around)), self._options.require_reason
-            )
         for finding in report.refuted:
             self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
         for finding in report.known:

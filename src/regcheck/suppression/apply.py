@@ -1,61 +1,91 @@
-"""From judged suspicions to a report: what is declared is left out, what is refuted is set apart."""
+"""From findings to a report: decide about each, and show positions and paths as users know them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from regcheck.config import select
 from regcheck.config.options import Options
-from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
+from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
+from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.version import __version__
 from regcheck.files.text import characters, in_cell, lines_of, text_of
-from regcheck.suppression import matching
 from regcheck.suppression.baseline import Baseline
+from regcheck.suppression.comments import FileComments, comments_in
+from regcheck.suppression.decide import Context, Decision, Outcome, decide
 
 
-def outcome(
-    judged: Iterable[Finding],
+def report_on(
+    findings: Iterable[Finding],
     not_checked: Iterable[NotChecked],
     options: Options,
     *,
+    declared: Callable[[Finding], tuple[CodeSuppression, ...]] = lambda finding: (),
     devices: tuple[str, ...] = (),
     subjects: tuple[str, ...] = (),
     live: bool = True,
 ) -> Report:
-    """The report of a run under its options, with positions and paths as they are shown; `live` says models ran."""
-    shown = [located(each) for each in judged if not declared(each, options)]
-    baseline = recorded(options)
-    standing = [each for each in shown if each.evidence.verdict is not Verdict.REFUTED]
-    known = [each for each in standing if baseline is not None and baseline.knows(each)]
-    new = [each for each in standing if each not in known]
-    advice = [each for each in new if is_unwanted_advice(each, options)]
+    """The report on findings under the options.
+
+    Args:
+        findings: every finding of a run, refuted ones among them.
+        not_checked: what the run could not check.
+        options: what suppresses findings, and when the report fails.
+        declared: the declarations that classes make about a finding.
+        devices: where the run measured.
+        subjects: the names of what the run examined.
+        live: whether models ran, so that a measurement was possible.
+
+    Raises:
+        UsageError: the baseline cannot be read.
+    """
+    baseline = baseline_of(options)
+    places: dict[Outcome, list[Finding]] = {each: [] for each in Outcome}
+    used: dict[CodeSuppression, None] = {}
+    for finding in findings:
+        shown = as_shown(finding)
+        context = context_of(finding, options, declared(finding), live=live)
+        if baseline is not None:
+            context = replace(context, entry=baseline.entry(shown), baseline=baseline.entries_of_any_door)
+        decision = decide(finding, context)
+        places[decision.outcome].append(shown)
+        used.update(dict.fromkeys(decision.by_code))
     return report_under(
         options,
-        findings=tuple(each for each in new if each not in advice),
-        not_checked=tuple(missed(each) for each in not_checked),
-        refuted=tuple(each for each in shown if each.evidence.verdict is Verdict.REFUTED),
+        findings=tuple(places[Outcome.REPORTED]),
+        not_checked=tuple(map(as_shown_missed, not_checked)),
+        refuted=tuple(places[Outcome.REFUTED]),
         devices=devices,
         subjects=subjects,
-        known=tuple(known),
-        advice=tuple(advice),
+        known=tuple(places[Outcome.IN_BASELINE]),
+        advice=tuple(places[Outcome.ADVICE]),
+        suppressed_by=tuple(used),
         live=live,
     )
 
 
-def is_unwanted_advice(finding: Finding, options: Options) -> bool:
-    """Whether evidence made a finding mere advice, by an effect that is not material, and nobody selects its rule."""
-    lowered = finding.evidence.lowers_to is Severity.INFO
-    return lowered and not select.asks_for(finding.code, finding.name, options)
+def context_of(
+    finding: Finding, options: Options, declared: tuple[CodeSuppression, ...] = (), *, live: bool = True
+) -> Context:
+    """What can suppress a finding here and now: the blocks around the caller, `declared`, its file, the options."""
+    comments, path = FileComments(), ""
+    if finding.path is not None:
+        comments, path = comments_in(finding.path, text_of(finding.path)), shown_path(finding.path) or ""
+    return Context(options, (*BLOCKS.get(), *declared), comments, path, live=live)
 
 
-def recorded(options: Options) -> Baseline | None:
-    """The baseline that the options name, read again when it has changed.
+def decide_here(finding: Finding, options: Options) -> Decision:
+    """Decide about a finding with nothing but the blocks around the caller, its file and the options."""
+    return decide(finding, context_of(finding, options))
+
+
+def baseline_of(options: Options) -> Baseline | None:
+    """The baseline that the options name; the file is read again when it has changed.
 
     Raises:
         UsageError: it cannot be read.
@@ -63,16 +93,16 @@ def recorded(options: Options) -> Baseline | None:
     if not options.baseline:
         return None
     file = Path(options.baseline)
-    return _recorded(file, file.stat().st_mtime_ns) if file.is_file() else Baseline.read(file)
+    return _read_baseline(file, file.stat().st_mtime_ns) if file.is_file() else Baseline.read(file)
 
 
 @lru_cache(maxsize=1)
-def _recorded(file: Path, changed: int) -> Baseline:
+def _read_baseline(file: Path, changed: int) -> Baseline:
     return Baseline.read(file)
 
 
-def located(finding: Finding) -> Finding:
-    """The finding as it is shown: in the notebook's cell, its column in characters, its path from here."""
+def as_shown(finding: Finding) -> Finding:
+    """The finding as a report shows it: in the notebook's cell, its column in characters, its path from here."""
     if finding.path is None or finding.line is None:
         return finding.at(shown_path(finding.path))
     cell, line = in_cell(finding.path, finding.line)
@@ -81,15 +111,15 @@ def located(finding: Finding) -> Finding:
     return replace(finding, path=shown_path(finding.path), line=line, column=column, cell=cell)
 
 
-def missed(each: NotChecked) -> NotChecked:
-    """The entry as it is shown; the line in a notebook is told with its cell."""
+def as_shown_missed(each: NotChecked) -> NotChecked:
+    """The entry as a report shows it; for a notebook the subject names the cell and its line."""
     cell, line = in_cell(each.path, each.line) if each.path and each.line else (None, each.line)
     subject = f"{each.subject} (cell {cell}, line {line})" if cell else each.subject
     return replace(each, subject=subject, path=shown_path(each.path), line=None if cell else line)
 
 
 def report_under(options: Options, *, live: bool = True, **parts: Any) -> Report:
-    """A report with those parts that fails as the options say; `live` says that models were there to be measured."""
+    """A report with these parts that fails as the options say; `live` says that models were there to be measured."""
     return Report(
         seed=options.seed,
         version=__version__,
@@ -98,20 +128,6 @@ def report_under(options: Options, *, live: bool = True, **parts: Any) -> Report
         live=live,
         fail_on_unproven=options.fail_on_unproven,
         **parts,
-    )
-
-
-def declared(finding: Finding, options: Options) -> bool:
-    """Whether the user has declared it to be intended: in its file, around the run, or in the configuration."""
-    if matching.intended(finding, matching.active(), options.require_reason):
-        return True
-    patterns = [*select.ignored_within(finding.module_path, options)]
-    text = ""
-    if finding.path is not None:
-        patterns += select.ignored_in(shown_path(finding.path) or "", options)
-        text = text_of(finding.path)
-    return select.ignores(finding.code, patterns, finding.name) or matching.silenced(
-        finding, text, options.require_reason
     )
 
 

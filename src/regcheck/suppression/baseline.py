@@ -78,12 +78,9 @@ class Baseline:
     def _relative(self, path: str) -> str:
         return os.path.relpath(path, self.file.parent).replace(os.sep, "/")
 
-    def knows(self, finding: Finding) -> bool:
-        """Whether the finding is among the entries, whichever door saw it first."""
-        return self.entry(finding) in self._without_doors
-
     @cached_property
-    def _without_doors(self) -> frozenset[Entry]:
+    def entries_of_any_door(self) -> frozenset[Entry]:
+        """The entries without the door that saw each first, to compare with `entry(finding)`."""
         return frozenset(replace(each, by="") for each in self.entries)
 
     def stale(self, report: Report, roots: Iterable[str], codes: Iterable[str], by: str) -> list[Entry]:
@@ -111,7 +108,7 @@ class Baseline:
 
     def updated(self, findings: Iterable[Finding], stale: Iterable[Entry], by: str) -> Baseline:
         """The baseline that knows these findings too, and the stale entries no more."""
-        new = {self.entry(each, by) for each in findings if not self.knows(each)}
+        new = {self.entry(each, by) for each in findings if self.entry(each) not in self.entries_of_any_door}
         return Baseline(self.file, (self.entries - set(stale)) | new)
 
     def write(self) -> None:

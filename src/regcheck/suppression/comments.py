@@ -1,4 +1,4 @@
-"""The ignores that stand in the comments of a file, and the lines that each of them speaks for."""
+"""Read the suppressions in the comments of a file, and the lines that each of them covers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import tokenize
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -15,55 +16,80 @@ from regcheck.core.suppressions import CommentSuppression
 from regcheck.files.place import Place
 
 _COMMENT = re.compile(r"#\s*regcheck:\s*ignore(?P<file>-file)?\s*\[(?P<codes>[^\]]*)\]\s*(?P<reason>[^#]*)")
-_ATTEMPT = re.compile(r"#\s*(?P<said>regcheck:\s*(?P<word>[A-Za-z][\w-]*)[^#]*)")
+_ATTEMPT = re.compile(r"#\s*(?P<text>regcheck:\s*(?P<word>[A-Za-z][\w-]*)[^#]*)")
 _WORDS = ("ignore", "ignore-file")
 _CODE = re.compile(r"\bREG\d{3}\b", re.IGNORECASE)
+_MANY_LINES = 100
+"""A comment that covers more lines than this is not indexed by line."""
 MARK = "regcheck:"
-"""What every such comment holds."""
+"""Every such comment contains this."""
 
 Lines = tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True)
+class FileComments:
+    """The suppressions in one file's comments, in order, and an index of them by the lines that they cover."""
+
+    all: tuple[CommentSuppression, ...] = ()
+    _by_line: dict[int, list[CommentSuppression]] = field(default_factory=dict, compare=False, repr=False)
+    _long: list[CommentSuppression] = field(default_factory=list, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for each in self.all:
+            if sum(last - first for first, last in each.lines) > _MANY_LINES:
+                self._long.append(each)
+            else:
+                for line in {line for first, last in each.lines for line in range(first, last + 1)}:
+                    self._by_line.setdefault(line, []).append(each)
+
+    def covering(self, line: int | None) -> Iterator[CommentSuppression]:
+        """The suppressions that cover a line."""
+        if line is not None:
+            yield from self._by_line.get(line, ())
+            yield from (each for each in self._long if each.covers(line))
+
+
 @lru_cache(maxsize=64)
-def ignores_in(path: str, text: str) -> tuple[CommentSuppression, ...]:
-    """The ignores in the comments of a file, in order; a string that looks like one is none."""
+def comments_in(path: str, text: str) -> FileComments:
+    """The suppressions in the comments of a file; a string that looks like one is none."""
     if MARK not in text:
-        return ()
-    found: list[CommentSuppression] = []
+        return FileComments()
+    suppressions: list[CommentSuppression] = []
     layout = _Layout(text)
     for token, depth in _comments(text):
         line, column = token.start
         alone = not token.line[:column].strip()
-        for said in _COMMENT.finditer(token.string):
-            if alone and said.start() > 0:
-                continue  # code that is commented out, with its ignore
-            lines = _file_lines(layout, line, alone) if said["file"] else layout.lines_for(line, alone and depth == 0)
-            place = Place(path, line, column + said.start() + 1)
-            found += (
-                CommentSuppression(place, code.strip(), said["reason"].strip(), lines, bool(said["file"]))
-                for code in said["codes"].split(",")
+        for match in _COMMENT.finditer(token.string):
+            if alone and match.start() > 0:
+                continue  # code that is commented out, with its suppression
+            lines = _file_lines(layout, line, alone) if match["file"] else layout.lines_for(line, alone and depth == 0)
+            place = Place(path, line, column + match.start() + 1)
+            suppressions += (
+                CommentSuppression(place, code.strip(), match["reason"].strip(), lines, bool(match["file"]))
+                for code in match["codes"].split(",")
                 if code.strip()
             )
-    return tuple(found)
+    return FileComments(tuple(suppressions))
 
 
 def malformed_in(path: str, text: str) -> tuple[CommentSuppression, ...]:
-    """The comments that are meant to ignore something and name nothing in brackets, in order.
+    """The comments that are meant to suppress something and name nothing in brackets, in order.
 
-    One begins with a word like `ignore`, or names a code behind another word; whatever else stands behind the mark is
-    taken for prose.
+    Such a comment begins with a word like `ignore`, or names a code behind another word; any other text behind the mark
+    counts as prose.
     """
-    found: list[CommentSuppression] = []
+    malformed: list[CommentSuppression] = []
     for token, _ in _comments(text) if MARK in text else ():
         alone = not token.line[: token.start[1]].strip()
-        for said in _ATTEMPT.finditer(token.string):
-            understood = _COMMENT.match(token.string, said.start())
-            if (alone and said.start() > 0) or (understood and understood["codes"].strip(" ,")):
+        for attempt in _ATTEMPT.finditer(token.string):
+            valid = _COMMENT.match(token.string, attempt.start())
+            if (alone and attempt.start() > 0) or (valid and valid["codes"].strip(" ,")):
                 continue
-            if _CODE.search(said["said"]) or get_close_matches(said["word"].lower(), _WORDS, cutoff=0.75):
-                place = Place(path, token.start[0], token.start[1] + said.start() + 1)
-                found.append(CommentSuppression(place, "", malformed=said["said"].strip()))
-    return tuple(found)
+            if _CODE.search(attempt["text"]) or get_close_matches(attempt["word"].lower(), _WORDS, cutoff=0.75):
+                place = Place(path, token.start[0], token.start[1] + attempt.start() + 1)
+                malformed.append(CommentSuppression(place, "", malformed=attempt["text"].strip()))
+    return tuple(malformed)
 
 
 def _comments(text: str) -> Iterator[tuple[tokenize.TokenInfo, int]]:
@@ -103,9 +129,9 @@ class _Layout:
         """The line of the first statement that is no docstring."""
 
     def lines_for(self, line: int, alone: bool) -> Lines:
-        """The lines that a comment speaks for: those of what begins or ends on its line, and of the call around it.
+        """The lines that a comment covers: of every node that begins or ends on its line, and of the call around it.
 
-        A comment on the line of a `def` or `class` speaks for the whole of it, one on a line of its own for nothing.
+        A comment on the line of a `def` or `class` covers the whole of it, one on a line of its own covers nothing.
         """
         if alone:
             return ()
@@ -115,12 +141,12 @@ class _Layout:
                 return ((_first_line(each), each.end_lineno or line),)
             if _has_body(each) and not scope and each.lineno <= line < _header_end(each):
                 return ((each.lineno, _header_end(each) - 1),)
-        found = {(line, line)} | {span for span in self._spans if line in span}
+        lines = {(line, line)} | {span for span in self._spans if line in span}
         around = [span for span in self._calls if span[0] < line <= span[1]]
         if around:
             first = min(around, key=lambda span: (span[1] - span[0], span))[0]
-            found.add((first, first))
-        return tuple(sorted(found))
+            lines.add((first, first))
+        return tuple(sorted(lines))
 
 
 def _has_body(node: ast.AST) -> bool:

@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from torch import fx
 
 from regcheck.core.graph import Flow, Kind, Mode, Op, Site
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, call_text, kind_of
 
 from .record import META, CallMetadata
 
 _NEVER_FIXED = (Kind.INPUT, Kind.OPAQUE)
 """Kinds that give values of their own, not those of what goes in."""
+
+Blocks = dict[tuple[Mode, str], tuple[CodeSuppression, ...]]
+"""The declarations of the blocks that ops were called in, by mode and op id."""
 
 
 def lowered(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: Mode) -> Flow:
@@ -31,6 +35,12 @@ def lowered(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: Mode)
                 elif all(name in weights or name in fixed for name in op.inputs):
                     weights.add(op.id)
     return Flow(mode, ops, tuple((name, node.name) for name, node in outputs))
+
+
+def blocks_of(graph: fx.Graph, mode: Mode) -> Blocks:
+    """The blocks of declarations around the ops of one mode; no entry for an op outside of any."""
+    calls = ((node.name, node.meta.get(META)) for node in graph.nodes)
+    return {(mode, name): call.blocks for name, call in calls if call is not None and call.blocks}
 
 
 def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
@@ -66,5 +76,4 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         has_running_stats=seen.tracks,
         within=seen.within,
         baked_in=seen.frozen,
-        intended=seen.intended,
     )

@@ -13,8 +13,7 @@ from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, message_of, stops
 from regcheck.core.graph import BakedInMode, Kind, Mode, Reach, Site
-from regcheck.core.suppressions import CodeSuppression
-from regcheck.suppression import matching
+from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 
 from .baked_in_mode import frozen_call, frozen_script
@@ -63,7 +62,7 @@ NO_OUTPUT = "forward returns no tensor, array or number that could be followed"
 
 @dataclass(slots=True)
 class CallMetadata:
-    """What was seen of one call, and in what blocks it was made; kept in the fx node's `meta["regcheck"]`."""
+    """What was seen of one call, with the `blocks` of declarations around it; kept in the node's `meta["regcheck"]`."""
 
     name: str
     site: Site
@@ -79,7 +78,7 @@ class CallMetadata:
     tracks: bool = True
     within: tuple[str, ...] = ()
     frozen: BakedInMode | None = None
-    intended: tuple[CodeSuppression, ...] = field(default_factory=matching.active)
+    blocks: tuple[CodeSuppression, ...] = field(default_factory=BLOCKS.get)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from . import symbolic
 from .copies.lazy import is_lazy
 from .copies.objects import Copier
 from .cost import SECOND
-from .example_inputs import Inputs, candidates, elsewhere, moved, with_another_sample
+from .example_inputs import Inputs, InputSources, candidates, decided, elsewhere, moved, with_another_sample
 from .fake import CannotImagine, Imagined, fake_copy, imagine
-from .lower import lowered
+from .lower import Blocks, blocks_of, lowered
 from .mode_dependence import ModeReads, switch_on
 from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
@@ -42,7 +42,7 @@ class TraceResult:
 
     `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
     that could be traced, and `work` how many operations a forward took in each. `unmeasurable` says why nothing can be
-    measured; it is empty where the model was run.
+    measured; it is empty where the model was run. `blocks` are the declarations that `forward` makes around its calls.
     """
 
     graph: Graph
@@ -53,6 +53,7 @@ class TraceResult:
     ran: Mapping[Mode, frozenset[str]] = field(default_factory=dict)
     unmeasurable: str = ""
     work: Mapping[Mode, int] = field(default_factory=dict)
+    blocks: Blocks = field(default_factory=dict)
 
 
 Outcomes = dict[Mode, Recording | CannotTrace]
@@ -67,8 +68,9 @@ def trace_model(
     wholeness: Wholeness = Wholeness.WHOLE,
     reason_not_run: str = "",
     limit: float = math.inf,
+    sources: InputSources = lambda model: (),
 ) -> TraceResult:
-    """Trace `model` in both modes.
+    """Trace `model` in both modes; without `given` inputs, on those that the `sources` answer, or on guesses.
 
     Runs forwards of `model` itself and changes its modes: pass a copy. A `reason_not_run` limits it to fake copies.
     `limit` bounds the operations of a forward.
@@ -77,9 +79,11 @@ def trace_model(
         TooMuchWork: a forward takes more.
         CannotTrace: no way of tracing works; the message says why each failed.
     """
+    answers = () if given else sources(model)
+    given = given or decided(answers)
     run = partial(_imagined, model, locate) if reason_not_run else partial(_recorded, model, locate, limit)
     screen = None if reason_not_run or given else partial(_imagined, model, locate)
-    tried = [*_tried(run, [given] if given else candidates(model), screen)]
+    tried = [*_tried(run, [given] if given else candidates(model, answers), screen)]
     if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
         tried += _tried(run, with_another_sample(given), screen)
     inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
@@ -88,15 +92,19 @@ def trace_model(
         refusal = outcomes.get(Mode.EVAL)
         refused = refusal if isinstance(refusal, CannotTrace) else None
         if refused is not None and not reason_not_run and _is_short_of_memory(refused):
-            return trace_model(model, subject, given, locate, wholeness, "its forward ran out of memory")
+            return trace_model(
+                model, subject, given, locate, wholeness, "its forward ran out of memory", sources=sources
+            )
         return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, refused)
     flows: dict[Mode, Flow] = {}
+    blocks: Blocks = {}
     missed: list[NotChecked] = []
     for mode, each in reversed(outcomes.items()):
         if isinstance(each, Recording):
             if mode is Mode.TRAIN and each is outcomes[Mode.EVAL]:
                 switch_on(each.graph)
             flows[mode] = lowered(each.graph, each.outputs, mode)
+            blocks |= blocks_of(each.graph, mode)
         else:
             flows[mode] = Flow(mode, {})
             what = "pass inputs that the model accepts in both modes"
@@ -113,7 +121,7 @@ def trace_model(
     recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
     ran = {mode: each.ran for mode, each in recorded.items()}
     work = {mode: each.operations for mode, each in recorded.items()}
-    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work)
+    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work, blocks)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
@@ -257,8 +265,11 @@ def _without_inputs(
     unmeasurable = reason_not_run or (
         "forward raises on the inputs given" if given else "there are no inputs to run the model on"
     )
-    ran = {Mode.TRAIN: train.recording.ran, Mode.EVAL: evaluation.recording.ran}
-    return TraceResult(graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable)
+    ran = {mode: each.ran for mode, each in recorded.items() if isinstance(each, Recording)}
+    blocks = blocks_of(train.recording.graph, Mode.TRAIN) | blocks_of(evaluation.recording.graph, Mode.EVAL)
+    return TraceResult(
+        graph, train.recording.graph, None, tuple(missed), ran=ran, unmeasurable=unmeasurable, blocks=blocks
+    )
 
 
 def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.SymbolicTrace:

@@ -39,10 +39,12 @@ from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
 from regcheck.core.measurements.batch_dependence import BatchDependence
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.BATCH_STATISTICS,)
 LINKING = frozenset("index_select scatter scatter_add scatter_reduce index_add index_reduce".split())
 
 
@@ -203,6 +205,27 @@ class Net(nn.Module):
         x = torch.relu(self.instance(self.norm(self.conv(x))))
         x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)
         return self.head(self.drop(x.mean((2, 3))))
+
+
+model = Net()
+inputs = (torch.randn(8, 3, 12, 12),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        maps = F.batch_norm(x.reshape(1, -1, *x.shape[2:]), None, None, training=True)
+        return self.head(torch.relu(maps.reshape(x.shape)).mean((2, 3)))
 
 
 model = Net()

@@ -46,14 +46,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import BakedInMode, Drops, Graph, Mode, Op, Reach
+from regcheck.core.graph import BakedInMode, Drops, Graph, Kind, Mode, Op, Reach
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import DROPPING, FOREIGN
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Trait.DROPS, Kind.RANDOM)
 ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain", re.IGNORECASE)
 
 
@@ -204,7 +206,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -224,8 +227,31 @@ class Classifier(nn.Module):
 
 model = Classifier()
 inputs = (torch.randn(8, 16),)
-"""),
-    Example("""\
+""",
+        fixed="""\
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = F.relu(self.hidden(x))
+        x = F.dropout(x, p=0.5, training=self.training)
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(8, 16),)
+""",
+    ),
+    Example(
+        """\
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -249,8 +275,35 @@ class Attention(nn.Module):
 
 model = Attention()
 inputs = (torch.randn(4, 10, 32),)
-"""),
-    Example("""\
+""",
+        fixed="""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, width=32, heads=4, rate=0.1):
+        super().__init__()
+        self.heads = heads
+        self.rate = rate
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x):
+        n, length, width = x.shape
+        qkv = self.qkv(x).view(n, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate if self.training else 0.0)
+        return self.out(y.transpose(1, 2).reshape(n, length, width))
+
+
+model = Attention()
+inputs = (torch.randn(4, 10, 32),)
+""",
+    ),
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -269,7 +322,29 @@ class Classifier(nn.Module):
 
 model = Classifier()
 inputs = (torch.randn(8, 16),)
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.head = nn.Linear(32, 4)
+        self.dropout = nn.Dropout(0.3)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        x = self.dropout(x)
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(8, 16),)
+""",
+    ),
 )
 
 GOOD = (

@@ -37,9 +37,11 @@ from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
 from regcheck.core.measurements.batch_dependence import BatchDependence
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG204"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Trait.DROPS, Trait.BATCH_STATISTICS)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

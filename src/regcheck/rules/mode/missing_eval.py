@@ -69,10 +69,12 @@ from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.measurements.mode_difference import ModeDifference
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare_name, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Trait.NO_GRADIENTS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:
@@ -224,7 +226,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -255,8 +258,43 @@ def main():
 
 
 main()
-"""),
-    Example("""\
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 32)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+def evaluate(model, batches):
+    hits = 0
+    model.eval()
+    with torch.no_grad():
+        for x, y in batches:
+            scores = model(x)
+            hits += (scores.argmax(1) == y).sum().item()
+    return hits
+
+
+def main():
+    model = Classifier()
+    evaluate(model, [(torch.randn(32, 16), torch.zeros(32))])
+
+
+main()
+""",
+    ),
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -290,7 +328,44 @@ def main():
 
 
 main()
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+def train(model, x, y):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.train()
+    loss = nn.functional.mse_loss(model(x), y)
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def predict(model, x):
+    model.eval()
+    return model(x).sigmoid()
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def main():
+    model = Net()
+    train(model, torch.randn(32, 8), torch.randn(32, 2))
+    print(predict(model, torch.randn(32, 8)).shape)
+
+
+main()
+""",
+    ),
 )
 
 GOOD = (

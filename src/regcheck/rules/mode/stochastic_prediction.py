@@ -48,6 +48,7 @@ from regcheck.core.rule import Example, Probe
 
 CODE = "REG203"
 SEVERITY = Severity.ERROR
+BEGINS_AT = (Kind.RANDOM,)
 ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
 )

@@ -43,10 +43,11 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.measurements.mode_difference import ModeDifference
 from regcheck.core.rule import Example, Probe
-from regcheck.core.usage import Called, Event, Model, ModeNotRestored, ModeSet, Usage, is_model_loader
+from regcheck.core.usage import Backward, Called, Event, Model, ModeNotRestored, ModeSet, Usage, is_model_loader
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (ModeSet, Backward)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:

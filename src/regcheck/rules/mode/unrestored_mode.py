@@ -54,6 +54,7 @@ from regcheck.files.place import Place
 
 CODE = "REG208"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (ModeSet,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:

@@ -45,11 +45,13 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.measurements.decay import Decay, Pairs
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import OptimizerInfo, Usage
 from regcheck.torch_api.functions import COUPLED
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DECAYS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:
@@ -161,7 +163,8 @@ def without_reference(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -169,7 +172,17 @@ model = nn.Linear(16, 4)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)  # <-
 model(torch.randn(8, 16)).square().mean().backward()
 optimizer.step()
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+model = nn.Linear(16, 4)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+model(torch.randn(8, 16)).square().mean().backward()
+optimizer.step()
+""",
+    ),
     Example("""\
 import torch
 from torch import nn, optim

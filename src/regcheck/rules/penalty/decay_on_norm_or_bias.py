@@ -38,10 +38,12 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.shrinkage import Shrinkage
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import BIAS, NORM_SCALE, Usage
 
 CODE = "REG302"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DECAYS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:

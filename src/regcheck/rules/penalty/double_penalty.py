@@ -34,10 +34,12 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Severity, Suspicion
 from regcheck.core.rule import Example
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import Penalized, Usage
 
 CODE = "REG303"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DECAYS,)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:

@@ -33,10 +33,12 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Severity, Suspicion
 from regcheck.core.rule import Example
+from regcheck.core.starting_points import Trait
 from regcheck.core.usage import Usage
 
 CODE = "REG304"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DECAYS,)
 
 _L1 = re.compile(r"l1(reg|norm|penalty|loss|decay|weight|coeff?|lambda|alpha|strength)?|lasso|sparsity")
 _COUNTED = ("wd", "decay", "lr", "layer", "block", "level", "stage")

@@ -41,9 +41,11 @@ from regcheck.core.graph import Graph, Kind, Mode, Op
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.variance_shift import VarianceShift
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG103"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 0.25
 """The share of its variance that a batch norm's input gains by the dropout where the effect is material."""

@@ -39,9 +39,11 @@ from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Wholeness
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.dropped_outputs import DroppedOutputs
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG101"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 PASSIVE = {Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID}
 

@@ -38,9 +38,11 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
 from regcheck.core.measurements.moments import Moments
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG107"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DROPS,)
 
 ACTIVATIONS = (Kind.ACTIVATION, Kind.SIGMOID, Kind.SOFTMAX)
 

@@ -41,9 +41,11 @@ from regcheck.core.measurements import percent
 from regcheck.core.measurements.mask_on_maps import MaskOnMaps
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG102"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 0.05
 """The share of dropped values' variance that neighbours explain where the effect is material."""
@@ -160,7 +162,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -183,8 +186,34 @@ class Net(nn.Module):
 
 model = Net()
 inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
-"""),
-    Example("""\
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.drop = nn.Dropout2d(0.25)
+        self.second = nn.Conv2d(16, 32, 3, padding=1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        x = self.drop(x)
+        x = torch.relu(self.second(x))
+        return self.head(self.pool(x).flatten(1))
+
+
+model = Net()
+inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
+""",
+    ),
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -209,7 +238,34 @@ class Net(nn.Module):
 
 model = Net()
 inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout2d(0.25),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+model = Net()
+inputs = (torch.rand(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3),)
+""",
+    ),
 )
 
 GOOD = (

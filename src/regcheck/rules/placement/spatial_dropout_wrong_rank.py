@@ -38,9 +38,11 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.measurements.unit_mask import UnitMask
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG105"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 RANKED = {"dropout1d": 1, "dropout2d": 2, "dropout3d": 3}
 KEEPS_THE_AXES = {Kind.IDENTITY, Kind.ACTIVATION, Kind.SIGMOID, Kind.BATCH_NORM, Kind.NORM, Kind.SCALE}

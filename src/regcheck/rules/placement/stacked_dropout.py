@@ -32,9 +32,11 @@ from regcheck.core.graph import Graph, Kind, Mode
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.stacked_masks import StackedMasks
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG106"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DROPS,)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

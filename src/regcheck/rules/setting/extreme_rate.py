@@ -38,9 +38,11 @@ from regcheck.core.graph import Graph, Mode
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.unit_mask import UnitMask
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG401"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Trait.DROPS,)
 
 EXTREME = 0.8
 USUAL = 0.5

@@ -38,9 +38,11 @@ from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.mask_agreement import MaskAgreement
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG404"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DROPS,)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

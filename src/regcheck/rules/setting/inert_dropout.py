@@ -33,9 +33,11 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Gate, Graph, Kind
 from regcheck.core.measurements.output_change import OutputChange
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
 
 CODE = "REG207"
 SEVERITY = Severity.INFO
+BEGINS_AT = (Trait.DROPS,)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:

@@ -40,6 +40,7 @@ from regcheck.core.rule import Example, Probe
 
 CODE = "REG403"
 SEVERITY = Severity.WARNING
+BEGINS_AT = (Kind.RANDOM,)
 
 CUTS = {"lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal", "compare", "floor", "bernoulli"}
 SCALES = {"mul", "div", "truediv", "rmul", "rtruediv"}

@@ -8,13 +8,15 @@ import re
 import tokenize
 import warnings
 from functools import cached_property
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from regcheck.core.patch import Edit
 from regcheck.files.text import NEWLINE
 from regcheck.static.interpreter.values import External
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
+
+Node = TypeVar("Node", bound=ast.expr)
 
 _SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
@@ -65,9 +67,10 @@ class Spot:
     def __init__(self, file: File, line: int, column: int) -> None:
         self._file = file
         self.tree = file.tree
-        outermost, *around = _calls_at(file.tree, line, column) or (ast.Pass(),)
+        found_at = _chain_at(file.tree, line, column, ast.Call) or _chain_at(file.tree, line, column, ast.Attribute)
+        outermost, *around = found_at or (ast.Pass(),)
         self.around = tuple(around)
-        found = (node for node in ast.walk(outermost) if _begins_at(node, line, column))
+        found = (node for node in ast.walk(outermost) if _begins_at(node, line, column, ast.Call))
         self.calls = tuple(sorted(found, key=lambda node: _end(node), reverse=True))
 
     def name_of(self, node: ast.expr) -> str:
@@ -155,12 +158,12 @@ class Spot:
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-def _calls_at(tree: ast.Module, line: int, column: int) -> list[ast.AST]:
-    """The outermost call that begins at a position, and all nodes around it, from the inside out."""
+def _chain_at(tree: ast.Module, line: int, column: int, kind: type[ast.expr]) -> list[ast.AST]:
+    """The outermost node of a kind that begins at a position, and all nodes around it, from the inside out."""
     todo: list[tuple[ast.AST, Any]] = [(tree, None)]
     while todo:
         link: Any = todo.pop()
-        if _begins_at(link[0], line, column):
+        if _begins_at(link[0], line, column, kind):
             found: list[ast.AST] = []
             while link is not None:
                 node, link = link
@@ -170,8 +173,8 @@ def _calls_at(tree: ast.Module, line: int, column: int) -> list[ast.AST]:
     return []
 
 
-def _begins_at(node: ast.AST, line: int, column: int) -> TypeGuard[ast.Call]:
-    return isinstance(node, ast.Call) and (node.lineno, node.col_offset) == (line, column)
+def _begins_at(node: ast.AST, line: int, column: int, kind: type[Node]) -> TypeGuard[Node]:
+    return isinstance(node, kind) and (node.lineno, node.col_offset) == (line, column)
 
 
 def _moved(position: tuple[int, int], first: int) -> tuple[int, int]:

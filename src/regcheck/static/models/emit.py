@@ -36,25 +36,6 @@ _PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
 
 
-def matters(op: Op, other: Op | None) -> bool:
-    """Whether an op, or what it is in the other mode, drops, draws, or takes statistics of the batch after `eval()`.
-
-    Every rule about graphs begins at such an op; where there is none, there is nothing to be found.
-    """
-    if op.kind is Kind.RANDOM:
-        return True
-    if op.kind is Kind.RECURRENT:
-        return bool(op.rate)
-    in_eval = op if other is None or op.mode is Mode.EVAL else other
-    if op.kind is Kind.BATCH_NORM:
-        return in_eval.active is not False
-    if op.drops is None:
-        return False
-    sides = (op,) if other is None else (op, other)
-    inert = op.reach is not None and all(each.active is False for each in sides)  # which only a call is blamed for
-    return in_eval.latent or (not inert and any(each.rate != 0 for each in sides))
-
-
 class Spoilt(Exception):
     """To look at what the other mode would do was to do it: each mode must be run by itself."""
 
@@ -92,8 +73,9 @@ class Ops(Interpreter):
         self.one_sided = False
         """Whether the other mode is left alone, and anything that depends on the mode is run once for each."""
         self.count = 0
+        self.starts = project.starts
         self.matters = False
-        """Whether a rule could find anything in the ops made so far."""
+        """Whether a rule can start from one of the ops made so far."""
         self.parameters: set[str] = set()
         self.assembled: set[str] = set()
         """The ops whose result was written to in part."""
@@ -152,7 +134,7 @@ class Ops(Interpreter):
             there = replace(op, mode=self.sight.other, call=call, **other)
         self.count += 1
         self.keep(op, there)
-        self.matters = self.matters or matters(op, there)
+        self.matters = self.matters or self.starts.has(op, there)
         if kind is Kind.PARAMETER:
             self.parameters.add(name)
         elif function == SETITEM or (kind in _WHOLE and not self.assembled.isdisjoint(ids)):

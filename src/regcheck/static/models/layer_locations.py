@@ -24,7 +24,7 @@ def constructors(path: str, class_name: str, first_line: int) -> dict[str, Place
     content = read(Path(path))
     if content is None or isinstance(content, NotChecked):
         return {}
-    project = Project([Source(path, content)], whole=True)
+    project = Project([Source(path, content)])
     for definition in project.definitions:
         node = definition.node
         first = min([node.lineno, *(each.lineno for each in node.decorator_list)])

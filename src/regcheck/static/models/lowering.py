@@ -59,18 +59,15 @@ Kwargs = Mapping[str, Value]
 _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
 
 
-def graph_of(
-    project: Project, model: Module, subject: str, ran: set[int], repeats: ForwardCache, whatever: bool = True
-) -> Graph | None:
-    """The graph of a built model; None where `forward` gives nothing.
+def graph_of(project: Project, model: Module, subject: str, ran: set[int], repeats: ForwardCache) -> Graph | None:
+    """The graph of a built model; None where `forward` gives nothing, or no rule can start in it.
 
-    `ran`: the functions that building it entered. Unless `whatever` is in a graph is asked for, one in which nothing
-    `matters` is None, too.
+    `ran`: the functions that building it entered.
     """
     kept = RegisteredModules(model)
     train = _followed(project, kept, Mode.TRAIN, ran, repeats)
     evaluation = _followed(project, kept, Mode.EVAL, ran, repeats) if train.sight.looked else train
-    if not (whatever or train.matters or evaluation.matters):
+    if not (train.matters or evaluation.matters):
         return None
     flow = train.flow(Mode.TRAIN)
     return Graph(subject, flow, evaluation.flow(Mode.EVAL), Wholeness.UNKNOWN, assumed=True) if flow.outputs else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from regcheck.core.usage import Backward, Called, Event, ModeSet, StepComposed, Stepped, Usage
+from regcheck.core.usage import Backward, Called, Event, MethodNotCalled, ModeSet, StepComposed, Stepped, Usage
 from regcheck.core.usage import Model as Subject
 from regcheck.static.interpreter.state import Frame, Next
 from regcheck.static.interpreter.values import (
@@ -39,7 +39,7 @@ from regcheck.static.models.inspection import has_learned_layers, identity, mode
 from regcheck.static.models.unregistered import unregistered_modules
 from regcheck.static.project.entry_points import is_plain, worthwhile
 from regcheck.static.project.files import Source
-from regcheck.static.project.names import Project, parameters_of
+from regcheck.static.project.names import Definition, Project, parameters_of
 from regcheck.static.torch_calls import METADATA
 
 from .alternation import mark_alternating_calls
@@ -54,6 +54,9 @@ _HARMLESS = frozenset(
     "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad get_parameter extra_repr"
     " register_forward_hook register_forward_pre_hook register_full_backward_hook modules named_modules children"
     " named_children get_submodule get_buffer double_ float_".split()
+)
+_ONLY_MODELS = frozenset(
+    ("parameters", "named_parameters", "modules", "named_modules", "children", "named_children", "requires_grad_")
 )
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 
@@ -229,6 +232,45 @@ class ProgramInterpreter(Builder):
             self.consume([value])
         super().assign(target, value)
 
+    def discard(self, node: ast.expr, value: Value) -> None:
+        self._note_not_called(node, asserted=False)
+        super().discard(node, value)
+
+    def _run_assert(self, node: ast.Assert) -> Next:
+        for each in _truths(node.test):
+            self._note_not_called(each, asserted=True)
+        return Next.GO
+
+    def _note_not_called(self, node: ast.expr, asserted: bool) -> None:
+        """Write down that a model's `eval` or `train` is named and not called."""
+        if not isinstance(node, ast.Attribute) or node.attr not in ("eval", "train"):
+            return
+        owner = self.evaluate(node.value)
+        models = [*modules_in(owner)]
+        text = ast.unparse(node.value)
+        if models and isinstance(owner, Module) and _inherits(owner, node.attr):
+            model = self.subject(owner)
+        elif type(owner) is Unknown and self._is_used_as_model(text):
+            model = Subject("", text)
+        else:
+            return
+        self.note(MethodNotCalled, node, model=model, owner=text, method=node.attr, asserted=asserted)
+
+    def _is_used_as_model(self, owner: str) -> bool:
+        """Whether the function at hand calls `owner`, or a method of it that only models have, or says what it is."""
+        scope = self.frame.function.node if self.frame.function else self.frame.source.tree
+        for each in ast.walk(scope):
+            if isinstance(each, ast.Call):
+                of_models = isinstance(each.func, ast.Attribute) and each.func.attr in _ONLY_MODELS
+                callee = each.func.value if of_models and isinstance(each.func, ast.Attribute) else each.func
+                if ast.unparse(callee) == owner:
+                    return True
+            elif isinstance(each, ast.arg) and each.arg == owner and each.annotation is not None:
+                named = self.project.resolve(self.frame.source, each.annotation)
+                if named == External("torch.nn.Module") or (isinstance(named, Definition) and named.is_module):
+                    return True
+        return False
+
     def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
         models = [*modules_in(value)]
         if not models:
@@ -377,6 +419,23 @@ def _settings(function: Function) -> list[str]:
         for each, default in parameters_of(function.node.args)[bound:]
         if not (isinstance(default, ast.Constant) and isinstance(default.value, float))
     ]
+
+
+def _truths(node: ast.expr) -> Iterator[ast.expr]:
+    """The expressions whose truth decides that of another one."""
+    parts = node.values if isinstance(node, ast.BoolOp) else [node.operand] if isinstance(node, ast.UnaryOp) else []
+    yield node
+    for each in parts:
+        yield from _truths(each)
+
+
+def _inherits(module: Module, name: str) -> bool:
+    """Whether a module's attribute is a method, rather than a property or a value that somebody put there."""
+    if not isinstance(module, Instance):
+        return True
+    method = module.definition.method(name)
+    decorated = method is not None and not isinstance(method.node, ast.Lambda) and bool(method.node.decorator_list)
+    return not decorated and name not in module.cells and module.definition.constant(name) is None
 
 
 def _is_loss(node: ast.expr) -> bool:

@@ -11,7 +11,6 @@ from regcheck.static.interpreter.values import External, Function, Value
 
 from .files import Source
 from .names import Project
-from .prefilter import is_random
 
 _GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
 _GRADIENT_WORDS = (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward")
@@ -57,8 +56,9 @@ class _Candidate:
 def worthwhile(project: Project) -> Iterator[Function]:
     """The functions that build models or optimizers and use them, themselves or through scanned functions they call.
 
-    A method is worth it only where it builds an optimizer: how its object was treated before cannot be told. What an
-    unknown decorator takes (a registry of model factories, say) is worth it only for what it does itself.
+    A method is worth it only where it builds an optimizer, or names a method that it should call: how its object was
+    treated before cannot be told. What an unknown decorator takes (a registry of model factories, say) is worth it only
+    for what it does itself.
     """
     functions = [_Candidate(each) for each in project.functions()]
     models: dict[bytes, list[Source]] = {}
@@ -66,14 +66,14 @@ def worthwhile(project: Project) -> Iterator[Function]:
         if each.is_module:
             models.setdefault(each.node.name.encode(), []).append(each.source)
     decaying = _saying(functions, _DECAY, b"weight_decay")
-    own = _saying(functions, _GRADIENTS, *_GRADIENT_WORDS)
+    own = set(functions) if project.prefilter.any_call else _saying(functions, _GRADIENTS, *_GRADIENT_WORDS)
     using = _calling(functions, own)
     built = _saying(functions, _BUILDING, *_BUILDING_WORDS)
     building = _calling(functions, {each for each in functions if each in built or _names_model(each, models)})
     for one in functions:
         calls = one in using and one in building and (one in own or not _is_taken(project, one.function))
-        alone = one in built and is_random(one.text)
-        if one in decaying or (not one.owner and (calls or alone)):
+        alone = one in built and project.prefilter.names_an_op(one.text)
+        if one in decaying or project.prefilter.names_a_method(one.text) or (not one.owner and (calls or alone)):
             yield one.function
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 
+from regcheck.core.starting_points import StartingPoints
 from regcheck.files.place import Place
 from regcheck.static.interpreter.values import Cells, Configuration, Constant, External, Function, Unknown, Value
 from regcheck.torch_api.functions import LAYERS
 
 from .files import Source, bound, file_scope
-from .prefilter import candidates
+from .prefilter import Prefilter
 
 CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
@@ -172,11 +173,12 @@ class Definition:
 
 
 class Project:
-    """The scanned files together; `whole` says that every one matters, whatever is in it."""
+    """The scanned files together; `starts` is what rules start from in them, by default anything."""
 
-    def __init__(self, sources: Iterable[Source], whole: bool = False) -> None:
+    def __init__(self, sources: Iterable[Source], starts: StartingPoints | None = None) -> None:
         self.sources = tuple(sources)
-        self.whole = whole
+        self.starts = starts or StartingPoints()
+        self.prefilter = Prefilter(self.starts)
         self._by_file = {str(source.file): source for source in self.sources}
         self._by_tail: dict[str, list[Source]] = {}
         for source in self.sources:
@@ -219,8 +221,8 @@ class Project:
 
     @cached_property
     def relevant(self) -> tuple[Source, ...]:
-        """The files that can matter; the others are parsed only where one of these asks for a name in them."""
-        return self.sources if self.whole else tuple(candidates(self.sources))
+        """The files that a rule can start in; the others are parsed only where one of these asks for a name in them."""
+        return tuple(self.prefilter.candidates(self.sources))
 
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:

@@ -1,66 +1,139 @@
-"""Which files can matter, told from their bytes, so that the others need not be parsed.
+"""Which files a scan parses: those whose bytes hold a word that one of the chosen rules can start from.
 
-A rule about models can only find something where a class or a container of layers stands beside something that drops,
-draws, or takes statistics of the batch; a rule about programs only where gradients or modes are switched, or
-weights decay. Files that import such a file may build, change or use what is in it, and matter too; so does a file
-that was asked for by name.
+A rule about models can find something only where a class or a container of layers stands beside a call that the rule
+starts from; a rule about programs only where its events are written. Files that import such a file may build, change or
+use what is in it, and are parsed too; so is a file that was asked for by name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from regcheck.core.graph import Kind
+from regcheck.core.starting_points import Start, StartingPoints, Trait, is_of_ops
+from regcheck.core.usage import (
+    Backward,
+    Called,
+    MethodNotCalled,
+    ModeNotRestored,
+    ModeSet,
+    Penalized,
+    StepComposed,
+    Stepped,
+)
+from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, STACKED, kind_of
 
 from .files import Source
-
-RANDOM = tuple(
-    b"drop Drop rand bernoulli normal multinomial uniform exponential poisson gumbel geometric cauchy binomial sample"
-    b" ractional atch_norm atchNorm running_stats scaled_dot_product LSTM GRU RNN".split()
-)
-"""What a file says that holds an op whose result depends on the mode, on chance or on the batch."""
-
-BATCHWISE = re.compile(rb"\.(?:mean|var|std)\((?:dim ?= ?|axis ?= ?)?[(\[]?0\b")
-"""Statistics over the batch, taken by hand."""
 
 MODEL = (b"def forward", b"Sequential(")
 MODEL_CLASS = re.compile(rb"class \w+\([^)]{0,2000}Module")
 """What a file says that holds a model: a class, or a container that is built."""
 
-PROGRAM = tuple(b"no_grad inference_mode set_grad_enabled enable_grad .backward( .eval .train(".split())
-DECAY = b"weight_decay"
-"""What a file says that holds a program in which something can go wrong. Such a program builds models or is given some;
-torch's own files, which are known by name and never looked up, are given none by other files."""
+SPELLED = frozenset(
+    {
+        Kind.LINEAR,
+        Kind.CONV,
+        Kind.EMBEDDING,
+        Kind.RECURRENT,
+        Kind.ATTENTION,
+        Kind.BATCH_NORM,
+        Kind.NORM,
+        Kind.DROPOUT,
+        Kind.RANDOM,
+        Kind.SIGMOID,
+        Kind.SOFTMAX,
+    }
+)
+"""The kinds of op that are always written as a call by name; others have an operator, or no call at all."""
+
+WORDS: Mapping[Start, tuple[bytes, ...]] = {
+    Trait.BATCH_STATISTICS: (b"atch_norm", b"atchNorm", b"running_stats"),
+    Trait.NO_GRADIENTS: (b"no_grad", b"inference_mode", b"set_grad_enabled", b"enable_grad"),
+    Trait.DECAYS: (b"weight_decay",),
+    ModeSet: (b".eval", b".train("),
+    ModeNotRestored: (b".eval", b".train("),
+    Backward: (b".backward(",),
+    StepComposed: (b".backward(",),
+    Penalized: (b".backward(",),
+    Stepped: (b"optim",),
+}
+"""What a file says that holds such a start, where the table of torch does not tell it."""
+
+NOT_CALLED = re.compile(rb"\.(?:eval|train)\b(?!\s*\()")
+"""A method that sets the mode, named without a call."""
 
 
-def candidates(sources: Sequence[Source]) -> Iterator[Source]:
-    """The files that can matter, in the order given."""
-    chosen = {source for source in sources if _matters(source)}
-    rest = [source for source in sources if source not in chosen and not source.is_torch]
-    found: Iterable[Source] = chosen
-    while rest:
-        tails = {source.tail_bytes for source in found if not source.is_torch}
-        found = [source for source in rest if not tails.isdisjoint(source.imported_words)]
-        if not found:
-            break
-        chosen.update(found)
-        rest = [source for source in rest if source not in chosen]
-    return (source for source in sources if source in chosen)
+class Prefilter:
+    """Tells files, and functions, in which a rule can start from their text alone."""
+
+    def __init__(self, starts: StartingPoints) -> None:
+        self._starts = starts
+
+    @cached_property
+    def _op_words(self) -> tuple[bytes, ...] | None:
+        """The words of the ops that a rule starts from; None where an op of any model may be one."""
+        if self._starts.starts is None or any(isinstance(each, Kind) for each in self._starts.starts - SPELLED):
+            return None
+        words = {word for start in self._starts.starts if is_of_ops(start) for word in _words_of(start)}
+        return tuple(sorted(word for word in words if not any(each in word for each in words - {word})))
+
+    @cached_property
+    def _program_words(self) -> tuple[bytes, ...]:
+        starts = WORDS.keys() if self._starts.starts is None else self._starts.starts
+        return tuple(sorted({word for start in starts if not is_of_ops(start) for word in WORDS.get(start, ())}))
+
+    @property
+    def any_call(self) -> bool:
+        """Whether a rule starts from model calls of any kind, which no word gives away."""
+        return Called in self._starts
+
+    def candidates(self, sources: Sequence[Source]) -> Iterator[Source]:
+        """The files to parse, in the order given."""
+        if self._starts.starts is None:
+            return iter(sources)
+        chosen = {source for source in sources if self._matters(source)}
+        rest = [source for source in sources if source not in chosen and not source.is_torch]
+        latest: Iterable[Source] = chosen
+        while rest:
+            tails = {source.tail_bytes for source in latest if not source.is_torch}
+            latest = [source for source in rest if not tails.isdisjoint(source.imported_words)]
+            if not latest:
+                break
+            chosen.update(latest)
+            rest = [source for source in rest if source not in chosen]
+        return (source for source in sources if source in chosen)
+
+    def names_an_op(self, text: bytes) -> bool:
+        """Whether a text names a call that a rule about models starts from."""
+        return self._op_words is None or _says(text, self._op_words)
+
+    def names_a_method(self, text: bytes) -> bool:
+        """Whether a text names `eval` or `train` without calling it, and a rule starts from that."""
+        return MethodNotCalled in self._starts and NOT_CALLED.search(text) is not None
+
+    def _matters(self, source: Source) -> bool:
+        content = source.content
+        if source.named or (Trait.DECAYS in self._starts and _says(content, WORDS[Trait.DECAYS])):
+            return True
+        used = _says(content, self._program_words) or self.names_a_method(content)
+        if used and not source.is_torch:
+            return True
+        model = _says(content, MODEL) or (b"Module" in content and MODEL_CLASS.search(content) is not None)
+        return model and (used or self.any_call or self.names_an_op(content))
 
 
-def is_random(content: bytes) -> bool:
-    """Whether something in the text may depend on the mode, on chance or on the batch."""
-    return _says(content, RANDOM) or BATCHWISE.search(content) is not None
-
-
-def _matters(source: Source) -> bool:
-    content = source.content
-    if source.named or DECAY in content:
-        return True
-    used = _says(content, PROGRAM)
-    if used and not source.is_torch:
-        return True
-    held = _says(content, MODEL) or (b"Module" in content and MODEL_CLASS.search(content) is not None)
-    return held and (used or is_random(content))
+def _words_of(start: Start) -> Iterator[bytes]:
+    """The names of the functions and layers of torch that are such an op."""
+    if start in WORDS:
+        yield from WORDS[start]
+        return
+    functions = {*DROPPING, *STACKED} if start is Trait.DROPS else {name for name in KINDS if kind_of(name) is start}
+    if start is Kind.DROPOUT:
+        functions |= {name for name in DROPPING if kind_of(name) is Kind.DROPOUT}
+    layers = {layer for layer, function in LAYERS.items() if function in functions}
+    yield from (name.rpartition("::")[2].encode() for name in functions | layers)
 
 
 def _says(content: bytes, words: Iterable[bytes]) -> bool:

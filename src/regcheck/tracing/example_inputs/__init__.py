@@ -1,24 +1,24 @@
-"""Example inputs for a model that came without any, inferred from what it says and from its layers."""
+"""Example inputs for a model that the user audits without any."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from .arguments import drawn_for, guessed
 from .call_inputs import Inputs, elsewhere, home_of, mapped, moved, suited, with_another_sample
-from .configured import Config, configured
-from .declared import examples, pretrained
-from .detection import detection
 from .drawing import smooth
-from .graphs import graphs
 
 __all__ = [
+    "Answer",
+    "InputSources",
     "Inputs",
     "candidates",
+    "decided",
     "drawn_for",
     "elsewhere",
     "home_of",
@@ -28,22 +28,43 @@ __all__ = [
     "with_another_sample",
 ]
 
+Pair: TypeAlias = tuple[Sequence[Any], Mapping[str, Any]]
+"""`(args, kwargs)` of a forward."""
 
-def candidates(model: nn.Module) -> Iterator[Inputs]:
-    """Inputs to try, on the model's device, most trustworthy first; nothing is run, each is made when asked for.
+Answer: TypeAlias = Pair | Iterable[Pair | Inputs]
+"""The answer of one implementation of the hook `regcheck_inputs`: the inputs to use, or inputs to try in order."""
 
-    What a model declares comes first. The `dummy_inputs` of a model with a configuration are one for all models of the
-    library, so what its own configuration says goes before them.
+InputSources: TypeAlias = Callable[[nn.Module], Sequence[Answer]]
+"""Asks every implementation of the hook for the inputs of a model; the first answer comes first."""
+
+
+def decided(answers: Iterable[Answer]) -> Inputs | None:
+    """The first answer that is one `(args, kwargs)` pair: a plugin's decision, as if the user had passed the inputs."""
+    pairs = (each for each in answers if _is_pair(each))
+    return next((_inputs(each) for each in pairs), None)
+
+
+def candidates(model: nn.Module, answers: Iterable[Answer] = ()) -> Iterator[Inputs]:
+    """Inputs to try, on the model's device and in its dtype: those of the answers, then guesses from its layers.
+
+    Runs nothing, and draws each candidate only when the caller asks for it.
     """
-    sources = [examples, configured] if Config.of(model) is None else [configured, examples]
-    for source in (*sources, pretrained, detection, graphs, guessed):
-        with suppress(Exception):  # what a model says of itself may be anything; one source less is no reason to stop
-            drawn = source(model)
+    for source in (*answers, guessed(model)):
+        with suppress(Exception):  # a model's declarations may be anything: a broken source costs its own inputs only
+            drawn = iter(source)
             while (inputs := _next(drawn)) is not None:
-                yield suited(inputs, model)
+                yield suited(_inputs(inputs), model)
 
 
-def _next(drawn: Iterator[Inputs]) -> Inputs | None:
+def _next(drawn: Iterator[Any]) -> Any:
     """The next inputs, drawn on the CPU whatever the program's default device."""
     with torch.device("cpu"):
         return next(drawn, None)
+
+
+def _inputs(answer: Any) -> Inputs:
+    return answer if isinstance(answer, Inputs) else Inputs(tuple(answer[0]), dict(answer[1]), "a plugin")
+
+
+def _is_pair(answer: Any) -> bool:
+    return isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)

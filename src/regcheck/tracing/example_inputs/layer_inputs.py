@@ -10,7 +10,6 @@ from torch import nn
 
 from . import sizes
 from .argument_flow import FirstUse
-from .declared import read
 from .drawing import Spec
 
 Dims = tuple[int | None, ...]
@@ -40,7 +39,11 @@ def _taken(model: nn.Module, layer: Any, argument: str) -> Iterator[Spec]:
     elif hasattr(layer, "kernel_size") and hasattr(layer, "in_channels"):
         yield from _convolved(model, layer, name)
     elif hasattr(layer, "num_embeddings") and hasattr(layer, "embedding_dim"):
-        avoid = frozenset([layer.padding_idx]) if isinstance(read(layer, "padding_idx"), int) else frozenset[int]()
+        avoid = (
+            frozenset([layer.padding_idx])
+            if isinstance(sizes.attribute(layer, "padding_idx"), int)
+            else frozenset[int]()
+        )
         for length in sizes.lengths(model, layer.embedding_dim):
             yield Spec((None, length), layer.num_embeddings, avoid)
         yield Spec((None,), layer.num_embeddings, avoid)
@@ -65,7 +68,7 @@ def _taken(model: nn.Module, layer: Any, argument: str) -> Iterator[Spec]:
             yield Spec((None, width, sizes.LENGTH))
         for extent in sizes.extents(model, rank, width) if rank else ():
             yield Spec((None, width, *extent))
-    elif isinstance(read(layer, "in_features"), int):
+    elif isinstance(sizes.attribute(layer, "in_features"), int):
         width = layer.in_features or sizes.LENGTH  # a lazy layer takes any
         yield Spec((None, width))
         for length in (sizes.LENGTH, *sizes.lengths(model, width)[:3]):

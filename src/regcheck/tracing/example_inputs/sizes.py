@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
-
-from .declared import pretrained_size, read
 
 USUAL = {1: (64, 256, 1024, 16000), 2: (224, 64, 32, 28, 256, 299, 512, 384, 128, 96), 3: (32, 64, 16, 96)}
 """Extents to try for signals, images and volumes."""
@@ -33,6 +31,23 @@ def extents(model: nn.Module, rank: int, channels: int | None = None) -> list[tu
     return [*dict.fromkeys([*_named(model, rank), *_tabled(model, rank), *solved, *usual])]
 
 
+def pretrained_size(model: nn.Module) -> tuple[int, ...] | None:
+    """Channels, height and width in a timm model's `pretrained_cfg`."""
+    declared = attribute(model, "pretrained_cfg") or attribute(model, "default_cfg")
+    size = declared.get("input_size") if isinstance(declared, Mapping) else None
+    if not isinstance(size, (tuple, list)) or not all(isinstance(each, int) for each in size):
+        return None
+    return tuple(size)
+
+
+def attribute(owner: Any, name: str) -> Any:
+    """An attribute's value; None where it is missing, or where its property raises."""
+    try:
+        return getattr(owner, name, None)
+    except Exception:
+        return None
+
+
 def _named(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
     """Sizes that the model or a part of it keeps under a telling name."""
     for module in itertools.islice(model.modules(), 400):
@@ -40,10 +55,10 @@ def _named(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
         if size is not None:
             yield size[-2:]
         for name in NAMED:
-            found = _whole(read(module, name), rank)
+            found = _whole(attribute(module, name), rank)
             if found is not None and not (name == "input_size" and isinstance(module, (nn.RNNBase, nn.RNNCellBase))):
                 yield found
-        spatial, temporal = read(module, "spatial_size"), read(module, "temporal_size")
+        spatial, temporal = attribute(module, "spatial_size"), attribute(module, "temporal_size")
         stem = _first_convolution(model)
         if rank == 3 and isinstance(spatial, (tuple, list)) and isinstance(temporal, int) and stem is not None:
             sizes = (temporal, *spatial)
@@ -137,7 +152,7 @@ def _reach(layer: nn.Module, rank: int) -> tuple[int, int, int, int] | None:
     name = type(layer).__name__
     if not name.endswith(f"{rank}d") or not ("Conv" in name or "Pool" in name) or "Adaptive" in name or "Trans" in name:
         return None
-    values = [read(layer, each) for each in ("kernel_size", "stride", "padding", "dilation")]
+    values = [attribute(layer, each) for each in ("kernel_size", "stride", "padding", "dilation")]
     if values[2] == "same":
         values[2] = (_one(values[0]) - 1) // 2
     kernel, stride, padding, dilation = (
@@ -156,7 +171,7 @@ def lengths(model: nn.Module, width: int | None = None) -> list[int]:
     named = [
         value
         for module in itertools.islice(model.modules(), 400)
-        for value in (read(module, name) for name in LENGTHS)
+        for value in (attribute(module, name) for name in LENGTHS)
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096
     ]
     tables = [table.shape for name, table in _tables(model) if "pos" in name or "." not in name]

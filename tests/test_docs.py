@@ -1,0 +1,60 @@
+"""What the pages for contributors say of the source is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "src" / "regcheck"
+ARCHITECTURE = DOCS / "contributing" / "architecture.md"
+DECISIONS = sorted(DOCS.glob("decisions/0*.md"))
+
+
+def answers() -> list[tuple[str, str, str]]:
+    """The rows of "Where is it decided that …?": question, module, function."""
+    section = ARCHITECTURE.read_text(encoding="utf-8").partition("## Where is it decided")[2]
+    return re.findall(r"^\| ([^|]+) \| `([^`|]+)` \| `([^`|]+)` \|$", section, re.MULTILINE)
+
+
+def defined(module: Path) -> set[str]:
+    """The functions and classes of a module, and `Class.method`."""
+    names = set()
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef)}
+    return names
+
+
+def test_the_architecture_page_answers_where_decisions_are_made() -> None:
+    """At least 25 questions are answered, each once."""
+    questions = [question for question, _, _ in answers()]
+    assert len(questions) == len(set(questions)) >= 25
+
+
+@pytest.mark.parametrize(("question", "module", "function"), answers(), ids=[each[0] for each in answers()])
+def test_the_answer_names_a_function_that_exists(question: str, module: str, function: str) -> None:
+    """The module and the function that a row names are in the source."""
+    assert function in defined(PACKAGE / module)
+
+
+@pytest.mark.parametrize("page", [ARCHITECTURE, *DECISIONS], ids=lambda page: page.stem)
+def test_modules_that_a_page_names_exist(page: Path) -> None:
+    """Each path (with a folder) of a Python file in a page for contributors is in the package or in the repository."""
+    names = set(re.findall(r"`(\w+/[\w/]+\.py)`", page.read_text(encoding="utf-8")))
+    assert {name for name in names if not (PACKAGE / name).exists() and not (ROOT / name).exists()} == set()
+
+
+def test_every_decision_is_in_the_index_under_its_title() -> None:
+    """The index lists each decision with the number and the title of its page."""
+    lines = [
+        f"- [{page.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}]({page.name})" for page in DECISIONS
+    ]
+    index = (DOCS / "decisions" / "index.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in index if line.startswith("- ")] == lines
