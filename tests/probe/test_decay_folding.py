@@ -342,8 +342,8 @@ class Recurring(Coupled):
         (Asking, "its step raised TypeError"),
         (Raising, "its step raised RuntimeError: not today"),
         (Unlike, "cannot be copied"),
-        (Closing, "a function kept on it refers to what no copy of it has"),
-        (Recurring, "a function kept on it refers to what no copy of it has"),
+        (Closing, "a function among its attributes refers to tensors or modules, which no copy shares"),
+        (Recurring, "a function among its attributes refers to tensors or modules, which no copy shares"),
     ],
 )
 def test_what_no_step_could_tell_is_not_checked(kind, reason):
@@ -401,7 +401,7 @@ def test_a_wrapper_is_not_stepped_itself():
     inner = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
     torch.optim.lr_scheduler.StepLR(inner, 1)
     before = [each.clone() for each in model.parameters()]
-    with pytest.raises(CannotMeasure, match="leaves its steps to another optimizer"):
+    with pytest.raises(CannotMeasure, match="delegates its steps to another optimizer"):
         measure_decay(Slow(inner), None, seed=0, device="cpu")
     assert all(map(torch.equal, model.parameters(), before))
 
@@ -470,7 +470,7 @@ def test_a_step_that_reaches_for_the_program_is_stopped():
     before = [each.clone() for each in MODEL.parameters()]
     report = judged(built(Reaching, MODEL), MODEL)
     assert all(map(torch.equal, MODEL.parameters(), before))
-    assert ["reaches for tensors of the program's own" in each.reason for each in report.not_checked] == [True]
+    assert ["accesses tensors of the program" in each.reason for each in report.not_checked] == [True]
 
 
 def test_time_is_bounded():

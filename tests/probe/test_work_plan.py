@@ -126,7 +126,7 @@ def test_what_reduced_draws_can_tell_is_said() -> None:
     model, x = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 8), nn.Dropout(0.3)), torch.randn(4, 64)
     (finding,) = audit(model, x, options={"budget": 0.0032, "devices": ["cpu"]}).findings
     assert finding.evidence.verdict is Verdict.CONFIRMED
-    assert "cannot be told from 0.3" in finding.evidence.because and "of 12 runs" in finding.evidence.because
+    assert "indistinguishable from 0.3" in finding.evidence.because and "of 12 runs" in finding.evidence.because
 
 
 def test_a_call_is_measured_on_fewer_samples_too() -> None:

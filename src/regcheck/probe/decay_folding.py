@@ -74,5 +74,5 @@ def _paired(samples: Sequence[Sample], generator: torch.Generator) -> tuple[list
             large.append(at + order[:half])
             small.append(at + order[half : 2 * half])
             at += weight.numel()
-        tried.append(sample.given(sizes, generator))
+        tried.append(sample.with_gradients(sizes, generator))
     return tried, torch.cat(large), torch.cat(small)
