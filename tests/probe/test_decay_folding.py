@@ -338,7 +338,7 @@ class Recurring(Coupled):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Halved, "near the step that it takes without decay"),
+        (Halved, "nearly equals, but does not equal, a step on gradient plus decay"),
         (Asking, "its step raised TypeError"),
         (Raising, "its step raised RuntimeError: not today"),
         (Unlike, "cannot be copied"),
