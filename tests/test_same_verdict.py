@@ -47,7 +47,7 @@ def imported(path: Path) -> Any:
 def reported(path: Path, lines: list[int] | None = None) -> str:
     """The report on a fixture as JSON, without its path; `lines` are the numbers that its lines had before a shift."""
     with EventRecorder(root=str(path.parent)) as watch:
-        module, seen = imported(path), watch.take()
+        module, seen = imported(path), watch.drain()
     is_program = path.name in {each.name for each in PROGRAMS}
     report = judge(seen, OPTIONS) if is_program else audit(module.model, *module.inputs, options=OPTIONS)
     document = json.loads(json.dumps(report.to_dict()), object_hook=lambda entry: placed(entry, path, lines))

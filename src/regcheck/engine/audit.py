@@ -357,7 +357,7 @@ class Run:
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
         reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
-        looks = [{key: Inspection(NOT_KEPT, (each,)) for key, each in seen.unkept.items()}]
+        looks = [{key: Inspection(NOT_KEPT, (each,)) for key, each in seen.uncaptured.items()}]
         called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
         limit = budget_of(self.options).left
         for index, capture in enumerate(seen.captures):

@@ -117,7 +117,7 @@ class WatchSession:
                 self._watch.stop()
                 # What a forked process did is nobody's to report: its parent goes on.
                 if os.getpid() == self._process:
-                    self._judge(self._watch.take(self._subject))
+                    self._judge(self._watch.drain(self._subject))
 
     def give_up(self) -> None:
         """Stop watching, however often it was begun, and forget what was seen."""
@@ -161,7 +161,7 @@ class WatchSession:
             self._miss("watching could not begin", error)
 
     def _judge(self, seen: Observation) -> None:
-        if not (seen.usage.events or seen.captures or seen.skipped or seen.unkept):
+        if not (seen.usage.events or seen.captures or seen.skipped or seen.uncaptured):
             return
         self._anything = True
         from regcheck.engine.audit import Run

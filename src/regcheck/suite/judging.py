@@ -81,7 +81,7 @@ class TestMonitor:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         if self._watch is not None:
-            self._watch.take()
+            self._watch.drain()
         self._outcomes.clear()
         with open_log(SuppressionLog()) as notes:
             result = yield
@@ -105,7 +105,7 @@ class TestMonitor:
         conclusive = self._outcomes == {"passed"}
         try:
             if self._watch is not None:
-                seen = self._watch.take(item.nodeid)
+                seen = self._watch.drain(item.nodeid)
                 for measured, report in self._reports(seen):
                     conclusive = conclusive and not report.not_checked
                     self._memory.remember(report)
@@ -151,7 +151,7 @@ class TestMonitor:
 
     def _reports(self, seen: Observation) -> Iterator[tuple[Report, Report]]:
         """What a test's watched calls show: as it was measured, and as it is shown."""
-        if seen.usage.events or seen.captures or seen.skipped or seen.unkept:
+        if seen.usage.events or seen.captures or seen.skipped or seen.uncaptured:
             report = self._run.seen(seen)
             yield report, self._lowered(report)
 

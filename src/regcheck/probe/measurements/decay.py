@@ -18,6 +18,7 @@ from regcheck.probe.optimizer_steps import ROUNDING, Sample, row, stepping
 from regcheck.probe.probes import OptimizerProbe, measures
 from regcheck.probe.work_plan import Budget
 from regcheck.reference import optimizers as reference
+from regcheck.torch_api.optimizers import OPTIMIZERS, UNLISTED
 
 EXACT = 1e-9
 """The least tolerance: two kinds of decay differ by far more than this share of the decay's effect, and rounding alone,
@@ -104,7 +105,7 @@ def _suspects(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
 
 def _references(rule: str | None, samples: Sequence[Sample]) -> tuple[Tensor, Tensor] | None:
     """The weights after the same steps with coupled and with decoupled decay; None without a reference."""
-    name = "Adam" if rule == "AdamW" else rule or ""
+    name = OPTIMIZERS.get(rule or "", UNLISTED).update or rule or ""
     if name not in reference.RULES:
         return None
 
