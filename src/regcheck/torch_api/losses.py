@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LOSSES = {
+LOSSES = {
     "L1Loss": "l1_loss",
     "NLLLoss": "nll_loss",
     "NLLLoss2d": "nll_loss",
@@ -28,9 +28,10 @@ _LOSSES = {
     "CTCLoss": "ctc_loss",
     "AdaptiveLogSoftmaxWithLoss": "",
 }
+"""The function of torch.nn.functional that each loss layer of torch.nn calls; empty for one that calls none."""
 
-LOSS_LAYERS = frozenset(_LOSSES)
+LOSS_LAYERS = frozenset(LOSSES)
 """The classes of torch.nn that return a loss."""
 
-LOSS_FUNCTIONS = frozenset(filter(None, _LOSSES.values()))
+LOSS_FUNCTIONS = frozenset(filter(None, LOSSES.values()))
 """The functions of torch.nn.functional that return a loss."""
