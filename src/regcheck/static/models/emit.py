@@ -27,12 +27,11 @@ from regcheck.static.interpreter.values import (
     now,
 )
 from regcheck.static.project.names import Project
-from regcheck.torch_api.functions import call_text
+from regcheck.torch_api.functions import PARTS, call_text
 
 from .unregistered import unregistered_modules
 
 SETITEM = "setitem"
-_PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_select gather take".split())
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
 
 
@@ -107,7 +106,7 @@ class Ops(Interpreter):
         """Add an op; `other` is what it differs in in the other mode."""
         module = self.path(layer) if layer is not None else self.running[-1]
         ids = tuple(dict.fromkeys(name for each in inputs for name in self.origins(each)))
-        if function in _PARTS and not self.assembled.isdisjoint(ids):
+        if function in PARTS and not self.assembled.isdisjoint(ids):
             kind = Kind.OPAQUE  # which of what was written there is read cannot be told
         name = f"{function}_{self.count}"
         op = Op(
