@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from regcheck.core.finding import Severity, Verdict
-from regcheck.engine.audit import audit, judge
+from regcheck.engine.audit import audit
 from regcheck.engine.scan import scan
 from regcheck.rules import load
 from regcheck.runtime.recorder import EventRecorder
+from regcheck.session.session import Session
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))
@@ -104,7 +105,7 @@ def test_running_what_is_right_is_silent(path, capsys):
             if name.startswith("test_"):
                 function()
         seen = watch.take()
-        reports = [judge(seen, options)]
+        reports = [Session(options).examine(seen).ledger.report()]
         if hasattr(module, "model"):
             reports.append(audit(module.model, *module.inputs, options=options))
     for report in reports:
@@ -171,7 +172,7 @@ def test_faulty_programs_are_reported_from_source(path):
 def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
     """What a run reports is marked, and confirmed on every device; it may not take a path that is at fault."""
     with EventRecorder(root=str(FIXTURES)) as watch, imported(path):
-        report = judge(watch.take(), ALL)
+        report = Session(ALL).examine(watch.take()).ledger.report()
     found = {(each.code, each.line) for each in report.findings}
     assert found <= marked(path)
     assert {each for each in marked(path) if each[0] in WHENEVER_RUN} <= found
@@ -182,7 +183,7 @@ def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
 def test_optimizers_of_the_programs_own_are_reported_and_confirmed(path, capsys):
     """Exactly the marked lines are reported of a run, where the optimizer is built, and confirmed on every device."""
     with EventRecorder(root=str(FIXTURES)) as watch, imported(path):
-        report = judge(watch.take(), {"devices": DEVICES})
+        report = Session({"devices": DEVICES}).examine(watch.take()).ledger.report()
     assert {(each.code, each.line) for each in report.findings} == marked(path)
     assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []
     assert [each.reason for each in report.not_checked] == []

@@ -26,7 +26,9 @@ from regcheck.core.report import Report
 from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Called, Stepped
-from regcheck.engine.audit import Run
+from regcheck.engine.audit import check_model
+from regcheck.engine.check import Check
+from regcheck.engine.program import check_usage
 from regcheck.engine.scan import scanned
 from regcheck.probe import devices
 from regcheck.probe.factory import locate, model_probes, usage_probes
@@ -38,6 +40,7 @@ from regcheck.runtime.recorder import EventRecorder, Observation
 from regcheck.static.fixes.apply import applied
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
+from regcheck.tracing.unwrap import subject_of
 
 __all__ = ["broken_promises", "check_rule"]
 
@@ -76,14 +79,14 @@ def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str
 
 
 def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterator[str]:
-    run = Run(options, (rule,), devices.chosen(options.devices))
+    check = Check(options, (rule,), devices.chosen(options.devices))
     if rule.about == "proofs":
         with _run(path) as (module, _):
             yield from _wrong_lines("of what was measured", _compared(rule, module), rule, example)
         return
     if rule.about == "ranks":
         with _run(path) as (module, _), world_untouched():
-            yield from _across_ranks(rule, module, example, run)
+            yield from _across_ranks(rule, module, example, check)
         return
     for how, place in (("from source", path), ("from source, in a folder", path.parent)):
         report = scanned([place], options, (rule,))
@@ -95,11 +98,14 @@ def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterat
         return
     with _run(path) as (module, seen):
         with world_untouched():
-            report = run.seen(seen) if rule.about == "usage" else run.model(module.model, Inputs(module.inputs))
+            if rule.about == "usage":
+                report = check_usage(check, seen.usage, seen.captures, seen.optimizers)
+            else:
+                report = check_model(check, subject_of(module.model), Inputs(module.inputs))
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
         if not example.marked:
-            yield from _wrongly_forced({each.verdict for each in _forced(rule, module, seen, run)})
+            yield from _wrongly_forced({each.verdict for each in _forced(rule, module, seen, check)})
 
 
 def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:
@@ -145,7 +151,7 @@ def _compared(rule: Rule, module: Any) -> Iterator[Finding]:
         yield finding(rule, suspicion, suspicion.evidence)
 
 
-def _across_ranks(rule: Rule, module: Any, example: Example, run: Run) -> Iterator[str]:
+def _across_ranks(rule: Rule, module: Any, example: Example, check: Check) -> Iterator[str]:
     """What is wrong with what a rule says of two ranks that begin as the example lets them."""
     states = []
     for rank in range(2):
@@ -154,7 +160,7 @@ def _across_ranks(rule: Rule, module: Any, example: Example, run: Run) -> Iterat
         states.append(state_of(torch.device("cpu")))
     traced = trace_model(model, "example", Inputs(module.inputs), locate)
     ranks = Ranks(traced.graph, 0, {rank: state_digest(state).decode() for rank, state in enumerate(states)})
-    runner, seed = Runner(copy.deepcopy(model), module.inputs, {}, "cpu", locate), run.options.seed
+    runner, seed = Runner(copy.deepcopy(model), module.inputs, {}, "cpu", locate), check.options.seed
 
     def evidence(suspicion: Suspicion) -> Evidence:
         def exchange(about: str, note: bytes, ranks: Iterable[int]) -> dict[int, bytes]:
@@ -200,9 +206,9 @@ def _run(path: Path) -> Iterator[tuple[ModuleType, Observation]]:
         del sys.modules[path.stem]
 
 
-def _forced(rule: Rule, module: Any, seen: Observation, run: Run) -> Iterator[Evidence]:
+def _forced(rule: Rule, module: Any, seen: Observation, check: Check) -> Iterator[Evidence]:
     """What the rule's measurement says of everything it might have suspected."""
-    confirm, seed = rule.confirm, run.options.seed
+    confirm, seed = rule.confirm, check.options.seed
     assert confirm is not None
     if rule.about == "graph":
         twin = copy.deepcopy(module.model)
@@ -212,10 +218,10 @@ def _forced(rule: Rule, module: Any, seen: Observation, run: Run) -> Iterator[Ev
         suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active or starts.has(op)]
         suspicions = [Suspicion(op, "forced", ops=(op,)) for op in suspects]
     else:
-        probe_on = usage_probes(seen.captures, seen.optimizers, run.options)
+        probe_on = usage_probes(seen.captures, seen.optimizers, check.options)
         suspicions = [Suspicion(each, "forced") for each in seen.usage.events if isinstance(each, (Called, Stepped))]
     for suspicion in suspicions:
-        for device in run.devices:
+        for device in check.devices:
             try:
                 yield confirm(suspicion, probe_on(suspicion, device))
             except CannotMeasure:

@@ -48,17 +48,18 @@ def key_of(model: Any) -> str:
 def auditor(item: pytest.Item) -> Callable[..., Report]:
     """`audit` with the session's options, failing the test with the report's text.
 
-    What the test's marker ignores is ignored.
+    The test's markers suppress findings as a block around the audit does.
     """
     from regcheck.engine.audit import audit
+    from regcheck.suppression.declare import declaring
 
     def regcheck(
         model: Any, *args: Any, optimizer: Any = None, options: Options | Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Report:
         __tracebackhide__ = True
         chosen = options_of(item.config) if options is None else Options.of(options)
-        chosen = replace(chosen, ignore=(*chosen.ignore, *(each.pattern for each in declared_by(item, chosen))))
-        report = audit(model, *args, optimizer=optimizer, options=on_devices_in_use(chosen), **kwargs)
+        with declaring(declared_by(item, chosen)):
+            report = audit(model, *args, optimizer=optimizer, options=on_devices_in_use(chosen), **kwargs)
         keep(item, report, model)
         if not report.ok:
             pytest.fail(str(report), pytrace=False)

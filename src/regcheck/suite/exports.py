@@ -16,7 +16,7 @@ from regcheck.core.report import Report
 from regcheck.files.atomic_write import write_whole
 from regcheck.report import github, rendered
 from regcheck.report.junit import fit
-from regcheck.suite.session_findings import Findings
+from regcheck.session.ledger import Ledger
 
 
 def written(report: Report, form: str, path: Path) -> None:
@@ -45,7 +45,7 @@ class Cases:
         if document is not None and report.when == "teardown":
             self._found.setdefault(report.nodeid, []).append(document.node_reporter(report))
 
-    def add(self, report: Report, findings: Findings) -> None:
+    def add(self, report: Report, ledger: Ledger) -> None:
         """Give each finding to the document, and to the cases of the tests that showed it."""
         document = self._config.stash.get(xml_key, None)
         if document is None:
@@ -56,7 +56,7 @@ class Cases:
             name = f"regcheck.{each.code}"
             value = f"{each.where}: {each.message} ({verdict})"
             document.add_global_property(name, fit(value))
-            for test in findings.tests.get(each.key, ()):
+            for test in ledger.tests.get(each.key, ()):
                 for case in self._found.get(test, ()):
                     element: Element = case.to_xml()
                     properties = element.find("properties")

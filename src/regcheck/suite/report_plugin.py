@@ -15,11 +15,11 @@ from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report, counted
 from regcheck.core.version import __version__
 from regcheck.plugins import catalogue
+from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
-from regcheck.suite.declarations import Intent
+from regcheck.suite.declarations import Declarations
 from regcheck.suite.exports import Cases, commands, in_github_actions, written
-from regcheck.suite.judging import TestMonitor
-from regcheck.suite.session_findings import Findings
+from regcheck.suite.monitor import TestMonitor
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
 from regcheck.suppression.apply import report_on
@@ -61,8 +61,8 @@ class ReportPlugin:
         self._options = options_of(config, watched=True)
         self._files = report_files_of(config)
         refuse_unusable(self._options.devices)
-        self._findings = Findings(self._options, config.rootpath)
-        self._intent = Intent(self._options)
+        self._ledger = Ledger(self._options, config.rootpath)
+        self._declarations = Declarations(self._options)
         self._cases = Cases(config)
         self._partial = False
         self._unwritten = ""
@@ -74,10 +74,10 @@ class ReportPlugin:
         """Take in what a test showed. What is new is told at once, and written down for the case of a crash."""
         if message.get("partial"):
             self._partial = True
-        if "shown" not in message:
+        if "ledger" not in message:
             return
-        new = self._findings.merge(message["shown"])
-        self._intent.add(message["ignores"])
+        new = self._ledger.merge(Ledger.from_dict(message["ledger"], self._options, self._config.rootpath))
+        self._declarations.add(message["declarations"])
         if new:
             self._tell(new, message["test"])
             self._write(_CUT_OFF)
@@ -85,7 +85,7 @@ class ReportPlugin:
     def lose(self, test: str) -> None:
         """Note that what a test did is lost with the worker that ran it."""
         self._partial = True
-        self._findings.miss(test, "its worker crashed while it ran")
+        self._ledger.add_missed([NotChecked(test, "its worker crashed while it ran")])
 
     def pytest_report_header(self) -> list[str]:
         rules = counted(len(select.chosen(catalogue(), self._options)), "rule")
@@ -105,9 +105,9 @@ class ReportPlugin:
         if not early and exitstatus not in _WHOLE:
             early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
         whole = not early and not self._partial and self._is_whole()
-        self._findings.add(report_on(self._intent.findings(whole), (), self._options))
+        self._ledger.add_report(report_on(self._declarations.unused(whole), (), self._options))
         report = self._write(early)
-        self._cases.add(report, self._findings)
+        self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
             self.pytest_terminal_summary(terminal, exitstatus)
@@ -115,14 +115,14 @@ class ReportPlugin:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
-        if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._findings:
+        if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._ledger:
             return
         from regcheck.suite.summary import summary
 
-        report = self._findings.report()
+        report = self._ledger.report()
         terminalreporter.section("regcheck")
         color = terminalreporter.hasmarkup
-        terminalreporter.write(summary(report, self._findings, self._config.rootpath, color))
+        terminalreporter.write(summary(report, self._ledger, self._config.rootpath, color))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
@@ -147,7 +147,7 @@ class ReportPlugin:
 
     def _write(self, early: str) -> Report:
         """Write every report file. A session that ended `early`, as that tells, has not checked the rest."""
-        report = self._findings.report()
+        report = self._ledger.report()
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))

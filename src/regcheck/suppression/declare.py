@@ -63,6 +63,16 @@ class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a fu
         BLOCKS.reset(self._tokens.pop())
 
 
+@contextmanager
+def declaring(declarations: Iterable[CodeSuppression]) -> Iterator[None]:
+    """Make declarations for the code within, as a block around it does."""
+    token = BLOCKS.set((*BLOCKS.get(), *declarations))
+    try:
+        yield
+    finally:
+        BLOCKS.reset(token)
+
+
 def class_declarations(subject: object) -> tuple[CodeSuppression, ...]:
     """The declarations of `@regcheck.ignore` on a class, or on the class of an instance, base classes included."""
     cls = subject if isinstance(subject, type) else type(subject)

@@ -1,0 +1,211 @@
+"""One watched run of any kind: it takes what a recorder observed, piece by piece, and says what each piece shows.
+
+This is the one memory of a run. It knows which model structures are examined and what each showed, in which line a rule
+is confirmed, and what is still open. A structure is examined until an examination leaves nothing open; what it showed
+is shown by every piece that runs it. What a rule confirms in a line is not measured there again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regcheck.config.options import Options
+from regcheck.core.finding import Finding, Key, Severity, Verdict
+from regcheck.core.graph import Wholeness
+from regcheck.core.report import Report, rank
+from regcheck.core.suppressions import CodeSuppression
+from regcheck.session.inspections import Inspection, Progress, best_of
+from regcheck.session.ledger import Ledger
+from regcheck.suppression.declare import log_used
+
+if TYPE_CHECKING:
+    from regcheck.engine.check import Check, Line
+    from regcheck.runtime.recorder import Observation
+
+ATTEMPTS = 5
+"""So many calls of one structure are examined where each examination leaves something open."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one piece of a run showed.
+
+    `is_conclusive` says that nothing of it is left open. The next calls of the structures in `due` are to be captured.
+    """
+
+    ledger: Ledger
+    is_conclusive: bool = True
+    due: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finding that a structure showed, the model's name, and whether it is advice that nobody selects."""
+
+    finding: Finding
+    model: str
+    is_advice: bool
+
+
+class Session:
+    """The memory of a watched run.
+
+    Args:
+        options: what to check and how.
+        root: the folder that paths are shown relative to; as they are where there is none.
+    """
+
+    def __init__(self, options: Options | Mapping[str, Any] | None = None, root: Path | None = None) -> None:
+        self._options = Options.of(options)
+        self._root = root
+        self._inspections: dict[str, Inspection] = {}
+        self._attempts: Counter[tuple[str, Wholeness]] = Counter()
+        self._complete: set[tuple[str, Wholeness]] = set()
+        self._shown_by: dict[str, dict[Key, Shown]] = {}
+        self._confirmed: dict[Line, Severity] = {}
+
+    def examine(
+        self,
+        seen: Observation,
+        test: str = "",
+        declared: tuple[CodeSuppression, ...] = (),
+        lower: Callable[[Finding], Finding] = lambda finding: finding,
+    ) -> Piece:
+        """Check what a program did, and each model structure it ran that is not yet examined.
+
+        A model counts as a whole one where it was trained: a test that only calls it may try a part on its own. Each
+        structure, and the calls of it, have the work of `Options.budget`.
+
+        Args:
+            seen: what the program did.
+            test: the test that did it, if it was one.
+            declared: what is declared to be intended for the whole piece.
+            lower: gives each finding as it is to be shown, with the same severity or a lower one.
+
+        Raises:
+            UsageError: an unusable device.
+        """
+        from regcheck.engine.check import Check
+        from regcheck.engine.program import check_usage
+
+        ledger = Ledger(self._options, self._root)
+        if not (seen.usage.events or seen.captures or seen.skipped or seen.unkept):
+            return Piece(ledger)
+        check = Check.of(self._options, self._confirmed)
+        usage = check_usage(check, seen.usage, seen.captures, seen.optimizers)
+        for structure, missed in seen.unkept.items():
+            ledger.add_inspection(structure, Inspection(Progress.NOT_CAPTURED, (missed,)))
+        examined = [*self._examine_captures(check, seen, ledger)]
+        reports = [usage, *(report for _, report in examined)]
+        measured = [finding for report in reports for finding in report.findings]
+        for report in reports:
+            ledger.add_examined(report, missed=report is usage, but={each.key for each in measured})
+            log_used(report.suppressed_by)
+        ledger.add_missed(seen.skipped)
+        self._remember(examined, lower)
+
+        for finding in usage.findings:
+            ledger.add(lower(finding), (), test, declared)
+        for finding in usage.advice:
+            ledger.add(finding, (), test, declared, is_advice=True)
+        again = sorted(self._shown_by.keys() & seen.structures)
+        for structure in dict.fromkeys((*(each for each, _ in examined), *again)):
+            around = (*declared, *seen.structures.get(structure, ()))
+            for each in self._shown_by[structure].values():
+                ledger.add(each.finding, [each.model], test, around, is_advice=each.is_advice)
+        self._note_confirmed(each for each in measured if ledger.shows(each))
+
+        captured = tuple(dict.fromkeys(each.model_key for each in seen.captures))
+        ledger.structures.update(dict.fromkeys(each for each in captured if not self._is_unseen(each)))
+        is_clear = not any(self._inspections[each].open for each in seen.structures if each in self._inspections)
+        return Piece(
+            ledger,
+            is_conclusive=is_clear and not usage.not_checked and not seen.skipped,
+            due=tuple(each for each in captured if self._is_due(each, Wholeness.UNKNOWN)),
+        )
+
+    def _examine_captures(self, check: Check, seen: Observation, ledger: Ledger) -> Iterator[tuple[str, Report]]:
+        """Check the captured calls of structures that are due."""
+        from regcheck.engine.audit import check_model
+        from regcheck.probe.factory import budget_of
+        from regcheck.runtime.models import parts
+        from regcheck.tracing.call_interceptor import autocasting
+        from regcheck.tracing.example_inputs import Inputs
+        from regcheck.tracing.unwrap import subject_of
+
+        trained = seen.usage.models_trained_alone()
+        whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
+        called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
+        limit = budget_of(self._options).left
+        for index, capture in enumerate(seen.captures):
+            structure = capture.model_key
+            wholeness = Wholeness.WHOLE if capture.whole and index in whole else Wholeness.UNKNOWN
+            if not self._is_due(structure, wholeness):
+                continue
+            inputs = Inputs(capture.args, capture.kwargs, "captured")
+            subject = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
+            within = called[id(capture.model)] & called.keys() - {id(capture.model)}
+            apart = {part for each in within for part in called[each]}
+            with autocasting(capture.autocast):
+                report = check_model(check, subject, inputs, wholeness, limit, apart)
+            ledger.add_inspection(structure, self._note_inspection(structure, wholeness, report))
+            yield structure, report
+
+    def _is_due(self, structure: str, wholeness: Wholeness) -> bool:
+        """Whether another call of a structure is to be examined."""
+        return (structure, wholeness) not in self._complete and self._attempts[structure, wholeness] < ATTEMPTS
+
+    def _note_inspection(self, structure: str, wholeness: Wholeness, report: Report) -> Inspection:
+        """Note how far the examination of a structure came."""
+        progress = Progress.NOT_REPLAYED
+        if any(each.how in ("recorded", "assumed") for each in report.coverage):
+            progress = Progress.UNPROVEN if any(map(self._is_unproven, report.findings)) else Progress.MEASURED
+        inspection = Inspection(progress, report.not_checked)
+        self._attempts[structure, wholeness] += 1
+        if inspection.is_complete:
+            self._complete |= {(structure, wholeness), (structure, Wholeness.UNKNOWN)}
+        self._inspections = best_of([self._inspections, {structure: inspection}])
+        return inspection
+
+    def _is_unseen(self, structure: str) -> bool:
+        """Whether no call of an inspected structure could be made again so far."""
+        return structure in self._inspections and self._inspections[structure].progress > Progress.UNPROVEN
+
+    def _is_unproven(self, finding: Finding) -> bool:
+        if finding.evidence.verdict is not Verdict.UNMEASURED:
+            return False
+        line = line_of(finding)
+        known = self._confirmed.get(line) if line is not None else None
+        return known is None or known < finding.severity
+
+    def _remember(self, examined: list[tuple[str, Report]], lower: Callable[[Finding], Finding]) -> None:
+        """Note what each structure showed: of a finding that several show, the version that ranks highest."""
+        best: dict[Key, Finding] = {}
+        for _, report in examined:
+            for finding in report.findings:
+                known = best.get(finding.key)
+                if known is None or rank(finding) > rank(known):
+                    best[finding.key] = finding
+        for structure, report in examined:
+            model, shown = report.subjects[0], self._shown_by.setdefault(structure, {})
+            shown.update({each.key: Shown(lower(best[each.key]), model, False) for each in report.findings})
+            shown.update({each.key: Shown(each, model, True) for each in report.advice if each.key not in best})
+
+    def _note_confirmed(self, findings: Iterator[Finding]) -> None:
+        """Note the lines where measured findings, which somebody is shown, confirm a rule."""
+        for each in findings:
+            line = line_of(each)
+            if line is not None and each.evidence.verdict is Verdict.CONFIRMED and each.evidence.lowers_to is None:
+                self._confirmed[line] = max(self._confirmed.get(line, each.severity), each.severity)
+
+
+def line_of(finding: Finding) -> Line | None:
+    """The rule and the line of a finding; None where it has no line of source."""
+    if finding.path is None or finding.line is None:
+        return None
+    return finding.code, os.path.abspath(finding.path), finding.line
