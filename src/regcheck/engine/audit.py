@@ -15,13 +15,14 @@ from torch import nn
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
-from regcheck.core.finding import Finding, NotChecked, Suspicion
+from regcheck.core.finding import NotChecked, Suspicion
 from regcheck.core.graph import Wholeness
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule
-from regcheck.core.suppressions import BLOCKS, CodeSuppression
+from regcheck.core.suppressions import BLOCKS
 from regcheck.core.usage import Stepped, Usage
 from regcheck.engine.check import Check, Suspicions
+from regcheck.engine.model_use import check_model_use, uses_in_source
 from regcheck.engine.program import check_usage
 from regcheck.engine.rank_comparison import compare_ranks, rendezvous
 from regcheck.engine.unexplained_draws import unexplained_draws
@@ -33,7 +34,7 @@ from regcheck.probe.process_state import world_untouched
 from regcheck.probe.seeds import seed_everything
 from regcheck.runtime.models import parts
 from regcheck.runtime.optimizers import described, inner_optimizers, key_of
-from regcheck.suppression.declare import class_declarations, log_used
+from regcheck.suppression.declare import class_declarations, declarations_around, log_used
 from regcheck.tracing import module_coverage
 from regcheck.tracing.cost import TooMuchWork, overhead_of
 from regcheck.tracing.example_inputs import Inputs, elsewhere
@@ -73,7 +74,10 @@ def audit(
             raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
         classes = (each for part in parts(subject.model) for each in class_declarations(part))
         select.refuse_unknown((each.pattern for each in (*BLOCKS.get(), *classes)), catalogue())
-        reports = [check_model(check, subject, Inputs(args, kwargs) if args or kwargs else None)]
+        given = Inputs(args, kwargs) if args or kwargs else None
+        reports = [check_model(check, subject, given)]
+        if any(rule.reads_use for rule in check.rules):
+            reports.append(check_model_use(check, subject, given, uses_in_source(subject.model, check.rules)))
         if optimizer is not None:
             optimizers = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
             steps = (Stepped(optimizer=described(each, [subject.model])) for each in optimizers.values())
@@ -135,7 +139,7 @@ def _check_model(
             return not_traced(NotChecked(name, str(error), "keep what cannot be copied outside of the model"))
         except CannotTrace as error:
             return not_traced(untraceable(name, error, elsewhere(model, given)))
-        suspicions = check.suspect("graph", whole.graph, whole.blocks)
+        suspicions = check.suspect("graph", whole.graph, blocks=whole.blocks)
         traced, pairs, note = _on_affordable_batch(check, model, whole, suspicions, fresh)
         twin = cache(fresh)
         if pairs or meeting is not None:
@@ -150,7 +154,7 @@ def _check_model(
         name,
         findings,
         (*whole.not_checked, *unfollowed, *unexplained, *suspicions.failed, *missed),
-        partial(declared_by_classes, dict(model.named_modules())),
+        partial(declarations_around, dict(model.named_modules())),
         suspicions.suppressed_by,
     )
     return replace(report, coverage=(coverage,), fx_graph=whole.fx_graph)
@@ -177,7 +181,7 @@ def _on_affordable_batch(
         part = trace_model(fresh(), traced.graph.subject, few, locate, traced.graph.wholeness)
     except CannotTrace:
         return traced, pairs, ""
-    again = check.suspect("graph", part.graph, part.blocks).pairs
+    again = check.suspect("graph", part.graph, blocks=part.blocks).pairs
     same = [(rule.code, each.place) for rule, each in again] == [(rule.code, each.place) for rule, each in pairs]
     if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):
         return traced, pairs, ""
@@ -193,10 +197,3 @@ def untraceable(subject: str, error: CannotTrace, elsewhere: str = "") -> NotChe
     if elsewhere:
         what = f"move the inputs to the model's device: {elsewhere}"
     return NotChecked(subject, str(error), what, place.path if place else None, place.line if place else None)
-
-
-def declared_by_classes(modules: Mapping[str, nn.Module], finding: Finding) -> tuple[CodeSuppression, ...]:
-    """The declarations of the classes of the modules, by path, that contain the finding's module."""
-    path = finding.module_path
-    around = (module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}."))
-    return tuple(each for module in around for each in class_declarations(module))

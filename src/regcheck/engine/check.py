@@ -16,7 +16,7 @@ from regcheck.core.errors import BrokenRule, CannotMeasure, Failed, RegcheckErro
 from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode, Op
 from regcheck.core.report import Report
-from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
@@ -88,8 +88,8 @@ class Check:
             stopped = NotChecked(subject, reason, what, *((place.path, place.line) if place else ()))
             return replace(self.report(subject, (), (stopped,)), coverage=(Coverage(subject, "none"),))
 
-    def suspect(self, about: str, value: Any, blocks: Blocks = NO_BLOCKS) -> Suspicions:
-        """Ask the rules about a value of this kind: a graph, a usage, proofs or ranks.
+    def suspect(self, about: About, *values: Any, blocks: Blocks = NO_BLOCKS) -> Suspicions:
+        """Ask the rules that read values of these kinds: a graph, a usage, both, proofs or ranks.
 
         A block suppresses what is suspected of an event or op in it, before suspicions of one line are merged.
         """
@@ -106,12 +106,12 @@ class Check:
             if rule.about != about:
                 continue
             try:
-                suspicions = (each for each in rule.check(value) if is_open(rule, each))
+                suspicions = (each for each in rule.check(*values) if is_open(rule, each))
                 result.pairs += [(rule, each) for each in merged(suspicions)]
             except BaseException as error:
                 if stops(error):
                     raise
-                result.failed += (NotChecked(value.subject, f"{rule.code} failed: {format_error(error)}"),)
+                result.failed += (NotChecked(values[0].subject, f"{rule.code} failed: {format_error(error)}"),)
         result.suppressed_by = used
         return result
 
@@ -129,7 +129,7 @@ class Check:
         findings = [finding(rule, proof.suspicion, combined(proof.evidence)) for rule, proof in proofs]
         if len(self.devices) > 1:
             compared = Proofs(subject, tuple(proof for _, proof in proofs))
-            for rule, each in self.suspect("proofs", compared, blocks).pairs:
+            for rule, each in self.suspect("proofs", compared, blocks=blocks).pairs:
                 if each.evidence:
                     findings.append(finding(rule, each, each.evidence))
         return findings

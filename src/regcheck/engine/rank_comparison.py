@@ -42,7 +42,7 @@ def compare_ranks(
         missed = f"whether all ranks draw the same masks: {error}"
         return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
     ranks = Ranks(traced.graph, meeting.here, {rank: digest.decode() for rank, digest in digests.items()})
-    suspicions = check.suspect("ranks", ranks, traced.blocks)
+    suspicions = check.suspect("ranks", ranks, blocks=traced.blocks)
     home = home_of(twin())
     runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home.type, locate)
     probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), check.options.seed)

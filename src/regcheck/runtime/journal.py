@@ -19,7 +19,7 @@ from .call_sites import CallSite
 from .captures import Capture, Captures, State
 from .event_log import Log
 from .result_tracking import ResultTracker
-from .result_use import taken
+from .result_use import functional_losses, taken
 from .step_scope import Steps
 from .weak_state import RevivableRef
 
@@ -131,4 +131,6 @@ class Journal:
         use = taken(fate.site) if asked and event.model.mode_dependent else ""
         followed, turns = fate.at < self.steps, fate.alternates(self.steps)
         event = replace(event, backpropagated=propagated, trained_after=followed, alternating=turns)
+        losses = dict.fromkeys((*fate.scored_by, *functional_losses(fate.site))) if event.grad else ()
+        event = replace(event, scored_by=tuple(losses))
         return replace(event, repeats_input=fate.repeated, result_use=use)

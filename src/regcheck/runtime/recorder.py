@@ -32,6 +32,7 @@ from regcheck.runtime.journal import Again, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import Loaded
 from regcheck.runtime.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.runtime.result_tracking import ResultTracker
+from regcheck.runtime.result_use import loss_of
 from regcheck.runtime.thread_targets import Callers
 from regcheck.runtime.weak_state import RevivableRef
 
@@ -92,6 +93,7 @@ class EventRecorder:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._subjects: Any = WeakIdKeyDictionary()
         self._built: Any = WeakIdKeyDictionary()
+        self._results: Any = WeakIdKeyDictionary()
         self._loaded, self._frozen = Loaded(), EvalPinnedParts()
         self._numbers = itertools.count(1)
         self._known: set[State] = set()
@@ -194,6 +196,10 @@ class EventRecorder:
     def _on_call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
     ) -> Follow | None:
+        if (loss := loss_of(module)) and (args or "input" in kwargs):
+            scored: ResultTracker | None = self._results.get(args[0] if args else kwargs["input"])
+            if scored is not None:
+                scored.scored_by[loss] = None
         frame = self._sites.caller(frame)
         site = self._sites.of(frame) or self._callers.site_elsewhere(module, frame)
         if site is None:
@@ -223,6 +229,8 @@ class EventRecorder:
                 notes.captures.returned(begun)
             if grad:
                 known.fate.follow(result)
+                if type(result) is torch.Tensor and not torch._C._len_torch_dispatch_stack():
+                    self._results[result] = known.fate
 
         safely: Follow = self._safely(follow)
         return safely
@@ -264,6 +272,7 @@ class EventRecorder:
                 loaded_in_eval=asleep,
                 pinned=parts[False],
                 unpinned=parts[True],
+                structure=subject.model_key,
             )
             event = cast(Called, notes.log.once(made, lambda: made))
             around = handed.around if handed is not None else stack(frame) if grad else ()

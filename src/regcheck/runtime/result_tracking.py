@@ -31,7 +31,8 @@ class ResultTracker:
     """What became of the results of all calls that are written down as one.
 
     `at` counts the training steps that came before the latest of them, `since` before the first, and `turns` how often
-    they came with no such step between them. `around` is what ran around the first, if gradients were on. When a loss
+    they came with no such step between them. `around` is what ran around the first, if gradients were on. `scored_by`
+    names the losses of torch that were called, as modules, on a result. When a loss
     is propagated back through a result, the fate adds itself to `reached`.
     """
 
@@ -44,6 +45,7 @@ class ResultTracker:
     propagated: bool = False
     same: int = 0
     repeated: bool = False
+    scored_by: dict[str, None] = field(default_factory=dict)
     _input: weakref.ref[torch.Tensor] | None = None
 
     def came(self, at: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

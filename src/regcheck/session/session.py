@@ -11,12 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding, Key, Severity, Verdict
-from regcheck.core.graph import Wholeness
+from regcheck.core.graph import Graph, Wholeness
 from regcheck.core.report import Report, rank
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.session.inspections import Inspection, Progress, best_of
@@ -68,6 +69,8 @@ class Session:
         self._complete: set[tuple[str, Wholeness]] = set()
         self._shown_by: dict[str, dict[Key, Shown]] = {}
         self._confirmed: dict[Line, Severity] = {}
+        self._graphs: dict[str, Graph] = {}
+        """The graph of each structure, where a rule reads it together with its use."""
 
     def examine(
         self,
@@ -101,18 +104,21 @@ class Session:
         for structure, missed in seen.unkept.items():
             ledger.add_inspection(structure, Inspection(Progress.NOT_CAPTURED, (missed,)))
         examined = [*self._examine_captures(check, seen, ledger)]
-        reports = [usage, *(report for _, report in examined)]
+        used = [usage, *self._examine_uses(check, seen)]
+        reports = [*used, *(report for _, report in examined)]
         measured = [finding for report in reports for finding in report.findings]
-        for report in reports:
-            ledger.add_examined(report, missed=report is usage, but={each.key for each in measured})
+        keys = {each.key for each in measured}
+        for number, report in enumerate(reports):
+            ledger.add_examined(report, missed=number < len(used), but=keys)
             log_used(report.suppressed_by)
         ledger.add_missed(seen.skipped)
         self._remember(examined, lower)
 
-        for finding in usage.findings:
-            ledger.add(lower(finding), (), test, declared)
-        for finding in usage.advice:
-            ledger.add(finding, (), test, declared, is_advice=True)
+        for report in used:
+            for finding in report.findings:
+                ledger.add(lower(finding), (), test, declared)
+            for finding in report.advice:
+                ledger.add(finding, (), test, declared, is_advice=True)
         again = sorted(self._shown_by.keys() & seen.structures)
         for structure in dict.fromkeys((*(each for each, _ in examined), *again)):
             around = (*declared, *seen.structures.get(structure, ()))
@@ -125,7 +131,7 @@ class Session:
         is_clear = not any(self._inspections[each].open for each in seen.structures if each in self._inspections)
         return Piece(
             ledger,
-            is_conclusive=is_clear and not usage.not_checked and not seen.skipped,
+            is_conclusive=is_clear and not seen.skipped and not any(each.not_checked for each in used),
             due=tuple(each for each in captured if self._is_due(each, Wholeness.UNKNOWN)),
         )
 
@@ -155,6 +161,27 @@ class Session:
                 report = check_model(check, subject, inputs, wholeness, limit, apart)
             ledger.add_inspection(structure, self._note_inspection(structure, wholeness, report))
             yield structure, report
+
+    def _examine_uses(self, check: Check, seen: Observation) -> Iterator[Report]:
+        """Check each structure that the program called together with its use, if a rule reads both."""
+        if not any(rule.reads_use for rule in check.rules):
+            return
+        from regcheck.engine.model_use import check_graph_use, check_model_use, uses_in_run
+        from regcheck.probe.factory import no_probe, usage_probes
+        from regcheck.tracing.call_interceptor import autocasting
+        from regcheck.tracing.example_inputs import Inputs
+        from regcheck.tracing.unwrap import subject_of
+
+        probe_event = usage_probes(seen.captures, seen.optimizers, self._options) if self._options.run else no_probe
+        for structure, capture, uses in uses_in_run(seen):
+            if capture is not None:
+                inputs = Inputs(capture.args, capture.kwargs, "captured")
+                subject = replace(subject_of(capture.model), group=None)
+                keep = partial(self._graphs.__setitem__, structure)
+                with autocasting(capture.autocast):
+                    yield check_model_use(check, subject, inputs, uses, probe_event, keep)
+            elif structure in self._graphs:
+                yield check_graph_use(check, seen.usage.subject, self._graphs[structure], uses, probe_event)
 
     def _is_due(self, structure: str, wholeness: Wholeness) -> bool:
         """Whether another call of a structure is to be examined."""

@@ -80,7 +80,7 @@ class LeafyTracer(fx.Tracer):
         self.opaque: dict[str, CannotFollow] = {}
         owned = [*model.named_parameters(), *model.named_buffers()]
         self._shapes = {name: tuple(each.shape) for name, each in owned if not nn.parameter.is_lazy(each)}
-        self._parameters = {name for name, _ in model.named_parameters()}
+        self._parameters = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         self._entered: set[nn.Module] = set()
         self._running = Running(model, locate)
 
@@ -160,7 +160,8 @@ class LeafyTracer(fx.Tracer):
             return CallMetadata(str(target), Site("", str(target)), kind=Kind.INPUT)
         if kind == "get_attr":
             what = Kind.PARAMETER if target in self._parameters else Kind.CONSTANT
-            return CallMetadata(str(target), Site("", str(target)), kind=what, shape=self._shapes.get(target))
+            site, shape = Site("", str(target)), self._shapes.get(target)
+            return CallMetadata(str(target), site, kind=what, shape=shape, requires_grad=self._parameters.get(target))
         path, layer = self._running.module, self._running.layer
         if target is unseen:
             return CallMetadata("unseen", Site(path, "unseen"), kind=Kind.OPAQUE)
@@ -169,7 +170,16 @@ class LeafyTracer(fx.Tracer):
             window = any(size > 1 for size in self._kernel(str(target))) or "Adaptive" in layer
             random = KINDS.get(name) is Kind.RANDOM
             shown = Kind.OPAQUE if not name else None
-            return CallMetadata(name or layer, Site(path, name or layer), layer, shown, active=random, window=window)
+            trained = [each.requires_grad for each in self.root.get_submodule(str(target)).parameters()]
+            return CallMetadata(
+                name or layer,
+                Site(path, name or layer),
+                layer,
+                shown,
+                active=random,
+                window=window,
+                requires_grad=any(trained) if trained else None,
+            )
         name = name_of(target) if not isinstance(target, str) else target.strip("_")
         rate: float | None = None
         active: bool | None = KINDS.get(name) is Kind.RANDOM

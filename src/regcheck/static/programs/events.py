@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from regcheck.core.usage import Backward, Called, Event, MethodNotCalled, ModeSet, StepComposed, Stepped, Usage
@@ -41,6 +41,7 @@ from regcheck.static.project.entry_points import is_plain, worthwhile
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
 from regcheck.static.torch_calls import METADATA
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
 from .alternation import mark_alternating_calls
 from .optimizers import described
@@ -59,6 +60,11 @@ _ONLY_MODELS = frozenset(
     ("parameters", "named_parameters", "modules", "named_modules", "children", "named_children", "requires_grad_")
 )
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
+
+
+@dataclass(frozen=True)
+class CallResult(TensorRef):
+    """The very result of a model call, and no value computed from it."""
 
 
 class ProgramInterpreter(Builder):
@@ -144,6 +150,7 @@ class ProgramInterpreter(Builder):
     def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         given = [*args, *kwargs.values()]
         if isinstance(module, LayerValue) and module.name.endswith("Loss"):
+            self._note_scored(LOSSES.get(module.name, ""), args, kwargs)
             return self._judged(given)
         self.feeding.update(identity(self.callees[each]) for each in self.origins(given))
         if id(module) in self.parts:
@@ -160,7 +167,17 @@ class ProgramInterpreter(Builder):
             callers=tuple(each.name for each in reversed(self.frames[:-1])),
         )
         self.callees[index], self.around[index] = module, tuple(self.frames)
-        return TensorRef((str(index),))
+        return CallResult((str(index),))
+
+    def _note_scored(self, loss: str, args: Args, kwargs: Kwargs) -> None:
+        """Write down that a loss of torch takes the very result of a model call as its input."""
+        given = argument(args, kwargs, 0, "input")
+        if loss and isinstance(given, CallResult):
+            index = int(given.ids[0])
+            event = self.events[index]
+            assert isinstance(event, Called)
+            if loss not in event.scored_by:
+                self.events[index] = replace(event, scored_by=(*event.scored_by, loss))
 
     @property
     def parts(self) -> frozenset[int]:
@@ -340,6 +357,8 @@ class ProgramInterpreter(Builder):
             return OptimizerValue(optimizer)
         if name == "torch.autograd.grad":
             self.note(Backward, node)
+        if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
+            self._note_scored(last, args, kwargs)
         if package == "torch.nn.functional" and last.endswith(_LOSSES):
             return self._judged([*args, *kwargs.values()])
         if last == "argmax":
