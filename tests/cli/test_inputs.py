@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from regcheck.cli.inputs import Given, arguments_in, made, parsed
+from regcheck.cli.inputs import InputSpec, as_arguments, build_arguments, parse_input
 from regcheck.cli.main import main
 from regcheck.core.errors import CannotBuild, UsageError
 
@@ -17,17 +17,17 @@ from regcheck.core.errors import CannotBuild, UsageError
 @pytest.mark.parametrize(
     ("text", "given"),
     [
-        ("8", Given((8,))),
-        ("1x3x224x224", Given((1, 3, 224, 224))),
-        ("float16[4, 3,32,32]", Given((4, 3, 32, 32), "float16")),
-        ("bool[]", Given((), "bool")),
-        ("ids:int64[2,16]", Given((2, 16), "int64", "ids")),
-        ("sub/file.py:make_inputs", Given(factory="sub/file.py:make_inputs")),
+        ("8", InputSpec((8,))),
+        ("1x3x224x224", InputSpec((1, 3, 224, 224))),
+        ("float16[4, 3,32,32]", InputSpec((4, 3, 32, 32), "float16")),
+        ("bool[]", InputSpec((), "bool")),
+        ("ids:int64[2,16]", InputSpec((2, 16), "int64", "ids")),
+        ("sub/file.py:make_inputs", InputSpec(factory="sub/file.py:make_inputs")),
     ],
 )
-def test_every_form_is_read(text: str, given: Given) -> None:
+def test_every_form_is_read(text: str, given: InputSpec) -> None:
     """Shapes, dtypes with a shape, keywords and factories are told apart."""
-    assert parsed(text) == given
+    assert parse_input(text) == given
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_every_form_is_read(text: str, given: Given) -> None:
 def test_what_is_no_input_is_refused(text: str, says: str) -> None:
     """A malformed input is wrong usage, told with the form it should have."""
     with pytest.raises(UsageError) as caught:
-        parsed(text)
+        parse_input(text)
     assert says in str(caught.value)
 
 
@@ -64,20 +64,20 @@ X, Y = torch.ones(2), torch.zeros(3)
 )
 def test_a_factory_returns_arguments(value: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
     """A tuple is several arguments, a dict goes in by keyword, a pair is both, and anything else is one argument."""
-    assert arguments_in(value, "f") == (args, kwargs)
+    assert as_arguments(value, "f") == (args, kwargs)
 
 
 def test_a_factory_must_return_something() -> None:
     """A factory that forgot its `return` is told what to return."""
     with pytest.raises(CannotBuild) as caught:
-        arguments_in(None, "file.py:make")
+        as_arguments(None, "file.py:make")
     assert "file.py:make returned nothing" in str(caught.value) and "return a tensor" in caught.value.what_to_do
 
 
 def test_inputs_add_up() -> None:
     """Several inputs are several arguments; ids are valid for the embedding that they meet."""
     model = nn.Sequential(nn.Embedding(5, 3))
-    args, kwargs = made([parsed("int64[2,40]"), parsed("scale:float64[2]")], model)
+    args, kwargs = build_arguments([parse_input("int64[2,40]"), parse_input("scale:float64[2]")], model)
     assert args[0].shape == (2, 40) and args[0].max() < 5
     assert kwargs["scale"].dtype == torch.float64
 

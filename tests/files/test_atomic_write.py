@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from regcheck.files.atomic_write import write_whole
+from regcheck.files.atomic_write import write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -24,7 +24,7 @@ def test_a_file_is_replaced_with_its_permissions(tmp_path: Path) -> None:
     file.write_bytes(b"old")
     file.chmod(0o640)
     with file.open("rb") as reading:
-        write_whole(file, b"new")
+        write_atomically(file, b"new")
         assert reading.read() == b"old"
     assert file.read_bytes() == b"new" and file.stat().st_mode & 0o777 == 0o640
     assert names(tmp_path) == ["report"]
@@ -32,7 +32,7 @@ def test_a_file_is_replaced_with_its_permissions(tmp_path: Path) -> None:
 
 def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
     """A file that was not there is made as `open` makes one."""
-    write_whole(tmp_path / "new", b"")
+    write_atomically(tmp_path / "new", b"")
     (tmp_path / "plain").write_bytes(b"")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -45,7 +45,7 @@ def test_a_link_stays_a_link(tmp_path: Path, there: bool) -> None:
     if there:
         target.write_bytes(b"old")
     link.symlink_to(target)
-    write_whole(link, b"new")
+    write_atomically(link, b"new")
     assert link.is_symlink() and target.read_bytes() == b"new"
     assert names(tmp_path / "elsewhere") == ["file"]
 
@@ -57,7 +57,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     found: list[bytes] = []
     reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
     reader.start()
-    write_whole(tmp_path / "pipe", b"new")
+    write_atomically(tmp_path / "pipe", b"new")
     reader.join()
     assert found == [b"new"] and names(tmp_path) == ["pipe"]
 

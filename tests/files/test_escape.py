@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
-from regcheck.files.escape import dumped, visible
+from regcheck.files.escape import dump_json, visible
 from regcheck.report import FORMATS, rendered
 
 ODD = "a\n::warning::b\r\x1b[31m\u202e\u200b\u2028[red]##[error]\udce9\ud800\x07\x00"
@@ -87,10 +87,10 @@ def test_any_text_is_shown_on_one_line(text: str) -> None:
 )
 def test_json_is_well_formed_and_says_the_same(document: object) -> None:
     """JSON holds no lone surrogate and no command; but for surrogates, what is read from it is what went in."""
-    text = dumped(document)
+    text = dump_json(document)
     assert "##[" not in text
     plain = json.loads(text)
-    assert json.dumps(plain).encode() and dumped(plain) == text
+    assert json.dumps(plain).encode() and dump_json(plain) == text
     if not re.search("[\ud800-\udfff]", json.dumps(document, ensure_ascii=False)):
         assert plain == document
 

@@ -11,7 +11,7 @@ import pytest
 from regcheck.config.options import Options
 from regcheck.engine.fix import mended
 from regcheck.engine.scan import scan
-from regcheck.files.notebook import BrokenNotebook, parsed
+from regcheck.files.notebook import BrokenNotebook, parse_notebook
 from regcheck.report import rendered
 
 IMPORTS = "%matplotlib inline\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn"
@@ -85,7 +85,7 @@ def test_an_ignore_in_a_cell_counts(path: Path, cell: bool) -> None:
 )
 def test_what_only_ipython_understands_is_taken_out(source: str, python: str) -> None:
     """Magics, shell commands and help requests give way line by line; everything else stays where it is."""
-    assert parsed(notebook(code(source))).text == python
+    assert parse_notebook(notebook(code(source))).text == python
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_broken_notebook_is_not_checked(path: Path, content: bytes, says: str)
     """What is no notebook, or holds a cell that is no Python, is said with its place, and nothing stops."""
     path.write_bytes(content)
     with pytest.raises(BrokenNotebook):
-        parsed(content)
+        parse_notebook(content)
     (missed,) = scan(["."]).not_checked
     assert says in missed.reason
 

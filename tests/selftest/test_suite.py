@@ -14,7 +14,7 @@ from regcheck.selftest.dropout_layers import LAYERS, RATE, Heads, between_layers
 from regcheck.selftest.norm_checks import NORMS
 from regcheck.selftest.optimizer_checks import METHODS
 from regcheck.selftest.results import CheckResult, CheckStatus, Selftest
-from regcheck.selftest.table import rendered
+from regcheck.selftest.table import render_table
 
 SMALL = {"layers": LAYERS[:1], "batch_norms": NORMS[:1], "methods": METHODS[:1]}
 
@@ -102,7 +102,7 @@ def test_the_arranged_layers_give_their_masks() -> None:
 
 def test_the_table_tells_each_check_once(eager: Selftest) -> None:
     """One row for each check, with what is measured, expected and its α; the headline counts them."""
-    text = rendered(eager, "full")
+    text = render_table(eager, "full")
     lines = text.splitlines()
     assert sum(line.endswith("holds") for line in lines) == len(eager.outcomes)
     rate = next(line for line in lines if line.lstrip().startswith("nn.Dropout ")).split()
@@ -119,10 +119,10 @@ def test_failures_and_what_was_not_run_say_why() -> None:
     )
     missed = CheckResult("nn.RNN", "everything", "cpu", "compiled", CheckStatus.NOT_RUN, because="Unsupported: RNN")
     result = Selftest((failed, missed), "2.0", 5, 1e-6, 1.25)
-    text = rendered(result, "full")
+    text = render_table(result, "full")
     assert "fails: kept values are 0.8 of what they should be" in text and "not run: Unsupported: RNN" in text
     assert "2 checks of torch 2.0: 0 hold, 1 fail, 1 not run" in text
-    document = json.loads(rendered(result, "json"))
+    document = json.loads(render_table(result, "json"))
     assert (document["ok"], document["seed"], document["alpha"]) == (False, 5, 1e-6)
     keys = "what check device mode verdict measured expected alpha samples because"
     assert all(set(each) == set(keys.split()) for each in document["checks"])

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
-from regcheck.cli.inputs import FORMS, Given, made, parsed
-from regcheck.cli.output import finish
+from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
+from regcheck.cli.inputs import FORMS, InputSpec, build_arguments, parse_input
+from regcheck.cli.output import publish
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import NotChecked
@@ -17,32 +17,32 @@ from regcheck.core.report import Report, asked_by_name, gathered
 
 
 def run(argv: Sequence[str]) -> int:
-    """Audit every target and report on all of them together; return the exit code."""
+    """Audit every target, publish one report on all of them, and return the exit code."""
     parser = Parser("regcheck audit", "Build models, run them under control, and prove each finding by measuring it.")
     parser.add_argument(
         "targets",
         metavar="TARGET",
         nargs="*",
         help="pkg.mod:Name, file.py:Name, torchvision:NAME, timm:NAME or hf:NAME; a Name is a model, or a class or a "
-        "factory that takes no arguments (default: the configured `models`)",
+        "function without required arguments (default: the configured `models`)",
     )
     parser.add_argument(
         "--input",
         dest="inputs",
         metavar="INPUT",
-        type=parsed,
+        type=parse_input,
         action="append",
         default=[],
-        help=f"an input of forward: {FORMS}; once for each argument (default: inferred)",
+        help=f"an input of forward: {FORMS}; repeat it for each argument (default: inferred)",
     )
     parser.add_argument(
         "--no-run",
         dest="run",
         action="store_false",
         default=argparse.SUPPRESS,
-        help="run nothing with the model's weights: follow it on fake tensors, and measure nothing",
+        help="run the model on fake tensors only, and measure nothing",
     )
-    add_common(parser)
+    add_common_options(parser)
     arguments = parser.parse(argv)
     options = options_from(arguments)
     targets = arguments.targets or options.models
@@ -52,12 +52,12 @@ def run(argv: Sequence[str]) -> int:
         import torch  # noqa: F401, only asked whether it is there
     except ModuleNotFoundError:
         raise UsageError("`regcheck audit` needs torch: `pip install 'regcheck[torch]'`") from None
-    reports = [examine(target, arguments.inputs, to_examine(options, arguments)) for target in targets]
-    return finish(gathered(reports), arguments, options)
+    reports = [examine(target, arguments.inputs, without_new_baseline(options, arguments)) for target in targets]
+    return publish(gathered(reports), arguments, options)
 
 
-def examine(target: str, given: list[Given], options: Options) -> Report:
-    """The report on one target; a model that cannot be built is not checked."""
+def examine(target: str, given: list[InputSpec], options: Options) -> Report:
+    """Returns the report on one target; a model that cannot be built is "not checked"."""
     from regcheck.engine.audit import audit
     from regcheck.engine.targets import build
     from regcheck.suppression.apply import report_under, shown_path
@@ -65,7 +65,7 @@ def examine(target: str, given: list[Given], options: Options) -> Report:
     try:
         with redirect_stdout(sys.stderr):
             model = build(target, options.seed)
-            args, kwargs = made(given, model)
+            args, kwargs = build_arguments(given, model)
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
         return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)

@@ -1,4 +1,4 @@
-"""What the commands have in common: parsing that names nearest neighbours, and the shared options."""
+"""The shared options of `scan`, `audit` and `run`, and a parser that suggests the nearest option."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, description=description, allow_abbrev=False)
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Read the arguments; positional ones may stand between options.
+        """Parse the arguments; positional ones may stand between options.
 
         Raises:
-            UsageError: they cannot be understood.
+            UsageError: an argument is not valid.
         """
         arguments, unread = self.parse_known_intermixed_args(argv)
         for word in unread:
@@ -38,16 +38,16 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def parse_leading(self, argv: Sequence[str], ends: Sequence[str] = ()) -> tuple[argparse.Namespace, list[str]]:
-        """Read the options up to the first word that is none, or that is one of `ends`; also return the words left.
+        """Parse the options before the first positional word or word in `ends`; also return the remaining words.
 
         Raises:
-            UsageError: they cannot be understood.
+            UsageError: an option is not valid.
         """
-        words, first = list(argv), 0
-        while first < len(words) and words[first][:1] == "-" and words[first] not in ends:
-            action = self._option_string_actions.get(words[first])
+        comma_separated, first = list(argv), 0
+        while first < len(comma_separated) and comma_separated[first][:1] == "-" and comma_separated[first] not in ends:
+            action = self._option_string_actions.get(comma_separated[first])
             first += 1 if action is None or action.nargs == 0 else 2
-        return self.parse(words[:first]), words[first:]
+        return self.parse(comma_separated[:first]), comma_separated[first:]
 
     def _print_message(self, message: str, file: Any = None) -> None:
         show(message, file)
@@ -56,18 +56,18 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
-def add_common(parser: Parser) -> None:
-    """Add the options that every examining command takes."""
+def add_common_options(parser: Parser) -> None:
+    """Add the options that `scan`, `audit` and `run` share."""
     rules = parser.add_argument_group("rules")
     for option, text in (
-        ("--select", "run only these: codes, names, prefixes"),
-        ("--ignore", "leave these out"),
-        ("--extend-select", "run these too"),
+        ("--select", "run only these rules: codes, prefixes of codes, names, ALL"),
+        ("--ignore", "skip these rules"),
+        ("--extend-select", "also run these rules"),
     ):
         rules.add_argument(
             option,
             metavar="RULES",
-            type=words,
+            type=comma_separated,
             action="extend",
             default=SUPPRESS,
             help=text,
@@ -83,7 +83,7 @@ def add_common(parser: Parser) -> None:
         "--strict",
         action="store_true",
         default=SUPPRESS,
-        help="exit 3 when something was not checked, or could not be proved",
+        help="exit 3 if something was not checked, or is unproven",
     )
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -93,22 +93,22 @@ def add_common(parser: Parser) -> None:
         default="full",
         help=f"one of {', '.join(FORMATS)} (default: full)",
     )
-    output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report there")
-    output.add_argument("--html", metavar="FILE", type=Path, help="write the report there as a page, too")
+    output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report here instead of printing it")
+    output.add_argument("--html", metavar="FILE", type=Path, help="also write the report as an HTML page")
     output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
-    output.add_argument("--show-refuted", action="store_true", help="show what measurements refuted, too")
+    output.add_argument("--show-refuted", action="store_true", help="also show suspicions that measurements refuted")
     baseline = parser.add_argument_group("baseline")
     baseline.add_argument(
         "--baseline",
         metavar="FILE",
         type=str,
         default=SUPPRESS,
-        help="report no findings that this file knows",
+        help="hide findings that are in this baseline",
     )
     baseline.add_argument(
         "--write-baseline",
         action="store_true",
-        help=f"let that file ({DEFAULT} if none is named) know all findings there are now",
+        help=f"write the current findings to the baseline ({DEFAULT} if none is named)",
     )
     proof = parser.add_argument_group("proof")
     proof.add_argument("--no-confirm", dest="confirm", action="store_false", default=SUPPRESS, help="measure nothing")
@@ -116,7 +116,7 @@ def add_common(parser: Parser) -> None:
         "--device",
         dest="devices",
         metavar="DEVICES",
-        type=words,
+        type=comma_separated,
         action="extend",
         default=SUPPRESS,
         help="measure on these devices (default: auto, the CPU and every accelerator present)",
@@ -124,11 +124,11 @@ def add_common(parser: Parser) -> None:
     proof.add_argument(
         "--budget",
         metavar="SECONDS",
-        type=seconds,
+        type=budget_seconds,
         default=SUPPRESS,
-        help="the most work, in seconds of one ordinary core, to prove the findings of one model with (default: 60)",
+        help="limit the work of proving one model's findings, in seconds of one ordinary core (default: 60)",
     )
-    proof.add_argument("--seed", type=int, default=SUPPRESS, help="start every measurement from this seed (default: 0)")
+    proof.add_argument("--seed", type=int, default=SUPPRESS, help="seed of all measurements (default: 0)")
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -138,10 +138,10 @@ def add_common(parser: Parser) -> None:
 
 
 def options_from(arguments: argparse.Namespace) -> Options:
-    """The configured options, with what the command line says in their place.
+    """Returns the configured options, overridden by the command line.
 
     Raises:
-        UsageError: the configuration is wrong, or a value is.
+        UsageError: the configuration or a value is not valid.
     """
     options = load(Path.cwd(), arguments.config)
     for each in options.notes:
@@ -152,19 +152,19 @@ def options_from(arguments: argparse.Namespace) -> Options:
     return replace(options, baseline=options.baseline or DEFAULT) if arguments.write_baseline else options
 
 
-def to_examine(options: Options, arguments: argparse.Namespace) -> Options:
-    """The options to examine with: a baseline that is only going to be written is not there to be read."""
+def without_new_baseline(options: Options, arguments: argparse.Namespace) -> Options:
+    """Returns the options for the run: without the baseline, if it does not exist yet and the run only writes it."""
     absent = arguments.write_baseline and not Path(options.baseline).is_file()
     return replace(options, baseline="") if absent else options
 
 
-def seconds(text: str) -> float:
-    """A time in seconds, zero or more."""
+def budget_seconds(text: str) -> float:
+    """Parses a number of seconds, zero or more."""
     if not text.replace(".", "", 1).isdecimal():
         raise UsageError(f"--budget takes a number of seconds, not {text!r}")
     return float(text)
 
 
-def words(text: str) -> list[str]:
-    """The items of a comma-separated list."""
+def comma_separated(text: str) -> list[str]:
+    """Returns the items of a comma-separated list."""
     return [word.strip() for word in text.split(",") if word.strip()]

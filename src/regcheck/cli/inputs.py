@@ -1,4 +1,4 @@
-"""What `regcheck audit --input` says: a shape, a dtype with a shape, or a function that makes the inputs."""
+"""Parse `regcheck audit --input`: a shape, a dtype with a shape, or a function that returns the inputs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DTYPES = (
 
 
 @dataclass(frozen=True)
-class Given:
-    """One `--input`: a tensor to draw, by keyword where it has a name, or the target of a factory."""
+class InputSpec:
+    """One `--input`: a tensor to draw, with `keyword` as a keyword argument, or the target of a `factory`."""
 
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
@@ -28,14 +28,14 @@ class Given:
     factory: str = ""
 
 
-def parsed(text: str) -> Given:
-    """What one `--input` says.
+def parse_input(text: str) -> InputSpec:
+    """Parses one `--input`.
 
     Raises:
-        UsageError: it has none of the forms, or names a dtype that there is not.
+        UsageError: it has none of the forms, or an unknown dtype.
     """
     if re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", text):
-        return Given(tuple(int(size) for size in text.split("x")))
+        return InputSpec(tuple(int(size) for size in text.split("x")))
     tensor = re.fullmatch(r"(?:(?P<name>[^\W\d]\w*):)?(?P<dtype>\w+)\[(?P<sizes>[0-9, ]*)\]", text)
     if tensor is not None:
         dtype = tensor["dtype"]
@@ -44,19 +44,19 @@ def parsed(text: str) -> Given:
         sizes = [size.strip() for size in tensor["sizes"].split(",")] if tensor["sizes"].strip() else []
         if not all(size.isdecimal() and int(size) for size in sizes):
             raise UsageError(f"--input {text}: the sizes are written as in [4,3,32,32]")
-        return Given(tuple(int(size) for size in sizes), dtype, tensor["name"] or "")
+        return InputSpec(tuple(int(size) for size in sizes), dtype, tensor["name"] or "")
     where, _, name = text.rpartition(":")
     if where.endswith(".py") and re.fullmatch(r"[\w.]+", name):
-        return Given(factory=text)
+        return InputSpec(factory=text)
     raise UsageError(f"--input {text}: an input is written as {FORMS}")
 
 
-def made(given: Sequence[Given], model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of `model`'s forward that all the `--input` together ask for.
+def build_arguments(given: Sequence[InputSpec], model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Builds the arguments of `model`'s forward from all `--input` options.
 
     Raises:
-        UsageError: a factory's file or name is not there.
-        CannotBuild: a factory raised, or made nothing.
+        UsageError: a factory's file or name does not exist.
+        CannotBuild: a factory raised, or returned None.
     """
     from regcheck.engine.targets import called
     from regcheck.tracing.example_inputs import drawn_for
@@ -65,7 +65,7 @@ def made(given: Sequence[Given], model: nn.Module) -> tuple[tuple[Any, ...], dic
     kwargs: dict[str, Any] = {}
     for each in given:
         if each.factory:
-            more, named = arguments_in(called(each.factory), each.factory)
+            more, named = as_arguments(called(each.factory), each.factory)
             args += more
             kwargs |= named
         elif each.keyword:
@@ -75,8 +75,8 @@ def made(given: Sequence[Given], model: nn.Module) -> tuple[tuple[Any, ...], dic
     return tuple(args), kwargs
 
 
-def arguments_in(value: Any, factory: str) -> tuple[list[Any], dict[str, Any]]:
-    """What a factory returned, as arguments: a tuple is several, a dict is by keyword, a pair is both."""
+def as_arguments(value: Any, factory: str) -> tuple[list[Any], dict[str, Any]]:
+    """Converts a factory's result: a tuple is several arguments, a dict keyword arguments, a pair of both is both."""
     if value is None:
         todo = "return a tensor, a tuple of arguments, a dict of keyword arguments, or a pair of the last two"
         raise CannotBuild(f"the input factory {factory} returned nothing", todo)

@@ -1,4 +1,4 @@
-"""The command `regcheck`: picks the verb, and turns errors into one line and an exit code."""
+"""The command `regcheck`: dispatch to a verb, and turn errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from regcheck.core.errors import RegcheckError, unknown
 from regcheck.core.version import __version__
 
 VERBS = {
-    "scan": "examine source files without importing them (no torch needed)",
+    "scan": "check source files without importing them (needs no torch)",
     "audit": "build models, measure them, and prove each finding",
-    "run": "run a program as Python does, and check every model of it",
+    "run": "run a program as Python does, and check all its models and optimizers",
     "rule": "list the rules, or show one rule's page",
-    "selftest": "hold torch itself to the reference implementations, on every device here",
+    "selftest": "compare torch with the reference implementations, on every device present",
 }
-"""What each verb does. A verb is the module of that name in this package, with `run(argv) -> int`."""
+"""The verbs and their help. A verb is a module of this package by that name, with `run(argv) -> int`."""
 
 ELSEWHERE = {"selftest": "regcheck.selftest.command"}
-"""Verbs whose module is in a package of its own, which nothing else imports."""
+"""Verbs in a package of their own, which nothing else imports."""
 
 CLEAN, FOUND, USAGE, NOT_CHECKED = 0, 1, 2, 3
-"""The exit codes: nothing found, findings that count, wrong usage, something not checked or unproven."""
+"""The exit codes: clean, findings that fail the run, wrong usage, something not checked or unproven."""
 
 HELP = f"""\
 usage: regcheck VERB …
@@ -32,7 +32,7 @@ Finds dropout, regularization and train/eval mistakes in PyTorch models, and pro
 
 {chr(10).join(f"  regcheck {verb:<8} {does}" for verb, does in VERBS.items())}
 
-`regcheck VERB --help` tells the options of a verb; `regcheck --version` the version.
+`regcheck VERB --help` lists the options of a verb; `regcheck --version` prints the version.
 exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage,
             3 a named target not checked, or (with --strict) anything not checked or unproven
 """
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note(f"regcheck: error: {error}")
         return USAGE
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough; nothing is left to say, not even at exit.
+        # The reader (`| head`) closed the pipe; Python must not flush to it at exit either.
         sys.stdout = None
         return FOUND
     except SystemExit as stop:  # argparse, after printing the help
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dispatch(words: list[str]) -> int:
-    """Hand the arguments to their verb."""
+    """Call the verb with its arguments."""
     verb, *rest = words or ["--help"]
     if verb in ("-h", "--help"):
         show(HELP)

@@ -1,4 +1,4 @@
-"""Where a finished report goes."""
+"""Publish a finished report: plugins, files, the terminal, the baseline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report, counted
-from regcheck.files.atomic_write import write_whole
+from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
 from regcheck.report import rendered
 from regcheck.report.view import View
@@ -24,7 +24,7 @@ from regcheck.suppression.apply import shown_path
 from regcheck.suppression.baseline import Baseline
 
 
-def finish(
+def publish(
     report: Report,
     arguments: Namespace,
     options: Options,
@@ -33,54 +33,54 @@ def finish(
     fixed: int | None = None,
     stream: TextIO | None = None,
 ) -> int:
-    """Tell the plugins, write the report as asked, and return its exit code.
+    """Pass the report to the plugins, write or print it, and return its exit code.
 
     Args:
-        report: what to tell.
+        report: the report.
         arguments: the command line.
-        options: what it and the configuration come to.
-        examined: the files and folders that were read as source.
-        fixed: how many findings were fixed, where that was asked for.
-        stream: where to print instead of standard output.
+        options: the options of the command line and the configuration together.
+        examined: the files and folders that were scanned; empty for other doors.
+        fixed: the number of fixed findings, with `--fix`.
+        stream: where to print; standard output by default.
 
     Raises:
         UsageError: a file cannot be written.
     """
     plugins.call("regcheck_report", report=report)
     if arguments.html is not None:
-        write(arguments.html, "--html", rendered(report, "html"))
+        write_report(arguments.html, "--html", rendered(report, "html"))
     if arguments.write_baseline:
-        return record(report, options, examined, stream or sys.stdout)
+        return update_baseline(report, options, examined, stream or sys.stdout)
     file: Path | None = arguments.output_file
-    color = file is None and colored(stream or sys.stdout)
+    color = file is None and wants_color(stream or sys.stdout)
     view = View(arguments.show_refuted, arguments.statistics, color, fixed)
     text = rendered(report, arguments.output_format, view)
     if file is None:
         show(text, stream)
     else:
-        write(file, "--output-file", text)
-    tell_stale(report, options, examined)
+        write_report(file, "--output-file", text)
+    note_stale_entries(report, options, examined)
     return report.exit_code
 
 
-def write(file: Path, option: str, text: str) -> None:
-    """Write a report to a file.
+def write_report(file: Path, option: str, text: str) -> None:
+    """Write a report to a file, in one step.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
-        write_whole(file, text.encode(errors="backslashreplace"))
+        write_atomically(file, text.encode(errors="backslashreplace"))
     except OSError as error:
         raise UsageError(f"{option} {file}: cannot be written: {error.strerror}") from None
 
 
-def record(report: Report, options: Options, examined: Sequence[str], stream: TextIO) -> int:
-    """Let the baseline know what was found, and return what the report's exit code then is."""
+def update_baseline(report: Report, options: Options, examined: Sequence[str], stream: TextIO) -> int:
+    """Write the findings to the baseline, and return the exit code of the report without them."""
     file = Path(options.baseline)
     baseline = Baseline.read(file) if file.is_file() else Baseline(file)
-    stale = baseline.stale(report, examined, ran(options), door(examined))
-    new = baseline.updated(report.findings, stale, door(examined))
+    stale = baseline.stale(report, examined, rule_codes(options), door_name(examined))
+    new = baseline.updated(report.findings, stale, door_name(examined))
     new.write()
     added = len(new.entries - baseline.entries)
     known = f"{counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)"
@@ -88,29 +88,29 @@ def record(report: Report, options: Options, examined: Sequence[str], stream: Te
     return replace(report, findings=()).exit_code
 
 
-def tell_stale(report: Report, options: Options, examined: Sequence[str]) -> None:
-    """Note, on standard error, what the baseline holds and the files examined no longer do."""
+def note_stale_entries(report: Report, options: Options, examined: Sequence[str]) -> None:
+    """Print a note on standard error for each baseline entry whose finding is gone from the examined files."""
     if not options.baseline:
         return
     baseline = Baseline.read(Path(options.baseline))
-    for each in baseline.stale(report, examined, ran(options), door(examined)):
+    for each in baseline.stale(report, examined, rule_codes(options), door_name(examined)):
         where = f"{each.path}, {each.scope}" if each.scope else each.path
-        said = f"{each.code} in {where} is gone: `{each.source}`; `--write-baseline` forgets it"
+        said = f"{each.code} in {where} is gone: `{each.source}`; `--write-baseline` removes it"
         note(f"note: {shown_path(options.baseline)}: {visible(said)}")
 
 
-def ran(options: Options) -> list[str]:
-    """The codes of the rules that ran."""
+def rule_codes(options: Options) -> list[str]:
+    """Returns the codes of the rules that ran."""
     return [rule.code for rule in select.chosen(plugins.catalogue(), options)]
 
 
-def door(examined: Sequence[str]) -> str:
-    """Which door a report came through: source is read by `scan` alone."""
+def door_name(examined: Sequence[str]) -> str:
+    """Returns the name of the report's door for baseline entries."""
     return "scan" if examined else "audit"
 
 
-def colored(stream: TextIO) -> bool:
-    """Whether a stream wants colour: a terminal does, unless the environment says otherwise."""
+def wants_color(stream: TextIO) -> bool:
+    """Whether to print colour: on a terminal, unless `NO_COLOR` or `FORCE_COLOR` overrides it."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TextIO
 
-from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
-from regcheck.cli.output import finish
+from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
+from regcheck.cli.output import publish
 from regcheck.cli.printing import show
 from regcheck.cli.script_runner import Script, run_to_its_end
 from regcheck.config.options import Options
@@ -25,11 +25,11 @@ def run(argv: Sequence[str]) -> int:
     """Run the program and report on standard error; return its exit code if it failed, and else the report's."""
     parser = Parser("regcheck run", "Run a program as Python does, and check every model and optimizer of it.")
     parser.usage = "regcheck run [OPTION…] script.py [ARG…]\n       regcheck run [OPTION…] -m package.module [ARG…]"
-    add_common(parser)
+    add_common_options(parser)
     arguments, words = parser.parse_leading(argv, ends=("-m",))
     options = from_here(arguments, options_from(arguments))
     program = Script.of(words)
-    watching = WatchSession(to_examine(options, arguments), program.name, no_test)
+    watching = WatchSession(without_new_baseline(options, arguments), program.name, no_test)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
     execute = program.become()
     watching.start()
@@ -54,7 +54,7 @@ def report_exit(watching: WatchSession, arguments: Namespace, options: Options, 
         sys.stdout.flush()
     try:
         watching.stop(whole=not failed)
-        return finish(watching.report, arguments, options, stream=stream)
+        return publish(watching.report, arguments, options, stream=stream)
     except RegcheckError as error:
         if not failed:
             raise

@@ -1,4 +1,4 @@
-"""`regcheck scan [PATH…]`: source only, without torch."""
+"""`regcheck scan [PATH…]`: check source only, without torch."""
 
 from __future__ import annotations
 
@@ -7,65 +7,72 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from regcheck.cli.common_options import Parser, add_common, options_from, to_examine
-from regcheck.cli.output import finish
+from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
+from regcheck.cli.output import publish
 from regcheck.cli.printing import note, show
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
 from regcheck.engine.scan import NO_FILES, scan
 from regcheck.files.escape import visible
-from regcheck.files.text import STDIN, content_of, handed_in
+from regcheck.files.text import STDIN, content_of, overlay
 
 
 def run(argv: Sequence[str]) -> int:
-    """Scan and report; return the exit code."""
-    parser = Parser("regcheck scan", "Examine Python source for the same faults, without importing it or torch.")
+    """Scan, publish the report, and return the exit code."""
+    parser = Parser("regcheck scan", "Check Python source for the same mistakes, without importing it or torch.")
     parser.add_argument(
         "paths",
         metavar="PATH",
         nargs="*",
         default=[],
-        help="files, notebooks and folders, or - for standard input (default: here)",
+        help="files, notebooks and folders, or - for standard input (default: the working directory)",
     )
-    parser.add_argument("--no-cache", action="store_true", help="scan anew, and keep no result for the next time")
+    parser.add_argument("--no-cache", action="store_true", help="neither read nor write the result cache")
     fixes = parser.add_argument_group("fixes")
-    fixes.add_argument("--fix", action="store_true", help="mend what can safely be mended, and report what remains")
+    fixes.add_argument("--fix", action="store_true", help="apply safe fixes, and report what remains")
     fixes.add_argument("--diff", action="store_true", help="show what --fix would change; exit 1 if anything")
-    fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also what changes results")
-    add_common(parser)
-    parser.add_argument("--stdin-filename", metavar="FILE", help="the name of what is read from standard input")
+    fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also change results")
+    add_common_options(parser)
+    parser.add_argument("--stdin-filename", metavar="FILE", help="file name of standard input")
     arguments = parser.parse(argv)
     paths = arguments.paths or ["."]
     if arguments.unsafe_fixes and not (arguments.fix or arguments.diff):
-        raise UsageError("--unsafe-fixes says which fixes: add --fix or --diff")
+        raise UsageError("--unsafe-fixes needs --fix or --diff")
     if STDIN in paths and len(paths) > 1:
-        raise UsageError("- stands alone: standard input is one file")
+        raise UsageError("- must be the only PATH: standard input is one file")
     with ExitStack() as stack:
         if paths == [STDIN]:
             paths = [arguments.stdin_filename or STDIN]
-            stack.enter_context(handed_in({paths[0]: sys.stdin.buffer.read()}))
+            stack.enter_context(overlay({paths[0]: sys.stdin.buffer.read()}))
             return examine(paths, arguments, options_from(arguments), named=True, piped=True)
         if arguments.stdin_filename:
-            raise UsageError("--stdin-filename names standard input: add -")
+            raise UsageError("--stdin-filename needs the PATH -")
         return examine(paths, arguments, options_from(arguments), named=bool(arguments.paths), piped=False)
 
 
 def examine(paths: list[str], arguments: Namespace, options: Options, *, named: bool, piped: bool) -> int:
-    """Scan, mend if that was asked for, and report; `named` says that the paths were named.
+    """Scan, apply fixes with `--fix`, and publish the report.
+
+    Args:
+        paths: the files and folders to scan.
+        arguments: the command line.
+        options: its options.
+        named: whether the user named the paths.
+        piped: whether the source comes from standard input.
 
     Raises:
-        UsageError: there is nothing to read where paths were named.
+        UsageError: the named paths hold no Python file.
     """
-    looking = to_examine(options, arguments)
+    looking = without_new_baseline(options, arguments)
     if not (arguments.fix or arguments.diff):
         report = scan(paths, looking, cached=not arguments.no_cache)
-        tell_empty(report, named)
-        return finish(report, arguments, options, examined=paths)
+        refuse_empty(report, named)
+        return publish(report, arguments, options, examined=paths)
     from regcheck.engine.fix import mended
 
     result = mended(paths, looking, unsafe=arguments.unsafe_fixes)
-    tell_empty(result.report, named)
+    refuse_empty(result.report, named)
     for path, why in result.refused.items():
         note(f"note: {visible(path)}: not fixed: {why}")
     if arguments.diff:
@@ -73,25 +80,25 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         note(f"{result.fixed} would be fixed, {result.report.headline} would remain")
         return 1 if result.after else 3 if options.strict and result.report.not_checked else 0
     result.write()
-    with handed_in(result.after):
+    with overlay(result.after):
         if piped:
             sys.stdout.flush()
             sys.stdout.buffer.write(content_of(paths[0]))
             sys.stdout.buffer.flush()
         stream = sys.stderr if piped else None
-        return finish(result.report, arguments, options, examined=paths, fixed=result.fixed, stream=stream)
+        return publish(result.report, arguments, options, examined=paths, fixed=result.fixed, stream=stream)
 
 
-def tell_empty(report: Report, named: bool) -> None:
-    """Say that a scan had nothing to read: as an error where paths were `named` and the configuration excludes none.
+def refuse_empty(report: Report, named: bool) -> None:
+    """Refuse a scan without files if the user named the paths; print a note if the configuration excludes all files.
 
     Raises:
-        UsageError: there is nothing to read.
+        UsageError: the named paths hold no Python file.
     """
     if report.files:
         return
     if not report.not_checked:
-        note(f"note: {NO_FILES}: the configuration excludes all there are")
+        note(f"note: {NO_FILES}: the configuration excludes all of them")
     elif named:
         (empty,) = report.not_checked
         raise UsageError(f"{empty.subject}: {empty.reason}")

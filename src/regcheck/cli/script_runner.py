@@ -1,4 +1,4 @@
-"""Another program, run in this process as `python` would run it, whatever becomes of it."""
+"""Run another program in this process as `python` runs it, up to its end or its exception."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OURS = (__file__, str(Path(__file__).parent.parent / "runtime") + os.sep)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: its exit status, and whether that was because of an interrupt."""
+    """The exit status of a program, and whether an interrupt ended it."""
 
     status: int = 0
     interrupted: bool = False
@@ -32,7 +32,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Script:
-    """A script, or a module that is run as one, and the arguments that are its own."""
+    """A script, or a module to run as one, with its own arguments."""
 
     name: str
     arguments: tuple[str, ...] = ()
@@ -40,10 +40,10 @@ class Script:
 
     @classmethod
     def of(cls, words: Sequence[str]) -> Script:
-        """The program of a command line: `script.py ARG…` or `-m package.module ARG…`.
+        """Parses a command line: `script.py ARG…` or `-m package.module ARG…`.
 
         Raises:
-            UsageError: none is named, or there is no such file.
+            UsageError: no program is named, or the file does not exist.
         """
         is_module = [*words[:1]] == ["-m"]
         name, *arguments = words[is_module:] or [""]
@@ -55,10 +55,10 @@ class Script:
         return cls(name, tuple(arguments), is_module)
 
     def become(self) -> Callable[[], None]:
-        """Make this process the program's, and return what runs it.
+        """Set up `sys.argv`, `sys.path` and `__main__` for the program, and return the function that runs it.
 
         Raises:
-            UsageError: there is no such module.
+            UsageError: the module does not exist.
         """
         if not getattr(sys.flags, "safe_path", False):
             sys.path[0] = os.getcwd() if self.is_module else os.path.dirname(os.path.realpath(self.name))
@@ -79,7 +79,7 @@ class Script:
         return execute
 
     def _spec(self) -> ModuleSpec:
-        """Where the module is, or the `__main__` of the package."""
+        """Returns the spec of the module, or of the package's `__main__`."""
         try:
             spec = importlib.util.find_spec(self.name)
             if spec is not None and spec.submodule_search_locations is not None:
@@ -97,13 +97,13 @@ def _compiled(file: str) -> CodeType:
 
 
 def run_to_its_end(execute: Callable[[], None]) -> Ended:
-    """Run a program until its threads have ended too, and show what it raises as Python does."""
+    """Run a program and join its threads; print an exception as Python does."""
     ended, waited = _ended(execute), _ended(_wait_for_threads)
     return ended if ended.status else waited
 
 
 def _ended(act: Callable[[], None]) -> Ended:
-    """How it ended; what it raised is shown as at the end of a program."""
+    """Calls `act` and returns how it ended; prints an exception as Python does at the end of a program."""
     try:
         act()
     except SystemExit as stop:
@@ -122,7 +122,7 @@ def _ended(act: Callable[[], None]) -> Ended:
 
 
 def _wait_for_threads() -> None:
-    """Wait for what Python waits for at its end; the threads of an executor end after that, when they are told to."""
+    """Join the threads that Python joins at its end; idle threads of executors end only after that."""
     idle = getattr(executors, "_threads_queues", {})
     for each in threading.enumerate():
         if each is not threading.current_thread() and not each.daemon and each not in idle:
@@ -130,7 +130,7 @@ def _wait_for_threads() -> None:
 
 
 def _without_our_frames(error: BaseException, seen: set[int] | None = None) -> None:
-    """Take out of the traceback, and of those of all errors that led to this one, the frames that are ours."""
+    """Remove regcheck's frames from the traceback, and from those of all causes and contexts."""
     seen = set() if seen is None else seen
     if id(error) in seen:
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from regcheck.files.escape import dumped
+from regcheck.files.escape import dump_json
 
 from .coverage import Coverage, coverage_lines
 from .errors import Failed
@@ -112,7 +112,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as a JSON document."""
-        return dumped(self.to_dict()).rstrip()
+        return dump_json(self.to_dict()).rstrip()
 
     def __str__(self) -> str:
         lines = [line for each in self.standing for line in _told(each)]

@@ -15,9 +15,9 @@ from regcheck.core.finding import Finding
 from regcheck.core.patch import Patch
 from regcheck.core.report import Report
 from regcheck.engine.scan import scan
-from regcheck.files.atomic_write import write_whole
+from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
-from regcheck.files.text import content_of, handed_in, is_handed_in
+from regcheck.files.text import content_of, is_overlaid, overlay
 from regcheck.static.fixes.apply import CannotFix, applied
 
 PASSES = 50
@@ -54,7 +54,7 @@ class Mended:
             UsageError: one cannot be written, or is no longer what was scanned.
         """
         for path, content in self.after.items():
-            if not is_handed_in(path):
+            if not is_overlaid(path):
                 _replace(Path(path), self.before[path], content)
 
 
@@ -70,7 +70,7 @@ def mended(paths: Iterable[str | Path], options: Options, *, unsafe: bool = Fals
         changed, done = _pass(result, unsafe)
         if not changed:
             break
-        with handed_in({**result.after, **changed}):
+        with overlay({**result.after, **changed}):
             report = scan(paths, options)
         wrong = {path: why for path in changed if (why := _objection(path, done[path], result.report, report))}
         result.refused |= wrong
@@ -123,6 +123,6 @@ def _replace(path: Path, before: bytes, after: bytes) -> None:
     try:
         if file.read_bytes() != before:
             raise UsageError(f"{path}: has changed since it was scanned; nothing was written there")
-        write_whole(file, after)
+        write_atomically(file, after)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from stat import S_ISREG
 
 _DEVICES = ("/dev/", "/proc/")
 _FIXED = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV)
-"""What speaks against another file in this one's place, not against writing: a folder's permissions, a mount."""
+"""Errors that forbid replacing a file but not writing to it: a folder's permissions, a mount."""
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Give a file another content in one step: whoever reads it meanwhile, or after a failure, finds the old one.
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace a file's content in one step: concurrent readers, and readers after a failure, see the old content.
 
-    The file keeps its permissions, and a link stays a link. What is no regular file is written to as it is.
+    The file keeps its permissions, and a symbolic link stays one. Anything but a regular file is written in place.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     there = os.path.exists(path)
     if os.path.abspath(path).startswith(_DEVICES) or (there and not S_ISREG(os.stat(path).st_mode)):

@@ -1,8 +1,7 @@
-"""Text that others wrote (names, paths, source lines, errors), made safe to show on a terminal and in a CI log.
+"""Escape untrusted text (names, paths, source lines, errors) for terminals and CI logs.
 
-Everything that is shown goes through `visible`: control characters, line breaks, characters without a width or that
-change the direction of others, and bytes that are not UTF-8 are written as Python escapes, and what a CI server takes
-for a command is broken up.
+All displayed text goes through `visible`: it writes control characters, line breaks, zero-width characters, characters
+that change the text direction, and bytes that are not UTF-8 as Python escapes, and breaks up commands to CI servers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 from typing import Any
 
 _COMMAND = re.compile(r"##(?=\w*\[)|\A\s*::")
-"""What GitHub Actions, Azure Pipelines and TeamCity take for a command: `::error` in front, `##[error]` anywhere."""
+"""Commands to GitHub Actions, Azure Pipelines and TeamCity: `::error` at the start, `##[error]` anywhere."""
 _SPACES = frozenset("\u00a0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
 _BYTES = range(0xDC80, 0xDD00)
 """The characters that stand for bytes of a file name that are not UTF-8."""
@@ -20,47 +19,47 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 
 def visible(text: str, keep: str = "") -> str:
-    """The text on one line of harmless characters; those in `keep` stay."""
+    """Returns the text on one line, with escapes; characters in `keep` stay."""
     if not text.isprintable():
-        text = "".join(each if each.isprintable() or each in keep else _escaped(each) for each in text)
-    return _COMMAND.sub(_broken, text) if "##" in text or "::" in text else text
+        text = "".join(each if each.isprintable() or each in keep else _escape(each) for each in text)
+    return _COMMAND.sub(_break_up, text) if "##" in text or "::" in text else text
 
 
 def visible_lines(text: str) -> str:
-    """A text of several lines, each made safe."""
+    """Returns a text of several lines, each escaped."""
     return "\n".join(visible(line, "\t") for line in text.split("\n"))
 
 
-def well_formed(document: Any) -> Any:
-    """A JSON document without the surrogates that no other program could decode."""
+def without_surrogates(document: Any) -> Any:
+    """Returns a JSON document with escapes for lone surrogates, which other programs cannot decode."""
     if isinstance(document, str):
-        return _LONE.sub(lambda found: _escaped(found[0]), document)
+        return _LONE.sub(lambda match: _escape(match[0]), document)
     if isinstance(document, dict):
-        return {well_formed(name): well_formed(each) for name, each in document.items()}
-    return [*map(well_formed, document)] if isinstance(document, (list, tuple)) else document
+        return {without_surrogates(name): without_surrogates(each) for name, each in document.items()}
+    return [*map(without_surrogates, document)] if isinstance(document, (list, tuple)) else document
 
 
-def dumped(document: Any) -> str:
-    """A document as indented JSON that ends in a newline, and that holds no command to a CI server."""
-    text = json.dumps(well_formed(document), indent=2)
-    return _COMMAND.sub(lambda found: found[0].replace("##", "\\u0023#"), text) + "\n"
+def dump_json(document: Any) -> str:
+    """Returns a document as indented JSON that ends in a newline and holds no command to a CI server."""
+    text = json.dumps(without_surrogates(document), indent=2)
+    return _COMMAND.sub(lambda match: match[0].replace("##", "\\u0023#"), text) + "\n"
 
 
-def encoded(text: str) -> bytes:
-    """The bytes of a path, which need not be UTF-8, or of any other text."""
+def encode(text: str) -> bytes:
+    """Returns the bytes of a text, which may be a path that is not UTF-8."""
     try:
         return text.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return text.encode(errors="surrogatepass")
 
 
-def encodable(text: str, encoding: str | None) -> str:
-    """The text with escapes for what a stream of that encoding cannot hold."""
+def escape_unencodable(text: str, encoding: str | None) -> str:
+    """Returns the text with escapes for characters that the encoding lacks."""
     encoding = encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     code = ord(character)
     if character in _SPACES:
         return character
@@ -69,5 +68,5 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _broken(found: re.Match[str]) -> str:
-    return found[0].replace("##", "#\\x23").replace("::", ":\\x3a")
+def _break_up(match: re.Match[str]) -> str:
+    return match[0].replace("##", "#\\x23").replace("::", ":\\x3a")

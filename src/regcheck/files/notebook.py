@@ -1,4 +1,4 @@
-"""Jupyter notebooks as Python source: code cells one after the other, with what only IPython understands taken out."""
+"""Jupyter notebooks as Python source: the code cells in order, with IPython syntax replaced."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SUFFIX = ".ipynb"
 _SHELL = re.compile(r"\s*(?:[%!?]|\S.*\?\s*$)")
 _ASSIGNED = re.compile(r"(?P<target>[\w.,\s]+=\s*)[%!].*")
 _PASSES = 100
-"""A cell is parsed once for each line that only IPython understands; where there are more, all are replaced at once."""
-_OF_PYTHON = ("time", "timeit", "capture", "prun")
+"""Limit on parses of one cell, one for each line of IPython syntax; beyond it all such lines are replaced at once."""
+_PYTHON_MAGICS = ("time", "timeit", "capture", "prun")
 
 
 class BrokenNotebook(ValueError):
-    """A notebook that cannot be read; the message says why, with the cell and the line in it."""
+    """A notebook that cannot be read; the message gives the reason, the cell and the line in it."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell: its number among all cells, from 1, its source, and that source as Python."""
+    """A code cell: its number among all cells, from 1, its source, and the source as plain Python."""
 
     number: int
     source: str
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Notebook:
-    """The code cells of a notebook whose kernel speaks Python; none where it speaks another language."""
+    """The code cells of a notebook; empty if its kernel's language is not Python."""
 
     cells: tuple[Cell, ...]
 
@@ -46,19 +46,19 @@ class Notebook:
 
     @cached_property
     def _firsts(self) -> list[int]:
-        """The line of `text`, from 1, at which each cell begins."""
+        """The first line of each cell in `text`, from 1."""
         firsts = [1]
         for each in self.cells:
             firsts.append(firsts[-1] + each.python.count("\n"))
         return firsts
 
     def located(self, line: int) -> tuple[int, int]:
-        """The number of the cell that a line of `text` stands in, and the line within that cell."""
+        """Returns the number of the cell that contains a line of `text`, and the line within that cell."""
         index = min(bisect_right(self._firsts, line), len(self.cells)) - 1
         return self.cells[index].number, line - self._firsts[index] + 1
 
     def line(self, cell: int, line: int) -> int:
-        """The line of `text` that a line of a cell is."""
+        """Returns the line of `text` for a line of a cell."""
         numbers = [each.number for each in self.cells]
         return self._firsts[numbers.index(cell)] + line - 1
 
@@ -67,54 +67,54 @@ class Notebook:
 
 
 @lru_cache(maxsize=8)
-def parsed(content: bytes) -> Notebook:
+def parse_notebook(content: bytes) -> Notebook:
     """Read a notebook.
 
     Raises:
-        BrokenNotebook: it is no notebook of format 4, or a cell is not Python.
+        BrokenNotebook: the content is no notebook of format 4, or a cell does not parse.
     """
     try:
         document = json.loads(content)
         metadata = document.get("metadata", {})
-        told = (metadata.get("language_info", {}).get("name"), metadata.get("kernelspec", {}).get("language"))
-        language = next(filter(None, told), "python")
-        written = [(number, source_of(each)) for number, each in code_cells(document)]
+        languages = (metadata.get("language_info", {}).get("name"), metadata.get("kernelspec", {}).get("language"))
+        language = next(filter(None, languages), "python")
+        cells = [(number, source_of(each)) for number, each in code_cells(document)]
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise BrokenNotebook(f"not a notebook: {str(error) or type(error).__name__}") from None
     if str(language).lower() != "python":
         return Notebook(())
-    return Notebook(tuple(Cell(number, source, _python(number, source)) for number, source in written))
+    return Notebook(tuple(Cell(number, source, _python(number, source)) for number, source in cells))
 
 
 def code_cells(document: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The code cells of a notebook's JSON, by their number."""
+    """Yields the code cells of a notebook's JSON, with their numbers."""
     for number, each in enumerate(document["cells"], 1):
         if each["cell_type"] == "code":
             yield number, each
 
 
 def source_of(cell: dict[str, Any]) -> str:
-    """The source of a cell, which is written as one string or as a list of lines."""
+    """Returns the source of a cell, which the JSON holds as one string or as a list of lines."""
     source = cell["source"]
     text = source if isinstance(source, str) else "".join(source)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _python(number: int, source: str) -> str:
-    """The source with what only IPython understands replaced on its line, so that no other text moves."""
+    """Returns the source with IPython syntax replaced on its line, so that no other text moves."""
     lines = source.split("\n")
     first = next((index for index, line in enumerate(lines) if line.strip()), 0)
     if lines[first].startswith("%%"):
-        of_python = lines[first][2:].split(" ")[0] in _OF_PYTHON
-        lines = [("" if index <= first or not of_python else line) for index, line in enumerate(lines)]
+        is_python = lines[first][2:].split(" ")[0] in _PYTHON_MAGICS
+        lines = [("" if index <= first or not is_python else line) for index, line in enumerate(lines)]
     for _ in range(_PASSES):
         error = _error(lines)
-        if error is None or not _neutralized(lines, (error.lineno or 0) - 1):
+        if error is None or not _neutralize(lines, (error.lineno or 0) - 1):
             break
     if error:
-        # A lone quote in a shell command is an error of a later line.
+        # A lone quote in a shell command makes a later line the syntax error.
         for index in range(len(lines)):
-            _neutralized(lines, index)
+            _neutralize(lines, index)
         error = _error(lines)
     if error:
         raise BrokenNotebook(f"syntax error in cell {number}, line {error.lineno}: {error.msg}")
@@ -133,8 +133,8 @@ def _error(lines: list[str]) -> SyntaxError | None:
     return None
 
 
-def _neutralized(lines: list[str], index: int) -> bool:
-    """Replace the magic, shell or help line at `index`, with its continuation lines; False where it is none."""
+def _neutralize(lines: list[str], index: int) -> bool:
+    """Replace the magic, shell or help line at `index`, with its continuation lines; False for any other line."""
     if not 0 <= index < len(lines):
         return False
     line = lines[index]

@@ -1,4 +1,4 @@
-"""Where in its source a running frame stands."""
+"""The source position of a running frame."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import CodeType
 
 
 def position(code: CodeType, instruction: int, line: int) -> tuple[int, int]:
-    """Line and column, from 1, of the expression an instruction evaluates; Python 3.10 keeps no columns.
+    """Returns line and column, from 1, of the expression that an instruction evaluates; Python 3.10 has no columns.
 
     Args:
         code: the frame's code.
         instruction: the frame's `f_lasti`, or a traceback's `tb_lasti`.
-        line: the line to fall back on.
+        line: the result's line if the code has no positions.
     """
     if sys.version_info >= (3, 11):
         found = next(islice(code.co_positions(), instruction // 2, None), None)
@@ -23,7 +23,7 @@ def position(code: CodeType, instruction: int, line: int) -> tuple[int, int]:
 
 
 def end_position(code: CodeType, instruction: int) -> tuple[int, int] | None:
-    """Line and column, from 1, of what comes after the expression; None where Python does not keep it."""
+    """Returns line and column, from 1, after the end of the expression; None if the code has no positions."""
     if sys.version_info >= (3, 11):
         found = next(islice(code.co_positions(), instruction // 2, None), None)
         if found is not None and found[1] is not None and found[3] is not None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Site
-from regcheck.files.escape import encoded
+from regcheck.files.escape import encode
 from regcheck.files.place import Place
 from regcheck.torch_api.functions import DROPPING, STACKED
 from regcheck.tracing.call_interceptor import (
@@ -123,7 +123,7 @@ class Intervention(TorchCallInterceptor):
 def stream(seed: int, site: Site, number: int) -> int:
     """The seed of a call's own random stream; `number` is that of its source position (see `CallNumbers`)."""
     text = f"{seed}|{site.module}|{site.function}|{number}|{site.occurrence}"
-    return int.from_bytes(hashlib.blake2b(encoded(text), digest_size=7).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(encode(text), digest_size=7).digest(), "big")
 
 
 def _kept(args: Any) -> Any:

@@ -152,7 +152,7 @@ def adamax(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tenso
     """
     beta1, beta2 = betas(settings)
     t: int = state["step"]
-    first = averaged(state, "first", gradient, beta1)
+    first = running_mean(state, "first", gradient, beta1)
     largest = gradient.abs() + number(settings, "eps", 1e-8)
     if "largest" in state:
         largest = torch.maximum(beta2 * state["largest"], largest)
@@ -187,9 +187,9 @@ def rmsprop(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tens
     "Generating sequences with recurrent neural networks", 2013, equations 38-45.
     """
     alpha, momentum = number(settings, "alpha", 0.99), number(settings, "momentum", 0.0)
-    second = averaged(state, "second", gradient.square(), alpha)
+    second = running_mean(state, "second", gradient.square(), alpha)
     if settings.get("centered", False):
-        second = second - averaged(state, "mean", gradient, alpha).square()
+        second = second - running_mean(state, "mean", gradient, alpha).square()
     scaled = gradient / (second.sqrt() + number(settings, "eps", 1e-8))
     buffer: Tensor = scaled + momentum * state.get("momentum", 0.0)
     state["momentum"] = buffer
@@ -207,10 +207,10 @@ def adadelta(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Ten
     Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1 (γ = 1 there).
     """
     rho, eps = number(settings, "rho", 0.9), number(settings, "eps", 1e-6)
-    second = averaged(state, "second", gradient.square(), rho)
+    second = running_mean(state, "second", gradient.square(), rho)
     moved: Tensor = state.get("moved", torch.zeros_like(gradient))
     delta = (moved + eps).sqrt() / (second + eps).sqrt() * gradient
-    averaged(state, "moved", delta.square(), rho)
+    running_mean(state, "moved", delta.square(), rho)
     return -float(settings["lr"]) * delta
 
 
@@ -227,10 +227,10 @@ def betas(settings: Mapping[str, Any]) -> tuple[float, float]:
 
 def moments(gradient: Tensor, state: State, beta1: float, beta2: float) -> tuple[Tensor, Tensor]:
     """The running means of the gradient and of its square."""
-    return averaged(state, "first", gradient, beta1), averaged(state, "second", gradient.square(), beta2)
+    return running_mean(state, "first", gradient, beta1), running_mean(state, "second", gradient.square(), beta2)
 
 
-def averaged(state: State, name: str, value: Tensor, weight: float) -> Tensor:
+def running_mean(state: State, name: str, value: Tensor, weight: float) -> Tensor:
     """A running mean with exponential `weight`, from zero on."""
     mean: Tensor = (1 - weight) * value + weight * state.get(name, 0.0)
     state[name] = mean

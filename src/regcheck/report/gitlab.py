@@ -8,7 +8,7 @@ from typing import Any
 
 from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.report import Report
-from regcheck.files.escape import dumped, encoded
+from regcheck.files.escape import dump_json, encode
 from regcheck.report.fingerprint import fingerprint
 from regcheck.report.view import View, proof
 
@@ -20,7 +20,7 @@ NOWHERE = "model"
 def render(report: Report, view: View) -> str:
     """The whole report: a program picks what it wants to see, so `view` changes nothing."""
     entries = [*map(found, report.standing), *map(unproven, report.unproven), *map(missed, report.not_checked)]
-    return dumped(entries)
+    return dump_json(entries)
 
 
 def found(finding: Finding) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def unproven(finding: Finding) -> dict[str, Any]:
 
 def missed(each: NotChecked) -> dict[str, Any]:
     text = f"not checked: {each.subject}: {each.reason}"
-    name = hashlib.sha256(encoded(f"{each.path}\0{each.subject}\0{each.reason}")).hexdigest()[:32]
+    name = hashlib.sha256(encode(f"{each.path}\0{each.subject}\0{each.reason}")).hexdigest()[:32]
     return entry(text, "not-checked", name, "minor", each.path, each.line)
 
 

@@ -10,7 +10,7 @@ from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
-from regcheck.files.escape import dumped, encoded
+from regcheck.files.escape import dump_json, encode
 from regcheck.plugins import catalogue
 from regcheck.report.fingerprint import fingerprint
 from regcheck.report.view import View, proof
@@ -42,7 +42,7 @@ def render(report: Report, view: View) -> str:
         ],
         "properties": {"unproven": len(report.unproven)},
     }
-    return dumped({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+    return dump_json({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
 def described(rule: Rule) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def physical(path: str, line: int | None, column: int | None) -> dict[str, Any]:
 
 
 def artifact(path: str) -> dict[str, str]:
-    uri = quote(encoded(path.replace(os.sep, "/")))
+    uri = quote(encode(path.replace(os.sep, "/")))
     return {"uri": f"file://{uri}"} if os.path.isabs(path) else {"uri": uri, "uriBaseId": "%SRCROOT%"}
 
 

@@ -20,7 +20,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import UninitializedParameter
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
-from regcheck.files.escape import encoded
+from regcheck.files.escape import encode
 
 _LEARNED = (
     nn.Linear,
@@ -215,13 +215,13 @@ def fingerprint(module: nn.Module) -> str:
     for path, each in module.named_modules():
         cls = type(each)
         made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
-        digest.update(encoded(f"{path}:{cls.__module__}.{made_from}"))
+        digest.update(encode(f"{path}:{cls.__module__}.{made_from}"))
         for name, tensor in (*each._parameters.items(), *each._buffers.items()):
             lazy = tensor is None or isinstance(tensor, UninitializedParameter)
-            digest.update(encoded(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}"))
+            digest.update(encode(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}"))
         for name, value in sorted(vars(each).items()):
             if name != "training" and _is_setting(value):
-                digest.update(encoded(f"{name}={value}"))
+                digest.update(encode(f"{name}={value}"))
     return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ from regcheck.probe.seeds import Streams
 
 from . import mask_checks, norm_checks, optimizer_checks
 from .dropout_layers import LAYERS, DropoutLayer
-from .execution_modes import as_it_is, compiled, compiled_in_parts, no_compiler, reason, start_over
+from .execution_modes import compile_in_parts, compile_whole, describe_error, eager, reason_not_compiled, reset_compiler
 from .norm_checks import NORMS, Norm
 from .optimizer_checks import METHODS, Method
 from .results import MODES, CheckResult, CheckSubject, Selftest
@@ -55,33 +55,35 @@ def selftest(
         for device in devices:
             streams.begin_to_use(device)
         for device, mode in product(devices, modes):
-            why = no_compiler(device) if mode == "compiled" else ""
+            why = reason_not_compiled(device) if mode == "compiled" else ""
             if why:
                 outcomes.append(CheckSubject("torch.compile", device, mode).missed("everything", why))
                 continue
             for thing in things:
                 subject = CheckSubject(thing.name, device, mode)
                 tell(f"{subject.what} on {device}, {mode}")
-                outcomes += attempted(subject, thing, seed, share)
+                outcomes += run_checks(subject, thing, seed, share)
     return Selftest(tuple(outcomes), torch.__version__, seed, ALPHA, time.monotonic() - began)
 
 
-def attempted(subject: CheckSubject, thing: DropoutLayer | Norm | Method, seed: int, alpha: float) -> list[CheckResult]:
+def run_checks(
+    subject: CheckSubject, thing: DropoutLayer | Norm | Method, seed: int, alpha: float
+) -> list[CheckResult]:
     """The outcomes of all checks of a thing; where one raises, that is the last outcome."""
     outcomes: list[CheckResult] = []
-    whole = parts = as_it_is
+    whole = parts = eager
     if subject.mode == "compiled":
-        whole, parts = compiled, compiled_in_parts
-        start_over()
+        whole, parts = compile_whole, compile_in_parts
+        reset_compiler()
     try:
         if isinstance(thing, DropoutLayer):
-            outcomes += mask_checks.checked(subject, thing, whole, seed, alpha)
+            outcomes += mask_checks.check_masks(subject, thing, whole, seed, alpha)
         elif isinstance(thing, Norm):
-            outcomes += norm_checks.checked(subject, thing, whole, seed)
+            outcomes += norm_checks.check_norm(subject, thing, whole, seed)
         else:
-            outcomes += optimizer_checks.checked(subject, thing, parts, seed)
+            outcomes += optimizer_checks.check_optimizer(subject, thing, parts, seed)
     except Exception as error:  # what a device or the compiler cannot do is no fault of what it can
-        outcomes.append(subject.missed("the rest" if outcomes else "everything", reason(error)))
+        outcomes.append(subject.missed("the rest" if outcomes else "everything", describe_error(error)))
     return outcomes
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from regcheck.cli.common_options import Parser, words
-from regcheck.cli.output import colored, write
+from regcheck.cli.common_options import Parser, comma_separated
+from regcheck.cli.output import wants_color, write_report
 from regcheck.cli.printing import show
 from regcheck.core.errors import UsageError, unknown
 from regcheck.selftest.results import MODES
@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
         "--device",
         dest="devices",
         metavar="DEVICES",
-        type=words,
+        type=comma_separated,
         default=["auto"],
         help="run on these devices (default: auto, the CPU and every accelerator present)",
     )
@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
         "--mode",
         dest="modes",
         metavar="MODES",
-        type=words,
+        type=comma_separated,
         default=list(MODES),
         help="run like this: eager, compiled, or both (the default); compiling takes a minute or two",
     )
@@ -59,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from regcheck.probe.devices import chosen
-    from regcheck.selftest.table import WIDTH, rendered
+    from regcheck.selftest.table import WIDTH, render_table
 
     devices = chosen(arguments.devices)
     with ExitStack() as stack:
@@ -70,13 +70,13 @@ def run(argv: Sequence[str]) -> int:
                 status.update(what)
 
         result = selftest(devices, tuple(dict.fromkeys(arguments.modes)), arguments.seed, tell=tell)
-    color = arguments.output_file is None and colored(sys.stdout)
+    color = arguments.output_file is None and wants_color(sys.stdout)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not arguments.output_file else WIDTH
-    text = rendered(result, arguments.output_format, color=color, width=width)
+    text = render_table(result, arguments.output_format, color=color, width=width)
     if arguments.output_file is None:
         show(text)
     else:
-        write(arguments.output_file, "--output-file", text)
+        write_report(arguments.output_file, "--output-file", text)
     if not result.ok:
         return 1
     return 3 if arguments.strict and result.missed else 0

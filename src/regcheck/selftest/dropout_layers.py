@@ -115,7 +115,7 @@ class _First(nn.Module):
         return result
 
 
-def evenly_attended(values: Tensor, keep: Tensor, rate: float) -> Tensor:
+def uniform_attention(values: Tensor, keep: Tensor, rate: float) -> Tensor:
     """Attention of equal queries and keys at values diag(x): the weights are 1 / S, and some are dropped."""
     weights = torch.full_like(keep, 1 / keep.size(-1), dtype=values.dtype)
     return inverted_dropout(weights, keep, rate) * values.unsqueeze(-2)
@@ -138,14 +138,14 @@ LAYERS = (
         reference=alpha_dropout,
     ),
     DropoutLayer("nn.RNN(dropout=…)", lambda: between_layers(64), (16, 64, 64), ("step", "sample", "feature")),
-    DropoutLayer("nn.MultiheadAttention", lambda: Heads(4, 32), (16, 4, 32), WEIGHTS, reference=evenly_attended),
+    DropoutLayer("nn.MultiheadAttention", lambda: Heads(4, 32), (16, 4, 32), WEIGHTS, reference=uniform_attention),
     *(
         DropoutLayer(
             f"scaled_dot_product_attention ({kind})",
             lambda: Attention(64),
             (4, 4, 64),
             WEIGHTS,
-            reference=evenly_attended,
+            reference=uniform_attention,
             dtype=dtype,
             modal=False,
         )

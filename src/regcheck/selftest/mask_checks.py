@@ -12,7 +12,7 @@ from regcheck.probe.reductions import constant_axes, tally
 from regcheck.probe.seeds import seed_streams
 
 from .dropout_layers import RATE, DropoutLayer, signal
-from .execution_modes import reason
+from .execution_modes import describe_error
 from .independence import agreement, interval, worst_correlation
 from .results import CheckResult, CheckSubject
 
@@ -28,7 +28,7 @@ STATISTICAL = 3
 Run = Callable[[Tensor], Tensor]
 
 
-def checked(
+def check_masks(
     subject: CheckSubject, layer: DropoutLayer, compile: Callable[[Run], Run], seed: int, alpha: float
 ) -> Iterator[CheckResult]:
     """Make every check of a layer on the subject's device.
@@ -60,7 +60,7 @@ def checked(
     try:
         yield subject.within("gradient", *masks.gradient(seed, bound))
     except Exception as error:  # a device may compute no gradients
-        yield subject.missed("gradient", reason(error))
+        yield subject.missed("gradient", describe_error(error))
 
     rate = RATE if honest else share
     if 0 < rate < 1:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regcheck.reference import Statistics, batch_norm, batch_statistics, running_statistics
 
-from .execution_modes import reason
+from .execution_modes import describe_error
 from .mask_checks import Run
 from .results import CheckResult, CheckSubject
 
@@ -34,7 +34,7 @@ NORMS = (
 )
 
 
-def checked(subject: CheckSubject, norm: Norm, compile: Callable[[Run], Run], seed: int) -> Iterator[CheckResult]:
+def check_norm(subject: CheckSubject, norm: Norm, compile: Callable[[Run], Run], seed: int) -> Iterator[CheckResult]:
     """Make every check of a batch norm on the subject's device, in float32 against float64.
 
     A sum of n terms is rounded n times at most, each time by half an eps of the sum of their sizes; there are two of
@@ -67,7 +67,7 @@ def checked(subject: CheckSubject, norm: Norm, compile: Callable[[Run], Run], se
         for batch in batches:
             cumulative.step(batch, None)
     except Exception as error:  # the mean over all batches so far cannot be compiled everywhere
-        yield subject.missed("cumulative statistics", reason(error))
+        yield subject.missed("cumulative statistics", describe_error(error))
     else:
         yield subject.within("cumulative statistics", cumulative.gap(), bound)
 

@@ -14,7 +14,7 @@ from torch import optim
 from regcheck.probe.reductions import has_float64
 from regcheck.reference.optimizers import State, step
 
-from .execution_modes import reason
+from .execution_modes import describe_error
 from .results import CheckResult, CheckSubject
 
 STEPS = 8
@@ -68,21 +68,21 @@ METHODS = (
 )
 
 
-def checked(subject: CheckSubject, method: Method, compile: Compile, seed: int) -> Iterator[CheckResult]:
+def check_optimizer(subject: CheckSubject, method: Method, compile: Compile, seed: int) -> Iterator[CheckResult]:
     """Take the steps with each implementation, in float64 where the device has it."""
     # what is compiled is what torch compiles by default
     for way in [method.ways[:2][-1]] if subject.mode == "compiled" else method.ways:
         try:
             gap, bound = deviation(method, way, subject.device, compile, seed)
         except Exception as error:  # whatever a device or the compiler cannot do, the other implementations may
-            yield subject.missed(f"{way} step", reason(error))
+            yield subject.missed(f"{way} step", describe_error(error))
         else:
             yield subject.within(f"{way} step", gap, bound)
 
 
 def deviation(method: Method, way: str, device: str, compile: Compile, seed: int) -> tuple[float, float]:
     """How far torch's parameters are from the reference's after `STEPS` steps, and how far rounding takes them."""
-    with widest(device) as dtype:
+    with widest_dtype(device) as dtype:
         generator = torch.Generator().manual_seed(seed)
         sizes = torch.logspace(-3, 1, 48, dtype=torch.float64).reshape(6, 8)
         start = torch.randn(6, 8, generator=generator, dtype=torch.float64)
@@ -103,7 +103,7 @@ def deviation(method: Method, way: str, device: str, compile: Compile, seed: int
 
 
 @contextmanager
-def widest(device: str) -> Iterator[torch.dtype]:
+def widest_dtype(device: str) -> Iterator[torch.dtype]:
     """The widest dtype of a device, which is meanwhile the default: optimizers keep their scalars in that."""
     dtype = torch.float64 if has_float64(device) else torch.float32
     before = torch.get_default_dtype()

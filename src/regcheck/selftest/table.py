@@ -17,7 +17,7 @@ WIDTH = 160
 """Into a file or a pipe, rows are as long as they need to be, up to this."""
 
 
-def rendered(result: Selftest, format: str, *, color: bool = False, width: int = WIDTH) -> str:
+def render_table(result: Selftest, format: str, *, color: bool = False, width: int = WIDTH) -> str:
     """The selftest as text that ends in a newline."""
     if format == "json":
         return json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -25,7 +25,7 @@ def rendered(result: Selftest, format: str, *, color: bool = False, width: int =
     console = Console(
         file=out, force_terminal=color, color_system="standard" if color else None, highlight=False, width=width
     )
-    console.print(table(result))
+    console.print(table_of(result))
     console.print(Text(result.headline, "bold red" if not result.ok else "yellow" if result.missed else "green"))
     console.print(
         f"α {result.alpha:g} in all, seed {result.seed}, {result.seconds:.1f} s; "
@@ -34,7 +34,7 @@ def rendered(result: Selftest, format: str, *, color: bool = False, width: int =
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def table(result: Selftest) -> Table:
+def table_of(result: Selftest) -> Table:
     """All outcomes; what stands in the row above is not said again."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("what", "check", "device", "mode"):
@@ -50,7 +50,7 @@ def table(result: Selftest) -> Table:
         verdict = Text(each.verdict.value, STYLES[each.verdict])
         if each.because and each.verdict is not CheckStatus.HOLDS:
             verdict.append(f": {each.because}")
-        grid.add_row(Text(what), each.check, device, mode, figure(each), each.expected, chance(each), verdict)
+        grid.add_row(Text(what), each.check, device, mode, figure(each), each.expected, false_alarm(each), verdict)
     return grid
 
 
@@ -60,7 +60,7 @@ def figure(outcome: CheckResult) -> str:
     return f"{measured:.4g}" if isinstance(measured, float) else measured or "–"
 
 
-def chance(outcome: CheckResult) -> str:
+def false_alarm(outcome: CheckResult) -> str:
     """The false-alarm probability of a check."""
     if outcome.verdict is CheckStatus.NOT_RUN:
         return "–"

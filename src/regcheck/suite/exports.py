@@ -13,7 +13,7 @@ from _pytest.junitxml import xml_key
 
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
-from regcheck.files.atomic_write import write_whole
+from regcheck.files.atomic_write import write_atomically
 from regcheck.report import github, rendered
 from regcheck.report.junit import fit
 from regcheck.session.ledger import Ledger
@@ -27,7 +27,7 @@ def written(report: Report, form: str, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, rendered(report, form).encode(errors="backslashreplace"))
+        write_atomically(path, rendered(report, form).encode(errors="backslashreplace"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -14,7 +14,7 @@ from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.version import __version__
-from regcheck.files.text import characters, in_cell, lines_of, text_of
+from regcheck.files.text import character_column, line_in_cell, lines_of, text_of
 from regcheck.suppression.baseline import Baseline
 from regcheck.suppression.comments import FileComments, comments_in
 from regcheck.suppression.decide import Context, Decision, Outcome, decide
@@ -105,15 +105,15 @@ def as_shown(finding: Finding) -> Finding:
     """The finding as a report shows it: in the notebook's cell, its column in characters, its path from here."""
     if finding.path is None or finding.line is None:
         return finding.at(shown_path(finding.path))
-    cell, line = in_cell(finding.path, finding.line)
+    cell, line = line_in_cell(finding.path, finding.line)
     source = (lines_of(finding.path)[finding.line - 1 :] or [""])[0]
-    column = characters(source, finding.column) if finding.column and source else finding.column
+    column = character_column(source, finding.column) if finding.column and source else finding.column
     return replace(finding, path=shown_path(finding.path), line=line, column=column, cell=cell)
 
 
 def as_shown_missed(each: NotChecked) -> NotChecked:
     """The entry as a report shows it; for a notebook the subject names the cell and its line."""
-    cell, line = in_cell(each.path, each.line) if each.path and each.line else (None, each.line)
+    cell, line = line_in_cell(each.path, each.line) if each.path and each.line else (None, each.line)
     subject = f"{each.subject} (cell {cell}, line {line})" if cell else each.subject
     return replace(each, subject=subject, path=shown_path(each.path), line=None if cell else line)
 

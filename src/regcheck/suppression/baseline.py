@@ -17,8 +17,8 @@ from typing import Any
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
-from regcheck.files.atomic_write import write_whole
-from regcheck.files.text import in_file, text_of
+from regcheck.files.atomic_write import write_atomically
+from regcheck.files.text import line_in_file, text_of
 
 DEFAULT = "regcheck-baseline.json"
 VERSION = 1
@@ -120,7 +120,7 @@ class Baseline:
         document = {"version": VERSION, "findings": [asdict(each) for each in sorted(self.entries, key=_by_path)]}
         try:
             text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-            write_whole(self.file, text.encode(errors="backslashreplace"))
+            write_atomically(self.file, text.encode(errors="backslashreplace"))
         except OSError as error:
             raise UsageError(f"{self.file}: cannot be written: {error.strerror}") from None
 
@@ -137,7 +137,7 @@ def spot_of(finding: Finding) -> tuple[str, str, int]:
     """The scope, the code without layout, and which one of its like it is, of a finding in a file."""
     assert finding.path is not None
     text = text_of(finding.path)
-    number = in_file(finding.path, finding.cell, finding.line or 1)
+    number = line_in_file(finding.path, finding.cell, finding.line or 1)
     line = (text.split("\n")[number - 1 :] or [""])[0]
     column = len(line[: (finding.column or 1) - 1].encode())
     spots = _spots(text)

@@ -12,7 +12,7 @@ from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
 from regcheck.files.notebook import SUFFIX, code_cells, source_of
-from regcheck.files.text import NEWLINE, content_of, encoding_of, in_cell, in_file, text_of
+from regcheck.files.text import NEWLINE, content_of, encoding_of, line_in_cell, line_in_file, text_of
 from regcheck.static.project.files import Source
 
 from .context import File
@@ -35,7 +35,7 @@ def with_patches(report: Report, rules: Iterable[Rule], sources: Mapping[str | N
         if finding.path not in files:
             files[finding.path] = _file(finding.path, source.tree)
         file = files[finding.path]
-        line = in_file(finding.path, finding.cell, finding.line)
+        line = line_in_file(finding.path, finding.cell, finding.line)
         if file is None or line > len(file.lines):
             return finding
         try:
@@ -59,7 +59,7 @@ def _within(patch: Patch, path: str, cell: int | None) -> Patch | None:
     """The patch in the lines of its notebook's cell; None where it reaches into another cell."""
     if cell is None:
         return patch
-    places = [(in_cell(path, each.line), in_cell(path, each.end_line)) for each in patch.edits]
+    places = [(line_in_cell(path, each.line), line_in_cell(path, each.end_line)) for each in patch.edits]
     if any(number != cell for place in places for number, _ in place):
         return None
     edits = (

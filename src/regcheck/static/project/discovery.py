@@ -15,7 +15,7 @@ from stat import S_ISREG
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
 from regcheck.files import notebook
-from regcheck.files.text import content_of, is_handed_in
+from regcheck.files.text import content_of, is_overlaid
 
 SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ __pypackages__".split())
 MARK = b"torch"
@@ -39,9 +39,9 @@ def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> It
     """
     seen: set[str] = set()
     for path in map(Path, paths):
-        if not path.exists() and not is_handed_in(path):
+        if not path.exists() and not is_overlaid(path):
             raise UsageError(f"{path}: no such file or folder")
-        for file in [path] if is_handed_in(path) or not path.is_dir() else _below(path, exclude):
+        for file in [path] if is_overlaid(path) or not path.is_dir() else _below(path, exclude):
             known = os.path.realpath(file)  # which survives links that lead to themselves
             if known not in seen:
                 seen.add(known)
@@ -70,7 +70,7 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 def read(path: Path) -> bytes | NotChecked | None:
     """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
     try:
-        status = None if is_handed_in(path) else path.stat()
+        status = None if is_overlaid(path) else path.stat()
         if status and not S_ISREG(status.st_mode):
             return NotChecked(str(path), "not a regular file", "exclude it", str(path))
         if status and status.st_size > WHOLE:
@@ -79,7 +79,7 @@ def read(path: Path) -> bytes | NotChecked | None:
         if MARK not in content:
             return None
         if path.suffix == notebook.SUFFIX:
-            content = notebook.parsed(content).text.encode()
+            content = notebook.parse_notebook(content).text.encode()
         if len(content) > LARGEST:
             return NotChecked(str(path), f"more than {LARGEST >> 20} MB of source", "exclude the file", str(path))
         if len(content) > MOST and next(islice(_TOKEN.finditer(content), MOST, None), None):

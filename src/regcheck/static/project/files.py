@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from regcheck.core.finding import NotChecked
-from regcheck.files.escape import encoded
+from regcheck.files.escape import encode
 
 from .discovery import parsed
 
@@ -63,7 +63,7 @@ class Source:
     @property
     def tail_bytes(self) -> bytes:
         """It as the bytes that an import would say it in; a file name need not be text."""
-        return encoded(self.tail)
+        return encode(self.tail)
 
     @cached_property
     def is_test(self) -> bool:

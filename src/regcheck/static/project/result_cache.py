@@ -15,8 +15,8 @@ from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.rule import Rule
 from regcheck.core.version import __version__
-from regcheck.files.atomic_write import write_whole
-from regcheck.files.escape import encoded
+from regcheck.files.atomic_write import write_atomically
+from regcheck.files.escape import encode
 
 from .files import Source
 
@@ -55,12 +55,12 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     for code in (*_PACKAGE.rglob("*.py"), *(_file_of(rule) for rule in rules)):
         with suppress(OSError):
             stat = code.stat()
-            found.update(encoded(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
+            found.update(encode(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
     chosen = " ".join(rule.code for rule in rules)
-    found.update(encoded(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
+    found.update(encode(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
     for source in sources:
         where = f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n"
-        found.update(encoded(where))
+        found.update(encode(where))
         found.update(source.content)
     return found.hexdigest()
 
@@ -87,7 +87,7 @@ def keep(name: str, result: Result) -> None:
     with suppress(OSError, RuntimeError):
         here = folder()
         here.mkdir(parents=True, exist_ok=True)
-        write_whole(here / f"{name}.json", _checksum(name, text) + b"\n" + text)
+        write_atomically(here / f"{name}.json", _checksum(name, text) + b"\n" + text)
         known = sorted(here.iterdir(), key=lambda each: each.stat().st_mtime)
         for each in known[:-KEPT]:
             each.unlink()
