@@ -53,7 +53,7 @@ def merged(ledgers: list[Ledger], *, sent: bool = False) -> Ledger:
 
 
 @pytest.mark.parametrize("sent", [False, True], ids=["in one process", "sent by workers"])
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
 def test_any_order_of_pieces_makes_the_same_report(order: tuple[int, ...], sent: bool) -> None:
     """The confirmed finding stands with all its tests and models, whichever piece arrives first, sent or not."""
     whole = merged([pieces()[number] for number in order], sent=sent)

@@ -118,17 +118,18 @@ def test_an_open_structure_is_examined_again_and_not_for_ever(observe: Observe) 
         model((torch.zeros(1, 8), torch.ones(1, 8)))
         handle.remove()
 
-    session, pieces = Session(OPTIONS), []
-    for _ in range(ATTEMPTS):
-        pieces.append(session.examine(observe(hooked)))
-        if not pieces[-1].ledger.inspections:
-            break
-    assert not pieces[0].is_conclusive
-    (inspection,) = pieces[0].ledger.inspections.values()
+    session = Session(OPTIONS)
+    first = session.examine(observe(hooked))
+    (inspection,) = first.ledger.inspections.values()
     assert inspection.progress is Progress.NOT_REPLAYED and inspection.open
-    assert pieces[0].due and not pieces[0].ledger.structures
-    after = session.examine(observe(predicting()))
-    assert shown(after) == [("REG202", "confirmed")]
+    assert first.due and not first.is_conclusive and not first.ledger.structures
+    closed = session.examine(observe(predicting()))
+    assert shown(closed) == [("REG202", "confirmed")]
+    assert closed.is_conclusive and not closed.due
+
+    session = Session(OPTIONS)
+    attempts = [session.examine(observe(hooked)) for _ in range(ATTEMPTS)]
+    assert [bool(each.due) for each in attempts] == [True] * (ATTEMPTS - 1) + [False]
 
 
 def test_a_driver_may_lower_what_is_shown(observe: Observe) -> None:
