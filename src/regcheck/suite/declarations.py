@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding
 from regcheck.core.suppressions import CodeSuppression
-from regcheck.files.place import Place
 from regcheck.plugins import catalogue
 from regcheck.suppression.unused import names_a_live_rule, unused_declaration
 
@@ -27,11 +25,13 @@ class DeclarationStatus(Enum):
     OPEN = "open"
 
 
-def statuses_to_json(
-    statuses: Mapping[CodeSuppression, DeclarationStatus], is_test: Callable[[str], bool]
-) -> list[list[Any]]:
-    """The statuses of one test's declarations as JSON values; `is_test` recognizes the paths of test code."""
-    return [[asdict(each), status.value, is_test(each.place.path)] for each, status in statuses.items()]
+@dataclass(frozen=True)
+class DeclarationUse:
+    """The status of a declaration in one test; `in_test` says that test code declares it, not the code under test."""
+
+    declaration: CodeSuppression
+    status: DeclarationStatus
+    in_test: bool
 
 
 class Declarations:
@@ -42,13 +42,12 @@ class Declarations:
         self._statuses: dict[CodeSuppression, Counter[DeclarationStatus]] = {}
         self._in_tests: set[CodeSuppression] = set()
 
-    def add(self, statuses: list[list[Any]]) -> None:
-        """Add one test's statuses, as `statuses_to_json` returns them."""
-        for document, status, in_test in statuses:
-            declaration = CodeSuppression(**{**document, "place": Place(**document["place"])})
-            self._statuses.setdefault(declaration, Counter())[DeclarationStatus(status)] += 1
-            if in_test:
-                self._in_tests.add(declaration)
+    def add(self, uses: Iterable[DeclarationUse]) -> None:
+        """Add the uses of declarations in one test."""
+        for each in uses:
+            self._statuses.setdefault(each.declaration, Counter())[each.status] += 1
+            if each.in_test:
+                self._in_tests.add(each.declaration)
 
     def unused(self, complete: bool) -> Iterator[Finding]:
         """The findings about declarations that suppress nothing.

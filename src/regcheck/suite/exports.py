@@ -1,4 +1,4 @@
-"""What a session leaves for other programs: report files, properties in JUnit XML, annotations for GitHub."""
+"""The output of a test session for other programs: report files, properties in JUnit XML, annotations for GitHub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regcheck.report.junit import fit
 from regcheck.session.ledger import Ledger
 
 
-def written(report: Report, form: str, path: Path) -> None:
+def write_report(report: Report, form: str, path: Path) -> None:
     """Write a report file, and the folders that it lies in.
 
     Raises:
@@ -33,14 +33,14 @@ def written(report: Report, form: str, path: Path) -> None:
 
 
 class Cases:
-    """The test cases of pytest's own JUnit XML, where it is asked for."""
+    """The test cases in pytest's own JUnit XML, if pytest writes one."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._found: dict[str, list[Any]] = {}
 
     def note(self, report: pytest.TestReport) -> None:
-        """Remember the case of a test that is over."""
+        """Remember the test case of a test that is over."""
         document = self._config.stash.get(xml_key, None)
         if document is not None and report.when == "teardown":
             self._found.setdefault(report.nodeid, []).append(document.node_reporter(report))

@@ -18,7 +18,7 @@ from regcheck.session.ledger import Ledger
 from regcheck.session.recording import Recording
 from regcheck.session.session import Session
 from regcheck.suite.auditor import CHECKED
-from regcheck.suite.declarations import DeclarationStatus, statuses_to_json
+from regcheck.suite.declarations import DeclarationStatus, DeclarationUse
 from regcheck.suite.settings import declared_by, options_of
 from regcheck.suite.worker_transfer import Message
 from regcheck.suppression.declare import SuppressionLog, class_declarations, open_log
@@ -27,7 +27,7 @@ _DECLARED: pytest.StashKey[tuple[CodeSuppression, ...]] = pytest.StashKey()
 
 
 class TestMonitor:
-    """The hooks around each test. What a test showed is sent as a message (see `message`)."""
+    """The hooks around each test."""
 
     def __init__(self, config: pytest.Config, send: Callable[[Message], None]) -> None:
         self._root = config.rootpath
@@ -52,7 +52,7 @@ class TestMonitor:
         self._test_files.update(str(item.path) for item in items)
 
     def pytest_deselected(self) -> None:
-        self._send({"partial": True})
+        self._send(Message("", Ledger(self._options, self._root)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._outcomes.add(report.outcome)
@@ -93,17 +93,15 @@ class TestMonitor:
             is_conclusive = is_conclusive and not asked.report.not_checked
             ledger.add_report(self._lower_in_passed(asked.report), item.nodeid, declared)
             ledger.structures.update(dict.fromkeys(filter(None, [asked.model_key])))
-        statuses = {
-            each: DeclarationStatus.USED
-            if each in log.used
-            else DeclarationStatus.IDLE
-            if is_conclusive and not (each in log.entered and ledger.has_kind(each))
-            else DeclarationStatus.OPEN
-            for each in (*concerned, *log.used)
-        }
-        if ledger or statuses:
-            message = {"test": item.nodeid, "ledger": ledger.to_dict()}
-            self._send({**message, "declarations": statuses_to_json(statuses, self._is_test)})
+        uses = []
+        for each in dict.fromkeys((*concerned, *log.used)):
+            is_idle = is_conclusive and not (each in log.entered and ledger.has_kind(each))
+            status = DeclarationStatus.IDLE if is_idle else DeclarationStatus.OPEN
+            if each in log.used:
+                status = DeclarationStatus.USED
+            uses.append(DeclarationUse(each, status, self._is_test(each.place.path)))
+        if ledger or uses:
+            self._send(Message(item.nodeid, ledger, tuple(uses)))
 
     def _lower_in_passed(self, report: Report) -> Report:
         """A report that a test asked for; if the test passed all the same, advice in place of what fails the run."""

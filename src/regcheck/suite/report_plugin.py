@@ -1,4 +1,4 @@
-"""A session under `--regcheck`: what its tests showed is gathered here, shown, written and made its exit code."""
+"""A test session under `--regcheck`: gather what its tests showed, print it, write it, and set the exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from regcheck.plugins import catalogue
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
-from regcheck.suite.exports import Cases, commands, in_github_actions, written
+from regcheck.suite.exports import Cases, commands, in_github_actions, write_report
 from regcheck.suite.monitor import TestMonitor
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
@@ -30,27 +30,28 @@ _EARLY: dict[int, str] = {
     pytest.ExitCode.INTERNAL_ERROR: "pytest failed",
     pytest.ExitCode.USAGE_ERROR: "pytest was used wrongly",
 }
-"""How a session ends before its time; any other exit code was asked for by a test or a plugin."""
+"""How a session ends early; a test or a plugin asks for any other exit code."""
 
 _SUMMED_UP = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
-"""After these exit codes pytest itself asks for the summary, as after those of a whole session."""
+"""After these exit codes pytest itself prints the summary, as after those of a whole session."""
 
 _CUT_OFF = "it did not come to its end"
-"""What a report file says until the session has ended: it stays so where the process dies."""
+"""A report file says so until the session ends, and for ever where the process dies."""
 
 
 def begin(config: pytest.Config) -> None:
-    """Register what this process has to do: run tests under watch, gather what they show, or both."""
+    """Register what this process does: run tests under watch, gather what they show, or both."""
     manager = config.pluginmanager
     if is_worker(config):
         manager.register(TestMonitor(config, sender(config)), "regcheck-watching")
         return
-    session = ReportPlugin(config)
-    manager.register(session, "regcheck-session")
+    plugin = ReportPlugin(config)
+    manager.register(plugin, "regcheck-session")
     if config.getoption("dist", "no") == "no":
-        manager.register(TestMonitor(config, session.take), "regcheck-watching")
+        manager.register(TestMonitor(config, plugin.receive), "regcheck-watching")
     else:
-        manager.register(Workers(session), "regcheck-workers")
+        inbox = Inbox(options_of(config, watched=True), config.rootpath)
+        manager.register(Workers(plugin, inbox), "regcheck-workers")
 
 
 class ReportPlugin:
@@ -70,19 +71,16 @@ class ReportPlugin:
         if self._unwritten:
             raise pytest.UsageError(f"regcheck: {self._unwritten}")
 
-    def take(self, message: Message) -> None:
-        """Take in what a test showed. What is new is told at once, and written down for the case of a crash."""
-        if message.get("partial"):
-            self._partial = True
-        if "ledger" not in message:
-            return
-        new = self._ledger.merge(Ledger.from_dict(message["ledger"], self._options, self._config.rootpath))
-        self._declarations.add(message["declarations"])
+    def receive(self, message: Message) -> None:
+        """Add what a test showed. New findings are printed at once, and written for the case of a crash."""
+        self._partial = self._partial or not message.test
+        new = self._ledger.merge(message.ledger)
+        self._declarations.add(message.declarations)
         if new:
-            self._tell(new, message["test"])
+            self._print_new(new, message.test)
             self._write(_CUT_OFF)
 
-    def lose(self, test: str) -> None:
+    def note_crash(self, test: str) -> None:
         """Note that what a test did is lost with the worker that ran it."""
         self._partial = True
         self._ledger.add_missed([NotChecked(test, "its worker crashed while it ran")])
@@ -134,7 +132,7 @@ class ReportPlugin:
         found: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
         return found
 
-    def _tell(self, findings: tuple[Finding, ...], test: str) -> None:
+    def _print_new(self, findings: tuple[Finding, ...], test: str) -> None:
         """Under `-v`, a line for each new finding."""
         terminal = self._terminal
         if terminal is None or self._config.getoption("verbose") < 1:
@@ -146,14 +144,14 @@ class ReportPlugin:
             terminal.write_line(line, yellow=serious)
 
     def _write(self, early: str) -> Report:
-        """Write every report file. A session that ended `early`, as that tells, has not checked the rest."""
+        """Write every report file; `early` says how the session ended before all tests ran, if it did."""
         report = self._ledger.report()
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))
         try:
             for form, path in self._files:
-                written(report, form, path)
+                write_report(report, form, path)
         except UsageError as error:
             self._unwritten = str(error)
         return report
@@ -166,7 +164,7 @@ class ReportPlugin:
 
 
 def refuse_unusable(devices: Sequence[str]) -> None:
-    """Check the devices that were named. Only other ones than the CPU need torch, which the suite else imports itself.
+    """Check the devices by name. Only an accelerator needs torch here; otherwise the suite imports it.
 
     Raises:
         pytest.UsageError: one of them cannot be used.
@@ -183,11 +181,10 @@ def refuse_unusable(devices: Sequence[str]) -> None:
 
 
 class Workers:
-    """The hooks of pytest-xdist's controller: what its workers send is passed on to the session."""
+    """The hooks of pytest-xdist's controller: they hand the messages of its workers to the report."""
 
-    def __init__(self, session: ReportPlugin) -> None:
-        self._session = session
-        self._inbox = Inbox()
+    def __init__(self, plugin: ReportPlugin, inbox: Inbox) -> None:
+        self._plugin, self._inbox = plugin, inbox
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -195,20 +192,20 @@ class Workers:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self) -> None:
-        self._pass_on()
+        self._receive_all()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:
-        self._session.lose(crashitem)
+        self._plugin.note_crash(crashitem)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self) -> None:
-        self._pass_on()
+        self._receive_all()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        self._pass_on()
+        self._receive_all()
 
-    def _pass_on(self) -> None:
+    def _receive_all(self) -> None:
         for message in self._inbox.messages():
-            self._session.take(message)
+            self._plugin.receive(message)
