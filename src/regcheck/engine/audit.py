@@ -1,4 +1,4 @@
-"""One audit, told top to bottom: choose the rules, trace a copy of the model, suspect, prove, report."""
+"""One audit, top to bottom: choose the rules, trace a copy of the model, suspect, prove, report."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def check_model(
     Args:
         check: the rules, options and devices.
         subject: the model and its name.
-        given: its inputs; inferred where there are none.
+        given: its inputs; inferred if None.
         wholeness: whether it is known to be a whole model.
         limit: a model of which one call takes more operations is not checked.
         apart: the ids of parts that are checked on their own.

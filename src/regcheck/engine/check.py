@@ -1,4 +1,4 @@
-"""One check of one subject: the rules suspect, measurements prove, and a report says what stands."""
+"""The steps of every check of a subject: ask the rules, measure their suspicions, report."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class Check:
         declared: Callable[[Finding], tuple[CodeSuppression, ...]] = lambda finding: (),
         suppressed_by: Iterable[CodeSuppression] = (),
     ) -> Report:
-        """The report on a subject: what is decided about each finding, and what suppressed a suspicion before."""
+        """The report on a subject: decide about each finding; `suppressed_by` already suppressed suspicions."""
         report = report_on(
             findings, not_checked, self.options, declared=declared, devices=self.devices, subjects=(subject,)
         )

@@ -18,7 +18,7 @@ from regcheck.core.usage import Called, Event
 from regcheck.plugins import catalogue
 from regcheck.session.ledger import Ledger
 from regcheck.session.recording import Recording
-from regcheck.session.session import Session
+from regcheck.session.session import Session, is_empty
 from regcheck.suppression.apply import report_on, report_under
 from regcheck.suppression.declare import SuppressionLog, open_log
 from regcheck.suppression.unused import names_a_live_rule, unused_declaration
@@ -49,9 +49,9 @@ class WatchSession:
     """Blocks of code under watch, and the report on those that are over.
 
     Args:
-        options: what to check and how.
-        subject: what the report calls the code.
-        read_as: gives each event as it is to be read, or None for an event to leave out.
+        options: as `watch` takes them.
+        subject: the name of the code in the report.
+        read_as: returns an event as the rules should read it, or None to leave it out.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class WatchSession:
             ending.enter_context(self._open_log.pop_all())
             self._recording.stop()
             self._ledger.add_missed(self._recording.missed(self._subject))
-            seen = self._recording.drain(self._subject)
-            if seen is not None and (seen.usage.events or seen.captures or seen.skipped or seen.unkept):
+            observation = self._recording.drain(self._subject)
+            if observation is not None and not is_empty(observation):
                 self._ran_anything = True
-                self._examine(seen)
+                self._examine(observation)
 
     def give_up(self) -> None:
         """Stop watching, however often it was begun, and forget what ran."""
@@ -141,9 +141,9 @@ class WatchSession:
     def _nothing_ran(self) -> NotChecked:
         return NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts")
 
-    def _examine(self, seen: Observation) -> None:
+    def _examine(self, observation: Observation) -> None:
         try:
-            piece = self._session.examine(_without_reruns(_read(seen, self._read_as)))
+            piece = self._session.examine(_without_reruns(_read(observation, self._read_as)))
             self._ledger.merge(piece.ledger)
             self._recording.capture_again(piece.due)
         except RegcheckError:
@@ -167,18 +167,18 @@ class WatchSession:
             yield from unused_declaration(each, each in self._log.used, catalogue(), self._options, idle)
 
 
-def _without_reruns(seen: Observation) -> Observation:
+def _without_reruns(observation: Observation) -> Observation:
     """In one of several processes, the observation without captures: a run here might wait for the other processes."""
     from regcheck.tracing.unwrap import processes
 
     if processes() == 1:
-        return seen
+        return observation
     reason = f"this is one of {processes()} processes, and what one runs alone may wait for the others"
-    missed = NotChecked(seen.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
-    seen = _read(seen, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
-    return replace(seen, captures=(), optimizers={}, skipped=(*seen.skipped, missed))
+    missed = NotChecked(observation.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
+    observation = _read(observation, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
+    return replace(observation, captures=(), optimizers={}, skipped=(*observation.skipped, missed))
 
 
-def _read(seen: Observation, read_as: Callable[[Event], Event | None]) -> Observation:
-    events = tuple(filter(None, map(read_as, seen.usage.events)))
-    return replace(seen, usage=replace(seen.usage, events=events))
+def _read(observation: Observation, read_as: Callable[[Event], Event | None]) -> Observation:
+    events = tuple(filter(None, map(read_as, observation.usage.events)))
+    return replace(observation, usage=replace(observation.usage, events=events))

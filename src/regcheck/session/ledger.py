@@ -1,4 +1,4 @@
-"""What the pieces of a watched run showed, each finding once: gathered, sent between processes, made a report."""
+"""The findings of a watched run, gathered from its pieces: each once, to merge, to send, and to report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from regcheck.suppression.declare import log_used
 
 
 class Ledger:
-    """What pieces of a run showed so far. Paths are relative to `root`, if there is one, where they lie below it.
+    """The findings of the pieces of a run so far. Paths below `root`, if there is one, are relative to it.
 
     `tests` names the pieces (tests) that showed each finding, `models` the models that it is in, `structures` the
     distinct models that were examined, `inspections` the best inspection of each.
@@ -60,7 +60,7 @@ class Ledger:
         """Add a finding that a test showed in these models, unless a declaration suppresses it.
 
         Of two findings with one key the confirmed and then the worse one stays. Advice that nobody selects is in no
-        report, but what it is about was there to be suppressed.
+        report; `has_kind` knows it.
         """
         decision = decide(finding, Context(self._options, declared))
         log_used(decision.by_code)
@@ -139,7 +139,7 @@ class Ledger:
         return gathered([whole])
 
     def to_dict(self) -> dict[str, Any]:
-        """The ledger as JSON values, for another process; without advice, which only the process that found it asks."""
+        """The ledger as JSON values, for another process, without advice."""
         report = self._report(tuple(self._missed))
         return {
             **report.to_dict(),

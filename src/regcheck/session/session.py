@@ -1,8 +1,8 @@
-"""One watched run of any kind: it takes what a recorder observed, piece by piece, and says what each piece shows.
+"""One watched run of any kind: examine the recorder's observations, piece by piece, and return what each piece shows.
 
-This is the one memory of a run. It knows which model structures are examined and what each showed, in which line a rule
-is confirmed, and what is still open. A structure is examined until an examination leaves nothing open; what it showed
-is shown by every piece that runs it. What a rule confirms in a line is not measured there again.
+The session is the memory of the run: which model structures are examined, what each showed and leaves open, and in
+which lines a rule is confirmed. It examines calls of a structure until one leaves nothing open. Every piece that runs a
+structure shows its findings. A rule that is confirmed in a line is not measured there again.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from regcheck.runtime.recorder import Observation
 
 ATTEMPTS = 5
-"""So many calls of one structure are examined where each examination leaves something open."""
+"""The number of calls of one structure to examine, where each leaves something open."""
 
 
 @dataclass(frozen=True)
 class Piece:
     """What one piece of a run showed.
 
-    `is_conclusive` says that nothing of it is left open. The next calls of the structures in `due` are to be captured.
+    `is_conclusive`: nothing of it is left open. `due`: the structures whose next calls the recorder should capture.
     """
 
     ledger: Ledger
@@ -45,7 +45,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFinding:
     """A finding that a structure showed, the model's name, and whether it is advice that nobody selects."""
 
     finding: Finding
@@ -57,8 +57,8 @@ class Session:
     """The memory of a watched run.
 
     Args:
-        options: what to check and how.
-        root: the folder that paths are shown relative to; as they are where there is none.
+        options: as `regcheck.audit` takes them.
+        root: shown paths are relative to this folder, if it is given.
     """
 
     def __init__(self, options: Options | Mapping[str, Any] | None = None, root: Path | None = None) -> None:
@@ -67,14 +67,14 @@ class Session:
         self._inspections: dict[str, Inspection] = {}
         self._attempts: Counter[tuple[str, Wholeness]] = Counter()
         self._complete: set[tuple[str, Wholeness]] = set()
-        self._shown_by: dict[str, dict[Key, Shown]] = {}
+        self._shown_by: dict[str, dict[Key, ShownFinding]] = {}
         self._confirmed: dict[Line, Severity] = {}
         self._graphs: dict[str, Graph] = {}
         """The graph of each structure, where a rule reads it together with its use."""
 
     def examine(
         self,
-        seen: Observation,
+        observation: Observation,
         test: str = "",
         declared: tuple[CodeSuppression, ...] = (),
         lower: Callable[[Finding], Finding] = lambda finding: finding,
@@ -85,10 +85,10 @@ class Session:
         structure, and the calls of it, have the work of `Options.budget`.
 
         Args:
-            seen: what the program did.
+            observation: the events and captures of the piece.
             test: the test that did it, if it was one.
-            declared: what is declared to be intended for the whole piece.
-            lower: gives each finding as it is to be shown, with the same severity or a lower one.
+            declared: declarations around the whole piece.
+            lower: returns a finding with the severity to show, the same or a lower one.
 
         Raises:
             UsageError: an unusable device.
@@ -97,21 +97,21 @@ class Session:
         from regcheck.engine.program import check_usage
 
         ledger = Ledger(self._options, self._root)
-        if not (seen.usage.events or seen.captures or seen.skipped or seen.unkept):
+        if is_empty(observation):
             return Piece(ledger)
         check = Check.of(self._options, self._confirmed)
-        usage = check_usage(check, seen.usage, seen.captures, seen.optimizers)
-        for structure, missed in seen.unkept.items():
+        usage = check_usage(check, observation.usage, observation.captures, observation.optimizers)
+        for structure, missed in observation.unkept.items():
             ledger.add_inspection(structure, Inspection(Progress.NOT_CAPTURED, (missed,)))
-        examined = [*self._examine_captures(check, seen, ledger)]
-        used = [usage, *self._examine_uses(check, seen)]
+        examined = [*self._examine_captures(check, observation, ledger)]
+        used = [usage, *self._examine_uses(check, observation)]
         reports = [*used, *(report for _, report in examined)]
         measured = [finding for report in reports for finding in report.findings]
         keys = {each.key for each in measured}
         for number, report in enumerate(reports):
             ledger.add_examined(report, missed=number < len(used), but=keys)
             log_used(report.suppressed_by)
-        ledger.add_missed(seen.skipped)
+        ledger.add_missed(observation.skipped)
         self._remember(examined, lower)
 
         for report in used:
@@ -119,23 +119,23 @@ class Session:
                 ledger.add(lower(finding), (), test, declared)
             for finding in report.advice:
                 ledger.add(finding, (), test, declared, is_advice=True)
-        again = sorted(self._shown_by.keys() & seen.structures)
+        again = sorted(self._shown_by.keys() & observation.structures)
         for structure in dict.fromkeys((*(each for each, _ in examined), *again)):
-            around = (*declared, *seen.structures.get(structure, ()))
+            around = (*declared, *observation.structures.get(structure, ()))
             for each in self._shown_by[structure].values():
                 ledger.add(each.finding, [each.model], test, around, is_advice=each.is_advice)
         self._note_confirmed(each for each in measured if ledger.shows(each))
 
-        captured = tuple(dict.fromkeys(each.model_key for each in seen.captures))
+        captured = tuple(dict.fromkeys(each.model_key for each in observation.captures))
         ledger.structures.update(dict.fromkeys(each for each in captured if not self._is_unseen(each)))
-        is_clear = not any(self._inspections[each].open for each in seen.structures if each in self._inspections)
+        is_clear = not any(self._inspections[each].open for each in observation.structures if each in self._inspections)
         return Piece(
             ledger,
-            is_conclusive=is_clear and not seen.skipped and not any(each.not_checked for each in used),
+            is_conclusive=is_clear and not observation.skipped and not any(each.not_checked for each in used),
             due=tuple(each for each in captured if self._is_due(each, Wholeness.UNKNOWN)),
         )
 
-    def _examine_captures(self, check: Check, seen: Observation, ledger: Ledger) -> Iterator[tuple[str, Report]]:
+    def _examine_captures(self, check: Check, observation: Observation, ledger: Ledger) -> Iterator[tuple[str, Report]]:
         """Check the captured calls of structures that are due."""
         from regcheck.engine.audit import check_model
         from regcheck.probe.factory import budget_of
@@ -144,11 +144,11 @@ class Session:
         from regcheck.tracing.example_inputs import Inputs
         from regcheck.tracing.unwrap import subject_of
 
-        trained = seen.usage.models_trained_alone()
-        whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
-        called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
+        trained = observation.usage.models_trained_alone()
+        whole = {call.capture for _, call in observation.usage.calls() if call.model.key in trained}
+        called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in observation.captures}
         limit = budget_of(self._options).left
-        for index, capture in enumerate(seen.captures):
+        for index, capture in enumerate(observation.captures):
             structure = capture.model_key
             wholeness = Wholeness.WHOLE if capture.whole and index in whole else Wholeness.UNKNOWN
             if not self._is_due(structure, wholeness):
@@ -162,7 +162,7 @@ class Session:
             ledger.add_inspection(structure, self._note_inspection(structure, wholeness, report))
             yield structure, report
 
-    def _examine_uses(self, check: Check, seen: Observation) -> Iterator[Report]:
+    def _examine_uses(self, check: Check, observation: Observation) -> Iterator[Report]:
         """Check each structure that the program called together with its use, if a rule reads both."""
         if not any(rule.reads_use for rule in check.rules):
             return
@@ -172,8 +172,10 @@ class Session:
         from regcheck.tracing.example_inputs import Inputs
         from regcheck.tracing.unwrap import subject_of
 
-        probe_event = usage_probes(seen.captures, seen.optimizers, self._options) if self._options.run else no_probe
-        for structure, capture, uses in uses_in_run(seen):
+        probe_event = (
+            usage_probes(observation.captures, observation.optimizers, self._options) if self._options.run else no_probe
+        )
+        for structure, capture, uses in uses_in_run(observation):
             if capture is not None:
                 inputs = Inputs(capture.args, capture.kwargs, "captured")
                 subject = replace(subject_of(capture.model), group=None)
@@ -181,7 +183,7 @@ class Session:
                 with autocasting(capture.autocast):
                     yield check_model_use(check, subject, inputs, uses, probe_event, keep)
             elif structure in self._graphs:
-                yield check_graph_use(check, seen.usage.subject, self._graphs[structure], uses, probe_event)
+                yield check_graph_use(check, observation.usage.subject, self._graphs[structure], uses, probe_event)
 
     def _is_due(self, structure: str, wholeness: Wholeness) -> bool:
         """Whether another call of a structure is to be examined."""
@@ -220,8 +222,8 @@ class Session:
                     best[finding.key] = finding
         for structure, report in examined:
             model, shown = report.subjects[0], self._shown_by.setdefault(structure, {})
-            shown.update({each.key: Shown(lower(best[each.key]), model, False) for each in report.findings})
-            shown.update({each.key: Shown(each, model, True) for each in report.advice if each.key not in best})
+            shown.update({each.key: ShownFinding(lower(best[each.key]), model, False) for each in report.findings})
+            shown.update({each.key: ShownFinding(each, model, True) for each in report.advice if each.key not in best})
 
     def _note_confirmed(self, findings: Iterator[Finding]) -> None:
         """Note the lines where measured findings, which somebody is shown, confirm a rule."""
@@ -229,6 +231,11 @@ class Session:
             line = line_of(each)
             if line is not None and each.evidence.verdict is Verdict.CONFIRMED and each.evidence.lowers_to is None:
                 self._confirmed[line] = max(self._confirmed.get(line, each.severity), each.severity)
+
+
+def is_empty(observation: Observation) -> bool:
+    """Whether a program did nothing that could be checked, or missed."""
+    return not (observation.usage.events or observation.captures or observation.skipped or observation.unkept)
 
 
 def line_of(finding: Finding) -> Line | None:

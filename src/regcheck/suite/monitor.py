@@ -17,7 +17,7 @@ from regcheck.core.suppressions import CodeSuppression
 from regcheck.session.ledger import Ledger
 from regcheck.session.recording import Recording
 from regcheck.session.session import Session
-from regcheck.suite.auditor import CHECKED
+from regcheck.suite.auditor import REQUESTED
 from regcheck.suite.declarations import DeclarationStatus, DeclarationUse
 from regcheck.suite.settings import declared_by, options_of
 from regcheck.suite.worker_transfer import Message
@@ -69,18 +69,18 @@ class TestMonitor:
         return result
 
     def _examine(self, item: pytest.Item, log: SuppressionLog) -> None:
-        """Examine what a test did, now that it is over, and send it; whatever goes wrong here stays here."""
+        """Examine a test that is over, and send the result; an error here never reaches the test."""
         ledger, is_conclusive = Ledger(self._options, self._root), self._outcomes == {"passed"}
         declared = (*item.stash.get(_DECLARED, ()), *(each for each in log.entered if self._is_test(each.place.path)))
         concerned = dict.fromkeys((*declared, *log.entered))
         try:
-            seen = self._recording.drain(item.nodeid)
-            if seen is not None:
-                piece = self._session.examine(seen, item.nodeid, declared, self._lower_in_tests)
+            observation = self._recording.drain(item.nodeid)
+            if observation is not None:
+                piece = self._session.examine(observation, item.nodeid, declared, self._lower_in_tests)
                 ledger.merge(piece.ledger)
                 self._recording.capture_again(piece.due)
                 is_conclusive = is_conclusive and piece.is_conclusive
-                modules = (module for capture in seen.captures for module in capture.model.modules())
+                modules = (module for capture in observation.captures for module in capture.model.modules())
                 concerned.update(dict.fromkeys(each for module in modules for each in class_declarations(module)))
             ledger.add_missed(self._recording.missed(item.nodeid))
         except BaseException as error:
@@ -89,10 +89,10 @@ class TestMonitor:
             reason = f"judging it failed: {format_error(error)}"
             ledger.add_missed([NotChecked(item.nodeid, reason, "please report this")])
             is_conclusive = False
-        for asked in item.stash.get(CHECKED, ()):
-            is_conclusive = is_conclusive and not asked.report.not_checked
-            ledger.add_report(self._lower_in_passed(asked.report), item.nodeid, declared)
-            ledger.structures.update(dict.fromkeys(filter(None, [asked.model_key])))
+        for requested in item.stash.get(REQUESTED, ()):
+            is_conclusive = is_conclusive and not requested.report.not_checked
+            ledger.add_report(self._lower_in_passed(requested.report), item.nodeid, declared)
+            ledger.structures.update(dict.fromkeys(filter(None, [requested.model_key])))
         uses = []
         for each in dict.fromkeys((*concerned, *log.used)):
             is_idle = is_conclusive and not (each in log.entered and ledger.has_kind(each))
@@ -104,7 +104,7 @@ class TestMonitor:
             self._send(Message(item.nodeid, ledger, tuple(uses)))
 
     def _lower_in_passed(self, report: Report) -> Report:
-        """A report that a test asked for; if the test passed all the same, advice in place of what fails the run."""
+        """A report that a test requested; if the test passed all the same, with advice in place of failures."""
         if "failed" in self._outcomes:
             return report
         options = self._options

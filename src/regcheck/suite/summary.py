@@ -1,4 +1,4 @@
-"""The section at the end of a session: by model, each finding with its source, its proof and its tests."""
+"""The section at the end of a session: each finding by model, with its source, proof and tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regcheck.report.terminal import INDENT, block, headline, missed
 from regcheck.session.ledger import Ledger
 
 MOST_NAMES = 3
-"""More tests, or models, than this are counted rather than named."""
+"""More tests, or models, than this are counted, not named."""
 
 
 def summary(report: Report, ledger: Ledger, root: Path, color: bool) -> str:
@@ -52,7 +52,7 @@ def by_model(found: Iterable[Finding], ledger: Ledger) -> list[tuple[str, list[F
 
 
 def verdict(report: Report) -> str:
-    """What fails the run, and how not to let it."""
+    """The line that says what fails the run, and how to let it pass."""
     if report.failures and report.fail_on is not None:
         number = len(report.failures)
         fail = f"{counted(number, 'finding')} {'fails' if number == 1 else 'fail'} the run"

@@ -1,7 +1,7 @@
 """Declare in code that findings are intended: `@regcheck.ignore(…)` on a class, `with regcheck.ignore(…)` at a block.
 
-A `SuppressionLog` records which blocks code enters and which declarations suppress a finding while it is open: what it
-holds as entered or on a class, and not as used, suppresses nothing.
+An open `SuppressionLog` records which blocks code enters and which declarations suppress a finding: a block that is
+entered and not used suppresses nothing.
 """
 
 from __future__ import annotations
