@@ -1,9 +1,9 @@
-"""What an audit costs, in eager forwards of the same model on the same inputs, timed in turn.
+"""Time an audit in eager forwards of the same model on the same inputs, measured alternately.
 
     python benchmarks/audit.py
 
-Prints, for each model: one eager forward in milliseconds, then how many of them a recording, an audit with a clean bill
-and an audit with one finding and its proof take (medians of paired runs).
+Prints, for each model: one eager forward in milliseconds, then the duration in forwards of a recording, of an audit
+without findings, and of an audit with one finding and its proof (medians of paired runs).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from regcheck.tracing.record import record
 
 
 class Faulty(nn.Module):
-    """A model whose output goes through a dropout that ignores the mode, and then one more layer."""
+    """A model with a dropout that ignores the mode before one more layer."""
 
     def __init__(self, model: nn.Module, width: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def milliseconds(run: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
 
 
 def timed(model: nn.Module, x: torch.Tensor) -> tuple[float, float, float, float]:
-    """An eager forward in milliseconds; recording, a clean audit and a proof in eager forwards."""
+    """Returns an eager forward in milliseconds; a recording, a clean audit and a proof in eager forwards."""
     faulty, options = Faulty(model, 64), {"devices": ["cpu"]}
     forward = milliseconds(model, x)
     recording = milliseconds(record, model, (x,), {})

@@ -1,4 +1,4 @@
-"""What following a model on fake tensors costs.
+"""Time tracing on fake tensors.
 
     python benchmarks/fake.py
 
@@ -39,7 +39,7 @@ LLAMAS: dict[str, Sizes] = {
 
 
 def import_torchvision() -> None:
-    """Import torchvision, which timm and transformers do too, with stand-ins where its operators do not load."""
+    """Import torchvision, as timm and transformers do, with stand-ins if its compiled operators do not load."""
     if importlib.util.find_spec("torchvision"):
         from zoo.libraries.torchvision import imported
 
@@ -47,7 +47,7 @@ def import_torchvision() -> None:
 
 
 def llama(name: str) -> nn.Module:
-    """A Llama of that size."""
+    """Returns a Llama of that size."""
     import_torchvision()
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -56,7 +56,7 @@ def llama(name: str) -> nn.Module:
 
 
 def pretrained(name: str) -> nn.Module:
-    """A model of timm's, with random weights."""
+    """Returns a timm model with random weights."""
     import_torchvision()
     import timm
 
@@ -73,7 +73,7 @@ VISION = ("resnet50", "convnext_tiny", "vit_base_patch16_224")
 
 
 def audited(name: str) -> dict[str, Any]:
-    """A whole audit of a large model on meta."""
+    """Times an audit of a large model on meta."""
     with torch.device("meta"):
         model = LARGE[name][1](name)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -89,7 +89,7 @@ def audited(name: str) -> dict[str, Any]:
 
 
 def ratio(name: str) -> tuple[float, float]:
-    """CPU milliseconds of an eager forward, and how many of them a fake one takes."""
+    """Returns CPU milliseconds of an eager forward, and the duration of a fake one in eager forwards."""
     torch.set_num_threads(1)
     model, x = pretrained(name).eval(), torch.randn(4, 3, 224, 224)
 

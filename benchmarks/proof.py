@@ -1,4 +1,4 @@
-"""What proof costs: audits of a ResNet-50 in eager forwards, an optimizer's proof, masks that are read, and memory.
+"""Measure the cost of proofs: audits of a ResNet-50 in eager forwards, an optimizer's proof, reading masks, memory.
 
     python benchmarks/proof.py [--quick]
 
@@ -36,7 +36,7 @@ CLEAN = "a clean bill"
 
 
 class Faulty(nn.Module):
-    """A network with one mistake in front of its last layer, or behind it."""
+    """A network with one mistake before its last layer, or after it."""
 
     def __init__(self, code: str) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Faulty(nn.Module):
 
 
 def seconds(run: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
-    """Processor time, or wall time where a device of its own computes."""
+    """Returns processor time, or wall time if an accelerator computes."""
     clock = time.process_time if DEVICE == "cpu" else time.perf_counter
     start = clock()
     run(*args, **kwargs)
@@ -64,7 +64,7 @@ def seconds(run: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
 
 
 def paired(pairs: int, code: str) -> tuple[float, float]:
-    """An eager forward in seconds, and an audit in such forwards; the latter finds and proves what it should."""
+    """Returns an eager forward in seconds, and an audit in such forwards; asserts that it confirms the mistake."""
     model, x = (Faulty(code).to(DEVICE).eval(), torch.randn(4, 3, 224, 224, device=DEVICE))
     options = {"devices": [DEVICE], "select": [code]} if code != CLEAN else {"devices": [DEVICE]}
     found = audit(model, x, options=options).findings
@@ -79,7 +79,7 @@ def paired(pairs: int, code: str) -> tuple[float, float]:
 
 
 def optimizer_proof(pairs: int) -> float:
-    """The proof of coupled decay about an optimizer of ten million parameters, in seconds."""
+    """Returns the seconds for proving coupled decay of an optimizer with ten million parameters."""
     model = nn.Sequential(*(nn.Linear(1000, 1000) for _ in range(10))).to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), weight_decay=0.01)
     times = [seconds(measure_decay, optimizer, "Adam", seed=0, device=DEVICE) for _ in range(pairs + 1)]
@@ -87,14 +87,14 @@ def optimizer_proof(pairs: int) -> float:
 
 
 def counts(values: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
-    """What a tally counts, for a compiler to make one pass of."""
+    """The counts of a tally, as one function for the compiler."""
     zero = values == 0
     changes = [(zero != zero.narrow(axis, 0, 1)).sum() for axis in axes]
     return torch.stack([zero.sum(), *changes])
 
 
 def bandwidth(pairs: int, spatial: bool, elements: int) -> tuple[float, float]:
-    """That of a copy in bytes a second, and of a tally of a mask relative to it."""
+    """Returns the bandwidth of a copy in bytes per second, and of a tally of a mask relative to it."""
     values, other = mask(spatial, elements)
     copies, tallies = [], []
     for _ in range(pairs + 1):
@@ -104,7 +104,7 @@ def bandwidth(pairs: int, spatial: bool, elements: int) -> tuple[float, float]:
 
 
 def compiled(pairs: int, spatial: bool, elements: int) -> tuple[float, float]:
-    """Seconds until the compiled reduction has run once, and its bandwidth relative to that of a copy."""
+    """Returns the seconds until the compiled reduction has run once, and its bandwidth relative to a copy's."""
     values, other = mask(spatial, elements)
     made, axes = torch.compile(counts, dynamic=False), tally(values).constant
     began = time.perf_counter()
@@ -119,14 +119,14 @@ def compiled(pairs: int, spatial: bool, elements: int) -> tuple[float, float]:
 
 
 def mask(spatial: bool, elements: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a dropout of elements or of maps makes of ones, and room for a copy."""
+    """Returns the result of an elementwise or spatial dropout on ones, and memory for a copy."""
     ones = torch.ones(16, elements // 2**20, 256, 256, device=DEVICE)
     made = (F.dropout2d if spatial else F.dropout)(ones, 0.2)
     return made, ones
 
 
 def memory_of(code: str, audited: bool, answer: Any) -> None:
-    """Peak memory in bytes of forwards in both modes, or of an audit."""
+    """Returns the peak memory in bytes of forwards in both modes, or of an audit."""
     torch.set_num_threads(1)
     model, x = Faulty(code), torch.randn(1, 3, 64, 64)
     if audited:
@@ -135,12 +135,12 @@ def memory_of(code: str, audited: bool, answer: Any) -> None:
         with torch.no_grad():
             for mode in Mode:
                 model.train(mode is Mode.TRAIN)(x)
-    status = Path("/proc/self/status").read_text()  # getrusage would tell of the parent's peak, too
+    status = Path("/proc/self/status").read_text()  # getrusage includes the parent's peak
     answer.put(1024 * int(status.split("VmHWM:")[1].split()[0]))
 
 
 def copies(code: str) -> float:
-    """Peak memory of an audit beyond that of plain forwards, in copies of the weights."""
+    """Returns the peak memory of an audit beyond that of plain forwards, in copies of the weights."""
     processes = multiprocessing.get_context("spawn")
     peaks: list[int] = []
     for audited in (False, True):

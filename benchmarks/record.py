@@ -1,4 +1,4 @@
-"""What recording a forward costs, in eager forwards of the same model on the same inputs, timed in turn.
+"""Time the recording of a forward in eager forwards of the same model on the same inputs, measured alternately.
 
     python benchmarks/record.py
 
@@ -116,13 +116,13 @@ def milliseconds(run: Callable[..., Any], *args: Any) -> float:
 
 
 def both(model: nn.Module, x: torch.Tensor) -> None:
-    """Record both modes, as looking at a model does."""
+    """Record both modes, as tracing a model does."""
     for training in (True, False):
         record(model.train(training), (x,), {})
 
 
 def timed(model: nn.Module, x: torch.Tensor) -> tuple[float, float, float, float]:
-    """Eager forwards in eval mode and in train mode in milliseconds; a recording in eval mode, and one in each."""
+    """Returns eager forwards in eval and train mode in milliseconds; a recording in eval mode, and in each mode."""
     model.eval()
     forward, recording = milliseconds(model, x), milliseconds(record, model, (x,), {})
     model.train()

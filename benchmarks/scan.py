@@ -1,10 +1,10 @@
-"""What a scan costs beside parsing the same files, and beside other linters, timed in turn on the same machine.
+"""Time a scan, the parse of the same files, and other linters, alternately on the same machine.
 
     python benchmarks/scan.py [FOLDER…]
 
-Each folder (torch's own source, and its `nn`, where none is named) is parsed by `ast.parse`, scanned without a cache
-and with the one that a scan before left, and examined by TorchFix, torch-preflight and ruff: those on the PATH, or
-ones in an environment that this script makes. Prints CPU seconds, and how many times the parse they are.
+Each folder (default: torch's own source, and its `nn`) is parsed by `ast.parse`, scanned without a cache and with the
+cache of an earlier scan, and checked by TorchFix, torch-preflight and ruff: those on the PATH, or ones in an
+environment that this script creates. Prints CPU seconds, absolute and relative to the parse.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ for path in pathlib.Path(sys.argv[1]).rglob("*.py"):
     except (SyntaxError, ValueError):
         pass
 """
-"""What parsing every file takes, which no linter that builds Python's own trees can undercut for the files it reads."""
+"""Parses every file: a lower bound for linters that build Python's own syntax trees."""
 
 
 def seconds(command: Sequence[str], runs: int = 2) -> float:
-    """The CPU time of a command and what it starts, the best of several runs."""
+    """Returns the CPU time of a command and its children, the best of several runs."""
     times = []
     for _ in range(runs):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -46,7 +46,7 @@ def seconds(command: Sequence[str], runs: int = 2) -> float:
 
 
 def peers(scratch: Path) -> dict[str, str]:
-    """The other linters by the path of their command; those that cannot be had are left out."""
+    """Returns the paths of the other linters' commands; those that cannot be installed are left out."""
     missing = [wanted for name, wanted in PEERS.items() if shutil.which(name) is None]
     place = scratch / "peers"
     if missing:

@@ -1,4 +1,4 @@
-"""Time what must be quick: the start of the process, the list of rules, and scans without torch.
+"""Time what must be fast: the start of the process, the list of rules, and scans without torch.
 
     python benchmarks/startup.py
 
@@ -18,7 +18,7 @@ TORCH_BLOCKED = "import sys; sys.modules['torch'] = None; from regcheck.cli.main
 
 
 def seconds(*argv: str, runs: int = 7) -> float:
-    """The best wall time of a Python process with these arguments."""
+    """Returns the best wall time of a Python process with these arguments."""
     times = []
     for _ in range(runs):
         start = time.perf_counter()

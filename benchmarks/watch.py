@@ -1,11 +1,11 @@
-"""What watching costs: one module call inside another, and whole test suites with and without `--regcheck`.
+"""Measure the cost of watching: one module call inside another, and whole test suites with and without `--regcheck`.
 
     python benchmarks/watch.py
     python benchmarks/watch.py --pairs 5 --python VENV/bin/python --findings FILE.json FOLDER -- PYTEST-ARGUMENTS
 
-Without a folder the suite is the project in fixtures/. Runs come in pairs, without and with, in turns. Prints the
-ratios of CPU and wall time (median and range), and whether every test came out the same; exits 1 if one did not. What
-was found goes to the file after `--findings`, as JSON.
+Without a folder the suite is the project in fixtures/. Runs alternate in pairs, without and with. Prints the ratios of
+CPU and wall time (median and range), and whether every test has the same outcome; exits 1 if one does not. `--findings`
+writes the findings to a file, as JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Through(nn.Module):
 
 
 def inner_call(calls: int = 1000, rounds: int = 30) -> tuple[float, float]:
-    """Microseconds of CPU time for one module call inside another: unwatched, and what watching adds; best of many."""
+    """Returns microseconds of CPU time for one module call inside another, unwatched, and the cost of watching."""
     model, x = Through(calls), torch.ones(1)
     watch = EventRecorder()
     times: dict[bool, list[float]] = {False: [], True: []}
@@ -64,7 +64,7 @@ def inner_call(calls: int = 1000, rounds: int = 30) -> tuple[float, float]:
 
 
 def run(python: str, folder: Path, arguments: list[str], extra: list[str]) -> tuple[float, float, Mapping[str, str]]:
-    """CPU and wall seconds of one run of a suite, and what came of each test."""
+    """Returns CPU and wall seconds of one run of a suite, and the outcome of each test."""
     with tempfile.TemporaryDirectory() as temporary:
         outcomes = Path(temporary) / "outcomes.xml"
         command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *extra, f"--junitxml={outcomes}"]
@@ -81,7 +81,7 @@ def run(python: str, folder: Path, arguments: list[str], extra: list[str]) -> tu
 
 
 def outcomes_in(report: Path) -> Mapping[str, str]:
-    """Each test's outcome, from a JUnit report."""
+    """Returns each test's outcome, from a JUnit report."""
     cases = ElementTree.parse(report).iter("testcase")
     return {
         f"{each.get('classname')}::{each.get('name')}": ",".join(

@@ -69,9 +69,9 @@ def reference() -> Iterator[str]:
     yield "# Reference implementations"
     yield ast.get_docstring(package) or ""
     yield (
-        "They are what regcheck's measurements compare with, and are there for tests of your own: "
-        "`from regcheck import reference`, then `reference.inverted_dropout(x, keep, 0.5)`. Where torch has the same, "
-        "they equal it to rounding, given its mask ([on which devices](../gpu.md))."
+        "regcheck's measurements compare models with them, and your own tests can, too: "
+        "`from regcheck import reference`, then `reference.inverted_dropout(x, keep, 0.5)`. Where torch has the same "
+        "function, they equal it to rounding, given its mask ([on which devices](../gpu.md))."
     )
     public = {name for node in package.body if isinstance(node, ast.ImportFrom) for name in imported(node)}
     for module, title in CHAPTERS.items():

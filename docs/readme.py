@@ -1,7 +1,7 @@
-"""Puts the current output of the three doors into the README.
+"""Put the current output of the three doors into the README.
 
-Every `console` block whose command begins with `$ regcheck` or `$ pytest` is run in the quickstart project, and what it
-prints takes the place of what stood below the command. Proofs get the time that they need on a busy machine.
+Runs the command of every `console` block that begins with `$ regcheck` or `$ pytest` in the quickstart project, and
+replaces the text below the command by its output. Proofs get a large budget.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```console\n\$ ((?:regcheck|pytest) .*)\n((?:.*\n)*?)```$"
 
 
 def output(command: str) -> str:
-    """What a command prints in the quickstart project."""
+    """Returns the output of a command in the quickstart project."""
     module, *words = shlex.split(command)
     quiet = ["-p", "no:randomly", "-p", "no:cacheprovider", "--regcheck-budget=60"] if module == "pytest" else []
     environment = {**os.environ, "COLUMNS": "80"}
@@ -31,7 +31,7 @@ def output(command: str) -> str:
 
 
 def blocks() -> list[tuple[str, str]]:
-    """The README's commands, each with the output shown for it."""
+    """Returns the README's commands, each with its output there."""
     return BLOCK.findall(README.read_text(encoding="utf-8"))
 
 

@@ -104,7 +104,7 @@ def test_running_what_is_right_is_silent(path, capsys):
         for name, function in list(vars(module).items()):
             if name.startswith("test_"):
                 function()
-        seen = watch.take()
+        seen = watch.drain()
         reports = [Session(options).examine(seen).ledger.report()]
         if hasattr(module, "model"):
             reports.append(audit(module.model, *module.inputs, options=options))
@@ -172,7 +172,7 @@ def test_faulty_programs_are_reported_from_source(path):
 def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
     """What a run reports is marked, and confirmed on every device; it may not take a path that is at fault."""
     with EventRecorder(root=str(FIXTURES)) as watch, imported(path):
-        report = Session(ALL).examine(watch.take()).ledger.report()
+        report = Session(ALL).examine(watch.drain()).ledger.report()
     found = {(each.code, each.line) for each in report.findings}
     assert found <= marked(path)
     assert {each for each in marked(path) if each[0] in WHENEVER_RUN} <= found
@@ -183,7 +183,7 @@ def test_running_a_faulty_program_tells_no_more_than_is_true(path, capsys):
 def test_optimizers_of_the_programs_own_are_reported_and_confirmed(path, capsys):
     """Exactly the marked lines are reported of a run, where the optimizer is built, and confirmed on every device."""
     with EventRecorder(root=str(FIXTURES)) as watch, imported(path):
-        report = Session({"devices": DEVICES}).examine(watch.take()).ledger.report()
+        report = Session({"devices": DEVICES}).examine(watch.drain()).ledger.report()
     assert {(each.code, each.line) for each in report.findings} == marked(path)
     assert [str(each.evidence) for each in report.findings if each.evidence.verdict is not Verdict.CONFIRMED] == []
     assert [each.reason for each in report.not_checked] == []

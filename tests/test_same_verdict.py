@@ -48,7 +48,7 @@ def imported(path: Path) -> Any:
 def reported(path: Path, lines: list[int] | None = None) -> str:
     """The report on a fixture as JSON, without its path; `lines` are the numbers that its lines had before a shift."""
     with EventRecorder(root=str(path.parent)) as watch:
-        module, seen = imported(path), watch.take()
+        module, seen = imported(path), watch.drain()
     is_program = path.name in {each.name for each in PROGRAMS}
     report = (
         Session(OPTIONS).examine(seen).ledger.report()

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def chosen(library: str, only: str | None, sample: int | None) -> Iterator[Entry]:
-    """The models whose names match, or so many of them, spread evenly."""
+    """Returns the models whose names match, or a sample of them, spread evenly."""
     found = [each for each in entries(library) if only is None or fnmatch(each.name, only)]
     count = min(sample or len(found), len(found))
     return (found[index * len(found) // count] for index in range(count))

@@ -19,13 +19,13 @@ from .entry import Entry
 from .examine import Row, examine
 
 WALL, GRACE = 5.0, 1.0
-"""How many times its processor time a model may take by the clock, and the seconds it gets to end by itself."""
+"""The limit on wall time in multiples of the processor time, and the seconds for a clean exit."""
 TOO_LONG = "took too long"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one model may take: seconds of processor time, and memory; and whether recording it is timed."""
+    """Limits of one model: seconds of processor time, and memory; and whether to time its recording."""
 
     seconds: float
     gigabytes: float
@@ -34,7 +34,7 @@ class Limits:
 
 @dataclass
 class Job:
-    """A process at work on one model, and what it has told so far."""
+    """A process that examines one model, and its results so far."""
 
     entry: Entry
     process: BaseProcess
@@ -43,7 +43,7 @@ class Job:
     row: Row = field(default_factory=dict)
 
     def seconds(self) -> float:
-        """Processor time so far. A limit set on the process itself would make its own clock too coarse to time by."""
+        """Returns the processor time so far. A limit on the process itself would make its clock too coarse."""
         try:
             figures = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -63,7 +63,7 @@ class Job:
 
 
 def rows(entries: Iterable[Entry], jobs: int, limits: Limits) -> Iterator[Row]:
-    """One row for each entry, in the order they are done."""
+    """Yields one row for each entry, in the order of completion."""
     todo = iter(entries)
     running: list[Job] = []
     while True:
@@ -87,7 +87,7 @@ def _started(entry: Entry, limits: Limits) -> Job:
 
 
 def _over(job: Job, ready: bool, limits: Limits) -> bool:
-    """Take in what the process has to tell; whether it is at its end."""
+    """Read the process's new results; return whether it has ended."""
     if ready:
         try:
             job.row |= job.receiver.recv()

@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
-"""What a forward is called with: positional and keyword arguments."""
+"""The arguments of a forward: positional and keyword ones."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How to build a model, and arguments its forward accepts, for when none can be inferred."""
+    """How to build a model, and valid arguments of its forward in case none can be inferred."""
 
     library: str
     name: str
@@ -27,4 +27,4 @@ class Entry:
 
 
 class Unbuildable(Exception):
-    """A model that is left out: what it needs is not here."""
+    """A model to skip, because a dependency is missing."""

@@ -1,4 +1,4 @@
-"""Look at one model: what can be traced, what it costs, what is found, and whether the model is left alone."""
+"""Examine one model: trace it, time it, audit it, and compare its state before and after."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from .fingerprint import changes, fingerprint
 
 Row = dict[str, Any]
 PAIRS, SECONDS_TIMED = 3, 1.5
-"""A forward and its recording are timed in turn, so often and for no longer."""
+"""The number of alternating timings of a forward and its recording, and the time limit for them."""
 
 
 def examine(entry: Entry, tell: Callable[[Row], None], timed: bool = True) -> None:
-    """Examine a model step by step; `tell` is handed what each step adds to the model's row, as soon as it is known."""
+    """Examine a model step by step; calls `tell` with the additions of each step to the model's row."""
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     model = _built(entry, tell)
@@ -70,7 +70,7 @@ def _built(entry: Entry, tell: Callable[[Row], None]) -> nn.Module | None:
 
 
 def _arguments(entry: Entry, model: nn.Module, tell: Callable[[Row], None]) -> Inputs | None:
-    """The entry's own arguments; to be asked for before the model is watched for changes, as they may be tried out."""
+    """Returns the entry's own arguments; may run the model, so call it before taking the fingerprint."""
     if entry.arguments is None:
         return None
     try:
@@ -82,7 +82,7 @@ def _arguments(entry: Entry, model: nn.Module, tell: Callable[[Row], None]) -> I
 
 
 def _given(model: nn.Module, given: Inputs, tell: Callable[[Row], None]) -> Inputs | None:
-    """Whether the forward runs on these, and what tracing makes of them; None where it runs in neither mode."""
+    """Returns whether the forward runs on these inputs, and the trace; None if it runs in neither mode."""
     forward = _forwards(model, given)
     found: Row = {}
     if "ran" in forward.values():
@@ -92,7 +92,7 @@ def _given(model: nn.Module, given: Inputs, tell: Callable[[Row], None]) -> Inpu
 
 
 def _looked(model: nn.Module, given: Inputs | None) -> tuple[Row, Inputs | None]:
-    """What tracing makes of a model, with the inputs given or with inferred ones, and the inputs it settled on."""
+    """Returns the trace of a model on the given or on inferred inputs, and those inputs."""
     start = time.perf_counter()
     row: Row = {"complete": False, "how": None, "origin": None}
     try:
@@ -117,7 +117,7 @@ def _way(traced: TraceResult) -> str:
 
 
 def _counts(graph: Graph) -> Row:
-    """Ops, opaque ops and unknown producers of each mode."""
+    """Returns the numbers of ops, opaque ops and unknown producers of each mode."""
     flows = (graph.train, graph.eval)
     return {
         "modes": [flow.mode.value for flow in flows if flow.ops],
@@ -129,12 +129,12 @@ def _counts(graph: Graph) -> Row:
 
 
 def _connected(flow: Flow) -> bool:
-    """Whether some input reaches some output."""
+    """Whether an input reaches an output."""
     return any(flow.outputs_reached(op) for op in flow if op.kind is Kind.INPUT)
 
 
 def _forwards(model: nn.Module, inputs: Inputs) -> dict[str, str]:
-    """For each mode, `ran` or what a plain forward raised."""
+    """Returns for each mode `ran` or the exception of a plain forward."""
     said = {}
     with world_untouched(), workspace(model) as fresh:
         twin = fresh()
@@ -149,7 +149,7 @@ def _forwards(model: nn.Module, inputs: Inputs) -> dict[str, str]:
 
 
 def _timed(model: nn.Module, inputs: Inputs) -> Row:
-    """For each mode: CPU seconds of an eager forward, and of the same one recorded; medians of paired runs."""
+    """Returns for each mode the CPU seconds of an eager forward, and of a recorded one; medians of paired runs."""
     rows: Row = {}
     with world_untouched(), workspace(model) as fresh:
         twin = fresh()
@@ -180,7 +180,7 @@ def _cpu_seconds(run: Callable[..., Any], inputs: Inputs) -> float:
 
 
 def _audited(model: nn.Module, inputs: Inputs) -> Row:
-    """What an audit reports, and what it changed."""
+    """Returns the report of an audit, and the changes that it left."""
     before, start = fingerprint(model), time.perf_counter()
     try:
         options = {"devices": ["cpu"], "extend_select": ["REG"]}
@@ -208,7 +208,7 @@ def _said(error: BaseException) -> str:
 
 
 def _shapes(value: Any) -> Any:
-    """Inputs by their shapes."""
+    """Returns the shapes of inputs as text."""
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Everything an audit must leave as it was, down to the last bit."""
+"""A fingerprint of all state that an audit must not change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
-    """A digest for each part of a model's state and of the process's; two that are equal tell of no change."""
+    """Returns a digest for each part of the model's and the process's state."""
     state: dict[str, Any] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         for name, value in vars(module).items():
@@ -31,12 +31,12 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """The parts that differ."""
+    """Returns the parts that differ."""
     return sorted(key for key in {*before, *after} if before.get(key, "absent") != after.get(key, "absent"))
 
 
 def _leaves(value: Any, place: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """What an attribute holds, container by container; anything that is no plain value counts by identity."""
+    """Yields the values in an attribute, container by container; objects other than plain values count by identity."""
     if isinstance(value, torch.Tensor):
         yield place, (id(value), value.requires_grad, str(value.dtype), tuple(value.shape), _crc(value))
         if value.is_leaf and value.grad is not None:

@@ -1,4 +1,4 @@
-"""What a run of the zoo comes to: a table of the libraries, what is amiss, and every finding by its place."""
+"""Summarize a run of the zoo: a table of the libraries, failures, and every finding by position."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .drive import TOO_LONG
 from .examine import Row
 
 SLOW = 0.02
-"""A recording is compared with a forward that takes more seconds than this; below, fixed costs count."""
+"""The minimum seconds of a forward whose recording counts; below, fixed costs dominate."""
 
 
 def summary(rows: Iterable[Row]) -> str:
-    """All of it, in Markdown."""
+    """Returns the summary in Markdown."""
     libraries: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         libraries[row["library"]].append(row)
@@ -24,7 +24,7 @@ def summary(rows: Iterable[Row]) -> str:
 
 
 def ran(row: Row) -> bool:
-    """Whether the forward ran in both modes, on inferred inputs or on those given by hand."""
+    """Whether the forward ran in both modes, on inferred inputs or on the entry's own."""
     return inferred(row) or set(row.get("given", {}).get("forward", {"": ""}).values()) == {"ran"}
 
 
@@ -43,7 +43,7 @@ def audits(row: Row) -> list[Row]:
 
 
 def crashed(row: Row) -> str:
-    """The last lines of what should not have been raised."""
+    """Returns the last lines of unexpected exceptions."""
     said = [
         row.get("inferred", {}).get("crash"),
         row.get("given", {}).get("crash"),
@@ -113,7 +113,7 @@ def _table(libraries: dict[str, list[Row]], everything: list[Row]) -> Iterator[s
 
 
 def _amiss(rows: list[Row]) -> Iterator[str]:
-    """Lists of the models that something did not work for, with what was said."""
+    """Returns lists of the models with failures, with the messages."""
     yield from _list("Left out", ((row, row["left_out"]) for row in rows if "left_out" in row))
     yield from _list("Not built", ((row, row["unbuilt"]) for row in rows if "unbuilt" in row))
     yield from _list("Stopped", ((row, row["stopped"]) for row in rows if "stopped" in row))
@@ -134,7 +134,7 @@ def _why(looked: Row) -> str:
 
 
 def _short(said: str, most: int = 300) -> str:
-    """One line, without its middle where it is long."""
+    """Returns a text on one line, its middle elided if it is long."""
     line = " ".join(said.split())
     return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"
 
@@ -146,7 +146,7 @@ def _list(title: str, entries: Iterable[tuple[Row, str]]) -> Iterator[str]:
 
 
 def _findings(rows: list[Row]) -> Iterator[str]:
-    """Each place with what was found there and in which models."""
+    """Yields each position with its findings and their models."""
     places: dict[tuple[str, str], list[tuple[Row, Row]]] = defaultdict(list)
     for row in rows:
         for each in serious(row):

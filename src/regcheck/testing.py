@@ -200,7 +200,7 @@ def _run(path: Path) -> Iterator[tuple[ModuleType, Observation]]:
         with warnings.catch_warnings(), EventRecorder() as watch:
             warnings.simplefilter("ignore")  # what an example does wrong, torch may warn of
             spec.loader.exec_module(module)
-            seen = watch.take()
+            seen = watch.drain()
         yield module, seen
     finally:
         del sys.modules[path.stem]

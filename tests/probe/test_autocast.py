@@ -34,9 +34,9 @@ def test_a_capture_remembers_autocast() -> None:
     kept = Captures()
     model = Half()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        kept.returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True))
-    kept.returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True))
-    assert [each.autocast for each in kept.taken().values()] == [(("cpu", torch.bfloat16),), ()]
+        kept.note_returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True))
+    kept.note_returned(kept.add(model, (torch.ones(1, 64),), {}, "key", True))
+    assert [each.autocast for each in kept.completed().values()] == [(("cpu", torch.bfloat16),), ()]
 
 
 def test_a_watched_call_is_measured_under_its_autocast() -> None:

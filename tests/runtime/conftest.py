@@ -44,7 +44,7 @@ def see(tmp_path: Path) -> See:
         path.write_text(PRELUDE + textwrap.dedent(source), encoding="utf-8")
         with EventRecorder(root=str(tmp_path)) as watch:
             exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), {"__name__": "program"})
-        return watch.take(name)
+        return watch.drain(name)
 
     return see
 

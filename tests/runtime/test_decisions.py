@@ -1486,7 +1486,7 @@ def test_row(case: str, see: See, tmp_path: Path) -> None:
     seen = see(PARTS + textwrap.dedent(row.program), row.name)
     report = Session({"select": RULES, "devices": ["cpu"]}).examine(seen).ledger.report()
     lines = enumerate((tmp_path / row.name).read_text(encoding="utf-8").splitlines(), 1)
-    assert [each.reason for each in (*seen.skipped, *seen.unkept.values())] == []
+    assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
     assert tuple(f"{each.code} {each.severity.value}" for each in report.findings) == row.reports, str(report)
     assert {each.line for each in report.findings} == {number for number, line in lines if line.endswith("# <-")}
     assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)

@@ -94,9 +94,9 @@ def test_watches_that_overlap_leave_no_trace(order: tuple[int, ...]) -> None:
         net(torch.ones(1, 8)).sum().backward()
         optimizer.step()
         for other in standing:
-            kinds = [type(each) for each in watches[other].take().usage.events]
+            kinds = [type(each) for each in watches[other].drain().usage.events]
             assert kinds == [ModeSet, Called, Backward, Stepped]
-        assert all(not watches[other].take().usage.events for other in set(order) - standing)
+        assert all(not watches[other].drain().usage.events for other in set(order) - standing)
     assert patched() == before
 
 
@@ -127,7 +127,7 @@ def test_what_others_wrapped_meanwhile_is_kept() -> None:
         watch.stop()
         assert vars(nn.Module)["train"] is outer
         assert not Net().train(False).body[1].training
-        assert watch.take().usage.events == ()
+        assert watch.drain().usage.events == ()
     finally:
         nn.Module.train = original  # type: ignore[method-assign]
 
@@ -162,9 +162,9 @@ def test_program_sees_the_same_values_and_errors() -> None:
             Same()(marker.clone())
         assert nn.Linear(2, 2)(torch.ones(1, 2)).requires_grad
     assert all(torch.equal(one, other) for one, other in zip(plain, watched, strict=True))
-    seen = watch.take()
+    seen = watch.drain()
     assert not seen.skipped
-    assert not seen.unkept
+    assert not seen.uncaptured
 
 
 def test_inputs_are_copied_before_the_forward() -> None:
@@ -173,7 +173,7 @@ def test_inputs_are_copied_before_the_forward() -> None:
     net.body.eval()
     with EventRecorder() as watch:
         net(x, scale=0.0)
-    (capture,) = watch.take().captures
+    (capture,) = watch.drain().captures
     assert torch.equal(capture.args[0], torch.full((3, 8), 2.0))
     assert capture.kwargs == {"scale": 0.0}
     assert capture.modes == {"": True, "body": False, "body.0": False, "body.1": False, "head": True}
@@ -188,7 +188,7 @@ def test_a_known_structure_is_captured_once() -> None:
         with torch.set_grad_enabled(options.get("grad", False)):
             for _ in range(3):
                 model(torch.ones(1, 8))
-        return len(watch.take().captures)
+        return len(watch.drain().captures)
 
     with EventRecorder() as watch:
         assert kept(watch, Net().eval()) == 1
@@ -207,7 +207,7 @@ def test_a_structure_is_captured_until_it_is_trained() -> None:
             result = Net()(torch.ones(1, 8))
             if trained:
                 result.sum().backward()
-            counts.append(len(watch.take().captures))
+            counts.append(len(watch.drain().captures))
     assert counts == [1, 1, 1, 0, 0]
 
 
@@ -228,12 +228,12 @@ def test_prediction_in_train_mode_is_captured_in_every_take(see: See) -> None:
 
 def test_large_inputs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs beyond the limit are left, and that is said."""
-    monkeypatch.setattr(captures, "LIMIT", 7)
+    monkeypatch.setattr(captures, "MOST_ELEMENTS", 7)
     with EventRecorder() as watch:
         Net()(torch.ones(1, 8))
-    seen = watch.take()
+    seen = watch.drain()
     assert seen.captures == ()
-    (missed,) = seen.unkept.values()
+    (missed,) = seen.uncaptured.values()
     assert (missed.subject, "more than 7 elements" in missed.reason) == ("Net", True)
 
 
@@ -245,7 +245,7 @@ def test_nothing_is_held_after_take() -> None:
         net(torch.ones(1, 8)).sum().backward()
         optimizer.step()
         references = [weakref.ref(net), weakref.ref(optimizer)]
-        seen = watch.take()
+        seen = watch.drain()
         assert list(seen.optimizers.values()) == [optimizer]
         del net, optimizer, seen
         gc.collect()
@@ -326,7 +326,7 @@ def test_optimizers_are_placed_where_they_are_built(see: See, tmp_path: Path) ->
     names = [lines[each.place.line - 1].strip().split("(")[0] for each in stepped if each.place]
     assert names == ["Mine", "Own", "Scratch", "torch.optim.AdamW", "torch.optim.Adam"]
     assert not seen.skipped
-    assert not seen.unkept
+    assert not seen.uncaptured
     assert [each.optimizer.update_rule for each in stepped] == ["Adam", None, None, "AdamW", "Adam"]
     assert [each.optimizer.groups[0].weight_decay for each in stepped] == [0.25, 0.25, 0.5, 0.01, 0.5]
     assert [each.optimizer.groups[0].decoupled for each in stepped] == [False, False, False, True, True]
@@ -427,7 +427,7 @@ def test_tracers_work_as_before(act: Callable[[nn.Module, torch.Tensor], object]
     """Symbolic, exported, scripted, compiled and functional runs pass through."""
     with EventRecorder() as watch:
         act(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.0), nn.Linear(8, 2)), torch.ones(2, 8))
-    assert not [each for each in watch.take().skipped if "failed" in each.reason]
+    assert not [each for each in watch.drain().skipped if "failed" in each.reason]
 
 
 def test_a_failure_of_the_watch_stays_in_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,5 +439,5 @@ def test_a_failure_of_the_watch_stays_in_the_watch(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("regcheck.runtime.models.fingerprint", broken)
     with EventRecorder() as watch:
         assert Net()(torch.ones(1, 8)).shape == (1, 2)
-    (missed,) = watch.take().skipped
-    assert missed.reason == "watching failed: ZeroDivisionError: no"
+    (missed,) = watch.drain().skipped
+    assert missed.reason == "recording failed: ZeroDivisionError: no"

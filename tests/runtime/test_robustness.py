@@ -126,7 +126,7 @@ ODD = {
 def test_what_was_seen_of_odd_models_is_kept(case: str, see: See) -> None:
     """A prediction in train mode is reported once, and nothing of the watch failed."""
     seen = see(SCORES + textwrap.dedent(ODD[case]))
-    assert [each.reason for each in (*seen.skipped, *seen.unkept.values())] == []
+    assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
     report = Session({"select": ["REG201"], "devices": ["cpu"]}).examine(seen).ledger.report()
     assert [each.code for each in report.findings] == ["REG201"]
 
@@ -182,7 +182,7 @@ OF_SCRIPTED = {
 def test_modes_of_scripted_models_are_judged_where_they_matter(program: str, see: See) -> None:
     """A scripted model's mode is seen, also where it was loaded from a file, and what it changes is measured."""
     seen = see(SCRIPTED + program)
-    assert [each.reason for each in (*seen.skipped, *seen.unkept.values())] == []
+    assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
     report = Session({"select": ["REG201", "REG206"], "devices": ["cpu"], "budget": 60}).examine(seen).ledger.report()
     assert [each.code for each in report.findings] == OF_SCRIPTED[program]
     assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)
@@ -221,7 +221,7 @@ def training(watched: bool) -> list[torch.Tensor | object]:
             with torch.no_grad():
                 kept.append(net(torch.randn(6, 8)))
             if isinstance(watch, EventRecorder):
-                Session({"devices": ["cpu"], "budget": 2}).examine(watch.take()).ledger.report()
+                Session({"devices": ["cpu"], "budget": 2}).examine(watch.drain()).ledger.report()
     kept += [*net.state_dict().values(), *mean.state_dict().values(), torch.get_rng_state()]
     return [*kept, random.getstate(), str(numpy.random.get_state()), optimizer.state_dict()["param_groups"]]
 
@@ -250,7 +250,7 @@ def test_a_watched_and_judged_training_is_the_same_bit_for_bit() -> None:
 def test_why_inputs_are_not_kept_is_said(see: See, call: str, reason: str) -> None:
     """Tensors of a class of their own and those inside a transform cannot be kept; each is told by what it is."""
     seen = see(f"net = nn.Sequential(nn.Linear(8, 4))\nclass Image(torch.Tensor): pass\n{call}")
-    assert [each.reason for each in seen.unkept.values()] == [f"its inputs were not kept: {reason}"]
+    assert [each.reason for each in seen.uncaptured.values()] == [f"its inputs were not captured: {reason}"]
 
 
 def test_what_a_program_lets_go_of_is_gone(see: See) -> None:
@@ -276,14 +276,14 @@ def test_what_a_program_lets_go_of_is_gone(see: See) -> None:
 
 def test_models_beyond_what_is_kept_are_said_to_be_gone(see: See, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of deleted models only so many bytes are kept; of the others it is said that they could not be checked."""
-    monkeypatch.setattr(captures, "KEPT", 3000)
+    monkeypatch.setattr(captures, "MOST_BYTES", 3000)
     seen = see("""
         for width in (2, 3, 4, 5):
             nn.Sequential(nn.Linear(8, 50), nn.Linear(50, width))(x)
     """)
     assert [len(each.model) for each in seen.captures if isinstance(each.model, nn.Sequential)] == [2]
-    missed = {(each.subject, "it was gone" in each.reason) for each in seen.unkept.values()}
-    assert (len(seen.unkept), missed) == (3, {("Sequential", True)})
+    missed = {(each.subject, "it was gone" in each.reason) for each in seen.uncaptured.values()}
+    assert (len(seen.uncaptured), missed) == (3, {("Sequential", True)})
 
 
 MEMORY = """
@@ -310,11 +310,11 @@ def test(number):
 
 with EventRecorder() as watch:
     test(0)
-    Session({"select": ["REG201"]}).examine(watch.take()).ledger.report()
+    Session({"select": ["REG201"]}).examine(watch.drain()).ledger.report()
     start = peak()
     for number in range(10_000):
         test(number)
-        watch.take()
+        watch.drain()
 print(peak() - start)
 """
 
@@ -327,7 +327,7 @@ session = Session({"devices": ["cpu"]})
 with EventRecorder() as watch:
     for number in range(1200):
         test(number)
-        seen = watch.take()
+        seen = watch.drain()
         session.examine(seen)
         if number == 400:
             start = peak()

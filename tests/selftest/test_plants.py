@@ -112,7 +112,7 @@ def test_forgotten_scaling_is_named() -> None:
     with Backend(dropout=unscaled):
         found = failed(layers=DROPOUT)
     assert set(found) == {"scaling", "gradient"}
-    assert found["scaling"].because == "kept values are 0.8 of what they should be"
+    assert found["scaling"].because == "surviving values are 0.8 times the expected ones"
 
 
 @pytest.mark.parametrize("period", [33, 1000, 4096, 65536])

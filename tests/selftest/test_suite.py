@@ -115,12 +115,12 @@ def test_failures_and_what_was_not_run_say_why() -> None:
     """A failed check and one that was not run are told with their reasons, and JSON has the same."""
     where = ("nn.Dropout", "scaling", "cpu", "eager")
     failed = CheckResult(
-        *where, CheckStatus.FAILS, float("inf"), "≤ 4.8e-07", because="kept values are 0.8 of what they should be"
+        *where, CheckStatus.FAILS, float("inf"), "≤ 4.8e-07", because="surviving values are 0.8 times the expected ones"
     )
     missed = CheckResult("nn.RNN", "everything", "cpu", "compiled", CheckStatus.NOT_RUN, because="Unsupported: RNN")
     result = Selftest((failed, missed), "2.0", 5, 1e-6, 1.25)
     text = render_table(result, "full")
-    assert "fails: kept values are 0.8 of what they should be" in text and "not run: Unsupported: RNN" in text
+    assert "fails: surviving values are 0.8 times the expected ones" in text and "not run: Unsupported: RNN" in text
     assert "2 checks of torch 2.0: 0 hold, 1 fail, 1 not run" in text
     document = json.loads(render_table(result, "json"))
     assert (document["ok"], document["seed"], document["alpha"]) == (False, 5, 1e-6)

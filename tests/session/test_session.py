@@ -38,7 +38,7 @@ def observe() -> Iterator[Observe]:
 
         def observe(program: Callable[[], object]) -> Observation:
             program()
-            return recorder.take("program")
+            return recorder.drain("program")
 
         yield observe
 
@@ -148,5 +148,5 @@ def test_a_driver_may_lower_what_is_shown(observe: Observe) -> None:
 def test_nothing_done_is_nothing_shown() -> None:
     """An empty observation is conclusive and leaves the ledger empty."""
     with EventRecorder() as recorder:
-        piece = Session(OPTIONS).examine(recorder.take())
+        piece = Session(OPTIONS).examine(recorder.drain())
     assert not piece.ledger and piece.is_conclusive

@@ -1,4 +1,4 @@
-"""The libraries whose models make up the zoo. Each module has `entries()`, and imports its library there."""
+"""The libraries of the zoo. Each module has `entries()`, and imports its library there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIBRARIES = {
 
 
 def entries(library: str) -> Iterator[Entry]:
-    """All models of a library, in an order that stays the same."""
+    """Returns all models of a library, in a fixed order."""
     module = importlib.import_module(f"zoo.libraries.{LIBRARIES[library]}")
     found: Iterator[Entry] = module.entries(library)
     return found

@@ -42,7 +42,7 @@ def told(width: int = WIDTH) -> dict[str, Any]:
 
 
 def models() -> dict[str, tuple[dict[str, Any], Any]]:
-    """For each class: its configuration, and what makes its forward's arguments."""
+    """Returns for each class its configuration, and a function that builds its forward's arguments."""
     video_blocks = {
         "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
         "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),

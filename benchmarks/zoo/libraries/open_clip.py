@@ -20,7 +20,7 @@ NAMES = (
 
 
 def entries(library: str) -> Iterator[Entry]:
-    """Those of the names that this version has."""
+    """Returns the names that this version has."""
     imported()
     import open_clip
 

@@ -30,7 +30,7 @@ def entries(library: str) -> Iterator[Entry]:
 
 
 def chosen(timm: Any) -> list[str]:
-    """A family is what a module's names begin with, up to the first part that is no letter or a version."""
+    """Returns the family: the beginning of a name, up to the first part that is no letter or a version."""
     families: dict[tuple[str, str], list[str]] = {}
     for module in timm.list_modules():
         for name in timm.list_models(module=module):

@@ -21,7 +21,7 @@ HEADS = (
     "VIDEO_CLASSIFICATION AUDIO_CLASSIFICATION CTC SPEECH_SEQ_2_SEQ IMAGE_TEXT_TO_TEXT ZERO_SHOT_IMAGE_CLASSIFICATION "
     "MASKED_IMAGE_MODELING MULTIPLE_CHOICE TIME_SERIES_PREDICTION"
 ).split()
-"""Kinds of head; which of them a model gets goes round."""
+"""Kinds of head, assigned to models in rotation."""
 
 HEAD_COUNTS = (
     "num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads num_key_value_heads"
@@ -64,9 +64,9 @@ PLANS: tuple[Mapping[str, int], ...] = (
     {**LAYERS, **FEW_IDS},
     LAYERS,
 )
-"""What is made small: first all that is known, then less and less, until the model can be built and run."""
+"""The settings to shrink: first all known ones, then fewer, until the model builds and runs."""
 PARAMETERS, PATIENCE = 100_000_000, 10.0
-"""The largest model to run, and the seconds after which no better configuration is looked for."""
+"""The largest model to run, and the time limit of the search for a better configuration."""
 SAMPLES, LENGTH = 2, 16
 
 

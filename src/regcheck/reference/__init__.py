@@ -1,4 +1,4 @@
-"""What the papers say, written to be read beside them: masks and gradients are handed in, so nothing here is random."""
+"""The papers' formulas, written to be read beside them: masks and gradients are arguments, so nothing is random."""
 
 from .dropout import (
     Prediction,

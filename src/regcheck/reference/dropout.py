@@ -1,6 +1,6 @@
-"""Dropout as its papers define it, for a mask that is handed in.
+"""Dropout as its papers define it, with the mask as an argument.
 
-A mask is boolean and True where a unit is kept. All functions are differentiable in their floating-point arguments.
+A mask is boolean and True where a unit survives. All functions are differentiable in their floating-point arguments.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def classic_dropout(input: Tensor, keep: Tensor) -> Tensor:
-    """Drop single activations and leave those that are kept as they are; prediction makes up for it.
+    """Drop single activations and leave the surviving ones unchanged; prediction scales them down.
 
         y = m ⊙ x,  m ~ Bernoulli(1 - p) per element
 
@@ -29,11 +29,11 @@ def classic_dropout(input: Tensor, keep: Tensor) -> Tensor:
 
 
 def classic_prediction(input: Tensor, rate: float) -> Tensor:
-    """Scale activations down at prediction, as `classic_dropout` asks for.
+    """Scale activations down at prediction, as `classic_dropout` requires.
 
         y = (1 - p) x
 
-    The paper scales the weights of the next layer, which comes to the same.
+    The paper scales the weights of the next layer, which is equivalent.
 
     Args:
         input: x, any shape.
@@ -45,11 +45,11 @@ def classic_prediction(input: Tensor, rate: float) -> Tensor:
 
 
 def inverted_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
-    """Drop single activations and scale up those that are kept.
+    """Drop single activations and scale up the surviving ones.
 
         y = m ⊙ x / (1 - p),  m ~ Bernoulli(1 - p) per element
 
-    so that E[y] = x and nothing needs to be done at prediction time. At p = 1 everything is dropped and y = 0.
+    so that E[y] = x and prediction needs no scaling. At p = 1 everything is dropped and y = 0.
 
     Args:
         input: x, any shape.
@@ -82,14 +82,14 @@ def spatial_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
 
 
 def gaussian_dropout(input: Tensor, noise: Tensor, rate: float) -> Tensor:
-    """Multiply activations by noise around one that has the variance of inverted dropout's mask.
+    """Multiply activations by noise with mean one and the variance of inverted dropout's mask.
 
         y = x ⊙ (1 + √(p / (1 - p)) ε),  ε ~ N(0, 1) per element
 
     Args:
         input: x, any shape.
         noise: ε, broadcastable to the shape of x.
-        rate: p, the rate of the inverted dropout that it stands for, below one.
+        rate: p, the rate of the inverted dropout that it replaces, below one.
 
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014),
     section 10; Kingma et al., "Variational dropout and the local reparameterization trick", NIPS 2015, section 3,
@@ -100,7 +100,7 @@ def gaussian_dropout(input: Tensor, noise: Tensor, rate: float) -> Tensor:
 
 
 SATURATION = -1.0507009873554805 * 1.6732632423543772
-"""α', what SELU tends to for inputs that tend to minus infinity: -λα, with λ and α as Klambauer et al. give them."""
+"""α', the limit of SELU at minus infinity: -λα, with λ and α of Klambauer et al."""
 
 
 def alpha_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
@@ -138,7 +138,7 @@ def feature_alpha_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
     Raises:
         ValueError: the ranks do not fit.
 
-    Source: Klambauer et al. (as for `alpha_dropout`) for what becomes of a dropped unit, Tompson et al. (as for
+    Source: Klambauer et al. (as for `alpha_dropout`) for the value of a dropped unit, Tompson et al. (as for
     `spatial_dropout`) for dropping whole channels.
     """
     return alpha_dropout(input, _over_maps(input, keep), rate)
@@ -147,11 +147,11 @@ def feature_alpha_dropout(input: Tensor, keep: Tensor, rate: float) -> Tensor:
 def attention_weights(
     query: Tensor, key: Tensor, *, mask: Tensor | None = None, causal: bool = False, scale: float | None = None
 ) -> Tensor:
-    """The share of attention that each query gives to each key.
+    """Returns the attention weight of each query for each key.
 
         A = softmax(s Q Kᵀ + B)
 
-    A query that may attend to no key at all gives none: its row of A is zero.
+    A query that may attend to no key has a zero row in A.
 
     Args:
         query: Q, shape (…, L, E).
@@ -186,7 +186,7 @@ def attention_dropout(
 
         Y = (M ⊙ A / (1 - p)) V,  M ~ Bernoulli(1 - p) per attention weight
 
-    The weights that are kept are not normalized again, so a row of M ⊙ A / (1 - p) sums to one in the mean only.
+    The surviving weights are not normalized again, so a row of M ⊙ A / (1 - p) sums to one in expectation only.
 
     Args:
         query: Q, shape (…, L, E).
@@ -209,18 +209,18 @@ def attention_dropout(
 
 
 class Prediction(NamedTuple):
-    """What several random forward passes say together."""
+    """Mean and standard deviation of several random forward passes."""
 
     mean: Tensor
     spread: Tensor
 
 
 def monte_carlo(outputs: Tensor) -> Prediction:
-    """The mean of T predictions that were made with dropout active, and their standard deviation.
+    """Returns the mean and the standard deviation of T predictions with dropout active.
 
         E[y] ≈ ȳ = 1/T Σ_t y_t,  Var[y] ≈ 1/T Σ_t (y_t - ȳ)²
 
-    The variance is that of the model alone: the paper adds τ⁻¹, the variance of the observations' noise.
+    This is the variance of the model alone: the paper adds τ⁻¹, the variance of the observation noise.
 
     Args:
         outputs: y_1 … y_T, shape (T, …), one forward pass after another.
@@ -236,7 +236,7 @@ def monte_carlo(outputs: Tensor) -> Prediction:
 
 
 def _over_maps(input: Tensor, keep: Tensor) -> Tensor:
-    """A mask of samples and channels, shaped to be shared by all positions of the maps."""
+    """Reshapes a mask of samples and channels to broadcast over all positions of the maps."""
     extents = input.dim() - 2
     if not 1 <= extents <= 3 or keep.shape != input.shape[:2]:
         raise ValueError(f"a mask of shape {tuple(keep.shape)} is no channel mask of maps {tuple(input.shape)}")

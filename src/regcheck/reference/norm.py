@@ -1,4 +1,4 @@
-"""Batch norm's two modes, from sums over a batch."""
+"""Batch norm's train and eval mode, from sums over a batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Statistics(NamedTuple):
-    """Mean and variance of each channel, and of how many values (where they are running ones: of how many batches)."""
+    """Mean and variance of each channel; `number` counts values (for running statistics: batches)."""
 
     mean: Tensor
     variance: Tensor
@@ -16,7 +16,7 @@ class Statistics(NamedTuple):
 
 
 def batch_statistics(input: Tensor) -> Statistics:
-    """Mean and biased variance of each channel, over samples and positions.
+    """Returns mean and biased variance of each channel, over samples and positions.
 
         μ_c = 1/n Σ x[:, c, …],  σ²_c = 1/n Σ (x[:, c, …] - μ_c)²
 
@@ -24,7 +24,7 @@ def batch_statistics(input: Tensor) -> Statistics:
         input: x, shape (N, C, …).
 
     Returns:
-        μ and σ², shape (C,), and n, how many values of x each channel has.
+        μ and σ², shape (C,), and n, the number of values of x per channel.
 
     Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
     shift", ICML 2015, algorithm 1.
@@ -36,13 +36,13 @@ def batch_statistics(input: Tensor) -> Statistics:
 
 
 def running_statistics(running: Statistics, batch: Statistics, momentum: float | None = 0.1) -> Statistics:
-    """The statistics that prediction uses, after one more batch in training.
+    """Returns the running statistics after one more training batch.
 
         r ← (1 - m) r + m s,  s = μ for the mean and n / (n - 1) σ² (unbiased) for the variance
 
     Args:
-        running: r so far, with the number of batches that it has seen; torch begins with mean 0, variance 1, number 0.
-        batch: what `batch_statistics` says of the batch.
+        running: r so far, with the number of batches; torch begins with mean 0, variance 1, number 0.
+        batch: the result of `batch_statistics` for the batch.
         momentum: m; None for the mean over all batches so far, m = 1 / (number of batches).
 
     Source: Ioffe and Szegedy (as for `batch_statistics`), algorithm 2, line 10 (the unbiased variance), with the
@@ -64,7 +64,7 @@ def batch_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalize each channel: by the batch's own statistics in training, by the running ones at prediction.
+    """Normalize each channel: by the batch's statistics in training, by the running ones at prediction.
 
         y = γ (x - μ) / √(σ² + ε) + β
 

@@ -1,7 +1,7 @@
 """One step of each gradient method as its paper defines it, with the two ways of adding weight decay.
 
-Coupled decay (L2 regularization) makes λθ a part of the gradient, so whatever the method does to the gradient it does
-to the decay. Decoupled decay shrinks the parameters beside the step:
+Coupled decay (L2 regularization) adds λθ to the gradient, so the method transforms the decay as it transforms the
+gradient. Decoupled decay shrinks the parameters apart from the step:
 
     coupled:    g ← g + λθ
     decoupled:  θ ← (1 - γλ) θ
@@ -9,8 +9,8 @@ to the decay. Decoupled decay shrinks the parameters beside the step:
 with learning rate γ and decay λ. Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019,
 algorithms 1 (SGD) and 2 (Adam); the shrinking factor is γλ rather than ηλ because γ already holds the schedule η.
 
-All functions are elementwise: tensors may have any one shape. The names of settings are those of torch.optim's
-parameter groups; settings that are absent have torch.optim's defaults.
+All functions are elementwise: tensors may have any one shape. Settings have the names of torch.optim's parameter
+groups; absent settings have torch.optim's defaults.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from torch import Tensor
 from .penalty import decoupled_decay
 
 State: TypeAlias = dict[str, Any]
-"""What a method remembers of one parameter from step to step; empty before the first."""
+"""A method's state for one parameter between steps; empty before the first."""
 
 Update: TypeAlias = Callable[[Tensor, State, Mapping[str, Any]], Tensor]
-"""A method: the displacement Δθ for a gradient g. It advances the state."""
+"""A method: returns the displacement Δθ for a gradient g, and updates the state."""
 
 
 def step(
@@ -44,9 +44,9 @@ def step(
 
     Args:
         rule: the method, one of `RULES`.
-        parameter: θ; it is left as it is.
+        parameter: θ; not modified.
         gradient: the gradient of the loss at θ.
-        state: what earlier steps left behind; it is advanced.
+        state: the state after earlier steps; updated in place.
         settings: `lr`, `weight_decay`, `maximize` and the method's own.
         decoupled: whether the decay is decoupled.
 
@@ -84,7 +84,7 @@ def sgd(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
 
 
 def adam(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
-    """Adam, and with `amsgrad` the variant whose second moment never falls.
+    """Adam, and with `amsgrad` the variant whose second moment never decreases.
 
         m = β₁ m + (1 - β₁) g,  v = β₂ v + (1 - β₂) g²
         Δθ = -γ m̂ / (√v̂ + ε),  m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
@@ -121,7 +121,7 @@ def nadam(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor
 
 
 def radam(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Tensor:
-    """Adam whose adaptive scale is rectified by its variance, and left out while that is intractable (ρ_t ≤ 5).
+    """Adam whose adaptive scale is rectified by its variance, and omitted while that is intractable (ρ_t ≤ 5).
 
         ρ_∞ = 2 / (1 - β₂) - 1,  ρ_t = ρ_∞ - 2 t β₂ᵗ / (1 - β₂ᵗ)
         r_t = √((ρ_t - 4)(ρ_t - 2) ρ_∞ / ((ρ_∞ - 4)(ρ_∞ - 2) ρ_t))
@@ -215,23 +215,23 @@ def adadelta(gradient: Tensor, state: State, settings: Mapping[str, Any]) -> Ten
 
 
 def number(settings: Mapping[str, Any], name: str, default: float) -> float:
-    """A setting, or torch.optim's default."""
+    """Returns a setting, or its default."""
     return float(settings.get(name, default))
 
 
 def betas(settings: Mapping[str, Any]) -> tuple[float, float]:
-    """β₁ and β₂."""
+    """Returns β₁ and β₂."""
     beta1, beta2 = settings.get("betas", (0.9, 0.999))
     return float(beta1), float(beta2)
 
 
 def moments(gradient: Tensor, state: State, beta1: float, beta2: float) -> tuple[Tensor, Tensor]:
-    """The running means of the gradient and of its square."""
+    """Updates and returns the running means of the gradient and of its square."""
     return running_mean(state, "first", gradient, beta1), running_mean(state, "second", gradient.square(), beta2)
 
 
 def running_mean(state: State, name: str, value: Tensor, weight: float) -> Tensor:
-    """A running mean with exponential `weight`, from zero on."""
+    """Updates and returns a running mean with exponential `weight`, starting at zero."""
     mean: Tensor = (1 - weight) * value + weight * state.get(name, 0.0)
     state[name] = mean
     return mean
@@ -247,4 +247,4 @@ RULES: Mapping[str, Update] = {
     "RMSprop": rmsprop,
     "Adadelta": adadelta,
 }
-"""The methods, under the names of their torch.optim classes (AdamW is Adam with decoupled decay)."""
+"""The methods by the names of their torch.optim classes (AdamW is Adam with decoupled decay)."""

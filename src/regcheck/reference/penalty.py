@@ -1,4 +1,4 @@
-"""Penalties on parameters: added to the loss, taken off in a step of their own, or imposed as a bound."""
+"""Penalties on parameters: a term of the loss, a shrinking step of its own, or a bound on norms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def l1(parameters: Iterable[Tensor], strength: float) -> Tensor:
-    """The L1 penalty, whose gradient is λ sign(θ): it pulls every parameter to zero equally hard.
+    """Returns the L1 penalty, whose gradient is λ sign(θ): it pulls every parameter to zero with equal strength.
 
         R = λ Σ |θ|
 
@@ -23,7 +23,7 @@ def l1(parameters: Iterable[Tensor], strength: float) -> Tensor:
 
 
 def l2(parameters: Iterable[Tensor], strength: float) -> Tensor:
-    """The L2 penalty, whose gradient is λθ: that of `weight_decay=λ` where torch.optim couples it.
+    """Returns the L2 penalty, whose gradient is λθ: that of `weight_decay=λ` where torch.optim couples it.
 
         R = λ/2 Σ θ²
 
@@ -38,14 +38,14 @@ def l2(parameters: Iterable[Tensor], strength: float) -> Tensor:
 
 
 def elastic_net(parameters: Iterable[Tensor], absolute: float, square: float) -> Tensor:
-    """The L1 and the L2 penalty together.
+    """Returns the sum of the L1 and the L2 penalty.
 
         R = λ₁ Σ |θ| + λ₂/2 Σ θ²
 
     Args:
         parameters: θ, tensors of any shapes.
         absolute: λ₁.
-        square: λ₂; twice that of the paper, which leaves out the ½.
+        square: λ₂; twice that of the paper, which omits the ½.
 
     Source: Zou and Hastie, "Regularization and variable selection via the elastic net", J. R. Statist. Soc. B 67
     (2005), equation 3.
@@ -55,7 +55,7 @@ def elastic_net(parameters: Iterable[Tensor], absolute: float, square: float) ->
 
 
 def max_norm(weight: Tensor, limit: float, axis: int = 0) -> Tensor:
-    """Scale down the incoming weights of each unit whose norm exceeds a limit, and leave the others.
+    """Scale down the incoming weights of each unit whose norm exceeds a limit.
 
         w ← w min(1, c / ‖w‖₂)
 
@@ -73,7 +73,7 @@ def max_norm(weight: Tensor, limit: float, axis: int = 0) -> Tensor:
 
 
 def decoupled_decay(parameter: Tensor, lr: float, decay: float) -> Tensor:
-    """Shrink a parameter beside the gradient step, whatever the method makes of the gradient.
+    """Shrink a parameter apart from the gradient step.
 
         θ ← (1 - γλ) θ
 

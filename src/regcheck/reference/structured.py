@@ -1,6 +1,6 @@
-"""Dropout whose draws are shared: by time steps, by a whole residual branch, by blocks of a map; and that of weights.
+"""Dropout with shared draws (time steps, residual branches, blocks of a map), and dropout of weights.
 
-As in `dropout`, masks are handed in, boolean, and True where a unit is kept.
+As in `dropout`, masks are arguments, boolean, and True where a unit survives.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def variational_recurrence(
 
         h_t = cell(m_x ⊙ x_t / (1 - p), m_h ⊙ h_{t-1} / (1 - p))
 
-    For a cell that is linear in what it is given, up to an activation, this drops the same columns of its weights at
-    every step. A cell with a memory beside its state keeps that to itself: it is not dropped.
+    For a cell that is linear in its inputs, up to an activation, this drops the same columns of its weights at every
+    step. A cell's memory beside its state (as in an LSTM) is not dropped.
 
     Args:
-        cell: makes the state h_t of shape (N, H) from the input of a step, (N, F), and a state.
+        cell: returns the state h_t, shape (N, H), for the input of a step, (N, F), and the previous state.
         input: x, shape (T, N, F).
         state: h_0, shape (N, H).
         keep_input: m_x, bool, shape (N, F).
@@ -76,7 +76,7 @@ def stochastic_depth(branch: Tensor, keep: Tensor, rate: float) -> Tensor:
 
         y = b f(x) / (1 - p),  b ~ Bernoulli(1 - p) per sample, or once for the batch
 
-    to which the block then adds its shortcut.
+    The block then adds its shortcut.
 
     Args:
         branch: f(x), shape (N, …).
@@ -95,7 +95,7 @@ def stochastic_depth(branch: Tensor, keep: Tensor, rate: float) -> Tensor:
 
 
 def drop_connect(input: Tensor, weight: Tensor, keep: Tensor, rate: float, bias: Tensor | None = None) -> Tensor:
-    """Apply a linear layer some of whose weights are dropped.
+    """Apply a linear layer with some of its weights dropped.
 
         y = (M ⊙ W / (1 - p)) x + b,  M ~ Bernoulli(1 - p) per weight
 
@@ -118,7 +118,7 @@ def drop_connect(input: Tensor, weight: Tensor, keep: Tensor, rate: float, bias:
 
 
 def drop_block_rate(rate: float, block: int, extents: Sequence[int]) -> float:
-    """The probability of seeds for which blocks of that size drop about a share `rate` of a map.
+    """Returns the seed probability for which blocks of that size drop about a share `rate` of a map.
 
         γ = p / bᵈ ∏ h / (h - b + 1)
 
@@ -135,7 +135,7 @@ def drop_block_rate(rate: float, block: int, extents: Sequence[int]) -> float:
 
 
 def drop_block(input: Tensor, seeds: Tensor, block: int) -> Tensor:
-    """Drop contiguous blocks of each map, and scale up what is kept by the share that was.
+    """Drop contiguous blocks of each map, and scale up the rest by the inverse of the surviving share.
 
         M = 0 in the block that begins at a seed, 1 elsewhere
         y = x ⊙ M count(M) / count_ones(M)

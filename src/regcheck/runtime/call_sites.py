@@ -1,4 +1,4 @@
-"""From a running frame to the user's call: where it stands, in which function, and what becomes of its result."""
+"""Call sites: from a running frame to the user's call, its function, and whether it discards the result."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from regcheck.files.position import end_position, position
 from .models import parts
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
-_WATCH = str(Path(__file__).parent) + os.sep
-_OURS = str(Path(__file__).parent.parent) + os.sep
-_PASSED_OVER = {
+_RUNTIME = str(Path(__file__).parent) + os.sep
+_REGCHECK = str(Path(__file__).parent.parent) + os.sep
+_TRANSPARENT = {
     contextlib.__file__,
     functools.__file__,
     threading.__file__,
@@ -38,15 +38,15 @@ _PASSED_OVER = {
 _RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))
 _MOST_CALLERS = 32
 _MOST_SITES = 20_000
-_INNER = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+_COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 
 Stack = tuple[tuple[str, CodeType, int], ...]
-"""The functions that were running: name, code, and the instruction that each had come to."""
+"""The running functions, outermost first: name, code, and current instruction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallSite:
-    """A call in the user's code. `end` is where it ends, line and column from 1 (None: Python does not say)."""
+    """A call in the user's code. `end` is its end, line and column from 1 (None: Python does not record it)."""
 
     place: Place
     function: str
@@ -57,91 +57,91 @@ class CallSite:
 
 
 class Sites:
-    """The sites met so far. `root` is the folder below which a folder named `tests` marks test code."""
+    """Finds call sites, memoized. `root` is the folder below which a folder named `tests` marks test code."""
 
     def __init__(self, root: str, test_files: Collection[str] = ()) -> None:
         self._root = os.path.join(root, "")
         self._test_files = test_files
-        self._known: dict[tuple[int, int, bool], CallSite] = {}
-        self._inner: dict[int, tuple[CodeType, bool]] = {}
+        self._sites: dict[tuple[int, int, bool], CallSite] = {}
+        self._module_methods: dict[int, tuple[CodeType, bool]] = {}
 
     def caller(self, frame: FrameType) -> FrameType:
-        """Who calls the model that a module is called in: past each `forward` and `__call__` that runs unnoticed.
+        """The frame that calls the root model: skips `forward` and `__call__` methods of modules on the stack.
 
-        That is where a class has a `__call__` of its own, or somebody calls `forward`.
+        Such methods run unreported where a class overrides `__call__`, or the program calls `forward` directly.
         """
         at: FrameType | None = frame
         while at is not None:
             path = at.f_code.co_filename
-            if path not in _PASSED_OVER and not path.startswith(_TORCH):
-                if at.f_code.co_name not in ("forward", "__call__") or not self._is_inner(at):
+            if path not in _TRANSPARENT and not path.startswith(_TORCH):
+                if at.f_code.co_name not in ("forward", "__call__") or not self._is_module_method(at):
                     break
                 frame = at.f_back or frame
             at = at.f_back
         return frame
 
-    def _is_inner(self, frame: FrameType) -> bool:
-        """Whether what runs is a method of a module; of one code it is asked once."""
-        known = self._inner.get(id(frame.f_code))
-        if known is None:
-            if len(self._inner) >= _MOST_SITES:
-                self._inner.clear()
-            known = self._inner[id(frame.f_code)] = frame.f_code, isinstance(_self(frame), nn.Module)
-        return known[1]
+    def _is_module_method(self, frame: FrameType) -> bool:
+        """Whether a frame runs a module's method; memoized by code object."""
+        entry = self._module_methods.get(id(frame.f_code))
+        if entry is None:
+            if len(self._module_methods) >= _MOST_SITES:
+                self._module_methods.clear()
+            entry = self._module_methods[id(frame.f_code)] = frame.f_code, isinstance(_self(frame), nn.Module)
+        return entry[1]
 
     def of(self, frame: FrameType | None) -> CallSite | None:
-        """The innermost call in the user's own code, at or above `frame`; None where regcheck or nobody made it."""
+        """The innermost call in the user's own code, at or above `frame`; None where regcheck made the call."""
         recalibrates = False
         while frame is not None:
             code = frame.f_code
             path = code.co_filename
             if path.startswith(_TORCH):
                 recalibrates = recalibrates or code.co_name == "update_bn"
-            elif path.startswith(_OURS):
-                if not path.startswith(_WATCH):
+            elif path.startswith(_REGCHECK):
+                if not path.startswith(_RUNTIME):
                     return None
-            elif path not in _PASSED_OVER:
+            elif path not in _TRANSPARENT:
                 key = (id(code), frame.f_lasti, recalibrates)
-                site = self._known.get(key)
+                site = self._sites.get(key)
                 if site is None:
-                    if len(self._known) >= _MOST_SITES:  # of code that is made up as the program runs
-                        self._known.clear()
-                    site = self._known[key] = self._read(frame, recalibrates)
+                    if len(self._sites) >= _MOST_SITES:  # a program can generate code without bound
+                        self._sites.clear()
+                    site = self._sites[key] = self._read(frame, recalibrates)
                 return site
             frame = frame.f_back
         return None
 
-    def of_forward(self, module: nn.Module) -> CallSite | None:
-        """Where a model's forward is defined, for a call that nobody is known to make: nothing is known of its use."""
+    def of_forward_definition(self, module: nn.Module) -> CallSite | None:
+        """The definition of a model's forward, as the site of a call whose caller is unknown."""
         code = getattr(inspect.getattr_static(type(module), "forward", None), "__code__", None)
         if code is None:
             return None
         key = (id(code), -1, True)
-        if key not in self._known:
+        if key not in self._sites:
             path, line = code.co_filename, code.co_firstlineno
-            self._known[key] = CallSite(
+            self._sites[key] = CallSite(
                 Place(path, line), f"{path}:{code.co_name}:{line}", True, self.is_test_file(path), code, None
             )
-        return self._known[key]
+        return self._sites[key]
 
     def callers(self, frame: FrameType, site: CallSite) -> tuple[str, ...]:
-        """The functions that were running around a site, innermost first, as far as the test runner."""
-        found: dict[str, None] = {}
+        """The functions on the stack around a site, innermost first, up to the test runner."""
+        functions: dict[str, None] = {}
         for each in _running(frame):
-            found[_function(each)] = None
-            if len(found) == _MOST_CALLERS:
+            functions[_function(each)] = None
+            if len(functions) == _MOST_CALLERS:
                 break
-        found.pop(site.function, None)
-        return tuple(found)
+        functions.pop(site.function, None)
+        return tuple(functions)
 
     def is_tested(self, module: nn.Module, frame: FrameType, site: CallSite) -> bool:
-        """Whether nothing but methods of modules that contain this one is between the call and a test."""
+        """Whether only methods of modules that contain this one are between the call and a test."""
         method, outer = _frame_of(site, frame), site
         while method is not None and not outer.test_code:
-            asked = self.of(method.f_back) if _has_part(method, module) else None
-            if asked is None or method.f_back is None:
+            caller = self.of(method.f_back) if _has_part(method, module) else None
+            if caller is None or method.f_back is None:
                 return False
-            method, outer = _frame_of(asked, method.f_back), asked
+            method, outer = _frame_of(caller, method.f_back), caller
         return outer is not site
 
     def _read(self, frame: FrameType, recalibrates: bool) -> CallSite:
@@ -152,7 +152,7 @@ class Sites:
         return CallSite(place, _function(frame), discarded, test_code, code, end_position(code, frame.f_lasti))
 
     def is_test_file(self, path: str) -> bool:
-        """Whether a file holds tests or what only tests use."""
+        """Whether a file contains tests or their fixtures."""
         name = os.path.basename(path)
         if path in self._test_files or name == "conftest.py" or name.startswith("test_") or name.endswith("_test.py"):
             return True
@@ -162,59 +162,61 @@ class Sites:
         return "tests" in folders or "test" in folders
 
 
-def is_passed_over(path: str) -> bool:
-    """Whether the code of a file is never taken for the program's own."""
-    return path in _PASSED_OVER or path.startswith((_TORCH, _OURS))
+def is_transparent(path: str) -> bool:
+    """Whether a file belongs to torch, regcheck or the standard library's dispatchers, never to the program itself."""
+    return path in _TRANSPARENT or path.startswith((_TORCH, _REGCHECK))
 
 
-def made_by_regcheck(frame: FrameType | None) -> bool:
-    """Whether regcheck itself, other than by watching, runs at or above a frame."""
+def is_within_regcheck(frame: FrameType | None) -> bool:
+    """Whether code of regcheck other than the recorder runs at or above a frame."""
     while frame is not None:
         path = frame.f_code.co_filename
-        if path.startswith(_OURS) and not path.startswith(_WATCH):
+        if path.startswith(_REGCHECK) and not path.startswith(_RUNTIME):
             return True
         frame = frame.f_back
     return False
 
 
 def stack(frame: FrameType) -> Stack:
-    """The functions that are running, outermost first, and where each of them is."""
+    """The running functions of the program and its libraries, outermost first."""
     return tuple((_function(each), each.f_code, each.f_lasti) for each in _running(frame))[::-1]
 
 
-def meeting(one: Stack, other: Stack) -> str:
-    """The innermost function that was running in both, by the same calls; an empty string where none was."""
-    found = ""
+def lowest_common_function(one: Stack, other: Stack) -> str:
+    """The innermost function that two stacks share, reached by the same calls; empty where they share none."""
+    common = ""
     for (function, code, at), (_, its_code, its_at) in zip(one, other, strict=False):
         if code is not its_code:
             break
-        found = function
+        common = function
         if at != its_at:
             break
-    return found
+    return common
 
 
 def _running(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of the user's own code and its libraries, innermost first, as far as the test runner."""
+    """The frames of the user's own code and its libraries, innermost first, up to the test runner."""
     while frame is not None:
         path = frame.f_code.co_filename
         if any(each in path for each in _RUNNERS):
             return
-        if not path.startswith((_TORCH, _OURS)) and path not in _PASSED_OVER:
+        if not path.startswith((_TORCH, _REGCHECK)) and path not in _TRANSPARENT:
             yield frame
         frame = frame.f_back
 
 
 def _function(frame: FrameType) -> str:
-    """A name for the function that encloses the call; a comprehension belongs to the function around it."""
+    """The name of the enclosing function, with path and line; a comprehension counts to the function around it."""
     path = frame.f_code.co_filename
-    while frame.f_code.co_name in _INNER and frame.f_back is not None and frame.f_back.f_code.co_filename == path:
+    while (
+        frame.f_code.co_name in _COMPREHENSIONS and frame.f_back is not None and frame.f_back.f_code.co_filename == path
+    ):
         frame = frame.f_back
     return f"{path}:{frame.f_code.co_name}:{frame.f_code.co_firstlineno}"
 
 
 def _discards(code: CodeType, at: int) -> bool:
-    """Whether the result of the call at that instruction is dropped at once, or bound to a name that nobody reads."""
+    """Whether the code drops the result of the call at that instruction, or assigns it to a name never read."""
     follows = next((each for each in code.co_code[at + 2 :: 2] if dis.opname[each] not in _FILLERS), None)
     name = "" if follows is None else dis.opname[follows]
     if not name.startswith("STORE_"):
@@ -233,7 +235,7 @@ def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
 
 
 def _reads(instruction: dis.Instruction, name: str) -> bool:
-    """Whether an instruction loads a local variable, alone or beside others."""
+    """Whether an instruction loads a local variable, alone or with others."""
     if "LOAD_FAST" not in instruction.opname:
         return False
     return name in instruction.argval if isinstance(instruction.argval, tuple) else instruction.argval == name
@@ -242,8 +244,8 @@ def _reads(instruction: dis.Instruction, name: str) -> bool:
 _FILLERS = {"CACHE", "NOP", "EXTENDED_ARG", "NOT_TAKEN"}
 
 
-def asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
-    """The frame that asks for a mode: past the `train` and `eval` of the module's own class."""
+def mode_request_frame(frame: FrameType | None, module: nn.Module) -> FrameType | None:
+    """The frame that requests a mode change: past the `train` and `eval` methods of the module itself."""
     while frame is not None and frame.f_code.co_name in ("train", "eval"):
         names = frame.f_code.co_varnames[:1]
         if not names or frame.f_locals.get(names[0]) is not module:
@@ -252,8 +254,8 @@ def asking(frame: FrameType | None, module: nn.Module) -> FrameType | None:
     return frame
 
 
-def is_part(module: nn.Module, frame: FrameType, site: CallSite) -> bool:
-    """Whether a method of a module that contains this one runs between a frame and the site around it."""
+def is_called_by_owner(module: nn.Module, frame: FrameType, site: CallSite) -> bool:
+    """Whether a method of a module that contains this one runs between a frame and its site."""
     at: FrameType | None = frame
     while at is not None and not _has_part(at, module):
         at = None if at.f_code is site.code else at.f_back
@@ -261,9 +263,9 @@ def is_part(module: nn.Module, frame: FrameType, site: CallSite) -> bool:
 
 
 def is_being_built(module: nn.Module, frame: FrameType) -> bool:
-    """Whether the constructor of a module that contains this one is running: such a call tries out shapes.
+    """Whether the constructor of a module that contains this one is running: such a call determines shapes.
 
-    What it is given is a placeholder, often memory that nobody has written to, and what it returns is no prediction.
+    Its input is a placeholder, often uninitialized memory, and its result is no prediction.
     """
     at: FrameType | None = frame
     while at is not None and not (at.f_code.co_name == "__init__" and _has_part(at, module)):
@@ -272,7 +274,7 @@ def is_being_built(module: nn.Module, frame: FrameType) -> bool:
 
 
 def _has_part(frame: FrameType, module: nn.Module) -> bool:
-    """Whether what runs is a method of a module that contains this one."""
+    """Whether a frame runs a method of a module that contains this one."""
     owner = _self(frame)
     if not isinstance(owner, nn.Module) or owner is module or "_modules" not in vars(owner):
         return False  # torch's constructor has not run yet where there are no `_modules`
@@ -280,12 +282,12 @@ def _has_part(frame: FrameType, module: nn.Module) -> bool:
 
 
 def _self(frame: FrameType) -> object:
-    """The object of which a method runs; None in a function."""
+    """The `self` of a running method; None in a function."""
     return frame.f_locals.get("self") if frame.f_code.co_varnames[:1] == ("self",) else None
 
 
 def _frame_of(site: CallSite, frame: FrameType) -> FrameType | None:
-    """The frame that a site's call was made in, at or above `frame`."""
+    """The frame of a site's call, at or above `frame`."""
     at: FrameType | None = frame
     while at is not None and at.f_code is not site.code:
         at = at.f_back

@@ -1,7 +1,7 @@
-"""Model calls, mode changes and backward passes, as wrappers of torch's own functions.
+"""Wrappers of torch's functions that report model calls, mode changes and backward passes.
 
-Only root calls are noted: a module called from inside another one's call passes through at the price of two checks, and
-without a frame of its own where nobody else has wrapped the call.
+They report root calls only: a module called from inside another call costs two checks, and adds no stack frame where
+no other tool has wrapped the call.
 """
 
 from __future__ import annotations
@@ -18,59 +18,59 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from .thread_targets import Thread, above
+from .thread_targets import ThreadState, caller_frame
 
-Follow = Callable[[Any], None]
-"""Is given the result of a call."""
+OnResult = Callable[[Any], None]
+"""Receives the result of a call."""
 
-NoteCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], FrameType], Follow | None]
-NoteMode = Callable[[nn.Module, bool, FrameType], None]
+OnCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], FrameType], OnResult | None]
+OnMode = Callable[[nn.Module, bool, FrameType], None]
 
 
-class _Thread(threading.local):
-    """Whether this thread is inside a call that sets modes."""
+class _Nesting(threading.local):
+    """Whether this thread is inside a `train()` call."""
 
     inside = False
 
 
 class Patches:
-    """Attributes that a watch has put wrappers in place of, and can put back.
+    """Attributes that one recorder has replaced by wrappers, and can restore.
 
-    Watches may begin and end in any order. A wrapper that another watch has wrapped meanwhile is taken out from under
-    it; one that somebody else has wrapped stays, and notes nothing.
+    Recorders may start and stop in any order. A wrapper that another recorder has wrapped since leaves the chain; one
+    that other code has wrapped stays in place and reports nothing.
     """
 
-    _standing: ClassVar[list[_Patch]] = []
+    _installed: ClassVar[list[_Patch]] = []
     _lock: ClassVar = threading.RLock()
 
     def __init__(self) -> None:
-        self._mine: list[_Patch] = []
+        self._own: list[_Patch] = []
 
     def put(self, owner: Any, name: str, wrap: Callable[..., Any], note: Callable[..., Any]) -> None:
-        """Wrap an attribute."""
+        """Replace an attribute by `wrap(original, note)`."""
         with self._lock:
             original = vars(owner)[name]
             patch = _Patch(owner, name, original, wrap(original, note))
             setattr(owner, name, patch.replacement)
-            self._mine.append(patch)
-            self._standing.append(patch)
+            self._own.append(patch)
+            self._installed.append(patch)
 
-    def take_back(self) -> None:
-        """Put back every attribute that was wrapped."""
+    def restore(self) -> None:
+        """Restore every attribute that this recorder has replaced."""
         with self._lock:
-            while self._mine:
-                patch = self._mine.pop()
-                self._standing.remove(patch)
+            while self._own:
+                patch = self._own.pop()
+                self._installed.remove(patch)
                 if vars(patch.owner).get(patch.name) is patch.replacement:
                     setattr(patch.owner, patch.name, patch.original)
-                for each in self._standing:
+                for each in self._installed:
                     if each.original is patch.replacement:
                         each.wrap(patch.original)
 
 
 @dataclass(eq=False)
 class _Patch:
-    """One attribute with a wrapper in its place."""
+    """One replaced attribute."""
 
     owner: Any
     name: str
@@ -78,7 +78,7 @@ class _Patch:
     replacement: Any
 
     def wrap(self, another: Any) -> None:
-        """Let the wrapper call another original."""
+        """Make the wrapper call another original."""
         for cell in self.replacement.__closure__:
             with contextlib.suppress(ValueError):  # a cell may be empty
                 if cell.cell_contents is self.original:
@@ -86,15 +86,15 @@ class _Patch:
         self.original = self.replacement.__wrapped__ = another
 
 
-def calling(original: Callable[..., Any], note: NoteCall, thread: Thread) -> Callable[..., Any]:
-    """`Module.__call__`, telling `note` of every root call before it is made, and what `note` returns of its result."""
+def wrap_call(original: Callable[..., Any], note: OnCall, thread: ThreadState) -> Callable[..., Any]:
+    """`Module.__call__` that reports each root call to `note` before it runs, and its result to what `note` returns."""
     is_compiling, is_tracing = torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling
     own = original is vars(nn.Module).get("_wrapped_call_impl")
 
     @functools.wraps(original)
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807, it replaces a method
         __tracebackhide__ = True
-        # Asked in this order, a compiled program does not depend on the state of the thread.
+        # In this order a compiled program does not depend on the state of the thread.
         if is_tracing() or thread.inside:
             if own and self._compiled_call_impl is None:
                 return self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -103,7 +103,7 @@ def calling(original: Callable[..., Any], note: NoteCall, thread: Thread) -> Cal
             return original(self, *args, **kwargs)
         thread.inside = True
         try:
-            follow = note(self, args, kwargs, above(sys._getframe()))
+            follow = note(self, args, kwargs, caller_frame(sys._getframe()))
             result = original(self, *args, **kwargs)
             if follow is not None:
                 follow(result)
@@ -114,9 +114,9 @@ def calling(original: Callable[..., Any], note: NoteCall, thread: Thread) -> Cal
     return __call__
 
 
-def setting_mode(original: Callable[..., Any], note: NoteMode) -> Callable[..., Any]:
-    """`Module.train`, telling `note` of the outermost call after it was made."""
-    thread = _Thread()
+def wrap_train(original: Callable[..., Any], note: OnMode) -> Callable[..., Any]:
+    """`Module.train` that reports each outermost call to `note` after it ran."""
+    thread = _Nesting()
     is_compiling = torch.compiler.is_compiling
 
     @functools.wraps(original)
@@ -127,7 +127,7 @@ def setting_mode(original: Callable[..., Any], note: NoteMode) -> Callable[..., 
         thread.inside = True
         try:
             result = original(self, *args, **kwargs)
-            note(self, self.training, above(sys._getframe()))
+            note(self, self.training, caller_frame(sys._getframe()))
             return result
         finally:
             thread.inside = False
@@ -135,8 +135,8 @@ def setting_mode(original: Callable[..., Any], note: NoteMode) -> Callable[..., 
     return train
 
 
-def back_propagating(original: Callable[..., Any], note: Callable[[FrameType], None]) -> Callable[..., Any]:
-    """`torch.autograd.backward`, through which `Tensor.backward` goes too, or `torch.autograd.grad`."""
+def wrap_backward(original: Callable[..., Any], note: Callable[[FrameType], None]) -> Callable[..., Any]:
+    """`torch.autograd.backward` (also of `Tensor.backward`) or `torch.autograd.grad`; reports each call to `note`."""
     is_compiling = torch.compiler.is_compiling
 
     @functools.wraps(original)
@@ -144,7 +144,7 @@ def back_propagating(original: Callable[..., Any], note: Callable[[FrameType], N
         __tracebackhide__ = True
         result = original(*args, **kwargs)
         if not is_compiling():
-            note(above(sys._getframe()))
+            note(caller_frame(sys._getframe()))
         return result
 
     return propagate

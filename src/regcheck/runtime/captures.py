@@ -1,4 +1,4 @@
-"""The inputs of a call, copied before the call can change them."""
+"""Captures of calls: copies of the inputs, made before the call can change them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from torch import nn
 from .models import bytes_of, parts, stored
 from .weak_state import RevivableRef
 
-LIMIT = 16_000_000
-"""A call whose inputs have more elements than this is not captured."""
+MOST_ELEMENTS = 16_000_000
+"""The most elements that the inputs of a captured call may have."""
 
-KEPT = 512 * 2**20
-"""Of one take, no more bytes of inputs than this are kept, and none of the parameters of models that are gone."""
+MOST_BYTES = 512 * 2**20
+"""The most bytes of inputs, and of parameters of models that the program has released, between two drains."""
 
-MOST = 100
-"""No more calls than this are captured between two takes."""
+MOST_CALLS = 100
+"""The most captured calls between two drains."""
 
 _ATOMS = (bool, int, float, complex, str, bytes, Enum, slice, range, type, torch.dtype, torch.device, torch.Size)
 
 
 class CannotCopy(Exception):
-    """Why the inputs of a call cannot be kept."""
+    """The inputs of a call cannot be copied; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """One call of a model: the live model, copies of its inputs, and the flag of every module as it was.
+    """One call of a model: the live model, copies of its inputs, and the `training` flag of every module at the call.
 
-    `model_key` is equal for models that are built alike. `whole` is False where the call was made by a method of
-    a larger module that contains this one: then this is a part, whatever it is called. `autocast` tells for which
-    kinds of device autocast was on, and to which dtype.
+    Attributes:
+        model_key: the fingerprint of the model's structure, equal for models that are built alike.
+        whole: False where a method of a larger module made the call: the model is a part of that module.
+        autocast: device type and dtype of each autocast context that was active.
     """
 
     model: nn.Module
@@ -48,8 +49,8 @@ class Capture:
     autocast: tuple[tuple[str, torch.dtype], ...] = ()
 
 
-def autocast_here() -> tuple[tuple[str, torch.dtype], ...]:
-    """For which kinds of device autocast is on in this thread, and to which dtype."""
+def active_autocast() -> tuple[tuple[str, torch.dtype], ...]:
+    """Device type and dtype of each autocast context that is active in this thread."""
     return tuple(
         (kind, torch.get_autocast_dtype(kind))
         for kind in ("cpu", "cuda", "mps", "xpu")
@@ -58,79 +59,78 @@ def autocast_here() -> tuple[tuple[str, torch.dtype], ...]:
 
 
 class Captures:
-    """The captures of one take. Models are let go of when the program lets go of them; see `RevivableRef`."""
+    """The captures since the last drain. They do not keep models alive; see `RevivableRef`."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[RevivableRef[nn.Module], Capture]] = []
+        self._entries: list[tuple[RevivableRef[nn.Module], Capture]] = []
         self._input_bytes = self._model_bytes = 0
         self._begun: int | None = None
         self._returned: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def add(
         self, model: nn.Module, args: Any, kwargs: Any, model_key: str, whole: bool, index: int | None = None
     ) -> int:
-        """Keep a call that is about to be made; its index, which may be that of one that raised.
+        """Capture a call before it runs; returns its index. An `index` names a capture that raised, to be replaced.
 
         Raises:
-            CannotCopy: its inputs cannot be kept.
+            CannotCopy: the inputs cannot be copied, or a limit is reached.
         """
-        if index is None and len(self._kept) >= MOST:
-            raise CannotCopy(f"those of {MOST} calls were kept already")
-        if self._input_bytes >= KEPT:
-            raise CannotCopy(f"{KEPT >> 20} MB were kept already")
-        inputs = copied(args, kwargs)
-        kept = (part for each in _leaves(inputs) for part in stored(each))
-        self._input_bytes += sum(part.nbytes for part in kept)
-        weight = bytes_of(model)
-        light = bool(self._model_bytes) and self._model_bytes + weight > KEPT
-        self._model_bytes += 0 if light else weight
+        if index is None and len(self._entries) >= MOST_CALLS:
+            raise CannotCopy(f"those of {MOST_CALLS} calls are captured already")
+        if self._input_bytes >= MOST_BYTES:
+            raise CannotCopy(f"{MOST_BYTES >> 20} MB are captured already")
+        inputs = copy_inputs(args, kwargs)
+        self._input_bytes += sum(part.nbytes for each in _leaves(inputs) for part in stored(each))
+        size = bytes_of(model)
+        weak_only = bool(self._model_bytes) and self._model_bytes + size > MOST_BYTES
+        self._model_bytes += 0 if weak_only else size
         flags = {name: each.training for name, each in model.named_modules() if hasattr(each, "training")}
-        index = len(self._kept) if index is None else index
-        capture = Capture(_GONE, *inputs, flags, model_key, whole, autocast=autocast_here())
-        self._kept[index : index + 1] = [(RevivableRef(model, light), capture)]
+        index = len(self._entries) if index is None else index
+        capture = Capture(_PLACEHOLDER, *inputs, flags, model_key, whole, autocast=active_autocast())
+        self._entries[index : index + 1] = [(RevivableRef(model, weak_only), capture)]
         self._begun = index
         return index
 
-    def begun(self) -> int | None:
-        """The index of the call that was kept since this was asked last, if one was."""
+    def pop_begun(self) -> int | None:
+        """The index of the capture added since the last call of this method, if any."""
         index, self._begun = self._begun, None
         return index
 
-    def returned(self, index: int) -> None:
-        """Note that a kept call came to its end."""
+    def note_returned(self, index: int) -> None:
+        """Note that a captured call returned."""
         self._returned.add(index)
 
-    def raised(self, index: int | None) -> bool:
-        """Whether a kept call did not come to its end: there is nothing to measure with its inputs."""
+    def has_raised(self, index: int | None) -> bool:
+        """Whether a captured call has not returned: its inputs are useless for a measurement."""
         return index is not None and index not in self._returned
 
-    def taken(self) -> dict[int, Capture]:
-        """What was kept, by its index, of calls that came to their end and models that are still to be had."""
-        models = {index: self._kept[index][0].get() for index in sorted(self._returned)}
-        return {i: replace(self._kept[i][1], model=model) for i, model in models.items() if model is not None}
+    def completed(self) -> dict[int, Capture]:
+        """The captures, by index, of calls that returned and of models that are still available."""
+        models = {index: self._entries[index][0].get() for index in sorted(self._returned)}
+        return {i: replace(self._entries[i][1], model=model) for i, model in models.items() if model is not None}
 
-    def gone(self) -> list[tuple[str, str]]:
-        """The keys of the structures, and the names, of models that are not to be had any more."""
-        kept = [self._kept[index] for index in sorted(self._returned)]
-        return [(capture.model_key, held.name) for held, capture in kept if held.get() is None]
+    def vanished(self) -> list[tuple[str, str]]:
+        """The structure keys and names of captured models that are no longer available."""
+        entries = [self._entries[index] for index in sorted(self._returned)]
+        return [(capture.model_key, model.name) for model, capture in entries if model.get() is None]
 
-    def broken(self) -> dict[str, str]:
-        """The keys of the structures of which a kept call raised, each with the model's name."""
-        kept = [each for index, each in enumerate(self._kept) if self.raised(index)]
-        return {capture.model_key: held.name for held, capture in kept}
-
-
-_GONE = nn.Module()
-
-State = tuple[str, bool, bool, object]
-"""What calls are alike in: the structure, whether it acts as in training, the grad mode, and the form of the call."""
+    def raised_structures(self) -> dict[str, str]:
+        """The structure keys of models whose captured call raised, each with the model's name."""
+        entries = [each for index, each in enumerate(self._entries) if self.has_raised(index)]
+        return {capture.model_key: model.name for model, capture in entries}
 
 
-def form_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
-    """What a call that can be made again has in common with others: how its inputs are nested, and that hooks ran."""
+_PLACEHOLDER = nn.Module()
+
+CallState = tuple[str, bool, bool, object]
+"""Model structure, mode, grad mode and form of a call: one call of each state is captured."""
+
+
+def call_form(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    """The nesting and ranks of a call's inputs, and whether hooks run: equal for calls that replay alike."""
     hooked = any(each._forward_pre_hooks or each._forward_hooks for each in parts(module))
     return hooked, _nesting(args), _nesting(dict(kwargs))
 
@@ -161,8 +161,8 @@ def _leaves(value: Any) -> Iterator[torch.Tensor]:
             yield from _leaves(each)
 
 
-def copied(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Detached copies of a call's inputs.
+def copy_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Detached copies of a call's `args` and `kwargs`.
 
     Raises:
         CannotCopy: an input cannot be copied, or is too large.
@@ -204,6 +204,6 @@ class _Copier:
         if value.is_cuda and torch.cuda.is_current_stream_capturing():
             raise CannotCopy("it ran while a CUDA graph was being captured")
         self._elements += sum(part.numel() for part in stored(value))
-        if self._elements > LIMIT:
-            raise CannotCopy(f"its inputs have more than {LIMIT:,} elements")
+        if self._elements > MOST_ELEMENTS:
+            raise CannotCopy(f"its inputs have more than {MOST_ELEMENTS:,} elements")
         return value.clone()

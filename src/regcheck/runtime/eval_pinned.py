@@ -1,4 +1,4 @@
-"""Parts of models that were put in eval mode by a call of their own, as one does to freeze batch norm."""
+"""Parts of models with an `eval()` call of their own, as programs do to freeze batch norm."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .models import modes
 
 
 class EvalPinnedParts:
-    """The modules that were put in eval mode, and how often; who does so again and again thinks of it."""
+    """How often `eval()` was called on each module: repeated calls show that the program re-pins the part itself."""
 
     def __init__(self) -> None:
         self._times: Any = WeakIdKeyDictionary()
 
     def note(self, module: nn.Module, training: bool, function: str) -> None:
-        """The mode of a module is set."""
+        """Count an `eval()`; a `train()` resets the count."""
         if training:
             self._times.pop(module, None)
         elif not is_model_loader(function):
             self._times[module] = self._times.get(module, 0) + 1
 
     def parts_of(self, module: nn.Module) -> dict[bool, tuple[str, ...]]:
-        """The paths of the parts that were frozen once and depend on the mode: by whether they act as in training."""
-        found: dict[bool, list[str]] = {True: [], False: []}
+        """The paths of mode-dependent parts pinned exactly once, by whether they are in train mode now."""
+        paths_by_mode: dict[bool, list[str]] = {True: [], False: []}
         if self._times:
             for path, each in module.named_modules():
                 if path and self._times.get(each) == 1:
                     training, kinds = modes(each)
                     if kinds:
-                        found[training].append(path)
-        return {training: tuple(paths) for training, paths in found.items()}
+                        paths_by_mode[training].append(path)
+        return {training: tuple(paths) for training, paths in paths_by_mode.items()}

@@ -1,4 +1,4 @@
-"""What gathers between two takes."""
+"""The recorder's working memory between two drains."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from regcheck.core.usage import Called, Event, Model, StepComposed
 from regcheck.files.place import Place
 
 from .call_sites import CallSite
-from .captures import Capture, Captures, State
-from .event_log import Log
+from .captures import CallState, Capture, Captures
+from .event_log import EventLog
 from .result_tracking import ResultTracker
-from .result_use import functional_losses, taken
-from .step_scope import Steps
+from .result_use import classify_use, functional_losses
+from .step_scope import StepScopes
 from .weak_state import RevivableRef
 
-Again = tuple[str, CallSite, bool, bytes, tuple[CodeSuppression, ...]]
-"""What is equal for calls that are written down as one: the model's key, where it is called, whether gradients are on,
-which of its layers act as in training, and what the blocks declare around the call."""
+CallKey = tuple[str, CallSite, bool, bytes, tuple[CodeSuppression, ...]]
+"""Identifies equal calls: the model's key, the call site, whether gradients are enabled, the layers in train mode, and
+the suppressions of the blocks around the call."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,97 +40,102 @@ class ModeChange:
 
 @dataclass(slots=True, eq=False)
 class CallRecord:
-    """A call that was met before: its event, what became of its results, and when it was looked at last.
+    """A recorded call: its event and the tracker of its results.
 
-    `steps` and `settings` count the training steps and the changes of modes before that.
+    `steps` and `mode_changes` count the training steps and mode changes before the call was last examined.
     """
 
     event: Called
-    fate: ResultTracker
+    tracker: ResultTracker
     steps: int
-    settings: int
+    mode_changes: int
 
 
 class Journal:
-    """Events, captures, and what is needed to write down equal things once."""
+    """Events and captures, with the indices that recognize equal ones."""
 
     def __init__(self) -> None:
-        self.log = Log()
+        self.log = EventLog()
         self.captures = Captures()
-        self.captured: dict[tuple[State, Place | None], int | None] = {}
+        self.capture_index: dict[tuple[CallState, Place | None], int | None] = {}
         self.optimizers: dict[str, RevivableRef[torch.optim.Optimizer]] = {}
         self.skipped: dict[NotChecked, None] = {}
-        self.unkept: dict[str, NotChecked] = {}
-        self.settings: dict[str, ModeChange] = {}
-        self.met: dict[Again, CallRecord] = {}
-        self.fates: dict[Called, ResultTracker] = {}
+        self.uncaptured: dict[str, NotChecked] = {}
+        self.mode_changes: dict[str, ModeChange] = {}
+        self.calls: dict[CallKey, CallRecord] = {}
+        self.trackers: dict[Called, ResultTracker] = {}
         self.stepped: dict[tuple[str, CallSite, tuple[CodeSuppression, ...]], Event] = {}
-        self.called: dict[str, weakref.ref[nn.Module]] = {}
-        self.asleep: dict[str, weakref.ref[nn.Module]] = {}
+        self.live_models: dict[str, weakref.ref[nn.Module]] = {}
+        self.loaded_in_eval: dict[str, weakref.ref[nn.Module]] = {}
         self.structures: dict[str, tuple[CodeSuppression, ...]] = {}
         self.trained = False
-        self.parts = Steps()
-        self.steps = self.changes = 0
+        self.step_scopes = StepScopes()
+        self.steps = self.mode_change_count = 0
 
     def __bool__(self) -> bool:
-        return bool(self.log or self.skipped or self.unkept)
+        return bool(self.log or self.skipped or self.uncaptured)
 
-    def train(self) -> None:
-        """A training step is taken: modes that were asked for before it were asked for its sake."""
-        self.settings.clear()
+    def note_training_step(self) -> None:
+        """Note a training step; mode changes before it belong to training."""
+        self.mode_changes.clear()
         self.trained = True
         self.steps += 1
 
-    def note_parts(self, site: CallSite, functions: Iterable[str]) -> None:
-        """Parts of training steps, of which the last is at a site, come together in some functions."""
+    def note_step_scopes(self, site: CallSite, functions: Iterable[str]) -> None:
+        """Record functions whose callees make up a training step; `site` is the step's last part."""
         for function in functions:
             if function not in ("", site.function):
-                self.log.add(self.log.once((site, function), partial(StepComposed, site.place, function)))
+                self.log.add(self.log.intern((site, function), partial(StepComposed, site.place, function)))
 
     def note_structure(self, model_key: str, intended: tuple[CodeSuppression, ...]) -> None:
-        """A model is called: of its structure, what is declared around each such call stands."""
-        known = self.structures.get(model_key, intended)
-        self.structures[model_key] = tuple(each for each in known if each in intended)
+        """Note a call of a structure; it keeps the suppressions that stand around all of its calls."""
+        common = self.structures.get(model_key, intended)
+        self.structures[model_key] = tuple(each for each in common if each in intended)
 
-    def note_mode(self, model: Model, setting: ModeChange) -> None:
-        """A mode is asked for."""
-        self.settings.pop(model.key, None)
-        self.settings[model.key] = setting
-        self.changes += 1
+    def note_mode_change(self, model: Model, change: ModeChange) -> None:
+        """Note a `train()` or `eval()`."""
+        self.mode_changes.pop(model.key, None)
+        self.mode_changes[model.key] = change
+        self.mode_change_count += 1
 
     def events(self) -> tuple[tuple[Event, ...], tuple[Capture, ...]]:
-        """The events with what is known of results by now, and the captures that they refer to.
+        """The events, completed with the fate of the results so far, and the captures that they refer to.
 
-        A call that raised, and was not made again, is left out: nothing came of it.
+        Leaves out calls that raised and were not repeated.
         """
-        kept = self.captures.taken()
-        numbers = {index: number for number, index in enumerate(kept)}
-        finished: dict[Called, Called] = {}
+        captures = self.captures.completed()
+        numbers = {index: number for number, index in enumerate(captures)}
+        completed: dict[Called, Called] = {}
 
-        def finish(event: Event) -> Event:
+        def complete(event: Event) -> Event:
             if not isinstance(event, Called):
                 return event
-            if event not in finished:
+            if event not in completed:
                 capture = None if event.capture is None else numbers.get(event.capture)
-                finished[event] = replace(self._finished(event, self.fates.get(event)), capture=capture)
-            return finished[event]
+                completed[event] = replace(self._with_fate(event, self.trackers.get(event)), capture=capture)
+            return completed[event]
 
-        raised = self.captures.raised
+        raised = self.captures.has_raised
         events = [each for each in self.log.events() if not (isinstance(each, Called) and raised(each.capture))]
-        return tuple(map(finish, events)), tuple(kept.values())
+        return tuple(map(complete, events)), tuple(captures.values())
 
-    def _finished(self, event: Called, fate: ResultTracker | None) -> Called:
+    def _with_fate(self, event: Called, tracker: ResultTracker | None) -> Called:
         if event.loaded_in_eval:
             event = replace(
-                event, loaded_in_eval=tuple(each for each in event.loaded_in_eval if each.key in self.asleep)
+                event, loaded_in_eval=tuple(each for each in event.loaded_in_eval if each.key in self.loaded_in_eval)
             )
-        if fate is None:
+        if tracker is None:
             return event
-        propagated = fate.propagated if event.grad else False
-        asked = event.training and not propagated and not event.test_code and event.result == "used"
-        use = taken(fate.site) if asked and event.model.mode_dependent else ""
-        followed, turns = fate.at < self.steps, fate.alternates(self.steps)
-        event = replace(event, backpropagated=propagated, trained_after=followed, alternating=turns)
-        losses = dict.fromkeys((*fate.scored_by, *functional_losses(fate.site))) if event.grad else ()
-        event = replace(event, scored_by=tuple(losses))
-        return replace(event, repeats_input=fate.repeated, result_use=use)
+        backpropagated = tracker.backpropagated if event.grad else False
+        asked = event.training and not backpropagated and not event.test_code and event.result == "used"
+        use = classify_use(tracker.site) if asked and event.model.mode_dependent else ""
+        losses = (*tracker.scored_by, *functional_losses(tracker.site)) if event.grad else ()
+        return replace(
+            event,
+            scored_by=tuple(dict.fromkeys(losses)),
+            backpropagated=backpropagated,
+            trained_after=tracker.last_step < self.steps,
+            alternating=tracker.alternates(self.steps),
+            repeats_input=tracker.repeats_input,
+            result_use=use,
+        )

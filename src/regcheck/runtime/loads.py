@@ -1,4 +1,4 @@
-"""Models that were loaded in eval mode, and that nobody has put in any mode since."""
+"""Models that a library loads in eval mode, until the program sets their mode itself."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from regcheck.core.usage import is_model_loader
 from .models import parts
 
 
-class Loaded:
-    """The models that `from_pretrained` handed out in eval mode, as long as they are in it for no other reason.
+class LoadedInEval:
+    """The models that are in eval mode only because `from_pretrained` returned them in it.
 
-    An `eval()` of what contains a model is such a reason until that is in train mode again; where trainers give modes
-    back by hand, the model is in the mode that it was loaded in.
+    `eval()` on a module that contains the model is another reason, until that module is in train mode again: a trainer
+    that restores modes by hand leaves the model in the mode that it was loaded in.
     """
 
     def __init__(self) -> None:
         self._models: Any = WeakIdKeyDictionary()
-        """Each with the modules around it that were put in eval mode."""
+        """Each model with the modules around it that are in eval mode by a call of their own."""
 
     def note(self, module: nn.Module, training: bool, function: str) -> list[nn.Module]:
-        """The mode of a module is set: of it, of all that contains it and of its parts the mode is chosen now.
+        """Update the models on `train()` or `eval()` of a module, which sets the mode of its parts too.
 
-        Returns those that are kept in eval mode, or of which a part is, by this very call.
+        Returns the models around the module that leave the set because of an `eval()`.
         """
         if is_model_loader(function):
             if not training:
@@ -45,7 +45,7 @@ class Loaded:
             self._models[model][module] = None
         return around
 
-    def within(self, module: nn.Module) -> list[nn.Module]:
-        """Those that a module consists of, or that it is."""
-        found = [each for each in parts(module) if each in self._models] if self._models else []
-        return [each for each in found if all(outer.training for outer in self._models[each])]
+    def parts_of(self, module: nn.Module) -> list[nn.Module]:
+        """The models of this set among a module and its parts."""
+        models = [each for each in parts(module) if each in self._models] if self._models else []
+        return [each for each in models if all(outer.training for outer in self._models[each])]

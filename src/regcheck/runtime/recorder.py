@@ -1,4 +1,4 @@
-"""Watching a program: `with EventRecorder() as recorder: …; seen = recorder.take()`."""
+"""Record what a program does with its models: `with EventRecorder() as recorder: …; observation = recorder.drain()`."""
 
 from __future__ import annotations
 
@@ -24,32 +24,38 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
 from regcheck.runtime import models
-from regcheck.runtime.call_sites import CallSite, Sites, asking, is_being_built, is_part, stack
-from regcheck.runtime.calls import Follow, Patches, back_propagating, calling, setting_mode
-from regcheck.runtime.captures import CannotCopy, Capture, State, form_of
+from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_called_by_owner, mode_request_frame, stack
+from regcheck.runtime.calls import OnResult, Patches, wrap_backward, wrap_call, wrap_train
+from regcheck.runtime.captures import CallState, CannotCopy, Capture, call_form
 from regcheck.runtime.eval_pinned import EvalPinnedParts
-from regcheck.runtime.journal import Again, CallRecord, Journal, ModeChange
-from regcheck.runtime.loads import Loaded
+from regcheck.runtime.journal import CallKey, CallRecord, Journal, ModeChange
+from regcheck.runtime.loads import LoadedInEval
 from regcheck.runtime.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.result_use import loss_of
-from regcheck.runtime.thread_targets import Callers
+from regcheck.runtime.thread_targets import Submissions
 from regcheck.runtime.weak_state import RevivableRef
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
 
-FITTING = "run it on inputs that it accepts"
-GONE = "it was gone when it could be checked: it has a finalizer, or too much was kept already"
+RUN_ON_VALID_INPUTS = "run it on inputs that it accepts"
+VANISHED = "it was gone when it could be checked: it has a finalizer, or captures take too much memory already"
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a program did since the last take.
+    """The recorded events of a program since the last drain.
 
-    `captures` is indexed by `Called.capture`, `optimizers` by the key of `core.usage.Optimizer`. Both keep the live
-    objects, so let go of this value once it is judged. `structures` are the model keys of all that was called,
-    captured or not, each with what the blocks declare that stood around all of its calls. `unkept` are those
-    of which a call could not be kept, or raised, with the entry for that; a call that raised is no event.
+    It keeps live objects: release it after checking.
+
+    Attributes:
+        captures: indexed by `Called.capture`.
+        optimizers: the live optimizers by `OptimizerInfo.key`.
+        skipped: failures of the recorder itself.
+        structures: the structure keys of all called models, captured or not, each with the suppressions of the blocks
+            around all of its calls.
+        uncaptured: the structure keys of models of which a call could not be captured, or raised, with the report's
+            entry; a call that raised is no event.
     """
 
     usage: Usage
@@ -57,23 +63,23 @@ class Observation:
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     skipped: tuple[NotChecked, ...] = ()
     structures: Mapping[str, tuple[CodeSuppression, ...]] = field(default_factory=dict)
-    unkept: Mapping[str, NotChecked] = field(default_factory=dict)
+    uncaptured: Mapping[str, NotChecked] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
-class _Subject:
-    """What is known of one live module; `dependents` are the layers whose result depends on their mode."""
+class _ModuleInfo:
+    """Facts about one live module; `dependents` are the layers whose result depends on their mode."""
 
     key: str
     name: str
-    watched: bool
+    is_model: bool
     learned: bool
     model_key: str = ""
     calls: int = 0
     dependents: tuple[weakref.ref[nn.Module], ...] = ()
 
     def flags(self, module: nn.Module) -> bytes:
-        """Which of the dependents act as in training; they are looked for anew after 1, 2, 4, 8, … calls."""
+        """The mode of each dependent layer; the layers are searched again after 1, 2, 4, 8, … calls."""
         self.calls += 1
         if self.calls & (self.calls - 1) == 0:
             self.dependents = tuple(map(weakref.ref, models.mode_dependent(module)))
@@ -81,29 +87,29 @@ class _Subject:
 
 
 class EventRecorder:
-    """Writes down what a program does with its models and optimizers, and changes nothing that the program sees.
+    """Records what a program does with its models and optimizers, and changes nothing that the program sees.
 
     Args:
         root: the folder of the program's own files (default: the working directory).
-        test_files: paths of files to take for test code beside those whose name or folder says so; the collection may
-            grow while watching.
+        test_files: paths of test files beside those with the name or the folder of one; the collection may grow while
+            recording.
     """
 
     def __init__(self, root: str | None = None, test_files: Collection[str] = ()) -> None:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
-        self._subjects: Any = WeakIdKeyDictionary()
-        self._built: Any = WeakIdKeyDictionary()
+        self._infos: Any = WeakIdKeyDictionary()
         self._results: Any = WeakIdKeyDictionary()
-        self._loaded, self._frozen = Loaded(), EvalPinnedParts()
+        self._build_sites: Any = WeakIdKeyDictionary()
+        self._loaded, self._eval_pinned = LoadedInEval(), EvalPinnedParts()
         self._numbers = itertools.count(1)
-        self._known: set[State] = set()
-        self._trained: set[str] = set()
+        self._captured_states: set[CallState] = set()
+        self._trained_structures: set[str] = set()
         self._patches = Patches()
-        self._callers = Callers(self._sites)
-        self._hook: Any = None
+        self._submissions = Submissions(self._sites)
+        self._step_hook: Any = None
         self._lock = threading.RLock()
-        self._notes = Journal()
-        self._watching = False
+        self._journal = Journal()
+        self._is_recording = False
 
     def __enter__(self) -> EventRecorder:
         self.start()
@@ -113,151 +119,157 @@ class EventRecorder:
         self.stop()
 
     def start(self) -> None:
-        """Begin to watch; nothing happens where the watch is on already."""
-        if self._watching:
+        """Start recording; without effect while recording."""
+        if self._is_recording:
             return
-        call = functools.partial(calling, thread=self._callers.thread)
-        self._patches.put(nn.Module, "__call__", call, self._safely(self._on_call))
-        # A forked process must be able to start threads whoever held the lock as it was forked.
-        self._callers.put(self._patches, functools.partial(self._safely, alone=False))
-        self._patches.put(nn.Module, "train", setting_mode, self._safely(self._on_mode))
+        call = functools.partial(wrap_call, thread=self._submissions.thread)
+        self._patches.put(nn.Module, "__call__", call, self._guarded(self._on_call))
+        # A forked process must be able to start threads even if another thread held the lock at the fork.
+        self._submissions.put(self._patches, functools.partial(self._guarded, alone=False))
+        self._patches.put(nn.Module, "train", wrap_train, self._guarded(self._on_mode))
         for name in ("backward", "grad"):
-            self._patches.put(torch.autograd, name, back_propagating, self._safely(self._on_backward))
-        self._patches.put(torch.optim.Optimizer, "__init__", building, self._safely(self._on_build))
-        note_step = self._safely(self._on_step)
+            self._patches.put(torch.autograd, name, wrap_backward, self._guarded(self._on_backward))
+        self._patches.put(torch.optim.Optimizer, "__init__", building, self._guarded(self._on_build))
+        note_step = self._guarded(self._on_step)
 
         def stepped(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             note_step(optimizer)
 
-        self._hook = register_optimizer_step_post_hook(stepped)
-        self._watching = True
+        self._step_hook = register_optimizer_step_post_hook(stepped)
+        self._is_recording = True
 
     def stop(self) -> None:
-        """Put back every attribute that was replaced; a wrapper that a stranger has wrapped since turns inert."""
-        self._watching = False
-        if self._hook is not None:
-            self._hook.remove()
-        self._hook = None
-        self._patches.take_back()
+        """Restore every replaced attribute; a wrapper that other code has wrapped since reports nothing more."""
+        self._is_recording = False
+        if self._step_hook is not None:
+            self._step_hook.remove()
+        self._step_hook = None
+        self._patches.restore()
 
-    def take(self, subject: str = "") -> Observation:
-        """What happened since the last take, which is then forgotten. `subject` names it."""
+    def drain(self, subject: str = "") -> Observation:
+        """The events since the last drain, under the name `subject`; the recorder forgets them."""
         with self._lock:
-            if not self._notes:
+            if not self._journal:
                 return Observation(Usage(subject, ()))
-            notes, self._notes = self._notes, Journal()
-            if notes.trained:
-                self._trained |= {structure for ((structure, _, grad, _), _) in notes.captured if grad}
-        events, captures = notes.events()
-        broken, gone = notes.captures.broken(), dict(notes.captures.gone())
-        unkept = {key: NotChecked(name, "its calls raised", FITTING) for key, name in broken.items()}
-        unkept |= {key: NotChecked(name, GONE) for key, name in gone.items()} | notes.unkept
-        for model_key in (*broken, *gone):
+            journal, self._journal = self._journal, Journal()
+            if journal.trained:
+                self._trained_structures |= {
+                    structure for ((structure, _, grad, _), _) in journal.capture_index if grad
+                }
+        events, captures = journal.events()
+        raised, vanished = journal.captures.raised_structures(), dict(journal.captures.vanished())
+        uncaptured = {key: NotChecked(name, "its calls raised", RUN_ON_VALID_INPUTS) for key, name in raised.items()}
+        uncaptured |= {key: NotChecked(name, VANISHED) for key, name in vanished.items()} | journal.uncaptured
+        for model_key in (*raised, *vanished):
             self.capture_again(model_key)
-        optimizers = {key: it for key, held in notes.optimizers.items() if (it := held.get()) is not None}
-        return Observation(Usage(subject, events), captures, optimizers, tuple(notes.skipped), notes.structures, unkept)
+        optimizers = {key: live for key, each in journal.optimizers.items() if (live := each.get()) is not None}
+        return Observation(
+            Usage(subject, events), captures, optimizers, tuple(journal.skipped), journal.structures, uncaptured
+        )
 
     def capture_again(self, structure: str) -> None:
-        """Capture the next calls of a structure, as none was that can be looked at."""
-        self._known = {each for each in self._known if each[0] != structure}
+        """Capture the next calls of a structure, because its captures so far cannot be checked."""
+        self._captured_states = {each for each in self._captured_states if each[0] != structure}
 
     def is_test_file(self, path: str) -> bool:
-        """Whether a file holds tests or what only tests use."""
+        """Whether a file contains tests or their fixtures."""
         return self._sites.is_test_file(path)
 
-    def _safely(self, note: Callable[..., Any], *, alone: bool = True) -> Callable[..., Any]:
-        """A note that is taken only while watching, and whose failure the program never sees.
+    def _guarded(self, note: Callable[..., Any], *, alone: bool = True) -> Callable[..., Any]:
+        """A callback that runs only while recording, and whose failure the program never sees.
 
-        Notes are taken one at a time, but for those that are not to be taken `alone`.
+        Callbacks run one at a time, except those that are not `alone`.
         """
 
-        def noted(*arguments: Any) -> Any:
+        def guarded_note(*arguments: Any) -> Any:
             __tracebackhide__ = True
-            if self._watching:
+            if self._is_recording:
                 try:
                     with self._lock if alone else nullcontext():
                         return note(*arguments)
                 except Exception as error:
-                    reason = f"watching failed: {format_error(error)}"
-                    self._notes.skipped[NotChecked(type(arguments[0]).__name__, reason)] = None
+                    reason = f"recording failed: {format_error(error)}"
+                    self._journal.skipped[NotChecked(type(arguments[0]).__name__, reason)] = None
             return None
 
-        return noted
+        return guarded_note
 
-    def _subject(self, module: nn.Module) -> _Subject:
-        subject: _Subject | None = self._subjects.get(module)
-        if subject is None:
+    def _info_of(self, module: nn.Module) -> _ModuleInfo:
+        info: _ModuleInfo | None = self._infos.get(module)
+        if info is None:
             learned = models.has_learned_layers(module)
-            watched = not models.is_lone_layer(module) and (learned or bool(models.modes(module)[1]))
-            subject = _Subject(f"model#{next(self._numbers)}", models.name_of(module), watched, learned)
-            self._subjects[module] = subject
-        return subject
+            is_model = not models.is_lone_layer(module) and (learned or bool(models.modes(module)[1]))
+            info = _ModuleInfo(f"model#{next(self._numbers)}", models.name_of(module), is_model, learned)
+            self._infos[module] = info
+        return info
 
     def _on_call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
-    ) -> Follow | None:
+    ) -> OnResult | None:
         if (loss := loss_of(module)) and (args or "input" in kwargs):
             scored: ResultTracker | None = self._results.get(args[0] if args else kwargs["input"])
             if scored is not None:
                 scored.scored_by[loss] = None
         frame = self._sites.caller(frame)
-        site = self._sites.of(frame) or self._callers.site_elsewhere(module, frame)
+        site = self._sites.of(frame) or self._submissions.site_elsewhere(module, frame)
         if site is None:
             return None
-        subject = self._subject(module)
-        if not subject.watched or torch._C._get_tracing_state() is not None:
+        info = self._info_of(module)
+        if not info.is_model or torch._C._get_tracing_state() is not None:
             return None
-        notes, grad = self._notes, torch.is_grad_enabled()
-        again = (subject.key, site, grad, subject.flags(module), BLOCKS.get())
-        known = notes.met.get(again)
-        if known is None and is_being_built(module, frame):
+        journal, grad = self._journal, torch.is_grad_enabled()
+        call_key = (info.key, site, grad, info.flags(module), BLOCKS.get())
+        record = journal.calls.get(call_key)
+        if record is None and is_being_built(module, frame):
             return None
-        if known is None or known.settings != notes.changes or known.steps != notes.steps:
-            known = self._meet(again, module, subject, args, kwargs, frame)
+        if record is None or record.mode_changes != journal.mode_change_count or record.steps != journal.steps:
+            record = self._record_call(call_key, module, info, args, kwargs, frame)
         else:
-            if notes.captures.raised(known.event.capture):
-                self._keep(module, subject, args, kwargs, site, known.event.capture)
+            if journal.captures.has_raised(record.event.capture):
+                self._capture_inputs(module, info, args, kwargs, site, record.event.capture)
             if grad:
-                notes.log.add(known.event)
-        known.fate.came(notes.steps, args, kwargs)
-        begun = notes.captures.begun()
-        if begun is None and (known.fate.propagated or not grad):
+                journal.log.add(record.event)
+        record.tracker.note_call(journal.steps, args, kwargs)
+        begun = journal.captures.pop_begun()
+        if begun is None and (record.tracker.backpropagated or not grad):
             return None
 
         def follow(result: Any) -> None:
             if begun is not None:
-                notes.captures.returned(begun)
+                journal.captures.note_returned(begun)
             if grad:
-                known.fate.follow(result)
+                record.tracker.follow(result)
                 if type(result) is torch.Tensor and not torch._C._len_torch_dispatch_stack():
-                    self._results[result] = known.fate
+                    self._results[result] = record.tracker
 
-        safely: Follow = self._safely(follow)
-        return safely
+        guarded: OnResult = self._guarded(follow)
+        return guarded
 
-    def _meet(
+    def _record_call(
         self,
-        again: Again,
+        call_key: CallKey,
         module: nn.Module,
-        subject: _Subject,
+        info: _ModuleInfo,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         frame: FrameType,
     ) -> CallRecord:
-        """Write a call down that is new, or that the program has changed modes or trained before."""
-        notes, (_, site, grad, _, intended) = self._notes, again
-        known = notes.met.get(again)
-        if known is None:
+        """Record a call that is new, or before which the program has trained or changed modes."""
+        journal, (_, site, grad, _, intended) = self._journal, call_key
+        record = journal.calls.get(call_key)
+        if record is None:
             training, kinds = models.modes(module)
-            model = Model(subject.key, subject.name, kinds, subject.learned)
-            notes.called[subject.key] = weakref.ref(module)
-            asked = training and not site.test_code and not site.discarded
-            handed = self._callers.at(site)
-            callers = handed.callers if handed is not None else self._sites.callers(frame, site) if asked else ()
-            asleep = tuple(self._asleep(module)) if grad else ()
-            parts = self._frozen.parts_of(module) if grad else {True: (), False: ()}
-            suspect = bool(asleep or parts[True]) or (asked and not grad)
-            made = Called(
+            model = Model(info.key, info.name, kinds, info.learned)
+            journal.live_models[info.key] = weakref.ref(module)
+            in_question = training and not site.test_code and not site.discarded
+            submission = self._submissions.at(site)
+            callers: tuple[str, ...] = ()
+            if in_question:
+                callers = self._sites.callers(frame, site) if submission is None else submission.callers
+            loaded_in_eval = tuple(self._loaded_in_eval(module)) if grad else ()
+            parts = self._eval_pinned.parts_of(module) if grad else {True: (), False: ()}
+            suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad)
+            call = Called(
                 site.place,
                 site.function,
                 intended=intended,
@@ -267,146 +279,148 @@ class EventRecorder:
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 under_test=suspect and self._sites.is_tested(module, frame, site),
-                capture=self._capture(module, subject, args, kwargs, training, site, suspect),
-                callers=callers if asked else (),
-                loaded_in_eval=asleep,
+                capture=self._capture(module, info, args, kwargs, training, site, suspect),
+                callers=callers,
+                loaded_in_eval=loaded_in_eval,
                 pinned=parts[False],
                 unpinned=parts[True],
-                structure=subject.model_key,
+                structure=info.model_key,
             )
-            event = cast(Called, notes.log.once(made, lambda: made))
-            around = handed.around if handed is not None else stack(frame) if grad else ()
-            fate = ResultTracker(site, around, notes.parts.reached)
-            known = notes.met[again] = CallRecord(event, notes.fates.setdefault(event, fate), 0, 0)
-        known.steps, known.settings = notes.steps, notes.changes
-        if known.event.training and not grad:
-            self._note_related_setting(module, known.event.model)
-        notes.log.add(known.event)
-        return known
+            event = cast(Called, journal.log.intern(call, lambda: call))
+            around = submission.around if submission is not None else stack(frame) if grad else ()
+            tracker = ResultTracker(site, around, journal.step_scopes.reached)
+            record = journal.calls[call_key] = CallRecord(event, journal.trackers.setdefault(event, tracker), 0, 0)
+        record.steps, record.mode_changes = journal.steps, journal.mode_change_count
+        if record.event.training and not grad:
+            self._note_related_mode_change(module, record.event.model)
+        journal.log.add(record.event)
+        return record
 
-    def _asleep(self, module: nn.Module) -> Iterator[Model]:
-        """What a module consists of, or what it is, that still is in the eval mode that it was loaded in."""
-        for each in self._loaded.within(module):
-            subject, (training, kinds) = self._subject(each), models.modes(each)
-            if kinds and not training and subject.learned:
-                self._notes.asleep[subject.key] = weakref.ref(each)
-                yield Model(subject.key, subject.name, kinds)
+    def _loaded_in_eval(self, module: nn.Module) -> Iterator[Model]:
+        """The models among a module and its parts that are still in the eval mode that a library loaded them in."""
+        for each in self._loaded.parts_of(module):
+            info, (training, kinds) = self._info_of(each), models.modes(each)
+            if kinds and not training and info.learned:
+                self._journal.loaded_in_eval[info.key] = weakref.ref(each)
+                yield Model(info.key, info.name, kinds)
 
     def _capture(
         self,
         module: nn.Module,
-        subject: _Subject,
+        info: _ModuleInfo,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         training: bool,
         site: CallSite,
         suspect: bool,
     ) -> int | None:
-        """The index of the capture that stands for this call, of its own where it is suspect; None if there is none."""
-        if not subject.learned:
+        """The index of the capture for this call (its own where the call is suspect), or None."""
+        if not info.learned:
             return None
-        notes, grad = self._notes, torch.is_grad_enabled()
-        subject.model_key = subject.model_key or models.fingerprint(module)
-        notes.note_structure(subject.model_key, BLOCKS.get())
-        state = (subject.model_key, training, grad, form_of(module, args, kwargs))
-        # A call that is trained through says more than the same call in a smoke test, so it is captured once as well.
-        known = state in self._known and (not grad or subject.model_key in self._trained)
-        which = (state, site.place if suspect else None)
-        index = notes.captured.get(which)
-        if which not in notes.captured or notes.captures.raised(index):
-            notes.captured[which] = None
-            if suspect or not known or index is not None:
-                notes.captured[which] = self._keep(module, subject, args, kwargs, site, index)
-                if notes.captured[which] is not None:
-                    self._known.add(state)
-        return notes.captured[which]
+        journal, grad = self._journal, torch.is_grad_enabled()
+        info.model_key = info.model_key or models.fingerprint(module)
+        journal.note_structure(info.model_key, BLOCKS.get())
+        state = (info.model_key, training, grad, call_form(module, args, kwargs))
+        # A call inside training reveals more than the same call in a smoke test, so it gets one capture as well.
+        is_captured = state in self._captured_states and (not grad or info.model_key in self._trained_structures)
+        key = (state, site.place if suspect else None)
+        index = journal.capture_index.get(key)
+        if key not in journal.capture_index or journal.captures.has_raised(index):
+            journal.capture_index[key] = None
+            if suspect or not is_captured or index is not None:
+                journal.capture_index[key] = self._capture_inputs(module, info, args, kwargs, site, index)
+                if journal.capture_index[key] is not None:
+                    self._captured_states.add(state)
+        return journal.capture_index[key]
 
-    def _keep(
+    def _capture_inputs(
         self,
         module: nn.Module,
-        subject: _Subject,
+        info: _ModuleInfo,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         site: CallSite,
         index: int | None,
     ) -> int | None:
-        """Capture a call, in the place of one that raised where an index is given; None where it cannot be."""
-        whole = self._callers.at(site) is None and not is_part(module, sys._getframe(), site)
+        """Capture a call, replacing the one at `index` that raised; None where the inputs cannot be copied."""
+        whole = self._submissions.at(site) is None and not is_called_by_owner(module, sys._getframe(), site)
         try:
-            return self._notes.captures.add(module, args, kwargs, subject.model_key, whole, index)
+            return self._journal.captures.add(module, args, kwargs, info.model_key, whole, index)
         except CannotCopy as error:
-            missed = NotChecked(subject.name, f"its inputs were not kept: {error}")
-            self._notes.unkept[subject.model_key] = missed
+            entry = NotChecked(info.name, f"its inputs were not captured: {error}")
+            self._journal.uncaptured[info.model_key] = entry
             return None
 
-    def _note_related_setting(self, module: nn.Module, model: Model) -> None:
-        """Write down for this model the mode last asked for of a part of it, or of something that contains it."""
+    def _note_related_mode_change(self, module: nn.Module, model: Model) -> None:
+        """Record for this model the last mode change of a part of it, or of a module that contains it."""
         own = {id(each) for each in models.parts(module)}
-        for setting in reversed(self._notes.settings.values()):
-            target = setting.module()
+        for change in reversed(self._journal.mode_changes.values()):
+            target = change.module()
             if target is module:
                 return
             if target is not None and (id(target) in own or any(each is module for each in models.parts(target))):
-                if setting.training:
-                    self._notes.log.add(self._mode_set(model, setting))
+                if change.training:
+                    self._journal.log.add(self._mode_set(model, change))
                 return
 
-    def _mode_set(self, model: Model, setting: ModeChange) -> Event:
-        """That the mode of a model is asked for."""
-        site, training, intended = setting.site, setting.training, setting.intended
+    def _mode_set(self, model: Model, change: ModeChange) -> Event:
+        """The event of a mode change of a model."""
+        site, training, intended = change.site, change.training, change.intended
 
         def make() -> Event:
             return ModeSet(site.place, site.function, intended=intended, model=model, training=training)
 
-        return self._notes.log.once((model, site, training, intended), make)
+        return self._journal.log.intern((model, site, training, intended), make)
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
-        site = self._sites.of(asking(frame, module))
+        site = self._sites.of(mode_request_frame(frame, module))
         if site is None:
             return
-        notes = self._notes
-        self._frozen.note(module, training, site.function)
+        journal = self._journal
+        self._eval_pinned.note(module, training, site.function)
         for each in self._loaded.note(module, training, site.function):
-            notes.asleep.pop(self._subject(each).key, None)
+            journal.loaded_in_eval.pop(self._info_of(each).key, None)
         if site.code.co_name == "__init__":
             return
-        subject = self._subject(module)
-        model = Model(subject.key, subject.name, (), subject.learned)
-        setting = ModeChange(weakref.ref(module), training, site, BLOCKS.get())
-        notes.note_mode(model, setting)
-        notes.log.add(self._mode_set(model, setting))
+        info = self._info_of(module)
+        model = Model(info.key, info.name, (), info.learned)
+        change = ModeChange(weakref.ref(module), training, site, BLOCKS.get())
+        journal.note_mode_change(model, change)
+        journal.log.add(self._mode_set(model, change))
 
     def _on_backward(self, frame: FrameType) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._notes.train()
-            self._notes.log.add(self._notes.log.once(site, lambda: Backward(site.place, site.function)))
-            self._notes.note_parts(site, self._notes.parts.propagated(site, frame))
+            self._journal.note_training_step()
+            self._journal.log.add(self._journal.log.intern(site, lambda: Backward(site.place, site.function)))
+            self._journal.note_step_scopes(site, self._journal.step_scopes.on_backward(site, frame))
 
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._built[optimizer] = site.place, BLOCKS.get()
+            self._build_sites[optimizer] = site.place, BLOCKS.get()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
         frame = sys._getframe(1)
         site = self._sites.of(frame)
         if site is None:
             return
-        notes = self._notes
-        notes.train()
-        notes.note_parts(site, notes.parts.stepped(frame))
+        journal = self._journal
+        journal.note_training_step()
+        journal.note_step_scopes(site, journal.step_scopes.on_step(frame))
         key = key_of(optimizer)
-        place, around = self._built.get(optimizer, (site.place, ()))
+        place, around = self._build_sites.get(optimizer, (site.place, ()))
         intended = (*around, *(each for each in BLOCKS.get() if each not in around))
-        event = notes.stepped.get((key, site, intended))
+        event = journal.stepped.get((key, site, intended))
         if event is None:
-            live = {name: module for name, each in notes.called.items() if (module := each()) is not None}
+            live = {name: module for name, each in journal.live_models.items() if (module := each()) is not None}
             owners = {name: None for name, module in live.items() if holds(optimizer, module)}
-            asleep = {name: module for name, each in notes.asleep.items() if (module := each()) is not None}
-            owners |= {name: None for name, module in asleep.items() if trains_whole(optimizer, module)}
-            described_one = described(optimizer, live.values())
-            made = Stepped(place, site.function, intended=intended, optimizer=described_one, models=tuple(owners))
-            event = notes.stepped[key, site, intended] = notes.log.once(made, lambda: made)
-            notes.optimizers[key] = RevivableRef(optimizer)
-        notes.log.add(event)
+            loaded_in_eval = {
+                name: module for name, each in journal.loaded_in_eval.items() if (module := each()) is not None
+            }
+            owners |= {name: None for name, module in loaded_in_eval.items() if trains_whole(optimizer, module)}
+            info = described(optimizer, live.values())
+            step = Stepped(place, site.function, intended=intended, optimizer=info, models=tuple(owners))
+            event = journal.stepped[key, site, intended] = journal.log.intern(step, lambda: step)
+            journal.optimizers[key] = RevivableRef(optimizer)
+        journal.log.add(event)

@@ -1,4 +1,4 @@
-"""What becomes of the results of calls: whether a loss is propagated back through them, and what follows them."""
+"""Track the results of calls: whether a loss is back-propagated through them, and whether training follows."""
 
 from __future__ import annotations
 
@@ -14,89 +14,95 @@ from torch import nn
 from .call_sites import CallSite, Stack
 
 SAMPLES = 3
-"""An input handed in so often in a row is sampled from, as in Monte-Carlo dropout."""
+"""So many calls in a row with one input are sampling, as in Monte-Carlo dropout."""
 
-TURN = 4
-"""Two training steps, of which each is a backward pass and what an optimizer does."""
+STEPS_PER_ROUND = 4
+"""Two training steps, each counted as a backward pass and an optimizer's step."""
 
-_MOST = 4
-"""So many tensors of a result are followed; a loss of more of them goes through these, too."""
+_MOST_TENSORS = 4
+"""The most tensors of a result that get a hook; a loss over more tensors passes through these, too."""
 
-_LOOKED_AT = 256
-"""So many of the values in a result are looked at."""
+_MOST_VALUES = 256
+"""The most values of a result that are searched for tensors."""
 
 
 @dataclass(slots=True, eq=False)
 class ResultTracker:
-    """What became of the results of all calls that are written down as one.
+    """The fate of the results of all equal calls.
 
-    `at` counts the training steps that came before the latest of them, `since` before the first, and `turns` how often
-    they came with no such step between them. `around` is what ran around the first, if gradients were on. `scored_by`
-    names the losses of torch that were called, as modules, on a result. When a loss
-    is propagated back through a result, the fate adds itself to `reached`.
+    Attributes:
+        around: the stack around the first call, where gradients were enabled.
+        reached: where the tracker adds itself when a loss is back-propagated through a result.
+        last_step: the number of training steps before the latest call, -1 before the first call.
+        first_step: the number of training steps before the first call.
+        rounds: how many runs of calls there were without a training step in between.
+        input_repeats: how many calls in a row had the same input.
+        repeats_input: such a run has reached `SAMPLES` calls.
+        scored_by: torch's losses that were called, as modules, on a result.
     """
 
     site: CallSite
     around: Stack = ()
     reached: list[ResultTracker] = field(default_factory=list)
-    at: int = -1
-    since: int = 0
-    turns: int = 0
-    propagated: bool = False
-    same: int = 0
-    repeated: bool = False
+    last_step: int = -1
+    first_step: int = 0
+    rounds: int = 0
+    backpropagated: bool = False
+    input_repeats: int = 0
+    repeats_input: bool = False
     scored_by: dict[str, None] = field(default_factory=dict)
     _input: weakref.ref[torch.Tensor] | None = None
 
-    def came(self, at: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """One more of these calls is made, after `at` training steps."""
-        given = next((each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)), None)
-        known = None if self._input is None else self._input()
-        self.same = self.same + 1 if given is not None and given is known and at == self.at else 1
-        self.repeated = self.repeated or self.same >= SAMPLES
-        self._input = None if given is None else weakref.ref(given)
-        if at != self.at:
-            self.since = self.since if self.turns else at
-            self.turns += 1
-            self.at = at
+    def note_call(self, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Note one more call, after `step` training steps."""
+        tensor = next((each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)), None)
+        previous = None if self._input is None else self._input()
+        repeated = tensor is not None and tensor is previous and step == self.last_step
+        self.input_repeats = self.input_repeats + 1 if repeated else 1
+        self.repeats_input = self.repeats_input or self.input_repeats >= SAMPLES
+        self._input = None if tensor is None else weakref.ref(tensor)
+        if step != self.last_step:
+            self.first_step = self.first_step if self.rounds else step
+            self.rounds += 1
+            self.last_step = step
 
     def alternates(self, steps: int) -> bool:
-        """Whether such calls and training took turns, with no more than `TURN` steps between two calls on average."""
-        return self.turns > 1 and self.at < steps <= self.since + self.turns * TURN
+        """Whether calls and training alternate: at most `STEPS_PER_ROUND` steps between two calls on average."""
+        return self.rounds > 1 and self.last_step < steps <= self.first_step + self.rounds * STEPS_PER_ROUND
 
     def follow(self, result: Any) -> None:
-        """Learn of it when a loss is propagated back through a result; the result itself is not touched."""
-        if self.propagated or torch._C._len_torch_dispatch_stack():
+        """Register hooks that note a backward pass through the result; the result itself stays untouched."""
+        if self.backpropagated or torch._C._len_torch_dispatch_stack():
             return
-        found = 0
-        for tensor in itertools.islice(_values(result), _LOOKED_AT):
+        hooks = 0
+        for tensor in itertools.islice(_values(result), _MOST_VALUES):
             if type(tensor) not in (torch.Tensor, nn.Parameter):
                 continue
             if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or tensor.grad_fn is None:
                 continue
-            tensor.grad_fn.register_prehook(self._propagate)
-            found += 1
-            if found == _MOST:
+            tensor.grad_fn.register_prehook(self._note_backward)
+            hooks += 1
+            if hooks == _MOST_TENSORS:
                 return
 
-    def _propagate(self, gradients: Any) -> None:
-        if not self.propagated:
-            self.propagated = True
+    def _note_backward(self, gradients: Any) -> None:
+        if not self.backpropagated:
+            self.backpropagated = True
             self.reached.append(self)
 
 
 def _values(value: Any, depth: int = 3) -> Iterator[Any]:
-    """A value and what it holds: items, and the attributes of objects, of which no property is run."""
+    """A value and its contents: items of containers, attributes of objects (without running properties)."""
     yield value
     if not depth or isinstance(value, (torch.Tensor, nn.Module, type)):
         return
     if isinstance(value, (tuple, list)):
-        held: Iterable[Any] = value
+        contents: Iterable[Any] = value
     elif isinstance(value, Mapping):
-        held = value.values()
+        contents = value.values()
     else:
         slots = (vars(kind).get("__slots__", ()) for kind in type(value).__mro__)
         names = [name for each in slots for name in ((each,) if isinstance(each, str) else each)]
-        held = [*getattr(value, "__dict__", {}).values(), *(getattr(value, name, None) for name in names)]
-    for each in held:
+        contents = [*getattr(value, "__dict__", {}).values(), *(getattr(value, name, None) for name in names)]
+    for each in contents:
         yield from _values(each, depth - 1)

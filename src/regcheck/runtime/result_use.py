@@ -1,4 +1,4 @@
-"""What the code around a call makes of the call's result, as far as the function that calls tells."""
+"""Classify calls by how the calling function's source uses their result."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .call_sites import CallSite
 
 DECISION, VALUE, SHAPE = "decision", "value", "shape"
 
-_DECIDES = re.compile(
+_DECISION_NAMES = re.compile(
     r"argmax|argsort|topk|cross_entropy|loss$|loss_|_loss|criterion|accura|metric|confusion|(?:^|_)auc"
 )
-_TAKES = frozenset(("detach", "numpy", "item", "tolist", "cpu"))
-_DESCRIBES = frozenset("shape size numel nelement dim ndim ndimension stride dtype device requires_grad".split())
+_GRAPH_EXITS = frozenset(("detach", "numpy", "item", "tolist", "cpu"))
+_METADATA = frozenset("shape size numel nelement dim ndim ndimension stride dtype device requires_grad".split())
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
-def taken(site: CallSite) -> str:
-    """`DECISION`, `VALUE`, `SHAPE` (nothing but its shape is looked at), or an empty string."""
+def classify_use(site: CallSite) -> str:
+    """The use of the result: `DECISION`, `VALUE`, `SHAPE` (nothing but the shape is read), or empty where unknown."""
     call = _call_at(site)
     if call is None:
         return ""
@@ -117,7 +117,7 @@ def _calls(path: str) -> Mapping[int, list[ast.Call]]:
 
 
 def _is_at(call: ast.Call, site: CallSite) -> bool:
-    """Whether a call is the site's; where Python 3.10 does not say where that ends, whether it begins on its line."""
+    """Whether a node is the site's call; without an end (Python 3.10), whether it starts on the site's line."""
     if call.lineno != site.place.line or site.end is None:
         return call.lineno == site.place.line
     end = (call.end_lineno, (call.end_col_offset or 0) + 1)
@@ -139,24 +139,24 @@ def _parents(path: str) -> Mapping[ast.AST, ast.AST]:
 
 
 def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) -> Iterator[str]:
-    """What is done with the value of an expression, and with the names it is bound to."""
+    """The uses of an expression's value, also through the names that it is assigned to."""
     while node in parents:
         child, node = node, parents[node]
         if isinstance(node, ast.Attribute):
-            if node.attr in _DESCRIBES:
+            if node.attr in _METADATA:
                 yield SHAPE
                 return
-            if _DECIDES.search(node.attr) or _is_maximum(node, parents):
+            if _DECISION_NAMES.search(node.attr) or _is_maximum(node, parents):
                 yield DECISION
                 return
-            if node.attr in _TAKES:
+            if node.attr in _GRAPH_EXITS:
                 yield VALUE
         elif isinstance(node, ast.Call) and child is not node.func:
             name = _name(node.func)
             if name == "len":
                 yield SHAPE
                 return
-            if _DECIDES.search(name.lower()):
+            if _DECISION_NAMES.search(name.lower()):
                 yield DECISION
                 return
             yield ""
@@ -172,7 +172,7 @@ def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) ->
 
 
 def _bound(target: ast.AST, node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) -> Iterator[str]:
-    """What is done with what an assignment binds."""
+    """The uses of the names that an assignment binds."""
     for each in ast.walk(target):
         if isinstance(each, (ast.Attribute, ast.Subscript)):
             yield ""
@@ -187,7 +187,7 @@ def _bound(target: ast.AST, node: ast.AST, parents: Mapping[ast.AST, ast.AST], n
 
 
 def _is_maximum(node: ast.Attribute, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Whether this is `.max(dim)`, which tells where the maximum is."""
+    """Whether this is `.max(dim)`, which returns the index of the maximum as well."""
     call = parents.get(node)
     return node.attr == "max" and isinstance(call, ast.Call) and bool(call.args or call.keywords)
 

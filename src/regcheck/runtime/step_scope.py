@@ -1,36 +1,36 @@
-"""Where a training step comes together whose parts stand in functions of their own, or in a library's."""
+"""The function of a training step: the lowest common stack frame of the call, the backward pass and the step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from types import FrameType
 
-from .call_sites import CallSite, Stack, meeting, stack
+from .call_sites import CallSite, Stack, lowest_common_function, stack
 from .result_tracking import ResultTracker
 
 
-class Steps:
-    """The innermost functions that make both a call and the backward pass through its result, or that and the step.
+class StepScopes:
+    """Finds the innermost functions around a call and the backward pass through it, and around that pass and the step.
 
-    A backward pass is looked at where it is new: its site is, or it is the first through a result of some call.
-    `reached` are the calls of which it is, and which add themselves.
+    Only a new backward pass is examined: one from a new site, or the first one through a result of some call. The
+    trackers of such calls add themselves to `reached`.
     """
 
     def __init__(self) -> None:
         self.reached: list[ResultTracker] = []
-        self._known: set[CallSite] = set()
-        self._propagated: Stack = ()
+        self._backward_sites: set[CallSite] = set()
+        self._backward_stack: Stack = ()
 
-    def propagated(self, site: CallSite, frame: FrameType) -> Iterator[str]:
-        """A loss was propagated back; yields the functions in which this and the calls that it reached meet."""
-        if self.reached or site not in self._known:
-            self._known.add(site)
-            self._propagated = stack(frame)
+    def on_backward(self, site: CallSite, frame: FrameType) -> Iterator[str]:
+        """Yield the innermost common function of a backward pass and each call that it newly reaches."""
+        if self.reached or site not in self._backward_sites:
+            self._backward_sites.add(site)
+            self._backward_stack = stack(frame)
             while self.reached:
-                yield meeting(self.reached.pop().around, self._propagated)
+                yield lowest_common_function(self.reached.pop().around, self._backward_stack)
 
-    def stepped(self, frame: FrameType) -> Iterator[str]:
-        """An optimizer stepped; yields the function in which this and a backward pass that was new meet."""
-        if self._propagated:
-            yield meeting(self._propagated, stack(frame))
-            self._propagated = ()
+    def on_step(self, frame: FrameType) -> Iterator[str]:
+        """Yield the innermost common function of an optimizer's step and the last new backward pass."""
+        if self._backward_stack:
+            yield lowest_common_function(self._backward_stack, stack(frame))
+            self._backward_stack = ()

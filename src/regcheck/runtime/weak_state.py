@@ -1,4 +1,4 @@
-"""Objects that a program may let go of before they are looked at."""
+"""References to objects that the program may release before regcheck examines them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ T = TypeVar("T")
 
 
 class RevivableRef(Generic[T]):
-    """Keeps what an object consists of, not the object: to the program it is gone when the program lets go of it.
+    """A weak reference that can rebuild its object from the object's attributes.
 
-    What has a finalizer, or is `light`, is not kept at all.
+    The program sees the object die when it releases the last reference. With `weak_only`, or where the object has a
+    finalizer, the attributes are not held, and the object cannot be rebuilt.
     """
 
-    def __init__(self, it: T, light: bool = False) -> None:
+    def __init__(self, it: T, weak_only: bool = False) -> None:
         self._it = weakref.ref(it)
         self._class = type(it)
-        self._state: dict[str, Any] | None = None if light or hasattr(self._class, "__del__") else vars(it)
+        self._state: dict[str, Any] | None = None if weak_only or hasattr(self._class, "__del__") else vars(it)
 
     @property
     def name(self) -> str:
@@ -25,7 +26,7 @@ class RevivableRef(Generic[T]):
         return self._class.__name__
 
     def get(self) -> T | None:
-        """The object, or another one of the same class and state; None where it is gone."""
+        """The object, or a new one of the same class and attributes; None where neither is available."""
         it = self._it()
         if it is None and self._state is not None:
             it = object.__new__(self._class)

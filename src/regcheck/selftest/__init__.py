@@ -1,1 +1,1 @@
-"""Holds torch itself to the references: its dropping layers, batch norms and optimizers, eager and compiled."""
+"""Compare torch with the references: dropout layers, batch norms and optimizers, eager and compiled."""

@@ -1,4 +1,4 @@
-"""A selftest told from top to bottom: every subject on every device in every mode, α shared by all that is drawn."""
+"""Run the selftest: every layer, norm and optimizer on every device in every mode; statistical checks share α."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .optimizer_checks import METHODS, Method
 from .results import MODES, CheckResult, CheckSubject, Selftest
 
 ALPHA = 1e-6
-"""The probability that a whole selftest fails although all is right (Bonferroni: the sum over its checks)."""
+"""The false-alarm probability of a whole selftest (Bonferroni: the sum over its checks)."""
 
 
 def selftest(
@@ -32,20 +32,20 @@ def selftest(
     layers: Sequence[DropoutLayer] = LAYERS,
     batch_norms: Sequence[Norm] = NORMS,
     methods: Sequence[Method] = METHODS,
-    tell: Callable[[str], None] = lambda what: None,
+    on_progress: Callable[[str], None] = lambda description: None,
 ) -> Selftest:
-    """Hold torch's layers, norms and optimizers to the references.
+    """Compare torch's layers, norms and optimizers with the references.
 
-    The global random streams are left as they are.
+    Restores the global random streams.
 
     Args:
-        devices: where to run, each a name that torch knows.
+        devices: names of torch devices to run on.
         modes: "eager", "compiled" or both.
-        seed: seeds all draws.
-        layers: the dropping layers.
+        seed: seed of all draws.
+        layers: the dropout layers.
         batch_norms: the batch norms.
         methods: the optimizers.
-        tell: is told what will be run next.
+        on_progress: called with a description before each subject.
     """
     began = time.monotonic()
     share = ALPHA / max(1, len(layers) * len(devices) * len(modes))
@@ -57,11 +57,11 @@ def selftest(
         for device, mode in product(devices, modes):
             why = reason_not_compiled(device) if mode == "compiled" else ""
             if why:
-                outcomes.append(CheckSubject("torch.compile", device, mode).missed("everything", why))
+                outcomes.append(CheckSubject("torch.compile", device, mode).not_run("everything", why))
                 continue
             for thing in things:
                 subject = CheckSubject(thing.name, device, mode)
-                tell(f"{subject.what} on {device}, {mode}")
+                on_progress(f"{subject.what} on {device}, {mode}")
                 outcomes += run_checks(subject, thing, seed, share)
     return Selftest(tuple(outcomes), torch.__version__, seed, ALPHA, time.monotonic() - began)
 
@@ -69,7 +69,7 @@ def selftest(
 def run_checks(
     subject: CheckSubject, thing: DropoutLayer | Norm | Method, seed: int, alpha: float
 ) -> list[CheckResult]:
-    """The outcomes of all checks of a thing; where one raises, that is the last outcome."""
+    """Returns the outcomes of all checks of a thing, up to the first that raises, which is "not run"."""
     outcomes: list[CheckResult] = []
     whole = parts = eager
     if subject.mode == "compiled":
@@ -82,14 +82,14 @@ def run_checks(
             outcomes += norm_checks.check_norm(subject, thing, whole, seed)
         else:
             outcomes += optimizer_checks.check_optimizer(subject, thing, parts, seed)
-    except Exception as error:  # what a device or the compiler cannot do is no fault of what it can
-        outcomes.append(subject.missed("the rest" if outcomes else "everything", describe_error(error)))
+    except Exception as error:  # an unsupported operation of a device or the compiler is no failure
+        outcomes.append(subject.not_run("the rest" if outcomes else "everything", describe_error(error)))
     return outcomes
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without the warnings of what is run: it is run as it is on purpose."""
+    """Suppress warnings and logs of the code under test."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

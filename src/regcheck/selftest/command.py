@@ -1,4 +1,4 @@
-"""`regcheck selftest`: hold torch itself to the reference implementations."""
+"""`regcheck selftest`: compare torch with the reference implementations."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FORMATS = ("full", "json")
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the selftest and show it; return the exit code."""
-    parser = Parser("regcheck selftest", "Hold torch's layers, norms and optimizers to the reference implementations.")
+    """Run the selftest, print its table, and return the exit code."""
+    parser = Parser("regcheck selftest", "Compare torch's layers, norms and optimizers with reference implementations.")
     parser.add_argument(
         "--device",
         dest="devices",
@@ -34,12 +34,12 @@ def run(argv: Sequence[str]) -> int:
         metavar="MODES",
         type=comma_separated,
         default=list(MODES),
-        help="run like this: eager, compiled, or both (the default); compiling takes a minute or two",
+        help="eager, compiled, or both (the default); compiling takes a minute or two",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed all draws with this (default: 0)")
-    parser.add_argument("--strict", action="store_true", help="exit 3 when something was not run")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: 0)")
+    parser.add_argument("--strict", action="store_true", help="exit 3 if a check was not run")
     parser.add_argument("--output-format", metavar="FORMAT", default="full", help="full (default) or json")
-    parser.add_argument("--output-file", metavar="FILE", type=Path, help="write the table there")
+    parser.add_argument("--output-file", metavar="FILE", type=Path, help="write the table here instead of printing it")
     arguments = parser.parse(argv)
     for option, known, given in (
         ("mode", MODES, arguments.modes),
@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
             if word not in known:
                 raise unknown(option, word, known)
     if not arguments.devices:
-        raise UsageError("--device: name a device, or leave it to auto")
+        raise UsageError("--device: name a device, or omit the option")
     try:
         from regcheck.selftest.checks import selftest
     except ModuleNotFoundError as error:
@@ -65,11 +65,11 @@ def run(argv: Sequence[str]) -> int:
     with ExitStack() as stack:
         status = stack.enter_context(Console(stderr=True).status("selftest")) if sys.stderr.isatty() else None
 
-        def tell(what: str) -> None:
+        def show_progress(description: str) -> None:
             if status is not None:
-                status.update(what)
+                status.update(description)
 
-        result = selftest(devices, tuple(dict.fromkeys(arguments.modes)), arguments.seed, tell=tell)
+        result = selftest(devices, tuple(dict.fromkeys(arguments.modes)), arguments.seed, on_progress=show_progress)
     color = arguments.output_file is None and wants_color(sys.stdout)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not arguments.output_file else WIDTH
     text = render_table(result, arguments.output_format, color=color, width=width)

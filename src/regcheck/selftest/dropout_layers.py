@@ -1,9 +1,9 @@
-"""The dropping layers of torch, each arranged so that its mask can be read off what it gives.
+"""torch's dropout layers, each arranged so that its result shows its mask.
 
-A recurrent network with identity weights passes positive values on as they are, so what its last layer gives is the
-mask between its layers. Attention on equal queries and keys gives each key the same weight, and reads these off a
-diagonal matrix of values. The inputs, and 1 / (1 - p), have so few binary digits that reduced precision in matrix
-products (as in TF32) leaves them exact.
+A recurrent network with identity weights passes positive values on unchanged, so its result shows the mask between its
+layers. Attention on equal queries and keys gives each key the same weight, and a diagonal matrix of values shows these
+weights. The inputs, and 1 / (1 - p), have so few binary digits that reduced precision in matrix products (as in TF32)
+is exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from regcheck.reference import alpha_dropout, inverted_dropout
 
 RATE = 0.2
-"""The rate of all layers: not symmetric, so that p is not taken for 1 - p, and 1 / (1 - p) is 1.25."""
+"""The rate of all layers: p and 1 - p differ, and 1 / (1 - p) is 1.25."""
 
 MAPS = ("sample", "channel", "row", "column")
 WEIGHTS = ("sample", "head", "query", "key")
@@ -26,16 +26,16 @@ WEIGHTS = ("sample", "head", "query", "key")
 
 @dataclass(frozen=True)
 class DropoutLayer:
-    """A layer of torch at `RATE`, what it is given, and how its mask is laid out.
+    """A layer of torch at `RATE`, its input, and the layout of its mask.
 
     Attributes:
-        name: how users write it.
-        build: makes the layer, in train mode.
+        name: its spelling in user code.
+        build: builds the layer, in train mode.
         shape: the shape of its input.
-        axes: the names of the axes of its result, which is as large as its mask.
-        shared: those of them that a draw is shared along.
-        reference: what the layer gives for its input, a mask of what is kept, and a rate.
-        dtype: of its input and result.
+        axes: the names of the axes of its result, which has the shape of its mask.
+        shared: the axes along which a draw is shared.
+        reference: returns the exact result for an input, a mask of surviving units, and a rate.
+        dtype: the dtype of input and result.
         modal: whether it follows train and eval mode.
     """
 
@@ -49,31 +49,31 @@ class DropoutLayer:
     modal: bool = True
 
     def input(self, device: str) -> Tensor:
-        """Positive values with few binary digits."""
+        """Returns positive values with few binary digits."""
         return signal(self.shape).to(device, self.dtype)
 
 
 def signal(shape: tuple[int, ...]) -> Tensor:
-    """1, 1.25, 1.5, 1.75 and again."""
+    """Returns 1, 1.25, 1.5, 1.75, repeated."""
     return 1 + torch.arange(torch.Size(shape).numel()).reshape(shape) % 4 / 4
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention of `size` equal queries and keys, at values diag(x)."""
+    """Scaled dot-product attention of `size` equal queries and keys, with values diag(x)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, S) to the attention weights times x, (N, H, L, S)."""
+        """Maps x, shape (N, H, S), to the attention weights times x, shape (N, H, L, S)."""
         equal = torch.zeros(*x.shape, self.size, dtype=x.dtype, device=x.device)
         values = torch.diag_embed(x)
         return F.scaled_dot_product_attention(equal, equal, values, dropout_p=RATE)  # regcheck: ignore[REG202] meant
 
 
 class Heads(nn.Module):
-    """Multi-head attention with identity projections of values and result, and equal queries and keys."""
+    """Multi-head attention with equal queries and keys, and identity projections of values and result."""
 
     def __init__(self, heads: int, size: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Heads(nn.Module):
             self.attention.out_proj.weight.zero_().fill_diagonal_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, S) to the attention weights times x, (N, H, L, S)."""
+        """Maps x, shape (N, H, S), to the attention weights times x, shape (N, H, L, S)."""
         values = torch.diag_embed(x).transpose(1, 2).flatten(2)
         equal = torch.zeros_like(values)
         result: Tensor = self.attention(equal, equal, values, need_weights=True)[0]
@@ -93,7 +93,7 @@ class Heads(nn.Module):
 
 
 def between_layers(features: int) -> nn.Module:
-    """Two recurrent layers that pass positive values on."""
+    """Returns two recurrent layers that pass positive values on unchanged."""
     network = nn.RNN(features, features, num_layers=2, nonlinearity="relu", bias=False, dropout=RATE)
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -104,7 +104,7 @@ def between_layers(features: int) -> nn.Module:
 
 
 class _First(nn.Module):
-    """The first of the results of a module."""
+    """Returns the first result of a module."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class _First(nn.Module):
 
 
 def uniform_attention(values: Tensor, keep: Tensor, rate: float) -> Tensor:
-    """Attention of equal queries and keys at values diag(x): the weights are 1 / S, and some are dropped."""
+    """Attention of equal queries and keys with values diag(x): weights of 1 / S, some of them dropped."""
     weights = torch.full_like(keep, 1 / keep.size(-1), dtype=values.dtype)
     return inverted_dropout(weights, keep, rate) * values.unsqueeze(-2)
 

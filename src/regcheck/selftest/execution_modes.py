@@ -1,4 +1,4 @@
-"""Eager and compiled: how a function is run in either mode, and whether a compiler is there."""
+"""Eager and compiled execution, and whether a compiler is available."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def eager(function: F) -> F:
 
 
 def compile_whole(function: F) -> F:
-    """Compile a function whole: what the compiler would leave to eager mode raises, and is not taken for compiled."""
-    made: Any = torch.compile(function, fullgraph=True, dynamic=False)
-    return cast(F, made)
+    """Compile a function as a whole; code that would fall back to eager mode raises."""
+    result: Any = torch.compile(function, fullgraph=True, dynamic=False)
+    return cast(F, result)
 
 
 def compile_in_parts(function: F) -> F:
-    """Compile a function as far as it can be: a step of torch.optim begins with what is never compiled."""
-    made: Any = torch.compile(function, dynamic=False)
-    return cast(F, made)
+    """Compile a function with graph breaks: a step of torch.optim begins with code that torch never compiles."""
+    result: Any = torch.compile(function, dynamic=False)
+    return cast(F, result)
 
 
 @cache
 def reason_not_compiled(device: str) -> str:
-    """Why nothing can be compiled for a device; empty where it can."""
+    """Returns why the compiler does not support a device; empty if it does."""
     try:
         with torch.no_grad():
             torch.compile(torch.neg)(torch.zeros(8, device=device))
@@ -41,11 +41,11 @@ def reason_not_compiled(device: str) -> str:
 
 
 def reset_compiler() -> None:
-    """Forget what was compiled: the layers share code of torch's, which is compiled a few times only."""
+    """Clear compiled code: the layers share torch's code, which has a limit on recompilations."""
     torch.compiler.reset()
 
 
 def describe_error(error: Exception) -> str:
-    """The first line of an error, shortened, with its type."""
+    """Returns an error's type and the first line of its message, shortened."""
     first = shorten(str(error).strip().partition("\n")[0], 80, placeholder=" …")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

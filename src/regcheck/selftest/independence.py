@@ -13,12 +13,12 @@ from torch import Tensor
 from regcheck.probe.statistics import binomial_interval
 
 interval = cache(binomial_interval)
-"""The same numbers of draws come back for every mode and device."""
+"""Cached: the numbers of draws repeat for every mode and device."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """How far one set of draws goes along with another, against how far independent ones may; `where` names them."""
+    """The correlation of two sets of draws, which `where` names, and the interval of independent ones."""
 
     where: str
     value: float
@@ -28,14 +28,14 @@ class Correlation:
 
     @property
     def excess(self) -> float:
-        """Above one where it is more than chance allows."""
+        """The correlation relative to its interval: above one, it is outside."""
         return max(self.value / self.high, self.value / self.low)
 
 
 def agreement(where: str, one: Tensor, other: Tensor, rate: float, alpha: float) -> Correlation:
-    """Compare two sets of draws, each of which drops with probability `rate`, pair by pair.
+    """Compare two sets of draws with drop probability `rate`, pair by pair.
 
-    Independent ones differ in a binomial number of places, with probability 2p(1 - p) each. Exact.
+    The number of pairs that differ is binomial for independent draws, with probability 2p(1 - p) each. Exact.
     """
     pairs, differ = one.numel(), 2 * rate * (1 - rate)
     low, high = interval(pairs, differ, alpha)
@@ -44,19 +44,19 @@ def agreement(where: str, one: Tensor, other: Tensor, rate: float, alpha: float)
 
 
 def neighbours(where: str, dropped: Tensor, axis: int, rate: float, alpha: float) -> Correlation:
-    """Compare every second position along an axis with the one after it, so that no draw is in two pairs."""
+    """Compare every second position along an axis with the next one, so that no draw is in two pairs."""
     half = dropped.size(axis) // 2
     even, odd = (dropped.index_select(axis, torch.arange(first, 2 * half, 2)) for first in (0, 1))
     return agreement(where, even, odd, rate, alpha)
 
 
 def repetition(dropped: Tensor, rate: float, alpha: float) -> Correlation:
-    """Compare all draws in a row with themselves, shifted by every distance up to half of them; the worst counts.
+    """Compute the autocorrelation of all draws at every distance up to half their number, and return the worst.
 
-    At distance k the sum of z_i z_{i+k}, with z = dropped - p, is a martingale: given all before, z_{i+k} has mean zero
-    and lies in an interval of length one, so each term lies in one of length max(p, 1 - p) at most. Hoeffding's
-    inequality (as extended to martingales by Azuma and McDiarmid) then bounds P(|sum| ≥ t) by
-    2 exp(-2 t² / (n max(p, 1 - p)²)), and `alpha` is shared by the distances.
+    At distance k the sum of z_i z_{i+k}, with z = dropped - p, is a martingale: given all earlier draws, z_{i+k} has
+    mean zero and lies in an interval of length one, so each term lies in one of length max(p, 1 - p) at most.
+    Hoeffding's inequality (for martingales: Azuma, McDiarmid) then bounds P(|sum| ≥ t) by
+    2 exp(-2 t² / (n max(p, 1 - p)²)), and the distances share `alpha`.
     """
     row = dropped.flatten().double() - rate
     length, most = row.numel(), row.numel() // 2
@@ -71,15 +71,15 @@ def repetition(dropped: Tensor, rate: float, alpha: float) -> Correlation:
 
 
 def worst_correlation(dropped: Tensor, axes: Sequence[str], rate: float, alpha: float) -> Correlation:
-    """The correlation that exceeds what chance allows the most: along each axis, or at any distance.
+    """Returns the correlation with the largest excess: along each axis, or at any distance.
 
     Args:
-        dropped: the draws of several calls, bool, in the order in which they were made.
-        axes: the names of its axes, the first of which is that of the calls.
+        dropped: the draws of several calls, bool, in the order of the calls.
+        axes: the names of its axes; the first is the axis of calls.
         rate: the probability of dropping.
-        alpha: the probability that independent draws exceed anything, shared by the tests.
+        alpha: the false-alarm probability, shared by the tests.
     """
     long = [axis for axis in range(len(axes)) if dropped.size(axis) > 1]
     share = alpha / (len(long) + 1)
-    found = [neighbours(f"along {axes[axis]}", dropped, axis, rate, share) for axis in long]
-    return max([*found, repetition(dropped, rate, share)], key=lambda each: each.excess)
+    along_axes = [neighbours(f"along {axes[axis]}", dropped, axis, rate, share) for axis in long]
+    return max([*along_axes, repetition(dropped, rate, share)], key=lambda each: each.excess)

@@ -1,4 +1,4 @@
-"""The checks of batch norm: its two modes, its gradient, and the statistics that it keeps."""
+"""The checks of batch norm: train and eval mode, gradient, and running statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCHES = 3
 
 @dataclass(frozen=True)
 class Norm:
-    """A batch norm of torch and the shape of what it is given; `build` takes the momentum."""
+    """A batch norm of torch and the shape of its input; `build` takes the momentum."""
 
     name: str
     build: Callable[[float | None], nn.Module]
@@ -35,10 +35,10 @@ NORMS = (
 
 
 def check_norm(subject: CheckSubject, norm: Norm, compile: Callable[[Run], Run], seed: int) -> Iterator[CheckResult]:
-    """Make every check of a batch norm on the subject's device, in float32 against float64.
+    """Yields the result of each check of a batch norm on the subject's device, in float32 against float64.
 
-    A sum of n terms is rounded n times at most, each time by half an eps of the sum of their sizes; there are two of
-    them, mean and variance, and a few operations more. All deviations are relative to what the terms add up to.
+    A sum of n terms has n roundings at most, each of half an eps of the sum of their sizes; there are two sums,
+    mean and variance, and a few more operations. All deviations are relative to the sum of the terms' sizes.
     """
     generator = torch.Generator().manual_seed(seed)
     batches = [torch.randn(norm.shape, generator=generator) + 0.5 for _ in range(BATCHES)]
@@ -47,12 +47,12 @@ def check_norm(subject: CheckSubject, norm: Norm, compile: Callable[[Run], Run],
 
     here = TrainedNorm(norm.build(0.1).to(subject.device), compile)
     for batch in batches:
-        given, result = here.step(batch, 0.1)
+        input, result = here.step(batch, 0.1)
     exact = batch.double().requires_grad_()
     statistics = batch_statistics(exact)
     ours = batch_norm(exact, statistics, *here.affine)
     yield subject.within("batch statistics", deviation(result, ours), bound)
-    (theirs,) = torch.autograd.grad(result, given, above.to(result))
+    (theirs,) = torch.autograd.grad(result, input, above.to(result))
     (wanted,) = torch.autograd.grad(ours, exact, above.double(), retain_graph=True)
     normalized = batch_norm(exact, statistics).detach()
     steepest = (here.affine[0] / statistics.variance.detach().sqrt()).max()
@@ -60,20 +60,20 @@ def check_norm(subject: CheckSubject, norm: Norm, compile: Callable[[Run], Run],
     yield subject.within("gradient", deviation(theirs, wanted, size), bound)
     yield subject.within("running statistics", here.gap(), bound)
     here.module.eval()
-    yield subject.within("eval", deviation(here.run(given), batch_norm(exact, here.running, *here.affine)), bound)
+    yield subject.within("eval", deviation(here.run(input), batch_norm(exact, here.running, *here.affine)), bound)
 
     cumulative = TrainedNorm(norm.build(None).to(subject.device), compile)
     try:
         for batch in batches:
             cumulative.step(batch, None)
-    except Exception as error:  # the mean over all batches so far cannot be compiled everywhere
-        yield subject.missed("cumulative statistics", describe_error(error))
+    except Exception as error:  # not every compiler supports the cumulative mean
+        yield subject.not_run("cumulative statistics", describe_error(error))
     else:
         yield subject.within("cumulative statistics", cumulative.gap(), bound)
 
 
 class TrainedNorm:
-    """A batch norm in training, and the running statistics that it should have by now."""
+    """A batch norm in training, and the exact running statistics so far."""
 
     def __init__(self, module: nn.Module, compile: Callable[[Run], Run]) -> None:
         channels = len(module.state_dict()["weight"])
@@ -83,23 +83,23 @@ class TrainedNorm:
         self.running = Statistics(torch.zeros(channels).double(), torch.ones(channels).double(), 0)
 
     def step(self, batch: Tensor, momentum: float | None) -> tuple[Tensor, Tensor]:
-        """Train on a batch: what the module was given, and its result."""
-        given = batch.to(next(self.module.parameters()).device).requires_grad_()
-        result = self.run(given)
+        """Train on a batch, and return the module's input and result."""
+        input = batch.to(next(self.module.parameters()).device).requires_grad_()
+        result = self.run(input)
         self.running = running_statistics(self.running, batch_statistics(batch.double()), momentum)
-        return given, result
+        return input, result
 
     def gap(self) -> float:
-        """How far the module's running statistics are off; infinitely where it has not counted the batches."""
-        kept = self.module.state_dict()
-        if int(kept["num_batches_tracked"]) != self.running.number:
+        """Returns the deviation of the module's running statistics; infinite if its count of batches is wrong."""
+        state = self.module.state_dict()
+        if int(state["num_batches_tracked"]) != self.running.number:
             return math.inf
         pairs = (("running_mean", self.running.mean), ("running_var", self.running.variance))
-        return max(deviation(kept[name], exact) for name, exact in pairs)
+        return max(deviation(state[name], exact) for name, exact in pairs)
 
 
 def deviation(theirs: Tensor, ours: Tensor, size: float | None = None) -> float:
-    """The largest difference, relative to a size: that of the largest exact value, and one, if none is given."""
+    """Returns the largest difference relative to `size`; by default one plus the largest exact value."""
     exact = ours.detach()
     size = 1 + float(exact.abs().max()) if size is None else size
     return float((theirs.detach().cpu().double() - exact).abs().max()) / size

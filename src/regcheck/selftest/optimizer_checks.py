@@ -21,8 +21,8 @@ STEPS = 8
 """RAdam adapts from the sixth step on."""
 
 ROUNDINGS = 1000
-"""In units of eps: eight steps of some twenty operations, each within half of one, and an order of magnitude for the
-differences that a step forms."""
+"""The bound in units of eps: eight steps of some twenty operations, each within half an eps, and an order of magnitude
+for cancellation in a step."""
 
 SETTINGS: Mapping[str, Any] = {"lr": 0.01, "weight_decay": 0.1}
 
@@ -31,7 +31,7 @@ Compile = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 @dataclass(frozen=True)
 class Method:
-    """An optimizer class and its settings, the reference that it should follow, and how it decays."""
+    """An optimizer class with its settings, the name of its reference, and whether its decay is decoupled."""
 
     kind: Callable[..., optim.Optimizer]
     rule: str
@@ -40,15 +40,15 @@ class Method:
 
     @property
     def name(self) -> str:
-        """How users write it, as far as it is not the default."""
-        told = [name if value is True else f"{name}={value}" for name, value in self.settings.items()]
-        return f"optim.{getattr(self.kind, '__name__', self.kind)}({', '.join(told)})"
+        """Its spelling in user code, without default settings."""
+        settings = [name if value is True else f"{name}={value}" for name, value in self.settings.items()]
+        return f"optim.{getattr(self.kind, '__name__', self.kind)}({', '.join(settings)})"
 
     @property
     def ways(self) -> tuple[str, ...]:
         """The implementations that torch has of it."""
-        known = inspect.signature(self.kind).parameters
-        return ("single", *(way for way in ("foreach", "fused") if way in known))
+        parameters = inspect.signature(self.kind).parameters
+        return ("single", *(way for way in ("foreach", "fused") if way in parameters))
 
 
 METHODS = (
@@ -69,26 +69,26 @@ METHODS = (
 
 
 def check_optimizer(subject: CheckSubject, method: Method, compile: Compile, seed: int) -> Iterator[CheckResult]:
-    """Take the steps with each implementation, in float64 where the device has it."""
-    # what is compiled is what torch compiles by default
+    """Yields the result of several steps with each implementation, in float64 if the device has it."""
+    # compile only the implementation that torch compiles by default
     for way in [method.ways[:2][-1]] if subject.mode == "compiled" else method.ways:
         try:
             gap, bound = deviation(method, way, subject.device, compile, seed)
-        except Exception as error:  # whatever a device or the compiler cannot do, the other implementations may
-            yield subject.missed(f"{way} step", describe_error(error))
+        except Exception as error:  # another implementation may work on this device
+            yield subject.not_run(f"{way} step", describe_error(error))
         else:
             yield subject.within(f"{way} step", gap, bound)
 
 
 def deviation(method: Method, way: str, device: str, compile: Compile, seed: int) -> tuple[float, float]:
-    """How far torch's parameters are from the reference's after `STEPS` steps, and how far rounding takes them."""
+    """Returns the deviation of torch's parameters from the reference's after `STEPS` steps, and its bound."""
     with widest_dtype(device) as dtype:
         generator = torch.Generator().manual_seed(seed)
         sizes = torch.logspace(-3, 1, 48, dtype=torch.float64).reshape(6, 8)
         start = torch.randn(6, 8, generator=generator, dtype=torch.float64)
         gradients = torch.randn(STEPS, 6, 8, generator=generator, dtype=torch.float64) * sizes
         theirs = start.to(device, dtype, copy=True).requires_grad_()
-        # none of them given, torch chooses
+        # without a choice torch picks an implementation
         chosen = {each: each == way for each in method.ways if each != "single" and way in (each, "single")}
         optimizer = method.kind([theirs], **SETTINGS, **method.settings, **chosen)
         take = compile(optimizer.step)
@@ -104,7 +104,7 @@ def deviation(method: Method, way: str, device: str, compile: Compile, seed: int
 
 @contextmanager
 def widest_dtype(device: str) -> Iterator[torch.dtype]:
-    """The widest dtype of a device, which is meanwhile the default: optimizers keep their scalars in that."""
+    """Set and yield the widest floating dtype of a device: optimizers store scalars in the default dtype."""
     dtype = torch.float64 if has_float64(device) else torch.float32
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -1,4 +1,4 @@
-"""What a selftest found out, as values: one outcome per check, and all of them together."""
+"""The results of a selftest: one outcome per check, and all of them together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODES = ("eager", "compiled")
 
 
 class CheckStatus(Enum):
-    """What came of a check."""
+    """The outcome of a check."""
 
     HOLDS = "holds"
     FAILS = "fails"
@@ -22,7 +22,7 @@ class CheckStatus(Enum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check of one thing; `alpha` is the probability that it fails although all is right, 0 for exact ones."""
+    """One check of one layer or optimizer; `alpha` is its false-alarm probability, 0 for exact checks."""
 
     what: str
     check: str
@@ -36,7 +36,7 @@ class CheckResult:
     because: str = ""
 
     def document(self) -> dict[str, Any]:
-        """The outcome as a JSON object; a figure that JSON has no number for is its name."""
+        """Returns the result as a JSON object; infinities and NaN are strings."""
         measured = self.measured
         if isinstance(measured, float) and not isfinite(measured):
             measured = str(measured)
@@ -45,13 +45,13 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class CheckSubject:
-    """A thing on a device, run eagerly or compiled."""
+    """A layer, norm or optimizer on a device, eager or compiled."""
 
     what: str
     device: str
     mode: str
 
-    def judged(
+    def result(
         self,
         check: str,
         holds: bool,
@@ -62,23 +62,23 @@ class CheckSubject:
         samples: int = 0,
         because: str = "",
     ) -> CheckResult:
-        """The outcome of a check that was made."""
+        """Returns the result of a check that ran."""
         verdict = CheckStatus.HOLDS if holds else CheckStatus.FAILS
         where = (self.what, check, self.device, self.mode)
         return CheckResult(*where, verdict, measured, expected, alpha, samples, because)
 
-    def missed(self, check: str, because: str) -> CheckResult:
-        """The outcome of a check that could not be made."""
+    def not_run(self, check: str, because: str) -> CheckResult:
+        """Returns the result of a check that could not run."""
         return CheckResult(self.what, check, self.device, self.mode, CheckStatus.NOT_RUN, because=because)
 
     def within(self, check: str, measured: float, bound: float, because: str = "") -> CheckResult:
-        """The outcome of a check that a deviation is rounding at most; one that is no number is not."""
-        return self.judged(check, measured <= bound, measured, f"≤ {bound:.2g}", because=because)
+        """Returns the result of a check that a deviation is within a bound on rounding; NaN fails."""
+        return self.result(check, measured <= bound, measured, f"≤ {bound:.2g}", because=because)
 
 
 @dataclass(frozen=True)
 class Selftest:
-    """All outcomes, with the seed that they were drawn from and the bound on the probability of any false alarm."""
+    """All results, with the seed and the false-alarm probability of the whole run."""
 
     outcomes: tuple[CheckResult, ...]
     torch: str
@@ -87,7 +87,7 @@ class Selftest:
     seconds: float
 
     def of(self, verdict: CheckStatus) -> list[CheckResult]:
-        """The outcomes with this verdict."""
+        """Returns the results with this verdict."""
         return [each for each in self.outcomes if each.verdict is verdict]
 
     @property
@@ -97,12 +97,12 @@ class Selftest:
 
     @property
     def missed(self) -> bool:
-        """Whether something was not run."""
+        """Whether a check was not run."""
         return bool(self.of(CheckStatus.NOT_RUN))
 
     @property
     def headline(self) -> str:
-        """How many checks held, failed, and were not run."""
+        """The numbers of checks that hold, fail, and were not run."""
         failed, missed = len(self.of(CheckStatus.FAILS)), len(self.of(CheckStatus.NOT_RUN))
         parts = [
             f"{counted(len(self.outcomes), 'check')} of torch {self.torch}: {len(self.of(CheckStatus.HOLDS))} hold"
@@ -112,7 +112,7 @@ class Selftest:
         return ", ".join(parts)
 
     def document(self) -> dict[str, Any]:
-        """The selftest as a JSON document."""
+        """Returns the selftest as a JSON document."""
         return {
             "tool": {"name": "regcheck", "torch": self.torch},
             "ok": self.ok,

@@ -1,4 +1,4 @@
-"""A selftest for people: one row for each check."""
+"""Render a selftest as a table: one row per check."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from regcheck.selftest.results import CheckResult, CheckStatus, Selftest
 
 STYLES = {CheckStatus.HOLDS: "green", CheckStatus.FAILS: "bold red", CheckStatus.NOT_RUN: "yellow"}
 WIDTH = 160
-"""Into a file or a pipe, rows are as long as they need to be, up to this."""
+"""The maximum width of a row in a file or a pipe."""
 
 
 def render_table(result: Selftest, format: str, *, color: bool = False, width: int = WIDTH) -> str:
-    """The selftest as text that ends in a newline."""
+    """Returns the selftest as text that ends in a newline."""
     if format == "json":
         return json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     out = io.StringIO()
@@ -29,13 +29,13 @@ def render_table(result: Selftest, format: str, *, color: bool = False, width: i
     console.print(Text(result.headline, "bold red" if not result.ok else "yellow" if result.missed else "green"))
     console.print(
         f"α {result.alpha:g} in all, seed {result.seed}, {result.seconds:.1f} s; "
-        "measured against regcheck.reference in float64"
+        "compared with regcheck.reference in float64"
     )
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def table_of(result: Selftest) -> Table:
-    """All outcomes; what stands in the row above is not said again."""
+    """Returns the table of all results; a row omits a subject that equals the one above."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("what", "check", "device", "mode"):
         grid.add_column(column, no_wrap=True)
@@ -55,13 +55,13 @@ def table_of(result: Selftest) -> Table:
 
 
 def figure(outcome: CheckResult) -> str:
-    """What was measured."""
+    """Returns the measured figure as text."""
     measured = outcome.measured
     return f"{measured:.4g}" if isinstance(measured, float) else measured or "–"
 
 
 def false_alarm(outcome: CheckResult) -> str:
-    """The false-alarm probability of a check."""
+    """Returns the false-alarm probability of a check as text."""
     if outcome.verdict is CheckStatus.NOT_RUN:
         return "–"
     return f"{outcome.alpha:.1g}" if outcome.alpha else "exact"

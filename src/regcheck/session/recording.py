@@ -45,7 +45,7 @@ class Recording:
         """What the program did since the last time; None if torch was not there, and in a forked process."""
         if self._recorder is None or os.getpid() != self._process:
             return None
-        return self._recorder.take(subject)
+        return self._recorder.drain(subject)
 
     def capture_again(self, structures: Collection[str]) -> None:
         """Capture the next calls of these structures."""

@@ -101,7 +101,7 @@ class Session:
             return Piece(ledger)
         check = Check.of(self._options, self._confirmed)
         usage = check_usage(check, observation.usage, observation.captures, observation.optimizers)
-        for structure, missed in observation.unkept.items():
+        for structure, missed in observation.uncaptured.items():
             ledger.add_inspection(structure, Inspection(Progress.NOT_CAPTURED, (missed,)))
         examined = [*self._examine_captures(check, observation, ledger)]
         used = [usage, *self._examine_uses(check, observation)]
@@ -235,7 +235,7 @@ class Session:
 
 def is_empty(observation: Observation) -> bool:
     """Whether a program did nothing that could be checked, or missed."""
-    return not (observation.usage.events or observation.captures or observation.skipped or observation.unkept)
+    return not (observation.usage.events or observation.captures or observation.skipped or observation.uncaptured)
 
 
 def line_of(finding: Finding) -> Line | None:

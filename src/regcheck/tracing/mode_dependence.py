@@ -6,13 +6,14 @@ import sys
 import threading
 from collections.abc import Mapping
 from types import CodeType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import fx, nn
 from torch.nn.modules import dropout
 
 from regcheck.core.graph import Reach
+from regcheck.torch_api.arguments import Argument
 from regcheck.torch_api.functions import DROPPING
 
 from .record import META, CallMetadata
@@ -110,7 +111,7 @@ def switch_on(graph: fx.Graph) -> None:
             _give(node, DROPPING[seen.name].training)
 
 
-def _give(node: fx.Node, switch: tuple[int, str, Any] | None) -> None:
+def _give(node: fx.Node, switch: Argument | None) -> None:
     """Set the switch of a dropping call."""
     if switch is None:
         return

@@ -18,7 +18,8 @@ from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, message_of, stops
 from regcheck.core.graph import Kind, Site
-from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, LEARNED
+from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED
+from regcheck.torch_api.layers import layer_named
 
 from .baked_in_mode import frozen_call
 from .call_interceptor import arguments_of, eager, is_placed, name_of
@@ -106,8 +107,8 @@ class LeafyTracer(fx.Tracer):
         return self._running.ran
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        layer = LAYERS.get(layer_of(m))
-        if (layer in DROPPING or (layer is None and m._modules)) and not isinstance(m, nn.MultiheadAttention):
+        function = layer_named(layer_of(m)).function
+        if (function in DROPPING or (not function and m._modules)) and not isinstance(m, nn.MultiheadAttention):
             return False
         return bool(super().is_leaf_module(m, module_qualified_name))
 
@@ -166,7 +167,7 @@ class LeafyTracer(fx.Tracer):
         if target is unseen:
             return CallMetadata("unseen", Site(path, "unseen"), kind=Kind.OPAQUE)
         if kind == "call_module":
-            name = "" if str(target) in self.opaque else LAYERS.get(layer, "")
+            name = "" if str(target) in self.opaque else layer_named(layer).function
             window = any(size > 1 for size in self._kernel(str(target))) or "Adaptive" in layer
             random = KINDS.get(name) is Kind.RANDOM
             shown = Kind.OPAQUE if not name else None

@@ -47,7 +47,7 @@ from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.core.usage import OptimizerInfo, Usage
-from regcheck.torch_api.functions import COUPLED
+from regcheck.torch_api.optimizers import COUPLED, FLAG, OPTIMIZERS, UNLISTED
 
 if TYPE_CHECKING:
     from regcheck.core.measurements import Decay, Pairs
@@ -78,10 +78,11 @@ def coupled_decay(optimizer: OptimizerInfo) -> float | None:
 
 
 def remedy(rule: str | None) -> str:
-    if rule == "Adam":
-        return "use `torch.optim.AdamW` and tune the decay again"
-    if rule in ("NAdam", "RAdam"):
-        return "pass `decoupled_weight_decay=True` and tune the decay again"
+    row = OPTIMIZERS.get(rule or "", UNLISTED)
+    if row.decoupled_class:
+        return f"use `torch.optim.{row.decoupled_class}` and tune the decay again"
+    if row.flag is not None:
+        return f"pass `{FLAG}=True` and tune the decay again"
     if rule is None:
         return "decay the weights beside the step (`p.mul_(1 - lr * weight_decay)`) and tune the decay again"
     return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and tune the decay again"
@@ -91,14 +92,15 @@ def fix(code: Code) -> Patch | None:
     """Decouple the decay, which then needs another value."""
     for call in code.calls:
         name = code.name_of(call.func)
-        if not name.startswith("torch.optim.") or keyword(call, "decoupled_weight_decay") or not is_plain(call):
+        if not name.startswith("torch.optim.") or keyword(call, FLAG) or not is_plain(call):
             continue
-        if name in ("torch.optim.NAdam", "torch.optim.RAdam"):
-            edits = code.with_argument(call, "decoupled_weight_decay=True")
-            return Patch("pass `decoupled_weight_decay=True`; tune the decay again", False, edits)
-        if name == "torch.optim.Adam":
+        row = OPTIMIZERS.get(name.removeprefix("torch.optim."), UNLISTED)
+        if row.decoupled_class:
             found = renamed(code, call.func)
-            return Patch("use `AdamW`; tune the decay again", False, found) if found else None
+            return Patch(f"use `{row.decoupled_class}`; tune the decay again", False, found) if found else None
+        if row.flag is not None:
+            edits = code.with_argument(call, f"{FLAG}=True")
+            return Patch(f"pass `{FLAG}=True`; tune the decay again", False, edits)
     return None
 
 

@@ -38,13 +38,12 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
-from regcheck.torch_api.functions import KINDS
+from regcheck.torch_api.functions import KINDS, NOT_ZERO_AT_ZERO
 
 CODE = "REG104"
 SEVERITY = Severity.INFO
 BEGINS_AT = (Trait.DROPS,)
 
-NOT_ZERO_AT_ZERO = frozenset("sigmoid logsigmoid hardsigmoid softplus exp cos".split())
 LAYERS = (Kind.LINEAR, Kind.CONV, Kind.BATCH_NORM, Kind.NORM)
 
 

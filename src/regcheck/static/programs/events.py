@@ -40,8 +40,8 @@ from regcheck.static.models.unregistered import unregistered_modules
 from regcheck.static.project.entry_points import is_plain, worthwhile
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
-from regcheck.static.torch_calls import METADATA
-from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
+from regcheck.torch_api.functions import METADATA
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS, LOSSES
 
 from .alternation import mark_alternating_calls
 from .optimizers import described
@@ -50,7 +50,7 @@ Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
 
 _GRAD_OFF, _GRAD_ON, _GRAD_OPEN = External("grad off"), External("grad on"), External("grad unknown")
-_LOSSES = ("loss", "criterion", "cross_entropy", "kl_div")
+_LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _HARMLESS = frozenset(
     "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad get_parameter extra_repr"
     " register_forward_hook register_forward_pre_hook register_full_backward_hook modules named_modules children"
@@ -149,8 +149,8 @@ class ProgramInterpreter(Builder):
 
     def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         given = [*args, *kwargs.values()]
-        if isinstance(module, LayerValue) and module.name.endswith("Loss"):
-            self._note_scored(LOSSES.get(module.name, ""), args, kwargs)
+        if isinstance(module, LayerValue) and module.name in LOSS_LAYERS:
+            self._note_scored(LOSSES[module.name], args, kwargs)
             return self._judged(given)
         self.feeding.update(identity(self.callees[each]) for each in self.origins(given))
         if id(module) in self.parts:
@@ -359,7 +359,6 @@ class ProgramInterpreter(Builder):
             self.note(Backward, node)
         if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
             self._note_scored(last, args, kwargs)
-        if package == "torch.nn.functional" and last.endswith(_LOSSES):
             return self._judged([*args, *kwargs.values()])
         if last == "argmax":
             return self._judged(args)
@@ -459,4 +458,4 @@ def _inherits(module: Module, name: str) -> bool:
 
 def _is_loss(node: ast.expr) -> bool:
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return any(each in name.lower() for each in _LOSSES)
+    return any(each in name.lower() for each in _LOSS_WORDS)
