@@ -20,7 +20,7 @@ from regcheck.files.text import STDIN, content_of, overlay
 
 def run(argv: Sequence[str]) -> int:
     """Scan, publish the report, and return the exit code."""
-    parser = Parser("regcheck scan", "Check Python source for the same mistakes, without importing it or torch.")
+    parser = Parser("regcheck scan", "Check Python source without importing it, and without torch.")
     parser.add_argument(
         "paths",
         metavar="PATH",
