@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
 from regcheck.engine.check import NO_BLOCKS, Blocks, Check, Suspicions
 from regcheck.probe.audit_copy import workspace
-from regcheck.probe.factory import NO_RUN, ProbeOn, budget_of, locate, model_probes, no_probe
+from regcheck.probe.factory import NO_RUN, ProbeOn, budget_of, locate, model_probes, no_probe, usage_probes
 from regcheck.probe.process_state import world_untouched
 from regcheck.probe.seeds import seed_everything
 from regcheck.static.analyze import lowered
@@ -30,11 +30,12 @@ from regcheck.static.project.discovery import read
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 from regcheck.suppression.declare import declarations_around
+from regcheck.tracing.call_interceptor import autocasting
 from regcheck.tracing.cost import TooMuchWork
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.strategies import trace_model
-from regcheck.tracing.unwrap import Subject, obstacle
+from regcheck.tracing.unwrap import Subject, obstacle, subject_of
 
 if TYPE_CHECKING:
     from regcheck.runtime.recorder import Capture, Observation
@@ -124,6 +125,26 @@ def _check_model_use(
         findings = check.prove(subject.name, suspicions.pairs, either(probe_op, probe_event), traced.blocks)
     around = partial(declarations_around, dict(model.named_modules()))
     return check.report(subject.name, findings, suspicions.failed, around, suspicions.suppressed_by)
+
+
+def check_uses(check: Check, observation: Observation, graphs: MutableMapping[str, Graph]) -> Iterator[Report]:
+    """Check each structure that a program called together with its uses, if a rule reads both.
+
+    `graphs` holds the graph of each structure that was captured before, and gets those of this observation.
+    """
+    if not any(rule.reads_use for rule in check.rules):
+        return
+    probe_event: ProbeOn = no_probe
+    if check.options.run:
+        probe_event = usage_probes(observation.captures, observation.optimizers, check.options)
+    for structure, capture, uses in uses_in_run(observation):
+        if capture is not None:
+            inputs = Inputs(capture.args, capture.kwargs, "captured")
+            subject = replace(subject_of(capture.model), group=None)
+            with autocasting(capture.autocast):
+                yield check_model_use(check, subject, inputs, uses, probe_event, partial(graphs.__setitem__, structure))
+        elif structure in graphs:
+            yield check_graph_use(check, observation.usage.subject, graphs[structure], uses, probe_event)
 
 
 def check_graph_use(check: Check, subject: str, graph: Graph, uses: Sequence[ModelUse], probe_event: ProbeOn) -> Report:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +80,7 @@ class Session:
     ) -> Piece:
         """Check what a program did, and each model structure it ran that is not yet examined.
 
-        A model counts as a whole one where it was trained: a test that only calls it may try a part on its own. Each
-        structure, and the calls of it, have the work of `Options.budget`.
+        Each structure, and the calls of it, have the work of `Options.budget`.
 
         Args:
             observation: the events and captures of the piece.
@@ -94,6 +92,7 @@ class Session:
             UsageError: an unusable device.
         """
         from regcheck.engine.check import Check
+        from regcheck.engine.model_use import check_uses
         from regcheck.engine.program import check_usage
 
         ledger = Ledger(self._options, self._root)
@@ -104,7 +103,7 @@ class Session:
         for structure, missed in observation.uncaptured.items():
             ledger.add_inspection(structure, Inspection(Progress.NOT_CAPTURED, (missed,)))
         examined = [*self._examine_captures(check, observation, ledger)]
-        used = [usage, *self._examine_uses(check, observation)]
+        used = [usage, *check_uses(check, observation, self._graphs)]
         reports = [*used, *(report for _, report in examined)]
         measured = [finding for report in reports for finding in report.findings]
         keys = {each.key for each in measured}
@@ -137,53 +136,11 @@ class Session:
 
     def _examine_captures(self, check: Check, observation: Observation, ledger: Ledger) -> Iterator[tuple[str, Report]]:
         """Check the captured calls of structures that are due."""
-        from regcheck.engine.audit import check_model
-        from regcheck.probe.factory import budget_of
-        from regcheck.runtime.models import parts
-        from regcheck.tracing.call_interceptor import autocasting
-        from regcheck.tracing.example_inputs import Inputs
-        from regcheck.tracing.unwrap import subject_of
+        from regcheck.engine.captured_calls import check_captures
 
-        trained = observation.usage.models_trained_alone()
-        whole = {call.capture for _, call in observation.usage.calls() if call.model.key in trained}
-        called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in observation.captures}
-        limit = budget_of(self._options).left
-        for index, capture in enumerate(observation.captures):
-            structure = capture.model_key
-            wholeness = Wholeness.WHOLE if capture.whole and index in whole else Wholeness.UNKNOWN
-            if not self._is_due(structure, wholeness):
-                continue
-            inputs = Inputs(capture.args, capture.kwargs, "captured")
-            subject = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
-            within = called[id(capture.model)] & called.keys() - {id(capture.model)}
-            apart = {part for each in within for part in called[each]}
-            with autocasting(capture.autocast):
-                report = check_model(check, subject, inputs, wholeness, limit, apart)
+        for structure, wholeness, report in check_captures(check, observation, self._is_due):
             ledger.add_inspection(structure, self._note_inspection(structure, wholeness, report))
             yield structure, report
-
-    def _examine_uses(self, check: Check, observation: Observation) -> Iterator[Report]:
-        """Check each structure that the program called together with its use, if a rule reads both."""
-        if not any(rule.reads_use for rule in check.rules):
-            return
-        from regcheck.engine.model_use import check_graph_use, check_model_use, uses_in_run
-        from regcheck.probe.factory import no_probe, usage_probes
-        from regcheck.tracing.call_interceptor import autocasting
-        from regcheck.tracing.example_inputs import Inputs
-        from regcheck.tracing.unwrap import subject_of
-
-        probe_event = (
-            usage_probes(observation.captures, observation.optimizers, self._options) if self._options.run else no_probe
-        )
-        for structure, capture, uses in uses_in_run(observation):
-            if capture is not None:
-                inputs = Inputs(capture.args, capture.kwargs, "captured")
-                subject = replace(subject_of(capture.model), group=None)
-                keep = partial(self._graphs.__setitem__, structure)
-                with autocasting(capture.autocast):
-                    yield check_model_use(check, subject, inputs, uses, probe_event, keep)
-            elif structure in self._graphs:
-                yield check_graph_use(check, observation.usage.subject, self._graphs[structure], uses, probe_event)
 
     def _is_due(self, structure: str, wholeness: Wholeness) -> bool:
         """Whether another call of a structure is to be examined."""
