@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from regcheck.config.options import Options
-from regcheck.engine.fix import mended
+from regcheck.engine.fix import fix_paths
 from regcheck.engine.scan import scan
 from regcheck.files.notebook import BrokenNotebook, parse_notebook
 from regcheck.report import rendered
@@ -120,7 +120,7 @@ def test_a_fix_rewrites_the_cell_and_nothing_else(path: Path, indent: int | None
     """Only the source of the cell changes; every other byte of the document stays, whatever program wrote it."""
     before = notebook(code(IMPORTS), code(NET, joined=joined), code("x = 'é'"), indent=indent)
     path.write_bytes(before)
-    result = mended(["."], Options())
+    result = fix_paths(["."], Options())
     result.write()
     assert (result.fixed, result.refused, result.report.findings) == (1, {}, ())
     assert path.read_bytes() == before.replace(b"x, 0.5)", b"x, 0.5, training=self.training)")
@@ -134,6 +134,6 @@ def test_a_fix_that_reaches_into_another_cell_is_not_offered(path: Path) -> None
             code("Adam(model.parameters(), weight_decay=0.1)"),
         )
     )
-    result = mended(["."], Options(), unsafe=True)
+    result = fix_paths(["."], Options(), unsafe=True)
     assert [each.code for each in result.report.findings] == ["REG301"]
     assert (result.fixed, result.refused) == (0, {})
