@@ -39,12 +39,11 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
-from regcheck.torch_api.functions import STATISTICS
+from regcheck.torch_api.functions import INDEXING, STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING
 BEGINS_AT = (Trait.BATCH_STATISTICS,)
-LINKING = frozenset("index_select scatter scatter_add scatter_reduce index_add index_reduce".split())
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -87,7 +86,7 @@ def links_rows(flow: Flow, op: Op, size: int | None) -> bool:
         return each.kind is Kind.INPUT or any(found.kind is Kind.INPUT for found in flow.behind(each, as_given))
 
     given = flow.inputs_of(op)
-    if op.site.function in LINKING and len(given) > 1:
+    if op.site.function in INDEXING and len(given) > 1:
         rows = given[0] if op.site.function == "index_select" else op
         return (
             rows.kind is not Kind.PARAMETER and rows.shape is not None and rows.shape[:1] == (size,) and told(given[1])
