@@ -29,7 +29,7 @@ from regcheck.engine.unexplained_draws import unexplained_draws
 from regcheck.plugins import catalogue, example_inputs
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.batch_slice import affordable, batch_size, differ_in_batch_only, first_samples
-from regcheck.probe.factory import NO_RUN, budget_of, estimated_runs, locate, model_probes
+from regcheck.probe.factory import NO_RUN, budget_of, estimated_forwards, locate, model_probes
 from regcheck.probe.process_state import world_untouched
 from regcheck.probe.seeds import seed_everything
 from regcheck.runtime.models import parts
@@ -169,7 +169,7 @@ def _on_affordable_batch(
     """
     pairs = suspicions.pairs
     measured = check.options.confirm and traced.inputs is not None and not traced.unmeasurable
-    runs = sum(estimated_runs(*each) for each in pairs) if measured else 0
+    runs = sum(estimated_forwards(*each) for each in pairs) if measured else 0
     if traced.inputs is None or not runs:
         return traced, pairs, ""
     work, size = max(traced.work.values()), batch_size(traced.inputs)

@@ -11,10 +11,11 @@ from torch import nn
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.graph import Mode
-from regcheck.core.rank_masks import Ranks
+from regcheck.core.ranks import Ranks
 from regcheck.engine.check import Check
 from regcheck.probe.factory import locate
-from regcheck.probe.rank_agreement import LAG, RanksProbe, Rendezvous, state_digest
+from regcheck.probe.probes import RanksProbe
+from regcheck.probe.rank_agreement import LAG, Rendezvous, state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.tracing.example_inputs import home_of
