@@ -20,6 +20,7 @@ class Trait(Enum):
     DROPS = "an op that drops at a rate above zero, or would at another rate"
     BATCH_STATISTICS = "a batch norm that may normalize by its batch after `eval()`"
     NO_GRADIENTS = "a model call without gradients"
+    WEIGHTS_LOADED = "a call of a model whose weights the program has loaded"
     DECAYS = "an optimizer that decays weights"
 
     @property

@@ -79,7 +79,7 @@ from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, 
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
-BEGINS_AT = (Trait.NO_GRADIENTS,)
+BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Backward)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:

@@ -52,6 +52,7 @@ SPELLED = frozenset(
 WORDS: Mapping[Start, tuple[bytes, ...]] = {
     Trait.BATCH_STATISTICS: (b"atch_norm", b"atchNorm", b"running_stats"),
     Trait.NO_GRADIENTS: (b"no_grad", b"inference_mode", b"set_grad_enabled", b"enable_grad"),
+    Trait.WEIGHTS_LOADED: (b"load_state_dict",),
     Trait.DECAYS: (b"weight_decay",),
     ModeSet: (b".eval", b".train("),
     ModeNotRestored: (b".eval", b".train("),
