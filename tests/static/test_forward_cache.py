@@ -12,7 +12,7 @@ import pytest
 from regcheck.config.options import Options
 from regcheck.core.graph import Graph, Kind, Mode
 from regcheck.core.starting_points import StartingPoints, Trait
-from regcheck.engine.scan import judged, scanned
+from regcheck.engine.scan import findings_of, scan_with
 from regcheck.plugins import catalogue
 from regcheck.static.analyze import Reading, lowered
 from regcheck.static.interpreter.evaluator import Evaluator
@@ -247,7 +247,7 @@ def test_nothing_is_found_in_what_is_left_out(content: bytes) -> None:
     project = Project([Source("net.py", content)])
     rules = [rule for rule in catalogue() if rule.about == "graph"]
     chosen = Project(project.sources, StartingPoints.of(rule.begins_at for rule in rules))
-    assert [*judged(rules, lowered(chosen))] == [*judged(rules, lowered(project))]
+    assert [*findings_of(rules, lowered(chosen))] == [*findings_of(rules, lowered(project))]
 
 
 def test_a_rule_gets_the_graphs_that_it_can_start_in(tmp_path: Path) -> None:
@@ -261,9 +261,9 @@ def test_a_rule_gets_the_graphs_that_it_can_start_in(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text(CONFIGURED.replace("0.2", "0.0"))
     ours = next(rule for rule in catalogue() if rule.begins_at == (Trait.DROPS,))
-    scanned([path], Options(), [replace(ours, check=check)])
+    scan_with([path], Options(), [replace(ours, check=check)])
     assert seen == []
-    scanned([tmp_path], Options(), [replace(ours, check=check, begins_at=(Kind.LINEAR,))])
+    scan_with([tmp_path], Options(), [replace(ours, check=check, begins_at=(Kind.LINEAR,))])
     assert seen == ["Block", "Net"]
 
 

@@ -1,4 +1,4 @@
-"""What a rule is, and what it may ask of the probe that measures its suspicions."""
+"""Rules, their examples, and the interface of the probe that measures their suspicions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
 About = Literal["graph", "usage", "graph and usage", "ignores", "proofs", "ranks"]
-"""What a rule's `check` takes, by the names of its parameters."""
+"""The names of the parameters of a rule's `check`."""
+READS_SOURCE = ("graph", "usage", "graph and usage")
+"""The rules that a scan runs, and that name their starting points."""
 
 
 class Probe(Protocol):
@@ -112,9 +114,9 @@ class Probe(Protocol):
 class Example:
     """A self-contained source that shows the defect (BAD) or the right way (GOOD).
 
-    For a graph rule the source leaves a `model` and a tuple `inputs` behind; for a usage rule running it is the usage.
-    For a rule about proofs it also leaves `measured` behind: what each device says of the model's active dropouts.
-    For one about ranks it leaves, in place of a model, a function `begin` that makes the model of a rank.
+    For a graph rule the source defines a `model` and a tuple `inputs`; for a usage rule running it is the usage.
+    For a rule about proofs it also defines `measured`: the verdict of each device on the model's active dropouts.
+    For a rule about ranks it defines, in place of a model, a function `begin` that builds the model of a rank.
     Lines that must be reported end in `# <-`. `fixed` is the source after the rule's fix is applied to it; empty where
     the rule proposes no fix for it.
     """
@@ -137,9 +139,15 @@ class Example:
 class Rule:
     """A rule as loaded from its file.
 
-    `about` says what `check` reads: a graph, a usage, each graph with each usage of its model, the ignores of a file,
-    what was measured on several devices, or the ranks of a process group. `begins_at` names the kinds and traits of
-    ops, and the types of events, that it starts from; it is empty where `check` reads neither a graph nor a usage.
+    Attributes:
+        about: the arguments of `check`: a graph, a usage, a graph with a usage of its model, the ignores of a file, the
+            evidence of several devices, or the ranks of a process group.
+        begins_at: the kinds and traits of ops, and the types of events, that `check` starts from; empty where it reads
+            neither a graph nor a usage.
+        module: the rule's module, for messages.
+
+    Raises:
+        BrokenRule: `begins_at` holds anything else, or nothing that the arguments of `check` hold.
     """
 
     code: str
@@ -155,6 +163,13 @@ class Rule:
     fix: Callable[[Code], Patch | None] | None = None
     begins_at: tuple[Start, ...] = ()
     module: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if wrong := [each for each in self.begins_at if not is_start(each)]:
+            raise BrokenRule(f"{self.module}: BEGINS_AT {wrong[0]!r} is no Kind, no Trait and no type of Event")
+        for subject in {"graph", "usage"}.intersection(self.about.split(" and ")):
+            if not any(is_of_ops(each) == (subject == "graph") for each in self.begins_at):
+                raise BrokenRule(f"{self.module}: `check` takes a {subject}, and BEGINS_AT names nothing in one")
 
     @property
     def reads_use(self) -> bool:
@@ -196,12 +211,6 @@ class Rule:
         about = " and ".join(inspect.signature(check).parameters)
         if about not in get_args(About):
             raise BrokenRule(f"{path}: `check` must take one of {', '.join(get_args(About))}, not {about!r}")
-        begins_at = tuple(part("BEGINS_AT")) if "graph" in about or "usage" in about else ()
-        if wrong := [each for each in begins_at if not is_start(each)]:
-            raise BrokenRule(f"{path}: BEGINS_AT {wrong[0]!r} is no Kind, no Trait and no type of Event")
-        for subject in {"graph", "usage"}.intersection(about.split(" and ")):
-            if not any(is_of_ops(each) == (subject == "graph") for each in begins_at):
-                raise BrokenRule(f"{path}: `check` takes a {subject}, and BEGINS_AT names nothing that one holds")
         return cls(
             code=code,
             name=path.stem.replace("_", "-"),
@@ -214,7 +223,7 @@ class Rule:
             bad=tuple(part("BAD")),
             good=tuple(part("GOOD")),
             fix=getattr(module, "fix", None),
-            begins_at=begins_at,
+            begins_at=tuple(part("BEGINS_AT")) if about in READS_SOURCE else (),
             module=module.__name__,
         )
 
@@ -232,6 +241,23 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
         severities = [each.severity for each in group if each.severity is not None]
         severity = max(severities) if len(severities) == len(group) else None
         yield Suspicion(first.at, first.message, first.fix, ops, severity, first.evidence, first.tentative)
+
+
+def by_code(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules, sorted by code.
+
+    Raises:
+        BrokenRule: two rules share a code or a name.
+    """
+    owners: dict[str, Rule] = {}
+    codes: dict[str, Rule] = {}
+    for rule in rules:
+        for word in (rule.code, rule.name):
+            if word in owners:
+                raise BrokenRule(f"{rule.module} and {owners[word].module} are both called {word}")
+            owners[word] = rule
+        codes[rule.code] = rule
+    return tuple(codes[code] for code in sorted(codes))
 
 
 def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:
