@@ -18,7 +18,7 @@ from regcheck.core.rule import Probe, Rule
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
 from regcheck.probe.factory import ProbeOn
-from regcheck.static.analyze import lowered
+from regcheck.static.analyze import analyze
 from regcheck.static.project.discovery import read
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
@@ -58,7 +58,7 @@ def uses_in_source(model: nn.Module, rules: Iterable[Rule]) -> list[ModelUse]:
     files = dict.fromkeys(filter(None, (own, *(getattr(each, "__file__", None) for each in holders))))
     contents = {file: read(Path(file)) for file in files if file.endswith(".py")}
     sources = [Source(file, content, True) for file, content in contents.items() if isinstance(content, bytes)]
-    reading = lowered(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
+    reading = analyze(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
     mine = {key for key, each in reading.models.items() if (each.path, each.name) == (own, kind.__qualname__)}
     return [
         ModelUse(key, usage)
