@@ -22,7 +22,7 @@ from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
-from regcheck.core.rank_masks import Ranks
+from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report
 from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
@@ -31,8 +31,10 @@ from regcheck.engine.audit import Run
 from regcheck.engine.scan import scan_with
 from regcheck.probe import devices
 from regcheck.probe.factory import ProbeOn, locate, model_probes, usage_probes
+from regcheck.probe.measurements.rank_masks import mask_from
+from regcheck.probe.probes import RanksProbe
 from regcheck.probe.process_state import world_untouched
-from regcheck.probe.rank_agreement import RanksProbe, mask_from, state_digest
+from regcheck.probe.rank_agreement import state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation

@@ -22,7 +22,7 @@ from regcheck.static.interpreter.values import (
     descendants,
     leaves,
 )
-from regcheck.torch_api.functions import call_text
+from regcheck.torch_api.functions import PARTS, call_text
 
 from .unregistered import unregistered_modules
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .forward_cache import CacheHit
 
 SETITEM = "setitem"
-_PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_select gather take".split())
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
 
 
@@ -100,7 +99,7 @@ class Emitter(Part):
         """Adds an op; `other` holds the fields that differ in the other mode."""
         module = self.running[-1] if layer is None else self.modules.path_below(layer, self.running[-1])
         ids = tuple(dict.fromkeys(self.origins(inputs)))
-        if function in _PARTS and not self.assembled.isdisjoint(ids):
+        if function in PARTS and not self.assembled.isdisjoint(ids):
             kind = Kind.OPAQUE  # it may read any part of what was written
         name = f"{function}_{self.count}"
         layer_name = "" if layer is None else layer.name
