@@ -1,8 +1,9 @@
 """Reads the source of a live model's `forward`: which layer uses each argument first, and how it is reshaped before.
 
-This reader is not `static.interpreter`: it starts from live objects. Names are the globals of a live function, attributes
-are those of live modules with their tensors, and `inspect` finds the source of functions in any installed library. The
-interpreter evaluates the files of a project, which it never imports, and knows modules by the calls that construct them.
+This reader is not `static.interpreter`, because it starts from live objects: names are the globals of a live function,
+attributes are those of live modules with their tensors, and `inspect` finds the source of functions in any installed
+library. The interpreter evaluates the files of a project, which it never imports, and knows modules by the calls that
+construct them.
 """
 
 from __future__ import annotations
