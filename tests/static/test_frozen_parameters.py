@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regcheck.core.graph import Graph, Kind
-from regcheck.static.analyze import lowered
+from regcheck.static.analyze import analyze
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
@@ -28,7 +28,7 @@ class Net(nn.Module):
 
 
 def read(source: str) -> Graph:
-    graphs = lowered(Project([Source("net.py", source.encode())])).graphs
+    graphs = analyze(Project([Source("net.py", source.encode())])).graphs
     return next(graph for graph in graphs if graph.subject == "Net")
 
 
@@ -64,5 +64,5 @@ def test_an_op_says_what_the_constructor_says(here: str, says: dict[str, bool]) 
 def test_a_program_may_freeze_a_part_of_its_model() -> None:
     """What a program freezes after it has built a model is frozen in that model's graph."""
     program = "net = Net()\nfor p in net.backbone.parameters():\n    p.requires_grad = False\nnet(torch.ones(2, 4))\n"
-    graphs = lowered(Project([Source("net.py", (NET.format(here="pass") + program).encode())])).graphs
+    graphs = analyze(Project([Source("net.py", (NET.format(here="pass") + program).encode())])).graphs
     assert [trained(graph)["backbone.0"] for graph in graphs if graph.subject == "Net"] == [False, None]
