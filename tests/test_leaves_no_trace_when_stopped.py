@@ -18,6 +18,7 @@ from torch import nn
 
 from regcheck.engine import audit as audit_module
 from regcheck.engine.audit import audit
+from regcheck.engine.check import Check
 from regcheck.probe.probes import ModelProbe, OptimizerProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing import module_coverage
@@ -56,12 +57,12 @@ MEASUREMENTS = {
 """A model on which each measurement is made."""
 
 STAGES = {
-    "look": (audit_module, "look"),
-    "suspect": (audit_module.Run, "_suspicions"),
-    "measure": (audit_module.Run, "_proved"),
-    "search for what draws elsewhere": (audit_module.Run, "_unexplained"),
+    "trace": (audit_module, "trace_model"),
+    "suspect": (Check, "suspect"),
+    "measure": (Check, "prove"),
+    "search for what draws elsewhere": (audit_module, "unexplained_draws"),
     "cover": (module_coverage, "coverage_of"),
-    "report": (audit_module, "outcome"),
+    "report": (Check, "report"),
 }
 """The steps of an audit, by the function that takes them."""
 
