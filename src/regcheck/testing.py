@@ -35,7 +35,7 @@ from regcheck.probe.rank_agreement import RanksProbe, mask_from, state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation
-from regcheck.static.fixes.apply import applied
+from regcheck.static.fixes.patches import applied
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
 

@@ -18,7 +18,7 @@ from regcheck.engine.scan import scan
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
 from regcheck.files.text import content_of, is_overlaid, overlay
-from regcheck.static.fixes.apply import CannotFix, applied
+from regcheck.static.fixes.patches import CannotFix, applied
 
 PASSES = 50
 """Patches that overlap are applied one after another; more passes than this are a loop."""
