@@ -11,7 +11,7 @@ from torch import nn
 
 from regcheck.hookspecs import hookimpl
 from regcheck.tracing.example_inputs.argument_flow import ForwardReading
-from regcheck.tracing.example_inputs.arguments import Argument, arguments_of, called, draws
+from regcheck.tracing.example_inputs.arguments import Argument, arguments_of, as_call, draws
 from regcheck.tracing.example_inputs.call_inputs import Inputs
 from regcheck.tracing.example_inputs.drawing import ids, smooth
 from regcheck.tracing.example_inputs.following import follow
@@ -38,7 +38,7 @@ def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
     for extra in ((), ("edge_attr", "edge_weight", "edge_type")):
         chosen = [each for each in arguments if each.required or each.name in extra]
         made = {each.name: _made(model, each, parts, known) for each in chosen}
-        yield called(chosen, made, ORIGIN)
+        yield as_call(chosen, made, ORIGIN)
 
 
 def _passes_messages(model: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 from regcheck.hookspecs import hookimpl
 from regcheck.tracing.example_inputs import sizes
 from regcheck.tracing.example_inputs.argument_flow import ForwardReading
-from regcheck.tracing.example_inputs.arguments import Argument, Draw, arguments_of, assembled, draws, spec
+from regcheck.tracing.example_inputs.arguments import Argument, Draw, arguments_of, combined_draws, draws, spec
 from regcheck.tracing.example_inputs.drawing import LARGEST, boxes, increasing
 from regcheck.tracing.example_inputs.following import follow
 from regcheck.tracing.example_inputs.sizes import attribute
@@ -112,7 +112,7 @@ def _candidates(arguments: Sequence[Argument], choice: Sequence[str], maker: _Ma
     if all(options.values()):
         if not all(each.required for each in chosen):
             chosen = [Argument(each.name, keyword=True) for each in chosen]
-        yield from assembled(chosen, options)
+        yield from combined_draws(chosen, options)
 
 
 class _Maker:

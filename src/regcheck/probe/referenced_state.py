@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from regcheck.tracing.copies.shared import is_a_librarys
+from regcheck.tracing.copies.shared import is_library_module
 
 from .run_state import State
 
@@ -52,7 +52,7 @@ class Surroundings:
 
     def _of_class(self, cls: type) -> Iterator[Any]:
         for base in cls.__mro__:
-            if base not in self._classes and not is_a_librarys(str(base.__module__)):
+            if base not in self._classes and not is_library_module(str(base.__module__)):
                 self._classes[base] = dict(vars(base))
                 for name, each in self._classes[base].items():
                     if isinstance(each, property):
@@ -67,7 +67,7 @@ class Surroundings:
         if (
             len(self._followed) >= FUNCTIONS
             or code in self._followed
-            or is_a_librarys(str(known.get("__name__", "__main__")))
+            or is_library_module(str(known.get("__name__", "__main__")))
         ):
             return
         self._followed.add(code)

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from regcheck.core.graph import Kind
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED, STATISTICS
 
-from .running import Locate, Running
+from .running import Locate, ModuleStack
 
 _RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
 _RENAMED |= {"native_dropout": "dropout", "fused_dropout": "dropout", "H": "t", "mH": "t"}
@@ -105,7 +105,7 @@ class TorchCallInterceptor(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
-        self.running = Running(model, locate)
+        self.running = ModuleStack(model, locate)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
