@@ -1,5 +1,4 @@
-# Every command makes the environment that it needs, once: a virtual environment in .venv.
-# `make test` and `make demo` need Python 3.10 or newer with pip, and nothing else.
+# Every command needs Python 3.10 or newer with pip only, and creates the virtual environment .venv once.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,17 +10,17 @@ export NO_MKDOCS_2_WARNING = 1
 .PHONY: help demo test test-all lint docs plots readme bench format clean
 
 help:
-	@echo "make demo      all three doors on a small project with planted faults"
-	@echo "make test      the quick tests"
-	@echo "make test-all  all tests"
-	@echo "make lint      ruff, mypy, the docs, what is generated, the floors"
-	@echo "make docs      regenerate the rule pages and build the docs into site/"
-	@echo "make plots     measure again what the docs plot, and draw it"
+	@echo "make demo      run all three doors on a small project with planted faults"
+	@echo "make test      run the quick tests"
+	@echo "make test-all  run all tests"
+	@echo "make lint      run ruff and mypy, build the docs, check generated files and imports"
+	@echo "make docs      regenerate rule pages and module map, build the docs into site/"
+	@echo "make plots     repeat the measurements of the docs' plots, and draw them"
 	@echo "make readme    put the current output of the three doors into the README"
-	@echo "make bench     time what must be quick"
-	@echo "make format    format the code and fix what can be fixed"
+	@echo "make bench     run the benchmarks"
+	@echo "make format    format the code and apply the fixes of ruff"
 
-# Debian's Python has pip and venv but, without a further package, not the means to put the one into the other.
+# Debian's Python has pip and venv, but no ensurepip without a further package.
 WITHOUT_ENSUREPIP = { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
 
@@ -31,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,dev]'
 	@touch $(READY)
 
-# A door is meant to find the planted faults, which is exit code 1; anything else is a failure of the demo.
+# A door must find the planted faults (exit code 1); the demo fails otherwise.
 DOOR = sh -c 'echo; echo "$$ $$0 $$*"; "$(BIN)/$$0" "$$@" 2>&1; code=$$?; echo "(exit code $$code)"; test $$code -eq 1'
 
 DEMO_TARGETS = $(addprefix quickstart.,attention:ReviewTransformer pictures:PictureNet pictures:SpatialNet \

@@ -22,13 +22,16 @@ def answers() -> list[tuple[str, str, str]]:
 
 
 def defined(module: Path) -> set[str]:
-    """The functions and classes of a module, and `Class.method`."""
+    """The functions and classes of a module, and `Class.method` and `Class.field`."""
     names = set()
     for node in ast.parse(module.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
             names |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef)}
+            names |= {
+                f"{node.name}.{ast.unparse(each.target)}" for each in node.body if isinstance(each, ast.AnnAssign)
+            }
     return names
 
 

@@ -1,6 +1,6 @@
 """Finds dropout, regularization and train/eval mistakes in PyTorch models, and proves each one by measuring the model.
 
-`import regcheck` is cheap: what a name needs (torch, for `audit`) is loaded when the name is first used.
+`import regcheck` is cheap: the first use of a name loads what the name needs (torch, for `audit`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Act once a module has been imported, by whomever: the module itself is never imported from here."""
+"""Run a callback after a module's import by other code; never import the module itself."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 
 
 class ImportHook:
-    """Finds modules as always, and acts once the one of that name has been imported: at once where it has been."""
+    """A meta path finder that runs `act` after the import of the named module, or at once if it is imported already."""
 
     def __init__(self, name: str, act: Callable[[], None]) -> None:
         self._name, self._act = name, act
 
     def install(self) -> None:
-        """Act, or begin to wait."""
+        """Run the callback if the module is imported already, or wait for its import."""
         if self._name in sys.modules:
             self._act()
         else:
             sys.meta_path.insert(0, self)
 
     def remove(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The spec that the others find; its loader acts after it has executed the module."""
+        """Returns the other finders' spec, with a loader that runs the callback after the module."""
         if name != self._name:
             return None
         others = (each for each in sys.meta_path if each is not self)
@@ -39,7 +39,7 @@ class ImportHook:
             load = loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
-                # The loader is the module's for good, so it keeps no trace.
+                # The module keeps its loader, so remove the wrapper from it.
                 vars(loader).pop("exec_module", None)
                 load(module)
                 if self in sys.meta_path:

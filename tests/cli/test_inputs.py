@@ -1,4 +1,4 @@
-"""The forms of `regcheck audit --input`, and what is said of those that are none."""
+"""The forms of `regcheck audit --input`, and the errors about invalid ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from regcheck.core.errors import CannotBuild, UsageError
     ],
 )
 def test_every_form_is_read(text: str, given: InputSpec) -> None:
-    """Shapes, dtypes with a shape, keywords and factories are told apart."""
+    """Shapes, dtypes with a shape, keywords and factories are parsed."""
     assert parse_input(text) == given
 
 
@@ -42,7 +42,7 @@ def test_every_form_is_read(text: str, given: InputSpec) -> None:
     ],
 )
 def test_what_is_no_input_is_refused(text: str, says: str) -> None:
-    """A malformed input is wrong usage, told with the form it should have."""
+    """A malformed input is wrong usage; the message shows the right form."""
     with pytest.raises(UsageError) as caught:
         parse_input(text)
     assert says in str(caught.value)
@@ -63,19 +63,19 @@ X, Y = torch.ones(2), torch.zeros(3)
     ],
 )
 def test_a_factory_returns_arguments(value: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """A tuple is several arguments, a dict goes in by keyword, a pair is both, and anything else is one argument."""
+    """A tuple is several arguments, a dict keyword arguments, a pair both, and anything else one argument."""
     assert as_arguments(value, "f") == (args, kwargs)
 
 
 def test_a_factory_must_return_something() -> None:
-    """A factory that forgot its `return` is told what to return."""
+    """A factory without `return` is an error that says what to return."""
     with pytest.raises(CannotBuild) as caught:
         as_arguments(None, "file.py:make")
     assert "file.py:make returned nothing" in str(caught.value) and "return a tensor" in caught.value.what_to_do
 
 
 def test_inputs_add_up() -> None:
-    """Several inputs are several arguments; ids are valid for the embedding that they meet."""
+    """Several inputs are several arguments; ids are valid for the model's embedding."""
     model = nn.Sequential(nn.Embedding(5, 3))
     args, kwargs = build_arguments([parse_input("int64[2,40]"), parse_input("scale:float64[2]")], model)
     assert args[0].shape == (2, 40) and args[0].max() < 5
@@ -114,7 +114,7 @@ def raises():
 def test_the_model_runs_on_them(
     inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An audit from the command line runs the model on the inputs that were asked for, and proves what it finds."""
+    """An audit from the command line runs the model on the given inputs, and confirms its finding."""
     (tmp_path / "net.py").write_text(SOURCE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     asked = [word for each in inputs for word in ("--input", each)]
@@ -126,7 +126,7 @@ def test_the_model_runs_on_them(
 def test_a_factory_that_raises_is_named_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The model is not checked, and the entry has the factory's own line."""
+    """If a factory raises, the model is not checked, and the entry has the factory's own line."""
     (tmp_path / "net.py").write_text(SOURCE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert main(["audit", "net.py:Net", "--input", "net.py:raises", "--strict", "--output-format", "concise"]) == 3

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, their output and their exit codes."""
+"""The command line as a user sees it: real processes, their output and their exit codes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, argv: str, says: str) -> None:
-    """What cannot be understood is one line on standard error that names its nearest neighbour; nothing is printed."""
+    """An invalid argument is one line on standard error that names the nearest valid one; nothing is printed."""
     done = regcheck(folder, *argv.split())
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
@@ -99,7 +99,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, argv: str, says: 
 
 
 def test_a_wrong_configuration_names_its_file(folder: Path) -> None:
-    """An unknown key stops every door, naming file and neighbour."""
+    """An unknown key stops every door; the message names the file and the nearest key."""
     (folder / "pyproject.toml").write_text("[tool.regcheck]\nselekt = []\n", encoding="utf-8")
     done = regcheck(folder, "scan")
     assert done.returncode == 2
@@ -108,7 +108,7 @@ def test_a_wrong_configuration_names_its_file(folder: Path) -> None:
 
 @pytest.mark.parametrize(("argv", "code"), [(("--help",), 0), ((), 2), (("scan", "--help"), 0), (("audit", "-h"), 0)])
 def test_help_is_given(folder: Path, argv: tuple[str, ...], code: int) -> None:
-    """Help goes to standard output; a bare `regcheck` shows it too, but has done nothing and says so."""
+    """Help goes to standard output; a bare `regcheck` prints it too, and exits with 2."""
     done = regcheck(folder, *argv)
     assert done.returncode == code
     assert done.stdout.startswith("usage: regcheck ")
@@ -116,7 +116,7 @@ def test_help_is_given(folder: Path, argv: tuple[str, ...], code: int) -> None:
 
 
 def test_the_version_is_told(folder: Path) -> None:
-    """`--version` is the version of the package."""
+    """`--version` prints the version of the package."""
     assert regcheck(folder, "--version").stdout == f"regcheck {__version__}\n"
 
 
@@ -157,7 +157,7 @@ def test_options_decide_the_exit_code(folder: Path, argv: tuple[str, ...], code:
 
 
 def test_configuration_holds_and_the_command_line_overrules_it(folder: Path) -> None:
-    """What `[tool.regcheck]` says counts, unless the command line says otherwise."""
+    """`[tool.regcheck]` applies unless the command line overrides it."""
     (folder / "pyproject.toml").write_text("[tool.regcheck]\nignore = ['REG202']\n", encoding="utf-8")
     assert regcheck(folder, "scan", "faulty.py").returncode == 0
     assert regcheck(folder, "scan", "faulty.py", "--ignore", "REG101").returncode == 1
@@ -178,7 +178,7 @@ def test_a_file_that_does_not_parse_does_not_stop_the_others(folder: Path) -> No
 
 
 def test_the_report_can_be_written_to_a_file(folder: Path) -> None:
-    """`--output-file` holds what would have been printed, and nothing is printed."""
+    """`--output-file` holds the report, and nothing is printed."""
     printed = regcheck(folder, "scan", "faulty.py", "--output-format", "json")
     written = regcheck(folder, "scan", "faulty.py", "--output-format", "json", "--output-file", "report.json")
     assert written.stdout == ""
@@ -195,14 +195,14 @@ def test_colour_is_for_terminals(folder: Path) -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
-    """`regcheck … | head` ends quietly."""
+    """`regcheck … | head` ends without an error."""
     command = f"{sys.executable} -m regcheck scan faulty.py | true"
     done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True)
     assert done.stderr == ""
 
 
 def test_an_audit_proves_its_finding(folder: Path) -> None:
-    """`regcheck audit` measures the faulty model, confirms the fault with figures, and leaves the sound one alone."""
+    """`regcheck audit` confirms the faulty model's finding with figures, and reports nothing about the sound one."""
     done = regcheck(folder, "audit", "sound.py:Net", "faulty.py:Net", "--input", "8x16", "--output-format", "json")
     document = json.loads(done.stdout)
     Draft202012Validator(schema()).validate(document)
@@ -216,7 +216,7 @@ def test_an_audit_proves_its_finding(folder: Path) -> None:
 
 
 def test_a_model_that_cannot_be_built_is_not_checked(folder: Path) -> None:
-    """A target that cannot be built does not stop the others; as it was named, it costs the exit code."""
+    """A target that cannot be built does not stop the others; because it was named, the exit code is 3."""
     argv = ("audit", "needy.py:Net", "sound.py:Net", "--output-format", "json")
     done = regcheck(folder, *argv)
     document = json.loads(done.stdout)
@@ -230,7 +230,7 @@ def test_a_model_that_cannot_be_built_is_not_checked(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Picky", "scripted"])
 def test_a_model_that_cannot_be_run_is_not_checked(folder: Path, name: str) -> None:
-    """A named target that no run and no trace reaches is not checked, whatever was read of it: exit code 3."""
+    """A named target that neither runs nor traces is not checked, whatever its source shows: exit code 3."""
     text = """
         import torch
         from torch import nn
@@ -255,7 +255,7 @@ def test_a_model_that_cannot_be_run_is_not_checked(folder: Path, name: str) -> N
 
 
 def test_targets_can_be_configured(folder: Path) -> None:
-    """Without targets, `regcheck audit` takes the configured `models`; with `--no-confirm` all is unproven."""
+    """Without targets, `regcheck audit` checks the configured `models`; with `--no-confirm` all is unproven."""
     text = "[tool.regcheck]\nmodels = ['faulty.py:Net']\n"
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
     done = regcheck(folder, "audit", "--no-confirm", "--output-format=json")
@@ -282,7 +282,7 @@ def test_a_configured_target_that_cannot_be_built_was_named(folder: Path) -> Non
 
 
 def test_an_audit_can_leave_the_model_unrun(folder: Path) -> None:
-    """With `--no-run` the finding is there, at the same line, and says why it is unmeasured."""
+    """With `--no-run` the finding is at the same line, and says why it is unmeasured."""
     findings = [
         json.loads(regcheck(folder, "audit", "faulty.py:Net", "--output-format=json", *more).stdout)["findings"]
         for more in ((), ("--no-run",))
@@ -294,7 +294,7 @@ def test_an_audit_can_leave_the_model_unrun(folder: Path) -> None:
 
 
 def test_an_audit_without_torch_says_what_to_install(folder: Path) -> None:
-    """Where torch is missing, `regcheck audit` names the extra that brings it."""
+    """Without torch, `regcheck audit` names the extra that installs it."""
     code = (
         "import sys; sys.modules['torch'] = None; from regcheck.cli.main import main; sys.exit(main(['audit', 'a:b']))"
     )
@@ -308,7 +308,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def test_the_selftest_is_shown_and_passes(folder: Path) -> None:
-    """`regcheck selftest` prints a table of what torch was held to, and exits 0 when all holds."""
+    """`regcheck selftest` prints a table of checks, and exits with 0 if all hold."""
     done = regcheck(folder, "selftest", "--device", "cpu", "--mode", "eager", **ONE_THREAD)
     assert (done.returncode, done.stderr) == (0, "")
     assert "nn.Dropout" in done.stdout and "optim.AdamW()" in done.stdout
@@ -316,7 +316,7 @@ def test_the_selftest_is_shown_and_passes(folder: Path) -> None:
 
 
 def test_the_selftest_is_written_as_json(folder: Path) -> None:
-    """`--output-format json --output-file FILE` writes the same for programs, and prints nothing."""
+    """`--output-format json --output-file FILE` writes the same as JSON, and prints nothing."""
     argv = "selftest --mode eager --seed 3 --output-format json --output-file out.json".split()
     done = regcheck(folder, *argv, **ONE_THREAD)
     assert (done.returncode, done.stdout) == (0, "")
@@ -327,7 +327,7 @@ def test_the_selftest_is_written_as_json(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_without_a_compiler_that_mode_is_not_run(folder: Path) -> None:
-    """Where nothing can be compiled this is told once, with the reason, and only `--strict` minds."""
+    """Without a compiler the report says so once, with the reason, and only `--strict` fails."""
     nowhere = {"CXX": str(folder / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
     done = regcheck(folder, "selftest", "--device", "cpu", "--mode", "compiled", "--strict", **nowhere)
     assert done.returncode == 3

@@ -1,4 +1,4 @@
-"""`regcheck scan` beyond reporting: fixing, standard input, baselines and ignores, as a user meets them."""
+"""`regcheck scan` beyond reporting: fixes, standard input, baselines and ignores, as a user sees them."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def scan(folder: Path, *argv: str, stdin: bytes = b"") -> subprocess.CompletedPr
 
 
 def test_the_report_says_what_can_be_fixed(folder: Path) -> None:
-    """The last line counts what `--fix` would mend, and what more with `--unsafe-fixes`."""
+    """The last line counts the fixes of `--fix`, and the further ones of `--unsafe-fixes`."""
     done = scan(folder)
     assert done.stdout.endswith("\n2 findings\n1 fixable with --fix (1 more with --unsafe-fixes)\n")
     assert (folder / "net.py").read_text() == NET
 
 
 def test_fix_mends_and_reports_what_remains(folder: Path) -> None:
-    """`--fix` writes the safe fixes; the report and the exit code are about what is left."""
+    """`--fix` writes the safe fixes; the report and the exit code are about the remaining findings."""
     done = scan(folder, "--fix", "--output-format", "concise")
     assert (folder / "net.py").read_text() == SAFE
     assert "REG301" in done.stdout and "REG202" not in done.stdout
@@ -91,7 +91,7 @@ def test_diff_shows_and_changes_nothing(folder: Path) -> None:
 
 
 def test_standard_input_is_a_file(folder: Path) -> None:
-    """`-` reads standard input, under its own name or the one given, whatever lies on the disk under that name."""
+    """`-` reads standard input, under its own name or the given one, whatever the disk holds under that name."""
     done = scan(folder, "-", "--output-format", "concise", stdin=NET.encode())
     assert done.stdout.startswith("-:13:13 REG202")
     assert done.returncode == 1
@@ -102,7 +102,7 @@ def test_standard_input_is_a_file(folder: Path) -> None:
 
 
 def test_fixing_standard_input_prints_the_result(folder: Path) -> None:
-    """With `--fix` the mended text, and nothing else, is standard output; the report is standard error."""
+    """With `--fix` standard output is the fixed text alone; the report goes to standard error."""
     crlf = f"s = 'é'\n{NET}".replace("\n", "\r\n").encode("utf-8-sig")
     done = scan(folder, "-", "--fix", "--select", "REG202", "--output-format", "concise", stdin=crlf)
     assert done.stdout.encode() == crlf.replace(b"p=0.5)", b"p=0.5, training=self.training)")
@@ -127,14 +127,14 @@ def test_fixing_standard_input_prints_the_result(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_read_is_not_checked(folder: Path, content: bytes, says: str) -> None:
-    """Python 2, undecodable bytes and worse are told with their line, and never end in a traceback."""
+    """Python 2, undecodable bytes and worse are listed with their line, and never raise."""
     done = scan(folder, "-", "--strict", stdin=content)
     assert says in done.stdout.splitlines()[0]
     assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_a_baseline_is_written_and_kept(folder: Path) -> None:
-    """`--write-baseline` notes what there is; later runs report what is new, and say what is gone."""
+    """`--write-baseline` writes the current findings; later runs report new ones, and note those that are gone."""
     done = scan(folder, "--write-baseline")
     assert (done.returncode, done.stdout) == (0, "regcheck-baseline.json: 2 findings (2 new, 0 gone)\n")
     (folder / "net.py").write_text("# moved\n\n" + NET)
@@ -157,7 +157,7 @@ def test_a_baseline_is_written_and_kept(folder: Path) -> None:
 
 
 def test_an_unused_ignore_is_a_finding(folder: Path) -> None:
-    """A comment that can silence nothing is reported, one that its rule was not asked about is not."""
+    """A comment that can suppress nothing is reported; one whose rule did not run is not."""
     text = SAFE.replace("        x = F", "        # regcheck: ignore[REG202] meant\n        x = F")
     (folder / "net.py").write_text(text.replace("0.1)", "0.1)  # regcheck: ignore[REG301] as in the paper"))
     done = scan(folder, "--output-format", "concise")
@@ -169,7 +169,7 @@ def test_an_unused_ignore_is_a_finding(folder: Path) -> None:
 
 
 def test_a_reason_can_be_required(folder: Path) -> None:
-    """With `require-reason` a bare ignore neither silences nor passes unseen."""
+    """With `require-reason` a bare ignore suppresses nothing, and is reported."""
     (folder / "pyproject.toml").write_text("[tool.regcheck]\nrequire-reason = true\nselect = ['REG2', 'REG9']\n")
     (folder / "net.py").write_text(NET.replace("p=0.5)", "p=0.5)  # regcheck: ignore[REG202]"))
     done = scan(folder, "--output-format", "concise")
@@ -181,7 +181,7 @@ def test_a_reason_can_be_required(folder: Path) -> None:
 
 @pytest.mark.parametrize("format", ["sarif", "gitlab", "junit", "html"])
 def test_reports_go_to_files(folder: Path, format: str) -> None:
-    """Each format for programs can be written to a file, beside a page."""
+    """Each machine-readable format can be written to a file, together with an HTML page."""
     done = scan(folder, "--output-format", format, "--output-file", "out", "--html", "page.html")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
     assert "dropout-ignores-mode" in (folder / "out").read_text(encoding="utf-8")
@@ -189,7 +189,7 @@ def test_reports_go_to_files(folder: Path, format: str) -> None:
 
 
 def test_a_scan_says_how_many_files_it_looked_at(folder: Path) -> None:
-    """Files without torch count, too: a report that finds nothing tells whether there was anything to find it in."""
+    """Files without torch count, too: a report without findings says how many files were read."""
     (folder / "plain.py").write_text("x = 1\n")
     assert "2 files looked at\n" in scan(folder).stdout
     assert "1 file looked at\n0 findings\n" in scan(folder, "plain.py", "--output-format", "concise").stdout
@@ -198,7 +198,7 @@ def test_a_scan_says_how_many_files_it_looked_at(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--fix",), ("--diff",), ("--output-format", "json")])
 def test_a_scan_over_nothing_is_not_clean(folder: Path, options: tuple[str, ...]) -> None:
-    """Where there are no Python files that is said; it is wrong usage where the folder was named."""
+    """A scan without Python files says so; it is wrong usage if the user named the folder."""
     (folder / "empty").mkdir()
     (folder / "empty" / "notes.txt").write_text("import torch\n")
     done = scan(folder, "empty", *options)
@@ -212,7 +212,7 @@ def test_a_scan_over_nothing_is_not_clean(folder: Path, options: tuple[str, ...]
 
 
 def test_a_scan_of_what_is_excluded_is_no_error(folder: Path) -> None:
-    """What the configuration excludes may be named, as hooks do: a note says that nothing was read."""
+    """The user may name excluded paths, as hooks do: a note says that nothing was read."""
     (folder / "pyproject.toml").write_text('[tool.regcheck]\nexclude = ["old/*"]\n')
     (folder / "old").mkdir()
     (folder / "old" / "net.py").write_text(NET)

@@ -15,7 +15,7 @@ from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 from regcheck.core.patch import Patch
 from regcheck.engine import scan as scan_module
-from regcheck.engine.fix import mended
+from regcheck.engine.fix import fix_paths
 from regcheck.engine.scan import scan
 from regcheck.plugins import catalogue
 from regcheck.rules import load
@@ -44,7 +44,7 @@ TAIL = "        return self.last(x)\n"
 def fixed(path: Path, text: str, *, unsafe: bool = False) -> str:
     """The text as it is after mending; it is not written."""
     path.write_bytes(text.encode())
-    result = mended([path], Options(), unsafe=unsafe)
+    result = fix_paths([path], Options(), unsafe=unsafe)
     assert result.refused == {}
     assert path.read_bytes() == text.encode()
     after = result.after.get(str(path), text.encode())
@@ -266,7 +266,7 @@ def test_line_ends_and_encodings_survive(tmp_path: Path, newline: str, encoding:
     text = f"{coding}s = '{name}'\n{HEAD}        x = F.dropout(\n            x,\n            0.5,\n        )\n{TAIL}"
     path = tmp_path / "net.py"
     path.write_bytes(text.replace("\n", newline).encode(encoding))
-    result = mended([path], Options())
+    result = fix_paths([path], Options())
     result.write()
     expected = text.replace("0.5,\n", "0.5,\n            training=self.training,\n").replace("\n", newline)
     assert path.read_bytes() == expected.encode(encoding)
@@ -278,7 +278,7 @@ def test_a_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path: Path) -> None:
     path.write_text(f"{HEAD}        x = F.dropout(x)\n{TAIL}")
     path.chmod(0o751)
     link.symlink_to(path)
-    mended([link], Options()).write()
+    fix_paths([link], Options()).write()
     assert "training=self.training" in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o751
     assert link.is_symlink()
@@ -289,9 +289,9 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
     """What somebody wrote after the scan is kept, and the user is told."""
     path = tmp_path / "net.py"
     path.write_text(f"{HEAD}        x = F.dropout(x)\n{TAIL}")
-    result = mended([path], Options())
+    result = fix_paths([path], Options())
     path.write_text("precious = 1\n")
-    with pytest.raises(UsageError, match="has changed since it was scanned"):
+    with pytest.raises(UsageError, match="has changed since the scan"):
         result.write()
     assert path.read_text() == "precious = 1\n"
 
@@ -306,7 +306,7 @@ def test_a_fix_that_does_not_help_is_not_made(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(scan_module, "catalogue", lambda: rules)
     path = tmp_path / "net.py"
     path.write_text(f"{HEAD}        x = F.dropout(x)\n{TAIL}")
-    result = mended([path], Options())
+    result = fix_paths([path], Options())
     assert (result.after, result.fixed) == ({}, 0)
     assert list(result.refused) == [str(path)]
     assert [each.code for each in result.report.findings] == ["REG202"]
@@ -318,7 +318,7 @@ def test_what_a_fix_leaves_is_what_a_scan_finds(tmp_path: Path) -> None:
         for number, example in enumerate(rule.bad):
             (tmp_path / f"{rule.name.replace('-', '_')}{number}.py").write_text(example.source)
     before = scan([tmp_path])
-    result = mended([tmp_path], Options(), unsafe=True)
+    result = fix_paths([tmp_path], Options(), unsafe=True)
     result.write()
     after = scan([tmp_path])
     assert result.fixed == len(before.findings) - len(after.findings) >= 8

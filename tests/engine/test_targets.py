@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from regcheck.core.errors import CannotBuild, UsageError
-from regcheck.engine.targets import build, called
+from regcheck.engine.targets import build, call_factory
 
 SOURCE = """\
 from torch import nn
@@ -160,7 +160,7 @@ def test_a_library_that_is_not_there_is_named(library: str, prefix: str) -> None
 
 def test_a_factory_is_called() -> None:
     """What a named function returns is handed on as it is."""
-    assert called("nets.py:batch") == ("Net", 3)
+    assert call_factory("nets.py:batch") == ("Net", 3)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_factory_is_called() -> None:
 def test_a_factory_that_cannot_be_called_says_why(target: str, kind: type[Exception], says: str) -> None:
     """A factory that is not there is wrong usage; one that raises is named with what it raised."""
     with pytest.raises(kind) as caught:
-        called(target)
+        call_factory(target)
     assert says in str(caught.value)
 
 

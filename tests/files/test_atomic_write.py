@@ -1,4 +1,4 @@
-"""Files that are written: whole or not at all, with the permissions, links and devices that were there."""
+"""Files are written completely or not at all, and keep permissions, links and devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_is_replaced_with_its_permissions(tmp_path: Path) -> None:
-    """The new content has the old file's mode; whoever has the old file open goes on reading that."""
+    """The new content has the old file's mode; a reader with the old file open continues to read it."""
     file = tmp_path / "report"
     file.write_bytes(b"old")
     file.chmod(0o640)
@@ -31,7 +31,7 @@ def test_a_file_is_replaced_with_its_permissions(tmp_path: Path) -> None:
 
 
 def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
-    """A file that was not there is made as `open` makes one."""
+    """A new file has the permissions that `open` gives."""
     write_atomically(tmp_path / "new", b"")
     (tmp_path / "plain").write_bytes(b"")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -39,7 +39,7 @@ def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_link_stays_a_link(tmp_path: Path, there: bool) -> None:
-    """The file that a link leads to is written, whether it was there or not."""
+    """The target of a symbolic link is written, whether it existed or not."""
     (tmp_path / "elsewhere").mkdir()
     target, link = tmp_path / "elsewhere" / "file", tmp_path / "link"
     if there:
@@ -76,7 +76,7 @@ def test_standard_output_by_its_name_is_written_to(tmp_path: Path, redirected: b
 
 @pytest.mark.parametrize("option", ["--output-file", "--html"])
 def test_a_report_that_cannot_be_written_leaves_the_last_one(tmp_path: Path, option: str) -> None:
-    """Where the disk is full the old report is still there, and nothing unfinished beside it."""
+    """If the disk is full the old report is still there, and no temporary file."""
     (tmp_path / "a.py").write_text("import torch\n")
     (tmp_path / "report").write_bytes(b"old")
     full = (

@@ -1,4 +1,4 @@
-"""Names, source lines and errors that were not written to be shown: harmless in every format, on every stream."""
+"""Untrusted names, source lines and errors are harmless in every format, on every stream."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ NAMES = (
     ],
 )
 def test_what_is_shown_is_one_harmless_line(text: str, shown: str) -> None:
-    """Controls are written as escapes, commands are broken up, and every ordinary letter stays; twice is like once."""
+    """Control characters become escapes, commands are broken up, ordinary letters stay; escaping is idempotent."""
     found = visible(text)
     assert found.replace(":\\x3a", "::") == shown.replace(":\\x3a", "::")
     assert found.startswith(shown[:3]) and visible(found) == found
@@ -73,7 +73,7 @@ def test_what_is_shown_is_one_harmless_line(text: str, shown: str) -> None:
 
 @given(st.text())
 def test_any_text_is_shown_on_one_line(text: str) -> None:
-    """Whatever a text holds, what is shown is one line that any terminal and any UTF-8 file can take."""
+    """Any text becomes one line that every terminal and every UTF-8 file can show."""
     found = visible(text)
     assert len(found.splitlines()) <= 1 and "\x1b" not in found
     assert found.encode().decode() == found
@@ -86,7 +86,7 @@ def test_any_text_is_shown_on_one_line(text: str) -> None:
     )
 )
 def test_json_is_well_formed_and_says_the_same(document: object) -> None:
-    """JSON holds no lone surrogate and no command; but for surrogates, what is read from it is what went in."""
+    """JSON holds no lone surrogate and no command; apart from surrogates it decodes to the input."""
     text = dump_json(document)
     assert "##[" not in text
     plain = json.loads(text)
@@ -97,7 +97,7 @@ def test_json_is_well_formed_and_says_the_same(document: object) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_odd_names_are_harmless_in_every_format(format: str) -> None:
-    """Paths, modules, messages, reasons and subjects full of controls come out without any, in any format."""
+    """No format shows control characters of paths, modules, messages, reasons and subjects."""
     finding = Finding("REG202", "dropout-ignores-mode", Severity.ERROR, ODD, ODD, ODD, 3, 4, ODD,
                       Evidence(Verdict.UNMEASURED, because=ODD, statistic=ODD), "https://example.org/")  # fmt: skip
     pathless = Finding("REG202", "dropout-ignores-mode", Severity.ERROR, ODD, ODD, None, None, None, ODD,
@@ -139,7 +139,7 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "NO_CO
 @pytest.mark.parametrize("arguments", [*FORMATS, "--diff", "again"])
 @pytest.mark.parametrize("stream", [{"NO_COLOR": "1"}, ASCII, C_LOCALE], ids=["utf-8", "ascii", "C"])
 def test_a_scan_of_odd_files_is_whole_and_harmless(folder: Path, arguments: str, stream: dict[str, str]) -> None:
-    """Each file is judged whatever its name is, with the cache and without, and nothing raw reaches the stream."""
+    """Each file is checked whatever its name, with and without the cache; no control character reaches the stream."""
     how = [arguments] if arguments == "--diff" else [f"--output-format={arguments}", "--no-cache"]
     if arguments == "again":
         how = ["--output-format=concise"]
@@ -158,7 +158,7 @@ def test_a_scan_of_odd_files_is_whole_and_harmless(folder: Path, arguments: str,
 
 
 def test_uris_hold_the_bytes_of_a_name(folder: Path) -> None:
-    """SARIF names the very file: its bytes are percent-encoded."""
+    """SARIF names the exact file: its bytes are percent-encoded."""
     command = [sys.executable, "-m", "regcheck", "scan", "--no-cache", "--output-format=sarif", "code"]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE)
     (run,) = json.loads(done.stdout)["runs"]
@@ -168,14 +168,14 @@ def test_uris_hold_the_bytes_of_a_name(folder: Path) -> None:
 
 @pytest.mark.parametrize("words", [["--help"], ["scan", "--help"], ["run", "--help"], ["rule"], ["rule", "REG202"]])
 def test_help_and_rules_are_shown_where_there_is_only_ascii(words: list[str]) -> None:
-    """What the commands print themselves fits every stream."""
+    """The output of all commands fits an ASCII stream."""
     command = [sys.executable, "-m", "regcheck", *words]
     done = subprocess.run(command, env={**os.environ, **ASCII}, capture_output=True)
     assert done.returncode == 0 and done.stdout.isascii() and not done.stderr
 
 
 def test_an_error_is_harmless() -> None:
-    """An argument that is quoted in an error cannot write to the terminal."""
+    """An argument that an error quotes cannot control the terminal."""
     command = [sys.executable, "-m", "regcheck", "scan", "--no-cache", "no\x1b[31m\n::error::x"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
@@ -185,7 +185,7 @@ def test_an_error_is_harmless() -> None:
 
 
 def test_a_model_of_odd_names_is_measured_and_shown() -> None:
-    """Names of modules and classes that are no text are watched, measured and shown like any others."""
+    """Modules and classes with undecodable names are watched, measured and shown like any others."""
     import torch
     from torch import nn
 

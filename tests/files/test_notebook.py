@@ -1,4 +1,4 @@
-"""Notebooks: read cell by cell, whatever only IPython understands, and mended without touching anything else."""
+"""Notebooks are read cell by cell, IPython syntax included, and fixes change nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from regcheck.config.options import Options
-from regcheck.engine.fix import mended
+from regcheck.engine.fix import fix_paths
 from regcheck.engine.scan import scan
 from regcheck.files.notebook import BrokenNotebook, parse_notebook
 from regcheck.report import rendered
@@ -45,7 +45,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_finding_names_its_cell(path: Path) -> None:
-    """Names reach from cell to cell; a finding's line is that of its cell, which counts among all cells."""
+    """Names are visible across cells; a finding's line counts within its cell, and the cell among all cells."""
     path.write_bytes(notebook(code(IMPORTS), code(NET)))
     report = scan(["."])
     (finding,) = report.findings
@@ -58,7 +58,7 @@ def test_a_finding_names_its_cell(path: Path) -> None:
 
 @pytest.mark.parametrize("cell", [False, True])
 def test_an_ignore_in_a_cell_counts(path: Path, cell: bool) -> None:
-    """A comment silences its line, and one above everything the whole notebook."""
+    """A comment suppresses findings of its line, and one above all code those of the whole notebook."""
     first = "# regcheck: ignore-file[REG202] a demonstration\n" + IMPORTS if not cell else IMPORTS
     path.write_bytes(
         notebook(code(first), code(NET.replace("0.5)", "0.5)  # regcheck: ignore[REG202]") if cell else NET))
@@ -84,7 +84,7 @@ def test_an_ignore_in_a_cell_counts(path: Path, cell: bool) -> None:
     ],
 )
 def test_what_only_ipython_understands_is_taken_out(source: str, python: str) -> None:
-    """Magics, shell commands and help requests give way line by line; everything else stays where it is."""
+    """Magics, shell commands and help requests are replaced line by line; everything else stays in place."""
     assert parse_notebook(notebook(code(source))).text == python
 
 
@@ -100,7 +100,7 @@ def test_what_only_ipython_understands_is_taken_out(source: str, python: str) ->
     ],
 )  # fmt: skip
 def test_a_broken_notebook_is_not_checked(path: Path, content: bytes, says: str) -> None:
-    """What is no notebook, or holds a cell that is no Python, is said with its place, and nothing stops."""
+    """A file that is no notebook, or has a cell that is no Python, is listed with its position."""
     path.write_bytes(content)
     with pytest.raises(BrokenNotebook):
         parse_notebook(content)
@@ -109,7 +109,7 @@ def test_a_broken_notebook_is_not_checked(path: Path, content: bytes, says: str)
 
 
 def test_other_languages_are_left_alone(path: Path) -> None:
-    """A notebook whose kernel speaks another language has no Python in it."""
+    """A notebook whose kernel's language is not Python has no source."""
     path.write_bytes(notebook(code("library(torch)"), language="R"))
     assert scan(["."]).not_checked == ()
 
@@ -117,23 +117,23 @@ def test_other_languages_are_left_alone(path: Path) -> None:
 @pytest.mark.parametrize("indent", [1, 4, None])
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_fix_rewrites_the_cell_and_nothing_else(path: Path, indent: int | None, joined: bool) -> None:
-    """Only the source of the cell changes; every other byte of the document stays, whoever wrote it."""
+    """Only the source of the cell changes; every other byte of the document stays, whatever program wrote it."""
     before = notebook(code(IMPORTS), code(NET, joined=joined), code("x = 'é'"), indent=indent)
     path.write_bytes(before)
-    result = mended(["."], Options())
+    result = fix_paths(["."], Options())
     result.write()
     assert (result.fixed, result.refused, result.report.findings) == (1, {}, ())
     assert path.read_bytes() == before.replace(b"x, 0.5)", b"x, 0.5, training=self.training)")
 
 
 def test_a_fix_that_reaches_into_another_cell_is_not_offered(path: Path) -> None:
-    """What would change an import in another cell as well is left to the user."""
+    """A fix that would also change an import in another cell is not offered."""
     path.write_bytes(
         notebook(
             code("import torch\nfrom torch import nn\nfrom torch.optim import Adam\nmodel = nn.Linear(4, 4)"),
             code("Adam(model.parameters(), weight_decay=0.1)"),
         )
     )
-    result = mended(["."], Options(), unsafe=True)
+    result = fix_paths(["."], Options(), unsafe=True)
     assert [each.code for each in result.report.findings] == ["REG301"]
     assert (result.fixed, result.refused) == (0, {})

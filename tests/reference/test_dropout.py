@@ -41,7 +41,7 @@ def replayed(function, *args, seed=3, **kwargs):
 
 
 def same(left, right):
-    """The two agree to the last bits: products and quotients may be formed in another order."""
+    """Compares to the last bits: products and quotients may be computed in another order."""
     return torch.testing.assert_close(left, right, rtol=1e-15 if left.dtype == torch.float64 else 2e-7, atol=0)
 
 
@@ -78,7 +78,7 @@ def test_alpha_dropout_is_torch_alpha_dropout(device, rate, dtype):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_alpha_dropout_keeps_mean_zero_and_variance_one(rate):
-    """Of values with mean zero and variance one, kept and dropped with their probabilities, both figures stay."""
+    """Alpha dropout preserves mean zero and variance one over all masks."""
     x = torch.tensor([-1.0, 1.0], dtype=torch.float64)
     kept, gone = (alpha_dropout(x, torch.tensor([each] * 2), rate) for each in (True, False))
 
@@ -101,13 +101,13 @@ def test_feature_alpha_dropout_is_torchs(device, rate, extents):
 @pytest.mark.parametrize("function", [spatial_dropout, feature_alpha_dropout])
 @pytest.mark.parametrize(("shape", "mask"), [((6, 8), (6, 8)), ((6, 8, 3), (6, 3)), ((6, 8, 2, 2, 2, 2), (6, 8))])
 def test_dropout_of_channels_refuses_what_is_no_map(function, shape, mask):
-    """A mask that is not one draw per sample and channel is refused."""
+    """A mask without one draw per sample and channel is refused."""
     with pytest.raises(ValueError, match="no channel mask"):
         function(torch.ones(shape), torch.ones(mask, dtype=torch.bool), 0.5)
 
 
 def over_all_masks(function, rate):
-    """Mean and variance of `function(keep)` over every mask of four units, each with its probability."""
+    """Returns mean and variance of `function(keep)` over every mask of four units, weighted by probability."""
     mean = square = torch.zeros(4, dtype=torch.float64)
     for number in range(2**4):
         keep = torch.tensor([bool(number >> bit & 1) for bit in range(4)])
@@ -117,14 +117,14 @@ def over_all_masks(function, rate):
 
 
 def test_dropout_keeps_the_mean_over_all_masks():
-    """Averaged over every possible mask with its probability, the result is the input."""
+    """Averaged over every mask with its probability, the result is the input."""
     x, rate = noise(4), 0.3
     mean, _ = over_all_masks(lambda keep: inverted_dropout(x, keep, rate), rate)
     torch.testing.assert_close(mean, x, rtol=1e-14, atol=0)
 
 
 def test_classic_dropout_has_the_mean_that_it_predicts_with():
-    """Averaged over every possible mask with its probability, the result is the scaled-down input of prediction."""
+    """Averaged over every mask with its probability, the result is prediction's scaled input."""
     x, rate = noise(4), 0.3
     mean, _ = over_all_masks(lambda keep: classic_dropout(x, keep), rate)
     torch.testing.assert_close(mean, classic_prediction(x, rate), rtol=1e-14, atol=0)
@@ -132,7 +132,7 @@ def test_classic_dropout_has_the_mean_that_it_predicts_with():
 
 @pytest.mark.parametrize("rate", RATES)
 def test_classic_dropout_is_torchs_without_its_scaling(device, rate):
-    """Given torch's own mask, what is kept is left as it is: torch's result on the scaled-down input of prediction."""
+    """Given torch's own mask, surviving values are unchanged: torch's result on prediction's scaled input."""
     x = noise(5, 11, device=device)
     keep = replayed(F.dropout, torch.ones_like(x), rate) != 0
     ours, theirs = classic_dropout(x, keep), replayed(F.dropout, classic_prediction(x, rate), rate)
@@ -142,7 +142,7 @@ def test_classic_dropout_is_torchs_without_its_scaling(device, rate):
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
 def test_gaussian_dropout_has_the_mean_and_variance_of_inverted_dropout(rate):
-    """Over noise of mean zero and variance one, both moments are those of inverted dropout over all masks."""
+    """For noise of mean zero and variance one, both moments equal those of inverted dropout over all masks."""
     x = noise(4)
     low, high = (gaussian_dropout(x, torch.full_like(x, sign), rate) for sign in (-1.0, 1.0))
     mean, variance = over_all_masks(lambda keep: inverted_dropout(x, keep, rate), rate)

@@ -19,7 +19,7 @@ TERMS = 2**10 * torch.finfo(torch.float64).eps
 
 
 def close(ours, theirs):
-    """Equal to rounding, relative to the largest value: the mean is taken off, so small values carry its error."""
+    """Compares to rounding relative to the largest value: subtracting the mean adds its error to small values."""
     torch.testing.assert_close(ours, theirs, rtol=TERMS, atol=TERMS * float(theirs.detach().abs().max()))
 
 
@@ -36,7 +36,7 @@ def close(ours, theirs):
     seed=st.integers(0, 2**32),
 )
 def test_batch_norm_is_torchs_in_both_modes(device, samples, channels, extents, momentum, eps, affine, mean, seed):
-    """Output, gradient and running statistics equal torch's over three batches, and so does the prediction after."""
+    """Output, gradient and running statistics equal torch's over three batches, and so does the prediction."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape):

@@ -48,7 +48,7 @@ DECOUPLED = [
 
 @pytest.fixture(autouse=True)
 def float64_scalars():
-    """torch.optim keeps scalar state in the default dtype."""
+    """Sets the default dtype, in which torch.optim stores scalar state."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -61,7 +61,7 @@ def named(case):
 
 
 def both(case, device, *, decoupled, **more):
-    """The parameters after each of `STEPS` steps: torch.optim's, and the reference's."""
+    """Returns the parameters after each of `STEPS` steps: torch.optim's, and the reference's."""
     name, settings = case
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(4, 8, generator=generator)
@@ -173,7 +173,7 @@ def test_every_implementation_takes_the_reference_steps(name, way, device, data)
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_two_ways_of_decay_agree_without_decay_only(rule):
-    """Coupled and decoupled steps are one and the same at zero decay and differ at any other."""
+    """Coupled and decoupled steps are equal at zero decay and differ at any other."""
     for decay, equal in ((0.0, True), (0.1, False)):
         parameter, states = torch.linspace(-2, 2, 9), ({}, {})
         for turn in range(2):
@@ -188,7 +188,7 @@ def test_the_two_ways_of_decay_agree_without_decay_only(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_leaves_what_it_was_given(rule):
-    """Parameter and gradient are not written to; only the state advances."""
+    """A step modifies neither parameter nor gradient; only the state changes."""
     parameter, gradient, state = torch.ones(3), torch.full((3,), 0.5), {}
     for _ in range(3):
         step(rule, parameter, gradient, state, {"lr": 0.1, "weight_decay": 0.1, "momentum": 0.9}, decoupled=False)
@@ -199,7 +199,7 @@ def test_a_step_leaves_what_it_was_given(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_steps_are_elementwise(rule):
-    """Stepping a part of a parameter gives that part of the step of the whole."""
+    """A step of a part of a parameter equals that part of the whole step."""
     whole, part, states = torch.linspace(-1, 1, 8), slice(2, 5), ({}, {})
     settings = {"lr": 0.1, "weight_decay": 0.1}
     for turn in range(3):

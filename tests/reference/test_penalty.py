@@ -1,4 +1,4 @@
-"""The penalties are what torch makes of them: gradients, projections, decay."""
+"""The penalties equal torch's gradients, projections and decay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_gradients_are_those_of_the_formulas():
 
 
 def test_the_penalties_are_sums_over_all_parameters():
-    """Written out number by number."""
+    """Each penalty equals the sum written out number by number."""
     parameters = [torch.tensor([1.0, -2.0]), torch.tensor([[3.0]])]
     assert float(l1(parameters, 0.5)) == 3.0
     assert float(l2(parameters, 0.5)) == 3.5
@@ -59,7 +59,7 @@ def test_decoupled_decay_is_a_step_of_adamw_at_rest():
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3, 3)])
 def test_max_norm_is_torchs_renorm(shape, axis):
-    """The projection is `torch.renorm`'s, which adds 1e-7 to a norm of more than one that it divides by."""
+    """The projection equals `torch.renorm`'s, which divides by the norm plus 1e-7 if the norm exceeds one."""
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     limit = float(weight.transpose(0, axis).flatten(1).norm(dim=1).median())
     axis_of = axis % len(shape)
@@ -70,14 +70,14 @@ def test_max_norm_is_torchs_renorm(shape, axis):
 
 
 def test_max_norm_leaves_what_is_within_the_limit():
-    """Units within the limit are left bit for bit, zero ones among them."""
+    """Units within the limit stay bit for bit, zero ones included."""
     weight = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
     assert torch.equal(max_norm(weight, 5.0), weight)
     assert torch.equal(max_norm(weight, 1.0)[1:], weight[1:])
 
 
 def test_max_norm_takes_the_units_of_a_linear_layer_by_default():
-    """The incoming weights of every unit of a layer keep to the limit, so its outputs keep to limit times input."""
+    """The incoming weights of each unit respect the limit, so outputs are at most limit times input."""
     layer = nn.Linear(8, 5, bias=False)
     with torch.no_grad():
         layer.weight.copy_(max_norm(layer.weight * 10, 1.0))

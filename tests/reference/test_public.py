@@ -1,4 +1,4 @@
-"""`regcheck.reference` is public: loaded when it is used, and documented whole."""
+"""`regcheck.reference` is public: loaded on use, and documented completely."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_it_is_loaded_when_it_is_used() -> None:
 
 
 def test_without_torch_it_says_what_to_install() -> None:
-    """Where torch is missing, the error names it and how to get it."""
+    """Without torch, the error names it and how to install it."""
     code = "import sys; sys.modules['torch'] = None; import regcheck"
     told = run(f"{code}\ntry: regcheck.reference\nexcept ImportError as error: print(error)")
     assert told == "regcheck.reference needs torch: `pip install 'regcheck[torch]'`"
@@ -43,7 +43,7 @@ def test_without_torch_it_says_what_to_install() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_has_its_arguments_and_its_paper(name: str) -> None:
-    """A docstring tells each argument and, but for what takes a step by a named rule, a source; the page shows both."""
+    """A docstring describes each argument and, apart from methods of `step`, gives a source; the page shows both."""
     told = inspect.getdoc(FUNCTIONS[name]) or ""
     assert all(f"    {argument}: " in told for argument in inspect.signature(FUNCTIONS[name]).parameters)
     assert "Source: " in told or name == "step"

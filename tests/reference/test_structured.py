@@ -1,4 +1,4 @@
-"""The references with shared draws equal torch, torchvision and timm, whose masks are read off or replayed."""
+"""The references with shared draws equal torch, torchvision and timm on the same masks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def replayed(function, *args, **kwargs):
 
 @pytest.mark.parametrize("rate", RATES)
 def test_variational_dropout_is_one_torch_mask_for_all_steps(rate):
-    """Every time step is what torch's dropout gives under one and the same draw."""
+    """Every time step equals torch's dropout under one and the same draw."""
     x = noise(5, 3, 7)
     keep = replayed(F.dropout, torch.ones_like(x[0]), rate) != 0
     for step, out in zip(x, variational_dropout(x, keep, rate), strict=True):
@@ -49,7 +49,7 @@ def test_variational_dropout_is_one_torch_mask_for_all_steps(rate):
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("rate", RATES)
 def test_a_variational_recurrence_drops_columns_of_the_weights(rate, activation):
-    """For one sequence, it is torch's RNN whose weights had the masks' columns dropped before the first step."""
+    """For one sequence, it equals torch's RNN with the masks' columns of its weights dropped before the first step."""
     x, state = noise(6, 1, 4), noise(1, 5)
     cell = nn.RNNCell(4, 5, nonlinearity=activation, dtype=torch.float64)
     keep_input, keep_state = drawn(1, 4, rate=rate), drawn(1, 5, rate=rate, seed=1)
@@ -65,7 +65,7 @@ def test_a_variational_recurrence_drops_columns_of_the_weights(rate, activation)
 
 
 def test_a_variational_recurrence_has_one_mask_per_sequence():
-    """Several sequences at once are the same as each by itself."""
+    """Several sequences at once equal each by itself."""
     x, state, cell = noise(4, 3, 2), noise(3, 2), nn.GRUCell(2, 2, dtype=torch.float64)
     masks = drawn(3, 2, rate=0.5), drawn(3, 2, rate=0.5, seed=1)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_a_variational_recurrence_has_one_mask_per_sequence():
 @pytest.mark.parametrize("shape", [(6,), (6, 4), (6, 4, 3, 3)])
 @pytest.mark.parametrize("rate", RATES)
 def test_stochastic_depth_by_rows_drops_whole_samples(rate, shape):
-    """A sample is either nothing or the branch scaled up, as its draw says; the batch's mode draws once."""
+    """A sample is either zero or the scaled branch, by its draw; the batch mode draws once."""
     branch, keep = noise(*shape), drawn(6, rate=rate)
     out = stochastic_depth(branch, keep, rate)
     for sample, kept, result in zip(branch, keep, out, strict=True):
@@ -95,7 +95,7 @@ def test_stochastic_depth_by_rows_drops_whole_samples(rate, shape):
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("mode", ["row", "batch"])
 def test_stochastic_depth_is_torchvisions(mode, rate):
-    """Given the mask that torchvision draws, both modes give what it gives."""
+    """Given torchvision's mask, both modes equal torchvision's."""
     ops = pytest.importorskip("torchvision.ops", reason="torchvision is not installed", exc_type=ImportError)
     x = noise(16, 3, 4, 4)
     keep = replayed(ops.stochastic_depth, torch.ones_like(x), rate, mode)[:, 0, 0, 0] != 0
@@ -106,7 +106,7 @@ def test_stochastic_depth_is_torchvisions(mode, rate):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_stochastic_depth_is_timms_drop_path(rate):
-    """Given the mask that timm's `DropPath` draws, the reference gives what it gives."""
+    """Given the mask of timm's `DropPath`, the reference equals it."""
     layers = pytest.importorskip("timm.layers", reason="timm is not installed", exc_type=ImportError)
     x, path = noise(16, 3, 4, 4), layers.DropPath(rate)
     keep = replayed(path, torch.ones_like(x))[:, 0, 0, 0] != 0
@@ -116,7 +116,7 @@ def test_stochastic_depth_is_timms_drop_path(rate):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("bias", [None, noise(5)])
 def test_drop_connect_is_a_linear_layer_of_dropped_weights(rate, bias):
-    """With one mask it is torch's linear layer on torch's dropout of its weights; with several, sample by sample."""
+    """With one mask it equals torch's linear layer on dropped weights; with several, sample by sample."""
     x, weight = noise(3, 7), noise(5, 7)
     keep = replayed(F.dropout, torch.ones_like(weight), rate) != 0
     expected = F.linear(x, replayed(F.dropout, weight, rate), bias)
@@ -131,7 +131,7 @@ def test_drop_connect_is_a_linear_layer_of_dropped_weights(rate, bias):
 @pytest.mark.parametrize("extents", [(9,), (6, 8), (4, 5, 6)])
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_drop_block_drops_a_block_for_each_seed(extents, block):
-    """Position by position: dropped exactly where a block covers it, and what is kept is scaled by count over kept."""
+    """A position is dropped exactly where a block covers it; the rest is scaled by total over surviving count."""
     x = noise(2, 3, *extents)
     seeds = drawn(2, 3, *[extent - block + 1 for extent in extents], rate=0.9)
     kept = torch.ones_like(x)
@@ -168,7 +168,7 @@ def test_drop_block_of_one_is_dropout_of_single_positions():
 
 
 def test_single_blocks_cover_the_share_that_was_asked_for():
-    """Summed over all places of a seed, the mean number of positions that one block covers is p of the map."""
+    """Summed over all positions of a seed, the mean number of positions that one block covers is p of the map."""
     extents, block, rate = (7, 5), 3, 0.1
     places = list(itertools.product(*[range(extent - block + 1) for extent in extents]))
     covered = 0
@@ -180,7 +180,7 @@ def test_single_blocks_cover_the_share_that_was_asked_for():
 
 
 def test_a_map_that_is_dropped_whole_is_zero():
-    """Where nothing is kept there is nothing to scale: zero, not a division by zero."""
+    """A completely dropped map is zero, not a division by zero."""
     assert drop_block(torch.ones(1, 1, 3), torch.ones(1, 1, 2, dtype=torch.bool), 2).eq(0).all()
 
 

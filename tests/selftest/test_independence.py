@@ -1,4 +1,4 @@
-"""The tests of independence raise as few false alarms as they say, and have the power that is claimed."""
+"""The independence tests raise no more false alarms than α, and have the documented power."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def masks(rate: float, *shape: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.9])
 def test_independent_draws_exceed_no_more_often_than_stated(rate: float) -> None:
-    """At α = 0.2, of 400 masks of independent draws no more exceed it than a binomial count may at 1e-6."""
+    """At α = 0.2, the number of alarms in 400 masks of independent draws is within its binomial bound at 1e-6."""
     alpha = 0.2
     exceeded = sum(
         worst_correlation(mask, ["call", "row", "column"], rate, alpha).excess > 1 for mask in masks(rate, 2, 8, 12)
@@ -39,7 +39,7 @@ def test_the_test_of_pairs_is_exact() -> None:
 
 @pytest.mark.parametrize("distance", [17, 33, 100, 511, 512])
 def test_a_repetition_is_found_at_its_distance(distance: int) -> None:
-    """Of 1024 draws that repeat after some distance, that distance, or a multiple of it, is the worst."""
+    """If 1024 draws repeat after some distance, the worst distance is that one or a multiple of it."""
     row = masks(0.3, 1024)[0][:distance].repeat(-(-1024 // distance))[:1024]
     found = repetition(row, 0.3, 1e-6)
     assert found.excess > 1

@@ -1,4 +1,4 @@
-"""A backend that drops wrongly is caught, and what is wrong with it is named."""
+"""A backend with wrong dropout fails, and the failing check names the fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DROPOUT = [layer for layer in LAYERS if layer.name == "nn.Dropout"]
 
 
 def failed(**things: Any) -> dict[str, CheckResult]:
-    """The checks that fail on the CPU, by name."""
+    """Returns the checks that fail on the CPU, by name."""
     nothing = {"layers": (), "batch_norms": (), "methods": ()}
     result = selftest(("cpu",), ("eager",), **{**nothing, **things})
     assert result.outcomes and not result.missed
@@ -40,7 +40,7 @@ class Backend(TorchFunctionMode):
 
 
 def dropout_by(keep: Any) -> Backend:
-    """A dropout whose mask is what `keep` gives for a shape, and which is right in all else."""
+    """Returns a dropout whose mask is `keep` of a shape, and which is right in all else."""
 
     def dropout(func: Any, input: Any, p: float, training: bool, inplace: bool) -> Any:
         return input * keep(input.shape) / (1 - p) if training else input
@@ -49,7 +49,7 @@ def dropout_by(keep: Any) -> Backend:
 
 
 def seeded() -> torch.Generator:
-    """A generator that begins anew from the last seed."""
+    """Returns a generator that restarts from the last seed."""
     return torch.Generator().manual_seed(torch.initial_seed())
 
 
@@ -58,14 +58,14 @@ def drawn(*shape: int, **options: Any) -> Any:
 
 
 def test_an_honest_backend_passes() -> None:
-    """A dropout written by hand, with independent draws at the right rate, fails nothing."""
+    """A hand-written dropout with independent draws at the right rate passes all checks."""
     with dropout_by(lambda shape: drawn(*shape)):
         assert failed(layers=DROPOUT) == {}
 
 
 @pytest.mark.parametrize("rate", [0.19, 0.21, 0.8])
 def test_a_wrong_rate_is_named(rate: float) -> None:
-    """Draws at another rate, by a hundredth, fail that check and no other; so do keep and drop probability mixed up."""
+    """Draws at a rate 0.01 off fail that check and no other; so does swapping keep and drop probability."""
     with dropout_by(lambda shape: torch.rand(shape) >= rate):
         found = failed(layers=DROPOUT)
     assert set(found) == {"rate"}
@@ -91,7 +91,7 @@ def test_a_wrong_rate_is_named(rate: float) -> None:
     ],
 )
 def test_the_rate_of_every_layer_is_checked(name: str, call: str) -> None:
-    """A backend that uses a rate 0.05 too high everywhere is caught at each layer, by the rate and by the scaling."""
+    """A backend with a rate 0.05 too high fails at each layer, in rate and scaling."""
 
     def nudged(value: Any) -> Any:
         return value + 0.05 if isinstance(value, float) and value == RATE else value
@@ -104,7 +104,7 @@ def test_the_rate_of_every_layer_is_checked(name: str, call: str) -> None:
 
 
 def test_forgotten_scaling_is_named() -> None:
-    """Kept values that are left as they are fail scaling and gradient, and the outcome tells by how much."""
+    """Surviving values without scaling fail scaling and gradient, and the outcome gives the factor."""
 
     def unscaled(func: Any, input: Any, p: float, training: bool, inplace: bool) -> Any:
         return func(input, p, training, inplace) * (1 - p if training else 1)
@@ -117,7 +117,7 @@ def test_forgotten_scaling_is_named() -> None:
 
 @pytest.mark.parametrize("period", [33, 1000, 4096, 65536])
 def test_a_mask_that_repeats_is_named(period: int) -> None:
-    """A mask that comes again after so many elements, whatever their number, fails independence."""
+    """A mask that repeats after any number of elements fails independence."""
 
     def repeated(shape: Any) -> Any:
         row = drawn(period)
@@ -157,7 +157,7 @@ def test_a_mask_that_comes_again_with_the_next_call_is_named() -> None:
 
 
 def test_a_mask_that_ignores_the_seed_is_named() -> None:
-    """Draws from a stream of their own are not reproducible, and those from a constant seed do not change with it."""
+    """Draws from a private stream do not repeat, those from a constant seed ignore the seed: both fail."""
     own = torch.Generator().manual_seed(0)
     with dropout_by(lambda shape: drawn(*shape, generator=own)):
         assert set(failed(layers=DROPOUT)) >= {"one seed"}
@@ -166,7 +166,7 @@ def test_a_mask_that_ignores_the_seed_is_named() -> None:
 
 
 def test_a_shared_draw_is_named() -> None:
-    """One draw for all channels fails the check of shared axes, and tells which."""
+    """One draw for all channels fails the check of shared axes, and the outcome names the axis."""
     with dropout_by(lambda shape: drawn(shape[0], 1, *shape[2:]).expand(shape)):
         found = failed(layers=DROPOUT)
     assert found["shared axes"].measured == "channel"
@@ -183,7 +183,7 @@ def test_dropout_that_ignores_eval_is_named() -> None:
 
 
 def test_a_backward_pass_with_another_mask_is_named() -> None:
-    """A gradient that was masked anew, not as the forward pass was, fails that check, and no other."""
+    """A gradient under a new mask instead of the forward pass's fails that check, and no other."""
 
     def redrawn(func: Any, input: Any, p: float, training: bool, inplace: bool) -> Any:
         if not training:
@@ -196,7 +196,7 @@ def test_a_backward_pass_with_another_mask_is_named() -> None:
 
 
 def test_a_backend_that_drops_nothing_is_not_said_to_be_independent() -> None:
-    """Without a single draw dropped the rate fails, and independence is not run rather than passed."""
+    """If nothing is dropped, the rate fails, and independence is not run rather than passed."""
     with Backend(dropout=lambda func, input, p, training, inplace: input / (1 - p) if training else input):
         result = selftest(("cpu",), ("eager",), layers=DROPOUT, batch_norms=(), methods=())
     assert [each.check for each in result.of(CheckStatus.FAILS)] == ["rate"]
@@ -204,7 +204,7 @@ def test_a_backend_that_drops_nothing_is_not_said_to_be_independent() -> None:
 
 
 def test_values_that_are_no_numbers_fail() -> None:
-    """A result that is not a number is not within any bound."""
+    """NaN is not within any bound."""
     with Backend(dropout=lambda func, input, p, training, inplace: func(input, p, training) * float("nan")):
         result = selftest(("cpu",), ("eager",), layers=DROPOUT, batch_norms=(), methods=())
     assert {"scaling", "gradient", "eval"} <= {each.check for each in result.of(CheckStatus.FAILS)}
@@ -212,7 +212,7 @@ def test_values_that_are_no_numbers_fail() -> None:
 
 
 def test_a_layer_that_raises_is_not_run() -> None:
-    """What a device cannot do is told as not run, with the error, beside what it can."""
+    """An unsupported layer is not run, with the error, and the others run."""
 
     def raising(func: Any, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("no kernel for this device\nand a long story")
@@ -226,7 +226,7 @@ def test_a_layer_that_raises_is_not_run() -> None:
 
 
 def batch_norm_by(change: Any) -> Backend:
-    """A batch norm whose arguments are changed before torch's own is called."""
+    """Returns a batch norm that changes its arguments before calling torch's own."""
 
     def batch_norm(func: Any, input: Any, mean: Any, var: Any, **given: Any) -> Any:
         return func(input, mean, var, **change(given))
@@ -252,14 +252,14 @@ def batch_norm_by(change: Any) -> Backend:
     ids=["momentum", "eps", "always training", "never training", "bias"],
 )
 def test_a_wrong_batch_norm_is_named(change: Any, named: set[str]) -> None:
-    """Momentum taken for its complement, another eps, a mode that is ignored, no bias: each fails what it spoils."""
+    """Complementary momentum, another eps, an ignored mode, no bias: each fails the check that it affects."""
     with batch_norm_by(change):
         for norm in NORMS:
             assert set(failed(batch_norms=[norm])) == named
 
 
 def test_a_biased_running_variance_is_named() -> None:
-    """A running variance over n in place of n - 1, off by one in 128, is caught, as is the prediction that uses it."""
+    """A running variance over n instead of n - 1, off by one in 128, fails, and so does its prediction."""
 
     def batch_norm(func: Any, input: Any, mean: Any, var: Any, **given: Any) -> Any:
         unbiased, before = var.clone(), (1 - given["momentum"]) * var
@@ -274,7 +274,7 @@ def test_a_biased_running_variance_is_named() -> None:
 
 
 class Adam(torch.optim.Optimizer):
-    """Adam by hand, with its mistakes chosen."""
+    """A hand-written Adam with selectable mistakes."""
 
     def __init__(self, params: Any, lr: float, weight_decay: float, mistake: str = "") -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
@@ -300,6 +300,6 @@ class Adam(torch.optim.Optimizer):
 
 @pytest.mark.parametrize("mistake", ["", "uncorrected", "late", "eps", "decoupled"])
 def test_a_wrong_step_is_named(mistake: str) -> None:
-    """An Adam that forgets or delays its bias correction, has another ε or decays beside the step fails."""
+    """An Adam without or with a late bias correction, with another ε or with decoupled decay fails."""
     method = Method(Adam, "Adam", {"mistake": mistake} if mistake else {})
     assert set(failed(methods=[method])) == ({"single step"} if mistake else set())

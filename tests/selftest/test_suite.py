@@ -1,4 +1,4 @@
-"""An honest torch passes, on every seed and in both modes, within the α that is stated."""
+"""A correct torch passes, on every seed and in both modes, within the stated α."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL = {"layers": LAYERS[:1], "batch_norms": NORMS[:1], "methods": METHODS[:1]}
 
 @pytest.fixture(scope="module")
 def eager() -> Selftest:
-    """The whole of it, eagerly."""
+    """Runs the whole selftest, eagerly."""
     return selftest(("cpu",), ("eager",))
 
 
@@ -30,14 +30,14 @@ def told(result: Selftest) -> list[tuple[str, str, str]]:
 
 
 def test_torch_passes(eager: Selftest) -> None:
-    """Every check of every layer, norm and optimizer is run on the CPU, and holds."""
+    """Every check of every layer, norm and optimizer runs on the CPU, and holds."""
     assert told(eager) == []
     names = {each.what for each in eager.outcomes}
     assert names == {each.name for each in (*LAYERS, *NORMS, *METHODS)}
 
 
 def test_the_stated_alpha_bounds_all_checks_together(eager: Selftest) -> None:
-    """The false-alarm probabilities of the single checks sum up to that of the whole, and it is 1e-6 at most."""
+    """The false-alarm probabilities of the checks add up to that of the selftest, 1e-6 at most."""
     assert eager.alpha == ALPHA <= 1e-6
     assert sum(each.alpha for each in eager.outcomes) <= ALPHA * (1 + 1e-9)
     statistical = {each.check for each in eager.outcomes if each.alpha}
@@ -46,7 +46,7 @@ def test_the_stated_alpha_bounds_all_checks_together(eager: Selftest) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_an_honest_dropout_passes_on_every_seed(seed: int) -> None:
-    """Twenty seeds raise no alarm at a dropout of elements, nor at one of channels: a chance of 2e-5 in all."""
+    """Twenty seeds raise no alarm at elementwise and channel dropout: by chance with a probability of 2e-5 in all."""
     layers = [layer for layer in LAYERS if layer.name in ("nn.Dropout", "nn.Dropout2d")]
     assert told(selftest(("cpu",), ("eager",), seed, layers=layers, batch_norms=(), methods=())) == []
 
@@ -54,13 +54,13 @@ def test_an_honest_dropout_passes_on_every_seed(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_an_honest_torch_passes_on_every_seed(seed: int) -> None:
-    """Twenty seeds raise no alarm at any layer, norm or optimizer: a chance of 2e-5 in all."""
+    """Twenty seeds raise no alarm at any layer, norm or optimizer: by chance with a probability of 2e-5 in all."""
     assert told(selftest(("cpu",), ("eager",), seed)) == []
 
 
 @pytest.mark.slow
 def test_compiled_torch_passes() -> None:
-    """What is compiled holds, steps are among it, and what cannot be compiled is not run and says why."""
+    """Compiled layers and steps hold; what cannot be compiled is not run, with a reason."""
     result = selftest(("cpu",), ("compiled",), **SMALL)
     if [each.what for each in result.outcomes] == ["torch.compile"]:
         pytest.skip(f"nothing can be compiled here: {result.outcomes[0].because}")
@@ -72,7 +72,7 @@ def test_compiled_torch_passes() -> None:
 
 
 def test_it_leaves_no_trace() -> None:
-    """Random streams, the default dtype and the grad mode are as before."""
+    """Random streams, the default dtype and the grad mode are unchanged."""
     torch.manual_seed(7), random.seed(7)
     before = torch.get_rng_state(), random.getstate()
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_one_seed_gives_one_result() -> None:
 
 
 def test_the_arranged_layers_give_their_masks() -> None:
-    """Attention and recurrent networks without dropout pass on the values that a mask is read off."""
+    """Attention and recurrent networks without dropout return the values that show a mask."""
     attended = Heads(2, 4).eval()(signal((3, 2, 4)))
     assert torch.equal(attended, (signal((3, 2, 4)) / 4).unsqueeze(2).expand(3, 2, 4, 4))
     passed = between_layers(4).eval()(signal((5, 2, 4)))
@@ -101,7 +101,7 @@ def test_the_arranged_layers_give_their_masks() -> None:
 
 
 def test_the_table_tells_each_check_once(eager: Selftest) -> None:
-    """One row for each check, with what is measured, expected and its α; the headline counts them."""
+    """The table has one row per check, with measured and expected figure and α; the headline counts them."""
     text = render_table(eager, "full")
     lines = text.splitlines()
     assert sum(line.endswith("holds") for line in lines) == len(eager.outcomes)
@@ -112,7 +112,7 @@ def test_the_table_tells_each_check_once(eager: Selftest) -> None:
 
 
 def test_failures_and_what_was_not_run_say_why() -> None:
-    """A failed check and one that was not run are told with their reasons, and JSON has the same."""
+    """A failed check and one that was not run show their reasons, in JSON too."""
     where = ("nn.Dropout", "scaling", "cpu", "eager")
     failed = CheckResult(
         *where, CheckStatus.FAILS, float("inf"), "≤ 4.8e-07", because="surviving values are 0.8 times the expected ones"

@@ -58,14 +58,14 @@ def build_arguments(given: Sequence[InputSpec], model: nn.Module) -> tuple[tuple
         UsageError: a factory's file or name does not exist.
         CannotBuild: a factory raised, or returned None.
     """
-    from regcheck.engine.targets import called
+    from regcheck.engine.targets import call_factory
     from regcheck.tracing.example_inputs import drawn_for
 
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for each in given:
         if each.factory:
-            more, named = as_arguments(called(each.factory), each.factory)
+            more, named = as_arguments(call_factory(each.factory), each.factory)
             args += more
             kwargs |= named
         elif each.keyword:

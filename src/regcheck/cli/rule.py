@@ -1,23 +1,37 @@
-"""`regcheck rule [CODE|NAME]`: the list of rules, or one rule's page."""
+"""`regcheck rule`: the list of rules, one rule's page, or the skeleton of a new rule file."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from regcheck.cli import printing
+from regcheck.cli import printing, rule_skeleton
 from regcheck.cli.common_options import Parser
 from regcheck.config.select import unknown_rule
 from regcheck.core.rule import Rule
+from regcheck.files.escape import visible
 from regcheck.plugins import catalogue
 from regcheck.report.page import page
 
 
 def run(argv: Sequence[str]) -> int:
-    """Show what was asked for; return the exit code."""
-    parser = Parser("regcheck rule", "List the rules, or show the page of one.")
-    parser.add_argument("rule", metavar="CODE|NAME", nargs="?", help="the rule to show")
-    word = parser.parse(argv).rule
+    """Show the list or the page, or write the skeleton; return the exit code.
+
+    Raises:
+        UsageError: there is no such rule, or the skeleton cannot be written.
+    """
+    parser = Parser("regcheck rule", "List the rules, show the page of one, or begin a new one.")
+    parser.add_argument("rule", metavar="CODE|NAME", nargs="?", help="the rule to show; with --new, the folder or file")
+    parser.add_argument(
+        "--new", metavar="NAME", help="write the skeleton of a rule file into this folder, or the given"
+    )
+    arguments = parser.parse(argv)
+    word = arguments.rule
+    if arguments.new is not None:
+        file = rule_skeleton.write(arguments.new, Path(word or "."), catalogue())
+        printing.show(f"{visible(str(file))}: fill it in, and test it with regcheck.testing.check_rule\n")
+        return 0
     if word is None:
         printing.show(listing(catalogue()))
         return 0

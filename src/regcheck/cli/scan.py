@@ -20,7 +20,7 @@ from regcheck.files.text import STDIN, content_of, overlay
 
 def run(argv: Sequence[str]) -> int:
     """Scan, publish the report, and return the exit code."""
-    parser = Parser("regcheck scan", "Check Python source for the same mistakes, without importing it or torch.")
+    parser = Parser("regcheck scan", "Check Python source without importing it, and without torch.")
     parser.add_argument(
         "paths",
         metavar="PATH",
@@ -69,9 +69,9 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         report = scan(paths, looking, cached=not arguments.no_cache)
         refuse_empty(report, named)
         return publish(report, arguments, options, examined=paths)
-    from regcheck.engine.fix import mended
+    from regcheck.engine.fix import fix_paths
 
-    result = mended(paths, looking, unsafe=arguments.unsafe_fixes)
+    result = fix_paths(paths, looking, unsafe=arguments.unsafe_fixes)
     refuse_empty(result.report, named)
     for path, why in result.refused.items():
         note(f"note: {visible(path)}: not fixed: {why}")

@@ -129,6 +129,8 @@ class Op:
             `torch.distributions` in a recorded run.
         baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
         integral: an input of integers or flags: indices, not features.
+        requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
+            or the front end cannot tell.
     """
 
     id: str
@@ -150,6 +152,7 @@ class Op:
     within: tuple[str, ...] = ()
     baked_in: BakedInMode | None = None
     integral: bool = False
+    requires_grad: bool | None = None
 
     @property
     def place(self) -> Place | None:

@@ -157,6 +157,11 @@ class Rule:
     module: str = field(default="", compare=False)
 
     @property
+    def reads_use(self) -> bool:
+        """Whether `check` takes a model's graph together with its use."""
+        return self.about == "graph and usage"
+
+    @property
     def docs(self) -> str:
         """Address of the rule's page."""
         return f"{DOCS}rules/{self.name}/"

@@ -105,6 +105,9 @@ class Called(Event):
             models in that mode.
         pinned: paths of parts that one call of their own put in eval mode, and that are in it.
         unpinned: paths of such parts that are in train mode nevertheless.
+        structure: a key that models built alike share, empty where it is unknown.
+        scored_by: torch's losses, by their names in `torch.nn.functional`, that take the very result as their input: a
+            single tensor, and no value computed from it.
     """
 
     model: Model = field(kw_only=True)
@@ -123,6 +126,8 @@ class Called(Event):
     loaded_in_eval: tuple[Model, ...] = field(default=(), kw_only=True)
     pinned: tuple[str, ...] = field(default=(), kw_only=True)
     unpinned: tuple[str, ...] = field(default=(), kw_only=True)
+    structure: str = field(default="", kw_only=True)
+    scored_by: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,10 @@ class Usage:
     def calls(self) -> Iterator[tuple[int, Called]]:
         """Model calls with their position."""
         return ((index, event) for index, event in enumerate(self.events) if isinstance(event, Called))
+
+    def calls_of(self, model: str) -> Iterator[Called]:
+        """The calls of the model with that key (see `Graph.model`)."""
+        return (event for _, event in self.calls() if event.model.key == model)
 
     def optimizers(self) -> Iterator[Stepped]:
         """The first event of every optimizer, once for each set of declarations around it."""

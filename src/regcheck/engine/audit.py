@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import chain
 from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,14 @@ from regcheck.core.errors import (
     stops,
 )
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
-from regcheck.core.graph import Kind, Mode, Op, Wholeness
+from regcheck.core.graph import Graph, Kind, Mode, Op, Wholeness
 from regcheck.core.inspections import MEASURED, NOT_KEPT, NOT_REPLAYED, Inspection, best, left_open
 from regcheck.core.rank_masks import Ranks
 from regcheck.core.report import Report, gathered
-from regcheck.core.rule import Rule, finding, merged
+from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Stepped, Usage
+from regcheck.engine.model_use import ModelUse, either, uses_in_run, uses_in_source
 from regcheck.engine.verdict_store import VerdictStore
 from regcheck.plugins import catalogue, example_inputs
 from regcheck.probe import devices
@@ -113,6 +115,8 @@ def audit(
         select.refuse_unknown((each.pattern for each in (*BLOCKS.get(), *classes)), catalogue())
         given = Inputs(args, kwargs) if args or kwargs else None
         reports = [run.model(subject, given)]
+        if any(rule.reads_use for rule in run.rules):
+            reports.append(run.in_use(subject, given, uses_in_source(subject.model, run.rules)))
         if optimizer is not None:
             stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
             stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
@@ -135,6 +139,10 @@ def judge(
     run = replace(Run.of(Options.of(options), watched=True), memory=memory or VerdictStore())
     report = run.seen(seen)
     return replace(report, not_checked=(*report.not_checked, *left_open(report.looks)), looks={})
+
+
+Suspected = tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...], tuple[CodeSuppression, ...]]
+"""The suspicions with their rules, an entry for each rule that failed, and the declarations that suppress others."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +244,7 @@ class Run:
             except CannotTrace as error:
                 report = self._report((), (untraced(subject, error, elsewhere(model, given)),), subject)
                 return replace(report, coverage=(module_coverage.untraced(model, subject),)), NOT_REPLAYED
-            suspicions, broken, used = self._suspicions("graph", traced.graph, traced.blocks)
+            suspicions, broken, used = self._suspicions("graph", traced.graph, blocks=traced.blocks)
             whole, (traced, suspicions, left_out) = traced, self._affordable(model, traced, suspicions, fresh)
             twin = cache(fresh)
             if suspicions or meeting is not None:
@@ -286,7 +294,7 @@ class Run:
             )
         except CannotTrace:
             return traced, suspicions, ""
-        again, *_ = self._suspicions("graph", part.graph, part.blocks)
+        again, *_ = self._suspicions("graph", part.graph, blocks=part.blocks)
         same = [(rule.code, each.place) for rule, each in again] == [
             (rule.code, each.place) for rule, each in suspicions
         ]
@@ -313,7 +321,7 @@ class Run:
             missed = f"whether all ranks draw the same masks: {error}"
             return [], (NotChecked(traced.graph.subject, missed, "audit the model on every rank at the same time"),)
         ranks = Ranks(traced.graph, meeting.here, {rank: name.decode() for rank, name in said.items()})
-        suspicions, broken, _ = self._suspicions("ranks", ranks, traced.blocks)
+        suspicions, broken, _ = self._suspicions("ranks", ranks, blocks=traced.blocks)
         home = home_of(twin())
         runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home.type, locate)
         probe = RanksProbe(runner, stream, ranks.alike, partial(meeting.exchange, patience=LAG), self.options.seed)
@@ -356,7 +364,7 @@ class Run:
         """Check what a watched program did, and the structures it ran that are to be looked at."""
         trained = seen.usage.models_trained_alone()
         whole = {call.capture for _, call in seen.usage.calls() if call.model.key in trained}
-        reports = [self.usage(seen.usage, seen.captures, seen.optimizers)]
+        reports = [self.usage(seen.usage, seen.captures, seen.optimizers), *self._in_use(seen)]
         looks = [{key: Inspection(NOT_KEPT, (each,)) for key, each in seen.uncaptured.items()}]
         called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in seen.captures}
         limit = budget_of(self.options).left
@@ -373,6 +381,73 @@ class Run:
                 looks.append({structure: self.memory.looked(structure, wholeness, report, ended)})
                 reports.append(replace(report, not_checked=(), structure=structure))
         return replace(gathered([*reports, Report(not_checked=seen.skipped)]), looks=best(looks))
+
+    def _in_use(self, seen: Observation) -> Iterator[Report]:
+        """Check each structure that a watched program called together with its use, if a rule reads both."""
+        if not any(rule.reads_use for rule in self.rules):
+            return
+        probe_event = usage_probes(seen.captures, seen.optimizers, self.options) if self.options.run else no_probe
+        for structure, capture, uses in uses_in_run(seen):
+            if capture is not None:
+                given = Inputs(capture.args, capture.kwargs, "captured")
+                once = replace(subject_of(capture.model), group=None)
+                with autocasting(capture.autocast):
+                    yield self.in_use(once, given, uses, probe_event, structure)
+            elif structure in self.memory.graphs:
+                found, broken, used = self._suspected_in_use(self.memory.graphs[structure], uses)
+                with world_untouched():
+                    proven = self._proved(seen.usage.subject, found, either(no_probe, probe_event))
+                yield replace(self._report(proven, broken, seen.usage.subject), suppressed_by=used)
+
+    def in_use(
+        self,
+        examined: Subject,
+        given: Inputs | None,
+        uses: Sequence[ModelUse],
+        probe_event: ProbeOn = no_probe,
+        structure: str = "",
+    ) -> Report:
+        """Check one model together with its uses, with the rules that read both.
+
+        A model that cannot be traced is not reported here: `model` does.
+        """
+        return self.contained(examined.name, lambda: self._looked_at_use(examined, given, uses, probe_event, structure))
+
+    @world_untouched()
+    def _looked_at_use(
+        self, examined: Subject, given: Inputs | None, uses: Sequence[ModelUse], probe_event: ProbeOn, structure: str
+    ) -> Report:
+        model, subject = examined.model, examined.name
+        if not uses or obstacle(model):
+            return self._report((), (), subject)
+        why_not = reason_not_run(model) if self.options.run else NO_RUN
+        limit = budget_of(self.options).left
+        with workspace(model) as fresh:
+            seed_everything(self.options.seed)
+            try:
+                traced = trace_model(
+                    model if why_not else fresh(), subject, given, locate, Wholeness.UNKNOWN, why_not, limit
+                )
+            except (TooMuchWork, CannotMeasure, CannotTrace):
+                return self._report((), (), subject)
+            if structure:
+                self.memory.graphs[structure] = traced.graph
+            found, broken, used = self._suspected_in_use(traced.graph, uses, traced.blocks)
+            probe_op = model_probes(cache(fresh), traced, self.options.seed, partial(budget_of, self.options))
+            proven = self._proved(subject, found, either(probe_op, probe_event), traced.blocks)
+        modules = dict(model.named_modules())
+        report = self._report(proven, broken, subject, lambda each: declared_by_classes(each, modules))
+        return replace(report, suppressed_by=tuple(dict.fromkeys((*used, *report.suppressed_by))))
+
+    def _suspected_in_use(
+        self, graph: Graph, uses: Iterable[ModelUse], blocks: Blocks = MappingProxyType({})
+    ) -> Suspected:
+        """What the rules suspect that read a model's graph together with its use."""
+        each = [
+            self._suspicions("graph and usage", replace(graph, model=use.key), use.usage, blocks=blocks) for use in uses
+        ]
+        found, broken, used = ([*chain.from_iterable(part)] for part in zip(*each, strict=True))
+        return found, tuple(broken), tuple(dict.fromkeys(used))
 
     def usage(
         self, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
@@ -403,10 +478,8 @@ class Run:
         around = (each for _, decision in decisions for each in decision.by_code)
         return replace(report, suppressed_by=tuple(dict.fromkeys((*used, *around, *report.suppressed_by))))
 
-    def _suspicions(
-        self, about: str, value: Any, blocks: Blocks = MappingProxyType({})
-    ) -> tuple[list[tuple[Rule, Suspicion]], tuple[NotChecked, ...], tuple[CodeSuppression, ...]]:
-        """What the rules about a value suspect, which of them failed, and the declarations that suppress a suspicion.
+    def _suspicions(self, about: About, *values: Any, blocks: Blocks = MappingProxyType({})) -> Suspected:
+        """What the rules about some values suspect, which rules failed, and which declarations suppress a suspicion.
 
         A block suppresses what is suspected of an event or op in it, before that is measured.
         """
@@ -425,12 +498,12 @@ class Run:
             if rule.about != about:
                 continue
             try:
-                suspected = (each for each in rule.check(value) if is_reported(rule, each))
+                suspected = (each for each in rule.check(*values) if is_reported(rule, each))
                 found += [(rule, suspicion) for suspicion in merged(suspected)]
             except BaseException as error:
                 if stops(error):
                     raise
-                broken.append(NotChecked(value.subject, f"{rule.code} failed: {format_error(error)}"))
+                broken.append(NotChecked(values[0].subject, f"{rule.code} failed: {format_error(error)}"))
         return found, tuple(broken), tuple(used)
 
     def _proved(
@@ -446,7 +519,7 @@ class Run:
         ]
         found = [finding(rule, proof.suspicion, combined(proof.evidence)) for rule, proof in proofs]
         compared = Proofs(subject, tuple(proof for _, proof in proofs))
-        differing = self._suspicions("proofs", compared, blocks)[0] if len(self.devices) > 1 else []
+        differing = self._suspicions("proofs", compared, blocks=blocks)[0] if len(self.devices) > 1 else []
         return [*found, *(finding(rule, each, each.evidence) for rule, each in differing if each.evidence)]
 
     def _evidence(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:

@@ -1,4 +1,4 @@
-"""Mending what a scan finds: patches are applied, the result is scanned again, and only what holds is kept."""
+"""Fix findings of a scan: apply patches in memory, scan again, and keep the changes that the second scan confirms."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from regcheck.files.text import content_of, is_overlaid, overlay
 from regcheck.static.fixes.patches import CannotFix, applied
 
 PASSES = 50
-"""Patches that overlap are applied one after another; more passes than this are a loop."""
+"""Limit on passes: overlapping patches need one pass each."""
 
 
 @dataclass
-class Mended:
-    """What came of mending: the report on what remains, and the contents of the files that change.
+class FixResult:
+    """The report on the remaining findings, and the contents of the files that change.
 
-    `fixed` counts the findings that are gone, `refused` says by file why nothing of it was changed.
+    `fixed` counts the fixed findings; `refused` maps a file without changes to the reason.
     """
 
     report: Report
@@ -38,7 +38,7 @@ class Mended:
     refused: dict[str, str] = field(default_factory=dict)
 
     def diff(self) -> Iterator[str]:
-        """The lines of a unified diff of all changes."""
+        """Yields the lines of a unified diff of all changes."""
         for path, content in sorted(self.after.items()):
             old, new = map(_lines, (self.before[path], content))
             for line in difflib.unified_diff(old, new, visible(path), visible(path)):
@@ -48,10 +48,10 @@ class Mended:
                 yield shown if ended else f"{shown}\\ No newline at end of file\n"
 
     def write(self) -> None:
-        """Write the files that change, each at once or not at all.
+        """Write the files that change, each in one step.
 
         Raises:
-            UsageError: one cannot be written, or is no longer what was scanned.
+            UsageError: a file cannot be written, or has changed since the scan.
         """
         for path, content in self.after.items():
             if not is_overlaid(path):
@@ -62,20 +62,20 @@ def _lines(content: bytes) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", content.decode(errors="replace"))
 
 
-def mended(paths: Iterable[str | Path], options: Options, *, unsafe: bool = False) -> Mended:
-    """Scan, and apply the safe patches (with `unsafe`, all) as often as it takes. Nothing is written."""
+def fix_paths(paths: Iterable[str | Path], options: Options, *, unsafe: bool = False) -> FixResult:
+    """Scan, and apply safe patches (with `unsafe`, all) in as many passes as needed; writes nothing."""
     paths = list(paths)
-    result = Mended(scan(paths, options))
+    result = FixResult(scan(paths, options))
     for _ in range(PASSES):
         changed, done = _pass(result, unsafe)
         if not changed:
             break
         with overlay({**result.after, **changed}):
             report = scan(paths, options)
-        wrong = {path: why for path in changed if (why := _objection(path, done[path], result.report, report))}
-        result.refused |= wrong
-        if wrong:
-            # Scanned again without them: what is left must hold by itself.
+        objections = {path: why for path in changed if (why := _objection(path, done[path], result.report, report))}
+        result.refused |= objections
+        if objections:
+            # The next pass applies the other files' patches alone, and scans again.
             continue
         result.after |= changed
         result.fixed += sum(len(each) for each in done.values())
@@ -83,15 +83,15 @@ def mended(paths: Iterable[str | Path], options: Options, *, unsafe: bool = Fals
     return result
 
 
-def _pass(result: Mended, unsafe: bool) -> tuple[dict[str, bytes], dict[str, list[Finding]]]:
-    """The new contents that one round of patches gives, by file, and the findings that those are for."""
+def _pass(result: FixResult, unsafe: bool) -> tuple[dict[str, bytes], dict[str, list[Finding]]]:
+    """Returns the new contents after one round of patches, by file, and the findings that they fix."""
     changed: dict[str, bytes] = {}
     done: dict[str, list[Finding]] = {}
-    wanted: dict[str, list[Finding]] = {}
+    by_path: dict[str, list[Finding]] = {}
     for each in result.report.findings:
         if each.path and each.patch and (each.patch.safe or unsafe) and each.path not in result.refused:
-            wanted.setdefault(each.path, []).append(each)
-    for path, findings in wanted.items():
+            by_path.setdefault(each.path, []).append(each)
+    for path, findings in by_path.items():
         try:
             content = result.after[path] if path in result.after else content_of(path)
             result.before.setdefault(path, content)
@@ -99,30 +99,30 @@ def _pass(result: Mended, unsafe: bool) -> tuple[dict[str, bytes], dict[str, lis
             for each in findings:
                 if each.patch is not None:
                     patches.setdefault(each.cell, []).append(each.patch)
-            changed[path], made = applied(content, patches, path)
-            done[path] = [each for each in findings if any(each.patch is patch for patch in made)]
+            changed[path], applied_patches = applied(content, patches, path)
+            done[path] = [each for each in findings if any(each.patch is patch for patch in applied_patches)]
         except (CannotFix, OSError) as error:
             result.refused[path] = str(error)
     return changed, done
 
 
 def _objection(path: str, done: Iterable[Finding], before: Report, after: Report) -> str:
-    """What speaks against the change of a file; nothing where its findings are gone and no others have come."""
+    """Returns why to refuse the change of a file; empty if its findings are gone and no others appeared."""
     if path in {each.path for each in after.not_checked} - {each.path for each in before.not_checked}:
         return "with the fix it could not be read"
     were, are = (Counter(each.code for each in report.findings if each.path == path) for report in (before, after))
     were.subtract(each.code for each in done)
     if any(are[code] > were[code] for code in are):
-        return "with the fix the finding remains, or another comes"
+        return "with the fix the finding remains, or another appears"
     return ""
 
 
 def _replace(path: Path, before: bytes, after: bytes) -> None:
-    """Put another content in a file's place, in one step, with the file's mode; a link stays a link."""
+    """Replace a file's content in one step; the file keeps its permissions, and a symbolic link stays one."""
     file = path.resolve()
     try:
         if file.read_bytes() != before:
-            raise UsageError(f"{path}: has changed since it was scanned; nothing was written there")
+            raise UsageError(f"{path}: has changed since the scan; it was not written")
         write_atomically(file, after)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

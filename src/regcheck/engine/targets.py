@@ -1,4 +1,4 @@
-"""Models built from what `regcheck audit` is told: `pkg.mod:Name`, `file.py:Name`, `timm:NAME`, `hf:NAME` and such."""
+"""Build the models that targets name: `pkg.mod:Name`, `file.py:Name`, `timm:NAME`, `hf:NAME` and so on."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME`, `timm:NAME` or `hf:
 
 
 def build(target: str, seed: int = 0) -> nn.Module:
-    """The model that a target names. A name may stand for a model, a class or a factory; the last two take nothing.
+    """Returns the model that a target names, or that the named class or function without required arguments builds.
 
-    The random streams are seeded before its module is imported and again before it is built, so that its weights do not
-    depend on what was imported or built before.
+    The random streams are seeded before the import of its module and again before building it, so that its weights do
+    not depend on earlier imports or models.
 
     Raises:
-        UsageError: the target cannot be understood: its form, its file, its module or its name is unknown.
-        CannotBuild: the user's code raised, or made something else than a model.
+        UsageError: the target's form, file, module or name is not valid.
+        CannotBuild: the user's code raised, or returned something else than a model.
     """
     seed_everything(seed)
     model = _attempt(lambda: plugins.call("regcheck_targets", target=target), "a plugin cannot build it")
@@ -44,33 +44,33 @@ def build(target: str, seed: int = 0) -> nn.Module:
         else:
             found = _member(_module(where), name, target)
             seed_everything(seed)
-            model = _made(target, found)
+            model = _instantiate(target, found)
     if not isinstance(model, nn.Module):
         raise CannotBuild(f"is of type {type(model).__name__}, not an nn.Module", "return the model itself")
     return model
 
 
-def called(target: str) -> Any:
-    """What the function that a target names returns, called without arguments.
+def call_factory(target: str) -> Any:
+    """Calls the function that a target names, without arguments, and returns its result.
 
     Raises:
-        UsageError: its file or its name is unknown.
-        CannotBuild: it takes arguments, or it raised; the error says in which line.
+        UsageError: its file or its name does not exist.
+        CannotBuild: it requires arguments, or it raised; the error has the line.
     """
     where, _, name = target.rpartition(":")
     found = _member(_module(where), name, target)
     if not callable(found):
         raise UsageError(f"{target} is of type {type(found).__name__}, not a function")
-    if needed := _needed(found):
-        raise CannotBuild(f"{target} takes arguments: {', '.join(needed)}", "name a function that takes none")
+    if required := _required_arguments(found):
+        raise CannotBuild(f"{target} takes arguments: {', '.join(required)}", "name a function that takes none")
     return _attempt(found, f"{target} raised")
 
 
 def made_by(make: Callable[[], T]) -> T:
-    """What a function without arguments makes.
+    """Calls a function without arguments and returns its result.
 
     Raises:
-        CannotBuild: it raised; the error says in which line.
+        CannotBuild: it raised; the error has the line.
     """
     return _attempt(make, "cannot be built")
 
@@ -90,7 +90,7 @@ def _timm(name: str) -> Any:
 
 
 def _transformers(name: str) -> Any:
-    """A model with random weights: of a class by its default configuration, or of a configuration that is on disk."""
+    """Returns a model with random weights: of a class with its default configuration, or of a configuration on disk."""
     library = _library("transformers", "transformers")
     if name.isidentifier() and name[0].isupper():
         cls = _attempt(lambda: getattr(library, name, None), f"{name} cannot be imported")
@@ -103,8 +103,8 @@ def _transformers(name: str) -> Any:
     todo = "name a folder, a class (`hf:BertModel`), or a model that the local cache holds: nothing is downloaded"
     read = library.AutoConfig.from_pretrained
     config = _attempt(lambda: read(name, local_files_only=True), f"no configuration of {name!r} on this machine", todo)
-    made = [each for each in getattr(config, "architectures", None) or () if each in dir(library)]
-    build = (lambda: getattr(library, made[0])(config)) if made else (lambda: library.AutoModel.from_config(config))
+    names = [each for each in getattr(config, "architectures", None) or () if each in dir(library)]
+    build = (lambda: getattr(library, names[0])(config)) if names else (lambda: library.AutoModel.from_config(config))
     return _attempt(build, "cannot be built")
 
 
@@ -114,12 +114,12 @@ ZOOS: dict[str, Callable[[str], Any]] = {"hf": _transformers, "timm": _timm, "to
 def _library(module: str, package: str) -> Any:
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"{package} is not installed: `pip install {package}`")
-    todo = f"install a {package} that was made for the installed torch"
+    todo = f"install a {package} that matches the installed torch"
     return _attempt(lambda: importlib.import_module(module), f"{package} cannot be imported", todo)
 
 
 def _module(where: str) -> ModuleType:
-    """The user's module: a file, or a dotted name looked up from the working directory first."""
+    """Imports the user's module: a file, or a dotted name, searched from the working directory first."""
     if where.endswith(".py"):
         return _file(Path(where))
     _look_in(Path.cwd())
@@ -162,18 +162,18 @@ def _member(module: ModuleType, name: str, target: str) -> Any:
     return found
 
 
-def _made(target: str, found: Any) -> Any:
+def _instantiate(target: str, found: Any) -> Any:
     if isinstance(found, nn.Module) or not callable(found):
         return found
-    needed = _needed(found)
-    if needed:
+    required = _required_arguments(found)
+    if required:
         todo = f"name a function that takes none, as in `def model(): return {target.rpartition(':')[2]}(…)`"
-        raise CannotBuild(f"takes arguments: {', '.join(needed)}", todo)
+        raise CannotBuild(f"takes arguments: {', '.join(required)}", todo)
     return _attempt(found, "cannot be built")
 
 
-def _needed(function: Callable[..., Any]) -> list[str]:
-    """The arguments that a callable cannot be called without."""
+def _required_arguments(function: Callable[..., Any]) -> list[str]:
+    """Returns the required arguments of a callable."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -183,7 +183,7 @@ def _needed(function: Callable[..., Any]) -> list[str]:
 
 
 def _attempt(act: Callable[[], T], failure: str, what_to_do: str = "make it run on its own first") -> T:
-    """What `act` returns; what it raises becomes `CannotBuild`, with the user's line."""
+    """Returns the result of `act`; turns an exception into `CannotBuild`, with the user's line."""
     try:
         return act()
     except RegcheckError:
@@ -202,7 +202,7 @@ def _failed(error: BaseException, failure: str, what_to_do: str = "make it run o
 
 
 def _user_line(error: BaseException) -> tuple[str | None, int | None]:
-    """The last line of the user's own code that the error passed through."""
+    """Returns the innermost line of the user's code in the traceback."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
     paths = sysconfig.get_paths()

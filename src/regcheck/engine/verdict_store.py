@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from regcheck.core.finding import Finding, Key, Severity, Verdict
-from regcheck.core.graph import Wholeness
+from regcheck.core.graph import Graph, Wholeness
 from regcheck.core.inspections import MEASURED, UNPROVEN, Inspection, best
 from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
@@ -36,6 +36,8 @@ class VerdictStore:
         self._done: set[tuple[str, Wholeness]] = set()
         self._found: dict[str, dict[Key, Report]] = {}
         self._confirmed: dict[At, Severity] = {}
+        self.graphs: dict[str, Graph] = {}
+        """The graph of each structure, where a rule reads it together with its use."""
 
     def is_due(self, structure: str, wholeness: Wholeness = Wholeness.UNKNOWN) -> bool:
         """Whether another call of a structure is to be looked at."""

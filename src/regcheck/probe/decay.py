@@ -14,6 +14,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.measurements import BLURRED, Decay, Pairs, Shrinkage
 from regcheck.core.usage import BIAS, NORM_SCALE, Group
 from regcheck.reference import optimizers as reference
+from regcheck.torch_api.optimizers import OPTIMIZERS, UNLISTED
 
 from .decay_folding import decayed_parameters, folded, heeded
 from .optimizer_steps import ROUNDING, Sample, row, stepping
@@ -148,7 +149,7 @@ def _suspects(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
 
 def _references(rule: str | None, samples: Sequence[Sample]) -> tuple[Tensor, Tensor] | None:
     """The weights after the same steps with coupled and with decoupled decay; None without a reference."""
-    name = "Adam" if rule == "AdamW" else rule or ""
+    name = OPTIMIZERS.get(rule or "", UNLISTED).update or rule or ""
     if name not in reference.RULES:
         return None
 

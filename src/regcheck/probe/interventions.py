@@ -17,7 +17,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Site
 from regcheck.files.escape import encode
 from regcheck.files.place import Place
-from regcheck.torch_api.functions import DROPPING, STACKED
+from regcheck.torch_api.functions import DROPOUTS, DROPPING, STACKED
 from regcheck.tracing.call_interceptor import (
     TorchCallInterceptor,
     draws,
@@ -134,7 +134,7 @@ def _kept(args: Any) -> Any:
 def identity(func: Any, args: Any, kwargs: Any) -> Any:
     """The call with its dropping taken out: dropout returns its input; what does more than drop is re-gated."""
     name = name_of(func)
-    if name.endswith("dropout") or name.startswith("dropout"):
+    if name in DROPOUTS:
         tensor = args[0] if args else kwargs["input"]
         return _as_given_by(func, tensor.clone())
     return regated(func, args, kwargs)
@@ -147,11 +147,11 @@ def regated(func: Any, args: Any, kwargs: Any) -> Any:
         place = rate_position(args)
         return func(*(0.0 if index == place else each for index, each in enumerate(args)), **kwargs)
     how = DROPPING[name]
-    position, word, _ = how.rate if how.training is None else how.training
+    position, word, _ = how.switch(kwargs) or how.rate
     off = 0.0 if how.training is None else False
     if len(args) > position:
         return func(*args[:position], off, *args[position + 1 :], **kwargs)
-    return func(*args, **{**kwargs, "train" if "train" in kwargs else word: off})
+    return func(*args, **{**kwargs, word: off})
 
 
 def nothing(func: Any, args: Any, kwargs: Any) -> Any:

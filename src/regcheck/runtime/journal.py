@@ -19,7 +19,7 @@ from .call_sites import CallSite
 from .captures import CallState, Capture, Captures
 from .event_log import EventLog
 from .result_tracking import ResultTracker
-from .result_use import classify_use
+from .result_use import classify_use, functional_losses
 from .step_scope import StepScopes
 from .weak_state import RevivableRef
 
@@ -129,8 +129,10 @@ class Journal:
         backpropagated = tracker.backpropagated if event.grad else False
         asked = event.training and not backpropagated and not event.test_code and event.result == "used"
         use = classify_use(tracker.site) if asked and event.model.mode_dependent else ""
+        losses = (*tracker.scored_by, *functional_losses(tracker.site)) if event.grad else ()
         return replace(
             event,
+            scored_by=tuple(dict.fromkeys(losses)),
             backpropagated=backpropagated,
             trained_after=tracker.last_step < self.steps,
             alternating=tracker.alternates(self.steps),

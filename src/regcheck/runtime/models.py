@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import partial
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,27 +14,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 from torch.jit import ScriptModule
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.instancenorm import _InstanceNorm
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.files.escape import encode
+from regcheck.torch_api.functions import DROPOUTS
+from regcheck.torch_api.layers import CONTAINERS, DROPOUT, UNKNOWN, layer_of_class
 
-_LEARNED = (
-    nn.Linear,
-    nn.Bilinear,
-    _ConvNd,
-    nn.Embedding,
-    nn.EmbeddingBag,
-    nn.RNNBase,
-    nn.RNNCellBase,
-    nn.MultiheadAttention,
-)
-_COMPOSED = (nn.Sequential, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_LAZY = (UninitializedParameter, UninitializedBuffer)
 _NORM_NAME = re.compile(r"Norm(?:\dd)?$")
 _WRAPPERS = {
     "OptimizedModule": "_orig_mod",
@@ -41,11 +29,8 @@ _WRAPPERS = {
     "DataParallel": "module",
     "_FabricModule": "_original_module",
 }
-_FUNCTIONAL = frozenset(
-    "dropout dropout1d dropout2d dropout3d dropout_ feature_dropout alpha_dropout feature_alpha_dropout".split()
-)
+_CALLED = DROPOUTS | {f"{name}_" for name in DROPOUTS}
 _known_to_drop: WeakKeyDictionary[type[nn.Module], bool] = WeakKeyDictionary()
-_RATES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 
 
 def parts(module: nn.Module) -> Iterator[nn.Module]:
@@ -63,29 +48,27 @@ def parts(module: nn.Module) -> Iterator[nn.Module]:
 def depends_on_mode(layer: Any) -> str:
     """The kind of a layer whose result depends on its mode, or an empty string.
 
-    Of scripted layers those are known that were made from torch's own, and whose code still reads the mode: what was
-    traced or frozen does not.
+    A scripted layer counts if it was made from one of torch's own and its code still reads the mode; the code of a
+    traced or frozen one does not.
     """
     if isinstance(layer, ScriptModule) and not _reads_mode(layer):
         return ""
     cls = class_of(layer)
-    if issubclass(cls, _DropoutNd):
-        return "dropout" if layer.p > 0 else ""
-    if issubclass(cls, _NormBase):
-        kind = "instance norm" if issubclass(cls, _InstanceNorm) else "batch norm"
-        return kind if layer.running_mean is not None else ""
-    if issubclass(cls, nn.RNNBase):
-        return "dropout" if layer.dropout > 0 and layer.num_layers > 1 else ""
-    if issubclass(cls, nn.MultiheadAttention):
-        return "dropout" if layer.dropout > 0 else ""
-    rate = _RATES.get(cls.__name__)
-    if rate is not None:
-        return "stochastic depth" if getattr(layer, rate, None) else ""
-    return "dropout" if _drops_by_mode(cls) and _has_rate(layer) else ""
+    row = layer_of_class(cls)
+    if row.by_mode or row.function:
+        return row.mode_dependence(partial(_setting, layer))
+    return DROPOUT if _drops_by_mode(cls) and _has_rate(layer) else ""
+
+
+def _setting(layer: nn.Module, name: str) -> Any:
+    """The value of a layer's setting; a norm keeps running statistics if it has the buffers."""
+    if name == "track_running_stats":
+        return layer.running_mean is not None
+    return getattr(layer, name, UNKNOWN)
 
 
 def class_of(layer: nn.Module) -> type[nn.Module]:
-    """The class of a layer; of a scripted one that of torch which it was made from, if it was."""
+    """The class of a layer; for a scripted layer, its original torch.nn class."""
     if isinstance(layer, ScriptModule):
         home, _, name = layer._c._type().qualified_name().rpartition(".")
         made_from = getattr(nn, name, None) if home.startswith("__torch__.torch.nn.modules.") else None
@@ -115,7 +98,7 @@ def _calls_functional_dropout(cls: type[nn.Module]) -> bool:
         for each in vars(base).values():
             function = inspect.unwrap(each) if isinstance(each, FunctionType) else None
             names = function.__code__.co_names if isinstance(function, FunctionType) else ()
-            if "training" in names and not _FUNCTIONAL.isdisjoint(names):
+            if "training" in names and not _CALLED.isdisjoint(names):
                 return True
     return False
 
@@ -149,7 +132,7 @@ def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
 def bytes_of(module: nn.Module) -> int:
     """The memory that parameters and buffers take."""
     held = (each for part in parts(module) for each in (*part._parameters.values(), *part._buffers.values()))
-    there = (each for each in held if each is not None and not isinstance(each, UninitializedParameter))
+    there = (each for each in held if each is not None and not isinstance(each, _LAZY))
     return sum(piece.nbytes for each in there for piece in stored(each))
 
 
@@ -166,25 +149,26 @@ def stored(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 def has_learned_layers(module: nn.Module) -> bool:
     """Whether there are learned layers; scales and shifts, as norms have them, do not count."""
-    return any(isinstance(each, _LEARNED) or _holds_weights(each) for each in parts(module))
+    return any(layer_of_class(type(each)).learned or _holds_weights(each) for each in parts(module))
 
 
 def _holds_weights(layer: nn.Module) -> bool:
     owned = [each for each in layer._parameters.values() if each is not None]
-    norm = isinstance(layer, (_NormBase, nn.LayerNorm, nn.GroupNorm))
-    return not norm and any(isinstance(each, UninitializedParameter) or each.dim() > 1 for each in owned)
+    norm = layer_of_class(type(layer)).is_norm
+    return not norm and any(isinstance(each, _LAZY) or each.dim() > 1 for each in owned)
 
 
 def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
     """What each trained parameter of a module is, by its id, where its owner tells."""
     for owner in parts(module):
-        norm = isinstance(owner, _NORMS) or bool(_NORM_NAME.search(type(owner).__name__))
+        listed = layer_of_class(type(owner)).is_norm
+        norm = listed or bool(_NORM_NAME.search(type(owner).__name__))
         for name, each in owner._parameters.items():
-            if each is None or isinstance(each, UninitializedParameter) or not each.requires_grad:
+            if each is None or isinstance(each, _LAZY) or not each.requires_grad:
                 continue
             if "bias" in name and (norm or each.dim() < 2):
                 yield id(each), BIAS
-            elif norm and (isinstance(owner, _NORMS) or each.dim() < 2):
+            elif norm and (listed or each.dim() < 2):
                 yield id(each), NORM_SCALE
             elif each.dim() > 1:
                 yield id(each), WEIGHT
@@ -193,7 +177,8 @@ def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
 def is_lone_layer(module: nn.Module) -> bool:
     """Whether this is one of torch's own layers rather than something composed of them."""
     cls = class_of(module)
-    return cls.__module__.startswith(("torch.nn.modules.", "torch.nn.utils.")) and not issubclass(cls, _COMPOSED)
+    composed = layer_of_class(cls).composed or any(base.__name__ in CONTAINERS for base in cls.__mro__)
+    return cls.__module__.startswith(("torch.nn.modules.", "torch.nn.utils.")) and not composed
 
 
 def name_of(module: nn.Module) -> str:
@@ -217,8 +202,8 @@ def fingerprint(module: nn.Module) -> str:
         made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
         digest.update(encode(f"{path}:{cls.__module__}.{made_from}"))
         for name, tensor in (*each._parameters.items(), *each._buffers.items()):
-            lazy = tensor is None or isinstance(tensor, UninitializedParameter)
-            digest.update(encode(f"{name}{None if tensor is None or lazy else tuple(tensor.shape)}"))
+            shape = None if tensor is None or isinstance(tensor, _LAZY) else tuple(tensor.shape)
+            digest.update(encode(f"{name}{shape}"))
         for name, value in sorted(vars(each).items()):
             if name != "training" and _is_setting(value):
                 digest.update(encode(f"{name}={value}"))

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.usage import Group, OptimizerInfo
+from regcheck.torch_api.optimizers import DECAY, FLAG
 
 from .models import kinds_of_parameters
 
@@ -82,11 +83,11 @@ def followed(cls: type[torch.optim.Optimizer]) -> str | None:
 
 def _group(group: dict[str, Any], kinds: Mapping[int, str]) -> Group:
     try:
-        decay = float(group["weight_decay"])
+        decay = float(group[DECAY])
     except (KeyError, TypeError, ValueError):
         decay = None
     holds = tuple(kinds.get(id(each), "") for each in group["params"])
-    return Group(decay, bool(group.get("decoupled_weight_decay", False)), holds)
+    return Group(decay, bool(group.get(FLAG, False)), holds)
 
 
 def building(original: Callable[..., None], note: Callable[[Any, FrameType | None], None]) -> Callable[..., None]:

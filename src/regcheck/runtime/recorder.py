@@ -32,6 +32,7 @@ from regcheck.runtime.journal import CallKey, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import LoadedInEval
 from regcheck.runtime.optimizers import building, described, holds, key_of, trains_whole
 from regcheck.runtime.result_tracking import ResultTracker
+from regcheck.runtime.result_use import loss_of
 from regcheck.runtime.thread_targets import Submissions
 from regcheck.runtime.weak_state import RevivableRef
 
@@ -97,6 +98,7 @@ class EventRecorder:
     def __init__(self, root: str | None = None, test_files: Collection[str] = ()) -> None:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._infos: Any = WeakIdKeyDictionary()
+        self._results: Any = WeakIdKeyDictionary()
         self._build_sites: Any = WeakIdKeyDictionary()
         self._loaded, self._eval_pinned = LoadedInEval(), EvalPinnedParts()
         self._numbers = itertools.count(1)
@@ -204,6 +206,10 @@ class EventRecorder:
     def _on_call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
     ) -> OnResult | None:
+        if (loss := loss_of(module)) and (args or "input" in kwargs):
+            scored: ResultTracker | None = self._results.get(args[0] if args else kwargs["input"])
+            if scored is not None:
+                scored.scored_by[loss] = None
         frame = self._sites.caller(frame)
         site = self._sites.of(frame) or self._submissions.site_elsewhere(module, frame)
         if site is None:
@@ -233,6 +239,8 @@ class EventRecorder:
                 journal.captures.note_returned(begun)
             if grad:
                 record.tracker.follow(result)
+                if type(result) is torch.Tensor and not torch._C._len_torch_dispatch_stack():
+                    self._results[result] = record.tracker
 
         guarded: OnResult = self._guarded(follow)
         return guarded
@@ -276,6 +284,7 @@ class EventRecorder:
                 loaded_in_eval=loaded_in_eval,
                 pinned=parts[False],
                 unpinned=parts[True],
+                structure=info.model_key,
             )
             event = cast(Called, journal.log.intern(call, lambda: call))
             around = submission.around if submission is not None else stack(frame) if grad else ()

@@ -38,6 +38,7 @@ class ResultTracker:
         rounds: how many runs of calls there were without a training step in between.
         input_repeats: how many calls in a row had the same input.
         repeats_input: such a run has reached `SAMPLES` calls.
+        scored_by: torch's losses that were called, as modules, on a result.
     """
 
     site: CallSite
@@ -49,6 +50,7 @@ class ResultTracker:
     backpropagated: bool = False
     input_repeats: int = 0
     repeats_input: bool = False
+    scored_by: dict[str, None] = field(default_factory=dict)
     _input: weakref.ref[torch.Tensor] | None = None
 
     def note_call(self, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

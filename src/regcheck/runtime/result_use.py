@@ -5,8 +5,14 @@ from __future__ import annotations
 import ast
 import linecache
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import ModuleType
+
+from torch.nn import functional
+
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
 from .call_sites import CallSite
 
@@ -22,16 +28,92 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 def classify_use(site: CallSite) -> str:
     """The use of the result: `DECISION`, `VALUE`, `SHAPE` (nothing but the shape is read), or empty where unknown."""
-    tree, parents = _tree(site.place.path), _parents(site.place.path)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_at(node, site)] if tree else []
-    if site.end is None:
-        calls = [each for each in calls if not any(isinstance(node, ast.Call) for node in [*ast.walk(each)][1:])]
-    if len(calls) != 1:
+    call = _call_at(site)
+    if call is None:
         return ""
-    uses = {*_uses(calls[0], parents, set())}
+    uses = {*_uses(call, _parents(site.place.path), set())}
     if uses == {SHAPE}:
         return SHAPE
     return DECISION if DECISION in uses else VALUE if VALUE in uses else ""
+
+
+def loss_of(module: object) -> str:
+    """The name in `torch.nn.functional` of the loss that a module of torch computes; empty for any other module."""
+    kind = type(module)
+    return LOSSES.get(kind.__name__, "") if kind.__module__ == "torch.nn.modules.loss" else ""
+
+
+@lru_cache(maxsize=4096)
+def functional_losses(site: CallSite) -> tuple[str, ...]:
+    """The losses of `torch.nn.functional` that the function at hand calls on the very result of a call."""
+    if not any(name in "".join(linecache.getlines(site.place.path)) for name in LOSS_FUNCTIONS):
+        return ()
+    call, parents = _call_at(site), _parents(site.place.path)
+    if call is None:
+        return ()
+    values: list[ast.expr] = [call, *_only_reads(call, parents)]
+    consumers = [parents[value] for value in values]
+    return tuple(
+        name
+        for value, consumer in zip(values, consumers, strict=True)
+        if isinstance(consumer, ast.Call) and consumer.args[:1] == [value]
+        if (name := _function_of_torch(consumer.func, site.place.path)) in LOSS_FUNCTIONS
+    )
+
+
+def _only_reads(call: ast.Call, parents: Mapping[ast.AST, ast.AST]) -> list[ast.expr]:
+    """Where the variable is read that a result is assigned to; nothing where its scope assigns it more than once."""
+    assignment = parents[call]
+    if not isinstance(assignment, ast.Assign) or len(assignment.targets) != 1:
+        return []
+    target, scope = assignment.targets[0], parents[assignment]
+    if not isinstance(target, ast.Name):
+        return []
+    while scope in parents and not isinstance(scope, _FUNCTIONS):
+        scope = parents[scope]
+    uses = [each for each in ast.walk(scope) if isinstance(each, ast.Name) and each.id == target.id]
+    reads: list[ast.expr] = [each for each in uses if isinstance(each.ctx, ast.Load)]
+    return reads if len(reads) + 1 == len(uses) else []
+
+
+def _function_of_torch(node: ast.expr, path: str) -> str:
+    """The name of the function of `torch.nn.functional` that an expression at the top of a file stands for, or ""."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    module = _module_at(path)
+    if module is None or not isinstance(node, ast.Name) or (names or [node.id])[0] not in LOSS_FUNCTIONS:
+        return ""
+    value = vars(module).get(node.id)
+    for name in reversed(names):
+        value = vars(value).get(name) if isinstance(value, ModuleType) else None
+    name = (names or [node.id])[0]
+    return name if value is not None and value is getattr(functional, name, None) else ""
+
+
+def _module_at(path: str) -> ModuleType | None:
+    """The imported module whose file that is."""
+    return next((each for each in [*sys.modules.values()] if getattr(each, "__file__", None) == path), None)
+
+
+def _call_at(site: CallSite) -> ast.Call | None:
+    """The call of a site, where the source tells which one it is."""
+    calls = [each for each in _calls(site.place.path).get(site.place.line, ()) if _is_at(each, site)]
+    if site.end is None:
+        calls = [each for each in calls if not any(isinstance(node, ast.Call) for node in [*ast.walk(each)][1:])]
+    return calls[0] if len(calls) == 1 else None
+
+
+@lru_cache(maxsize=8)
+def _calls(path: str) -> Mapping[int, list[ast.Call]]:
+    """The calls of a file by the line that they begin on."""
+    found: dict[int, list[ast.Call]] = {}
+    tree = _tree(path)
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Call):
+            found.setdefault(node.lineno, []).append(node)
+    return found
 
 
 def _is_at(call: ast.Call, site: CallSite) -> bool:

@@ -27,25 +27,37 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class UsedModel:
+    """A model that a program builds: the index of its graph, if one was kept, and the file and the name of its class.
+
+    Both are empty for a model of one of torch's own classes.
+    """
+
+    graph: int | None
+    path: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Reading:
     """What was lowered, and what could not be.
 
-    `classes` are the places of the model classes by name. `models` tells of each model that a usage knows, by its key,
-    which of the graphs is its own, and where its class stands.
+    `classes` are the places of the model classes by name. `models` describes each model that a usage knows, by its key.
     """
 
     graphs: tuple[Graph, ...] = ()
     usages: tuple[Usage, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     classes: tuple[tuple[str, Place], ...] = ()
-    models: Mapping[str, tuple[int, Place | None]] = field(default_factory=dict)
+    models: Mapping[str, UsedModel] = field(default_factory=dict)
 
     def pairs(self) -> Iterator[tuple[Graph, Usage]]:
         """Each usage with the graph of each model that it calls."""
         for usage in self.usages:
             for key in dict.fromkeys(call.model.key for _, call in usage.calls()):
-                if key in self.models:
-                    yield replace(self.graphs[self.models[key][0]], model=key), usage
+                model = self.models.get(key)
+                if model is not None and model.graph is not None:
+                    yield replace(self.graphs[model.graph], model=key), usage
 
 
 def lowered(project: Project) -> Reading:
@@ -83,7 +95,7 @@ def lowered(project: Project) -> Reading:
     parts = {*_parts(program.models)}
     graphs: list[tuple[object, Graph]] = []
     by_likeness: dict[object, int | None] = {}
-    models: dict[str, tuple[int, Place | None]] = {}
+    models: dict[str, UsedModel] = {}
     memory, repeats = ConstructorCache(), ForwardCache()
 
     def follow(model: Module, entered: set[int]) -> None:
@@ -95,9 +107,8 @@ def lowered(project: Project) -> Reading:
                 if graph is not None:
                     by_likeness[like] = len(graphs)
                     graphs.append((identity(model), graph))
-            index = by_likeness[like]
-            if index is not None:
-                models[str(id(model))] = index, _class_of(model)
+            where = (model.definition.source.path, model.definition.name) if isinstance(model, Instance) else ()
+            models[str(id(model))] = UsedModel(by_likeness[like], *where)
 
         place = model.place or Place("", 1)
         for _ in attempt(name_of(model), place.path, place.line, work):
@@ -118,13 +129,6 @@ def lowered(project: Project) -> Reading:
     whole = program.whole - parts - program.feeding
     rooted = tuple(replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in graphs)
     return Reading(rooted, tuple(usages), tuple(missed), tuple(classes), models)
-
-
-def _class_of(model: Module) -> Place | None:
-    """Where the class of a model stands; None where it is one of torch's."""
-    if not isinstance(model, Instance):
-        return None
-    return Place(model.definition.source.path, model.definition.node.lineno)
 
 
 def _parts(models: list[Module]) -> Iterator[object]:

@@ -7,28 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from regcheck.core.graph import Kind
-from regcheck.torch_api.functions import KINDS, LAYERS, LEARNED, STACKED, kind_of
+from regcheck.torch_api.functions import KINDS, LEARNED, STACKED, kind_of
+from regcheck.torch_api.layers import UNKNOWN, layer_named
 
 from .interpreter.values import Constant, Items, LayerValue, TensorRef, Unknown, UnknownSetting, Value, argument, truth
 
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
 
-FACTORIES = frozenset(
-    "zeros ones full empty arange linspace logspace eye tensor as_tensor from_numpy zeros_like ones_like full_like"
-    " empty_like new new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices empty_strided".split()
-)
-METADATA = frozenset(
-    "size dim numel stride ndimension nelement element_size get_device is_contiguous is_floating_point storage_offset"
-    " shape device dtype ndim is_cuda requires_grad grad_fn grad layout names is_leaf is_nested is_sparse itemsize"
-    " nbytes data_ptr register_hook retain_grad is_complex is_pinned".split()
-)
-RENAMED = {"T": "t", "mT": "t", "H": "t", "data": "detach", "real": "detach", "subtract": "sub", "multiply": "mul"}
-NEVER = frozenset(
-    "torch.jit.is_scripting torch.jit.is_tracing torch.onnx.is_in_onnx_export torch._C._get_tracing_state"
-    " torch.compiler.is_compiling torch._dynamo.is_compiling torch.overrides.has_torch_function"
-    " torch.overrides.has_torch_function_unary torch.overrides.has_torch_function_variadic".split()
-)
 _REDUCING = ("mean", "amax", "sum")
 _SPATIAL = ({2, 3}, {-1, -2}, {2, 3, 4}, {-1, -2, -3}, {2}, {3}, {-2})
 
@@ -92,15 +78,16 @@ def doing(function: str, args: Args, kwargs: Kwargs, scalar: bool) -> Doing:
     return _pooling(function, argument(args, kwargs, 1, "kernel_size", ...), kind) if kind is Kind.POOL else Doing(kind)
 
 
-def layer_doing(layer: LayerValue) -> Doing:
+def layer_doing(value: LayerValue) -> Doing:
     """What a layer of torch.nn does."""
-    function = LAYERS.get(layer.name, "")
-    kind = kind_of(function) if function else Kind.OPAQUE
-    if kind is Kind.CONV:
-        return Doing(kind, "transpose" not in function and _above_one(layer.argument(2, "kernel_size")))
-    if kind is Kind.POOL:
-        return _pooling(function, layer.argument(0, "output_size" if "adaptive" in function else "kernel_size"), kind)
-    return Doing(kind)
+    row = layer_named(value.name)
+    if row.kind is Kind.CONV:
+        size = row.arguments["kernel_size"]
+        return Doing(row.kind, "transpose" not in row.function and _above_one(value.argument(*size)))
+    if row.kind is Kind.POOL:
+        size = row.arguments.get("kernel_size") or row.arguments["output_size"]
+        return _pooling(row.function, value.argument(*size), row.kind)
+    return Doing(row.kind)
 
 
 def _pooling(function: str, size: Value, kind: Kind) -> Doing:
@@ -118,30 +105,35 @@ def learns(kind: Kind) -> bool:
     return kind in LEARNED or kind in (Kind.BATCH_NORM, Kind.NORM, Kind.ATTENTION, Kind.OPAQUE)
 
 
-def stacking(layer: LayerValue) -> tuple[int | None, float | None]:
-    """How many layers a recurrent layer stacks, and the rate it drops at between them; None where not known."""
-    if LAYERS.get(layer.name) not in STACKED and layer.name != "RNN":
+def setting(value: LayerValue, name: str) -> Any:
+    """The value of a layer's setting; `UNKNOWN` where it is no constant."""
+    given = value.argument(*layer_named(value.name).arguments[name])
+    return given.value if isinstance(given, Constant) else UNKNOWN
+
+
+def stacking(value: LayerValue) -> tuple[int | None, float | None]:
+    """How many layers a recurrent layer stacks and its drop rate between them; None where unknown."""
+    row = layer_named(value.name)
+    if row.function not in STACKED or row.rate is None:
         return None, None
-    depth = layer.argument(2, "num_layers", 1)
-    fourth = layer.argument(3, "", "")
-    moved = layer.name == "RNN" and isinstance(fourth, Constant) and isinstance(fourth.value, str)  # the nonlinearity
-    rate = Rate.of(layer.argument(6 if moved else 5, "dropout", 0.0)).number
-    return (depth.value if isinstance(depth, Constant) and isinstance(depth.value, int) else None), rate
+    depth = setting(value, "num_layers")
+    return (depth if isinstance(depth, int) else None), Rate.of(value.argument(*row.rate)).number
 
 
-def tracks(layer: LayerValue) -> bool | None:
-    """Whether a batch norm keeps running statistics; None where that cannot be told."""
-    return truth(layer.argument(4, "track_running_stats", True))
+def tracks(value: LayerValue) -> bool | None:
+    """Whether a norm keeps running statistics; None where unknown, and for a layer that cannot."""
+    argument = layer_named(value.name).tracks
+    return None if argument is None else truth(value.argument(*argument))
 
 
-def layer_acts(layer: LayerValue, kind: Kind, training: Value) -> bool | None:
-    """Whether a layer draws, or normalizes by its batch, in the mode it is in; None where that cannot be told."""
+def layer_acts(value: LayerValue, kind: Kind, training: Value) -> bool | None:
+    """Whether a layer draws, or normalizes by its batch, in the mode it is in; None where unknown."""
     if kind is Kind.RANDOM:
         return True
     if kind is Kind.BATCH_NORM:
-        keeps = tracks(layer)
+        keeps = tracks(value)
         return True if keeps is False else truth(training) if keeps else None
-    depth, rate = stacking(layer)
+    depth, rate = stacking(value)
     return truth(training) if depth is not None and depth > 1 and rate else False
 
 

@@ -1,19 +1,24 @@
-"""torch's names in the domain's terms: what each function does, and which function each layer class calls.
+"""torch's functions: what each does, and where the arguments that matter stand, for `F.` and for `aten`.
 
-Names are bare (`conv2d`, `Conv2d`): the front ends resolve them to torch before they look here.
+Names are bare (`conv2d` for `F.conv2d` and `torch.conv2d`): the front ends resolve them to torch before they look here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from regcheck.core.graph import Drops, Kind
 
+from .arguments import Argument, signature
+
+_STACKED = "lstm gru rnn_tanh rnn_relu"
+_CELLS = "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
 _FUNCTIONS = {
     Kind.LINEAR: "linear bilinear addmm",
     Kind.CONV: "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d",
     Kind.EMBEDDING: "embedding embedding_bag",
-    Kind.RECURRENT: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
+    Kind.RECURRENT: f"{_STACKED} {_CELLS}",
     Kind.ATTENTION: (
         "scaled_dot_product_attention multi_head_attention_forward flex_attention memory_efficient_attention"
         " flash_attn_func flash_attn_kvpacked_func flash_attn_qkvpacked_func flash_attn_varlen_func"
@@ -30,8 +35,9 @@ _FUNCTIONS = {
     Kind.SIGMOID: "sigmoid logsigmoid",
     Kind.SOFTMAX: "softmax log_softmax softmin",
     Kind.POOL: (
-        "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d adaptive_max_pool1d"
-        " adaptive_max_pool2d adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
+        "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d"
+        " adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"
+        " adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
         " max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices mean amax sum"
     ),
     Kind.IDENTITY: (
@@ -64,42 +70,73 @@ LEARNED = frozenset({Kind.LINEAR, Kind.CONV, Kind.EMBEDDING, Kind.RECURRENT})
 """Kinds that always hold weights."""
 
 
+BATCH_NORM_TRAINING = signature("input running_mean running_var weight=None bias=None training=False")["training"]
+"""The argument that makes `F.batch_norm` take the statistics of its batch; in aten it stands in the same place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dropping:
-    """A function that drops at a rate: what it drops, and where its rate and its switch stand among its arguments.
+    """A function that drops.
 
-    `training` is the position and the name of the switch; None for functions that have none and always drop.
-    `training_default` is what torch takes when the switch is not given.
+    Attributes:
+        drops: what it drops as one unit.
+        rate: the argument that holds the probability to drop.
+        training: the argument that switches it on, as `F.` names it; None for a function without one, which always
+            drops.
+        train: the same argument as `aten` names it; None for a function that aten does not have.
     """
 
     drops: Drops
-    rate: tuple[int, str, float | None]
-    training: tuple[int, str, bool] | None
+    rate: Argument
+    training: Argument | None
+    train: Argument | None
+
+    def switch(self, keywords: Collection[str]) -> Argument | None:
+        """The switch under the name that a call with these keywords gives it; None without one."""
+        return self.train if self.train is not None and self.train.name in keywords else self.training
 
 
-DROPPING = {
-    "dropout": Dropping(Drops.ELEMENTS, (1, "p", 0.5), (2, "training", True)),
-    "dropout1d": Dropping(Drops.CHANNELS, (1, "p", 0.5), (2, "training", True)),
-    "dropout2d": Dropping(Drops.CHANNELS, (1, "p", 0.5), (2, "training", True)),
-    "dropout3d": Dropping(Drops.CHANNELS, (1, "p", 0.5), (2, "training", True)),
-    "alpha_dropout": Dropping(Drops.ELEMENTS, (1, "p", 0.5), (2, "training", False)),
-    "feature_alpha_dropout": Dropping(Drops.CHANNELS, (1, "p", 0.5), (2, "training", False)),
-    "feature_dropout": Dropping(Drops.CHANNELS, (1, "p", None), (2, "train", True)),
-    "scaled_dot_product_attention": Dropping(Drops.ATTENTION, (4, "dropout_p", 0.0), None),
-    "multi_head_attention_forward": Dropping(Drops.ATTENTION, (10, "dropout_p", None), (13, "training", True)),
-    "memory_efficient_attention": Dropping(Drops.ATTENTION, (4, "p", 0.0), None),
-    "flash_attn_func": Dropping(Drops.ATTENTION, (3, "dropout_p", 0.0), None),
-    "flash_attn_kvpacked_func": Dropping(Drops.ATTENTION, (2, "dropout_p", 0.0), None),
-    "flash_attn_qkvpacked_func": Dropping(Drops.ATTENTION, (1, "dropout_p", 0.0), None),
-    "flash_attn_varlen_func": Dropping(Drops.ATTENTION, (7, "dropout_p", 0.0), None),
-    "flash_attn_unpadded_func": Dropping(Drops.ATTENTION, (7, "dropout_p", None), None),
-    "flash_attn_varlen_kvpacked_func": Dropping(Drops.ATTENTION, (6, "dropout_p", 0.0), None),
-    "flash_attn_unpadded_kvpacked_func": Dropping(Drops.ATTENTION, (6, "dropout_p", None), None),
-    "flash_attn_varlen_qkvpacked_func": Dropping(Drops.ATTENTION, (3, "dropout_p", 0.0), None),
-    "flash_attn_unpadded_qkvpacked_func": Dropping(Drops.ATTENTION, (3, "dropout_p", None), None),
-    "flash_attn::_flash_attn_forward": Dropping(Drops.ATTENTION, (3, "dropout_p", None), None),
-    "flash_attn::_flash_attn_varlen_forward": Dropping(Drops.ATTENTION, (7, "dropout_p", None), None),
+def _dropping(drops: Drops, arguments: str, aten: str = "") -> Dropping:
+    python = signature(arguments)
+    rate = python.get("dropout_p", python.get("p"))
+    assert rate is not None
+    train = signature(aten).get("train")
+    return Dropping(drops, rate, python.get("training", train), train)
+
+
+_ATEN = "input p train"
+_TRAINED = "input p=0.5 training=True"
+_UNTRAINED = "input p=0.5 training=False"
+_HEADS = (
+    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn dropout_p"
+    " out_proj_weight out_proj_bias training=True"
+)
+_VARLEN = "cu_seqlens_q cu_seqlens_k max_seqlen_q max_seqlen_k"
+
+DROPPING: Mapping[str, Dropping] = {
+    "dropout": _dropping(Drops.ELEMENTS, _TRAINED, _ATEN),
+    "dropout1d": _dropping(Drops.CHANNELS, _TRAINED),
+    "dropout2d": _dropping(Drops.CHANNELS, _TRAINED),
+    "dropout3d": _dropping(Drops.CHANNELS, _TRAINED),
+    "alpha_dropout": _dropping(Drops.ELEMENTS, _UNTRAINED, _ATEN),
+    "feature_alpha_dropout": _dropping(Drops.CHANNELS, _UNTRAINED, _ATEN),
+    "feature_dropout": _dropping(Drops.CHANNELS, _ATEN, _ATEN),
+    "scaled_dot_product_attention": _dropping(Drops.ATTENTION, "query key value attn_mask=None dropout_p=0.0"),
+    "multi_head_attention_forward": _dropping(Drops.ATTENTION, _HEADS),
+    "memory_efficient_attention": _dropping(Drops.ATTENTION, "query key value attn_bias=None p=0.0"),
+    "flash_attn_func": _dropping(Drops.ATTENTION, "q k v dropout_p=0.0"),
+    "flash_attn_kvpacked_func": _dropping(Drops.ATTENTION, "q kv dropout_p=0.0"),
+    "flash_attn_qkvpacked_func": _dropping(Drops.ATTENTION, "qkv dropout_p=0.0"),
+    "flash_attn_varlen_func": _dropping(Drops.ATTENTION, f"q k v {_VARLEN} dropout_p=0.0"),
+    "flash_attn_unpadded_func": _dropping(Drops.ATTENTION, f"q k v {_VARLEN} dropout_p"),
+    "flash_attn_varlen_kvpacked_func": _dropping(Drops.ATTENTION, f"q kv {_VARLEN} dropout_p=0.0"),
+    "flash_attn_unpadded_kvpacked_func": _dropping(Drops.ATTENTION, f"q kv {_VARLEN} dropout_p"),
+    "flash_attn_varlen_qkvpacked_func": _dropping(Drops.ATTENTION, "qkv cu_seqlens max_seqlen dropout_p=0.0"),
+    "flash_attn_unpadded_qkvpacked_func": _dropping(Drops.ATTENTION, "qkv cu_seqlens max_seqlen dropout_p"),
+    "flash_attn::_flash_attn_forward": _dropping(Drops.ATTENTION, "q k v dropout_p"),
+    "flash_attn::_flash_attn_varlen_forward": _dropping(Drops.ATTENTION, f"q k v {_VARLEN} dropout_p"),
 }
+"""The functions that drop at a rate. Names with `::` are operators of other packages."""
 
 _FLASH = frozenset(name for name in KINDS if name.startswith("flash_attn_"))
 _XFORMERS = frozenset({"memory_efficient_attention"})
@@ -110,10 +147,20 @@ FOREIGN = {
     "xformers.ops.fmha": _XFORMERS,
     "torch.nn.attention.flex_attention": frozenset({"flex_attention"}),
 }
-"""The functions that are known by name though other packages, or corners of torch, hold them: by package."""
+"""Functions that are recognized by name outside `torch` and `torch.nn.functional`, by package."""
 
-STACKED = frozenset("lstm gru rnn_tanh rnn_relu".split())
-"""Recurrent functions that stack layers and drop what goes from one to the next."""
+STACKED = frozenset(_STACKED.split())
+"""Recurrent functions that stack layers, and drop between them."""
+
+STACKED_ATEN = signature("input hx params has_biases num_layers dropout train")
+STACKED_ATEN_PACKED = signature("data batch_sizes hx params has_biases num_layers dropout train")
+"""The arguments of the stacked recurrent functions, for padded and for packed sequences; only aten has them."""
+
+CELLS = frozenset(_CELLS.split())
+"""Recurrent functions that take one step."""
+
+DROPOUTS = frozenset(name for name, how in DROPPING.items() if how.drops is not Drops.ATTENTION)
+"""The functions that do nothing but drop."""
 
 STATISTICS = frozenset("mean var std var_mean std_mean".split())
 """Reductions to the statistics that a normalization uses."""
@@ -124,87 +171,49 @@ _FUNCTIONAL = {
     *(name for name in KINDS if name.startswith(("gumbel", "fractional"))),
 }
 
-_LAYERS = {
-    "linear": "Linear LazyLinear",
-    "bilinear": "Bilinear",
-    "conv1d": "Conv1d LazyConv1d",
-    "conv2d": "Conv2d LazyConv2d",
-    "conv3d": "Conv3d LazyConv3d",
-    "conv_transpose1d": "ConvTranspose1d",
-    "conv_transpose2d": "ConvTranspose2d",
-    "conv_transpose3d": "ConvTranspose3d",
-    "embedding": "Embedding",
-    "embedding_bag": "EmbeddingBag",
-    "lstm": "LSTM",
-    "gru": "GRU",
-    "rnn_tanh": "RNN",
-    "lstm_cell": "LSTMCell",
-    "gru_cell": "GRUCell",
-    "multi_head_attention_forward": "MultiheadAttention",
-    "batch_norm": "BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d",
-    "instance_norm": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
-    "layer_norm": "LayerNorm",
-    "rms_norm": "RMSNorm",
-    "group_norm": "GroupNorm",
-    "dropout": "Dropout",
-    "dropout1d": "Dropout1d",
-    "dropout2d": "Dropout2d",
-    "dropout3d": "Dropout3d",
-    "alpha_dropout": "AlphaDropout",
-    "feature_alpha_dropout": "FeatureAlphaDropout",
-    "fractional_max_pool2d": "FractionalMaxPool2d",
-    "fractional_max_pool3d": "FractionalMaxPool3d",
-    "relu": "ReLU",
-    "relu6": "ReLU6",
-    "gelu": "GELU",
-    "silu": "SiLU",
-    "mish": "Mish",
-    "elu": "ELU",
-    "selu": "SELU",
-    "celu": "CELU",
-    "leaky_relu": "LeakyReLU",
-    "prelu": "PReLU",
-    "hardtanh": "Hardtanh",
-    "hardswish": "Hardswish",
-    "hardsigmoid": "Hardsigmoid",
-    "softplus": "Softplus",
-    "softsign": "Softsign",
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "logsigmoid": "LogSigmoid",
-    "softmax": "Softmax Softmax2d",
-    "log_softmax": "LogSoftmax",
-    "max_pool1d": "MaxPool1d",
-    "max_pool2d": "MaxPool2d",
-    "max_pool3d": "MaxPool3d",
-    "avg_pool1d": "AvgPool1d",
-    "avg_pool2d": "AvgPool2d",
-    "avg_pool3d": "AvgPool3d",
-    "adaptive_avg_pool1d": "AdaptiveAvgPool1d",
-    "adaptive_avg_pool2d": "AdaptiveAvgPool2d",
-    "adaptive_avg_pool3d": "AdaptiveAvgPool3d",
-    "adaptive_max_pool1d": "AdaptiveMaxPool1d",
-    "adaptive_max_pool2d": "AdaptiveMaxPool2d",
-    "adaptive_max_pool3d": "AdaptiveMaxPool3d",
-    "flatten": "Flatten",
-    "unflatten": "Unflatten",
-    "identity": "Identity",
-}
+NOT_ZERO_AT_ZERO = frozenset("sigmoid logsigmoid hardsigmoid softplus exp cos".split())
+"""Activations that do not map zero to zero."""
 
-LAYERS = {layer: function for function, layers in _LAYERS.items() for layer in layers.split()}
-"""The function that each torch.nn layer class calls."""
+FACTORIES = frozenset(
+    "zeros ones full empty arange linspace logspace eye tensor as_tensor from_numpy zeros_like ones_like full_like"
+    " empty_like new new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices empty_strided".split()
+)
+"""Functions and methods that make a tensor without a random draw."""
 
-COUPLED = frozenset("Adam NAdam RAdam Adamax Adagrad RMSprop Adadelta".split())
-"""torch.optim classes that fold `weight_decay` into the gradient and then divide it by their scale estimate."""
+METADATA = frozenset(
+    "size dim numel stride ndimension nelement element_size get_device is_contiguous is_floating_point storage_offset"
+    " shape device dtype ndim is_cuda requires_grad grad_fn grad layout names is_leaf is_nested is_sparse itemsize"
+    " nbytes data_ptr register_hook retain_grad is_complex is_pinned".split()
+)
+"""Attributes and methods of a tensor that do not depend on its values."""
+
+EAGER_ONLY = frozenset(
+    "torch.jit.is_scripting torch.jit.is_tracing torch.onnx.is_in_onnx_export torch._C._get_tracing_state"
+    " torch.compiler.is_compiling torch._dynamo.is_compiling torch.overrides.has_torch_function"
+    " torch.overrides.has_torch_function_unary torch.overrides.has_torch_function_variadic".split()
+)
+"""Functions that return False when a model runs eagerly."""
+
+SOURCE_ALIASES = {"T": "t", "mT": "t", "H": "t", "mH": "t", "data": "detach", "real": "detach"}
+SOURCE_ALIASES |= {"subtract": "sub", "multiply": "mul"}
+"""Attributes and methods in source code that stand for another function."""
+
+CALL_ALIASES = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
+CALL_ALIASES |= {"native_dropout": "dropout", "fused_dropout": "dropout", "H": "t", "mH": "t"}
+CALL_ALIASES |= {"log_sigmoid": "logsigmoid"}
+CALL_ALIASES |= dict.fromkeys(
+    "native_batch_norm native_batch_norm_legit native_batch_norm_legit_functional native_batch_norm_legit_no_training"
+    " batch_norm_with_update batch_norm_with_update_functional cudnn_batch_norm miopen_batch_norm".split(),
+    "batch_norm",
+)
+"""Operators and attributes in a running program that stand for another function, without underscores at their ends."""
 
 
 def kind_of(function: str, scalar: bool = False) -> Kind:
     """What a function does; `scalar` says that arithmetic has only one tensor operand."""
     if scalar and function in SCALING:
         return Kind.SCALE
-    if function in ("dropout", "alpha_dropout") or function.startswith(("dropout", "feature_")):
-        return Kind.DROPOUT
-    return KINDS.get(function, Kind.OTHER)
+    return Kind.DROPOUT if function in DROPOUTS else KINDS.get(function, Kind.OTHER)
 
 
 def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
@@ -222,5 +231,5 @@ def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
     if rate is None or not (function in DROPPING or function in STACKED):
         return name
     named = layer == "MultiheadAttention" or function in STACKED
-    argument = "dropout" if named else DROPPING[function].rate[1]
+    argument = "dropout" if named else DROPPING[function].rate.name
     return f"{name}({argument}={rate:g})"

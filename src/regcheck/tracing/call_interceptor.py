@@ -19,17 +19,19 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from regcheck.core.graph import Kind
-from regcheck.torch_api.functions import DROPPING, KINDS, STACKED, STATISTICS
+from regcheck.torch_api.arguments import Argument
+from regcheck.torch_api.functions import (
+    CALL_ALIASES,
+    DROPPING,
+    KINDS,
+    STACKED,
+    STACKED_ATEN,
+    STACKED_ATEN_PACKED,
+    STATISTICS,
+)
 
 from .running import Locate, ModuleStack
 
-_RENAMED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}
-_RENAMED |= {"native_dropout": "dropout", "fused_dropout": "dropout", "H": "t", "mH": "t"}
-_RENAMED |= dict.fromkeys(
-    "native_batch_norm native_batch_norm_legit native_batch_norm_legit_functional native_batch_norm_legit_no_training"
-    " batch_norm_with_update batch_norm_with_update_functional cudnn_batch_norm miopen_batch_norm".split(),
-    "batch_norm",
-)
 _DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
 _PLACED = _DRAWING | STATISTICS | {"batch_norm"} | {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
 _names: dict[Any, str] = {}
@@ -50,8 +52,8 @@ def name_of(function: Any) -> str:
         elif name in ("__get__", "__set__"):
             attribute = getattr(getattr(function, "__self__", None), "__name__", name)
             name = attribute if name == "__get__" else f"set_{attribute}"
-        name = name if name in _RENAMED else name.strip("_")
-        name = _RENAMED.get(name, name)
+        name = name if name in CALL_ALIASES else name.strip("_")
+        name = CALL_ALIASES.get(name, name)
         with suppress(TypeError):
             _names[function] = name
         return name
@@ -157,10 +159,8 @@ def arguments_of(
     if name not in DROPPING:
         return None, KINDS.get(name) is Kind.RANDOM
     how = DROPPING[name]
-    rate = _argument(how.rate, args, kwargs)
-    training = True if how.training is None else _argument(how.training, args, kwargs)
-    if how.training is not None and "train" in kwargs:
-        training = kwargs["train"]
+    rate, given = _argument(how.rate, args, kwargs), how.switch(kwargs)
+    training = True if given is None else _argument(given, args, kwargs)
     rate = float(rate) if isinstance(rate, (int, float)) else None
     if not isinstance(training, (bool, int)):
         return rate, None
@@ -168,17 +168,27 @@ def arguments_of(
 
 
 def stacked_arguments(args: Sequence[Any]) -> tuple[int, float, bool]:
-    """Depth, rate and training flag of a recurrent call, which drops nothing where its arguments are others."""
-    place = rate_position(args)
-    if place is None or not isinstance(args[place], (int, float)):
+    """Depth, drop rate and training flag of a stacked recurrent call; a call with other arguments drops nothing."""
+    order = _stacked_order(args)
+    if not order or not isinstance(args[order["dropout"].position], (int, float)):
         return 1, 0.0, False
-    return int(args[place - 1]), float(args[place]), bool(args[place + 1])
+    depth, rate, training = (args[order[name].position] for name in ("num_layers", "dropout", "train"))
+    return int(depth), float(rate), bool(training)
 
 
 def rate_position(args: Sequence[Any]) -> int | None:
-    """Where a recurrent call's rate stands: behind its weights, the last list there is; the state may be one too."""
-    lists = [index for index, each in enumerate(args) if isinstance(each, (list, tuple))]
-    return lists[-1] + 3 if lists and len(args) > lists[-1] + 4 else None
+    """The position of the drop rate in a stacked recurrent call; None where its arguments are others."""
+    order = _stacked_order(args)
+    return order["dropout"].position if order else None
+
+
+def _stacked_order(args: Sequence[Any]) -> Mapping[str, Argument]:
+    """The arguments of a stacked recurrent call: the weights are a list, which packed sequences move by one place."""
+    for order in (STACKED_ATEN_PACKED, STACKED_ATEN):
+        weights = order["params"].position
+        if len(args) > order["train"].position and isinstance(args[weights], (list, tuple)):
+            return order
+    return {}
 
 
 def arguments_by_name(function: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,8 +206,7 @@ def _argument_names(function: Any, name: str) -> Sequence[str]:
     return [] if function is None else [each.name for each in function._schema.arguments]
 
 
-def _argument(spec: tuple[int, str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    position, name, default = spec
-    if name in kwargs:
-        return kwargs[name]
-    return args[position] if len(args) > position else default
+def _argument(argument: Argument, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    if argument.name in kwargs:
+        return kwargs[argument.name]
+    return args[argument.position] if len(args) > argument.position else argument.default

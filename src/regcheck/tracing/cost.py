@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.graph import Kind
-from regcheck.torch_api.functions import KINDS, STACKED
+from regcheck.torch_api.functions import CELLS, KINDS, STACKED
 
 from .nested_values import tensors_in
 
@@ -28,7 +28,6 @@ RUN, STATE = 12 * 10**6, 60
 """The fixed cost of a run, and its cost for each element of the model's state, which is restored afterwards."""
 
 _FREE = frozenset(name for name, kind in KINDS.items() if kind in (Kind.RESHAPE, Kind.IDENTITY))
-_CELLS = frozenset("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split())
 
 
 class TooMuchWork(CannotTrace):
@@ -168,7 +167,7 @@ _PRODUCTS: dict[str, Callable[[list[Any], Any], int]] = {
     **{f"conv{n}d": _convolution for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _transposed for n in (1, 2, 3)},
     **dict.fromkeys(STACKED, _recurrent),
-    **dict.fromkeys(_CELLS, _cell),
+    **dict.fromkeys(CELLS, _cell),
     "convolution": _any_convolution,
     "bilinear": _bilinear,
     "einsum": _einsum,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import fx
 
@@ -26,7 +26,7 @@ def lower_graph(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: M
     weights: set[str] = set()
     for node in graph.nodes:
         if node.op != "output":
-            op = ops[node.name] = _op(node, weights, mode)
+            op = ops[node.name] = _op(node, ops, weights, mode)
             if op.kind is Kind.PARAMETER:
                 weights.add(op.id)
             elif op.active is False and op.kind not in _NEVER_FIXED and KINDS.get(op.site.function) not in LEARNED:
@@ -43,11 +43,12 @@ def blocks_of(graph: fx.Graph, mode: Mode) -> Blocks:
     return {(mode, name): call.blocks for name, call in calls if call is not None and call.blocks}
 
 
-def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
-    """The op of a node; `weights` names the ops that depend on parameters alone, as after weight normalization."""
+def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> Op:
+    """The op of a node; `weights` names the earlier `ops` that depend on parameters alone."""
     seen: CallMetadata = node.meta.get(META) or CallMetadata(node.name, Site("", node.name), kind=Kind.OPAQUE)
     inputs = tuple(each.name for each in node.all_input_nodes)
     learned = not weights.isdisjoint(inputs)
+    trained = [ops[name].requires_grad for name in inputs if name in weights]
     kind = seen.kind or kind_of(seen.name, scalar=len(inputs) == 1)
     if kind is Kind.MATMUL and learned:
         kind = Kind.LINEAR
@@ -69,6 +70,7 @@ def _op(node: fx.Node, weights: set[str], mode: Mode) -> Op:
         learned=kind in LEARNED or learned,
         shape=seen.shape,
         integral=seen.integral,
+        requires_grad=any(trained) if trained else seen.requires_grad,
         window=seen.window,
         mode=mode,
         depth=seen.depth,

@@ -6,13 +6,14 @@ import sys
 import threading
 from collections.abc import Mapping
 from types import CodeType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import fx, nn
 from torch.nn.modules import dropout
 
 from regcheck.core.graph import Reach
+from regcheck.torch_api.arguments import Argument
 from regcheck.torch_api.functions import DROPPING
 
 from .record import META, CallMetadata
@@ -110,7 +111,7 @@ def as_train_mode(graph: fx.Graph) -> None:
             _set_switch(node, DROPPING[seen.name].training)
 
 
-def _set_switch(node: fx.Node, switch: tuple[int, str, Any] | None) -> None:
+def _set_switch(node: fx.Node, switch: Argument | None) -> None:
     """Set the `training` argument of a dropout call to True."""
     if switch is None:
         return

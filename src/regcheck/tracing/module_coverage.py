@@ -14,7 +14,8 @@ from regcheck.core.coverage import MOST_NAMES, Coverage
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Kind
 from regcheck.files.place import Place
-from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, call_text
+from regcheck.torch_api.functions import DROPPING, KINDS, call_text
+from regcheck.torch_api.layers import layer_named
 
 from .running import layer_of
 from .strategies import TraceResult
@@ -190,7 +191,7 @@ def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
                 yield function, f"torch.{function}"
     for each in (each for each in module.modules() if id(each) not in seen):
         layer = getattr(each, "original_name", "") or layer_of(each)
-        function = LAYERS.get(layer, "")
+        function = layer_named(layer).function
         rate = getattr(each, "p", getattr(each, "dropout", None))
         if (function in DROPPING or KINDS.get(function) is Kind.RANDOM) and rate != 0:
             yield function, f"nn.{layer}"

@@ -72,6 +72,7 @@ class CallMetadata:
     active: bool | None = False
     shape: tuple[int, ...] | None = None
     integral: bool = False
+    requires_grad: bool | None = None
     window: bool = False
     depth: int | None = None
     reach: Reach | None = None
@@ -403,7 +404,10 @@ class Recorder(TorchCallInterceptor):
 
     def _note(self, node: fx.Node, tensor: torch.Tensor, name: str, kind: Kind) -> fx.Node:
         integral = not (tensor.is_floating_point() or tensor.is_complex())
-        node.meta[META] = CallMetadata(name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral)
+        trained = tensor.requires_grad if kind is Kind.PARAMETER else None
+        node.meta[META] = CallMetadata(
+            name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral, requires_grad=trained
+        )
         return node
 
     def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:

@@ -17,7 +17,8 @@ from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, message_of, stops
 from regcheck.core.graph import Kind, Site
-from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, LEARNED
+from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED
+from regcheck.torch_api.layers import layer_named
 
 from .baked_in_mode import baked_in_call
 from .call_interceptor import arguments_of, eager, is_placed, name_of
@@ -79,7 +80,7 @@ class LeafyTracer(fx.Tracer):
         self.opaque: dict[str, CannotFollow] = {}
         owned = [*model.named_parameters(), *model.named_buffers()]
         self._shapes = {name: tuple(each.shape) for name, each in owned if not nn.parameter.is_lazy(each)}
-        self._parameters = {name for name, _ in model.named_parameters()}
+        self._parameters = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         self._entered: set[nn.Module] = set()
         self._running = ModuleStack(model, locate)
 
@@ -105,8 +106,8 @@ class LeafyTracer(fx.Tracer):
         return self._running.ran
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        layer = LAYERS.get(layer_of(m))
-        if (layer in DROPPING or (layer is None and m._modules)) and not isinstance(m, nn.MultiheadAttention):
+        function = layer_named(layer_of(m)).function
+        if (function in DROPPING or (not function and m._modules)) and not isinstance(m, nn.MultiheadAttention):
             return False
         return bool(super().is_leaf_module(m, module_qualified_name))
 
@@ -159,16 +160,26 @@ class LeafyTracer(fx.Tracer):
             return CallMetadata(str(target), Site("", str(target)), kind=Kind.INPUT)
         if kind == "get_attr":
             what = Kind.PARAMETER if target in self._parameters else Kind.CONSTANT
-            return CallMetadata(str(target), Site("", str(target)), kind=what, shape=self._shapes.get(target))
+            site, shape = Site("", str(target)), self._shapes.get(target)
+            return CallMetadata(str(target), site, kind=what, shape=shape, requires_grad=self._parameters.get(target))
         path, layer = self._running.module, self._running.layer
         if target is unseen:
             return CallMetadata("unseen", Site(path, "unseen"), kind=Kind.OPAQUE)
         if kind == "call_module":
-            name = "" if str(target) in self.opaque else LAYERS.get(layer, "")
+            name = "" if str(target) in self.opaque else layer_named(layer).function
             window = any(size > 1 for size in self._kernel(str(target))) or "Adaptive" in layer
             random = KINDS.get(name) is Kind.RANDOM
             shown = Kind.OPAQUE if not name else None
-            return CallMetadata(name or layer, Site(path, name or layer), layer, shown, active=random, window=window)
+            trained = [each.requires_grad for each in self.root.get_submodule(str(target)).parameters()]
+            return CallMetadata(
+                name or layer,
+                Site(path, name or layer),
+                layer,
+                shown,
+                active=random,
+                window=window,
+                requires_grad=any(trained) if trained else None,
+            )
         name = name_of(target) if not isinstance(target, str) else target.strip("_")
         rate: float | None = None
         active: bool | None = KINDS.get(name) is Kind.RANDOM

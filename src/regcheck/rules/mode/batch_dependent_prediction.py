@@ -1,28 +1,28 @@
-"""A prediction that depends on what else is in the batch.
+"""A prediction that depends on the other samples in the batch.
 
 ## What it finds
 
-In eval mode, a normalization by the statistics of the batch at hand: batch norm without running statistics
-(`track_running_stats=False`), `F.batch_norm(…, training=True)`, or a mean, variance or standard deviation over the
-samples of the batch, written by hand, that enters each sample's prediction. Normalization of weights, instance, layer
-and group norm, and outputs that are one number for the batch or a table of pairs of samples (losses, contrastive
-scores) are left alone. What is written by hand is seen in a run only, and reported only where rows are samples: not
-where an input says which of them belong together, as the edges of a graph do.
+In eval mode, a normalization by the statistics of the current batch: batch norm without running statistics
+(`track_running_stats=False`), `F.batch_norm(…, training=True)`, or a hand-written mean, variance or standard deviation
+over the samples of the batch that enters each sample's prediction. The rule ignores normalization of weights, instance,
+layer and group norm, and outputs that are one number for the batch or a table of pairs of samples (losses, contrastive
+scores). It finds hand-written statistics in a run only, and only where rows are samples: not where an input links rows,
+as the edges of a graph do.
 
 ## Why it matters
 
-The same sample gets another prediction in other company, and none at all on its own. Scores depend on the batch size
-and the order of the test data.
+The same sample gets another prediction with other batch mates, and none at all on its own. Scores depend on the batch
+size and the order of the test data.
 
 ## How it is confirmed
 
-In eval mode the first sample of the batch is kept and the others are exchanged, twelve times. Each time its output must
-move farther than in any of the same batches with the statistics of this call held as they were at first (an exact rank
-test): what is left then is rounding.
+In eval mode the first sample of the batch stays and the others are exchanged, twelve times. Each time its output must
+move farther than in any of the same batches with the statistics of this call fixed at their first values (an exact rank
+test): those differences are rounding.
 
 ## When to keep the code
 
-Where the whole test set is one batch by definition, as in transductive few-shot learning: say so on the line.
+If the whole test set is one batch by definition, as in transductive few-shot learning: declare it on the line.
 
 ## References
 

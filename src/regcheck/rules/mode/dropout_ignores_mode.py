@@ -3,18 +3,18 @@
 ## What it finds
 
 A dropout that still drops when the model is in eval mode: `F.dropout(x)` without `training=self.training`,
-`training=True`, an `nn.Dropout()` built inside `forward` (a fresh module is always in train mode), and
-`scaled_dot_product_attention(dropout_p=…)`, which has no mode of its own and drops whenever its rate is above zero, as
-flash-attn's `flash_attn_func` and xformers' `memory_efficient_attention(p=…)` do. Where that rate comes from a
-configuration that the source does not tell, this is a warning, not an error.
+`training=True`, an `nn.Dropout()` built inside `forward` (a new module is always in train mode), and
+`scaled_dot_product_attention(dropout_p=…)`, which ignores the mode and drops whenever its rate is above zero, as
+flash-attn's `flash_attn_func` and xformers' `memory_efficient_attention(p=…)` do. If that rate comes from a
+configuration with unknown values, the finding is a warning, not an error.
 
-`torch.fx` (and what is built on it, as PyG's `to_hetero`), `torch.export` and `torch.jit.trace` write down the value
-that `self.training` had while they traced. Of a model traced in train mode, code that is right becomes such a dropout,
-which only an audit or a watched run can see; the finding stands at the line that was traced, where the tracer kept it.
+`torch.fx` (and tools based on it, such as PyG's `to_hetero`), `torch.export` and `torch.jit.trace` bake the value of
+`self.training` into the traced code. If they trace a model in train mode, correct code becomes such a dropout, which
+only an audit or a watched run can see; the finding is at the original line, if the tracer recorded it.
 
-A rate that is zero unless somebody gives another (`def __init__(self, dropout=0.0)`, a field of a configuration) harms
-nobody yet. Where such a dropout does not follow the mode, that is advice (`info`), which `regcheck scan` shows where it
-is asked for: `--extend-select REG202`.
+A rate that is zero by default (`def __init__(self, dropout=0.0)`, a field of a configuration) harms only users who set
+it. If such a dropout does not follow the mode, the finding is advice (`info`), which `regcheck scan` shows with
+`--extend-select REG202`.
 
 ## Why it matters
 
@@ -23,14 +23,14 @@ torchvision and torchtune all shipped this.
 
 ## How it is confirmed
 
-The model runs in eval mode. Every random op draws from a stream of its own, so the suspect's stream alone can be
-changed while all others are kept. Replays with the same streams give the noise floor; runs with a changed stream must
-lie above it (an exact test, with twice the runs where the first do not decide). With that one call re-gated, made
-as in eval mode it should be (`training=False`, `dropout_p=0.0`), the runs must agree again.
+The model runs in eval mode. Each random op draws from its own stream, so the measurement can change the suspect's
+stream alone. Replays with the same streams give the noise floor; runs with a changed stream must lie above it (an exact
+test, with twice the runs if the first do not decide). With that one call re-gated, that is, run with the arguments of
+eval mode (`training=False`, `dropout_p=0.0`), the runs must agree again.
 
 ## When to keep the code
 
-Where the randomness at prediction time is the method: Monte-Carlo dropout, or Tacotron 2's prenet. Say so once, on the
+If randomness at prediction time is the method: Monte-Carlo dropout, or Tacotron 2's prenet. Declare it once, on the
 line: `# regcheck: ignore[REG202] Monte-Carlo dropout`.
 
 ## References

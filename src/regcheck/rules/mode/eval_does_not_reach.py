@@ -1,27 +1,27 @@
-"""A layer that still trains after `eval()`, because the call does not reach it.
+"""A layer in train mode after `eval()`, because the call does not reach it.
 
 ## What it finds
 
-A layer whose result depends on the mode (dropout, batch norm, recurrent dropout, attention dropout) and that is still
-in train mode after `eval()` of the model: it is kept in a plain list or dict or in a closure rather than registered as
-a submodule, or a `train()` method or the forward itself switches it back on. Layers that are held in eval mode (frozen
-batch norm) are left alone.
+A mode-dependent layer (dropout, batch norm, recurrent dropout, attention dropout) that is still in train mode after
+`eval()` of the model: it is in a plain list or dict or in a closure instead of being registered as a submodule, or a
+`train()` method or the forward itself switches it back on. The rule ignores layers that the model pins to eval mode
+(frozen batch norm).
 
 ## Why it matters
 
-`eval()` seems to work and does not. Predictions are random or depend on the batch. What is not registered is not moved
+`eval()` seems to work and does not. Predictions are random or depend on the batch. An unregistered layer is not moved
 to the GPU, saved or optimized either.
 
 ## How it is confirmed
 
-In eval mode. For what draws at random as in dropout-ignores-mode: only the layer's random stream is changed, replays
-with the same stream give the noise floor, and runs with a changed stream must lie above it (an exact test); with
-the layer called as in eval mode they agree again. For batch norm as in batch-dependent-prediction: one sample's output
-is compared among other batch mates, and once more with the layer's statistics held.
+In eval mode. Random layers are measured as in dropout-ignores-mode: only the layer's random stream changes, replays
+with the same stream give the noise floor, and runs with a changed stream must lie above it (an exact test); with the
+layer called as in eval mode they agree again. Batch norm is measured as in batch-dependent-prediction: one sample's
+output with other batch mates, and once more with the layer's statistics fixed.
 
 ## When to keep the code
 
-Where a layer is kept on for Monte-Carlo predictions: say so on the line.
+If a layer stays on for Monte-Carlo predictions: declare it on the line.
 
 ## References
 

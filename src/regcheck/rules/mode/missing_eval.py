@@ -1,10 +1,10 @@
-"""Predictions made in train mode.
+"""Predictions in train mode.
 
 ## What it finds
 
-A model called for inference while dropout or batch norm are still in train mode, because nobody called `eval()`. From
+A model called for inference while dropout or batch norm are still in train mode, because nobody called `eval()`. In
 source these are calls without gradients whose result is used, outside functions that train. A running program shows
-more, and what it shows decides:
+more, and this table decides:
 
 | gradients | the call stands | what else is seen | reported as |
 | --- | --- | --- | --- |
@@ -29,25 +29,25 @@ more, and what it shows decides:
 | on | anywhere else | | nothing |
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
 
-A function trains if it propagates back, steps an optimizer, or calls a model through whose result a loss is propagated.
-So does the innermost one around a call and its backward pass, or around that and the optimizer's step: a step may be
-made of helpers, and `accelerator.backward(loss)` stands for `loss.backward()`.
+A function trains if it back-propagates, steps an optimizer, or calls a model through whose result a loss is
+back-propagated. So does the innermost function around a call and its backward pass, or around the backward pass and the
+optimizer's step: a step may consist of helper functions, and `accelerator.backward(loss)` counts as `loss.backward()`.
 A decision is an argmax, a top k, a loss or a metric; `detach`, `numpy`, `item` and `tolist` take a result out of the
-graph, too. So teachers, generators, pseudo-labels and target networks in a training step are left alone, and a
-validation at the end of the function that trains is found.
+graph, too. So the rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a
+validation at the end of the function that trains.
 
 ## Why it matters
 
-Dropout zeroes activations at random and batch norm normalizes by the test batch, so scores depend on chance and on how
-the data is batched. At least one published medical result was computed this way.
+Dropout zeroes activations at random and batch norm normalizes by the test batch, so scores depend on chance and on the
+batching of the data. At least one published medical result was computed this way.
 
 ## How it is confirmed
 
-On a copy of the model, with the very input of the call: predictions with the layers' modes as they were at the call
-against predictions in eval mode. Each of the former must lie farther from an eval run than any other eval run does (an
-exact rank test). Where something draws in eval mode, too (an ungated dropout), eval runs differ from seed to seed; then
-each run is compared with the eval run of the same seed only. The figures are the relative change of the output that
-changes most, and the share of its argmax flips.
+On a copy of the model, with the input of the call: predictions with the layers' modes at the call against predictions
+in eval mode. Each of the former must lie farther from an eval run than any other eval run does (an exact rank test). If
+an op draws in eval mode, too (an ungated dropout), eval runs differ from seed to seed; then each run is compared with
+the eval run of the same seed only. The figures are the relative change of the output that changes most, and the share
+of its argmax flips.
 
 ## When to keep the code
 

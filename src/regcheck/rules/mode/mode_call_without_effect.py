@@ -2,19 +2,20 @@
 
 ## What it finds
 
-`model.eval` or `model.train` as a statement of its own, or asserted, without the parentheses that would call it. The
-owner must be a model: an object of a module class, or a value that the same function calls, asks for its parameters or
-annotates as `nn.Module`. A property of that name, or the method handed on (`callback = model.eval`), is left alone.
+`model.eval` or `model.train` as a statement of its own, or in an assertion, without the call's parentheses. The owner
+must be a model: an object of a module class, or a value that the same function calls, asks for its parameters or
+annotates as `nn.Module`. The rule ignores a property of that name, and a method that is passed on
+(`callback = model.eval`).
 
 ## Why it matters
 
-The statement does nothing, so the model stays in the mode that it was in: predictions are made with dropout and batch
-statistics, or training goes on without them. An assertion of a method is always true and checks nothing.
+The statement does nothing, so the model keeps its mode: predictions use dropout and batch statistics, or training
+continues without them. An assertion of a method is always true and checks nothing.
 
 ## How it is confirmed
 
-It is read from source only: nothing happens there that could be measured. What follows where the program runs is
-missing-eval or trained-in-eval, and those are measured.
+The rule reads source only: the line has no effect that a run could measure. Its consequences at run time are
+missing-eval or trained-in-eval, which are measured.
 
 ## When to keep the code
 

@@ -2,32 +2,32 @@
 
 ## What it finds
 
-A model in `DistributedDataParallel` whose ranks are about to draw their dropout masks from random streams in the same
-state. That comes of `torch.manual_seed(0)` on every rank, so that the weights start alike, and of nothing that tells
-the ranks apart afterwards; or of ranks that are forked from one process. Ranks that are started as processes of their
-own and never seeded differ by themselves, and DDP hands the weights of the first rank to all others.
+A model in `DistributedDataParallel` whose ranks will draw their next dropout masks from random streams in the same
+state. The cause is `torch.manual_seed(0)` on every rank, for equal initial weights, without a later seed per rank; or
+ranks that are forked from one process. Ranks that start as separate processes and are never seeded differ by
+themselves, and DDP copies the weights of the first rank to all others.
 
-Only an audit of the wrapped model tells, in train mode and on every rank: `regcheck.audit(ddp_model)`. Whether two
-processes share a stream cannot be read off their source. Audit after all seeding, best right before the first step.
+Only an audit of the wrapped model, in train mode and on every rank, shows it: `regcheck.audit(ddp_model)`. Source does
+not show whether two processes share a stream. Audit after all seeding, best right before the first step.
 
 ## Why it matters
 
-Each step averages the gradients of all ranks so that their noise averages out. Where every rank silences the same
-units, that of dropout does not: the step is taken with one set of masks in place of one for each rank.
+Each step averages the gradients of all ranks so that their noise averages out. If every rank drops the same units, the
+noise of dropout does not: the step uses one set of masks instead of one for each rank.
 
 ## How it is confirmed
 
-Each rank makes the dropout's own call again and again on ones, from the state that its stream really is in, and the
-ranks compare what was dropped. No unit may differ, and masks that are drawn independently must agree so far with a
-probability of at most α (exact binomial test with the rate p: two of them treat a unit alike with probability
-p² + (1-p)²). One unit that differs refutes it. The ranks leave each other notes in the store of their process group. No
-collective is called, and a rank whose notes do not come within seconds leaves the matter "not checked".
+Each rank repeats the dropout's own call on ones, from the actual state of its stream, and the ranks compare the dropped
+units. No unit may differ, and independent masks must agree that far with a probability of at most α (exact binomial
+test with the rate p: two of them treat a unit alike with probability p² + (1-p)²). One unit that differs refutes the
+suspicion. The ranks exchange masks through the store of their process group. They call no collective, and a rank whose
+entry does not arrive within seconds makes the comparison "not checked".
 
 ## When to keep the code
 
-When ranks must draw alike because they hold parts of one model, as in tensor parallelism: those belong in a group of
-their own, and only the ranks of the group that DDP averages over are compared. Otherwise ignore it in the options, or
-on the line, with the reason.
+If ranks must draw alike because they hold parts of one model, as in tensor parallelism: put those in a group of their
+own; only the ranks of the group that DDP averages over are compared. Otherwise ignore the rule in the options, or on
+the line, with the reason.
 
 ## References
 

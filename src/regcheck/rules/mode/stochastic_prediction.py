@@ -2,32 +2,30 @@
 
 ## What it finds
 
-Any random draw other than dropout that still happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
+Any random draw other than dropout that happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
 `gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth.
 
-A draw from a `torch.distributions` distribution that the model computes from its input, as a policy draws its action,
-is advice (`info`) and fails nothing: what is sampled there is the prediction.
+A draw from a `torch.distributions` distribution that the model computes from its input, such as a policy's action, is
+advice (`info`) and fails nothing: the sample is the prediction.
 
-Source alone cannot tell whether a draw is meant, so `regcheck scan` warns; only a measurement makes it an error. Where
-the code itself says that sampling is the point, a scan has advice, too, shown where it is asked for (`--extend-select
-REG203`): the draw stands in a function named after sampling, reparameterizing, generating or masking; it is multiplied
-by an exponential, as a variational autoencoder's `mean + exp(log_std) * eps`; or nothing but draws, no input, makes the
-output.
+Source does not show whether a draw is intended, so `regcheck scan` warns; only a measurement makes it an error. If the
+code shows that it samples on purpose, a scan gives advice, too, which `--extend-select REG203` shows: the draw is in a
+function named after sampling, reparameterizing, generating or masking; it is multiplied by an exponential, as in a
+variational autoencoder's `mean + exp(log_std) * eps`; or only draws, and no input, produce the output.
 
 ## Why it matters
 
-The same input gives another answer at every call: results cannot be reproduced, and noise meant for training is paid
-for in accuracy.
+The same input gives another answer at every call: results cannot be reproduced, and noise for training costs accuracy.
 
 ## How it is confirmed
 
-As for dropout-ignores-mode: in eval mode only the suspect's random stream is changed while every other stream is kept.
-Runs with a changed stream must lie above the replays' noise floor (an exact test). The figure is the standard
-deviation over the runs relative to that of the outputs.
+As for dropout-ignores-mode: in eval mode only the suspect's random stream changes while all other streams are fixed.
+Runs with a changed stream must lie above the replays' noise floor (an exact test). The figure is the standard deviation
+over the runs relative to that of the outputs.
 
 ## When to keep the code
 
-Where sampling is the point: variational autoencoders, diffusion, text generation, Monte-Carlo prediction. Declare it on
+If sampling is the purpose: variational autoencoders, diffusion, text generation, Monte-Carlo prediction. Declare it on
 the line: `# regcheck: ignore[REG203] samples the latent on purpose`.
 
 ## References

@@ -3,15 +3,15 @@
 ## What it finds
 
 A model that was trained in train mode, was then put in eval mode (mostly by a validation in the middle of an epoch or
-after the first one), and is trained on in eval mode: none of its dropout and batch norm layers act as in training any
-more. So is a model that `from_pretrained` returned in eval mode and whose mode nobody has set since, and a running
-program also shows it where that is a part of what is trained, as a backbone below a new head: one whose every parameter
-is trained. In source, a validation that runs on some paths only, as every hundredth step, is followed to the training
-that meets its eval mode.
+after the first one), and continues to train in eval mode: none of its dropout and batch norm layers act as in training
+any more. Also a model that `from_pretrained` returned in eval mode and whose mode nobody has set since; in a running
+program also if it is a part of the trained model, such as a backbone below a new head, and all its parameters are
+trained. In source, the rule follows a validation that runs on some paths only, such as every hundredth step, to the
+training after it.
 
-Models that were put in eval mode on purpose (fine-tuning on frozen statistics) and models of which a part is held in
-eval mode or frozen are left alone, and so are passes that are no training, as in an attack: in a running program, the
-loss must be propagated back through the result, and an optimizer that holds the model must step.
+The rule ignores models in eval mode on purpose (fine-tuning with frozen statistics), models with a part that is pinned
+to eval mode or frozen, and passes that are no training, such as an attack: in a running program, a loss must be
+back-propagated through the result, and an optimizer of the model must step.
 
 ## Why it matters
 
@@ -20,14 +20,14 @@ curves merely look different from the first validation on.
 
 ## How it is confirmed
 
-On a copy of the model, with the very input of the call: outputs with the layers' modes as they were at the call against
-outputs in train mode. Each of the latter must lie farther from the former than any replay does (an exact rank test).
-Where some layers do act at the call, the two are compared under equal draws.
+On a copy of the model, with the input of the call: outputs with the layers' modes at the call against outputs in train
+mode. Each of the latter must lie farther from the former than any replay does (an exact rank test). If some layers do
+act at the call, the two are compared under equal draws.
 
 ## When to keep the code
 
-Where training is to end in eval mode, as in fine-tuning with fixed batch norm statistics: put it in eval mode by a call
-of its own, and ignore the line.
+If training must end in eval mode, as in fine-tuning with fixed batch norm statistics: put the model in eval mode by a
+call of its own, and ignore the line.
 
 ## References
 

@@ -1,39 +1,38 @@
-"""A function that gives a model back in another mode than it got it in.
+"""A function that returns with a model in a different mode than on entry.
 
 ## What it finds
 
-A function that switches a model's mode for a while and means to switch it back, and does not give the model back as it
-found it:
+A function that switches a model's mode temporarily, intends to restore it, and does not restore the entry mode:
 
 - it switches to eval mode, uses the model, and ends with an unconditional `model.train()`, although its caller had the
-  model in eval mode and goes on predicting with it;
-- one of its paths gives the mode back, and an early `return` does not;
-- it gives back the mode of the whole, and a part that was held in eval mode (frozen batch norm) comes back in train
+  model in eval mode and continues to predict with it;
+- one of its paths restores the mode, and an early `return` does not;
+- it restores the mode of the whole model, and a part that was pinned to eval mode (frozen batch norm) returns in train
   mode. In a running program the part must have been put in eval mode once, by a call of its own, have been trained on
   so, and be trained on in train mode afterwards.
 
-The second is told from source. Where a program runs, what follows it is trained-in-eval or missing-eval.
+Only source shows the second case. Where a program runs, its consequence is trained-in-eval or missing-eval.
 
-It is a warning where the caller relies on the mode: it predicts, or trains on, with what it was left with. Otherwise it
-is advice, as nothing harmful was seen. Functions that set one mode only (that is what they are for), that train, or
-whose caller sets the mode right after are left alone.
+It is a warning if the caller relies on the mode: it predicts, or continues to train, in the leftover mode. Otherwise it
+is advice, because no harm was seen. The rule ignores functions that set one mode only (their purpose), functions that
+train, and functions whose caller sets the mode right after.
 
 ## Why it matters
 
-What harms is not where the mode is set but calls later, in code that is right to look at. Predictions are made with
-dropout and batch statistics, or training goes on without them, and both depend on whether the function was called.
+The harm appears not where the mode is set but calls later, in code that looks right. Predictions use dropout and batch
+statistics, or training continues without them, and both depend on whether the function was called.
 
 ## How it is confirmed
 
-On a copy of the model, with the very input of the call that relied on the mode: predictions with the layers' modes as
-they were at the call against predictions in eval mode. Each of the former must lie farther from an eval run than any
-other eval run does (an exact rank test). For a part, on the input of the training call: with its layers' modes as they
-were against eval mode, and with the same draws in all others.
+On a copy of the model, with the input of the call that relied on the mode: predictions with the layers' modes at the
+call against predictions in eval mode. Each of the former must lie farther from an eval run than any other eval run does
+(an exact rank test). For a part, on the input of the training call: with its layers' modes at the call against eval
+mode, and with the same draws in all others.
 
 ## When to keep the code
 
-Where callers are told to set the mode themselves after each call. Better is to keep `model.training` and to give it
-back: `was = model.training`, `model.eval()`, and `model.train(was)` in a `finally`.
+If callers must set the mode themselves after each call. It is better to store and restore it: `was = model.training`,
+`model.eval()`, and `model.train(was)` in a `finally`.
 
 ## References
 

@@ -2,34 +2,33 @@
 
 ## What it finds
 
-An adaptive optimizer whose `weight_decay` is added to the gradient before the gradient is divided by its own scale:
-`Adam`, `NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero, and any other
-optimizer, written by hand or by a library, of which its own steps prove it. `AdamW`, the `decoupled_weight_decay=True`
-flag, zero decay and `SGD` are left alone.
+An adaptive optimizer that adds its `weight_decay` to the gradient before it divides the gradient by its scale: `Adam`,
+`NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero, and any other optimizer,
+hand-written or from a library, whose own steps prove it. The rule ignores `AdamW`, the `decoupled_weight_decay=True`
+flag, zero decay and `SGD`.
 
 ## Why it matters
 
 Divided by the gradient's scale, the same number decays each parameter by a different amount: weights with large
-gradients are hardly regularized at all. The regularization asked for is not the one applied.
+gradients are hardly regularized at all. The applied regularization is not the requested one.
 
 ## How it is confirmed
 
-The very optimizer takes real steps on copies of a sample of its parameters, in float64. The last step must equal the
-coupled reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over weights) of
-the effective decay relative to the constant asked for; where that is the same for all weights, the suspicion is
-refuted.
+The optimizer takes real steps on copies of a sample of its parameters, in float64. The last step must equal the coupled
+reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over weights) of the
+effective decay relative to the requested constant; if it is the same for all weights, the suspicion is refuted.
 
-Of an optimizer with a `step` of its own nothing is known, so nothing is said of it but what its steps show, in a run;
-its source is not accused. Its last step must equal, to rounding, one that it takes without decay on gradients to which
-the decay was added. And of two weights the one with large gradients must be decayed less: chance gives one of each pair
-large ones and the other small ones, and in so many pairs it has at most half of the other's decay that a coin would
-give as many with a probability below α. Methods that scale a layer's gradient as a whole, as LARS does, do not pass.
-Where an optimizer leaves its steps to another one, as a lookahead does, that one is checked. One that wants a closure,
-cannot be copied, or computes too coarsely to tell is "not checked".
+For an optimizer with a `step` of its own there is no reference, so only its steps in a run count; a scan does not
+report its source. Its last step must equal, to rounding, one that it takes without decay on gradients with the decay
+added. And of two weights the one with large gradients must decay less: a random draw gives one of each pair large
+gradients and the other small ones, and in so many pairs it has at most half of the other's decay that a coin would give
+as many with a probability below α. Methods that scale a layer's gradient as a whole, such as LARS, do not pass. If an
+optimizer leaves its steps to another one, as a lookahead does, that one is checked. One that needs a closure, cannot be
+copied, or computes too coarsely to decide is "not checked".
 
 ## When to keep the code
 
-To reproduce results that were tuned with coupled decay. Changing to decoupled decay needs the decay to be tuned again.
+To reproduce results that were tuned with coupled decay. After a change to decoupled decay, tune the decay again.
 
 ## References
 
@@ -47,7 +46,7 @@ from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.core.usage import OptimizerInfo, Usage
-from regcheck.torch_api.functions import COUPLED
+from regcheck.torch_api.optimizers import COUPLED, FLAG, OPTIMIZERS, UNLISTED
 
 if TYPE_CHECKING:
     from regcheck.core.measurements import Decay, Pairs
@@ -78,10 +77,11 @@ def coupled_decay(optimizer: OptimizerInfo) -> float | None:
 
 
 def remedy(rule: str | None) -> str:
-    if rule == "Adam":
-        return "use `torch.optim.AdamW` and tune the decay again"
-    if rule in ("NAdam", "RAdam"):
-        return "pass `decoupled_weight_decay=True` and tune the decay again"
+    row = OPTIMIZERS.get(rule or "", UNLISTED)
+    if row.decoupled_class:
+        return f"use `torch.optim.{row.decoupled_class}` and tune the decay again"
+    if row.flag is not None:
+        return f"pass `{FLAG}=True` and tune the decay again"
     if rule is None:
         return "decay the weights beside the step (`p.mul_(1 - lr * weight_decay)`) and tune the decay again"
     return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and tune the decay again"
@@ -91,14 +91,15 @@ def fix(code: Code) -> Patch | None:
     """Decouple the decay, which then needs another value."""
     for call in code.calls:
         name = code.name_of(call.func)
-        if not name.startswith("torch.optim.") or keyword(call, "decoupled_weight_decay") or not is_plain(call):
+        if not name.startswith("torch.optim.") or keyword(call, FLAG) or not is_plain(call):
             continue
-        if name in ("torch.optim.NAdam", "torch.optim.RAdam"):
-            edits = code.with_argument(call, "decoupled_weight_decay=True")
-            return Patch("pass `decoupled_weight_decay=True`; tune the decay again", False, edits)
-        if name == "torch.optim.Adam":
+        row = OPTIMIZERS.get(name.removeprefix("torch.optim."), UNLISTED)
+        if row.decoupled_class:
             found = renamed(code, call.func)
-            return Patch("use `AdamW`; tune the decay again", False, found) if found else None
+            return Patch(f"use `{row.decoupled_class}`; tune the decay again", False, found) if found else None
+        if row.flag is not None:
+            edits = code.with_argument(call, f"{FLAG}=True")
+            return Patch(f"pass `{FLAG}=True`; tune the decay again", False, edits)
     return None
 
 

@@ -2,10 +2,10 @@
 
 ## What it finds
 
-An optimizer that decays a model's biases, or the scales and shifts of its norms, in one group with its weights. Groups
-without weights are left alone: whoever makes one has chosen its decay. What a parameter is, its owner tells: a norm's
-scale and shift, or any other module's `bias`. One that no known module owns, or that is frozen, is not counted. From
-source, only parameters that the model is certain to have count.
+An optimizer that decays a model's biases, or the scales and shifts of its norms, in one group with its weights. The
+rule ignores groups without weights, because their decay is a choice. The owner of a parameter determines its kind: a
+norm's scale and shift, or any other module's `bias`. A parameter without a known owner, or a frozen one, does not
+count. In source, only parameters that the model certainly has count.
 
 ## Why it matters
 
@@ -15,14 +15,14 @@ the scales to zero, and the signal with them.
 
 ## How it is confirmed
 
-The very optimizer takes one real step on copies of those parameters, in float64, with gradients of zero; then the same
-step without decay. All must end smaller by the decay. The figure is the smallest share of itself that the decay takes
-off any of them. An optimizer that leaves them alone by itself refutes the suspicion. A copy that is zero, which nothing
-can shrink, is set to one first. The comparison is exact: no chance is involved.
+The optimizer takes one real step on copies of those parameters, in float64, with gradients of zero; then the same step
+without decay. All must end smaller by the decay. The figure is the smallest relative shrinkage among them. An optimizer
+that exempts them by itself refutes the suspicion. A copy that is zero, which nothing can shrink, is set to one first.
+The comparison is exact: no chance is involved.
 
 ## When to keep the code
 
-Where the recipe to be reproduced decays everything, as many published ones do. The difference is mostly small.
+If the recipe to reproduce decays everything, as many published ones do. The difference is mostly small.
 
 ## References
 

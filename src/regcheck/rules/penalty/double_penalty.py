@@ -2,25 +2,25 @@
 
 ## What it finds
 
-A loss to which the squares (or the 2-norms) of all parameters of a model were added, times a number above zero, and
-that is back-propagated, while an optimizer over the parameters of the same model has a `weight_decay` above zero. Only
-sure cases count: the model, the number and the decay must be known from the source, outside any branch that may not be
-taken. An L1 term beside weight decay is an elastic net and left alone, as are penalties on gradients, activations,
+A back-propagated loss with a term that is the sum of squares (or of 2-norms) of all parameters of a model, times a
+number above zero, while an optimizer over the parameters of the same model has a `weight_decay` above zero. Only
+certain cases count: the source must determine the model, the number and the decay, outside any branch that may not be
+taken. The rule ignores an L1 term beside weight decay (an elastic net), and penalties on gradients, activations,
 differences of weights, and single layers.
 
 ## Why it matters
 
-Both terms pull the same weights to zero, so the decay that acts is neither of the two that are written down. Tuning one
+Both terms pull the same weights to zero, so the effective decay is neither of the two numbers in the code. Tuning one
 has less effect than it should, and setting one to zero does not switch the penalty off.
 
 ## How it is confirmed
 
-It is not measured. What a running program added to its loss cannot be told from its gradients alone, so the finding
-rests on the source, and `scan` is the way in that reports it.
+It is not measured. The gradients of a running program do not show the terms of its loss, so the finding rests on the
+source, and only `scan` reports it.
 
 ## When to keep the code
 
-Where the sum of both is what was tuned, or the two differ on purpose (a 2-norm that is not squared, say).
+If the sum of both was tuned, or the two differ on purpose (for example a 2-norm that is not squared).
 
 ## References
 

@@ -1,24 +1,24 @@
-"""An L1 penalty that is handed to an optimizer as weight decay.
+"""An L1 penalty that is passed to an optimizer as weight decay.
 
 ## What it finds
 
-An optimizer of torch whose `weight_decay` is given something that calls itself L1, lasso or sparsity
-(`weight_decay=args.l1_lambda`, `{"weight_decay": sparsity}`). Names that speak of L2 too, and names in which `l1`
-counts layers or levels (`wd_l1`, `layer_l1`), are left alone. This is advice, which `regcheck scan` shows where it is
-asked for: `--extend-select REG304`.
+An optimizer of torch whose `weight_decay` argument has a name that says L1, lasso or sparsity
+(`weight_decay=args.l1_lambda`, `{"weight_decay": sparsity}`). The rule ignores names that mention L2 too, and names in
+which `l1` counts layers or levels (`wd_l1`, `layer_l1`). This is advice, which `regcheck scan` shows with
+`--extend-select REG304`.
 
 ## Why it matters
 
 Weight decay pulls each weight towards zero in proportion to its size, as the gradient of an L2 penalty does. It makes
-weights small and sets none to zero. What was meant to make the model sparse does not.
+weights small and sets none to zero, so the model does not become sparse.
 
 ## How it is confirmed
 
-It is not measured. What a number was meant for stands in the source alone, and `scan` is the way in that reports it.
+It is not measured. Only the source shows the intention, and only `scan` reports it.
 
 ## When to keep the code
 
-Where only the name is wrong: rename it.
+If only the name is wrong: rename it.
 
 ## References
 

@@ -1,28 +1,28 @@
-"""Dropout in front of an activation that is not zero at zero.
+"""Dropout before an activation that is not zero at zero.
 
 ## What it finds
 
-A hidden layer whose dropout stands between the linear layer or convolution (or the norm behind it) and an activation f
-with f(0) ≠ 0: sigmoid, log-sigmoid, hard sigmoid, softplus, exp or cos. Only where all that the activation makes goes
-on to learned layers or norms, through pooling, reshaping and concatenation: gates, variances and outputs are left
-alone, and so are activations that are zero at zero, such as ReLU, GELU and tanh.
+A hidden layer with dropout between the linear layer or convolution (or the norm after it) and an activation f with f(0)
+≠ 0: sigmoid, log-sigmoid, hard sigmoid, softplus, exp or cos. It counts only if the whole result of the activation goes
+on to learned layers or norms, through pooling, reshaping and concatenation: the rule ignores gates, variances and
+outputs, and activations that are zero at zero, such as ReLU, GELU and tanh.
 
 ## Why it matters
 
-A dropped unit is to pass on nothing. Here it passes on f(0), half of the most that a sigmoid gives, and often more than
-the unit itself would have. The next layer still hears every unit, some of them stuck at a constant.
+A dropped unit should pass on nothing. Here it passes on f(0), half of a sigmoid's maximum, and often more than the unit
+itself would have. The next layer still receives every unit, some of them stuck at a constant.
 
 ## How it is confirmed
 
-In train mode, with every other random op held still: dropping everything gives what the activation makes of a dropped
-unit, which must not be zero anywhere, and the share of units that come out as this must lie in the exact binomial
-interval around p. The figure is what a dropped unit passes on, where dropout behind the activation gives zero. If it is
-zero everywhere the suspicion is refuted. The mean over masks is no measure of this: it moves in front of tanh too,
-which does silence what is dropped, and hardly moves in front of a sigmoid that is near its middle.
+In train mode, with all other random ops fixed: dropping everything gives the activation's value for a dropped unit,
+which must not be zero anywhere, and the share of units with this value must lie in the exact binomial interval around
+p. The figure is the value that a dropped unit passes on, where dropout after the activation gives zero. If it is zero
+everywhere the suspicion is refuted. The mean over masks does not measure this: it moves before tanh too, which does
+silence dropped units, and hardly moves before a sigmoid near its middle.
 
 ## When to keep the code
 
-Where f(0) is meant to stand for an unknown unit, as the open middle of a sigmoid may.
+If f(0) stands for an unknown unit on purpose, as the middle of a sigmoid may.
 
 ## References
 
@@ -38,13 +38,12 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
-from regcheck.torch_api.functions import KINDS
+from regcheck.torch_api.functions import KINDS, NOT_ZERO_AT_ZERO
 
 CODE = "REG104"
 SEVERITY = Severity.INFO
 BEGINS_AT = (Trait.DROPS,)
 
-NOT_ZERO_AT_ZERO = frozenset("sigmoid logsigmoid hardsigmoid softplus exp cos".split())
 LAYERS = (Kind.LINEAR, Kind.CONV, Kind.BATCH_NORM, Kind.NORM)
 
 

@@ -1,29 +1,30 @@
-"""Dropout whose noise batch norm takes for variance.
+"""Dropout whose noise inflates the variance that batch norm learns.
 
 ## What it finds
 
 A dropout whose result reaches a batch norm through linear layers, convolutions, activations or pooling, with no other
-normalization between them. Where the shift of variance that it causes is immaterial (see below), nothing is reported.
-From source, where nothing can be measured, this is advice (`info`), from p = 0.2 up: dropout multiplies the variance
-of values with mean zero by 1 / (1 - p), and of others by more.
+normalization between them. If the shift of variance is immaterial (see below), nothing is reported. In a scan, which
+measures nothing, this is advice (`info`), from p = 0.2 up: dropout multiplies the variance of values with mean zero by
+1 / (1 - p), and of others by more.
 
 ## Why it matters
 
 Batch norm learns the variance of its input in train mode, dropout noise included, and divides by it in eval mode, where
 the noise is gone. So in eval mode everything after it is too small, by a different factor in each channel, and the
-layers behind were never trained on such values.
+following layers were never trained on such values.
 
 ## How it is confirmed
 
-In train mode, all other random ops held still, the variance of each channel at the batch norm's input with this dropout
-is divided by that with the dropout made identity. The figure is the median over channels, beside that under the
-reference dropout. It must exceed 1.25 for each of 20 masks: an exact sign test, whose false-alarm probability is 2⁻²⁰.
-Why 1.25: the variance of a batch of 32 varies by that much by itself (a relative standard deviation of √(2/31) = 25 %),
-and networks are known to train well with that. If all 20 stay below, the suspicion is refuted; otherwise it is advice.
+In train mode, with all other random ops fixed, the variance of each channel at the batch norm's input with this dropout
+is divided by the variance with the dropout replaced by identity. The figure is the median over channels, beside that
+under the reference dropout. It must exceed 1.25 for each of 20 masks: an exact sign test, whose false-alarm probability
+is 2⁻²⁰. Why 1.25: the variance of a batch of 32 fluctuates by that much by itself (a relative standard deviation of
+√(2/31) = 25 %), and networks are known to train well with that. If all 20 stay below, the suspicion is refuted;
+otherwise it is advice.
 
 ## When to keep the code
 
-Where predictions were found to be as good as without the dropout, or batch statistics are estimated anew after training
+If predictions were found to be as good as without the dropout, or batch statistics are estimated again after training
 without dropout.
 
 ## References

@@ -3,11 +3,11 @@
 ## What it finds
 
 A dropout on the result of the last learned layer that reaches a model output through passive ops only (reshape,
-softmax, sigmoid, scaling). Each output of a tuple or a dict is judged on its own. Dropout before the last layer is
-right and is not reported, nor is a block whose output has the shape of its input (its dropout sits inside a larger
-model; integers are ids, no features, so that as many classes as word ids are none), nor features that leave a backbone:
-what an activation made is taken for a hidden layer's result. From source, a model counts as a whole one where its
-output is seen to be scored or to feed a loss.
+softmax, sigmoid, scaling). Each output of a tuple or a dict is judged separately. The rule ignores dropout before the
+last layer, which is right; a block whose output has the shape of its input, because its dropout is inside a larger
+model (integer inputs are ids, not features, so as many classes as word ids make no block); and features that leave a
+backbone: the result of an activation counts as a hidden layer's. In source, a model counts as a whole one if its output
+is scored or feeds a loss.
 
 ## Why it matters
 
@@ -16,14 +16,14 @@ weights to answer for it. Nothing after the dropout can learn to compensate, so 
 
 ## How it is confirmed
 
-In train mode, with every other random op held still: dropping everything gives the constant image of a dropped unit
-(zero, or what alpha dropout sets it to, and what follows makes of that), which must be the same for all samples; the
-share of output units equal to it must lie in the exact binomial interval around the rate p; and with this call made
-identity no unit may equal it.
+In train mode, with all other random ops fixed: dropping everything gives the constant value of a dropped unit (zero, or
+alpha dropout's value, after the ops that follow), which must be the same for all samples; the share of output units
+equal to it must lie in the exact binomial interval around the rate p; and with this call replaced by identity no unit
+may equal it.
 
 ## When to keep the code
 
-A module that is a part of a larger model, and is only tried on its own here.
+A module that is a part of a larger model, and only runs on its own here.
 
 ## References
 

@@ -1,29 +1,29 @@
-"""Plain dropout behind SELU, or alpha dropout behind another activation.
+"""Plain dropout after SELU, or alpha dropout after another activation.
 
 ## What it finds
 
-A dropout other than alpha dropout on what SELU made, or alpha dropout on what another activation made, with nothing but
-reshaping in between.
+A dropout other than alpha dropout on the result of SELU, or alpha dropout on the result of another activation, with
+nothing but reshaping in between.
 
 ## Why it matters
 
-SELU is made to keep activations at mean zero and variance one without a normalization layer. Dropout that sets
-activations to zero raises the variance to 1 / (1 - p), for every layer behind it and in train mode only. Alpha dropout
-sets them to SELU's saturation value and corrects for that, so both figures stay; behind an activation that is not at
-mean zero and variance one it moves both.
+SELU keeps activations at mean zero and variance one without a normalization layer. Dropout that sets activations to
+zero raises the variance to 1 / (1 - p), for every following layer and in train mode only. Alpha dropout sets them to
+SELU's saturation value and corrects for that, so mean and variance stay; after an activation that is not at mean zero
+and variance one it moves both.
 
 ## How it is confirmed
 
-The call is made again, in train mode, on the very activations that it is given, and so is the reference of the other
-kind at the same rate: alpha dropout beside plain dropout, plain dropout beside alpha dropout. How far each moves mean
-and variance is one figure, the divergence between normal distributions that have these moments. Over 20 sets of masks,
-each of 20,000 values where 64 calls yield so many, the call must move them farther than the reference every time: an
-exact sign test, whose false-alarm probability is 2⁻²⁰. If it moves them less far every time, the suspicion is refuted:
-so it is behind a SELU whose activations are not near mean zero and variance one, where alpha dropout would not help.
+The call repeats, in train mode, on its actual activations, and so does the reference of the other kind at the same
+rate: alpha dropout for plain dropout, plain dropout for alpha dropout. One figure measures how far each moves mean and
+variance: the divergence between normal distributions with these moments. Over 20 sets of masks, each of 20,000 values
+if 64 calls yield so many, the call must move them farther than the reference every time: an exact sign test, whose
+false-alarm probability is 2⁻²⁰. If it moves them less every time, the suspicion is refuted, as after a SELU whose
+activations are not near mean zero and variance one, where alpha dropout would not help.
 
 ## When to keep the code
 
-Where SELU is used for its shape alone, in a network with normalization layers or other initial weights than LeCun's.
+If SELU is used for its shape alone, in a network with normalization layers or with another initialization than LeCun's.
 
 ## References
 

@@ -2,28 +2,27 @@
 
 ## What it finds
 
-`nn.Dropout` (elementwise) on a convolutional feature map that still has more than one spatial position where the
-dropout runs. Flattened features, pooled 1×1 maps and tokens made of patches are left alone, also where they are dropped
-from just before the map is flattened. So is what only convolutions of width one have made: over tokens they are linear
-layers under another name.
+`nn.Dropout` (elementwise) on a convolutional feature map with more than one spatial position. The rule ignores
+flattened features, pooled 1×1 maps and patch tokens, also if the dropout is just before the map is flattened. It also
+ignores the output of convolutions of width one alone: over tokens they are linear layers under another name.
 
 ## Why it matters
 
-Neighbouring positions of a feature map say nearly the same, so a dropped value can be read off its neighbours: the mask
-costs noise and regularizes little. Spatial dropout drops whole channels instead.
+Neighbouring positions of a feature map are nearly equal, so the neighbours reveal a dropped value: the mask costs noise
+and regularizes little. Spatial dropout drops whole channels instead.
 
 ## How it is confirmed
 
-The mask is read off the very call in train mode: maps must be zeroed in part. A least-squares fit of the dropped values
-on the mean of their kept neighbours gives the share of their variance that the neighbours still tell (R²), with an F
-test; under the reference spatial dropout at the same rate that share is zero. From 5 % on it is material. Behind a
-convolution and ReLU, white noise gives 0.2 to 2 %, pictures whose detail falls off as that of photographs does (1/f²)
-10 to 60 %, still 5 % after two strides, and smooth signals 80 % and more. Where it is less, the finding is lowered to
-`info`, which is shown where this rule is selected by name; where too little is dropped to tell, it is unproven.
+The measurement reads the mask off the call in train mode: maps must be zeroed in part. A least-squares fit of the
+dropped values on the mean of their surviving neighbours gives the share of their variance that neighbours explain (R²),
+with an F test; under the reference spatial dropout at the same rate that share is zero. From 5 % on it is material.
+After a convolution and ReLU, white noise gives 0.2 to 2 %, pictures with the spectrum of photographs (1/f²) 10 to 60 %,
+still 5 % after two strides, and smooth signals 80 % and more. Below 5 % the finding is lowered to `info`, which is
+shown if this rule is selected by name; if too little is dropped to decide, it is unproven.
 
 ## When to keep the code
 
-To reproduce published weights of an architecture defined this way (SqueezeNet, FCN and DeepLab heads).
+To reproduce published weights of an architecture with this dropout (SqueezeNet, FCN and DeepLab heads).
 
 ## References
 

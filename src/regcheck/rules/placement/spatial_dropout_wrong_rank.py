@@ -2,11 +2,11 @@
 
 ## What it finds
 
-`Dropout1d`, `Dropout2d` or `Dropout3d` where what torch drops as one unit is no channel. Flat features: `Dropout1d`
-(and `Dropout3d`) drop whole samples, `Dropout2d` drops single values. Tokens, features last: whole positions are
-dropped. `Dropout3d` on (N, C, H, W) takes the batch for channels and drops whole samples. `Dropout2d` on one image
-without a batch axis drops rows. A dropout of another rank that still drops channels (`Dropout2d` on (N, C, L)) is left
-alone, and so is whatever comes straight from an embedding, where dropping whole words may be meant.
+`Dropout1d`, `Dropout2d` or `Dropout3d` on an input where torch's dropped unit is no channel. On flat features,
+`Dropout1d` (and `Dropout3d`) drop whole samples, `Dropout2d` drops single values. On tokens with features last, whole
+positions are dropped. `Dropout3d` on (N, C, H, W) treats the batch as channels and drops whole samples. `Dropout2d` on
+one image without a batch axis drops rows. The rule ignores a dropout of another rank that still drops channels
+(`Dropout2d` on (N, C, L)), and results of an embedding, where dropping whole words may be intended.
 
 ## Why it matters
 
@@ -15,14 +15,14 @@ values is plain dropout, and neither is the regularization that the code names.
 
 ## How it is confirmed
 
-The call as the model makes it in train mode is made again, many times, on ones of its input's shape. The axes along
-which no mask ever changes are those a unit extends along; that independent draws look so by chance has a probability
-of at most (1 - 2p(1-p)) to the number of units, which must not exceed α. These axes must differ from the spatial axes
-of the last layer that made the values, which follow its features.
+The call of train mode repeats, many times, on ones of its input's shape. A unit extends along the axes along which no
+mask ever changes; independent draws look like that with a probability of at most (1 - 2p(1-p)) to the power of the
+number of units, which must not exceed α. These axes must differ from the spatial axes of the last layer before the
+dropout, which follow its features.
 
 ## When to keep the code
 
-Where whole samples, positions or single values are meant to be dropped: say so on the line.
+If dropping whole samples, positions or single values is intended: declare it on the line.
 
 ## References
 

@@ -6,17 +6,17 @@ A dropout whose input comes from another dropout with nothing but reshaping or s
 
 ## Why it matters
 
-Together they drop 1 - (1 - p₁)(1 - p₂) of the activations, more than either rate says. Mostly one of them is left over:
+Together they drop 1 - (1 - p₁)(1 - p₂) of the activations, more than either rate says. Mostly one of them is redundant:
 a block that ends in dropout meets a head that begins with it.
 
 ## How it is confirmed
 
-In train mode the share of activations that are zero behind the second dropout, and would not be without the two, must
-lie in the exact binomial interval around 1 - (1 - p₁)(1 - p₂), and an exact test must reject the second rate alone.
+In train mode the share of activations that are zero after the second dropout, and are not without the two, must lie in
+the exact binomial interval around 1 - (1 - p₁)(1 - p₂), and an exact test must reject the second rate alone.
 
 ## When to keep the code
 
-Where both rates are wanted: a single dropout of the rate they make together does the same.
+If both rates are intended: a single dropout with the combined rate does the same.
 
 ## References
 

@@ -2,27 +2,27 @@
 
 ## What it finds
 
-A suspicion of another rule that was measured on several devices (`--device cpu,cuda`, or `auto` where there is an
-accelerator), confirmed on one of them and refuted on another: dropout that acts in eval mode on one device only, masks
-that are drawn at another rate there, statistics that leak between samples in one backend's kernel. What is suspected is
-told from a run on the device where the model lies, so nothing is compared that does not show there.
+A suspicion of another rule that was measured on several devices (`--device cpu,cuda`, or `auto` with an accelerator),
+confirmed on one of them and refuted on another: dropout that acts in eval mode on one device only, masks with another
+rate there, statistics that leak between samples in one backend's kernel. Suspicions come from a run on the model's own
+device, so a defect that does not show there is not compared.
 
 ## Why it matters
 
-Either the model takes another path on that device, or one backend computes something else than the other. What was
-tested on a CPU then says nothing about what runs on the GPU.
+Either the model takes another path on that device, or one backend computes a different result. A test on a CPU then
+says nothing about the GPU.
 
 ## How it is confirmed
 
 The same measurement ran on copies of the model on each device, with the same seed, inputs and α. Masks differ between
-devices by design, and so does rounding (TF32, sums in any order), so verdicts are compared and never values; a device
-on which nothing could be measured does not count. Both figures are given: the one that differs as measured, the other
-as expected.
+devices by design, and so does rounding (TF32, sums in any order), so the comparison uses verdicts, never values; a
+device without a measurement does not count. The evidence has both figures: that of the differing device as measured,
+the other as expected.
 
 ## When to keep the code
 
-When a model is meant to act differently there, as with a kernel that only one device has: ignore the line, with the
-reason. `regcheck selftest` tells whether the backend itself is at fault.
+If a model acts differently there on purpose, for example with a kernel that only one device has: ignore the line, with
+the reason. `regcheck selftest` shows whether the backend itself is wrong.
 
 ## References
 

@@ -1,10 +1,10 @@
-"""A drop rate so high that hardly anything gets through.
+"""A drop rate so high that hardly any unit survives.
 
 ## What it finds
 
-A dropout with p of 0.8 or more that is on in train mode. Mostly this is a keep probability handed in as a drop rate
-(TensorFlow 1 asked for the share to keep, torch asks for the share to drop). At p = 1 nothing gets through at all.
-Stochastic depth, which skips a block and keeps its shortcut, is left alone.
+A dropout with p of 0.8 or more that is on in train mode. Mostly this is a keep probability passed as a drop rate
+(TensorFlow 1 took the share to keep, torch takes the share to drop). At p = 1 no unit survives. The rule ignores
+stochastic depth, which skips a block and keeps its shortcut.
 
 ## Why it matters
 
@@ -13,14 +13,14 @@ network learns slowly or not at all, and nothing crashes.
 
 ## How it is confirmed
 
-The call as the model makes it in train mode is made again, many times, on ones of its input's shape. The share of units
-dropped must lie in the exact binomial interval around p, and an exact test must reject that half of the units or fewer
-are dropped: 0.5 is torch's default and the highest rate that the papers below use for hidden units. Where a rate of 0.8
-is rejected, the suspicion is refuted.
+The call of train mode repeats, many times, on ones of its input's shape. The share of dropped units must lie in the
+exact binomial interval around p, and an exact test must reject that half of the units or fewer are dropped: 0.5 is
+torch's default and the highest rate that the papers below use for hidden units. If the test rejects a rate of 0.8, the
+suspicion is refuted.
 
 ## When to keep the code
 
-Where so high a rate was found by tuning it, as in some video networks with few training clips.
+If tuning found so high a rate, as in some video networks with few training clips.
 
 ## References
 

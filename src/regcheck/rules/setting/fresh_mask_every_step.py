@@ -2,25 +2,25 @@
 
 ## What it finds
 
-A dropout in a loop over time steps that lies on the recurrent path itself: what it makes of the result of an LSTM, GRU
-or RNN cell is the state which that cell is given at the next step. Dropout of what goes into a cell or out of the loop
-is left alone. From source, loops are followed where the number of steps is written out.
+A dropout in a loop over time steps on the recurrent path itself: its result, from the output of an LSTM, GRU or RNN
+cell, is the state that the cell gets at the next step. The rule ignores dropout of a cell's inputs and of the loop's
+outputs. In source, it follows loops with a constant number of steps.
 
 ## Why it matters
 
-The state passes through every mask in turn. After t steps a unit has come through untouched with probability (1 - p)ᵗ
-only, so that little is remembered for long in train mode, and eval mode remembers otherwise. Variational dropout draws
+The state passes through every mask in turn. After t steps a unit has survived with probability (1 - p)ᵗ only, so that
+the network remembers little for long in train mode, and remembers differently in eval mode. Variational dropout draws
 one mask for each sequence and uses it at every step.
 
 ## How it is confirmed
 
-In train mode, the masks of successive steps are compared two and two. The share of units that both drop or both keep
-must lie in the exact binomial interval around p² + (1 - p)², which is that of masks drawn each on its own; variational
-dropout gives one. If all units agree, or the mask is drawn once, the suspicion is refuted.
+In train mode, the masks of successive steps are compared pairwise. The share of units that both drop or both keep must
+lie in the exact binomial interval around p² + (1 - p)², which is that of independent masks; variational dropout gives
+one. If all units agree, or the mask is drawn once, the suspicion is refuted.
 
 ## When to keep the code
 
-Where sequences are short, or new masks were found to do better.
+If sequences are short, or new masks were found to work better.
 
 ## References
 

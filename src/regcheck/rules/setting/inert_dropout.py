@@ -2,9 +2,8 @@
 
 ## What it finds
 
-A functional dropout with a rate above zero that is off in train mode as in eval mode: `training=False` written out, or
-left to `F.alpha_dropout` and `F.feature_alpha_dropout`, whose default it is. Layers that are held in eval mode are left
-alone.
+A functional dropout with a rate above zero that is off in train mode as in eval mode: an explicit `training=False`, or
+the default of `F.alpha_dropout` and `F.feature_alpha_dropout`. The rule ignores layers that are pinned to eval mode.
 
 ## Why it matters
 
@@ -12,13 +11,13 @@ The model trains without the regularization that its code shows.
 
 ## How it is confirmed
 
-In train mode, with every other random op held still: runs in which only this call could draw anew, and a run with it
-made identity, must not differ from one another by more than replays do. If every run with other draws lies above the
-replays (an exact rank test), the suspicion is refuted.
+In train mode, with all other random ops fixed: runs with other draws of this call only, and a run with it replaced by
+identity, must not differ from one another by more than replays do. If every run with other draws lies above the replays
+(an exact rank test), the suspicion is refuted.
 
 ## When to keep the code
 
-Where the rate is kept for the record, or switched on by a flag that is off today.
+If the rate documents a former setting, or a flag that is off today switches it on.
 
 ## References
 

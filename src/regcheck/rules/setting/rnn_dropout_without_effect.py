@@ -1,25 +1,25 @@
-"""Dropout of a recurrent layer that has nowhere to act.
+"""Dropout of a recurrent network with one layer, which has no effect.
 
 ## What it finds
 
-`nn.LSTM`, `nn.GRU` or `nn.RNN` with `dropout` above zero and a single layer. torch drops what goes from one stacked
-layer to the next, never inside a layer and never after the last one, so with one layer nothing is dropped.
+`nn.LSTM`, `nn.GRU` or `nn.RNN` with `dropout` above zero and a single layer. torch drops between stacked layers, never
+inside a layer and never after the last one, so with one layer it drops nothing.
 
 ## Why it matters
 
-The model trains without the regularization that was asked for. A search over the rate compares equal models. torch
-warns once, when the layer is built; logs swallow it.
+The model trains without the requested regularization. A search over the rate compares equal models. torch warns once,
+when the layer is built; the warning is lost in logs.
 
 ## How it is confirmed
 
-In train mode, with every other random op held still: runs in which only this layer draws anew, and a run with its rate
-set to zero, must not differ from one another by more than replays do. Dropout that acts also scales what it keeps, so
-taking it out changes the result whatever was drawn. If every run with other draws lies above the replays (an exact rank
+In train mode, with all other random ops fixed: runs with other draws of this layer only, and a run with its rate set to
+zero, must not differ from one another by more than replays do. Dropout that acts also scales surviving values, so
+removing it changes the result whatever was drawn. If every run with other draws lies above the replays (an exact rank
 test), the suspicion is refuted.
 
 ## When to keep the code
 
-Where the number of layers is a setting and one layer is but one of its values.
+If the number of layers is a setting and one layer is but one of its values.
 
 ## References
 

@@ -1,26 +1,26 @@
-"""A mask that drops in train mode without making up for it.
+"""A mask that drops in train mode without rescaling.
 
 ## What it finds
 
-A mask drawn by hand (`torch.rand(…) < keep`, `torch.bernoulli`) that zeroes activations in train mode only, and no
-scaling by 1 / (1 - p): not of the mask, not of what is masked, not of the product, and none in eval mode either. Masked
-inputs and embeddings (augmentation, masked modelling, word dropout) are left alone, and so is whole samples' content
-being masked anywhere but on a residual branch: there it is usually a condition that is to be left out.
+A hand-written mask (`torch.rand(…) < keep`, `torch.bernoulli`) that zeroes activations in train mode only, without
+scaling by 1 / (1 - p): neither of the mask, nor of the activations, nor of the product, nor in eval mode. The rule
+ignores masked inputs and embeddings (augmentation, masked modelling, word dropout), and masks over the content of whole
+samples anywhere but on a residual branch: there they usually drop a condition on purpose.
 
 ## Why it matters
 
-In eval mode nothing is masked, so everything after it is larger by 1 / (1 - p) than in training. Layers behind it meet
-values that they were never trained on.
+In eval mode nothing is masked, so everything after it is larger by 1 / (1 - p) than in training. The following layers
+receive values that they were never trained on.
 
 ## How it is confirmed
 
-In train mode the draw is followed to the product with activations. What it has become by then must be zeros and one
+In train mode the measurement follows the draw to its product with activations. By then it must consist of zeros and one
 other value; with that value and every number that scales before or after, an exact two-sided binomial test must reject
-that units are kept with the probability that would make the average one.
+that units survive with the probability that makes the average one.
 
 ## When to keep the code
 
-Where what is masked is meant to be absent rather than to be noise, as in masked modelling of hidden features.
+If masked values are absent on purpose rather than noise, as in masked modelling of hidden features.
 
 ## References
 

@@ -1,37 +1,36 @@
-"""An ignore that silences nothing.
+"""An ignore that suppresses nothing.
 
 ## What it finds
 
-A comment `# regcheck: ignore[…]` that cannot do what it says: it names no rule, it names one without the brackets or
-under another word (`ignore REG202`, `ignroe[REG202]`, `noqa: REG202`), it stands on a line of its own (where it belongs
-to no code), it is an `ignore-file` below the first statement, or it gives no reason although `require-reason` asks for
-one.
+A comment `# regcheck: ignore[…]` that cannot have an effect: it names no rule, it names one without the brackets or
+under another word (`ignore REG202`, `ignroe[REG202]`, `noqa: REG202`), it is on a line of its own (where it belongs to
+no code), it is an `ignore-file` below the first statement, or it gives no reason although `require-reason` demands one.
 
-A comment whose rule merely finds nothing there is left alone: what source cannot see a run may, and what one
-configuration of a model does not show another does. So is an ignore for a rule of a plugin that is not installed here,
-and what the configuration ignores.
+The rule ignores a comment whose rule merely finds nothing there: a run may see what source cannot, and another
+configuration of a model may show a finding. It also ignores a comment for a rule of a plugin that is not installed, and
+files that the configuration ignores.
 
-Under `pytest --regcheck`, a marker `@pytest.mark.regcheck(ignore=[…])`, a class under `@regcheck.ignore(…)` and a block
-`with regcheck.ignore(…)` for which none of the tests concerned had anything to silence, although all of them passed
-and everything they ran was checked. That takes a whole session: it is not told with `-k`, `--lf`, single files,
-deselected tests, or after `-x` or a crash. In the code under test it is advice (`info`), since other callers may show
-what these tests do not. So is a block in a program under `regcheck run`, or in a block under `regcheck.watch()`, that
-came to its end and in which everything was checked.
+Under `pytest --regcheck`, it reports a marker `@pytest.mark.regcheck(ignore=[…])`, a class under `@regcheck.ignore(…)`
+and a block `with regcheck.ignore(…)` if none of the tests concerned had anything to suppress, although all of them
+passed and everything they ran was checked. That takes a whole session: it is not reported with `-k`, `--lf`, single
+files, deselected tests, or after `-x` or a crash. In the code under test it is advice (`info`), since other callers may
+show what these tests do not. The same holds for a block in a program under `regcheck run`, or in a block under
+`regcheck.watch()`, that came to its end and in which everything was checked.
 
 ## Why it matters
 
-A declaration that silences nothing is believed to be one that does. The finding it was written for comes back, or it
-stays for good, tells readers something untrue, and hides the next fault of its kind.
+Readers believe that a declaration has an effect. Without one, the finding it was written for comes back, or the
+declaration stays, misleads readers, and hides the next defect of its kind.
 
 ## How it is confirmed
 
-It is not measured: what a comment names and where it stands is all there is to know, and comments are told from strings
-by Python's own tokenizer. What a declaration in code silenced is noted as the program runs.
+It is not measured: the text of a comment and its position decide, and Python's own tokenizer separates comments from
+strings. For a declaration in code, the running program records what it suppressed.
 
 ## When to keep the code
 
-Never: mend or remove the ignore. To keep a comment regardless, say `ignore[REG900]` in the same brackets; behind a
-declaration in code, say it in a comment on that line.
+Never: correct or remove the ignore. To keep a comment regardless, write `ignore[REG900]` in the same brackets; for a
+declaration in code, write it in a comment on that line.
 
 ## References
 

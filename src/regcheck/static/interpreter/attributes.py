@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 
 from regcheck.static.project.names import Definition
+from regcheck.torch_api.layers import layer_named
 
 from .state import OUTER, Frame, Machine
 from .values import (
@@ -115,8 +116,9 @@ class Attributes(Machine):
     def _layer_attribute(self, owner: LayerValue, name: str) -> Value:
         if name in ("weight", "bias", "in_proj_weight", "in_proj_bias"):
             return Weight()
-        if name == "p" and "Dropout" in owner.name:
-            return owner.argument(0, "p", 0.5)
+        row = layer_named(owner.name)
+        if row.function and row.rate is not None and name == row.rate.name:
+            return owner.argument(*row.rate)
         return owner.kwargs.get(name, Bound(owner, name) if not owner.args else Unknown())
 
 

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 
 from regcheck.files.place import Place
-from regcheck.static.project.names import CONTAINERS, Definition
+from regcheck.static.project.names import Definition
+from regcheck.torch_api.layers import CONTAINERS
 
 from .config_defaults import configuration
 from .constant_folding import BUILTINS, MATH, METHODS

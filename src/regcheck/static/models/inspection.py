@@ -1,9 +1,14 @@
-"""What a built model is, as far as its mode and its use go."""
+"""Properties of a built model: its mode and what depends on it, its parameters, its identity, its structure."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import ast
+from collections.abc import Hashable, Iterator
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
 
+from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
     Constant,
@@ -24,55 +29,96 @@ from regcheck.static.interpreter.values import (
     Value,
     Weight,
     descendants,
+    modules_in,
     truth,
 )
 from regcheck.static.project.names import Definition
-from regcheck.torch_api.functions import DROPPING, LAYERS, LEARNED, kind_of
+from regcheck.static.torch_calls import setting
+from regcheck.torch_api.functions import DROPOUTS, DROPPING, LEARNED
+from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, UNKNOWN, layer_named
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
-_LEARNING = frozenset(name for name, function in LAYERS.items() if kind_of(function) in LEARNED) | {
-    "MultiheadAttention",
-    "TransformerEncoderLayer",
-    "TransformerDecoderLayer",
-    "Transformer",
-}
-
-_SWITCHES: dict[str, tuple[int, bool]] = {
-    "linear": (2, True),
-    "bilinear": (3, True),
-    **{f"conv{rank}d": (7, True) for rank in (1, 2, 3)},
-    **{f"conv_transpose{rank}d": (7, True) for rank in (1, 2, 3)},
-    "batch_norm": (3, True),
-    "instance_norm": (3, False),
-    "layer_norm": (2, True),
-    "rms_norm": (2, True),
-    "group_norm": (3, True),
-}
-"""By what a layer calls: the position of its `bias`, or of a norm's `affine`, and what that is by default."""
+_GATED: WeakKeyDictionary[Definition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
 
 
-def depends_on_mode(layer: LayerValue) -> str:
-    """The kind of a layer whose result is known to depend on its mode, or an empty string."""
-    function = LAYERS.get(layer.name, "")
-    if function == "batch_norm":
-        return "" if layer.argument(4, "track_running_stats", True) == Constant(False) else "batch norm"
-    if function in DROPPING or layer.name in _RECURRENT:
-        place = (0, "p", 0.5) if function and "dropout" in function else (2, "dropout", 0.0)
-        rate = layer.argument(*place) if layer.name not in _RECURRENT else Constant(0.0)
-        return (
-            "dropout" if isinstance(rate, Constant) and isinstance(rate.value, (int, float)) and rate.value > 0 else ""
-        )
-    return ""
+def depends_on_mode(model: Module) -> frozenset[str]:
+    """The kinds of layer that a module is, or is composed of copies of, whose result depends on the mode.
+
+    Its registered submodules do not count: each is a module of its own.
+    """
+    layer = _layer_of(model)
+    if layer is not None:
+        kind = layer_named(layer.name).mode_dependence(partial(setting, layer))
+    else:
+        kind = _dependence_of_class(model) if isinstance(model, Instance) else ""
+    inside = (each for copied in _copied(model) for _, each in descendants(copied))
+    return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
+
+
+def _layer_of(model: Module) -> LayerValue | None:
+    """The layer of torch.nn that a module is, or that its class derives from."""
+    base = model.base if isinstance(model, Instance) else model
+    return base if isinstance(base, LayerValue) else None
+
+
+def _copied(model: Module) -> Iterator[Module]:
+    """The layer that a `TransformerEncoder` or `TransformerDecoder` stacks copies of."""
+    layer = _layer_of(model)
+    row = NO_LAYER if layer is None else layer_named(layer.name)
+    if layer is not None and row.copies:
+        yield from modules_in(layer.argument(*row.arguments[row.copies]))
+
+
+def _dependence_of_class(model: Instance) -> str:
+    """The kind of layer that a class of the program's own is, if its result depends on the mode."""
+    row = FOREIGN_LAYERS.get(name_of(model))
+    if row is not None:
+        return row.mode_dependence(partial(_attribute, model))
+    rates = {_rate(model, node) for each in model.definition.mro for node in _gated_rates(each)}
+    return DROPOUT if any(layer_named("Dropout").mode_dependence({"p": each}.get) for each in rates) else ""
+
+
+def _attribute(model: Instance, name: str) -> Any:
+    value = model.cells.get(name)
+    return value.value if isinstance(value, Constant) else UNKNOWN
+
+
+def _rate(model: Instance, node: ast.expr | None) -> Any:
+    """The rate in a call: the default, a number, or a number that an attribute of the model holds."""
+    if node is None:
+        return DROPPING["dropout"].rate.default
+    if isinstance(node, ast.Constant):
+        return node.value
+    owned = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    return _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
+
+
+def _gated_rates(definition: Definition) -> tuple[ast.expr | None, ...]:
+    """The rates in a class's calls of functional dropouts whose switch is `.training`; None where none is given."""
+    if definition not in _GATED:
+        calls = (node for each in definition.methods.values() for node in ast.walk(each) if isinstance(node, ast.Call))
+        _GATED[definition] = tuple(rate for call in calls for rate in _gated_rate(call))
+    return _GATED[definition]
+
+
+def _gated_rate(call: ast.Call) -> Iterator[ast.expr | None]:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in DROPOUTS or any(isinstance(each, ast.Starred) for each in call.args):
+        return
+    rate, keywords = DROPPING[name].rate, {each.arg: each.value for each in call.keywords if each.arg}
+    switch, given = DROPPING[name].switch(keywords), dict(enumerate(call.args))
+    gate = None if switch is None else keywords.get(switch.name, given.get(switch.position))
+    if isinstance(gate, ast.Attribute) and gate.attr == "training":
+        yield keywords.get(rate.name, given.get(rate.position))
 
 
 def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
-    """Whether any layer acts as in training (None: cannot be told), and the kinds of layer that depend on it."""
+    """Whether any layer acts as in training (None: unknown), and the kinds of layer that depend on the mode."""
     acting: dict[object, set[str]] = {}
     for _, each in descendants(model):
-        kind = depends_on_mode(each) if isinstance(each, LayerValue) else ""
-        if kind:
+        kinds = depends_on_mode(each)
+        if kinds:
             training = each.cells.get("training", Constant(True))
-            acting.setdefault(training.value if isinstance(training, Constant) else None, set()).add(kind)
+            acting.setdefault(training.value if isinstance(training, Constant) else None, set()).update(kinds)
     for state in (True, None, False):
         if state in acting:
             return state, tuple(sorted(acting[state]))
@@ -83,7 +129,8 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
 def has_learned_layers(model: Module) -> bool:
     """Whether there are learned layers beside those that depend on the mode."""
     for _, each in descendants(model):
-        if isinstance(each, LayerValue) and each.name in _LEARNING:
+        layer = _layer_of(each)
+        if layer is not None and layer_named(layer.name).learned:
             return True
         if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
             return True
@@ -100,23 +147,24 @@ def _certain_kinds(model: Module, seen: set[int]) -> set[str]:
         return set()
     seen.add(id(model))
     if isinstance(model, LayerValue):
-        function = LAYERS.get(model.name, "")
-        place, by_default = _SWITCHES.get(function, (0, None))
-        if by_default is None or model.name.startswith("Lazy"):  # whose arguments stand elsewhere
-            return set()
-        if kind_of(function) in LEARNED:
-            return {WEIGHT, *([BIAS] if truth(model.argument(place, "bias", True)) else [])}
-        name = "elementwise_affine" if function in ("layer_norm", "rms_norm") else "affine"
-        if not truth(model.argument(place, name, by_default)):
-            return set()
-        shift = model.argument(3 if function == "layer_norm" else 99, "bias", function != "rms_norm")
-        return {NORM_SCALE, *([BIAS] if truth(shift) else [])}
+        return _kinds_of_layer(model)
     cells = model.entries if isinstance(model, Container) else model.cells
     inside = [each for name, each in cells.items() if name not in cells.doubtful]
     if isinstance(model, Instance) and model.base is not None:
         inside.append(model.base)
     kinds = (_certain_kinds(each, seen) for each in inside if isinstance(each, Module) and each.is_module)
     return set[str]().union(*kinds)
+
+
+def _kinds_of_layer(model: LayerValue) -> set[str]:
+    """The kinds of parameter that a layer with a single weight, or a norm, is certain to have."""
+    row = layer_named(model.name)
+    bias = row.arguments.get("bias")
+    biases = {BIAS} if bias is not None and truth(model.argument(*bias)) else set[str]()
+    if row.scale is not None:
+        return {NORM_SCALE, *biases} if truth(model.argument(*row.scale)) else set()
+    single = bias is not None and row.kind in LEARNED and row.kind is not Kind.RECURRENT
+    return {WEIGHT, *biases} if single else set()
 
 
 def identity(model: Module) -> object:

@@ -32,11 +32,6 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.project.names import Project
 from regcheck.static.torch_calls import (
-    FACTORIES,
-    METADATA,
-    NEVER,
-    RENAMED,
-    Doing,
     Rate,
     doing,
     dropping,
@@ -47,7 +42,17 @@ from regcheck.static.torch_calls import (
     stacking,
     tracks,
 )
-from regcheck.torch_api.functions import DROPPING, FOREIGN, LAYERS, kind_of
+from regcheck.torch_api.functions import (
+    BATCH_NORM_TRAINING,
+    DROPPING,
+    EAGER_ONLY,
+    FACTORIES,
+    FOREIGN,
+    METADATA,
+    SOURCE_ALIASES,
+    kind_of,
+)
+from regcheck.torch_api.layers import layer_named
 
 from .emit import SETITEM, RegisteredModules, Spoilt
 from .forward_cache import CachingEmitter, ForwardCache, expanded
@@ -192,8 +197,8 @@ class Lowering(CachingEmitter):
         if isinstance(owner, (TensorRef, Weight)):
             if name in METADATA:
                 return Unknown(varies=True)
-            kind = kind_of(RENAMED[name]) if name in RENAMED else Kind.OPAQUE
-            return self.emit(kind, RENAMED.get(name, name), (owner,), place=None)
+            kind = kind_of(SOURCE_ALIASES[name]) if name in SOURCE_ALIASES else Kind.OPAQUE
+            return self.emit(kind, SOURCE_ALIASES.get(name, name), (owner,), place=None)
         return super().attribute(owner, name)
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -211,7 +216,7 @@ class Lowering(CachingEmitter):
 
     def call_torch(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         package, _, function = name.rpartition(".")
-        if name in NEVER:
+        if name in EAGER_ONLY:
             return Constant(False)
         if name == "torch.manual_seed":
             self.seeded = True
@@ -219,7 +224,7 @@ class Lowering(CachingEmitter):
 
     def _function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         """A torch function or tensor method; None for one that is not known."""
-        function = RENAMED.get(name.strip("_"), name.strip("_"))
+        function = SOURCE_ALIASES.get(name.strip("_"), name.strip("_"))
         if function in DROPPING:
             return self._dropping(function, args, kwargs, node)
         values = (*args, *kwargs.values())
@@ -237,13 +242,14 @@ class Lowering(CachingEmitter):
             return None
         active: bool | None = False
         if what.kind is Kind.BATCH_NORM:
-            active = truth(argument(args, kwargs, 5, "training", False))
+            active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
         return self.emit(what.kind, function, values, place=self.place(node), window=what.window, active=active)
 
     def _dropping(self, function: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         how = DROPPING[function]
         rate = argument(args, kwargs, *how.rate)
-        switch = Constant(True) if how.training is None else kwargs.get("train", argument(args, kwargs, *how.training))
+        given = how.switch(kwargs)
+        switch = Constant(True) if given is None else argument(args, kwargs, *given)
         values = tuple([side(each, self.mode) for each in (*args, *kwargs.values())])
         return self.drop(function, rate, switch, values, self.place(node))
 
@@ -318,13 +324,12 @@ class Lowering(CachingEmitter):
         return self.call(element, (value,), {}, node)
 
     def _layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
-        function = LAYERS.get(layer.name, "")
-        values = (*args, *kwargs.values())
+        row = layer_named(layer.name)
+        function, values = row.function, (*args, *kwargs.values())
         if function in DROPPING:
-            position, name = (2, "dropout") if layer.name == "MultiheadAttention" else (0, "p")
-            rate = layer.argument(position, name, 0.0 if position else 0.5)
-            return self.drop(function, rate, self.training(layer), values, place, layer)
-        what = layer_doing(layer) if function else Doing(Kind.OPAQUE)
+            assert row.rate is not None
+            return self.drop(function, layer.argument(*row.rate), self.training(layer), values, place, layer)
+        what = layer_doing(layer)
         depth, between = stacking(layer)
         switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)
         mine, other = (layer_acts(layer, what.kind, side(switch, mode)) for mode in (self.mode, self.sight.other))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from regcheck.core.usage import Backward, Called, Event, MethodNotCalled, ModeSet, StepComposed, Stepped, Usage
@@ -40,7 +40,8 @@ from regcheck.static.models.unregistered import unregistered_modules
 from regcheck.static.project.entry_points import is_plain, worthwhile
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
-from regcheck.static.torch_calls import METADATA
+from regcheck.torch_api.functions import METADATA
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS, LOSSES
 
 from .alternation import mark_alternating_calls
 from .optimizers import described
@@ -49,7 +50,7 @@ Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
 
 _GRAD_OFF, _GRAD_ON, _GRAD_OPEN = External("grad off"), External("grad on"), External("grad unknown")
-_LOSSES = ("loss", "criterion", "cross_entropy", "kl_div")
+_LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _HARMLESS = frozenset(
     "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad get_parameter extra_repr"
     " register_forward_hook register_forward_pre_hook register_full_backward_hook modules named_modules children"
@@ -59,6 +60,11 @@ _ONLY_MODELS = frozenset(
     ("parameters", "named_parameters", "modules", "named_modules", "children", "named_children", "requires_grad_")
 )
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
+
+
+@dataclass(frozen=True)
+class CallResult(TensorRef):
+    """The very result of a model call, and no value computed from it."""
 
 
 class ProgramInterpreter(Builder):
@@ -143,7 +149,8 @@ class ProgramInterpreter(Builder):
 
     def call_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         given = [*args, *kwargs.values()]
-        if isinstance(module, LayerValue) and module.name.endswith("Loss"):
+        if isinstance(module, LayerValue) and module.name in LOSS_LAYERS:
+            self._note_scored(LOSSES[module.name], args, kwargs)
             return self._judged(given)
         self.feeding.update(identity(self.callees[each]) for each in self.origins(given))
         if id(module) in self.parts:
@@ -160,7 +167,17 @@ class ProgramInterpreter(Builder):
             callers=tuple(each.name for each in reversed(self.frames[:-1])),
         )
         self.callees[index], self.around[index] = module, tuple(self.frames)
-        return TensorRef((str(index),))
+        return CallResult((str(index),))
+
+    def _note_scored(self, loss: str, args: Args, kwargs: Kwargs) -> None:
+        """Write down that a loss of torch takes the very result of a model call as its input."""
+        given = argument(args, kwargs, 0, "input")
+        if loss and isinstance(given, CallResult):
+            index = int(given.ids[0])
+            event = self.events[index]
+            assert isinstance(event, Called)
+            if loss not in event.scored_by:
+                self.events[index] = replace(event, scored_by=(*event.scored_by, loss))
 
     @property
     def parts(self) -> frozenset[int]:
@@ -340,7 +357,8 @@ class ProgramInterpreter(Builder):
             return OptimizerValue(optimizer)
         if name == "torch.autograd.grad":
             self.note(Backward, node)
-        if package == "torch.nn.functional" and last.endswith(_LOSSES):
+        if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
+            self._note_scored(last, args, kwargs)
             return self._judged([*args, *kwargs.values()])
         if last == "argmax":
             return self._judged(args)
@@ -440,4 +458,4 @@ def _inherits(module: Module, name: str) -> bool:
 
 def _is_loss(node: ast.expr) -> bool:
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return any(each in name.lower() for each in _LOSSES)
+    return any(each in name.lower() for each in _LOSS_WORDS)

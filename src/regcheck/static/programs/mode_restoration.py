@@ -18,7 +18,6 @@ from regcheck.static.interpreter.values import (
     External,
     Function,
     Instance,
-    LayerValue,
     Module,
     TensorRef,
     Value,
@@ -196,7 +195,7 @@ class Restoring(Training):
     def _is_unfrozen(self, module: Module, this: _Pass) -> bool:
         """Whether a layer was held in eval mode and is in train mode now."""
         held = this.found.get(str(id(module))) == Constant(False) and self.training(module) == Constant(True)
-        return held and isinstance(module, LayerValue) and bool(depends_on_mode(module))
+        return held and bool(depends_on_mode(module))
 
     def _run_try(self, node: ast.Try) -> Next:
         with self._guarded(bool(node.finalbody)):

@@ -1,4 +1,4 @@
-"""Optimizers as the call that builds them describes them."""
+"""Optimizers in source code: the call that builds one gives its decay and its parameter groups."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from collections.abc import Iterator, Mapping
 
 from regcheck.core.usage import Group, OptimizerInfo
 from regcheck.static.interpreter.values import OPEN, Constant, Entries, Items, Parameters, Several, Value, argument
+from regcheck.torch_api.arguments import BY_KEYWORD, Argument
+from regcheck.torch_api.optimizers import DECAY, FLAG, OPTIMIZERS, UNLISTED
 
-_DECAY = {"Adagrad": 3, "LBFGS": 99, "ASGD": 5}
-_COUPLED_BY_DEFAULT = 0.0
-_FLAG = "decoupled_weight_decay"
+_NO_DECAY = Argument(BY_KEYWORD, DECAY, 0.0)
+_NO_FLAG = Argument(BY_KEYWORD, FLAG, False)
 
 
 def described(
     name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
 ) -> OptimizerInfo:
-    """The optimizer that a call of `torch.optim.name` builds, which stands at `node`."""
-    default = 0.01 if name == "AdamW" else _COUPLED_BY_DEFAULT
-    decay = argument(args, kwargs, _DECAY.get(name, 4), "weight_decay", default)
-    flag = argument((), kwargs, 99, _FLAG, False)
+    """The optimizer that `node`, a call of `torch.optim.name`, builds."""
+    row = OPTIMIZERS.get(name, UNLISTED)
+    given = row.decay or _NO_DECAY
+    decay, flag = argument(args, kwargs, *given), argument(args, kwargs, *(row.flag or _NO_FLAG))
     parameters = argument(args, kwargs, 0, "params")
-    fed = tuple(dict.fromkeys(_names(node, _DECAY.get(name, 4)))) if isinstance(node, ast.Call) else ()
-    return OptimizerInfo(key, name, name, tuple(_groups(parameters, decay, flag)), fed)
+    names = tuple(dict.fromkeys(_names(node, given))) if isinstance(node, ast.Call) else ()
+    return OptimizerInfo(key, name, name, tuple(_groups(parameters, decay, flag)), names)
 
 
-def _names(call: ast.Call, position: int) -> Iterator[str]:
-    """The names in what a call of an optimizer gives as weight decay, to all parameters or to a group of them."""
-    given = [each.value for each in call.keywords if each.arg == "weight_decay"]
-    given += call.args[position : position + 1]
+def _names(call: ast.Call, decay: Argument) -> Iterator[str]:
+    """The names in the expressions that a call gives as weight decay, for all parameters or for a group."""
+    given = [each.value for each in call.keywords if each.arg == DECAY]
+    given += call.args[decay.position : decay.position + 1]
     for each in (node for node in ast.walk(call) if isinstance(node, ast.Dict)):
         pairs = zip(each.keys, each.values, strict=True)
-        given += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "weight_decay"]
+        given += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == DECAY]
     for node in (inner for each in given for inner in ast.walk(each)):
         if isinstance(node, (ast.Name, ast.Attribute)):
             yield ast.unparse(node)
@@ -43,7 +44,7 @@ def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:
     groups = parameters.items if isinstance(parameters, Items) else ()
     inner = [each.item if isinstance(each, Several) else each for each in groups]
     found = [
-        _group(each.cells.get("weight_decay", decay), each.cells.get(_FLAG, flag), OPEN in each.cells, each)
+        _group(each.cells.get(DECAY, decay), each.cells.get(FLAG, flag), OPEN in each.cells, each)
         for each in inner
         if isinstance(each, Entries)
     ]

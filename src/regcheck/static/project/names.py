@@ -13,12 +13,11 @@ from math import inf
 from regcheck.core.starting_points import StartingPoints
 from regcheck.files.place import Place
 from regcheck.static.interpreter.values import Cells, Configuration, Constant, External, Function, Unknown, Value
-from regcheck.torch_api.functions import LAYERS
+from regcheck.torch_api.layers import CONTAINERS, layer_named
 
 from .files import Source, bound, file_scope
 from .prefilter import Prefilter
 
-CONTAINERS = frozenset(("Sequential", "ModuleList", "ModuleDict"))
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
 _OWN = re.compile(rb"(?:^|[^\w.])self\Z")
@@ -311,7 +310,7 @@ class Project:
         if isinstance(module, Source):
             found = self.lookup(module, name)
             return None if isinstance(found, Unknown) else found
-        known = name in LAYERS or name in CONTAINERS or name in ("Module", "Parameter")
+        known = bool(layer_named(name).function) or name in CONTAINERS or name in ("Module", "Parameter")
         return External(f"torch.nn.{name}") if module == "torch.nn" and known else None
 
     def imported(self, source: Source, statement: ast.Import | ast.ImportFrom) -> dict[str, Value]:

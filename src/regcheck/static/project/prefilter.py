@@ -23,7 +23,8 @@ from regcheck.core.usage import (
     StepComposed,
     Stepped,
 )
-from regcheck.torch_api.functions import DROPPING, KINDS, LAYERS, STACKED, kind_of
+from regcheck.torch_api.functions import DROPPING, KINDS, STACKED, kind_of
+from regcheck.torch_api.layers import LAYERS
 
 from .files import Source
 
@@ -132,7 +133,8 @@ def _words_of(start: Start) -> Iterator[bytes]:
     functions = {*DROPPING, *STACKED} if start is Trait.DROPS else {name for name in KINDS if kind_of(name) is start}
     if start is Kind.DROPOUT:
         functions |= {name for name in DROPPING if kind_of(name) is Kind.DROPOUT}
-    layers = {layer for layer, function in LAYERS.items() if function in functions}
+    drops = start is Trait.DROPS
+    layers = {name for name, row in LAYERS.items() if row.function in functions or (drops and row.rate is not None)}
     yield from (name.rpartition("::")[2].encode() for name in functions | layers)
 
 

@@ -34,7 +34,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Argument:
+class ForwardArgument:
     """An argument of a forward."""
 
     name: str
@@ -43,7 +43,7 @@ class Argument:
     required: bool = True
 
 
-def arguments_of(model: nn.Module) -> list[Argument] | None:
+def arguments_of(model: nn.Module) -> list[ForwardArgument] | None:
     """The arguments of a forward; None where its signature does not list them."""
     try:
         parameters = [*inspect.signature(model.forward).parameters.values()]
@@ -51,7 +51,7 @@ def arguments_of(model: nn.Module) -> list[Argument] | None:
         return None
     gathering = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     arguments = [
-        Argument(each.name, _text(each.annotation), each.kind is each.KEYWORD_ONLY, each.default is each.empty)
+        ForwardArgument(each.name, _text(each.annotation), each.kind is each.KEYWORD_ONLY, each.default is each.empty)
         for each in parameters
         if each.kind not in gathering
     ]
@@ -64,7 +64,7 @@ def _text(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") + str(annotation)
 
 
-def needed(arguments: Sequence[Argument]) -> list[Argument]:
+def needed(arguments: Sequence[ForwardArgument]) -> list[ForwardArgument]:
     """The arguments that a forward needs: the required ones, else those that look like tensors."""
     required = [each for each in arguments if each.required]
     if required:
@@ -79,7 +79,7 @@ def guessed_inputs(model: nn.Module) -> Iterator[Inputs]:
     if arguments == []:
         yield Inputs(origin="forward takes no arguments")
         return
-    chosen = needed(arguments or [Argument("input")])
+    chosen = needed(arguments or [ForwardArgument("input")])
     for known in (
         follow(model),
         ForwardReading(),
@@ -91,7 +91,7 @@ def guessed_inputs(model: nn.Module) -> Iterator[Inputs]:
             return
 
 
-def combined_draws(arguments: Sequence[Argument], options: Mapping[str, Sequence[Draw]]) -> Iterator[Inputs]:
+def combined_draws(arguments: Sequence[ForwardArgument], options: Mapping[str, Sequence[Draw]]) -> Iterator[Inputs]:
     """Candidates: the first draws of all arguments, the second draws, …; then with fewer samples.
 
     Where several arguments have several draws, each is also varied alone.
@@ -110,7 +110,7 @@ def combined_draws(arguments: Sequence[Argument], options: Mapping[str, Sequence
         yield as_call(arguments, values, ", ".join(dict.fromkeys(draw.origin for draw in chosen.values())))
 
 
-def as_call(arguments: Sequence[Argument], values: Mapping[str, Any], origin: str) -> Inputs:
+def as_call(arguments: Sequence[ForwardArgument], values: Mapping[str, Any], origin: str) -> Inputs:
     """Values by name as inputs: by position up to the first missing argument, then by keyword."""
     args: list[Any] = []
     for each in arguments:
@@ -121,7 +121,7 @@ def as_call(arguments: Sequence[Argument], values: Mapping[str, Any], origin: st
     return Inputs(tuple(args), {name: each for name, each in values.items() if name not in by_position}, origin)
 
 
-def draws(model: nn.Module, argument: Argument, known: ForwardReading) -> list[Draw]:
+def draws(model: nn.Module, argument: ForwardArgument, known: ForwardReading) -> list[Draw]:
     """Draws of an argument, most likely first; empty where nothing is known of it."""
     root = (argument.name,)
     parts = [each for each in known.keys if each[0] == argument.name]
@@ -167,11 +167,11 @@ def _mapping(model: nn.Module, parts: Iterable[Root], known: ForwardReading) -> 
 
 def _entry(model: nn.Module, root: Root, known: ForwardReading) -> list[Draw]:
     meeting = known.meetings.get(root)
-    by_layer = _by_layer(model, Argument(root[-1]), meeting, known.ranks.get(root))
+    by_layer = _by_layer(model, ForwardArgument(root[-1]), meeting, known.ranks.get(root))
     return _by_name(model, root[-1], meeting) or by_layer
 
 
-def _plain(argument: Argument) -> list[Draw]:
+def _plain(argument: ForwardArgument) -> list[Draw]:
     """Values of arguments of plain types."""
     plain: dict[str, Any] = {"bool": False, "int": 1, "float": 1.0, "str": ""}
     name = argument.annotation.partition("<")[0].strip()
@@ -219,7 +219,7 @@ def _masks(model: nn.Module, length: int, origin: str) -> list[Draw]:
     return [Draw(lambda n, kind=kind: torch.ones(n, length, dtype=kind), origin) for kind in kinds]  # type: ignore[misc]
 
 
-def _by_layer(model: nn.Module, argument: Argument, meeting: FirstUse | None, rank: int | None) -> list[Draw]:
+def _by_layer(model: nn.Module, argument: ForwardArgument, meeting: FirstUse | None, rank: int | None) -> list[Draw]:
     """Draws that the layer of the argument's first use accepts; without one, a layer that its name suggests."""
     if meeting is None:
         layer = _suggested(model, argument.name)
@@ -249,7 +249,7 @@ def _suggested(model: nn.Module, name: str) -> nn.Module | None:
     return next((each for each in layer_inputs.entrances(model) if layer_inputs.accepted_by(model, each)), None)
 
 
-def _strayed(model: nn.Module, arguments: Sequence[Argument], known: ForwardReading) -> bool:
+def _strayed(model: nn.Module, arguments: Sequence[ForwardArgument], known: ForwardReading) -> bool:
     """Whether some argument reaches another layer than the one that its name and the layers' order suggest."""
     met = {each.name: known.meetings.get((each.name,)) for each in arguments}
     return any(each and each.layer is not _suggested(model, name) for name, each in met.items())
