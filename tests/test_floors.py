@@ -36,13 +36,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 PARALLEL = (
-    "runtime",
-    "tracing",
-    "reference",
-    "torch_api",
+    *("runtime", "tracing", "reference", "torch_api"),
     *(f"static/{each.name}" for each in PACKAGE.glob("static/*/")),
+    *("core/measurements", "probe/measurements"),
 )
-"""Packages that treat the same subjects (calls, optimizers, outputs) in their own ways, so they share module names."""
+"""Packages that treat the same subjects (calls, optimizers, one measurement) each in its way, and so share names."""
 
 
 def part_of(file: Path) -> str:

@@ -43,6 +43,10 @@ def regcheck_report(report):
 """
 
 
+NO_START = PLUGIN.replace("return [acme_rule]", "acme_rule.BEGINS_AT = ()\n    return [acme_rule]")
+WRONG_START = NO_START.replace("= ()", "= ('softmax',)")
+
+
 def rule(code: str, name: str = "acme_rule") -> str:
     source = Path(missing_eval.__file__ or "").read_text(encoding="utf-8")
     return source.replace('CODE = "REG201"', f'CODE = "{code}"').replace("Predictions made", f"{name} made")
@@ -60,9 +64,9 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def regcheck(site: Path, *argv: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def regcheck(site: Path, *argv: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     command = [sys.executable, "-m", "regcheck", *argv]
     return subprocess.run(command, cwd=cwd or site, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -72,6 +76,25 @@ def test_a_plugins_rule_runs_beside_ours(site: Path) -> None:
     assert "ACME201  acme-rule" in regcheck(site, "rule").stdout
     assert regcheck(site, "rule", "acme-rule").stdout.startswith("# ACME201 acme-rule")
     assert regcheck(site, "scan", "--select", "ACME", "acme_plugin.py").returncode == 0
+
+
+@pytest.mark.parametrize("changed", ["acme_rule.py", "acme_words.py"])
+def test_a_result_is_reused_until_the_plugin_changes(site: Path, changed: str) -> None:
+    """A scan's result depends on the file of a plugin's rule, and on the other files of its package."""
+    package = site / "acme"
+    package.mkdir()
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    (package / "acme_words.py").write_text('WORD = "acme"\n', encoding="utf-8")
+    (package / "acme_rule.py").write_text(rule("ACME201"), encoding="utf-8")
+    (site / "acme_plugin.py").write_text(PLUGIN.replace("import acme_rule", "from acme import acme_rule"))
+    (site / "net.py").write_text("import torch\nwith torch.no_grad(): net(x)\n", encoding="utf-8")
+    cache = site / "cache"
+    for count in (1, 1, 2):
+        if count == 2:
+            (package / changed).write_text((package / changed).read_text() + "# changed\n", encoding="utf-8")
+        done = regcheck(site, "scan", "--select", "ACME", "net.py", XDG_CACHE_HOME=str(cache))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len([*cache.rglob("*.json")]) == count
 
 
 @pytest.mark.parametrize("where", ["acme.egg/EGG-INFO", "acme.egg-info", "site.zip"])
@@ -102,6 +125,8 @@ def test_a_plugin_builds_its_targets_and_hears_of_the_report(site: Path) -> None
     [
         ("REG201", PLUGIN, "acme_rule and regcheck.rules.mode.missing_eval are both called REG201"),
         ("ACME1", PLUGIN, "CODE 'ACME1' is not letters followed by three digits"),
+        ("ACME201", NO_START, "acme_rule: `check` takes a usage, and BEGINS_AT names nothing in one"),
+        ("ACME201", WRONG_START, "acme_rule: BEGINS_AT 'softmax' is no Kind, no Trait and no type of Event"),
         ("ACME201", "import nothing_there", "plugin 'acme' (acme_plugin) cannot be loaded: No module named"),
         ("ACME201", PLUGIN.replace("regcheck_rules", "regcheck_rulez"), "unknown hook 'regcheck_rulez'"),
     ],

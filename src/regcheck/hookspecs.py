@@ -45,7 +45,7 @@ def regcheck_rules() -> Iterable[Rule | ModuleType]:
 def regcheck_targets(target: str) -> nn.Module | None:
     """Build the model that `regcheck audit TARGET` names, or return None to leave it to others.
 
-    Asked before regcheck reads the target itself, so a plugin may claim a prefix of its own (`zoo:NAME`). What it
+    Called before regcheck reads the target itself, so a plugin may claim a prefix of its own (`zoo:NAME`). What it
     raises is reported as "not checked".
     """
     raise NotImplementedError

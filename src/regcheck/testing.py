@@ -8,30 +8,33 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import unified_diff
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch import nn
 
 from regcheck.config.options import Options
 from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
-from regcheck.core.rank_masks import Ranks
+from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report
 from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Called, Stepped
 from regcheck.engine.audit import Run
-from regcheck.engine.scan import scanned
+from regcheck.engine.scan import scan_with
 from regcheck.probe import devices
-from regcheck.probe.factory import locate, model_probes, usage_probes
+from regcheck.probe.factory import ProbeOn, locate, model_probes, usage_probes
+from regcheck.probe.measurements.rank_masks import mask_from
+from regcheck.probe.probes import RanksProbe
 from regcheck.probe.process_state import world_untouched
-from regcheck.probe.rank_agreement import RanksProbe, mask_from, state_digest
+from regcheck.probe.rank_agreement import state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation
@@ -71,31 +74,32 @@ def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str
                 path = Path(folder, f"{rule.name.replace('-', '_')}_{kind.lower()}_{number}.py")
                 path.write_text(example.source)
                 options = Options(devices=tuple(on), select=(rule.code,))
-                for complaint in _about(rule, example, path, options):
+                for complaint in _complaints(rule, example, path, options):
                     yield f"{kind} {number}: {complaint}"
 
 
-def _about(rule: Rule, example: Example, path: Path, options: Options) -> Iterator[str]:
+def _complaints(rule: Rule, example: Example, path: Path, options: Options) -> Iterator[str]:
+    """The promises that a rule breaks over one example, which stands in the file at `path`."""
     run = Run(options, (rule,), devices.chosen(options.devices))
     if rule.about == "proofs":
-        with _run(path) as (module, _):
+        with _watched_import(path) as (module, _):
             yield from _wrong_lines("of what was measured", _compared(rule, module), rule, example)
         return
     if rule.about == "ranks":
-        with _run(path) as (module, _), world_untouched():
+        with _watched_import(path) as (module, _), world_untouched():
             yield from _across_ranks(rule, module, example, run)
         return
     for how, place in (("from source", path), ("from source, in a folder", path.parent)):
-        report = scanned([place], options, (rule,))
+        report = scan_with([place], options, (rule,))
         yield from _wrong_lines(how, report.findings, rule, example)
         for each in report.not_checked:
             yield f"{how}: not checked: {each.reason}"
     yield from _wrongly_fixed(rule, example, path, report, options)
     if rule.about == "ignores" or rule.confirm is None:
         return
-    with _run(path) as (module, seen):
+    with _watched_import(path) as (module, seen):
         with world_untouched():
-            report = run.seen(seen) if rule.about == "usage" else run.model(module.model, Inputs(module.inputs))
+            report = run.model(module.model, Inputs(module.inputs)) if rule.about == "graph" else run.seen(seen)
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
         if not example.marked:
@@ -123,7 +127,7 @@ def _wrongly_fixed(rule: Rule, example: Example, path: Path, report: Report, opt
         again = path.parent / "fixed" / path.name
         again.parent.mkdir()
         again.write_bytes(content)
-        remaining = [each.line for each in scanned([again], options, (rule,)).findings]
+        remaining = [each.line for each in scan_with([again], options, (rule,)).findings]
         if remaining:
             yield f"the fixed code is still reported, at lines {remaining}"
 
@@ -183,8 +187,8 @@ def _unproven(report: Report) -> Iterator[str]:
 
 
 @contextmanager
-def _run(path: Path) -> Iterator[tuple[ModuleType, Observation]]:
-    """Import an example while watching it."""
+def _watched_import(path: Path) -> Iterator[tuple[ModuleType, Observation]]:
+    """Import an example, and yield it with what the recorder saw of it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -201,22 +205,33 @@ def _run(path: Path) -> Iterator[tuple[ModuleType, Observation]]:
 
 
 def _forced(rule: Rule, module: Any, seen: Observation, run: Run) -> Iterator[Evidence]:
-    """What the rule's measurement says of everything it might have suspected."""
-    confirm, seed = rule.confirm, run.options.seed
-    assert confirm is not None
+    """The evidence of the rule's measurement on every op and event that the rule could suspect."""
     if rule.about == "graph":
-        twin = copy.deepcopy(module.model)
-        traced = trace_model(twin, "example", Inputs(module.inputs), locate)
-        probe_on = model_probes(lambda: twin, traced, seed)
-        starts = StartingPoints.of([rule.begins_at])
-        suspects = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active or starts.has(op)]
-        suspicions = [Suspicion(op, "forced", ops=(op,)) for op in suspects]
-    else:
-        probe_on = usage_probes(seen.captures, seen.optimizers, run.options)
-        suspicions = [Suspicion(each, "forced") for each in seen.usage.events if isinstance(each, (Called, Stepped))]
+        yield from _forced_on_ops(rule, module.model, Inputs(module.inputs), run)
+        return
+    if rule.reads_use:
+        for capture in seen.captures:
+            yield from _forced_on_ops(rule, capture.model, Inputs(capture.args, capture.kwargs), run)
+    events = [each for each in seen.usage.events if isinstance(each, (Called, Stepped))]
+    probe_on = usage_probes(seen.captures, seen.optimizers, run.options)
+    yield from _measured(rule, [Suspicion(each, "forced") for each in events], probe_on, run.devices)
+
+
+def _forced_on_ops(rule: Rule, model: nn.Module, inputs: Inputs, run: Run) -> Iterator[Evidence]:
+    twin = copy.deepcopy(model)
+    traced = trace_model(twin, "example", inputs, locate)
+    starts = StartingPoints.of([rule.begins_at])
+    ops = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active or starts.has(op)]
+    probe_on = model_probes(lambda: twin, traced, run.options.seed)
+    yield from _measured(rule, [Suspicion(op, "forced", ops=(op,)) for op in ops], probe_on, run.devices)
+
+
+def _measured(rule: Rule, suspicions: Iterable[Suspicion], probe_on: ProbeOn, on: Sequence[str]) -> Iterator[Evidence]:
+    """The evidence on each suspicion and device, where the rule can measure it."""
+    assert rule.confirm is not None
+    # A rule that reads both suspects either ops or events; its `confirm` refuses the other kind.
+    refusals = (CannotMeasure, *([TypeError] if rule.reads_use else []))
     for suspicion in suspicions:
-        for device in run.devices:
-            try:
-                yield confirm(suspicion, probe_on(suspicion, device))
-            except CannotMeasure:
-                continue
+        for device in on:
+            with suppress(*refusals):
+                yield rule.confirm(suspicion, probe_on(suspicion, device))

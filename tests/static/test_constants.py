@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from regcheck.core.errors import CannotTrace
 from regcheck.static.interpreter.constant_folding import BITS, BUILTINS, LARGEST, MATH, METHODS, fits
-from regcheck.static.interpreter.values import Constant, Instance, Items, Unknown, Value, inside
+from regcheck.static.interpreter.values import Constant, Instance, Items, Unknown, Value, leaves
 from regcheck.static.models.constructors import Builder
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
@@ -117,7 +117,7 @@ def test_what_doubles_at_every_turn_stays_small(lines: str) -> None:
     finally:
         tracemalloc.stop()
     assert model.cells["end"] == Constant(1), "the constructor was not followed to its end"
-    assert peak < MOST_MEMORY and builder.steps < builder.limit
+    assert peak < MOST_MEMORY and builder.interpreter.state.steps < builder.interpreter.state.limit
 
 
 NUMBERS = st.sampled_from(
@@ -153,6 +153,6 @@ def test_any_expression_stays_within_the_bound(expression: str) -> None:
         _, model = built(f"x = {expression}", "self.x = [x, f'{x}{x!r:>40}']")
     except CannotTrace:
         return
-    found = [*inside(model.cells.get("x", Unknown()))]
+    found = [*leaves(model.cells.get("x", Unknown()))]
     assert len(found) <= 100 * LARGEST
     assert all(fits(each.value) for each in found if isinstance(each, Constant))

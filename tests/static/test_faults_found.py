@@ -451,13 +451,6 @@ def main(loader):
         print(hits(loader))
 main(torch.load("batches.pt"))
 """,
-    ("REG201", "eval without parentheses"): HEADER
-    + """
-net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2))
-net.eval
-with torch.no_grad():
-    print(net(torch.ones(4)))  # <-
-""",
     ("REG301", "aliases, constants, groups, positions"): """
 import torch
 from torch.optim import Adam as A
@@ -497,6 +490,14 @@ def test_exactly_the_marked_lines_are_reported(tmp_path: Path, code: str, source
     assert report.not_checked == ()
 
 
+def test_eval_without_parentheses_leaves_the_mode(tmp_path: Path) -> None:
+    """The method that is not called is reported, and so is the prediction in train mode after it."""
+    path = tmp_path / "wrong.py"
+    model = "net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2))\n"
+    path.write_text(HEADER + model + "net.eval\nwith torch.no_grad():\n    print(net(torch.ones(4)))\n")
+    assert {(each.code, each.line) for each in scan([path]).findings} == {("REG210", 5), ("REG201", 7)}
+
+
 def test_files_of_a_project_are_read_together(tmp_path: Path) -> None:
     """A model of one file, built and evaluated by others, is judged with the mode its callers left it in."""
     package = tmp_path / "shop"
@@ -524,7 +525,7 @@ def test_files_of_a_project_are_read_together(tmp_path: Path) -> None:
 
 def test_what_is_too_long_to_follow_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that takes too many steps is not checked, with its place; the other models are."""
-    monkeypatch.setattr("regcheck.static.interpreter.state.Machine.limit", 500)
+    monkeypatch.setattr("regcheck.static.interpreter.state.MOST_STEPS", 500)
     path = tmp_path / "long.py"
     long = "class Long(nn.Module):\n    def forward(self, x):\n" + "        x = x + 1\n" * 300 + "        return x\n"
     drops = "class Net(nn.Module):\n    def forward(self, x):\n        return F.dropout(x)\n"
@@ -538,7 +539,7 @@ def test_what_is_too_long_to_follow_is_said(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_helper_that_takes_too_long_is_opaque(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What calls a helper that takes more than its share of the steps is checked all the same."""
-    monkeypatch.setattr("regcheck.static.interpreter.calls.SHARES", (10_000, 10_000, 100))
+    monkeypatch.setattr("regcheck.static.interpreter.calls.STEP_SHARES", (10_000, 10_000, 100))
     path = tmp_path / "helped.py"
     helper = "def helper(x):\n" + "    x = x + 1\n" * 300 + "    return x\n"
     drops = "class Net(nn.Module):\n    def forward(self, x):\n        return F.dropout(helper(x))\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +12,17 @@ import pytest
 from regcheck.config.options import Options
 from regcheck.core.graph import Graph, Kind, Mode
 from regcheck.core.starting_points import StartingPoints, Trait
-from regcheck.engine.scan import judged, scanned
+from regcheck.engine.scan import findings_of, scan_with
 from regcheck.plugins import catalogue
 from regcheck.static.analyze import Reading, lowered
+from regcheck.static.interpreter.evaluator import Evaluator
 from regcheck.static.interpreter.mode_values import ByMode, ModeTracker
 from regcheck.static.interpreter.values import Constant, Unknown, Value
-from regcheck.static.models.constructors import Builder
-from regcheck.static.models.emit import Ops
-from regcheck.static.models.forward_cache import CachingEmitter
+from regcheck.static.models import lowering
+from regcheck.static.models.both_modes import BothModesEvaluator
+from regcheck.static.models.constructors import CachedCalls
+from regcheck.static.models.domain import ModelDomain
+from regcheck.static.models.forward_cache import ForwardRunner
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
@@ -189,18 +194,18 @@ def told(reading: Reading) -> list[str]:
     return [repr((each.subject, each.wholeness, each.train, each.eval)) for each in reading.graphs]
 
 
-def steps_of(monkeypatch: pytest.MonkeyPatch, kind: type, source: str) -> int:
-    """How many expressions are evaluated."""
+def evaluations(monkeypatch: pytest.MonkeyPatch, source: str, is_counted: Callable[[Evaluator], bool]) -> int:
+    """The number of expressions that evaluators of a kind evaluate."""
     steps = 0
-    evaluate = kind.evaluate  # type: ignore[attr-defined]
+    evaluate = Evaluator.evaluate
 
-    def counted(self: object, node: object) -> object:
+    def counted(self: Evaluator, node: ast.expr) -> Value:
         nonlocal steps
-        steps += 1
+        steps += is_counted(self)
         return evaluate(self, node)
 
     with monkeypatch.context() as patch:
-        patch.setattr(kind, "evaluate", counted)
+        patch.setattr(Evaluator, "evaluate", counted)
         assert read("net.py", source.encode()).graphs
     return steps
 
@@ -215,23 +220,24 @@ AWKWARD = [pytest.param(each.encode(), id=name) for each, name in ((BLOCKS, "blo
 def test_a_copy_is_what_interpreting_gives(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are the same, op for op, whether what is met again is copied or interpreted."""
     copied = told(read("net.py", content))
-    monkeypatch.setattr(CachingEmitter, "forwarded", lambda self, _, *call: self.call_function(*call))
-    monkeypatch.setattr(Builder, "copying", False)
+    monkeypatch.setattr(ForwardRunner, "run", lambda self, _, *call: self.calls.call_function(*call))
+    monkeypatch.setattr(CachedCalls, "enabled", False)
     assert copied == told(read("net.py", content))
 
 
-def by_itself(self: Ops, train: Value, evaluation: Value) -> Value:
-    """A value of the mode at hand, after which each mode is run by itself."""
-    self.one_sided = self.sight.looked = True
-    return train if self.mode is Mode.TRAIN else evaluation
+def in_current_mode(self: ModelDomain, train: Value, evaluation: Value) -> Value:
+    """A value in the current mode only; reading it is recorded, so that each mode is run on its own."""
+    self.emitter.tracker.observed = True
+    return train if self.emitter.mode is Mode.TRAIN else evaluation
 
 
 @pytest.mark.parametrize("content", [*AWKWARD, *FILES])
 def test_one_run_stands_for_both_modes(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are the same, op for op, whether each mode is run by itself or one run stands for both."""
     together = told(read("net.py", content))
-    monkeypatch.setattr(CachingEmitter, "forwarded", lambda self, _, *call: self.call_function(*call))
-    monkeypatch.setattr(Ops, "sided", by_itself)
+    monkeypatch.setattr(ForwardRunner, "run", lambda self, _, *call: self.calls.call_function(*call))
+    monkeypatch.setattr(ModelDomain, "by_mode", in_current_mode)
+    monkeypatch.setattr(lowering, "BothModesEvaluator", lambda emitter: Evaluator())
     assert together == told(read("net.py", content))
 
 
@@ -241,7 +247,7 @@ def test_nothing_is_found_in_what_is_left_out(content: bytes) -> None:
     project = Project([Source("net.py", content)])
     rules = [rule for rule in catalogue() if rule.about == "graph"]
     chosen = Project(project.sources, StartingPoints.of(rule.begins_at for rule in rules))
-    assert [*judged(rules, lowered(chosen))] == [*judged(rules, lowered(project))]
+    assert [*findings_of(rules, lowered(chosen))] == [*findings_of(rules, lowered(project))]
 
 
 def test_a_rule_gets_the_graphs_that_it_can_start_in(tmp_path: Path) -> None:
@@ -255,37 +261,47 @@ def test_a_rule_gets_the_graphs_that_it_can_start_in(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text(CONFIGURED.replace("0.2", "0.0"))
     ours = next(rule for rule in catalogue() if rule.begins_at == (Trait.DROPS,))
-    scanned([path], Options(), [replace(ours, check=check)])
+    scan_with([path], Options(), [replace(ours, check=check)])
     assert seen == []
-    scanned([tmp_path], Options(), [replace(ours, check=check, begins_at=(Kind.LINEAR,))])
+    scan_with([tmp_path], Options(), [replace(ours, check=check, begins_at=(Kind.LINEAR,))])
     assert seen == ["Block", "Net"]
 
 
-def test_looking_at_a_value_of_two_sides_is_noted() -> None:
-    """Handing it on is no look; asking for its type or anything of it shows the side of the mode, and is noted."""
-    sight = ModeTracker(Mode.EVAL)
-    value: object = ByMode(sight, Constant(0.5), Unknown())
-    kept = {"rate": value}
-    assert type(kept["rate"]) is ByMode
-    assert not sight.looked
+def test_reading_a_value_of_both_modes_is_recorded() -> None:
+    """Passing it on records nothing; reading its type or an attribute gives the current mode's, and is recorded."""
+    tracker = ModeTracker(Mode.EVAL)
+    value: object = ByMode(tracker, Constant(0.5), Unknown())
+    settings = {"rate": value}
+    assert type(settings["rate"]) is ByMode
+    assert not tracker.observed
     for look in (lambda: isinstance(value, Unknown), lambda: value == Unknown(), lambda: not value.varies):  # type: ignore[attr-defined]
-        sight.looked = False
+        tracker.observed = False
         assert look()
-        assert sight.looked
+        assert tracker.observed
 
 
 @pytest.mark.parametrize("source", [BLOCKS, CONFIGURED], ids=["blocks", "configured"])
-def test_what_is_alike_is_interpreted_once(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One block more takes a network few steps, whatever the model hands its blocks."""
+def test_equal_blocks_are_interpreted_once(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further block of a network costs few steps, whatever the model passes to its blocks."""
     few, many = (
-        steps_of(monkeypatch, CachingEmitter, source.replace("depth=7", f"depth={depth}")) for depth in (7, 40)
+        evaluations(
+            monkeypatch,
+            source.replace("depth=7", f"depth={depth}"),
+            lambda evaluator: isinstance(evaluator, BothModesEvaluator),
+        )
+        for depth in (7, 40)
     )
     assert (many - few) / (40 - 7) < 20
 
 
-def test_what_constructors_compute_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_constructors_compute_equal_results_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty models that compute the same take hardly more steps to build than two."""
     few, many = (
-        steps_of(monkeypatch, Builder, COMPUTED + "".join(MODEL.format(n=n) for n in range(count))) for count in (2, 20)
+        evaluations(
+            monkeypatch,
+            COMPUTED + "".join(MODEL.format(n=n) for n in range(count)),
+            lambda evaluator: isinstance(evaluator.calls, CachedCalls),
+        )
+        for count in (2, 20)
     )
     assert many < 2 * few

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from regcheck.engine.scan import found
+from regcheck.engine.scan import fresh_result
 from regcheck.plugins import catalogue
 from regcheck.static.project.files import Source
 
@@ -129,7 +129,7 @@ def check(inside: list[list[str]], outside: list[list[str]]) -> None:
         f"\n    def forward(self, x, y=None):\n        x = self.drop(x)\n{forward}        return x\n\n"
         f"model = Net()\noptimizer = optim.Adam(model.parameters(), weight_decay=0.1)\n{rest}"
     )
-    result = found([Source("net.py", text.encode(), True)], catalogue())
+    result = fresh_result([Source("net.py", text.encode(), True)], catalogue())
     assert [each.reason for each in result.not_checked if "bug of regcheck" in each.what_to_do] == []
 
 

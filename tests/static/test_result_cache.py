@@ -41,7 +41,7 @@ def test_the_same_files_are_not_scanned_again(file: Path, monkeypatch: pytest.Mo
     """A second scan of the same files gives the same report without reading a class."""
     (file.parent / "broken.py").write_text("import torch  # .eval()\nclass (\n")
     first = scan([file.parent], cached=True)
-    monkeypatch.setattr(scan_module, "found", never)
+    monkeypatch.setattr(scan_module, "fresh_result", never)
     second = scan([file.parent], cached=True)
     assert second.to_json() == first.to_json()
     assert [each.line for each in second.findings] == [5] and len(second.not_checked) == 1
@@ -63,7 +63,7 @@ def test_whatever_a_scan_depends_on_makes_it_anew(file: Path, monkeypatch: pytes
         options = {"select": ["REG2"]}
     elif change == "the place":
         monkeypatch.chdir(file.parent)
-    monkeypatch.setattr(scan_module, "found", never)
+    monkeypatch.setattr(scan_module, "fresh_result", never)
     with pytest.raises(AssertionError, match="anew"):
         scan(paths, options, cached=change != "not cached")
 

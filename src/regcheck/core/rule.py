@@ -1,120 +1,74 @@
-"""What a rule is, and what it may ask of the probe that measures its suspicions."""
+"""Rules, their examples, and the interface of the probe that measures their suspicions."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
-from .graph import Mode, Op
+from .graph import Op
+from .measurements import M, Measurement
 from .patch import Code, Patch
 from .starting_points import Start, is_of_ops, is_start
-from .usage import Event
-
-if TYPE_CHECKING:
-    from .measurements import (
-        ActivationOfZero,
-        Agreement,
-        BatchDependence,
-        Decay,
-        Effect,
-        HandmadeMask,
-        MaskOnMaps,
-        Measured,
-        ModeDifference,
-        Moments,
-        Share,
-        Shift,
-        Shrinkage,
-        Spread,
-        Stacked,
-        UnitMask,
-    )
-    from .rank_masks import RankMasks
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
 About = Literal["graph", "usage", "graph and usage", "ignores", "proofs", "ranks"]
-"""What a rule's `check` takes, by the names of its parameters."""
+"""The names of the parameters of a rule's `check`."""
+READS_SOURCE = ("graph", "usage", "graph and usage")
+"""The rules that a scan runs, and that name their starting points."""
 
 
 class Probe(Protocol):
-    """Measures the subject at hand on one device. Methods raise `CannotMeasure` with the reason."""
+    """Measures one subject (a model, a call, an optimizer, a group of ranks) on one device."""
 
     alpha: float
     seed: int
     device: str
 
-    def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
-        """Vary only the random streams of `ops` in `mode`, then replace them, and compare the outputs."""
+    def measure(self, measurement: type[M], *about: Any) -> M:
+        """Make a measurement about an op or an event, with what else its function takes.
 
-    def zeroed(self, op: Op) -> Share:
-        """Share of the units that `op` hands to the outputs which dropping turns into a constant, in train mode."""
-
-    def drawn(self, op: Op) -> UnitMask:
-        """What `op` drops in train mode: the share of its units, and what one unit is."""
-
-    def effect(self, op: Op) -> Effect:
-        """What the draws of `op`, and the op itself, change in train mode."""
-
-    def shift(self, op: Op) -> Shift:
-        """How much more the input of the next batch norm varies in train mode with `op` than without it."""
-
-    def mates(self, op: Op) -> BatchDependence:
-        """How a sample's eval-mode output depends on its batch mates through the statistics that `op` takes."""
-
-    def kept(self, op: Op) -> HandmadeMask:
-        """The mask that the draw of `op` becomes, as it is multiplied with activations in train mode."""
-
-    def stacked(self, op: Op) -> Stacked:
-        """What `op` and the dropouts right before it drop together in train mode."""
-
-    def moments(self, op: Op) -> Moments:
-        """How `op` moves the mean and variance of what it is given in train mode, beside the other kind of dropout."""
-
-    def image(self, op: Op) -> ActivationOfZero:
-        """What the activation right behind `op` makes of the units that are dropped, in train mode."""
-
-    def agreement(self, op: Op) -> Agreement:
-        """How far the masks of successive turns of `op` in a loop agree, in train mode."""
-
-    def maps(self, op: Op, material: float) -> MaskOnMaps:
-        """How the mask of `op` falls on feature maps in train mode, and whether neighbours explain a material share."""
-
-    def masks(self, op: Op) -> RankMasks:
-        """The masks that the ranks of a process group draw for `op`, each from its own stream."""
-
-    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> ModeDifference:
-        """What a call made against what it makes with the model, or those parts, in another mode, on its own input."""
-
-    def decay(self, event: Event) -> Decay:
-        """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""
-
-    def shrinkage(self, event: Event) -> Shrinkage:
-        """One real step of the optimizer that was stepped, on its biases and norm scales, at zero gradient."""
+        Raises:
+            CannotMeasure: the subject does not allow it, or its budget; with the reason.
+        """
 
     def at_least(self, share: float, units: int, rate: float) -> float:
         """The probability that at least this share of so many units is dropped at a rate (exact binomial test)."""
 
     def evidence(
-        self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
+        self,
+        verdict: Verdict,
+        because: str,
+        measurement: Measurement,
+        *,
+        material_from: float = 0.0,
+        lowers_to: Severity | None = None,
     ) -> Evidence:
-        """Evidence with the measurement's figures and this probe's device, seed and alpha."""
+        """Evidence with the measurement's effect and figures, and this probe's device, seed and alpha.
+
+        Args:
+            verdict: what the measurement decides.
+            because: the sentence that a reader needs.
+            measurement: the result of `measure`.
+            material_from: the effect's value from which it matters; any does at 0.
+            lowers_to: the severity that an immaterial effect leaves.
+        """
 
 
 @dataclass(frozen=True)
 class Example:
     """A self-contained source that shows the defect (BAD) or the right way (GOOD).
 
-    For a graph rule the source leaves a `model` and a tuple `inputs` behind; for a usage rule running it is the usage.
-    For a rule about proofs it also leaves `measured` behind: what each device says of the model's active dropouts.
-    For one about ranks it leaves, in place of a model, a function `begin` that makes the model of a rank.
+    For a graph rule the source defines a `model` and a tuple `inputs`; for a usage rule running it is the usage.
+    For a rule about proofs it also defines `measured`: the verdict of each device on the model's active dropouts.
+    For a rule about ranks it defines, in place of a model, a function `begin` that builds the model of a rank.
     Lines that must be reported end in `# <-`. `fixed` is the source after the rule's fix is applied to it; empty where
     the rule proposes no fix for it.
     """
@@ -137,9 +91,15 @@ class Example:
 class Rule:
     """A rule as loaded from its file.
 
-    `about` says what `check` reads: a graph, a usage, each graph with each usage of its model, the ignores of a file,
-    what was measured on several devices, or the ranks of a process group. `begins_at` names the kinds and traits of
-    ops, and the types of events, that it starts from; it is empty where `check` reads neither a graph nor a usage.
+    Attributes:
+        about: the arguments of `check`: a graph, a usage, a graph with a usage of its model, the ignores of a file, the
+            evidence of several devices, or the ranks of a process group.
+        begins_at: the kinds and traits of ops, and the types of events, that `check` starts from; empty where it reads
+            neither a graph nor a usage.
+        module: the rule's module, for messages.
+
+    Raises:
+        BrokenRule: `begins_at` holds anything else, or nothing that the arguments of `check` hold.
     """
 
     code: str
@@ -155,6 +115,13 @@ class Rule:
     fix: Callable[[Code], Patch | None] | None = None
     begins_at: tuple[Start, ...] = ()
     module: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if wrong := [each for each in self.begins_at if not is_start(each)]:
+            raise BrokenRule(f"{self.module}: BEGINS_AT {wrong[0]!r} is no Kind, no Trait and no type of Event")
+        for subject in {"graph", "usage"}.intersection(self.about.split(" and ")):
+            if not any(is_of_ops(each) == (subject == "graph") for each in self.begins_at):
+                raise BrokenRule(f"{self.module}: `check` takes a {subject}, and BEGINS_AT names nothing in one")
 
     @property
     def reads_use(self) -> bool:
@@ -196,12 +163,6 @@ class Rule:
         about = " and ".join(inspect.signature(check).parameters)
         if about not in get_args(About):
             raise BrokenRule(f"{path}: `check` must take one of {', '.join(get_args(About))}, not {about!r}")
-        begins_at = tuple(part("BEGINS_AT")) if "graph" in about or "usage" in about else ()
-        if wrong := [each for each in begins_at if not is_start(each)]:
-            raise BrokenRule(f"{path}: BEGINS_AT {wrong[0]!r} is no Kind, no Trait and no type of Event")
-        for subject in {"graph", "usage"}.intersection(about.split(" and ")):
-            if not any(is_of_ops(each) == (subject == "graph") for each in begins_at):
-                raise BrokenRule(f"{path}: `check` takes a {subject}, and BEGINS_AT names nothing that one holds")
         return cls(
             code=code,
             name=path.stem.replace("_", "-"),
@@ -214,7 +175,7 @@ class Rule:
             bad=tuple(part("BAD")),
             good=tuple(part("GOOD")),
             fix=getattr(module, "fix", None),
-            begins_at=begins_at,
+            begins_at=tuple(part("BEGINS_AT")) if about in READS_SOURCE else (),
             module=module.__name__,
         )
 
@@ -232,6 +193,23 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
         severities = [each.severity for each in group if each.severity is not None]
         severity = max(severities) if len(severities) == len(group) else None
         yield Suspicion(first.at, first.message, first.fix, ops, severity, first.evidence, first.tentative)
+
+
+def by_code(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules, sorted by code.
+
+    Raises:
+        BrokenRule: two rules share a code or a name.
+    """
+    owners: dict[str, Rule] = {}
+    codes: dict[str, Rule] = {}
+    for rule in rules:
+        for word in (rule.code, rule.name):
+            if word in owners:
+                raise BrokenRule(f"{rule.module} and {owners[word].module} are both called {word}")
+            owners[word] = rule
+        codes[rule.code] = rule
+    return tuple(codes[code] for code in sorted(codes))
 
 
 def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:

@@ -32,7 +32,7 @@ from regcheck.core.errors import (
 from regcheck.core.finding import Evidence, Finding, NotChecked, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op, Wholeness
 from regcheck.core.inspections import MEASURED, NOT_KEPT, NOT_REPLAYED, Inspection, best, left_open
-from regcheck.core.rank_masks import Ranks
+from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
@@ -48,15 +48,15 @@ from regcheck.probe.factory import (
     ProbeOn,
     budget_of,
     combined,
-    estimated_runs,
+    estimated_forwards,
     locate,
     model_probes,
     no_probe,
     usage_probes,
 )
-from regcheck.probe.probes import ModelProbe
+from regcheck.probe.probes import ModelProbe, RanksProbe
 from regcheck.probe.process_state import world_untouched
-from regcheck.probe.rank_agreement import LAG, RanksProbe, Rendezvous, state_digest
+from regcheck.probe.rank_agreement import LAG, Rendezvous, state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.runtime.models import parts
@@ -281,7 +281,7 @@ class Run:
         All samples where the budget suffices, or where the model does anything else on fewer.
         """
         measured = self.options.confirm and traced.inputs is not None and not traced.unmeasurable
-        runs = sum(estimated_runs(*each) for each in suspicions) if measured else 0
+        runs = sum(estimated_forwards(*each) for each in suspicions) if measured else 0
         if traced.inputs is None or not runs:
             return traced, suspicions, ""
         work, size = max(traced.work.values()), batch_size(traced.inputs)

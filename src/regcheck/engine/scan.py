@@ -1,4 +1,4 @@
-"""One scan, told top to bottom: choose the files, read them, lower models and programs, judge, silence, report."""
+"""One scan, top to bottom: choose and read the files, lower models and programs, run the rules, suppress, report."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def scan(
     Args:
         paths: files and folders.
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `exclude`, `fail_on`, …).
-        cached: take the result of an earlier scan of the very same files where there is one, and keep this one's.
+        cached: reuse the result of an earlier scan of the same files, or store this one's.
 
     Raises:
         UsageError: a path that does not exist, an unknown option or rule code.
     """
     chosen = Options.of(options)
     paths = [paths] if isinstance(paths, (str, Path)) else paths
-    return scanned(paths, chosen, select.chosen(catalogue(), chosen), cached)
+    return scan_with(paths, chosen, select.chosen(catalogue(), chosen), cached)
 
 
-def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
-    """What the given rules find in the source at `paths`."""
+def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
+    """Scan the source at `paths` with the given rules."""
     wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
     unread: list[NotChecked] = []
@@ -66,9 +66,9 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
             unread.append(content)
         elif content is not None:
             sources.append(Source(str(path), content, path in wanted))
-    result = looked_up(sources, rules) if cached else found(sources, rules)
+    result = cached_result(sources, rules) if cached else fresh_result(sources, rules)
     findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
-    findings.sort(key=lambda each: each.severity, reverse=True)  # of two at one line the worse is told
+    findings.sort(key=lambda each: each.severity, reverse=True)  # of two findings on one line the worse is reported
     subjects = tuple(shown_path(each.path) or "" for each in sources)
     report = report_on(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
     report = gathered([replace(report, coverage=result.coverage, files=len(files))])
@@ -79,31 +79,31 @@ def scanned(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule]
     return with_patches(report, rules, {shown_path(each.path): each for each in sources})
 
 
-def looked_up(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
-    """What the rules find, from an earlier scan of the same files where there is one."""
+def cached_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
+    """The result of an earlier scan of the same files with the same rules, or else a fresh one, which is stored."""
     name = result_cache.digest(sources, rules)
     result = result_cache.kept(name)
     if result is None:
-        result = found(sources, rules)
+        result = fresh_result(sources, rules)
         result_cache.keep(name, result)
     return result
 
 
-def found(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
-    """What the rules find, what could not be read or followed, and how much was."""
+def fresh_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
+    """Lower the sources, and run the rules on their models and programs."""
     from regcheck.static.analyze import lowered
     from regcheck.static.project.names import Project
 
-    with uncollected():
+    with collection_paused():
         reading = lowered(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
-        findings = tuple(judged(rules, reading))
+        findings = tuple(findings_of(rules, reading))
     unread = tuple(each.unread for each in sources if each.unread)
     return result_cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Without garbage collection, which would look through all the syntax trees, that live on, again and again."""
+def collection_paused() -> Iterator[None]:
+    """Pause garbage collection, which would traverse all live syntax trees again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -113,8 +113,8 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def judged(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
-    """What the rules find in what was read."""
+def findings_of(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
+    """The findings of the rules about models and programs."""
     for rule in rules:
         for subject in subjects_of(rule, reading):
             for suspicion in merged(rule.check(*subject)):
@@ -148,14 +148,14 @@ def coverage_of(reading: Reading) -> Iterator[Coverage]:
 
 
 def unused_ignores(
-    rules: Iterable[Rule], sources: Iterable[Source], found: Sequence[Finding], options: Options
+    rules: Iterable[Rule], sources: Iterable[Source], fresh_result: Sequence[Finding], options: Options
 ) -> Iterator[Finding]:
     """What the rules about ignores find in the comments of the sources, given what the other rules found."""
     chosen = [rule for rule in rules if rule.about == "ignores"]
     for source in sources if chosen else ():
         if MARK.encode() not in source.content:
             continue
-        there = [each for each in found if each.path == source.path]
+        there = [each for each in fresh_result if each.path == source.path]
         ignores = comment_uses(source.path, text_of(source.path), there, catalogue(), options)
         for rule in chosen:
             yield from (finding(rule, each, READ) for each in merged(rule.check(ignores)))

@@ -7,7 +7,7 @@ import pkgutil
 from functools import cache
 
 from regcheck.core.errors import BrokenRule
-from regcheck.core.rule import Rule
+from regcheck.core.rule import Rule, by_code
 
 
 @cache
@@ -17,18 +17,14 @@ def load() -> tuple[Rule, ...]:
     Raises:
         BrokenRule: a rule file cannot be imported, lacks a part, or reuses a code or a name.
     """
-    rules: dict[str, Rule] = {}
-    names: dict[str, Rule] = {}
-    for found in pkgutil.walk_packages(__path__, f"{__name__}."):
-        if found.ispkg:
-            continue
-        try:
-            module = importlib.import_module(found.name)
-        except Exception as error:
-            raise BrokenRule(f"{found.name} cannot be imported: {type(error).__name__}: {error}") from error
-        rule = Rule.from_module(module)
-        for known, what in ((rules.get(rule.code), rule.code), (names.get(rule.name), rule.name)):
-            if known:
-                raise BrokenRule(f"{found.name} and {known.module} are both called {what}")
-        rules[rule.code] = names[rule.name] = rule
-    return tuple(rules[code] for code in sorted(rules))
+    modules = pkgutil.walk_packages(__path__, f"{__name__}.")
+    return by_code(_load_file(module.name) for module in modules if not module.ispkg)
+
+
+def _load_file(name: str) -> Rule:
+    try:
+        return Rule.from_module(importlib.import_module(name))
+    except BrokenRule:
+        raise
+    except Exception as error:
+        raise BrokenRule(f"{name} cannot be imported: {type(error).__name__}: {error}") from error

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from torch.nn import functional
 
+from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
 from .call_sites import CallSite
@@ -22,7 +23,6 @@ _DECISION_NAMES = re.compile(
     r"argmax|argsort|topk|cross_entropy|loss$|loss_|_loss|criterion|accura|metric|confusion|(?:^|_)auc"
 )
 _GRAPH_EXITS = frozenset(("detach", "numpy", "item", "tolist", "cpu"))
-_METADATA = frozenset("shape size numel nelement dim ndim ndimension stride dtype device requires_grad".split())
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
@@ -143,7 +143,7 @@ def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) ->
     while node in parents:
         child, node = node, parents[node]
         if isinstance(node, ast.Attribute):
-            if node.attr in _METADATA:
+            if node.attr in METADATA:
                 yield SHAPE
                 return
             if _DECISION_NAMES.search(node.attr) or _is_maximum(node, parents):

@@ -1,8 +1,8 @@
-"""Everything that a project's source says: the graphs of its models and the usages of its programs."""
+"""Reads the source of a project: the graphs of its models, and the events of its programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import process_time
@@ -20,7 +20,7 @@ from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of
 from .models.lowering import graph_of
-from .programs.mode_restoration import Restoring
+from .programs.program import ProgramReader
 from .project.names import Project
 
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class UsedModel:
-    """A model that a program builds: the index of its graph, if one was kept, and the file and the name of its class.
+    """A model that a program constructs: the index of its graph, if one was kept, and the file and name of its class.
 
     Both are empty for a model of one of torch's own classes.
     """
@@ -40,9 +40,9 @@ class UsedModel:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was lowered, and what could not be.
+    """The graphs and usages of a project, and what could not be followed.
 
-    `classes` are the places of the model classes by name. `models` describes each model that a usage knows, by its key.
+    `classes` are the places of the model classes by name, `models` the models that usages refer to by their keys.
     """
 
     graphs: tuple[Graph, ...] = ()
@@ -61,78 +61,106 @@ class Reading:
 
 
 def lowered(project: Project) -> Reading:
-    """Lower every program of a project, and every model: each class on its own, and each model that a program builds.
+    """Reads every program of a project, each of its model classes, and each model that a program constructs.
 
-    A piece that cannot be followed is noted, and the others are read. Graphs in which no rule can start are left out.
+    A piece that cannot be followed is listed as not checked. Graphs in which no rule can start are left out.
     """
-    missed: list[NotChecked] = []
+    attempts = _Attempts(project)
+    program = ProgramReader(project)
+    usages: list[Usage] = []
+    for source in project.relevant:
+        usages += attempts.attempt(source.module, source.path, 1, partial(program.top_of, source))
+    for function in program.uncalled():
+        where = function.name, function.source.path, function.node.lineno
+        usages += attempts.attempt(*where, partial(program.call_of, function))
 
-    spent: dict[str, float] = {}
+    models = _Models(project)
+    parts = _parts(program.models)
+    for model in program.models:
+        models.lower(model, program.entered, attempts)
+    constructors = ConstructorCache()
+    classes: list[tuple[str, Place]] = []
+    for definition in project.definitions:
+        if not definition.is_module:
+            continue
+        place = Place(definition.source.path, definition.node.lineno)
+        classes.append((definition.name, place))
+        for build in (Builder.built, Builder.switched_on):
+            builder = Builder(project, constructors)
+            built: list[Instance | None] = [
+                *attempts.attempt(definition.name, place.path, place.line, partial(build, builder, definition))
+            ]
+            for each in filter(None, built):
+                models.lower(each, builder.entered, attempts)
+            parts |= _parts(builder.created)
+    graphs = models.graphs(program.whole - parts)
+    return Reading(graphs, tuple(usages), tuple(attempts.not_checked), tuple(classes), models.by_key)
 
-    def attempt(subject: str, path: str, line: int, work: Callable[[], Result]) -> Iterator[Result]:
+
+class _Models:
+    """The graphs of models, one for all models that are alike; `by_key` as in `Reading.models`."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.by_key: dict[str, UsedModel] = {}
+        self._cache = ForwardCache()
+        self._graphs: list[tuple[object, Graph]] = []
+        self._by_likeness: dict[object, int | None] = {}
+
+    def lower(self, model: Module, build_functions: set[int], attempts: _Attempts) -> None:
+        place = model.place or Place("", 1)
+        work = partial(self._lower, model, build_functions)
+        for index in attempts.attempt(name_of(model), place.path, place.line, work):
+            of_class = (model.definition.source.path, model.definition.name) if isinstance(model, Instance) else ()
+            self.by_key[str(id(model))] = UsedModel(index, *of_class)
+
+    def _lower(self, model: Module, build_functions: set[int]) -> int | None:
+        """The index of the model's graph; None if it has none."""
+        like = likeness(model)
+        if like not in self._by_likeness:
+            self._by_likeness[like] = None
+            graph = graph_of(self.project, model, name_of(model), build_functions, self._cache)
+            if graph is not None:
+                self._by_likeness[like] = len(self._graphs)
+                self._graphs.append((identity(model), graph))
+        return self._by_likeness[like]
+
+    def graphs(self, whole: set[object]) -> tuple[Graph, ...]:
+        """All graphs; those of the models with the identities `whole` are marked as whole models."""
+        return tuple(
+            [replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in self._graphs]
+        )
+
+
+class _Attempts:
+    """Runs pieces of work within each file's limit of CPU time, and lists those that fail."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.not_checked: list[NotChecked] = []
+        self._seconds: dict[str, float] = {}
+
+    def attempt(self, subject: str, path: str, line: int, work: Callable[[], Result]) -> Iterator[Result]:
+        """The result of the work, if it succeeds."""
         began = process_time()
-        project.deadline = began + SECONDS - spent.get(path, 0.0)
+        self.project.deadline = began + SECONDS - self._seconds.get(path, 0.0)
+        reason: str | None = None
+        advice = ""
         try:
             yield work()
         except RecursionError:
-            missed.append(NotChecked(subject, "too deeply nested to follow from the source", "", path, line))
+            reason = "too deeply nested to follow from the source"
         except CannotTrace as error:
-            missed.append(NotChecked(subject, str(error), "", path, line))
+            reason = str(error)
         except Exception as error:
             reason = f"the source could not be followed: {type(error).__name__}: {error}"
-            missed.append(NotChecked(subject, reason, "report this as a bug of regcheck", path, line))
+            advice = "report this as a bug of regcheck"
         finally:
-            spent[path] = spent.get(path, 0.0) + process_time() - began
-
-    program = Restoring(project)
-    usages: list[Usage] = []
-    for source in project.relevant:
-        usages += attempt(source.module, source.path, 1, partial(program.top_of, source))
-    for function in program.uncalled():
-        line = function.node.lineno
-        usages += attempt(function.name, function.source.path, line, partial(program.call_of, function))
-    classes: list[tuple[str, Place]] = []
-    parts = {*_parts(program.models)}
-    graphs: list[tuple[object, Graph]] = []
-    by_likeness: dict[object, int | None] = {}
-    models: dict[str, UsedModel] = {}
-    memory, repeats = ConstructorCache(), ForwardCache()
-
-    def follow(model: Module, entered: set[int]) -> None:
-        def work() -> None:
-            like = likeness(model)
-            if like not in by_likeness:
-                by_likeness[like] = None
-                graph = graph_of(project, model, name_of(model), entered, repeats)
-                if graph is not None:
-                    by_likeness[like] = len(graphs)
-                    graphs.append((identity(model), graph))
-            where = (model.definition.source.path, model.definition.name) if isinstance(model, Instance) else ()
-            models[str(id(model))] = UsedModel(by_likeness[like], *where)
-
-        place = model.place or Place("", 1)
-        for _ in attempt(name_of(model), place.path, place.line, work):
-            pass
-
-    for model in program.models:
-        follow(model, program.ran)
-    for definition in project.definitions:
-        if definition.is_module:
-            classes.append((definition.name, Place(definition.source.path, definition.node.lineno)))
-            where = definition.name, definition.source.path, definition.node.lineno
-            for make in (Builder.built, Builder.switched_on):
-                builder = Builder(project, memory)
-                built: list[Instance | None] = [*attempt(*where, partial(make, builder, definition))]
-                for each in filter(None, built):
-                    follow(each, builder.ran)
-                parts.update(_parts(builder.made))
-    whole = program.whole - parts - program.feeding
-    rooted = tuple(replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in graphs)
-    return Reading(rooted, tuple(usages), tuple(missed), tuple(classes), models)
+            self._seconds[path] = self._seconds.get(path, 0.0) + process_time() - began
+        if reason is not None:
+            self.not_checked.append(NotChecked(subject, reason, advice, path, line))
 
 
-def _parts(models: list[Module]) -> Iterator[object]:
-    """What is registered in a model as a part of it."""
-    for owner in models:
-        if owner.is_module:
-            yield from (identity(each) for _, each in owner.children())
+def _parts(models: Iterable[Module]) -> set[object]:
+    """The identities of the modules that are registered in models."""
+    return {identity(each) for owner in models if owner.is_module for _, each in owner.children()}

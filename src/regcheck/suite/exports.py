@@ -15,7 +15,7 @@ from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
 from regcheck.files.atomic_write import write_atomically
 from regcheck.report import github, rendered
-from regcheck.report.junit import fit
+from regcheck.report.junit import valid_xml
 from regcheck.suite.session_findings import Findings
 
 
@@ -55,7 +55,7 @@ class Cases:
             verdict = "unproven" if each in unproven else each.evidence.verdict.value
             name = f"regcheck.{each.code}"
             value = f"{each.where}: {each.message} ({verdict})"
-            document.add_global_property(name, fit(value))
+            document.add_global_property(name, valid_xml(value))
             for test in findings.tests.get(each.key, ()):
                 for case in self._found.get(test, ()):
                     element: Element = case.to_xml()
@@ -63,7 +63,7 @@ class Cases:
                     if properties is None:
                         properties = Element("properties")
                         element.insert(0, properties)
-                    SubElement(properties, "property", name=name, value=fit(value))
+                    SubElement(properties, "property", name=name, value=valid_xml(value))
 
 
 def in_github_actions() -> bool:
@@ -81,8 +81,8 @@ def commands(report: Report, root: Path) -> Iterator[str]:
         return path if relative.startswith("..") else relative
 
     for each in report.standing:
-        yield github.found(each.at(in_checkout(each.path)))
+        yield github.annotation(each.at(in_checkout(each.path)))
     for each in report.unproven:
         yield github.unproven(each.at(in_checkout(each.path)))
     for missed in report.not_checked:
-        yield github.missed(missed)
+        yield github.unchecked(missed)

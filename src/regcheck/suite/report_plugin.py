@@ -122,7 +122,8 @@ class ReportPlugin:
         report = self._findings.report()
         terminalreporter.section("regcheck")
         color = terminalreporter.hasmarkup
-        terminalreporter.write(summary(report, self._findings, self._config.rootpath, color))
+        verbose = self._config.get_verbosity() > 0
+        terminalreporter.write(summary(report, self._findings, self._config.rootpath, color, verbose))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():

@@ -15,25 +15,25 @@ from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
-from regcheck.report.terminal import INDENT, block, headline, missed
+from regcheck.report.terminal import INDENT, block, headline, unchecked_line
 from regcheck.suite.session_findings import Findings
 
 MOST_NAMES = 3
 """More tests, or models, than this are counted rather than named."""
 
 
-def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
+def summary(report: Report, findings: Findings, root: Path, color: bool, verbose: bool = False) -> str:
     """The text of the section. Paths are read from `root`."""
     blocks = []
     with _inside(root):
         for model, found in by_model(report.standing, findings):
             if model:
                 blocks.append(Text(f"{visible(model)}: {counted(len(found), 'finding')}", "bold underline"))
-            blocks += [_block(each, findings) for each in found]
+            blocks += [_block(each, findings, verbose) for each in found]
         if report.unproven:
-            blocks += [Text(UNPROVEN, "bold underline"), *(_block(each, findings) for each in report.unproven)]
+            blocks += [Text(UNPROVEN, "bold underline"), *(_block(each, findings, verbose) for each in report.unproven)]
     if report.not_checked:
-        blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
+        blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
     last = headline(report).append(f", {counted(len(findings.models), 'model')} examined")
     if report.coverage:
         last.append(f", {fraction(report.coverage)}")
@@ -63,8 +63,8 @@ def verdict(report: Report) -> str:
     return f"\nwhat is {' or '.join(causes)} fails the run (strict)"
 
 
-def _block(finding: Finding, findings: Findings) -> Text:
-    lines = [block(finding)]
+def _block(finding: Finding, findings: Findings, verbose: bool) -> Text:
+    lines = [block(finding, verbose)]
     _, *others = findings.where.get(finding.key, ()) or [""]
     if others:
         lines.append(Text(f"{INDENT}also in {_named(others)}", "dim"))

@@ -53,7 +53,7 @@ def unused_declaration(
 
 def names_a_live_rule(declaration: CodeSuppression, rules: Sequence[Rule], options: Options) -> bool:
     """Whether the declaration names a rule that is chosen and runs on models or programs."""
-    live = (rule for rule in chosen(rules, options) if rule.about in ("graph", "usage"))
+    live = (rule for rule in chosen(rules, options) if rule.begins_at)
     return any(ignores(rule.code, (declaration.pattern,), rule.name) for rule in live)
 
 

@@ -162,6 +162,12 @@ CELLS = frozenset(_CELLS.split())
 DROPOUTS = frozenset(name for name, how in DROPPING.items() if how.drops is not Drops.ATTENTION)
 """The functions that do nothing but drop."""
 
+PARTS = frozenset("getitem chunk split tensor_split unbind narrow select index_select gather take".split())
+"""Functions that return a part of a tensor."""
+
+INDEXING = frozenset("index_select scatter scatter_add scatter_reduce index_add index_reduce".split())
+"""Functions that read or write the rows that another tensor names."""
+
 STATISTICS = frozenset("mean var std var_mean std_mean".split())
 """Reductions to the statistics that a normalization uses."""
 

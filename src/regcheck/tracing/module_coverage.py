@@ -191,7 +191,7 @@ def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
                 yield function, f"torch.{function}"
     for each in (each for each in module.modules() if id(each) not in seen):
         layer = getattr(each, "original_name", "") or layer_of(each)
-        function = layer_named(layer).function
-        rate = getattr(each, "p", getattr(each, "dropout", None))
+        row = layer_named(layer)
+        function, rate = row.function, getattr(each, row.rate.name, None) if row.rate is not None else None
         if (function in DROPPING or KINDS.get(function) is Kind.RANDOM) and rate != 0:
             yield function, f"nn.{layer}"

@@ -1,23 +1,24 @@
-"""Attributes: of objects, classes, layers, modules and packages."""
+"""Attributes of objects, classes, layers and modules."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
 
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.layers import layer_named
 
-from .state import OUTER, Frame, Machine
+from .part import Part
+from .state import OUTER, Frame
 from .values import (
+    FIXED,
     Bound,
     Cells,
+    ClassDefinition,
     Configuration,
     Constant,
     Container,
     Either,
     External,
-    Function,
     Instance,
     LayerValue,
     Module,
@@ -27,100 +28,107 @@ from .values import (
     UnknownSetting,
     Value,
     Weight,
-    fallen_back_on,
+    as_default,
+    options_of,
 )
 
+_MOST_FRAMES = 60
+"""Inside of more frames than this no constant of a file or class is evaluated."""
+_WEIGHTS = ("weight", "bias", "in_proj_weight", "in_proj_bias")
 
-class Attributes(Machine):
-    """The evaluator of attributes."""
 
-    def constant(self, node: ast.expr, frame: Frame) -> Value:
-        """A constant or a function bound at the top of a file or a class; objects with a state are not constants."""
-        if len(self.frames) > 60:
-            return Unknown()
-        with self.entered(frame):
-            value = self.evaluate(node)
-        return Unknown() if isinstance(value, (Module, TensorRef)) else value
-
-    def _eval_attribute(self, node: ast.Attribute) -> Value:
-        return self.attribute(self.evaluate(node.value), node.attr)
+class Attributes(Part):
+    """Looks up attributes."""
 
     def attribute(self, owner: Value, name: str) -> Value:
-        if isinstance(owner, External):
-            return self.project.member(owner, name)
+        """`owner.name`."""
+        kind = type(owner)
+        if kind is Instance:
+            return self._of_instance(owner, name)  # type: ignore[arg-type]
+        if kind is External:
+            return self.state.project.member(owner, name)
+        value = self.domain.attribute(owner, name)
+        if value is not None:
+            return value
         if isinstance(owner, Either):
-            options = [each for each in owner.options if each != Constant(None)]
-            return self.join([self.attribute(each, name) for each in options]) if options else Unknown()
-        if isinstance(owner, Instance):
-            return self._instance_attribute(owner, name)
+            options = options_of(owner)
+            return self.state.join([self.attribute(each, name) for each in options]) if options else FIXED
         if isinstance(owner, Module) and name == "training":
-            return self.training(owner)
+            return self.domain.training(owner)
         if isinstance(owner, LayerValue):
-            return self._layer_attribute(owner, name)
+            return self._of_layer(owner, name)
         if isinstance(owner, Container) and name in owner.entries:
-            inner: Value = owner.entries[name]
-            return inner
+            entry: Value = owner.entries[name]
+            return entry
         if isinstance(owner, Definition):
-            method = owner.method(name)
-            return method or self._class_constant(owner, name)
+            return owner.method(name) or self._class_constant(owner, name)
         if isinstance(owner, Super):
-            return self._super_attribute(owner, name)
+            return self._of_super(owner, name)
         if isinstance(owner, Configuration):
-            return UnknownSetting() if name in owner.zeros else Unknown()
+            return UnknownSetting() if name in owner.zeros else FIXED
         if isinstance(owner, Unknown):
             return owner
         if isinstance(owner, TensorRef):
-            return self.opaque((owner,), ast.Name(name, ast.Load()))
+            return self.domain.opaque((owner,), ast.Name(name, ast.Load()))
         return Bound(owner, name)
 
-    def _instance_attribute(self, owner: Instance, name: str) -> Value:
-        if name in owner.cells and name != "training":
-            found: Value = owner.cells[name]
-            return found
+    def constant(self, node: ast.expr, frame: Frame) -> Value:
+        """The value of an expression at the top of a file or a class; one with a state is unknown."""
+        if len(self.state.frames) > _MOST_FRAMES:
+            return FIXED
+        with self.state.within(frame):
+            value = self.evaluator.evaluate(node)
+        return FIXED if isinstance(value, (Module, TensorRef)) else value
+
+    def _of_instance(self, owner: Instance, name: str) -> Value:
         if name == "training" and owner.definition.is_module:
-            return self.training(owner)
+            return self.domain.training(owner)
+        value = self._member(owner, name)
+        return self.domain.setting(owner, name, value) if isinstance(value, (Constant, Unknown)) else value
+
+    def _member(self, owner: Instance, name: str) -> Value:
+        """An attribute in the order of Python: of the object, its class and bases, and their torch base."""
+        if name in owner.cells and name != "training":
+            value: Value = owner.cells[name]
+            return value
         method = owner.definition.method(name)
         if method is not None:
-            decorators = {each.id for each in _decorators(method) if isinstance(each, ast.Name)}
+            assert not isinstance(method.node, ast.Lambda)
+            decorators = {each.id for each in method.node.decorator_list if isinstance(each, ast.Name)}
             if "staticmethod" in decorators:
                 return method
             method.instance = owner
-            if decorators & {"property", "cached_property"}:
-                return self.call(method, (), {}, ast.Name(name, ast.Load()))
+            if not decorators.isdisjoint(("property", "cached_property")):
+                return self.calls.call(method, (), {}, ast.Name(name, ast.Load()))
             return method
         if owner.base is not None:
             return self.attribute(owner.base, name)
-        found = self._class_constant(owner.definition, name)
-        return found if found != Unknown() else self.missing(owner, name)
+        value = self._class_constant(owner.definition, name)
+        if value == FIXED and owner.definition.is_module:
+            return Bound(owner, name)  # a base class outside of the scanned files may define it
+        return value
 
-    def missing(self, owner: Instance, name: str) -> Value:
-        """An attribute that is neither set nor defined in the scanned files: inherited from elsewhere."""
-        return Bound(owner, name) if owner.definition.is_module else Unknown()
+    def _class_constant(self, owner: ClassDefinition, name: str) -> Value:
+        assignment = owner.constant(name)
+        if assignment is None:
+            return FIXED
+        definition, node = assignment
+        frame = Frame(None, definition.source, Cells({OUTER: owner.outer}), owner.name)
+        return as_default(self.constant(node, frame))
 
-    def _class_constant(self, owner: Definition, name: str) -> Value:
-        found = owner.constant(name)
-        if found is None:
-            return Unknown()
-        frame = Frame(None, found[0].source, Cells({OUTER: owner.outer}), owner.name)
-        return fallen_back_on(self.constant(found[1], frame))
-
-    def _super_attribute(self, owner: Super, name: str) -> Value:
+    def _of_super(self, owner: Super, name: str) -> Value:
         if not isinstance(owner.instance, Instance):
-            return Unknown()
+            return FIXED
         method = owner.instance.definition.method(name, owner.after)
         if method is None:
             return Bound(owner, name)
         method.instance = owner.instance
         return method
 
-    def _layer_attribute(self, owner: LayerValue, name: str) -> Value:
-        if name in ("weight", "bias", "in_proj_weight", "in_proj_bias"):
+    def _of_layer(self, owner: LayerValue, name: str) -> Value:
+        if name in _WEIGHTS:
             return Weight()
         row = layer_named(owner.name)
         if row.function and row.rate is not None and name == row.rate.name:
             return owner.argument(*row.rate)
-        return owner.kwargs.get(name, Bound(owner, name) if not owner.args else Unknown())
-
-
-def _decorators(function: Function) -> Sequence[ast.expr]:
-    return [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
+        return owner.kwargs.get(name, Bound(owner, name) if not owner.args else FIXED)

@@ -1,149 +1,249 @@
-"""Lists, dicts and containers of modules: filling them, and their methods."""
+"""Lists, dicts and containers of modules: their items, their methods, and what builds them."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Sequence
 
 from .constant_folding import LARGEST
-from .expressions import Expressions
-from .values import OPEN, Constant, Container, Entries, Items, Maybe, Several, Unknown, Value
+from .domain import Args, Kwargs
+from .part import Part
+from .values import (
+    ANY_ITEMS,
+    FIXED,
+    NONE,
+    OPEN,
+    VARYING,
+    Constant,
+    Container,
+    Entries,
+    Instance,
+    Items,
+    Maybe,
+    Several,
+    TensorRef,
+    Unknown,
+    Value,
+    element,
+)
 
-Args = tuple[Value, ...]
-Kwargs = Mapping[str, Value]
+_LONGEST_REPEAT = 200
+"""A constant of more items, or a list repeated to more, is not taken apart."""
 
 
-class Sequences(Expressions):
-    """The evaluator of what holds other values."""
+class Containers(Part):
+    """Reads and changes values that contain other values."""
+
+    def bounded(self, items: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The items of a new list; of more than `LARGEST` nothing is known."""
+        self.state.spend(len(items))
+        return items if len(items) <= LARGEST else ANY_ITEMS
+
+    def iterated(self, value: Value) -> tuple[Value, ...]:
+        """The items that iterating a value gives."""
+        if isinstance(value, Items):
+            return value.items
+        if isinstance(value, Instance) and isinstance(value.base, Container):
+            value = value.base
+        if isinstance(value, Container):
+            if value.name == "ModuleDict":
+                return tuple([Constant(name) for name in value.entries])
+            return tuple(value.entries.values())
+        if isinstance(value, Entries):
+            keys = [Constant(key) for key in value.cells if key != OPEN]
+            return (*keys, *ANY_ITEMS) if OPEN in value.cells else tuple(keys)
+        if isinstance(value, Constant) and isinstance(value.value, (str, range, tuple, list)):
+            return tuple(map(Constant, value.value)) if len(value.value) < _LONGEST_REPEAT else (Several(FIXED),)
+        if isinstance(value, TensorRef):
+            return (Several(value),)
+        items = self.domain.iterated(value)
+        return items if items is not None else (Several(Unknown(isinstance(value, Unknown) and value.varies)),)
+
+    def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
+        """`owner[key]`."""
+        if isinstance(owner, Instance) and isinstance(owner.base, Container):
+            owner = owner.base
+        if isinstance(owner, Container):
+            return self._entry(owner, key)
+        if isinstance(owner, Items):
+            items = owner.items
+            if isinstance(key, Constant) and isinstance(key.value, int) and owner.exact:
+                return items[key.value] if -len(items) <= key.value < len(items) else FIXED
+            return self.any_of(items)
+        if isinstance(owner, Entries) and isinstance(key, Constant):
+            entry: Value = owner.cells.get(str(key.value), FIXED)
+            return entry
+        if isinstance(owner, Entries) and owner.cells:
+            return self.state.join([*owner.cells.values()])
+        if isinstance(owner, Constant) and isinstance(key, Constant):
+            return self.state.computed(operator.getitem, owner.value, key.value)
+        return self.domain.item(owner, key, node)
+
+    def _entry(self, container: Container, key: Value) -> Value:
+        """The module, or one of the modules, that a key selects."""
+        entries = container.entries
+        if isinstance(key, Constant):
+            name, names = key.value, [*entries]
+            are_exact = not any(each.startswith("*") for each in names)
+            if isinstance(name, int) and are_exact and -len(names) <= name < len(names):
+                name = names[name]
+            if name in entries:
+                entry: Value = entries[name]
+                return entry
+        return self.any_of(entries.values())
+
+    def any_of(self, items: Iterable[Value]) -> Value:
+        """The join of all items."""
+        return self.state.join([element(each) for each in items] or [FIXED])
+
+    def sliced(self, owner: Items, bounds: Sequence[Value]) -> Value:
+        """`owner[lower:upper:step]`."""
+        numbers = [each.value for each in bounds if isinstance(each, Constant)]
+        if not owner.exact or len(numbers) < len(bounds):
+            return Items.of((Several(self.any_of(owner.items)),))
+        try:
+            return Items.of(self.bounded(owner.items[slice(*numbers)]))
+        except (TypeError, ValueError):
+            return VARYING
+
+    def repeated(self, items: Items, times: Value) -> Items:
+        """`items * times`."""
+        number = times.value if isinstance(times, Constant) and isinstance(times.value, int) else None
+        if number is not None and number * len(items.items) <= _LONGEST_REPEAT:
+            return Items.of(items.items * max(min(number, _LONGEST_REPEAT), 0))
+        return Items.of(tuple([each if isinstance(each, Several) else Several(each) for each in items.items]))
 
     def fill(self, container: Container, args: Args) -> None:
-        """Give a container its first items."""
+        """Gives a new container its entries from its constructor's arguments."""
         if args and (container.name != "Sequential" or isinstance(args[0], Entries)):
-            given = args[0]
-            if isinstance(given, Entries):
-                for name, value in given.cells.items():
+            first = args[0]
+            if isinstance(first, Entries):
+                for name, value in first.cells.items():
                     if name != OPEN:
-                        self.set(container.entries, name, value)
+                        self.state.set(container.entries, name, value)
                 return
-            args = self.iterated(given)
-            named = [
+            args = self.iterated(first)
+            pairs = [
                 each.items for each in args if isinstance(each, Items) and not each.mutable and len(each.items) == 2
             ]
-            if named and len(named) == len(args):
-                for key, value in named:
-                    self.set(container.entries, str(key.value) if isinstance(key, Constant) else "*", value)
+            if pairs and len(pairs) == len(args):
+                for key, value in pairs:
+                    self.state.set(container.entries, str(key.value) if isinstance(key, Constant) else "*", value)
                 return
         self.extend(container, args)
 
     def extend(self, container: Container, values: Sequence[Value]) -> None:
-        """Add to a container; of more than `LARGEST` entries no more is known than that there are some."""
-        if len(container.entries) + len(values) > LARGEST:
-            values = (Several(Unknown(varies=True)),) if len(container.entries) <= LARGEST else ()
-        self.spend(len(container.entries))
-        exact = not self.doubts and not any(name.startswith("*") for name in container.entries)
+        """Adds modules to a container; beyond `LARGEST` entries it only notes that there are more."""
+        state, entries = self.state, container.entries
+        if len(entries) + len(values) > LARGEST:
+            values = ANY_ITEMS if len(entries) <= LARGEST else ()
+        state.spend(len(entries))
+        state.steps += len(values)
+        is_exact = not state.doubts and not any(name.startswith("*") for name in entries)
         for each in values:
-            self.steps += 1
-            exact = exact and not isinstance(each, (Several, Maybe))
-            self.set(container.entries, f"{'' if exact else '*'}{len(container.entries)}", each)
+            is_exact = is_exact and not isinstance(each, (Several, Maybe))
+            state.set(entries, f"{'' if is_exact else '*'}{len(entries)}", each)
 
     def zipped(self, columns: Sequence[tuple[Value, ...]]) -> Value:
-        length = max((len(each) for each in columns if not _is_open(each)), default=1)
-        self.steps += length
+        """`zip(*columns)`."""
+        are_open = [len(each) == 1 and isinstance(each[0], Several) for each in columns]
+        lengths = [len(each) for each, is_open in zip(columns, are_open, strict=True) if not is_open]
+        length = max(lengths, default=1)
+        self.state.steps += length
         rows = []
         for index in range(length):
-            row = [each[min(index, len(each) - 1)] if each else Unknown() for each in columns]
+            row = [each[min(index, len(each) - 1)] if each else FIXED for each in columns]
             rows.append(
-                Items.of(tuple(each.item if isinstance(each, Several) else each for each in row), mutable=False)
+                Items.of(tuple([each.item if isinstance(each, Several) else each for each in row]), mutable=False)
             )
-        return Items.of(tuple(rows) if not all(map(_is_open, columns)) else (Several(rows[0]),))
+        return Items.of((Several(rows[0]),) if all(are_open) else tuple(rows))
+
+    def enumerated(self, items: tuple[Value, ...]) -> Value:
+        """`enumerate(items)`."""
+        self.state.steps += len(items)
+        pairs: list[Value] = []
+        for index, each in enumerate(items):
+            if isinstance(each, (Several, Maybe)):
+                pairs.append(Several(Items.of((VARYING, element(each)), mutable=False)))
+            else:
+                pairs.append(Items.of((Constant(index), each), mutable=False))
+        return Items.of(tuple(pairs))
 
     def dictionary(self, args: Args, kwargs: Kwargs) -> Value:
+        """`dict(*args, **kwargs)`."""
         cells: dict[str, Value] = {}
         if args and isinstance(args[0], Entries):
             cells.update(args[0].cells)
         elif args:
             for each in self.iterated(args[0]):
-                pair = each.items if isinstance(each, Items) and len(each.items) == 2 else (Unknown(), Unknown())
-                key = pair[0]
-                cells[str(key.value) if isinstance(key, Constant) else OPEN] = pair[1]
+                key, value = each.items if isinstance(each, Items) and len(each.items) == 2 else (FIXED, FIXED)
+                cells[str(key.value) if isinstance(key, Constant) else OPEN] = value
         return Entries.of({**cells, **kwargs})
 
     def container_method(self, container: Container, name: str, args: Args) -> Value | None:
+        """A method of a container of modules; None for one that every module has."""
         entries = container.entries
-        if name == "append" and args:
-            self.extend(container, args[:1])
-            return container
-        if name == "extend" and args:
-            self.extend(container, self.iterated(args[0]))
+        if name in ("append", "extend") and args:
+            self.extend(container, args[:1] if name == "append" else self.iterated(args[0]))
             return container
         if name in ("values", "children"):
             return Items.of(tuple(entries.values()))
         if name == "keys":
-            return Items.of(tuple(Constant(key) for key in entries))
+            return Items.of(tuple([Constant(key) for key in entries]))
         if name in ("items", "named_children"):
-            return Items.of(tuple(Items.of((Constant(key), value), mutable=False) for key, value in entries.items()))
+            return Items.of(tuple([Items.of((Constant(key), entries[key]), mutable=False) for key in entries]))
         return None
 
     def list_method(self, owner: Items, name: str, args: Args, node: ast.AST) -> Value:
-        changed: tuple[Value, ...] | None = None
+        items = owner.items
         if name == "append" and len(args) == 1:
-            changed = self.bounded((*owner.items, args[0]))
+            changed = self.bounded((*items, args[0]))
         elif name == "extend" and len(args) == 1:
-            changed = self.bounded((*owner.items, *self.iterated(args[0])))
+            changed = self.bounded((*items, *self.iterated(args[0])))
         elif name == "insert" and len(args) == 2 and args[0] == Constant(0):
-            changed = self.bounded((args[1], *owner.items))
-        elif name == "pop" and owner.items and owner.exact and args in ((), (Constant(0),), (Constant(-1),)):
-            index = 0 if args == (Constant(0),) else -1
-            found = owner.items[index]
-            self.set(owner.cells, "items", self.bounded(owner.items[1:] if index == 0 else owner.items[:-1]))
-            return found
+            changed = self.bounded((args[1], *items))
+        elif name == "pop" and items and owner.exact and args in ((), (Constant(0),), (Constant(-1),)):
+            is_first = args == (Constant(0),)
+            self.state.set(owner.cells, "items", self.bounded(items[1:] if is_first else items[:-1]))
+            return items[0 if is_first else -1]
         elif name == "copy":
-            return Items.of(owner.items)
+            return Items.of(items)
         elif name in ("index", "count"):
-            return Unknown(varies=True)
+            return VARYING
         else:
-            self.set(owner.cells, "items", (Several(self.opaque(owner.items, node)),))
-            return self.opaque((*owner.items, *args), node)
-        self.set(owner.cells, "items", changed)
-        return Constant(None)
+            self.state.set(owner.cells, "items", (Several(self.domain.opaque(items, node)),))
+            return self.domain.opaque((*owner.items, *args), node)
+        self.state.set(owner.cells, "items", changed)
+        return NONE
 
     def dict_method(self, owner: Entries, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        cells = owner.cells
-        self.spend(len(cells))
-        known = {key: value for key, value in cells.items() if key != OPEN}
-        more: tuple[Value, ...] = (Several(Unknown(varies=True)),) if OPEN in cells else ()
+        cells, state = owner.cells, self.state
+        state.spend(len(cells))
+        entries = {key: value for key, value in cells.items() if key != OPEN}
+        is_open = OPEN in cells
         if name == "items":
-            pairs = tuple(Items.of((Constant(key), value), mutable=False) for key, value in known.items())
-            return Items.of((*pairs, *(Several(Items.of((Unknown(), Unknown()), mutable=False)) for _ in more)))
+            pairs = [Items.of((Constant(key), value), mutable=False) for key, value in entries.items()]
+            others = (Several(Items.of((FIXED, FIXED), mutable=False)),) if is_open else ()
+            return Items.of((*pairs, *others))
         if name == "keys":
-            return Items.of((*(Constant(key) for key in known), *more))
+            return Items.of((*map(Constant, entries), *(ANY_ITEMS if is_open else ())))
         if name == "values":
-            return Items.of((*known.values(), *more))
+            return Items.of((*entries.values(), *(ANY_ITEMS if is_open else ())))
         if name in ("get", "pop", "setdefault") and args and isinstance(args[0], Constant):
             key = str(args[0].value)
-            default = args[1] if len(args) > 1 else Constant(None)
-            found: Value = cells.get(key, Unknown() if OPEN in cells else default)
+            default = args[1] if len(args) > 1 else NONE
+            value: Value = cells.get(key, FIXED if is_open else default)
             if name == "setdefault":
-                self.set(cells, key, found)
-            return found
+                state.set(cells, key, value)
+            return value
         if name == "update":
             for each in args:
-                for key, value in (each.cells if isinstance(each, Entries) else {OPEN: Unknown()}).items():
-                    self.set(cells, key, value)
+                for key, value in (each.cells if isinstance(each, Entries) else {OPEN: FIXED}).items():
+                    state.set(cells, key, value)
             for key, value in kwargs.items():
-                self.set(cells, key, value)
-            return Constant(None)
+                state.set(cells, key, value)
+            return NONE
         if name == "copy":
             return Entries.of(dict(cells))
-        return self.opaque((*cells.values(), *args), node)
-
-
-def paired(index: int, value: Value) -> Value:
-    if isinstance(value, (Several, Maybe)):
-        inner = value.item if isinstance(value, Several) else value.items[0]
-        return Several(Items.of((Unknown(varies=True), inner), mutable=False))
-    return Items.of((Constant(index), value), mutable=False)
-
-
-def _is_open(column: tuple[Value, ...]) -> bool:
-    return len(column) == 1 and isinstance(column[0], Several)
+        return self.domain.opaque((*cells.values(), *args), node)

@@ -1,4 +1,4 @@
-"""Values of which train mode shows one side and eval mode another, so that one run of a forward can stand for both."""
+"""Values that differ between train and eval mode, so that one run of a forward can stand for both."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .values import Value
 
 
 class ModeTracker:
-    """The mode that a forward is run in, and whether anything that it did may have depended on that."""
+    """The mode that a forward runs in; `observed` says whether anything that it did may depend on the mode."""
 
     def __init__(self, mode: Mode) -> None:
         self.mode = mode
-        self.looked = False
+        self.observed = False
 
     @property
     def other(self) -> Mode:
         return Mode.EVAL if self.mode is Mode.TRAIN else Mode.TRAIN
 
     @contextmanager
-    def turned(self) -> Iterator[None]:
-        """Show the other side of everything."""
+    def switched(self) -> Iterator[None]:
+        """Runs the block in the other mode."""
         self.mode = self.other
         try:
             yield
@@ -33,36 +33,37 @@ class ModeTracker:
 
 
 class ByMode:
-    """A value of two sides. Whoever asks what it is, or anything of it, is shown one of them, and that is noted.
+    """A proxy of one value in train mode and of another in eval mode.
 
-    So it may be handed on as it is; code that knows nothing of sides takes it for the value of the mode at hand.
+    Reading its class or an attribute returns the current mode's, and records that the reader depends on the mode. A
+    value that is only passed on records nothing, and code that knows nothing of modes takes it for an ordinary value.
     """
 
-    __slots__ = ("evaluation", "sight", "train")
+    __slots__ = ("evaluation", "tracker", "train")
 
-    def __init__(self, sight: ModeTracker, train: Value, evaluation: Value) -> None:
-        self.sight, self.train, self.evaluation = sight, train, evaluation
+    def __init__(self, tracker: ModeTracker, train: Value, evaluation: Value) -> None:
+        self.tracker, self.train, self.evaluation = tracker, train, evaluation
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return type(self._shown())
+        return type(self._current())
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._shown(), name)
+        return getattr(self._current(), name)
 
     def __eq__(self, other: object) -> bool:
-        return self._shown() == other
+        return self._current() == other
 
     def __hash__(self) -> int:
-        return hash(self._shown())
+        return hash(self._current())
 
-    def _shown(self) -> Value:
-        self.sight.looked = True
-        return self.train if self.sight.mode is Mode.TRAIN else self.evaluation
+    def _current(self) -> Value:
+        self.tracker.observed = True
+        return self.train if self.tracker.mode is Mode.TRAIN else self.evaluation
 
 
-def side(value: Any, mode: Mode) -> Any:
-    """What a value is in that mode."""
+def in_mode(value: Any, mode: Mode) -> Any:
+    """A value as it is in a mode; this records nothing."""
     if type(value) is not ByMode:
         return value
     return value.train if mode is Mode.TRAIN else value.evaluation

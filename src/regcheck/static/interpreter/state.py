@@ -1,11 +1,10 @@
-"""The state of an interpreted program: frames, a trail that lets branches be undone, and the join of alternatives."""
+"""The state of an interpreted program: its frames, the trail that undoes branches, and the join of alternatives."""
 
 from __future__ import annotations
 
 import ast
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +17,9 @@ from regcheck.static.project.names import Project
 
 from .constant_folding import WORK, fits, work_of
 from .values import (
+    ANY_ITEMS,
+    FIXED,
+    VARYING,
     Bound,
     Cells,
     Constant,
@@ -28,36 +30,38 @@ from .values import (
     Maybe,
     Module,
     Partial,
-    Several,
     TensorRef,
     Unknown,
     Value,
     Weight,
-    descendants,
-    now,
+    tick,
 )
 
 ABSENT = object()
 OUTER = "<outer>"
-_MANY = 64
-"""Of more values than this no constant is told apart from the others."""
+DEEPEST = 40
+"""A call inside of more frames than this is not followed."""
+MOST_STEPS = 100_000
+"""The steps that one program or model may take."""
+STEP_SHARES = (100_000, 100_000, 30_000, 10_000)
+"""The steps that a call may take, by the number of frames around it."""
 SECONDS = 20
-"""The CPU time that may be spent on following one file; the largest models of public libraries take two."""
-_ABOUT_MODE = re.compile(
+"""The CPU time limit for one file; the largest models of public libraries take two."""
+_MOST_OPTIONS = 64
+"""Among more distinct values than this, constants are no longer told apart."""
+_STEP = 256
+"""The number of characters, items or bits that one step pays for."""
+_MODE_WORDS = re.compile(
     r"train|eval|infer|test|valid|predict|sampl|determin|phase|stage|mode|mc_|stoch|nois|augm", re.I
 )
 
 
-_PER_STEP = 256
-"""So many characters, items or bits are handled at the cost of one step."""
-
-
 class TooLong(CannotTrace):
-    """More is to be interpreted than a scan has time for."""
+    """A piece of code takes more steps than it may."""
 
 
 class OutOfTime(CannotTrace):
-    """A file has taken its time, and the rest of it is left."""
+    """A file takes more CPU time than it may."""
 
 
 class Next(Enum):
@@ -72,7 +76,7 @@ class Next(Enum):
 
 @dataclass(eq=False)
 class Frame:
-    """A function being interpreted, or the top of a file (`function` is None)."""
+    """A running function, or the top of a file (`function` is None)."""
 
     function: Function | None
     source: Source
@@ -81,115 +85,131 @@ class Frame:
     returns: list[Value] = field(default_factory=list)
 
 
-class Machine(ABC):
-    """State, and the questions that what is built on it answers: lowering and program reading differ in these only."""
+@dataclass
+class Work:
+    """What a call takes: its steps, the functions that it enters by the ids of their nodes, and its depth in frames."""
 
-    limit = 100_000
+    steps: int = 0
+    entered: frozenset[int] = frozenset()
+    depth: int = 0
 
-    def __init__(self, project: Project) -> None:
+
+class State:
+    """The state that the parts of one interpreter share.
+
+    `join_tensors` gives the value that is one of several values, some of them computed from tensors.
+    """
+
+    def __init__(self, project: Project, join_tensors: Callable[[Sequence[Value]], Value]) -> None:
         self.project = project
-        self.frames: list[Frame] = []
-        self.doubts: list[bool] = []
+        self.join_tensors = join_tensors
+        self.limit = MOST_STEPS
         self.steps = 0
+        self.frames: list[Frame] = []
+        self.globals: dict[str, Cells] = {}
+        """The names that running a file binds, by its path."""
+        self.doubts: list[bool] = []
+        """One entry for each undecided branch around the current statement: whether it may differ between calls."""
         self.cuts = 0
-        """How often something was not followed because it would have taken too long."""
-        self.log: list[tuple[Cells, str, object]] = []
-        self.ran: set[int] = set()
-        self.made: list[Module] = []
+        """The number of calls that were not followed because of a limit."""
+        self.trail: list[tuple[Cells, str, object]] = []
+        self.entered: set[int] = set()
+        """The functions that were entered, by the ids of their nodes."""
+        self.deepest = 0
+        """The largest number of frames around a call."""
+        self.created: list[Module] = []
+        """The modules and objects that were constructed."""
 
     @property
     def frame(self) -> Frame:
         return self.frames[-1]
 
+    @contextmanager
+    def within(self, frame: Frame) -> Iterator[None]:
+        """Runs the block in a frame."""
+        doubts = len(self.doubts)
+        self.frames.append(frame)
+        try:
+            yield
+        finally:
+            self.frames.pop()
+            del self.doubts[doubts:]
+
     def place(self, node: ast.AST) -> Place:
-        """Where a node stands, as a running program would tell it."""
-        found = self.project.places.get(node)
-        if found is None:
+        """The position of a node, as a traceback would report it."""
+        place = self.project.places.get(node)
+        if place is None:
             line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
-            found = self.project.places[node] = Place(self.frame.source.path, line, column)
-        return found
+            place = self.project.places[node] = Place(self.frames[-1].source.path, line, column)
+        return place
 
-    @abstractmethod
-    def evaluate(self, node: ast.expr) -> Value: ...
-
-    @abstractmethod
-    def run(self, body: Sequence[ast.stmt]) -> Next: ...
-
-    @abstractmethod
-    def call(self, callee: Value, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr) -> Value: ...
-
-    @abstractmethod
-    def method(
-        self, owner: Value, name: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
-    ) -> Value: ...
-
-    @abstractmethod
-    def attribute(self, owner: Value, name: str) -> Value: ...
-
-    def spend(self, work: float) -> None:
-        """Charge the steps of handling so many characters, items or bits.
+    def spend(self, size: float) -> None:
+        """Charges the steps of handling so many characters, items or bits.
 
         Raises:
-            TooLong: they are used up.
+            TooLong: no steps are left.
         """
-        self.steps += int(work) // _PER_STEP
+        self.steps += int(size) // _STEP
         if self.steps > self.limit:
             raise TooLong("too long to follow from the source")
 
     def computed(self, compute: Callable[..., object], *values: Any) -> Value:
-        """What an operation gives for constants; unknown where that is too large.
+        """The result of an operation on constants; unknown if it is too large, or if the operation fails.
 
-        It is unknown as well where the operation fails, as it may for the constants of a dead branch.
+        An operation may fail because the interpreter also runs branches that the program never takes.
         """
         work = work_of(compute, values)
         if work > WORK:
-            return Unknown()
+            return FIXED
         self.spend(work)
         try:
-            found = compute(*values)
+            result = compute(*values)
         except Exception:
-            return Unknown()
-        return Constant(found) if fits(found) else Unknown()
+            return FIXED
+        return Constant(result) if fits(result) else FIXED
 
-    def call_module(
-        self, module: Module, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
-    ) -> Value:
-        """What a call of a module gives."""
-        return self.opaque((module, *args, *kwargs.values()), node)
+    @property
+    def running(self) -> set[int]:
+        """The functions that are running, by the ids of their nodes."""
+        return {id(each.function.node) for each in self.frames if each.function is not None}
 
-    def call_torch(
-        self, name: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
-    ) -> Value | None:
-        """What a call of torch's function of that canonical name gives; None to treat it as any unknown function."""
-        return None
+    @contextmanager
+    def measure(self) -> Iterator[Work]:
+        """Fills in, when the block ends, the work that the block does."""
+        steps, deepest, entered = self.steps, self.deepest, self.entered
+        self.deepest, self.entered = len(self.frames), set()
+        work = Work()
+        try:
+            yield work
+        finally:
+            work.steps, work.entered = self.steps - steps, frozenset(self.entered)
+            work.depth = self.deepest - len(self.frames)
+            self.deepest, self.entered = max(deepest, self.deepest), entered
+            entered |= work.entered
 
-    def opaque(self, values: Sequence[Value], node: ast.AST) -> Value:
-        """What something that cannot be followed gives for these values."""
-        return blurred(values)
+    def fits(self, work: Work) -> bool:
+        """Whether a call that takes so much work would reach no limit here."""
+        return (
+            self.steps + work.steps <= self.limit
+            and len(self.frames) + work.depth <= DEEPEST
+            and self.running.isdisjoint(work.entered)
+        )
 
-    def join_traced(self, values: Sequence[Value]) -> Value:
-        """One of several values, some of them traced."""
-        return Unknown(varies=True)
-
-    def training(self, module: Module) -> Value:
-        """The mode a module is in."""
-        found: Value = module.cells.get("training", Constant(True))
-        return found
-
-    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
-        """`train()`, `eval()` or an assignment to `training`."""
-        if isinstance(value, Module):
-            for _, each in descendants(value):
-                self.set(each.cells, "training", training)
+    def charge(self, work: Work) -> None:
+        """Counts the work of a call that is not run because its result is cached."""
+        self.steps += work.steps
+        self.entered |= work.entered
+        self.deepest = max(self.deepest, len(self.frames) + work.depth)
 
     def set(self, cells: Cells, key: str, value: object) -> None:
-        self.log.append((cells, key, cells.get(key, ABSENT)))
+        self.trail.append((cells, key, cells.get(key, ABSENT)))
         cells[key] = value
 
     def undo(self, mark: int, since: int) -> None:
-        """Take back what was written since the log had length `mark`, but for what was made since then."""
-        while len(self.log) > mark:
-            cells, key, before = self.log.pop()
+        """Undoes the writes since the trail had length `mark`, except to cells that were created after `since`."""
+        trail = self.trail
+        while len(trail) > mark:
+            cells, key, before = trail.pop()
             if cells.born > since:
                 continue
             if before is ABSENT:
@@ -198,26 +218,26 @@ class Machine(ABC):
                 cells[key] = before
 
     def branch(self, runs: Sequence[Callable[[], Next]], doubt: bool) -> Next:
-        """Run alternatives from the same state, and go on with what those that go on leave behind."""
+        """Runs alternatives from the same state, and joins the states of those that go on."""
         outcomes: list[tuple[Next, dict[tuple[int, str], tuple[Cells, str, object]]]] = []
         for each in runs:
-            mark, known, since = len(self.log), len(self.doubts), now()
+            mark, doubts, since = len(self.trail), len(self.doubts), tick()
             self.doubts.append(doubt)
             end = each()
-            del self.doubts[known:]
-            left = {
+            del self.doubts[doubts:]
+            written = {
                 (id(cells), key): (cells, key, cells.get(key, ABSENT))
-                for cells, key, _ in self.log[mark:]
+                for cells, key, _ in self.trail[mark:]
                 if cells.born <= since
             }
             self.undo(mark, since)
-            outcomes.append((end, left))
-        going = [left for end, left in outcomes if end not in (Next.RETURN, Next.RAISE)]
-        for cells, key, _ in {where: cell for left in going for where, cell in left.items()}.values():
+            outcomes.append((end, written))
+        going = [written for end, written in outcomes if end is not Next.RETURN and end is not Next.RAISE]
+        for cells, key, _ in {where: cell for written in going for where, cell in written.items()}.values():
             before = cells.get(key, ABSENT)
-            found = [left.get((id(cells), key), (cells, key, before))[2] for left in going]
-            self.set(cells, key, self._joined(found))
-            if any(each is ABSENT for each in found):
+            alternatives = [written.get((id(cells), key), (cells, key, before))[2] for written in going]
+            self.set(cells, key, self._join_cells(alternatives))
+            if any(each is ABSENT for each in alternatives):
                 cells.doubtful |= {key}
         ends = {end for end, _ in outcomes}
         if not going:
@@ -226,37 +246,41 @@ class Machine(ABC):
             self.doubts.append(doubt)
         return ends.pop() if len(ends) == 1 else Next.GO
 
-    def _joined(self, found: Sequence[object]) -> object:
-        present = [each for each in found if each is not ABSENT]
+    def _join_cells(self, alternatives: Sequence[object]) -> object:
+        """The join of what branches leave in a cell: values, or the tuples that `Items` keep."""
+        present = [each for each in alternatives if each is not ABSENT]
         if all(isinstance(each, tuple) for each in present):
-            return self._joined_items([each for each in present if isinstance(each, tuple)])
+            return self._join_items([each for each in present if isinstance(each, tuple)])
         return self.join([each for each in present if not isinstance(each, tuple)])  # type: ignore[misc]
 
-    def _joined_items(self, found: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
-        shortest, longest = min(found, key=len), max(found, key=len)
+    def _join_items(self, sequences: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
+        shortest, longest = min(sequences, key=len), max(sequences, key=len)
         common = 0
-        while common < len(shortest) and all(_same(each[common], shortest[common]) for each in found):
+        while common < len(shortest) and all(_is_same(each[common], shortest[common]) for each in sequences):
             common += 1
         if common == len(longest):
             return longest
-        if common == len(shortest) and len({len(each) for each in found}) == 2:
+        if common == len(shortest) and len({len(each) for each in sequences}) == 2:
             return (*shortest, Maybe(longest[common:]))
         if len(shortest) == len(longest) and all(not isinstance(each, tuple) for each in longest):
-            self.spend(_PER_STEP * len(longest))
-            return tuple(self.join(list(column)) for column in zip(*found, strict=True))
-        return (*shortest[:common], Several(Unknown(varies=True)))
+            return self._join_columns(sequences)
+        return (*shortest[:common], *ANY_ITEMS)
+
+    def _join_columns(self, sequences: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
+        self.spend(_STEP * len(sequences[0]))
+        return tuple([self.join(column) for column in zip(*sequences, strict=True)])
 
     def join(self, values: Sequence[Value]) -> Value:
-        """The value that is one of `values`, whichever branch was taken."""
+        """The value that is one of `values`, whichever branch the program takes."""
         if len(values) == 1 and not isinstance(values[0], Either):
             return values[0]
         self.spend(len(values))
         distinct: list[Value] = []
         for each in values:
             for option in each.options if isinstance(each, Either) else (each,):
-                if len(distinct) > _MANY and isinstance(option, Constant):
+                if len(distinct) > _MOST_OPTIONS and isinstance(option, Constant):
                     continue
-                like = next((n for n, known in enumerate(distinct[:_MANY]) if _same(option, known)), None)
+                like = next((n for n, other in enumerate(distinct[:_MOST_OPTIONS]) if _is_same(option, other)), None)
                 if like is None:
                     distinct.append(option)
                 elif isinstance(option, Constant) and not option.default:
@@ -264,46 +288,24 @@ class Machine(ABC):
         if len(distinct) == 1:
             return distinct[0]
         if any(isinstance(each, TensorRef) for each in distinct):
-            return self.join_traced(distinct)
+            return self.join_tensors(distinct)
         if all(isinstance(each, Items) and each.exact for each in distinct):
-            lists = [each.items for each in distinct if isinstance(each, Items)]
-            if len({len(each) for each in lists}) == 1:
-                self.spend(_PER_STEP * len(lists[0]))
-                return Items.of(tuple(self.join(list(column)) for column in zip(*lists, strict=True)))
+            sequences = [each.items for each in distinct if isinstance(each, Items)]
+            if len({len(each) for each in sequences}) == 1:
+                return Items.of(self._join_columns(sequences))
         if len(distinct) > 4 or any(isinstance(each, Unknown) for each in distinct):
-            kept = [each for each in distinct if isinstance(each, (Module, Constant, Function, Partial))]
-            return Either((*kept[:4], Unknown(varies=True))) if kept else Unknown(varies=True)
+            telling = [each for each in distinct if isinstance(each, (Module, Constant, Function, Partial))]
+            return Either((*telling[:4], VARYING)) if telling else VARYING
         return Either(tuple(distinct))
 
-    def doubt(self, test: ast.expr, value: Value) -> bool:
-        """Whether a condition that cannot be told may differ between calls or modes; else it is a fixed setting."""
+    def is_doubtful(self, test: ast.expr, value: Value) -> bool:
+        """Whether an undecided condition may differ between calls or modes; otherwise it is a fixed setting."""
         if isinstance(value, TensorRef) or (isinstance(value, Unknown) and value.varies):
             return True
-        known = self.project.about_mode
-        if test not in known:
-            known[test] = any(_ABOUT_MODE.search(word) is not None for word in _words(test))
-        return known[test]
-
-    @contextmanager
-    def entered(self, frame: Frame) -> Iterator[Frame]:
-        known = len(self.doubts)
-        self.frames.append(frame)
-        try:
-            yield frame
-        finally:
-            self.frames.pop()
-            del self.doubts[known:]
-
-
-_FIXED, _VARYING = Unknown(), Unknown(varies=True)
-
-
-def blurred(values: Sequence[Value]) -> Unknown:
-    """What cannot be told that is made of these values: it varies if one of them does."""
-    for each in values:
-        if isinstance(each, Unknown) and each.varies:
-            return _VARYING
-    return _FIXED
+        about_mode = self.project.about_mode
+        if test not in about_mode:
+            about_mode[test] = any(_MODE_WORDS.search(word) is not None for word in _words(test))
+        return about_mode[test]
 
 
 def _words(node: ast.expr) -> Iterator[str]:
@@ -317,5 +319,5 @@ def _words(node: ast.expr) -> Iterator[str]:
             yield each.value
 
 
-def _same(one: object, other: object) -> bool:
+def _is_same(one: object, other: object) -> bool:
     return one is other or (isinstance(one, (Constant, Unknown, TensorRef, Bound, External, Weight)) and one == other)

@@ -1,4 +1,8 @@
-"""What a value is, in full: two values of the same portrait cannot be told apart by code that is given them."""
+"""Cache keys of calls, and copies of cached results.
+
+Code cannot tell apart two values with the same key, so a call whose arguments have the key of an earlier call gives a
+copy of its result.
+"""
 
 from __future__ import annotations
 
@@ -31,57 +35,71 @@ from .values import (
     Weight,
 )
 
-OF_ALL_MODULES = SELF_RETURNING | frozenset(
+_OF_ALL_MODULES = SELF_RETURNING | frozenset(
     "train eval forward __call__ training add_module register_module register_parameter register_buffer".split()
 )
 """What every module has, whatever its class."""
 
 LARGEST = 20_000
-"""A value with more parts than this takes longer to compare than that can save."""
+"""The key of a value with more parts than this costs more than it can save."""
 
-_ATOMS = frozenset((int, str, bytes, bool, type(None), type(...)))
+_HASHABLE = frozenset((int, str, bytes, bool, type(None), type(...)))
+_SHARED = frozenset((Constant, Unknown, External, Weight, Definition))
+"""Values that a copy shares with its original."""
 
 
 class Incomparable(Exception):
-    """Of this value it cannot be told whether another one is exactly like it."""
+    """A value has no key, or cannot be copied."""
 
 
 class KeyInterner(dict[Hashable, int]):
-    """Portraits by number, so that a large one can be made of small ones; `held` lives as long as they do."""
+    """Short names of keys, of which larger keys are composed.
+
+    `referenced` keeps alive the objects whose ids are parts of keys: another object must not get the same id.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: list[object] = []
+        self.referenced: list[object] = []
 
-    def number(self, portrait: Hashable, held: object = None) -> Hashable:
-        if portrait not in self:
-            self[portrait] = len(self)
-            self.held.append(held)
-        return (self[portrait],)
+    def intern(self, key: Hashable, referenced: object = None) -> Hashable:
+        if key not in self:
+            self[key] = len(self)
+            self.referenced.append(referenced)
+        return (self[key],)
 
 
 class StructuralKey:
-    """Portraits of the values that one call is given, which name shared ops and objects by the order they are met in.
+    """The key of one call's arguments. It numbers ops and objects in the order in which they first occur.
 
-    `mark` says what else tells modules apart, `told` which ops differ from others. `ids` are the ops, `objects`
-    whatever has an identity, `receivers` the modules of which nothing is told.
+    `module_key` tells apart modules by what is not part of them; `op_sets` tell apart ops by the sets that they are in.
+    Afterwards `ids` holds the ops, `objects` the values with an identity, and `receivers` the modules that enter
+    the key by their identity alone.
     """
 
-    def __init__(self, gallery: KeyInterner, mark: Callable[[Module], Hashable], *told: set[str]) -> None:
-        self.gallery = gallery
-        self.mark = mark
-        self.told = told
+    def __init__(self, interner: KeyInterner, module_key: Callable[[Module], Hashable], *op_sets: set[str]) -> None:
+        self.interner = interner
+        self.module_key = module_key
+        self.op_sets = op_sets
         self.ids: dict[str, int] = {}
         self.objects: list[object] = []
         self.receivers: list[Instance] = []
         self._numbers: dict[int, int] = {}
         self._parts = 0
 
-    def of(self, value: Any) -> Hashable:
-        """The portrait of a value.
+    def of_call(self, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> Hashable:
+        """The key of a call's arguments.
 
         Raises:
-            Incomparable: there is none.
+            Incomparable: an argument has no key.
+        """
+        return tuple([self.of(each) for each in args]), self._named(kwargs)
+
+    def of(self, value: Any) -> Hashable:
+        """The key of a value.
+
+        Raises:
+            Incomparable: it has none.
         """
         self._parts += 1
         if self._parts > LARGEST:
@@ -114,59 +132,59 @@ class StructuralKey:
         return self._object(value, kind)
 
     def _receiver(self, value: Bound) -> Hashable:
-        """The portrait of what an attribute was asked of.
+        """The key of the object that a method belongs to.
 
-        Of a module that does not have it no more is told than which one it is: code can do nothing with it that
-        depends on what the module is made of. So what a model hands its parts of a configuration that it inherits
-        does not make the model a part of each of them.
+        A module without such a method enters the key by its identity alone: no code can do anything with the method
+        that depends on the module's contents. So a part does not depend on its whole model only because the model
+        hands it a method of an inherited configuration.
         """
         receiver = value.receiver
-        if type(receiver) is not Instance or receiver.base is not None or value.name in OF_ALL_MODULES:
+        if type(receiver) is not Instance or receiver.base is not None or value.name in _OF_ALL_MODULES:
             return self.of(receiver)
-        known = next((number for number, each in enumerate(self.receivers) if each is receiver), None)
-        if known is None:
+        number = next((number for number, each in enumerate(self.receivers) if each is receiver), None)
+        if number is None:
             self.receivers.append(receiver)
             return len(self.receivers) - 1
-        return known
+        return number
 
     def _object(self, value: Any, kind: type) -> Hashable:
-        known = id(value)
-        if known in self._numbers:
-            return kind, self._numbers[known]
-        self._numbers[known] = len(self.objects)
+        number = self._numbers.setdefault(id(value), len(self.objects))
+        if number < len(self.objects):
+            return kind, number
         self.objects.append(value)
-        told: Hashable
+        contents: Hashable
         if kind is Items:
             return kind, value.mutable, *map(self.of, value.items)
         if kind is Entries:
             return kind, self._named(value.cells)
         if kind is LayerValue:
-            told = value.name, *map(self.of, value.args), self._named(value.kwargs)
+            contents = value.name, *map(self.of, value.args), self._named(value.kwargs)
         elif kind is Container:
-            told = value.name, self._named(value.entries)
+            contents = value.name, self._named(value.entries)
         elif kind is Instance:
-            told = id(value.definition), value.base and self.of(value.base)
+            contents = id(value.definition), value.base and self.of(value.base)
         elif kind is Function:
-            own = value.instance and self.of(value.instance)
-            return self.gallery.number((kind, value.node, id(value.outer), value.owner, own), value.outer)
+            instance = value.instance and self.of(value.instance)
+            return self.interner.intern((kind, value.node, id(value.outer), value.owner, instance), value.outer)
         else:
             raise Incomparable
         place = value.place
-        return self.gallery.number((kind, id(place), self.mark(value), told, self._named(value.cells)), place)
+        key = kind, id(place), self.module_key(value), contents, self._named(value.cells)
+        return self.interner.intern(key, place)
 
     def _named(self, values: Mapping[str, Value]) -> Hashable:
         of = self.of
         return tuple([(name, of(each)) for name, each in values.items()])
 
     def _op(self, name: str) -> Hashable:
-        return self.ids.setdefault(name, len(self.ids)), *[name in each for each in self.told]
+        return self.ids.setdefault(name, len(self.ids)), *[name in each for each in self.op_sets]
 
     def _constant(self, value: Any) -> Hashable:
         kind: type = type(value)
-        if kind in _ATOMS:
+        if kind in _HASHABLE:
             return kind, value
         if kind is float:
-            return repr(value)  # which tells zeros by their sign, and is the same for all that are not a number
+            return repr(value)  # tells -0.0 from 0.0, and is the same for every nan
         if kind is range:
             return kind, value.start, value.stop, value.step
         if kind is tuple or kind is list:
@@ -174,94 +192,73 @@ class StructuralKey:
         raise Incomparable
 
 
-def like(value: Any, ids: Mapping[str, str], objects: dict[int, Any]) -> Any:
-    """A value like this one, made of other ops and objects.
+def rebuilt(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None = None) -> Any:
+    """A copy of a value in which `objects`, by the ids of the originals, and the ops `ids` are replaced.
+
+    Without `ids` the value comes from a constructor: it contains no ops, and its modules are copied. With `ids` it
+    comes from a forward: a module in it must be one of the `objects`. `objects` receives the copies.
 
     Raises:
-        Incomparable: it is made of more than those.
+        Incomparable: the value contains something that cannot be copied, because other code may refer to it.
     """
     kind = type(value)
+    if kind in _SHARED:
+        return value
     if kind is TensorRef:
+        if ids is None:
+            raise Incomparable
         try:
             return TensorRef(tuple([ids[name] for name in value.ids]))
         except KeyError:
             raise Incomparable from None
-    if kind in (Constant, Unknown, External, Weight, Definition):
-        return value
-    if kind is Either:
-        return Either(tuple([like(each, ids, objects) for each in value.options]))
-    if kind is Several:
-        return Several(like(value.item, ids, objects))
-    if kind is Maybe:
-        return Maybe(tuple([like(each, ids, objects) for each in value.items]))
     if id(value) in objects:
         return objects[id(value)]
+    if kind is Either:
+        return Either(_all(value.options, objects, ids))
+    if kind is Several:
+        return Several(rebuilt(value.item, objects, ids))
+    if kind is Maybe:
+        return Maybe(_all(value.items, objects, ids))
     if kind is Bound:
-        return Bound(like(value.receiver, ids, objects), value.name)
-    made: Any
+        return Bound(rebuilt(value.receiver, objects, ids), value.name)
+    copy: Any
     if kind is Items:
-        made = objects[id(value)] = Items(Cells(items=()), value.mutable)
-        made.cells["items"] = tuple([like(each, ids, objects) for each in value.items])
-    elif kind is Entries or (kind is Instance and not value.is_module and value.base is None):
-        made = Entries(Cells()) if kind is Entries else Instance(value.place, definition=value.definition)
-        objects[id(value)] = made
-        made.cells.update({name: like(each, ids, objects) for name, each in value.cells.items()})
-    else:
+        copy = objects[id(value)] = Items(Cells(items=()), value.mutable)
+        copy.cells["items"] = _all(value.items, objects, ids)
+        return copy
+    is_module = kind in (LayerValue, Container, Function, Partial) or (
+        kind is Instance and (value.is_module or value.base is not None)
+    )
+    if (is_module and ids is not None) or (not is_module and kind is not Entries and kind is not Instance):
         raise Incomparable
-    return made
-
-
-def twin(value: Any, objects: dict[int, Any]) -> Any:
-    """A copy of a value and of all that it holds, but for those of `objects` that have a copy.
-
-    Raises:
-        Incomparable: it holds something that may belong to others.
-    """
-    kind = type(value)
-    if kind in (Constant, Unknown, External, Weight, Definition):
-        return value
-    if id(value) in objects:
-        return objects[id(value)]
-    if kind is Either:
-        return Either(tuple([twin(each, objects) for each in value.options]))
-    if kind is Several:
-        return Several(twin(value.item, objects))
-    if kind is Maybe:
-        return Maybe(tuple([twin(each, objects) for each in value.items]))
-    if kind is Bound:
-        return Bound(twin(value.receiver, objects), value.name)
     if kind is Partial:
-        args = tuple([twin(each, objects) for each in value.args])
-        made = objects[id(value)] = Partial(
-            twin(value.callee, objects), args, {name: twin(value.kwargs[name], objects) for name in value.kwargs}
-        )
-        return made
-    if kind is Function and value.outer is None and value.owner is None:
-        return value
-    if (
-        kind not in (Items, Entries, Instance, LayerValue, Container, Function)
-        or getattr(value, "outer", None) is not None
-    ):
+        callee, args = rebuilt(value.callee, objects, ids), _all(value.args, objects, ids)
+        return Partial(callee, args, {name: rebuilt(each, objects, ids) for name, each in value.kwargs.items()})
+    if kind is Function and value.outer is not None:
         raise Incomparable
-    made = objects[id(value)] = object.__new__(kind)
-    made.__dict__.update(value.__dict__)
+    if kind is Function and value.owner is None:
+        return value
+    copy = objects[id(value)] = object.__new__(kind)
+    copy.__dict__.update(value.__dict__)
     if kind is Function:
-        made.instance = value.instance and twin(value.instance, objects)
-        return made
-    made.cells = _twins(value.cells, objects)
-    if kind is Items:
-        made.cells["items"] = tuple([twin(each, objects) for each in value.items])
-    elif kind is LayerValue:
-        made.args = tuple([twin(each, objects) for each in value.args])
-        made.kwargs = {name: twin(value.kwargs[name], objects) for name in value.kwargs}
+        copy.instance = value.instance and rebuilt(value.instance, objects, ids)
+        return copy
+    copy.cells = _cells(value.cells, objects, ids)
+    if kind is LayerValue:
+        copy.args = _all(value.args, objects, ids)
+        copy.kwargs = {name: rebuilt(each, objects, ids) for name, each in value.kwargs.items()}
     elif kind is Container:
-        made.entries = _twins(value.entries, objects)
+        copy.entries = _cells(value.entries, objects, ids)
     elif kind is Instance and value.base is not None:
-        made.base = twin(value.base, objects)
-    return made
+        copy.base = rebuilt(value.base, objects, ids)
+    return copy
 
 
-def _twins(cells: Cells, objects: dict[int, Any]) -> Cells:
-    found = Cells({name: twin(each, objects) for name, each in cells.items() if not isinstance(each, tuple)})
-    found.doubtful = cells.doubtful
-    return found
+def _all(values: tuple[Value, ...], objects: dict[int, Any], ids: Mapping[str, str] | None) -> tuple[Value, ...]:
+    return tuple([rebuilt(each, objects, ids) for each in values])
+
+
+def _cells(cells: Cells, objects: dict[int, Any], ids: Mapping[str, str] | None) -> Cells:
+    copy = Cells({name: rebuilt(each, objects, ids) for name, each in cells.items()})
+    copy.doubtful = cells.doubtful
+    return copy

@@ -1,24 +1,54 @@
-"""What the interpreter knows of a value: a constant, a tensor's origin, a layer, a function, or nothing."""
+"""Abstract values: a constant, the ops that a tensor comes from, a layer, a function, or nothing known."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Protocol
 
 from regcheck.core import usage
 from regcheck.files.place import Place
+from regcheck.static.project.files import Source
 
-if TYPE_CHECKING:
-    from regcheck.static.project.files import Source
-    from regcheck.static.project.names import Definition
+
+class ClassDefinition(Protocol):
+    """What values need of a class of the scanned files; `project.names.Definition` is one."""
+
+    node: ast.ClassDef
+    source: Source
+    name: str
+    outer: Cells | None
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def is_module(self) -> bool: ...
+
+    @property
+    def torch_base(self) -> str: ...
+
+    @property
+    def mro(self) -> Sequence[ClassDefinition]: ...
+
+    @property
+    def methods(self) -> Mapping[str, ast.FunctionDef | ast.AsyncFunctionDef]: ...
+
+    @property
+    def fields(self) -> Sequence[tuple[str, ast.expr | None]]: ...
+
+    @property
+    def assigning(self) -> Mapping[str, Sequence[ast.AST]]: ...
+
+    def method(self, name: str, after: ClassDefinition | None = None) -> Function | None: ...
+
+    def constant(self, name: str) -> tuple[ClassDefinition, ast.expr] | None: ...
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant. `default` marks a zero that a constructor or a configuration falls back on: others may be given."""
+    """A constant. `default` marks a zero that is only a default: a caller may pass another value."""
 
     value: Any
     default: bool = False
@@ -31,14 +61,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A value that cannot be told. `varies` says that it may differ from call to call (a choice, a size, an input)."""
+    """A value that is not known. `varies`: it may differ from call to call (a choice, a size, an input)."""
 
     varies: bool = False
 
 
 @dataclass(frozen=True)
 class Parameters(Unknown):
-    """All parameters of a model, and of what kinds there are certain to be some (see `usage.Group`)."""
+    """All parameters of a model; `holds` names the kinds that are certainly among them (see `usage.Group`)."""
 
     holds: tuple[str, ...] = ()
     model: usage.Model | None = None
@@ -46,12 +76,12 @@ class Parameters(Unknown):
 
 @dataclass(frozen=True)
 class UnknownSetting(Unknown):
-    """A number of a configuration that nobody knows: zero by default, and others may be given."""
+    """A number of a configuration that is not given: zero by default, but a caller may pass another."""
 
 
 @dataclass(frozen=True)
 class Configuration(Unknown):
-    """A configuration of which is known which settings it has, and which of these are zero by default."""
+    """A configuration by the names of its settings: those that are zero by default, and all others."""
 
     zeros: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
@@ -59,14 +89,14 @@ class Configuration(Unknown):
 
 @dataclass(frozen=True)
 class TensorRef:
-    """A value computed from the ops (or, in a program, from the model calls) of these ids."""
+    """A value computed from the ops (in a program: from the model calls) with these ids."""
 
     ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class External:
-    """Something that is not defined in the scanned files, by its canonical dotted name (`torch.nn.Dropout`)."""
+    """An object that the scanned files do not define, by its canonical dotted name (`torch.nn.Dropout`)."""
 
     name: str
 
@@ -78,28 +108,28 @@ class Weight:
 
 @dataclass(frozen=True)
 class Either:
-    """One of several values, depending on something unknown."""
+    """One of several values; which one is not known."""
 
     options: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
 class Several:
-    """An unknown number of values like this one; stands among the items of a sequence."""
+    """An unknown number of values like this one, among the items of a sequence."""
 
     item: Value
 
 
 @dataclass(frozen=True)
 class Maybe:
-    """Items that may or may not be there; stands at the end of a sequence's known beginning."""
+    """Items that may be missing, at the end of a sequence."""
 
     items: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A method, by name, of a value that has no scanned class."""
+    """A method, by name, of a value whose class is not scanned."""
 
     receiver: Value
     name: str
@@ -119,17 +149,17 @@ class Super:
     """`super()` inside a method of `after`."""
 
     instance: Value
-    after: Definition
+    after: ClassDefinition
 
 
 _clock = count()
 
 
 class Cells(dict[str, Any]):
-    """A mutable place of the interpreted program; written through the trail, so that branches can be undone.
+    """Mutable storage of the interpreted program, written through `State.set` so that a branch can be undone.
 
-    `born` orders places by when they were made: what a branch made itself need not be undone. `doubtful` are the keys
-    that only some of the branches taken have written: they may not be there at all.
+    `born` is the time of creation: cells that a branch itself created need no undoing. `doubtful` are the keys that
+    only some of several joined branches wrote: they may be missing.
     """
 
     __slots__ = ("born", "doubtful")
@@ -140,8 +170,8 @@ class Cells(dict[str, Any]):
         self.doubtful: frozenset[str] = frozenset()
 
 
-def now() -> int:
-    """The time that `Cells.born` is told in."""
+def tick() -> int:
+    """Returns the next time of the clock that `Cells.born` is read from."""
     return next(_clock)
 
 
@@ -158,18 +188,18 @@ class Items:
 
     @property
     def items(self) -> tuple[Value, ...]:
-        found: tuple[Value, ...] = self.cells["items"]
-        return found
+        items: tuple[Value, ...] = self.cells["items"]
+        return items
 
     @property
     def exact(self) -> bool:
-        """Whether every item is known to be there, in its place."""
+        """Whether the number of items is known."""
         return not any(isinstance(each, (Several, Maybe)) for each in self.items)
 
 
 @dataclass(eq=False)
 class Entries:
-    """A dict; `OPEN` among its keys says that there may be others."""
+    """A dict; the key `OPEN` says that there may be further keys."""
 
     cells: Cells
 
@@ -183,36 +213,36 @@ OPEN = "**"
 
 @dataclass(eq=False)
 class Function:
-    """A function or a lambda of the scanned files, with the locals of the function it was made in."""
+    """A function or lambda of the scanned files; `outer` holds the locals of the function that defines it."""
 
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     source: Source
     name: str
     outer: Cells | None = None
-    owner: Definition | None = None
+    owner: ClassDefinition | None = None
     instance: Value | None = None
 
 
 @dataclass(eq=False)
 class Module:
-    """Any `nn.Module`: `cells["training"]` holds its mode where the program has set it."""
+    """Any `nn.Module`; `cells["training"]` holds its mode once the program sets it."""
 
     place: Place | None
     cells: Cells = field(default_factory=Cells)
 
     @property
     def is_module(self) -> bool:
-        """Whether it is an `nn.Module` after all, and not an object of any other class."""
+        """Whether this is an `nn.Module`; an `Instance` may be an object of any class."""
         return True
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """Registered submodules with their names; `*` where the name cannot be told."""
+        """Registered submodules with their names; `*` for a name that is not known."""
         yield from ()
 
 
 @dataclass(eq=False)
 class LayerValue(Module):
-    """A layer of torch.nn, with the arguments it was built with."""
+    """A layer of torch.nn with its constructor's arguments."""
 
     name: str = ""
     args: tuple[Value, ...] = ()
@@ -224,7 +254,7 @@ class LayerValue(Module):
 
 @dataclass(eq=False)
 class Container(Module):
-    """`nn.Sequential`, `nn.ModuleList` or `nn.ModuleDict`; a name that begins with `*` cannot be told."""
+    """`nn.Sequential`, `nn.ModuleList` or `nn.ModuleDict`; a key that begins with `*` is not known."""
 
     name: str = ""
     entries: Cells = field(default_factory=Cells)
@@ -238,7 +268,7 @@ class Container(Module):
 class Instance(Module):
     """An object of a scanned class, a module or not; its attributes are its cells."""
 
-    definition: Definition = field(kw_only=True)
+    definition: ClassDefinition = field(kw_only=True)
     base: Container | LayerValue | None = None
 
     @property
@@ -259,28 +289,28 @@ class OptimizerValue:
     described: usage.OptimizerInfo
 
 
-Value = Union[
-    Constant,
-    Unknown,
-    TensorRef,
-    External,
-    Weight,
-    Either,
-    Several,
-    Maybe,
-    Bound,
-    Partial,
-    Super,
-    Items,
-    Entries,
-    Function,
-    LayerValue,
-    Container,
-    Instance,
-    Module,
-    OptimizerValue,
-    "Definition",
-]
+Value = (
+    Constant
+    | Unknown
+    | TensorRef
+    | External
+    | Weight
+    | Either
+    | Several
+    | Maybe
+    | Bound
+    | Partial
+    | Super
+    | Items
+    | Entries
+    | Function
+    | LayerValue
+    | Container
+    | Instance
+    | Module
+    | OptimizerValue
+    | ClassDefinition
+)
 
 
 _SEQUENCES: dict[type, Callable[[Any], Iterable[Any]]] = {
@@ -289,29 +319,29 @@ _SEQUENCES: dict[type, Callable[[Any], Iterable[Any]]] = {
     Several: lambda value: (value.item,),
     Either: lambda value: value.options,
 }
-_HOLDERS = {**_SEQUENCES, Entries: lambda value: value.cells.values()}
+_CONTAINERS = {**_SEQUENCES, Entries: lambda value: value.cells.values()}
 
 
-def inside(*values: Any, dicts: bool = True) -> Iterator[Any]:
-    """The values that are held by sequences, dicts and alternatives, however deep.
+def leaves(*values: Any, dicts: bool = True) -> Iterator[Any]:
+    """The values in sequences, dicts and alternatives, at any depth.
 
-    Each holder is looked through once: a list that holds another one twice, sixty times over, is not walked 2^60 times.
+    Each container is visited once: a list that contains another one twice, sixty times over, has 2^60 paths.
     """
-    holders = _HOLDERS if dicts else _SEQUENCES
+    containers = _CONTAINERS if dicts else _SEQUENCES
     todo, seen = [*reversed(values)], set[int]()
     while todo:
         each = todo.pop()
-        held = holders.get(type(each))
-        if held is None:
+        contents = containers.get(type(each))
+        if contents is None:
             yield each
         elif id(each) not in seen:
             seen.add(id(each))
-            todo += [*held(each)][::-1]
+            todo += [*contents(each)][::-1]
 
 
 def modules_in(value: Any) -> Iterator[Module]:
-    """The modules that a value may be."""
-    return (each for each in inside(value, dicts=False) if isinstance(each, Module) and each.is_module)
+    """The modules that a value, or an item of a sequence, may be."""
+    return (each for each in leaves(value, dicts=False) if isinstance(each, Module) and each.is_module)
 
 
 def descendants(module: Module) -> Iterator[tuple[str, Module]]:
@@ -332,48 +362,45 @@ def descendants(module: Module) -> Iterator[tuple[str, Module]]:
             todo.pop()
 
 
-_OPEN_ENDED = (Several, Maybe)
-
-
 def argument(
     args: tuple[Value, ...], kwargs: Mapping[str, Value], position: int, name: str, default: Any = None
 ) -> Value:
-    """The argument at a position or of a name; unknown where a star may hide it."""
+    """The argument at a position or with a name; unknown if a starred argument may hold it."""
     if name in kwargs:
         return kwargs[name]
     for index, each in enumerate(args):
-        if type(each) in _OPEN_ENDED:
+        if type(each) is Several or type(each) is Maybe:
             return Unknown(varies=True)
         if index == position:
             return each
     return Unknown(varies=True) if OPEN in kwargs else Constant(default)
 
 
-def fallen_back_on(value: Value) -> Value:
-    """The value of a setting that nobody gave."""
+def as_default(value: Value) -> Value:
+    """A default value as a setting: the number zero is marked, because a caller may pass another."""
     number = isinstance(value, Constant) and isinstance(value.value, (int, float)) and not isinstance(value.value, bool)
     return Constant(value.value, True) if isinstance(value, Constant) and number and value.value == 0 else value
 
 
-def looked_up(owner: Value, name: Value, default: Value) -> Value | None:
-    """What `getattr` or `get` with a default of zero gives for a configuration; None where that is anything else."""
+def default_setting(owner: Value, name: Value, default: Value) -> Value | None:
+    """What `getattr` or `get` returns for a configuration and a default of zero; None in any other case."""
     if not isinstance(owner, Unknown) or not isinstance(name, Constant) or not isinstance(default, Constant):
         return None
-    zero = fallen_back_on(default)
-    known = isinstance(owner, Configuration) and name.value in owner.others
-    return UnknownSetting() if isinstance(zero, Constant) and zero.default and not known else None
+    zero = as_default(default)
+    is_set = isinstance(owner, Configuration) and name.value in owner.others
+    return UnknownSetting() if isinstance(zero, Constant) and zero.default and not is_set else None
 
 
 def truth(value: Value) -> bool | None:
-    """Whether a value is true; None where that cannot be told."""
+    """Whether a value is true; None if that is not known."""
     if isinstance(value, Constant):
         try:
             return bool(value.value)
         except Exception:
             return None
     if isinstance(value, Either):
-        found = {truth(each) for each in value.options}
-        return found.pop() if len(found) == 1 else None
+        results = {truth(each) for each in value.options}
+        return results.pop() if len(results) == 1 else None
     if isinstance(value, Items):
         return bool(value.items) if value.exact else None
     if isinstance(value, Entries):
@@ -385,8 +412,27 @@ def truth(value: Value) -> bool | None:
     return True
 
 
-def inner(value: Value) -> Value:
+def options_of(value: Either) -> list[Value]:
+    """The alternatives of a value except None: code that uses the value has checked for it."""
+    return [each for each in value.options if each != NONE]
+
+
+def element(item: Value) -> Value:
     """The value that an item of a sequence stands for."""
-    if isinstance(value, Several):
-        return value.item
-    return value.items[0] if isinstance(value, Maybe) else value
+    if isinstance(item, Several):
+        return item.item
+    return item.items[0] if isinstance(item, Maybe) else item
+
+
+NONE = Constant(None)
+FIXED, VARYING = Unknown(), Unknown(varies=True)
+ANY_ITEMS: tuple[Value, ...] = (Several(VARYING),)
+"""The items of a sequence of which nothing is known."""
+
+
+def unknown_from(values: Iterable[Value]) -> Unknown:
+    """An unknown value computed from these: it varies if one of them does."""
+    for each in values:
+        if isinstance(each, Unknown) and each.varies:
+            return VARYING
+    return FIXED

@@ -1,56 +1,54 @@
-"""Forwards that are met again: what was interpreted in the same state, and of like inputs, is copied.
+"""The cache of forwards: a forward that runs again in the same state, with equal inputs, is not interpreted again.
 
-A network is mostly the same block many times over, and many networks are made of the same blocks. What interpreting a
-registered module gives depends on its state, on what it is given and on little else; where nothing but ops came of it,
-those ops are made once more, under the names of the module that is called now.
+Most networks repeat one block many times, and many networks use the same blocks. The result of a registered module's
+forward depends on the module's state, on its inputs and on little else. If it did nothing but emit ops, the cache emits
+these ops again, renamed for the module and the inputs of the current call.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 
 from regcheck.core.graph import Mode, Op, Site
-from regcheck.static.interpreter.calls import DEEPEST, SHARES
-from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, like
-from regcheck.static.interpreter.values import Function, Instance, Module, Value, now
-from regcheck.static.project.names import Definition, Project
+from regcheck.static.interpreter.domain import Args, Kwargs
+from regcheck.static.interpreter.part import Part
+from regcheck.static.interpreter.state import STEP_SHARES, Work
+from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, rebuilt
+from regcheck.static.interpreter.values import ClassDefinition, Function, Instance, Module, Value, tick
 
-from .emit import Ops, RegisteredModules
-
-Args = tuple[Value, ...]
-Kwargs = Mapping[str, Value]
+from .emit import Emitter
 
 
-class Names(dict[str, str]):
-    """What ops are called that are made again: those `given` by other names, and those made then by other numbers.
+class OpNames(dict[str, str]):
+    """The names of a cached forward's ops in the current call: its `inputs` by name, its own ops by number.
 
-    An op's name ends with its number among the ops of its forward; the recorded ones begin with number `first`.
+    An op's name ends with its number in the run; the cached ops begin at number `first`, now they begin at `start`.
     """
 
-    def __init__(self, given: Mapping[str, str], first: int, now: int) -> None:
-        super().__init__(given)
-        self.first, self.now = first, now
+    def __init__(self, inputs: Mapping[str, str], first: int, start: int) -> None:
+        super().__init__(inputs)
+        self.first, self.start = first, start
 
     def __missing__(self, name: str) -> str:
         function, _, number = name.rpartition("_")
         if int(number) < self.first:
             raise KeyError(name)
-        found = self[name] = f"{function}_{int(number) - self.first + self.now}"
-        return found
+        renamed = self[name] = f"{function}_{int(number) - self.first + self.start}"
+        return renamed
 
 
 @dataclass(frozen=True)
 class CachedForward:
-    """What came of interpreting the forward of the module at `path`, which was given these ops (`ids`) and `objects`.
+    """The effect of one forward: that of the module at `path`, called with the ops `ids` and the values `objects`.
 
-    `track` are the ops that it made, from number `first` on, and the forwards met again. `parameters` and `assembled`
-    are those among the ops of its result. `entered` are the functions that were run, up to `depth` deep, the first one
-    under `outer` others. `asked` says whether anything depended on the mode, and `matters` whether a rule could find
-    anything.
+    `track` are its ops, from number `first` on, and the cached forwards in it. `parameters` and `assembled` are the ops
+    of its result that are in these sets of the emitter. `outer` is the number of frames around it. `depends_on_mode`
+    says whether its course may depend on the mode, `matters` whether a rule can start from one of its ops.
     """
 
     path: str
@@ -62,43 +60,41 @@ class CachedForward:
     result: Value
     parameters: frozenset[str]
     assembled: frozenset[str]
-    steps: int
-    entered: frozenset[int]
-    depth: int
+    work: Work
     outer: int
-    asked: bool
+    depends_on_mode: bool
     matters: bool
 
     @cached_property
     def ops(self) -> tuple[tuple[Op, Op | None, str | None], ...]:
-        """The ops, with the end of each one's module's path where that begins with the path of the module called."""
+        """The ops, each with the rest of its module's path, if that begins with `path`."""
         pairs = [pair for each in self.track for pair in (each.ops() if isinstance(each, CacheHit) else (each,))]
-        return tuple([(op, other, _end(op.module, self.path)) for op, other in pairs])
+        return tuple([(op, other, _below(op.module, self.path)) for op, other in pairs])
 
 
 @dataclass(frozen=True)
 class CacheHit:
-    """A forward met again, by the module at `path` under the functions `outer`: a recording's ops, of other ones."""
+    """A cached forward in place of its ops: called by the module at `path`, inside of the functions `outer`."""
 
-    found: CachedForward
-    names: Names
+    forward: CachedForward
+    names: OpNames
     path: str
     outer: tuple[str, ...]
 
     def ops(self) -> Iterator[tuple[Op, Op | None]]:
-        for op, other, end in self.found.ops:
-            yield self._again(op, op.mode, end), other and self._again(other, other.mode, end)
+        for op, other, below in self.forward.ops:
+            yield self._renamed(op, op.mode, below), other and self._renamed(other, other.mode, below)
 
     def ops_in(self, mode: Mode) -> Iterator[Op]:
-        for op, other, end in self.found.ops:
-            yield self._again(op if other is None or op.mode is mode else other, mode, end)
+        for op, other, below in self.forward.ops:
+            yield self._renamed(op if other is None or op.mode is mode else other, mode, below)
 
-    def _again(self, op: Op, mode: Mode, end: str | None) -> Op:
+    def _renamed(self, op: Op, mode: Mode, below: str | None) -> Op:
         site = op.site
         return Op(
             self.names[op.id],
             op.kind,
-            site if end is None else Site(self.path + end, site.function, site.place),
+            site if below is None else Site(self.path + below, site.function, site.place),
             op.call,
             tuple([self.names[each] for each in op.inputs]),
             op.rate,
@@ -112,12 +108,12 @@ class CacheHit:
             op.reach,
             op.has_running_stats,
             op.latent,
-            (*self.outer, *op.within[self.found.outer :]) if op.within else (),
+            (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
         )
 
 
 def expanded(track: Iterable[tuple[Op, Op | None] | CacheHit], mode: Mode) -> Iterator[Op]:
-    """All ops of a track, as they are in that mode."""
+    """All ops of a track as they are in a mode."""
     for each in track:
         if isinstance(each, CacheHit):
             yield from each.ops_in(mode)
@@ -128,168 +124,134 @@ def expanded(track: Iterable[tuple[Op, Op | None] | CacheHit], mode: Mode) -> It
 
 @dataclass
 class ForwardCache:
-    """The forwards that a project's models have run so far: by what they were given, and by mode where that matters."""
+    """The forwards that a project's models ran, by the key of the call and by mode (None: they do not depend on it)."""
 
-    recorded: dict[Hashable, dict[Mode | None, CachedForward]] = field(default_factory=dict)
-    gallery: KeyInterner = field(default_factory=KeyInterner)
+    forwards: dict[Hashable, dict[Mode | None, CachedForward]] = field(default_factory=dict)
+    interner: KeyInterner = field(default_factory=KeyInterner)
 
 
-class CachingEmitter(Ops):
-    """The record of one forward, in which what is met again is copied."""
+class ForwardRunner(Part):
+    """Runs the forwards of modules, and takes from the cache those that ran before."""
 
-    def __init__(
-        self, project: Project, kept: RegisteredModules, mode: Mode, ran: set[int], repeats: ForwardCache
-    ) -> None:
-        super().__init__(project, kept, mode, ran)
-        self.repeats = repeats
-        self.track: list[tuple[Op, Op | None] | CacheHit] = []
-        self.entries: list[int] = []
-        self.deepest = 0
-        self._built: dict[Definition, tuple[bool, ...]] = {}
+    def __init__(self, cache: ForwardCache, emitter: Emitter, build_functions: set[int]) -> None:
+        self.cache = cache
+        self.emitter = emitter
+        self.build_functions = build_functions
+        self._built_by: dict[ClassDefinition, tuple[bool, ...]] = {}
 
-    def keep(self, op: Op, other: Op | None) -> None:
-        self.track.append((op, other))
-
-    def _enter_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        self.entries.append(id(function.node))
-        self.deepest = max(self.deepest, len(self.frames))
-        if len(self.frames) > DEEPEST:
-            self.cuts += 1
-        return super()._enter_function(function, args, kwargs, node)
-
-    def forwarded(self, module: Instance, forward: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        """What the forward of a module gives."""
-        path = self.paths.get(id(module))
+    def run(self, module: Instance, forward: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
+        """The result of a module's forward."""
+        state, emitter = self.state, self.emitter
+        path = emitter.modules.paths.get(id(module))
         if not path:
-            return self.call_function(forward, args, kwargs, node)
-        portrait = StructuralKey(self.repeats.gallery, partial(self._mark, path), self.parameters, self.assembled)
+            return self.calls.call_function(forward, args, kwargs, node)
+        key = StructuralKey(self.cache.interner, partial(self._module_key, path), emitter.parameters, emitter.assembled)
         try:
-            given = (
-                portrait.of(module),
-                *map(portrait.of, args),
-                tuple([(name, portrait.of(kwargs[name])) for name in kwargs]),
-            )
+            call = key.of(module), key.of_call(args, kwargs)
         except Incomparable:
-            return self.call_function(forward, args, kwargs, node)
-        in_loss = any("loss" in each.name.lower() for each in self.frames)
-        outer = min(len(self.frames), len(SHARES))
-        key = given, outer, bool(self.doubts), any(self.doubts), self.seeded, in_loss
-        known = self.repeats.recorded.setdefault(key, {})
-        found = known.get(None) or known.get(self.mode)
-        if found is None:
-            return self._record(known, portrait, path, forward, args, kwargs, node)
-        if not self._fits(found):
-            return self.call_function(forward, args, kwargs, node)
-        return self._again(found, portrait, path)
+            return self.calls.call_function(forward, args, kwargs, node)
+        is_loss = any("loss" in each.name.lower() for each in state.frames)
+        outer = min(len(state.frames), len(STEP_SHARES))
+        context = outer, bool(state.doubts), any(state.doubts), emitter.seeded, is_loss
+        by_mode = self.cache.forwards.setdefault((call, context), {})
+        cached = by_mode.get(None) or by_mode.get(emitter.mode)
+        if cached is not None:
+            if state.fits(cached.work):
+                return self._emit_again(cached, key, path)
+            return self.calls.call_function(forward, args, kwargs, node)
+        since, mark, created = tick(), len(state.trail), len(state.created)
+        start, first, before = len(emitter.track), emitter.count, (state.cuts, len(state.doubts), emitter.seeded)
+        with self._observed() as effect, state.measure() as work:
+            result = self.calls.call_function(forward, args, kwargs, node)
+        has_side_effect = (
+            (state.cuts, len(state.doubts), emitter.seeded) != before
+            or not state.running.isdisjoint(work.entered)
+            or any(each.is_module for each in state.created[created:])
+            or any(cells.born <= since for cells, _, _ in state.trail[mark:])
+        )
+        track, names = emitter.track[start:], OpNames({name: name for name in key.ids}, first, first)
+        if has_side_effect or not _are_named(track, names):
+            return result
+        with suppress(Incomparable):
+            by_mode[emitter.mode if effect.depends_on_mode else None] = CachedForward(
+                path=path,
+                track=tuple(track),
+                first=first,
+                count=emitter.count - first,
+                ids=tuple(key.ids),
+                objects=tuple(key.objects),
+                result=rebuilt(result, {id(each): each for each in key.objects}, names),
+                parameters=frozenset(names.keys() & emitter.parameters),
+                assembled=frozenset(names.keys() & emitter.assembled),
+                work=work,
+                outer=len(state.frames),
+                depends_on_mode=effect.depends_on_mode,
+                matters=effect.matters,
+            )
+        return result
 
-    def _mark(self, called: str, module: Module) -> Hashable:
-        """What tells a module from others, besides what it is made of: its path, and how it is kept and was built."""
-        path = self.paths.get(id(module))
+    @contextmanager
+    def _observed(self) -> Iterator[_Effect]:
+        """Fills in, when the block ends, what the block's ops depend on."""
+        emitter, tracker = self.emitter, self.emitter.tracker
+        matters, observed = emitter.matters, tracker.observed
+        emitter.matters = tracker.observed = False
+        effect = _Effect()
+        try:
+            yield effect
+        finally:
+            effect.depends_on_mode, effect.matters = tracker.observed, emitter.matters
+            emitter.matters, tracker.observed = matters or emitter.matters, observed or tracker.observed
+
+    def _module_key(self, called: str, module: Module) -> Hashable:
+        """What tells modules apart besides their contents: path, registration, the methods that construction ran."""
+        modules = self.emitter.modules
+        path = modules.paths.get(id(module))
         if path is not None and (path == called or path.startswith(f"{called}.")):
             path = path[len(called) :]
-        built: tuple[bool, ...] = ()
+        built_by: tuple[bool, ...] | None = ()
         if isinstance(module, Instance):
-            known = self._built.get(module.definition)
-            if known is None:
-                methods = [node for each in module.definition.mro for node in each.methods.values()]
-                known = self._built[module.definition] = tuple([id(node) in self.built_by for node in methods])
-            built = known
-        return path, id(module) in self.hidden, id(module) in self.preset, built
+            definition = module.definition
+            built_by = self._built_by.get(definition)
+            if built_by is None:
+                methods = [node for each in definition.mro for node in each.methods.values()]
+                built_by = tuple([id(node) in self.build_functions for node in methods])
+                self._built_by[definition] = built_by
+        return path, id(module) in modules.hidden, id(module) in modules.preset, built_by
 
-    def _fits(self, found: CachedForward) -> bool:
-        """Whether interpreting the forward would run into no limit that it did not run into when it was recorded."""
-        running = {id(each.function.node) for each in self.frames if each.function is not None}
-        return (
-            self.steps + found.steps <= self.limit
-            and len(self.frames) + found.depth <= DEEPEST
-            and running.isdisjoint(found.entered)
-        )
-
-    def _record(
-        self,
-        known: dict[Mode | None, CachedForward],
-        portrait: StructuralKey,
-        path: str,
-        forward: Function,
-        args: Args,
-        kwargs: Kwargs,
-        node: ast.AST,
-    ) -> Value:
-        """Interpret the forward, and remember what came of it if that was nothing but ops."""
-        since, mark, steps, made = now(), len(self.log), self.steps, len(self.made)
-        start, first, matters, self.matters = len(self.track), self.count, self.matters, False
-        entered, cuts, doubts, seeded = len(self.entries), self.cuts, len(self.doubts), self.seeded
-        deepest, looked = self.deepest, self.sight.looked
-        self.deepest, self.sight.looked = len(self.frames), False
-        try:
-            result = self.call_function(forward, args, kwargs, node)
-            depth, depends, telling = self.deepest - len(self.frames), self.sight.looked, self.matters
-        finally:
-            self.matters = matters or self.matters
-            self.deepest, self.sight.looked = max(deepest, self.deepest), looked or self.sight.looked
-        running = {id(each.function.node) for each in self.frames if each.function is not None}
-        functions = frozenset(self.entries[entered:])
-        plain = (
-            (self.cuts, len(self.doubts), self.seeded) == (cuts, doubts, seeded)
-            and running.isdisjoint(functions)
-            and not any(each.is_module for each in self.made[made:])
-            and all(cells.born > since for cells, _, _ in self.log[mark:])
-        )
-        track = self.track[start:]
-        names = Names({name: name for name in portrait.ids}, first, first)
-        if not plain or not _are_named(track, names):
-            return result
-        try:
-            kept = like(result, names, {id(each): each for each in portrait.objects})
-        except Incomparable:
-            return result
-        known[self.mode if depends else None] = CachedForward(
-            path,
-            tuple(track),
-            first,
-            self.count - first,
-            tuple(portrait.ids),
-            tuple(portrait.objects),
-            kept,
-            frozenset(names.keys() & self.parameters),
-            frozenset(names.keys() & self.assembled),
-            self.steps - steps,
-            functions,
-            depth,
-            len(self.frames),
-            depends,
-            telling,
-        )
-        return result
-
-    def _again(self, found: CachedForward, portrait: StructuralKey, path: str) -> Value:
-        """Make the ops of a recording once more, of what is given now."""
-        names = Names(dict(zip(found.ids, portrait.ids, strict=True)), found.first, self.count)
-        self.track.append(CacheHit(found, names, path, tuple([each.name for each in self.frames])))
-        self.count += found.count
-        self.matters = self.matters or found.matters
-        self.steps += found.steps
-        self.sight.looked |= found.asked
-        self.entries += found.entered
-        self.deepest = max(self.deepest, len(self.frames) + found.depth)
-        self.parameters.update([names[each] for each in found.parameters])
-        self.assembled.update([names[each] for each in found.assembled])
-        objects = {id(each): now for each, now in zip(found.objects, portrait.objects, strict=True)}
-        result: Value = like(found.result, names, objects)
+    def _emit_again(self, cached: CachedForward, key: StructuralKey, path: str) -> Value:
+        """Emits the ops of a cached forward, with the inputs of the current call."""
+        state, emitter = self.state, self.emitter
+        names = OpNames(dict(zip(cached.ids, key.ids, strict=True)), cached.first, emitter.count)
+        emitter.track.append(CacheHit(cached, names, path, tuple([each.name for each in state.frames])))
+        emitter.count += cached.count
+        emitter.matters = emitter.matters or cached.matters
+        emitter.tracker.observed |= cached.depends_on_mode
+        emitter.parameters.update([names[each] for each in cached.parameters])
+        emitter.assembled.update([names[each] for each in cached.assembled])
+        state.charge(cached.work)
+        objects = {id(each): current for each, current in zip(cached.objects, key.objects, strict=True)}
+        result: Value = rebuilt(cached.result, objects, names)
         return result
 
 
-def _are_named(track: Iterable[tuple[Op, Op | None] | CacheHit], names: Names) -> bool:
-    """Whether ops were made of nothing but others that were given, or made along with them."""
-    given = (each.names.values() if isinstance(each, CacheHit) else each[0].inputs for each in track)
+@dataclass
+class _Effect:
+    depends_on_mode: bool = False
+    matters: bool = False
+
+
+def _are_named(track: Iterable[tuple[Op, Op | None] | CacheHit], names: OpNames) -> bool:
+    """Whether the inputs of all ops are inputs of the forward, or other ops of it."""
+    inputs = (each.names.values() if isinstance(each, CacheHit) else each[0].inputs for each in track)
     try:
-        for name in chain.from_iterable(given):
+        for name in chain.from_iterable(inputs):
             names[name]
     except KeyError:
         return False
     return True
 
 
-def _end(module: str, path: str) -> str | None:
-    inside = module == path or module.startswith(f"{path}.")
-    return module[len(path) :] if inside else None
+def _below(module: str, path: str) -> str | None:
+    """The rest of a module's path after `path`; None if it does not begin with it."""
+    return module[len(path) :] if module == path or module.startswith(f"{path}.") else None

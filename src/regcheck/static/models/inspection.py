@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
+    ClassDefinition,
     Constant,
     Container,
     Either,
@@ -37,7 +38,7 @@ from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DROPOUTS, DROPPING, LEARNED
 from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, UNKNOWN, layer_named
 
-_GATED: WeakKeyDictionary[Definition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
+_GATED: WeakKeyDictionary[ClassDefinition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
 
 
 def depends_on_mode(model: Module) -> frozenset[str]:
@@ -92,7 +93,7 @@ def _rate(model: Instance, node: ast.expr | None) -> Any:
     return _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
 
 
-def _gated_rates(definition: Definition) -> tuple[ast.expr | None, ...]:
+def _gated_rates(definition: ClassDefinition) -> tuple[ast.expr | None, ...]:
     """The rates in a class's calls of functional dropouts whose switch is `.training`; None where none is given."""
     if definition not in _GATED:
         calls = (node for each in definition.methods.values() for node in ast.walk(each) if isinstance(node, ast.Call))

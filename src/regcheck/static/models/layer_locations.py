@@ -1,4 +1,4 @@
-"""Where a class's `__init__` builds each of its layers."""
+"""Locates the calls in a class's `__init__` that construct its layers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .constructors import Builder
 
 @cache
 def constructors(path: str, class_name: str, first_line: int) -> dict[str, Place]:
-    """Module path → position of the call that builds the module, for the class that begins at `first_line`.
+    """Module path → position of the call that constructs the module, for the class that begins at `first_line`.
 
-    Only what holds whatever the constructor's arguments are is told; nothing is guessed.
+    It holds only the modules that are constructed there whatever the constructor's arguments are.
     """
     content = read(Path(path))
     if content is None or isinstance(content, NotChecked):

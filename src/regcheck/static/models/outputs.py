@@ -1,4 +1,4 @@
-"""The outputs of a model by name."""
+"""Names the outputs of a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from regcheck.static.interpreter.values import Either, Entries, Instance, Items,
 
 
 def named_outputs(value: Value, name: str, depth: int = 0, seen: set[int] | None = None) -> Iterator[tuple[str, str]]:
-    """The ops that a result consists of, by the name of their part of it; what is met again is named once."""
+    """The ops of a result, each with the name of its part of the result; a value that occurs twice is named once."""
     seen = set() if seen is None else seen
     if isinstance(value, TensorRef):
         yield from ((name, each) for each in value.ids)

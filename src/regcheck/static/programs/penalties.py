@@ -1,14 +1,17 @@
-"""Programs that train: which models an optimizer decays, and which weights a loss penalizes."""
+"""The parameters of models in a program: which models an optimizer decays, and which weights a loss penalizes."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from regcheck.core import usage
 from regcheck.core.usage import Penalized
+from regcheck.static.interpreter.domain import Args, Kwargs
+from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
+    VARYING,
     Constant,
     Items,
     Module,
@@ -18,14 +21,16 @@ from regcheck.static.interpreter.values import (
     Unknown,
     Value,
     argument,
-    inner,
+    element,
 )
 from regcheck.static.models.inspection import kinds_of_parameters
 
-from .events import Args, Kwargs, ProgramInterpreter
+from .events import EventLog
 
 _SUMS = ("sum", "mean")
-_NORMS = ("torch.norm", "torch.linalg.norm", "torch.linalg.vector_norm")
+_FUNCTIONS = frozenset(
+    "torch.norm torch.linalg.norm torch.linalg.vector_norm torch.square torch.pow torch.sum torch.mean".split()
+)
 _WEIGHT, _SQUARE, _SUM = "weight", "square", "sum"
 
 
@@ -39,79 +44,66 @@ class Penalty(Unknown):
 
 @dataclass(frozen=True)
 class PenalizedLoss(TensorRef):
-    """A loss of a model with a penalty on its weights in it."""
+    """A loss of a model that contains penalties on the model's weights."""
 
     terms: tuple[Penalized, ...] = ()
 
 
-class Training(ProgramInterpreter):
-    """A program of which is known, too, what becomes of the parameters that its models are asked for."""
+class Penalties(Part):
+    """Follows the parameters that a program asks its models for."""
 
-    def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
-        found = super().module_method(module, name, args, kwargs, node)
-        if name not in ("parameters", "named_parameters") or args or kwargs:
-            return found
-        model = None if self.doubts else self.subject(module)
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+
+    def parameters(self, module: Module, name: str) -> Value:
+        """The result of `module.parameters()` or `module.named_parameters()`."""
+        model = None if self.state.doubts else self.log.subject(module)
         if name == "named_parameters":
-            named = Items.of((Unknown(varies=True), Penalty(True, model)), mutable=False)
-            return Items.of((Several(named),))
-        frozen = b"requires_grad" in self.frame.source.content
-        return Parameters(True, () if frozen else kinds_of_parameters(module), model)
+            return Items.of((Several(Items.of((VARYING, Penalty(True, model)), mutable=False)),))
+        may_freeze = b"requires_grad" in self.state.frame.source.content
+        return Parameters(True, () if may_freeze else kinds_of_parameters(module), model)
 
-    def iterated(self, value: Value) -> tuple[Value, ...]:
-        if isinstance(value, Parameters):
-            return (Several(Penalty(True, value.model)),)
-        return super().iterated(value)
+    def iterated(self, value: Value) -> tuple[Value, ...] | None:
+        return (Several(Penalty(True, value.model)),) if isinstance(value, Parameters) else None
 
-    def attribute(self, owner: Value, name: str) -> Value:
-        if isinstance(owner, (Parameters, Penalty)):
-            return Unknown(varies=True)
-        return super().attribute(owner, name)
+    def arithmetic(self, name: str, values: Args, result: Value, node: ast.AST) -> Value:
+        """The result of an operator, which is `result` unless there are penalties among the values."""
+        if not isinstance(result, TensorRef):
+            return _combined(name, values) or result
+        terms = [term for each in values if isinstance(each, PenalizedLoss) for term in each.terms]
+        if name == "add":
+            terms += self._added(values, node)
+        return PenalizedLoss(result.ids, tuple(terms)) if terms and name in ("add", "mul", "div") else result
 
-    def arithmetic(self, name: str, values: tuple[Value, ...], node: ast.AST) -> Value:
-        found = super().arithmetic(name, values, node)
-        if isinstance(found, TensorRef):
-            terms = (*self._terms(values), *(self._term(values, node) if name == "add" else ()))
-            return PenalizedLoss(found.ids, terms) if terms and name in ("add", "mul", "div") else found
-        return _combined(name, values) or found
+    def _added(self, values: Args, node: ast.AST) -> Iterable[Penalized]:
+        """The penalty among the terms of a sum, if it certainly acts on a model that the other terms come from."""
+        models = {str(id(each)) for each in self.log.callees_of(values)}
+        if self.state.doubts or not self.log.has_gradients:
+            return
+        for each in values:
+            if isinstance(each, Penalty) and each.stage == _SUM and each.model and each.model.key in models:
+                yield Penalized(self.state.place(node), self.state.frame.name, model=each.model)
 
-    def call_torch(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
-        found = super().call_torch(name, args, kwargs, node)
+    def torch_function(self, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
+        """The result of a torch function, if that is a penalty."""
         first = args[0] if args else None
-        if isinstance(first, Penalty) and name in (*_NORMS, "torch.square", "torch.pow", "torch.sum", "torch.mean"):
-            return _changed(first, name.rpartition(".")[2].replace("vector_norm", "norm"), args[1:], kwargs) or found
-        if name == "torch.stack" and isinstance(first, Items):
-            return _summed(first.items) or found
-        return found
+        if isinstance(first, Penalty) and name in _FUNCTIONS:
+            return _changed(first, name.rpartition(".")[2].replace("vector_norm", "norm"), args[1:], kwargs)
+        return self.summed(args) if name == "torch.stack" else None
 
-    def call_external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
-        found = super().call_external(name, args, kwargs, node)
-        if name == "builtins.sum" and args and isinstance(args[0], Items):
-            return _summed(args[0].items) or found
-        return found
+    def method(self, owner: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
+        """The result of a tensor's method, if that is a penalty."""
+        return _changed(owner, name, args, kwargs)
 
-    def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
-        if isinstance(owner, PenalizedLoss) and name == "backward":
-            self.events += owner.terms
-        found = super().method(owner, name, args, kwargs, node)
-        return _changed(owner, name, args, kwargs) or found if isinstance(owner, Penalty) else found
-
-    def _terms(self, values: Sequence[Value]) -> tuple[Penalized, ...]:
-        return tuple(term for each in values if isinstance(each, PenalizedLoss) for term in each.terms)
-
-    def _term(self, values: Sequence[Value], node: ast.AST) -> tuple[Penalized, ...]:
-        """The penalty among the values, where it surely acts on a model that the others come from."""
-        called = {str(id(self.callees[each])) for each in self.origins(values)}
-        sure = not self.doubts and self.world["grad"] == Constant(True)
-        return tuple(
-            Penalized(self.place(node), self.frame.name, model=each.model)
-            for each in values
-            if isinstance(each, Penalty) and each.stage == _SUM and each.model and each.model.key in called and sure
-        )
+    def summed(self, args: Args) -> Penalty | None:
+        """The sum of the list in the first argument, if its items are penalties on one model."""
+        items = {element(each) for each in args[0].items} if args and isinstance(args[0], Items) else set()
+        first = items.pop() if len(items) == 1 else None
+        return first if isinstance(first, Penalty) and first.stage == _SUM else None
 
 
 def _changed(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
-    """What a function of a tensor makes of a penalty; None where that is no penalty."""
+    """The result of a tensor function on a penalty, if that is a penalty."""
     if penalty.stage == _SUM:
         return penalty if name in _SUMS else None
     if penalty.stage == _SQUARE:
@@ -125,7 +117,7 @@ def _changed(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty
 
 
 def _combined(name: str, values: Sequence[Value]) -> Penalty | None:
-    """What arithmetic makes of penalties; None where that is no penalty."""
+    """The result of an operator on penalties, if that is a penalty."""
     left, right = (*values, None)[:2]
     penalties = [each for each in values if isinstance(each, Penalty)]
     if not penalties or len(values) != 2:
@@ -144,10 +136,3 @@ def _combined(name: str, values: Sequence[Value]) -> Penalty | None:
     positive = isinstance(other, Constant) and isinstance(other.value, (int, float)) and other.value > 0
     scaled = name == "mul" or (name == "div" and left is first)
     return first if scaled and positive and first.stage != _WEIGHT else None
-
-
-def _summed(items: Sequence[Value]) -> Penalty | None:
-    """The sum of penalties on one model; None where the items are anything else."""
-    found = {inner(each) for each in items}
-    first = found.pop() if len(found) == 1 else None
-    return first if isinstance(first, Penalty) and first.stage == _SUM else None

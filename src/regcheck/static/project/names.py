@@ -12,7 +12,16 @@ from math import inf
 
 from regcheck.core.starting_points import StartingPoints
 from regcheck.files.place import Place
-from regcheck.static.interpreter.values import Cells, Configuration, Constant, External, Function, Unknown, Value
+from regcheck.static.interpreter.values import (
+    Cells,
+    ClassDefinition,
+    Configuration,
+    Constant,
+    External,
+    Function,
+    Unknown,
+    Value,
+)
 from regcheck.torch_api.layers import CONTAINERS, layer_named
 
 from .files import Source, bound, file_scope
@@ -131,11 +140,10 @@ class Definition:
     def is_module(self) -> bool:
         return bool(self.torch_base)
 
-    def method(self, name: str, after: Definition | None = None) -> Function | None:
+    def method(self, name: str, after: ClassDefinition | None = None) -> Function | None:
         """The method of that name, or the one that `super()` of class `after` finds."""
-        order = self.mro
-        start = order.index(after) + 1 if after in order else 0
-        for each in order[start if after else 0 :]:
+        order: tuple[ClassDefinition, ...] = self.mro
+        for each in order[order.index(after) + 1 if after in order else 0 :]:
             if name in each.methods:
                 node = each.methods[name]
                 return Function(node, each.source, f"{each.name}.{name}", each.outer, each)

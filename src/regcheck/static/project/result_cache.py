@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -52,11 +52,11 @@ def folder() -> Path:
 def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     """A name for the result of a scan: of the files, where they stand, the rules, regcheck itself and this Python."""
     found = hashlib.blake2b(digest_size=24)
-    for code in (*_PACKAGE.rglob("*.py"), *(_file_of(rule) for rule in rules)):
+    for code in (*_PACKAGE.rglob("*.py"), *_files_of_plugins(rules)):
         with suppress(OSError):
             stat = code.stat()
             found.update(encode(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
-    chosen = " ".join(rule.code for rule in rules)
+    chosen = " ".join(f"{rule.code} {rule.name} {rule.severity.value} {rule.begins_at}" for rule in rules)
     found.update(encode(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
     for source in sources:
         where = f"{source.path}:{source.file}:{source.module}:{source.named}:{len(source.content)}\n"
@@ -98,6 +98,11 @@ def _checksum(name: str, text: bytes) -> bytes:
     return hashlib.blake2b(name.encode() + text, digest_size=24).hexdigest().encode()
 
 
-def _file_of(rule: Rule) -> Path:
-    module = sys.modules.get(rule.module)
-    return Path(getattr(module, "__file__", None) or rule.module)
+def _files_of_plugins(rules: Iterable[Rule]) -> Iterator[Path]:
+    """The Python files of the packages, or the single modules, that rules of plugins come from."""
+    names = dict.fromkeys(rule.module or rule.check.__module__ for rule in rules)
+    modules = {name: sys.modules.get(name) for name in names if not name.startswith("regcheck.")}
+    for package in dict.fromkeys(sys.modules.get(name.partition(".")[0]) for name in modules):
+        for folder in getattr(package, "__path__", ()):
+            yield from sorted(Path(folder).rglob("*.py"))
+    yield from (Path(file) for module in modules.values() if (file := getattr(module, "__file__", None)))

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from regcheck.torch_api.functions import FACTORIES, METADATA
+
 from .argument_flow import ArgumentFlow, Available, ForwardReading, Root, Shape, first_of, joined, plain, reshaped
 
 HOLDERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential, dict, list)
 WAYS = frozenset("transpose permute unsqueeze squeeze flatten view reshape".split())
-METADATA = frozenset("shape device dtype size dim ndim numel is_cuda requires_grad new_zeros new_ones".split())
+VALUELESS = METADATA | FACTORIES
 
 
 class Reader(Protocol):
@@ -132,7 +134,7 @@ class Body:
         if isinstance(owner, ArgumentFlow):
             if name == "shape":
                 return Shape(owner)
-            if name in METADATA:
+            if name in VALUELESS:
                 return None
             if name in ("T", "mT", "data", "real"):
                 return reshaped(owner, "transpose", (-1, -2)) if name in ("T", "mT") else owner
@@ -203,7 +205,7 @@ class Body:
     def _method(self, owner: ArgumentFlow, name: str, args: list[Any]) -> Any:
         if name in ("size", "shape"):
             return Shape(owner) if not args else None
-        if name in METADATA:
+        if name in VALUELESS:
             return None
         if name == "get" and args and isinstance(args[0], Available) and isinstance(args[0].value, str):
             return self._part(owner, args[0].value, self._found.keys)

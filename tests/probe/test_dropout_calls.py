@@ -1,4 +1,4 @@
-"""Masks are read off the very call: what one unit is, how many are dropped, and what is made up for."""
+"""Masks come from the captured call: its units, how many it drops, and whether it rescales the rest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Kind, Mode
-from regcheck.core.measurements import HandmadeMask, UnitMask
-from regcheck.probe import dropout_masks, handmade_masks, statistics
+from regcheck.core.measurements.handmade_mask import HandmadeMask
+from regcheck.core.measurements.unit_mask import UnitMask
+from regcheck.probe import statistics
 from regcheck.probe.devices import chosen
+from regcheck.probe.measurements.handmade_mask import two_sided
+from regcheck.probe.probes import ALPHA, ModelProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
 
 DEVICES = chosen(("auto",))
-ALPHA = 1e-6
 
 
 class Doing(nn.Module):
@@ -36,11 +38,11 @@ class Doing(nn.Module):
         return result
 
 
-def drawn(does: Any, x: torch.Tensor, device: str) -> UnitMask:
+def unit_mask(does: Any, x: torch.Tensor, device: str) -> UnitMask:
     model = Doing(does)
     graph = trace_model(model, "model", Inputs((x,))).graph
     (op,) = graph.dropouts(Mode.TRAIN)
-    return dropout_masks.drawn(Runner(model, (x,), {}, device), op, 0, ALPHA)
+    return ModelProbe(Runner(model, (x,), {}, device), graph, 0).measure(UnitMask, op)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -63,34 +65,34 @@ def test_a_unit_extends_as_torch_draws_it(
     device: str, does: Any, shape: tuple[int, ...], axes: tuple[int, ...]
 ) -> None:
     """The axes of a unit are those torch shares a draw along, and the share dropped fits the rate (α = 1e-6)."""
-    found = drawn(does, torch.randn(shape), device)
+    found = unit_mask(does, torch.randn(shape), device)
     assert (found.axes, found.shape, found.channel) == (axes, shape, len(shape) - 1)
-    assert found.as_expected
+    assert found.is_expected
     assert found.units >= 64
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_attention_is_read_off_its_weights(device: str) -> None:
     """The share of attention weights dropped fits the rate whatever the attention (α = 1e-6)."""
-    found = drawn(
+    found = unit_mask(
         lambda x, on: F.scaled_dot_product_attention(x, x, x, dropout_p=0.4 * on), torch.randn(3, 7, 6), device
     )
     assert (found.shape, found.axes) == ((3, 7, 7), ())
-    assert found.as_expected
+    assert found.is_expected
 
 
 def test_a_rectified_input_hides_no_drop() -> None:
     """What is dropped is counted also where the input is zero, and a rate of one drops everything."""
-    found = drawn(lambda x, on: F.dropout(torch.relu(x) * 0, 0.25, on), torch.randn(64, 6), "cpu")
-    assert found.as_expected
-    assert drawn(lambda x, on: F.dropout(x, 1.0, on), torch.randn(8, 6), "cpu").share == 1
+    found = unit_mask(lambda x, on: F.dropout(torch.relu(x) * 0, 0.25, on), torch.randn(64, 6), "cpu")
+    assert found.is_expected
+    assert unit_mask(lambda x, on: F.dropout(x, 1.0, on), torch.randn(8, 6), "cpu").share == 1
 
 
-def kept(does: Any) -> HandmadeMask:
+def handmade_mask(does: Any) -> HandmadeMask:
     model, x = Doing(does), torch.randn(256, 6)
     graph = trace_model(model, "model", Inputs((x,))).graph
     (op,) = (op for op in graph.train if op.kind is Kind.RANDOM)
-    return handmade_masks.kept_by(Runner(model, (x,), {}, "cpu"), op, 0)
+    return ModelProbe(Runner(model, (x,), {}, "cpu"), graph, 0).measure(HandmadeMask, op)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def kept(does: Any) -> HandmadeMask:
 )
 def test_a_mask_is_followed_to_the_product(does: Any, scale: float) -> None:
     """Its scale is found wherever it stands; only the one that makes up for dropping passes the test (α = 1e-6)."""
-    found = kept(does)
+    found = handmade_mask(does)
     assert found.scale == pytest.approx(scale, rel=1e-6)
     assert (found.p_value > ALPHA) is (scale == 1.25)
     assert found.mean == pytest.approx(0.8 * scale, rel=0.05)  # over ten standard deviations
@@ -115,7 +117,7 @@ def test_a_mask_is_followed_to_the_product(does: Any, scale: float) -> None:
 def test_noise_is_no_mask() -> None:
     """A draw that does not become zeros and one other value is not measured."""
     with pytest.raises(CannotMeasure, match="mask of zeros"):
-        kept(lambda x, on: x * (1 + torch.randn_like(x)))
+        handmade_mask(lambda x, on: x * (1 + torch.randn_like(x)))
 
 
 @pytest.mark.parametrize(("successes", "draws", "rate"), [(3, 10, 0.5), (10, 10, 0.5), (0, 20, 0.2), (9, 30, 0.3)])
@@ -123,7 +125,7 @@ def test_the_two_sided_test_doubles_the_smaller_tail(successes: int, draws: int,
     """Its p-value is twice the smaller of the two exact tails, and at most one."""
     terms = [math.comb(draws, k) * rate**k * (1 - rate) ** (draws - k) for k in range(draws + 1)]
     exact = min(1.0, 2 * min(sum(terms[: successes + 1]), sum(terms[successes:])))
-    assert handmade_masks.two_sided(successes, draws, rate) == pytest.approx(exact, rel=1e-9)
+    assert two_sided(successes, draws, rate) == pytest.approx(exact, rel=1e-9)
 
 
 def test_the_sign_test_keeps_its_alpha() -> None:

@@ -1,4 +1,4 @@
-"""How the noise of one dropout changes the variance that a batch norm sees."""
+"""Measure the variance that a dropout's noise adds at the input of a batch norm."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ import torch
 from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
-from regcheck.core.measurements import Shift
+from regcheck.core.graph import Drops, Kind, Mode, Op, Site
+from regcheck.core.measurements.variance_shift import VarianceShift
+from regcheck.probe import statistics
+from regcheck.probe.interventions import Replacement, identity
+from regcheck.probe.probes import ModelProbe, measures
+from regcheck.probe.reductions import wide
+from regcheck.probe.runner import Enough
 from regcheck.reference.dropout import inverted_dropout, spatial_dropout
 
-from . import statistics
-from .interventions import Replacement, identity
-from .reductions import wide
-from .runner import Enough, Runner
-
 REFERENCES = 5
-"""Masks drawn for the reference: its figure is shown, no verdict rests on it."""
+"""Masks drawn for the reference, whose figure no verdict depends on."""
 
 
-def variance_shift(runner: Runner, graph: Graph, op: Op, seed: int) -> Shift:
-    """Compare train runs with and without `op`, all else held still, at the first batch norm its noise reaches.
+@measures(ModelProbe, forwards=27)
+def measure(probe: ModelProbe, op: Op) -> VarianceShift:
+    """Compare train runs with and without `op`, all else fixed, at the first batch norm that its noise reaches.
 
-    Behind another one, by the graph, is none that is the first; runs tell them apart where their values repeat to the
-    bit, and do not where a device adds up in any order.
+    A batch norm behind another one, by the graph, is not the first. Runs distinguish them too where values repeat to
+    the bit, and do not where a device adds in any order.
     """
     if op.kind is not Kind.DROPOUT or op.rate is None:
-        raise CannotMeasure("this is no dropout with a rate that is a number")
-    _, stopped = graph.train.ahead(op, lambda each: not (each.kind is Kind.BATCH_NORM and each.active))
+        raise CannotMeasure("this op is not a dropout whose rate is a number")
+    runner, seed = probe.runner, probe.seed
+    _, stopped = probe.graph.train.ahead(op, lambda each: not (each.kind is Kind.BATCH_NORM and each.active))
     ahead = {each.site for each in stopped}
 
     def variances(turn: int, how: Replacement | None = None, upto: int | None = None) -> list[Tensor]:
-        """The variances that the batch norms of a run see, in the order of their calls, up to one of them."""
-        met: list[Tensor] = []
+        """The variances at the inputs of a run's batch norms, in call order, up to one of them."""
+        found: list[Tensor] = []
 
         def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
             if name == "batch_norm" and (site in ahead or not ahead):
-                met.append(channel_variance(args[0] if args else kwargs["input"]))
-                if len(met) - 1 == upto:
+                found.append(channel_variance(args[0] if args else kwargs["input"]))
+                if len(found) - 1 == upto:
                     raise Enough
 
         replace = {op.site: how} if how is not None else None
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, replace=replace, observe=look)
-        return met
+        return found
 
     runner.plan(2)
     without, noisy = variances(0, identity), variances(1)
@@ -53,7 +55,7 @@ def variance_shift(runner: Runner, graph: Graph, op: Op, seed: int) -> Shift:
     both = enumerate(zip(without, noisy, strict=True))
     reached = next((turn for turn, (one, other) in both if not torch.equal(one, other)), None)
     if reached is None:
-        return Shift((1.0,) * statistics.SIGNS, 1.0)
+        return VarianceShift((1.0,) * statistics.SIGNS, 1.0)
 
     def ratio(turn: int, how: Replacement | None = None) -> float:
         return variance_ratio(variances(turn, how, reached)[reached], without[reached])
@@ -64,7 +66,7 @@ def variance_shift(runner: Runner, graph: Graph, op: Op, seed: int) -> Shift:
     runner.plan(statistics.SIGNS - 1 + REFERENCES, work=runner.operations)  # a run ends at the batch norm
     ratios += [ratio(1 + turn) for turn in range(1, statistics.SIGNS)]
     expected = sorted(ratio(1 + turn, reference(op, generator)) for turn in range(REFERENCES))
-    return Shift(tuple(ratios), expected[REFERENCES // 2])
+    return VarianceShift(tuple(ratios), expected[REFERENCES // 2])
 
 
 def channel_variance(values: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ def channel_variance(values: Tensor) -> Tensor:
 
 
 def variance_ratio(noisy: Tensor, calm: Tensor) -> float:
-    """The median over channels of one variance over another; channels that do not vary tell nothing."""
+    """The median over channels of one variance over another, of the channels that vary."""
     varying = calm > torch.finfo(torch.float32).eps * calm.max()
     if not bool(varying.any()):
         raise CannotMeasure("the input of the batch norm does not vary")

@@ -1,4 +1,4 @@
-"""Masks made by hand: what becomes of a random draw before activations are multiplied with it."""
+"""Follow a random draw to the mask that hand-written dropout multiplies activations with."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Kind, Mode, Op, Site
-from regcheck.core.measurements import HandmadeMask
+from regcheck.core.measurements.handmade_mask import HandmadeMask
+from regcheck.probe import statistics
+from regcheck.probe.dropout_calls import UNITS
+from regcheck.probe.probes import ModelProbe, measures
+from regcheck.probe.reductions import wide
 from regcheck.reference.dropout import inverted_dropout
 from regcheck.tracing.nested_values import tensors_in
 
-from . import statistics
-from .dropout_masks import UNITS
-from .reductions import wide
-from .runner import Runner
 
-
-def kept_by(runner: Runner, op: Op, seed: int, alpha: float = 1e-6) -> HandmadeMask:
-    """Follow the draw of `op` to the product with activations, in as many train runs as there are replays at most."""
+@measures(ModelProbe, forwards=3)
+def measure(probe: ModelProbe, op: Op) -> HandmadeMask:
+    """Follow the draw of `op` to its product with activations, in at most `statistics.REPLAYS` train runs."""
     if op.kind is not Kind.RANDOM:
-        raise CannotMeasure("this is no random draw")
+        raise CannotMeasure("this op is not a random draw")
+    runner, seed = probe.runner, probe.seed
     masks: list[tuple[Tensor, float]] = []
     wanted = 1
     runner.plan(1)
@@ -30,22 +31,22 @@ def kept_by(runner: Runner, op: Op, seed: int, alpha: float = 1e-6) -> HandmadeM
         follower, turn = MaskFollower(op.site), len(masks)
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, observe=follower)
         if follower.mask is None:
-            raise CannotMeasure("its draw is not multiplied with activations in train mode")
+            raise CannotMeasure("the draw is not multiplied with activations in train mode")
         masks.append((follower.mask, follower.factor))
         if turn == 0:
             units, dropped = follower.mask.numel(), float((follower.mask == 0).double().mean())
             wanted = min(statistics.REPLAYS, -(-UNITS // max(units, 1)))
-            wanted = runner.plan_share(units, wanted, dropped, alpha)
+            wanted = runner.plan_share(units, wanted, dropped, probe.alpha)
     values = torch.cat([wide(mask).flatten() for mask, _ in masks])
-    found = values[values != 0]
-    if found.numel() == 0 or bool((found != found[0]).any()):
-        raise CannotMeasure("its draw does not become a mask of zeros and one other value")
-    scale = float(found[0]) * masks[0][1]
-    units, kept = values.numel(), found.numel()
-    p_value = two_sided(kept, units, 1 / scale if scale > 0 else 1.0)
-    rate, ones = 1 - kept / units, torch.ones(units, dtype=torch.double, device="cpu")
+    nonzero = values[values != 0]
+    if nonzero.numel() == 0 or bool((nonzero != nonzero[0]).any()):
+        raise CannotMeasure("the draw does not become a mask of zeros and one other value")
+    scale = float(nonzero[0]) * masks[0][1]
+    units, survivors = values.numel(), nonzero.numel()
+    p_value = two_sided(survivors, units, 1 / scale if scale > 0 else 1.0)
+    rate, ones = 1 - survivors / units, torch.ones(units, dtype=torch.double, device="cpu")
     keep = torch.rand(units, generator=torch.Generator().manual_seed(seed), device="cpu") >= rate
-    return HandmadeMask(kept, units, scale, p_value, float(inverted_dropout(ones, keep, rate).mean()))
+    return HandmadeMask(survivors, units, scale, p_value, float(inverted_dropout(ones, keep, rate).mean()))
 
 
 def two_sided(successes: int, draws: int, rate: float) -> float:
@@ -58,16 +59,17 @@ def two_sided(successes: int, draws: int, rate: float) -> float:
 
 
 class MaskFollower:
-    """An observer that follows a draw by the identity of tensors: what only depends on it is part of the mask.
+    """An observer that follows a draw by tensor identity: a tensor that depends on it alone is part of the mask.
 
-    `mask` is what activations are multiplied with first, and `factor` what numbers scale these before or afterwards.
+    `mask` is the first that activations are multiplied with, `factor` the product of the numbers that scale the
+    activations before or afterwards.
     """
 
     def __init__(self, site: Site) -> None:
         self.mask: Tensor | None = None
         self.factor = 1.0
         self._site = site
-        self._seen: list[Any] = []  # alive, so that no identity is given twice
+        self._seen: list[Any] = []  # keeps the tensors alive, so that no id is reused
         self._masks: set[int] = set()
         self._scaled: dict[int, float] = {}
         self._product: int | None = None

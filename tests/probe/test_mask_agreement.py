@@ -11,9 +11,9 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode
-from regcheck.core.measurements import Agreement
+from regcheck.core.measurements.mask_agreement import MaskAgreement
 from regcheck.probe.devices import chosen
-from regcheck.probe.recurrent_masks import agreement_of
+from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
@@ -36,11 +36,11 @@ class Loop(nn.Module):
         return state
 
 
-def agreement(does: Any, steps: int = 5, device: str = "cpu") -> Agreement:
+def agreement(does: Any, steps: int = 5, device: str = "cpu") -> MaskAgreement:
     model = Loop(does, steps)
     graph = trace_model(model, "model", Inputs((X,))).graph
     op = next(iter(graph.dropouts(Mode.TRAIN)))
-    return agreement_of(Runner(model, (X,), {}, device), graph, op, 0, 1e-6)
+    return ModelProbe(Runner(model, (X,), {}, device), graph, 0).measure(MaskAgreement, op)
 
 
 @pytest.mark.parametrize("device", chosen(("auto",)))
@@ -48,19 +48,19 @@ def agreement(does: Any, steps: int = 5, device: str = "cpu") -> Agreement:
 def test_new_masks_agree_by_chance_only(device: str, rate: float) -> None:
     """Each step's own mask agrees with the next in p² + (1 - p)² of the units (α = 1e-6), never in all."""
     found = agreement(lambda h, on: F.dropout(h, rate, on), device=device)
-    assert found.alone == pytest.approx(rate**2 + (1 - rate) ** 2)
-    assert found.as_if_alone
+    assert found.independent == pytest.approx(rate**2 + (1 - rate) ** 2)
+    assert found.is_expected
     assert found.steps == 5
     assert found.units >= 10_000
     assert found.share < 1
 
 
 def test_one_step_has_one_mask() -> None:
-    """A call that is made once agrees with itself."""
+    """A call that runs once agrees with itself."""
     assert agreement(lambda h, on: F.dropout(h, 0.3, on), steps=1).share == 1
 
 
 def test_masks_of_whole_channels_are_not_compared() -> None:
-    """What is no elementwise dropout is left unmeasured."""
-    with pytest.raises(CannotMeasure, match="no elementwise dropout"):
+    """A dropout that is not elementwise is not measured."""
+    with pytest.raises(CannotMeasure, match="not an elementwise dropout"):
         agreement(lambda h, on: F.dropout1d(h, 0.3, on))

@@ -1,0 +1,36 @@
+"""The parts that an interpreter is composed of, and what all of them have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .attributes import Attributes
+    from .calls import Calls
+    from .containers import Containers
+    from .domain import Domain
+    from .evaluator import Evaluator
+    from .interpreter import Interpreter
+    from .state import State
+    from .statements import Statements
+
+
+class Part:
+    """One part of an interpreter. The others are its attributes, from the time that `connect` is called."""
+
+    state: State
+    domain: Domain
+    containers: Containers
+    attributes: Attributes
+    evaluator: Evaluator
+    calls: Calls
+    statements: Statements
+
+    def connect(self, interpreter: Interpreter) -> None:
+        self.state = interpreter.state
+        self.domain = interpreter.domain
+        self.containers = interpreter.containers
+        self.attributes = interpreter.attributes
+        self.evaluator = interpreter.evaluator
+        self.calls = interpreter.calls
+        self.statements = interpreter.statements

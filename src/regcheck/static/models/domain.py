@@ -1,0 +1,312 @@
+"""What the calls of torch mean in a forward: each becomes an op."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from regcheck.core.graph import Kind, Reach
+from regcheck.files.place import Place
+from regcheck.static.interpreter.domain import Args, Domain, Kwargs
+from regcheck.static.interpreter.mode_values import ByMode, in_mode
+from regcheck.static.interpreter.values import (
+    NONE,
+    VARYING,
+    Constant,
+    Container,
+    Either,
+    Instance,
+    Items,
+    LayerValue,
+    Maybe,
+    Module,
+    Several,
+    TensorRef,
+    Value,
+    Weight,
+    argument,
+    options_of,
+    truth,
+    unknown_from,
+)
+from regcheck.static.torch_calls import (
+    Rate,
+    doing,
+    dropping,
+    is_random,
+    layer_acts,
+    layer_doing,
+    learns,
+    stacking,
+    tracks,
+)
+from regcheck.torch_api.functions import (
+    BATCH_NORM_TRAINING,
+    DROPPING,
+    EAGER_ONLY,
+    FACTORIES,
+    FOREIGN,
+    METADATA,
+    SOURCE_ALIASES,
+    kind_of,
+)
+from regcheck.torch_api.layers import layer_named
+
+from .emit import SETITEM, Emitter
+from .forward_cache import ForwardRunner
+
+if TYPE_CHECKING:
+    from regcheck.static.interpreter.interpreter import Interpreter
+
+_TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
+
+
+class ModelDomain(Domain):
+    """Emits the ops of one model's forward.
+
+    `build_functions` are the functions that building the model entered, by the ids of their nodes.
+    """
+
+    def __init__(self, emitter: Emitter, runner: ForwardRunner, build_functions: set[int]) -> None:
+        self.emitter = emitter
+        self.runner = runner
+        self.build_functions = build_functions
+        self.model = emitter.modules.model
+
+    def connect(self, interpreter: Interpreter) -> None:
+        super().connect(interpreter)
+        self.emitter.connect(interpreter)
+        self.runner.connect(interpreter)
+        self.emit = self.emitter.emit
+
+    def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
+        values = tuple(values)
+        origins = self.emitter.origins(values)
+        if not origins:
+            return unknown_from(values)
+        return self.emit(Kind.OPAQUE, "opaque", (TensorRef(tuple(origins)),), place=self.state.place(node))
+
+    def join_tensors(self, values: Sequence[Value]) -> Value:
+        return self.emit(Kind.JOIN, "join", values, place=None)
+
+    def arithmetic(self, name: str, values: Args, node: ast.AST) -> Value:
+        tensors = [each for each in values if isinstance(each, (TensorRef, Weight))]
+        if not tensors:
+            return self.opaque(values, node)
+        scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in values)
+        kind = Kind.SCALE if name == "neg" else kind_of(name, scalar)
+        return self.emit(kind, name, values, place=self.state.place(node))
+
+    def zero_product(self, values: Args, node: ast.AST) -> Value:
+        if any(isinstance(each, TensorRef) for each in values):
+            return self.emit(Kind.CONSTANT, "zero", (), place=None)
+        return Constant(0.0)
+
+    def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
+        if isinstance(owner, TensorRef):
+            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.state.place(node))
+        return self.opaque((owner, key), node)
+
+    def written(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
+        if not isinstance(owner, TensorRef):
+            return self.opaque((owner, value), target)
+        if _is_everything(target.slice):
+            return self.emit(Kind.IDENTITY, "copy", (value,), place=self.state.place(target))
+        return self.emit(Kind.CONCAT, SETITEM, (owner, key, value), place=self.state.place(target))
+
+    def attribute(self, owner: Value, name: str) -> Value | None:
+        if not isinstance(owner, (TensorRef, Weight)):
+            return None
+        if name in METADATA:
+            return VARYING
+        kind = kind_of(SOURCE_ALIASES[name]) if name in SOURCE_ALIASES else Kind.OPAQUE
+        return self.emit(kind, SOURCE_ALIASES.get(name, name), (owner,), place=None)
+
+    def setting(self, owner: Instance, name: str, value: Value) -> Value:
+        """A setting that other code than the constructor assigns may differ from call to call."""
+        project = self.state.project
+        tampered = project.tampered_models if owner.definition.is_module else project.tampered
+        assigning = owner.definition.assigning.get(name, ())
+        if name in tampered or any(id(node) not in self.build_functions for node in assigning):
+            return VARYING
+        return value
+
+    def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        if not isinstance(owner, (TensorRef, Weight)):
+            return None
+        if name in METADATA:
+            return VARYING
+        result = self._function(name, (owner, *args), kwargs, node)
+        return result if result is not None else self.opaque((owner, *args, *kwargs.values()), node)
+
+    def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        package, _, function = name.rpartition(".")
+        return self._function(function, args, kwargs, node) if function in FOREIGN.get(package, ()) else None
+
+    def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        package, _, function = name.rpartition(".")
+        if name in EAGER_ONLY:
+            return Constant(False)
+        if name == "torch.manual_seed":
+            self.emitter.seeded = True
+        return self._function(function, args, kwargs, node) if package in _TORCH else None
+
+    def _function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        """A torch function or a tensor's method; None if it is not in torch's table."""
+        function = SOURCE_ALIASES.get(name.strip("_"), name.strip("_"))
+        place = self.state.place(node)
+        if function in DROPPING:
+            how, mode = DROPPING[function], self.emitter.mode
+            rate = argument(args, kwargs, *how.rate)
+            gate = how.switch(kwargs)
+            switch = Constant(True) if gate is None else argument(args, kwargs, *gate)
+            values = [in_mode(each, mode) for each in (*args, *kwargs.values())]
+            return self._drop(function, rate, switch, values, place)
+        values = [*args, *kwargs.values()]
+        if is_random(function):
+            is_loss = any("loss" in each.name.lower() for each in self.state.frames)
+            is_seeded = self.emitter.seeded or kwargs.get("generator", NONE) != NONE
+            is_certain = not (self.state.doubts or is_seeded or is_loss)
+            return self.emit(Kind.RANDOM, function, values, place=place, active=True if is_certain else None)
+        if function in FACTORIES:
+            return self.emit(Kind.CONSTANT, function, (), place=place)
+        tensors = [each for each in values if isinstance(each, (TensorRef, Weight, Items))]
+        scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in args)
+        what = doing(function, args, kwargs, scalar)
+        if what.kind is Kind.OTHER and not tensors:
+            return None
+        active: bool | None = False
+        if what.kind is Kind.BATCH_NORM:
+            active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
+        return self.emit(what.kind, function, values, place=place, window=what.window, active=active)
+
+    def _drop(
+        self,
+        function: str,
+        rate: Value,
+        switch: Value,
+        values: Iterable[Value],
+        place: Place | None,
+        layer: LayerValue | None = None,
+    ) -> Value:
+        """Emits a dropping op; `switch` is the value that turns it on."""
+        is_certain = not any(self.state.doubts)
+        mine, other = [
+            dropping(Rate.of(in_mode(rate, mode)), in_mode(switch, mode), is_certain)
+            for mode in (self.emitter.mode, self.emitter.tracker.other)
+        ]
+        return self.emit(
+            kind_of(function),
+            function,
+            values,
+            place=place,
+            layer=layer,
+            drops=DROPPING[function].drops,
+            learned=function == "multi_head_attention_forward",
+            **mine,
+            other=other if other != mine else None,
+        )
+
+    def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        return self._run(module, args, kwargs, node, self.state.place(node))
+
+    def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
+        if isinstance(module, LayerValue):
+            return self._run_layer(module, args, kwargs, place)
+        if isinstance(module, Container):
+            if module.name != "Sequential" or not args:
+                return self.opaque(args, node)
+            value = args[0]
+            for each in module.entries.values():
+                value = self._run_element(each, value, node)
+            return value
+        assert isinstance(module, Instance)
+        forward = module.definition.method("forward")
+        if forward is None:
+            if module.base is not None:
+                return self._run(module.base, args, kwargs, node, place)
+            return self.emit(Kind.OPAQUE, "opaque", (*args, *kwargs.values()), place=place, learned=True)
+        forward.instance = module
+        running = self.emitter.running
+        running.append(self.emitter.modules.path_below(module, running[-1]))
+        try:
+            return self.runner.run(module, forward, args, kwargs, node)
+        finally:
+            running.pop()
+
+    def _run_element(self, element: Value, value: Value, node: ast.expr) -> Value:
+        """Runs an element of a `Sequential`; the places of its ops are where it was constructed."""
+        if isinstance(element, Several):
+            return self._run_element(element.item, value, node)
+        if isinstance(element, Maybe):
+            result = value
+            for each in element.items:
+                result = self._run_element(each, result, node)
+            return self.state.join([value, result])
+        if isinstance(element, Either):
+            return self.state.join([self._run_element(each, value, node) for each in options_of(element)])
+        if isinstance(element, Module):
+            return self._run(element, (value,), {}, node, element.place)
+        return self.calls.call(element, (value,), {}, node)
+
+    def _run_layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
+        row = layer_named(layer.name)
+        function, values = row.function, (*args, *kwargs.values())
+        if function in DROPPING:
+            assert row.rate is not None
+            return self._drop(function, layer.argument(*row.rate), self.training(layer), values, place, layer)
+        what = layer_doing(layer)
+        depth, between = stacking(layer)
+        switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)
+        mine, other = [
+            layer_acts(layer, what.kind, in_mode(switch, mode))
+            for mode in (self.emitter.mode, self.emitter.tracker.other)
+        ]
+        active = None if self.state.doubts and what.kind is Kind.RANDOM else mine
+        return self.emit(
+            what.kind,
+            function or layer.name,
+            values,
+            place=place,
+            layer=layer,
+            rate=between,
+            active=active,
+            learned=learns(what.kind),
+            window=what.window,
+            depth=depth,
+            tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
+            other={"active": other} if other is not mine else None,
+        )
+
+    def returned(self, values: Sequence[Value]) -> Value:
+        """Of the model's own forward each result is an output."""
+        function = self.state.frame.function
+        if len(self.state.frames) == 2 and function is not None and function.instance is self.model:
+            return Items.of(tuple(values))
+        return self.state.join(values)
+
+    def training(self, module: Module) -> Value:
+        """A registered module has the mode of the model unless the model sets it; others stay as they were built."""
+        modules = self.emitter.modules
+        if "training" in module.cells:
+            mode: Value = module.cells["training"]
+            if id(module) in modules.preset:
+                return self.by_mode(VARYING, Constant(False))
+            return VARYING if mode == Constant(True) else mode
+        if id(module) in modules.paths:
+            return self.by_mode(Constant(True), Constant(False))
+        return Constant(True) if self.emitter.reach(module) in (Reach.HIDDEN, Reach.NEW) else VARYING
+
+    def by_mode(self, train: Value, evaluation: Value) -> Value:
+        """A value that depends on the mode."""
+        return ByMode(self.emitter.tracker, train, evaluation)
+
+
+def _is_everything(index: ast.expr) -> bool:
+    """Whether an index, `[:]` or `[...]`, selects everything."""
+    if isinstance(index, ast.Tuple):
+        return all(map(_is_everything, index.elts))
+    if isinstance(index, ast.Slice):
+        return index.lower is None and index.upper is None and index.step is None
+    return isinstance(index, ast.Constant) and index.value is ...

@@ -1,0 +1,111 @@
+"""Statements and calls as programs need them: loops, context managers and decorators change what follows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from regcheck.static.interpreter.calls import Calls
+from regcheck.static.interpreter.domain import Args, Kwargs
+from regcheck.static.interpreter.state import Next
+from regcheck.static.interpreter.statements import Statements
+from regcheck.static.interpreter.values import Either, External, Function, Value
+from regcheck.static.project.entry_points import is_plain
+
+from .domain import GRADIENT_MODES, ProgramDomain
+
+
+class ProgramStatements(Statements):
+    """Runs the statements of a program."""
+
+    longest_loop = 4
+
+    def __init__(self, domain: ProgramDomain) -> None:
+        self.program = domain
+
+    def assign(self, target: ast.expr, value: Value) -> None:
+        log = self.program.log
+        if isinstance(target, ast.Name):
+            if "loss" in target.id.lower() and any(True for _ in log.origins([value])):
+                log.consume_in_loss([value])
+        elif isinstance(target, (ast.Attribute, ast.Subscript)):
+            log.consume([value])
+        super().assign(target, value)
+
+    def _expr(self, node: ast.Expr) -> None:
+        super()._expr(node)
+        self.program.uncalled_methods.statement(node.value)
+
+    def _assert(self, node: ast.Assert) -> None:
+        self.program.uncalled_methods.assertion(node.test)
+
+    def repeat(self, once: Callable[[], Next]) -> Next:
+        """Runs the body twice, so that the start of a pass follows the end of another one."""
+        end = once()
+        if end is Next.GO or end is Next.CONTINUE:
+            return once()
+        return Next.GO if end is Next.BREAK else end
+
+    def _break(self, node: ast.Break) -> Next:
+        self.program.restoration.break_loop()
+        return super()._break(node)
+
+    def _try(self, node: ast.Try) -> Next:
+        with self.program.restoration.guarded(bool(node.finalbody)):
+            return super()._try(node)
+
+    _trystar = _try
+
+    def _with(self, node: ast.With | ast.AsyncWith) -> Next:
+        log = self.program.log
+        enabled = log.gradients["enabled"]
+        with self.program.restoration.guarded(not all(self._is_of_torch(each.context_expr) for each in node.items)):
+            for each in node.items:
+                value = self.evaluator.evaluate(each.context_expr)
+                if isinstance(value, External) and value in GRADIENT_MODES:
+                    log.set_gradients(GRADIENT_MODES[value])
+                if each.optional_vars is not None:
+                    self.assign(each.optional_vars, value)
+            end = self.run(node.body)
+            self.state.set(log.gradients, "enabled", enabled)
+        return end
+
+    _asyncwith = _with
+
+    def _is_of_torch(self, manager: ast.expr) -> bool:
+        """Whether a context manager is one of torch's, which leaves modes alone."""
+        head = manager.func if isinstance(manager, ast.Call) else manager
+        value = self.state.project.resolve(self.state.frame.source, head)
+        return isinstance(value, External) and value.name.startswith("torch.")
+
+
+class ProgramCalls(Calls):
+    """Resolves the calls of a program."""
+
+    def __init__(self, domain: ProgramDomain) -> None:
+        self.program = domain
+
+    def call(self, callee: Value, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        if isinstance(callee, Either):
+            return self.program.opaque((*callee.options, *args, *kwargs.values()), node)
+        return super().call(callee, args, kwargs, node)
+
+    def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
+        log = self.program.log
+        with self.program.restoration.function_call(function, node):
+            enabled = log.gradients["enabled"]
+            if not isinstance(function.node, ast.Lambda):
+                for each in function.node.decorator_list:
+                    self._decorate(each, (*args, *kwargs.values()))
+            result = super().call_function(function, args, kwargs, node)
+            self.state.set(log.gradients, "enabled", enabled)
+        return result
+
+    def _decorate(self, node: ast.expr, values: Args) -> None:
+        """A decorator may switch off gradients, or be unknown code that receives the arguments."""
+        decorator = self.evaluator.evaluate(node.func if isinstance(node, ast.Call) else node)
+        name = decorator.name if isinstance(decorator, External) else ""
+        if name in ("torch.no_grad", "torch.inference_mode") or name.endswith(".no_grad"):
+            self.program.log.set_gradients(False)
+        elif not is_plain(decorator):
+            self.program.unsettle(values)

@@ -1,0 +1,234 @@
+"""What the calls of torch mean in a program: mode changes, model calls, training steps and optimizers are events."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from regcheck.core.usage import Backward, ModeSet, Stepped
+from regcheck.static.interpreter.domain import Args, Domain, Kwargs
+from regcheck.static.interpreter.values import (
+    VARYING,
+    Bound,
+    Cells,
+    Constant,
+    Container,
+    Entries,
+    External,
+    Instance,
+    Items,
+    LayerValue,
+    Module,
+    OptimizerValue,
+    Parameters,
+    TensorRef,
+    Unknown,
+    Value,
+    argument,
+    descendants,
+    modules_in,
+    truth,
+)
+from regcheck.static.models.inspection import identity
+from regcheck.torch_api.functions import METADATA
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS, LOSSES
+
+from .events import EventLog
+from .mode_restoration import ModeRestoration
+from .optimizers import described
+from .penalties import PenalizedLoss, Penalties, Penalty
+from .uncalled_methods import UncalledMethods
+
+if TYPE_CHECKING:
+    from regcheck.static.interpreter.interpreter import Interpreter
+
+GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, External("grad unknown"): None}
+"""The values of context managers that switch gradients on or off; None: which of both is not known."""
+_GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
+_LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
+_HARMLESS = frozenset(
+    "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad get_parameter extra_repr"
+    " register_forward_hook register_forward_pre_hook register_full_backward_hook modules named_modules children"
+    " named_children get_submodule get_buffer double_ float_".split()
+)
+"""Methods of modules that leave the mode alone."""
+_PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
+"""Builtins that use a value and leave it alone."""
+
+
+class ProgramDomain(Domain):
+    """Records what a program does with its models."""
+
+    observes_uses = True
+
+    def __init__(self) -> None:
+        self.log = EventLog()
+        self.penalties = Penalties(self.log)
+        self.restoration = ModeRestoration(self.log)
+        self.uncalled_methods = UncalledMethods(self.log)
+
+    def connect(self, interpreter: Interpreter) -> None:
+        super().connect(interpreter)
+        for part in (self.log, self.penalties, self.restoration, self.uncalled_methods):
+            part.connect(interpreter)
+
+    def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        debts = self.restoration.debts_of(module)
+        result = self._run(module, args, kwargs, node)
+        self.restoration.await_backward(debts, result)
+        return result
+
+    def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        given = (*args, *kwargs.values())
+        if isinstance(module, LayerValue) and module.name in LOSS_LAYERS:
+            self.log.add_score(LOSSES[module.name], args, kwargs)
+            return self.log.consume_in_loss(given)
+        self.log.feeding.update(map(identity, self.log.callees_of(given)))
+        if id(module) in self.log.parts:
+            return self.opaque(given, node)
+        return self.log.add_call(module, given, node)
+
+    def unsettle(self, values: Iterable[Value]) -> None:
+        """Unknown code receives values: the modes of the models among them are no longer known."""
+        for value in values:
+            contents = value.cells.values() if isinstance(value, (Entries, Instance)) else ()
+            for model in (*modules_in(value), *[each for inner in contents for each in modules_in(inner)]):
+                for _, each in descendants(model):
+                    self.state.set(each.cells, "training", VARYING)
+                    self.restoration.settle(each)
+
+    def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
+        values = tuple(values)
+        self.unsettle(values)
+        if isinstance(node, ast.Call) and _is_loss(node.func):
+            return self.log.consume_in_loss(values)
+        return self.log.consume(values)
+
+    def arithmetic(self, name: str, values: Args, node: ast.AST) -> Value:
+        return self.penalties.arithmetic(name, values, self.log.consume(values), node)
+
+    def join_tensors(self, values: Sequence[Value]) -> Value:
+        return TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
+
+    def iterated(self, value: Value) -> tuple[Value, ...] | None:
+        return self.penalties.iterated(value)
+
+    def attribute(self, owner: Value, name: str) -> Value | None:
+        is_metadata = isinstance(owner, TensorRef) and name in METADATA
+        return VARYING if is_metadata or isinstance(owner, (Parameters, Penalty)) else None
+
+    def formatted(self, value: Value) -> None:
+        self.log.consume((value,))
+
+    def leave_function(self, node: ast.stmt) -> None:
+        self.restoration.leave_function(node)
+
+    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
+        models = [*modules_in(value)]
+        if not models:
+            self.unsettle(self.state.created)
+            return
+        self.restoration.before_mode_set(models, training, node)
+        for model in models:
+            for _, each in descendants(model):
+                self.state.set(each.cells, "training", training)
+            if isinstance(training, Constant) and id(model) not in self.log.parts:
+                self.log.add(ModeSet, node, model=self.log.subject(model), training=bool(training.value))
+
+    def copied(self, value: Value) -> Value:
+        """A copy of a module with a mode of its own."""
+        if not isinstance(value, (Instance, Container, LayerValue)):
+            return value
+        if isinstance(value, LayerValue):
+            return replace(value, cells=Cells(value.cells))
+        if isinstance(value, Container):
+            copy: Container | Instance = replace(value, cells=Cells(value.cells), entries=self._copied(value.entries))
+        else:
+            copy = replace(value, cells=self._copied(value.cells))
+        self.state.created.append(copy)
+        return copy
+
+    def _copied(self, cells: Cells) -> Cells:
+        return Cells({name: self.copied(each) for name, each in cells.items()})
+
+    def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        package, _, last = name.rpartition(".")
+        if package == "builtins" and last in _PASSING and (last != "getattr" or len(args) < 2):
+            self.log.consume(args)
+        return self.penalties.summed(args) if name == "builtins.sum" else None
+
+    def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        result = self._torch_function(name, args, kwargs, node)
+        return self.penalties.torch_function(name, args, kwargs) or result
+
+    def _torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        package, _, last = name.rpartition(".")
+        values = (*args, *kwargs.values())
+        if name in ("torch.no_grad", "torch.autograd.no_grad", "torch.autograd.grad_mode.no_grad"):
+            return _GRADIENTS_OFF
+        if name == "torch.enable_grad":
+            return _GRADIENTS_ON
+        if name in ("torch.inference_mode", "torch.set_grad_enabled"):
+            mode = truth(argument(args, kwargs, 0, "mode", True))
+            enabled = mode if last == "set_grad_enabled" or mode is None else not mode
+            if last == "set_grad_enabled":
+                self.log.set_gradients(enabled)
+            return _GRADIENTS_OPEN if enabled is None else _GRADIENTS_ON if enabled else _GRADIENTS_OFF
+        if package == "torch.optim" and last[:1].isupper():
+            optimizer = described(last, str(self.state.place(node)), args, kwargs, node)
+            self.log.add(Stepped, node, optimizer=optimizer)
+            return OptimizerValue(optimizer)
+        if name == "torch.autograd.grad":
+            self.log.add(Backward, node)
+        if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
+            self.log.add_score(last, args, kwargs)
+            return self.log.consume_in_loss(values)
+        return self.log.consume_in_loss(args) if last == "argmax" else self.log.consume(values)
+
+    def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        if name == "backward":
+            self.restoration.propagate(owner)
+        if isinstance(owner, (Items, Entries)):
+            self.log.consume((*args, *kwargs.values()))
+        if not isinstance(owner, (Unknown, TensorRef, OptimizerValue, Bound, External)):
+            return None
+        given = (owner, *args, *kwargs.values())
+        if name == "backward":
+            if isinstance(owner, PenalizedLoss):
+                self.log.events += owner.terms
+            self.log.add(Backward, node)
+            self.log.add_composed_steps(given, node)
+            return self.log.consume_in_loss(given)
+        if name == "step":
+            if isinstance(owner, OptimizerValue):
+                self.log.add(Stepped, node, optimizer=owner.described)
+            else:
+                self.log.add(Backward, node)
+            return Unknown()
+        if name in ("train", "eval") and not isinstance(owner, (TensorRef, External)):
+            self.unsettle(self.state.created)
+            return owner
+        if isinstance(owner, Penalty):
+            return self.penalties.method(owner, name, args, kwargs)
+        if not isinstance(owner, TensorRef):
+            return None
+        if name in METADATA:
+            return VARYING
+        return self.log.consume_in_loss(given) if name == "argmax" else self.log.consume(given)
+
+    def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        if name == "apply" and args:
+            self.calls.call(args[0], (Unknown(),), {}, node)
+            return module
+        if name in ("parameters", "named_parameters") and not (args or kwargs):
+            return self.penalties.parameters(module, name)
+        if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):
+            return VARYING
+        return None
+
+
+def _is_loss(node: ast.expr) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return any(each in name.lower() for each in _LOSS_WORDS)

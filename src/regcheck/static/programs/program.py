@@ -1,0 +1,117 @@
+"""Reads programs: interprets the tops of files, and the functions that no scanned code calls."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from regcheck.core.usage import Usage
+from regcheck.static.interpreter.interpreter import Interpreter
+from regcheck.static.interpreter.state import Frame
+from regcheck.static.interpreter.values import (
+    OPEN,
+    Cells,
+    Constant,
+    Container,
+    Function,
+    Instance,
+    Module,
+    Unknown,
+    Value,
+    descendants,
+)
+from regcheck.static.models.unregistered import unregistered_modules
+from regcheck.static.project.entry_points import worthwhile
+from regcheck.static.project.files import Source
+from regcheck.static.project.names import Project, parameters_of
+
+from .alternation import mark_alternating_calls
+from .control_flow import ProgramCalls, ProgramStatements
+from .domain import ProgramDomain
+
+
+class ProgramReader:
+    """Interprets the programs of a project one after the other; `models` are those that they construct."""
+
+    def __init__(self, project: Project) -> None:
+        self.domain = ProgramDomain()
+        self.interpreter = Interpreter(
+            project, self.domain, calls=ProgramCalls(self.domain), statements=ProgramStatements(self.domain)
+        )
+        self.models: list[Module] = []
+        for source in project.sources:
+            self.interpreter.state.globals[source.path] = Cells(__name__=Constant("__main__"))
+
+    @property
+    def entered(self) -> set[int]:
+        """The functions that were entered, by the ids of their nodes."""
+        return self.interpreter.state.entered
+
+    @property
+    def whole(self) -> set[object]:
+        """The identities of the models whose results go into a loss and not into another model."""
+        return self.domain.log.trained - self.domain.log.feeding
+
+    def top_of(self, source: Source) -> Usage:
+        """The events of running a file."""
+        start = self._begin()
+        globals_of_file = self.interpreter.state.globals[source.path]
+        with self.interpreter.state.within(Frame(None, source, globals_of_file)):
+            self.interpreter.statements.run(source.tree.body)
+        return Usage(source.path, mark_alternating_calls(self.domain.log.events[start:]))
+
+    def uncalled(self) -> Iterator[Function]:
+        """The functions that may have findings and that no code called so far; afterwards no model has a mode."""
+        self.domain.unsettle(self.interpreter.state.created)
+        self._collect_models()
+        for function in worthwhile(self.interpreter.state.project):
+            if id(function.node) not in self.entered:
+                yield function
+                self._collect_models()
+        hidden = frozenset[int]().union(*map(unregistered_modules, self.models))
+        for model in self.models:
+            for _, each in descendants(model):
+                if id(each) not in hidden:  # a hidden module keeps its mode: no call on its model sets it
+                    each.cells.pop("training", None)
+
+    def call_of(self, function: Function) -> Usage:
+        """The events of a function that no scanned code calls; its arguments are unknown."""
+        start = self._begin()
+        state, calls = self.interpreter.state, self.interpreter.calls
+        with state.within(Frame(None, function.source, state.globals[function.source.path])):
+            if function.owner is not None:
+                instance = Instance(None, definition=function.owner)
+                calls.initialize(instance, (), {}, function.owner.node)
+                function.instance = instance
+                self.domain.unsettle(state.created)
+            node = ast.Name(function.name, ast.Load(), lineno=1, col_offset=0)
+            kwargs: dict[str, Value] = {name: Unknown() for name in _unknown_parameters(function)}
+            if function.node.args.kwarg is not None:
+                kwargs[OPEN] = Unknown()
+            self.domain.log.consume([calls.call_function(function, (), kwargs, node)])
+        state.trail.clear()
+        return Usage(f"{function.source.path}::{function.name}", mark_alternating_calls(self.domain.log.events[start:]))
+
+    def _begin(self) -> int:
+        """Starts a program; the index of its first event."""
+        self.interpreter.state.steps = 0
+        self.domain.log.frames_around.clear()
+        return len(self.domain.log.events)
+
+    def _collect_models(self) -> None:
+        """Keeps the models that were created and are not part of another one, and forgets the other modules."""
+        log, state = self.domain.log, self.interpreter.state
+        models = [each for each in state.created if isinstance(each, (Container, Instance)) and each.is_module]
+        self.models += [each for each in models if id(each) not in log.parts]
+        state.created.clear()
+        log.forget_parts()
+
+
+def _unknown_parameters(function: Function) -> list[str]:
+    """The parameters whose defaults say little about what a caller passes: all but those with a float."""
+    bound = 1 if function.instance is not None else 0
+    return [
+        each.arg
+        for each, default in parameters_of(function.node.args)[bound:]
+        if not (isinstance(default, ast.Constant) and isinstance(default.value, float))
+    ]
