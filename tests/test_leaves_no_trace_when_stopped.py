@@ -17,6 +17,7 @@ from torch import nn
 
 from regcheck.engine import audit as audit_module
 from regcheck.engine.audit import audit
+from regcheck.engine.check import Check
 from regcheck.probe.probes import ModelProbe, OptimizerProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing import module_coverage
@@ -50,11 +51,11 @@ MEASUREMENTS = {
 
 STAGES = {
     "trace": (audit_module, "trace_model"),
-    "suspect": (audit_module.Run, "_suspicions"),
-    "measure": (audit_module.Run, "_proved"),
-    "search for what draws elsewhere": (audit_module.Run, "_unexplained"),
+    "suspect": (Check, "suspect"),
+    "measure": (Check, "prove"),
+    "search for what draws elsewhere": (audit_module, "unexplained_draws"),
     "cover": (module_coverage, "coverage_of"),
-    "report": (audit_module, "report_on"),
+    "report": (Check, "report"),
 }
 """The steps of an audit, by the function that takes them."""
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from regcheck.core.finding import Verdict
-from regcheck.engine.audit import judge
 from regcheck.rules.mode import missing_eval
 from regcheck.runtime.recorder import EventRecorder, Observation
+from regcheck.session.session import Session
 
 from .watched_rows import PARTS, CheckRow, Row
 
@@ -71,7 +71,7 @@ def missing_evals(see: See, tmp_path: Path) -> Callable[..., list[str]]:
 def check_row(see: See, tmp_path: Path) -> CheckRow:
     def check_row(row: Row) -> None:
         seen = see(PARTS + textwrap.dedent(row.program), row.name)
-        report = judge(seen, {"select": RULES, "devices": ["cpu"]})
+        report = Session({"select": RULES, "devices": ["cpu"]}).examine(seen).ledger.report()
         lines = enumerate((tmp_path / row.name).read_text(encoding="utf-8").splitlines(), 1)
         assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
         assert tuple(f"{each.code} {each.severity.value}" for each in report.findings) == row.reports, str(report)
