@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.probe.decay import measure_decay, measure_shrinkage
-from regcheck.runtime.optimizers import described
+from regcheck.runtime.optimizers import optimizer_info
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 ADAPTIVE = ["Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "Adadelta"]
@@ -345,7 +345,7 @@ def normed(device="cpu"):
 
 
 def shrunk(optimizer, model, device="cpu"):
-    return measure_shrinkage(optimizer, described(optimizer, [model]).groups, device=device)
+    return measure_shrinkage(optimizer, optimizer_info(optimizer, [model]).groups, device=device)
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
@@ -398,7 +398,7 @@ def test_shrinkage_is_not_guessed():
     """Parameters that nobody is known to own, a missing learning rate and a vanishing decay are not measured."""
     model = normed()
     with pytest.raises(CannotMeasure, match="known to be a bias"):
-        measure_shrinkage(optimizer := built("SGD", model), described(optimizer).groups, device="cpu")
+        measure_shrinkage(optimizer := built("SGD", model), optimizer_info(optimizer).groups, device="cpu")
     with pytest.raises(CannotMeasure, match="learning rate"):
         shrunk(built("SGD", model, lr=0.0), model)
     with pytest.raises(CannotMeasure, match="rounding"):

@@ -60,7 +60,7 @@ from regcheck.probe.rank_agreement import LAG, RanksProbe, Rendezvous, state_dig
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import seed_everything, state_of
 from regcheck.runtime.models import parts
-from regcheck.runtime.optimizers import described, inner_optimizers, key_of
+from regcheck.runtime.optimizers import inner_optimizers, key_of, optimizer_info
 from regcheck.suppression.apply import decide_here, report_on
 from regcheck.suppression.decide import Context, decide
 from regcheck.suppression.declare import class_declarations, log_used
@@ -119,7 +119,7 @@ def audit(
             reports.append(run.in_use(subject, given, uses_in_source(subject.model, run.rules)))
         if optimizer is not None:
             stepping = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
-            stepped = (Stepped(optimizer=described(each, [subject.model])) for each in stepping.values())
+            stepped = (Stepped(optimizer=optimizer_info(each, [subject.model])) for each in stepping.values())
             reports.append(run.usage(Usage(subject.name, tuple(stepped)), (), stepping))
         return gathered(reports)
 
