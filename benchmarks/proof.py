@@ -27,7 +27,7 @@ from torch import nn
 from regcheck import audit
 from regcheck.core.finding import Verdict
 from regcheck.core.graph import Mode
-from regcheck.probe.decay import measure_decay
+from regcheck.probe.measurements.decay import measure_decay
 from regcheck.probe.reductions import tally
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -19,11 +19,16 @@ from matplotlib.axes import Axes
 from torch import nn
 
 from regcheck.core.graph import Mode, Op
-from regcheck.probe.dropout_masks import caught, dropped_by
+from regcheck.core.measurements.dropped_outputs import DroppedOutputs
+from regcheck.core.measurements.mask_on_maps import MaskOnMaps
+from regcheck.core.measurements.spread import Spread
+from regcheck.core.measurements.unit_mask import UnitMask
+from regcheck.core.measurements.variance_shift import VarianceShift
+from regcheck.probe.dropout_calls import capture, dropped_by
 from regcheck.probe.interventions import identity
+from regcheck.probe.measurements.variance_shift import channel_variance
 from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
-from regcheck.probe.variance_shift import channel_variance
 from regcheck.rules.placement.dropout_before_batchnorm import MATERIAL
 from regcheck.rules.placement.elementwise_dropout_after_conv import MATERIAL as EXPLAINED
 from regcheck.tracing.example_inputs import Inputs
@@ -67,9 +72,9 @@ def replays(axes: Axes) -> None:
         lambda m, x: m.head(F.scaled_dot_product_attention(x, x, x, dropout_p=0.1).mean(1)), head=nn.Linear(32, 10)
     )
     probe, _, op = measured(model, torch.randn(4, 16, 32), Mode.EVAL)
-    found = probe.spread([op], Mode.EVAL)
+    found = probe.measure(Spread, [op], Mode.EVAL)
     print(f"REG202: {found.above} of {len(found.changed)} differ, floor {found.floor}, std {found.relative:.3g}")
-    groups = {"same stream": found.kept, "other stream": found.changed, "call re-gated": found.removed}
+    groups = {"same stream": found.replays, "other stream": found.changed, "call re-gated": found.removed}
     for (name, values), color in zip(groups.items(), (GREY, ORANGE, BLUE), strict=True):
         axes.plot([name] * len(values), values, "o", color=color, alpha=0.5)
     axes.set_ylabel("largest difference between outputs")
@@ -81,9 +86,9 @@ def masks(axes: Axes) -> None:
     layers = {"first": nn.Linear(8, 24), "drop": nn.Dropout1d(0.3), "last": nn.GELU()}
     model = Does(lambda m, x: m.last(m.drop(m.first(x))), **layers)
     probe, runner, op = measured(model, torch.randn(4, 32, 8))
-    found = probe.drawn(op)
+    found = probe.measure(UnitMask, op)
     torch.manual_seed(0)
-    mask = dropped_by(op.site, caught(runner, op, 0))[0]
+    mask = dropped_by(op.site, capture(runner, op, 0))[0]
     print(f"REG105: constant along {found.axes} of {found.shape}, {found.units} draws, share {found.share:.3g}")
     axes.imshow(mask.float(), cmap="Greys", interpolation="nearest", aspect="auto")
     axes.set_xlabel("features (axis 2)")
@@ -100,7 +105,7 @@ def neighbours(axes: Axes) -> None:
         layers = {"conv": nn.Conv2d(3, 16, 5, padding=2), "drop": nn.Dropout(rate), "last": nn.Conv2d(16, 8, 3)}
         torch.manual_seed(0)
         probe, _, op = measured(Does(lambda m, x: m.last(m.drop(m.conv(x))), **layers), x.expand(4, -1, -1, -1))
-        found.append(probe.maps(op, EXPLAINED))
+        found.append(probe.measure(MaskOnMaps, op, EXPLAINED))
     chosen = found[2]
     print(f"REG102: p = 0.3: R² {chosen.r_squared:.3g}, {chosen.partly} of {chosen.maps}, p-value {chosen.p_value:.1e}")
     axes.plot(rates, [each.r_squared for each in found], "o-", color=ORANGE, label="elementwise dropout")
@@ -124,11 +129,11 @@ def variances(axes: Axes) -> None:
 
         runner.run(Mode.TRAIN, 0, replace={op.site: identity}, observe=at_the_norm)
         runner.run(Mode.TRAIN, 0, observe=at_the_norm)
-        found = probe.shift(op)
+        found = probe.measure(VarianceShift, op)
         print(f"REG103: p = {rate}: {found.median:.3f}, {min(found.ratios):.3f} to {max(found.ratios):.3f}")
         axes.plot((seen[1] / seen[0]).sort().values, "o", color=color, label=f"p = {rate}, median {found.median:.2f}")
-    axes.axhline(MATERIAL, color="black", linewidth=0.8, linestyle=":")
-    axes.annotate(f"material from {MATERIAL}", (40, MATERIAL - 0.1))
+    axes.axhline(1 + MATERIAL, color="black", linewidth=0.8, linestyle=":")
+    axes.annotate(f"material from {1 + MATERIAL}", (40, 1 + MATERIAL - 0.1))
     axes.set_xlabel("channels, sorted")
     axes.set_ylabel("variance with dropout / without")
     axes.legend()
@@ -169,7 +174,7 @@ def shares(axes: Axes) -> None:
     found = []
     for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256):
         probe, _, op = measured(model, torch.randn(batch, 8))
-        found.append(probe.zeroed(op))
+        found.append(probe.measure(DroppedOutputs, op))
     draws = [each.draws for each in found]
     last = found[-1]
     print(f"REG101: {last.share:.4g} of {last.draws}, in {last.interval[0]:.4g} to {last.interval[1]:.4g}")

@@ -24,10 +24,11 @@ import torch
 
 from regcheck.core.finding import Severity, Verdict
 from regcheck.core.report import Report
-from regcheck.engine.audit import audit, judge
+from regcheck.engine.audit import audit
 from regcheck.engine.scan import scan
 from regcheck.rules import load
 from regcheck.runtime.recorder import EventRecorder
+from regcheck.session.session import Session
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NEVER = sorted((FIXTURES / "never").glob("*.py"))
@@ -159,7 +160,7 @@ def ran(path: Path) -> tuple[Report, ...]:
         for name, function in list(vars(module).items()):
             if name.startswith("test_"):
                 function()
-        reports = [judge(recorder.drain(), ALL)]
+        reports = [Session(ALL).examine(recorder.drain()).ledger.report()]
         if hasattr(module, "model") and hasattr(module, "inputs"):
             reports.append(audit(module.model, *module.inputs, options=ALL))
     return tuple(reports)

@@ -18,6 +18,7 @@ from torch import nn
 
 from regcheck.engine import audit as audit_module
 from regcheck.engine.audit import audit
+from regcheck.engine.check import Check
 from regcheck.probe.probes import ModelProbe, OptimizerProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing import module_coverage
@@ -40,28 +41,28 @@ STOPPED = [RuntimeError, KeyboardInterrupt]
 """What raises: the first is reported, the second goes through to the caller."""
 
 MEASUREMENTS = {
-    "spread": "dropout-ignores-mode-bad-0",
-    "zeroed": "dropout-on-output-bad-0",
-    "drawn": "spatial-dropout-wrong-rank-bad-0",
-    "effect": "rnn-dropout-without-effect-bad-0",
-    "shift": "dropout-before-batchnorm-bad-0",
-    "mates": "batch-dependent-prediction-bad-0",
-    "kept": "unscaled-dropout-bad-0",
-    "stacked": "stacked-dropout-bad-0",
-    "moments": "dropout-with-self-normalizing-units-bad-0",
-    "image": "dropout-before-activation-bad-0",
-    "agreement": "fresh-mask-every-step-bad-0",
-    "maps": "elementwise-dropout-after-conv-bad-0",
+    "Spread": "dropout-ignores-mode-bad-0",
+    "DroppedOutputs": "dropout-on-output-bad-0",
+    "UnitMask": "spatial-dropout-wrong-rank-bad-0",
+    "OutputChange": "rnn-dropout-without-effect-bad-0",
+    "VarianceShift": "dropout-before-batchnorm-bad-0",
+    "BatchDependence": "batch-dependent-prediction-bad-0",
+    "HandmadeMask": "unscaled-dropout-bad-0",
+    "StackedMasks": "stacked-dropout-bad-0",
+    "Moments": "dropout-with-self-normalizing-units-bad-0",
+    "ActivationOfZero": "dropout-before-activation-bad-0",
+    "MaskAgreement": "fresh-mask-every-step-bad-0",
+    "MaskOnMaps": "elementwise-dropout-after-conv-bad-0",
 }
 """A model on which each measurement is made."""
 
 STAGES = {
-    "look": (audit_module, "look"),
-    "suspect": (audit_module.Run, "_suspicions"),
-    "measure": (audit_module.Run, "_proved"),
-    "search for what draws elsewhere": (audit_module.Run, "_unexplained"),
+    "trace": (audit_module, "trace_model"),
+    "suspect": (Check, "suspect"),
+    "measure": (Check, "prove"),
+    "search for what draws elsewhere": (audit_module, "unexplained_draws"),
     "cover": (module_coverage, "coverage_of"),
-    "report": (audit_module, "outcome"),
+    "report": (Check, "report"),
 }
 """The steps of an audit, by the function that takes them."""
 
@@ -107,6 +108,21 @@ def stopping(monkeypatch, owner, name, error, calls=1):
     return made
 
 
+def stopping_measurement(monkeypatch, probe, measurement, error):
+    """Let a probe raise at the end of its first measurement of the kind with this name."""
+    measure, made = probe.measure, []
+
+    def stops(self, kind, *about):
+        result = measure(self, kind, *about)
+        if kind.__name__ == measurement and not made:
+            made.append(None)
+            raise error("midway")
+        return result
+
+    monkeypatch.setattr(probe, "measure", stops)
+    return made
+
+
 def audited(model, inputs, error, **kwargs):
     """An audit that may be stopped."""
     try:
@@ -121,7 +137,7 @@ def test_a_measurement_that_is_stopped_at_its_end(made, monkeypatch, measurement
     """Each kind of measurement may raise when it has made its runs: model and world are bit-identical."""
     model, inputs = made(MEASUREMENTS[measurement])
     before = traces.snapshot(model, inputs)
-    reached = stopping(monkeypatch, ModelProbe, measurement, error)
+    reached = stopping_measurement(monkeypatch, ModelProbe, measurement, error)
     audited(model, inputs, error)
     assert reached
     assert traces.unchanged(before, model, inputs) == []
@@ -133,11 +149,11 @@ def test_a_measurement_that_is_stopped_midway(made, monkeypatch, measurement, er
     """Each kind of measurement may raise in the middle of a run, behind a call: model and world are bit-identical."""
     model, inputs = made(MEASUREMENTS[measurement])
     before = traces.snapshot(model, inputs)
-    measure, run, entered, stopped = getattr(ModelProbe, measurement), Runner.run, [], []
+    measure, run, entered, stopped = ModelProbe.measure, Runner.run, [], []
 
-    def measured(self, *args):
-        entered.append(None)
-        return measure(self, *args)
+    def measured(self, kind, *about):
+        entered.extend([None] * (kind.__name__ == measurement))
+        return measure(self, kind, *about)
 
     def running(self, *args, **kwargs):
         def observe(*seen):
@@ -149,7 +165,7 @@ def test_a_measurement_that_is_stopped_midway(made, monkeypatch, measurement, er
         seen_so_far = []
         return run(self, *args, **{**kwargs, "observe": observe})
 
-    monkeypatch.setattr(ModelProbe, measurement, measured)
+    monkeypatch.setattr(ModelProbe, "measure", measured)
     monkeypatch.setattr(Runner, "run", running)
     audited(model, inputs, error)
     assert stopped
@@ -252,7 +268,7 @@ class Halting(torch.optim.Adam):
 @pytest.mark.parametrize("error", STOPPED)
 @pytest.mark.parametrize(
     ("cls", "calls", "measurement"),
-    [(torch.optim.Adam, 0, "decay"), (torch.optim.Adam, 0, "shrinkage"), (Halting, 1, "shrinkage")],
+    [(torch.optim.Adam, 0, "Decay"), (torch.optim.Adam, 0, "Shrinkage"), (Halting, 1, "Shrinkage")],
     ids=["at the end of one measurement", "at the end of the other", "in its step"],
 )
 def test_an_optimizer_that_is_stopped(monkeypatch, cls, calls, measurement, error):
@@ -266,7 +282,7 @@ def test_an_optimizer_that_is_stopped(monkeypatch, cls, calls, measurement, erro
     monkeypatch.setattr(Halting, "error", error)
     held = optimizer.param_groups, [*optimizer.state.values()], vars(optimizer)
     before, kept = traces.snapshot(model, inputs), traces.frozen(held)
-    measured = stopping(monkeypatch, OptimizerProbe, measurement, error)
+    measured = stopping_measurement(monkeypatch, OptimizerProbe, measurement, error)
     audited(model, inputs, error, optimizer=optimizer)
     assert (bool(measured), bool(Halting.steps)) == (not calls, bool(calls))
     assert traces.unchanged(before, model, inputs) == []

@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 from regcheck.core.errors import CannotMeasure
+from regcheck.core.measurements.rank_masks import RankMasks
 from regcheck.probe.factory import locate
+from regcheck.probe.measurements.rank_masks import mask_from
+from regcheck.probe.probes import RanksProbe
 from regcheck.probe.process_state import world_untouched
-from regcheck.probe.rank_agreement import RanksProbe, mask_from
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.tracing.example_inputs import Inputs
@@ -130,8 +132,8 @@ def test_what_masks_tell(layer, same, tells):
         theirs = state_of(cpu)
         probe = RanksProbe(runner, mine, (0, 1), lambda *_: masks, 0)
         masks = {0: mask_from(runner, op, mine, 0), 1: mask_from(runner, op, theirs, 0)}
-        found = probe.masks(op)
-        assert (found.same, found.p_value <= probe.alpha) == tells
+        found = probe.measure(RankMasks, op)
+        assert (found.identical, found.p_value <= probe.alpha) == tells
         masks[1] = masks[1][:-1]
-        with pytest.raises(CannotMeasure, match="other shapes"):
-            probe.masks(op)
+        with pytest.raises(CannotMeasure, match="different shapes"):
+            probe.measure(RankMasks, op)

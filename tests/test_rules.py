@@ -12,7 +12,7 @@ from regcheck.core.device_evidence import Proofs
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.graph import Op
 from regcheck.core.patch import Code, Patch
-from regcheck.core.rank_masks import Ranks
+from regcheck.core.ranks import Ranks
 from regcheck.core.rule import Probe, Rule
 from regcheck.core.suppressions import Suppressions
 from regcheck.core.usage import Called, Event, Stepped

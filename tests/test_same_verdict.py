@@ -20,8 +20,9 @@ import torch
 from torch import nn
 
 import regcheck
-from regcheck.engine.audit import audit, judge
+from regcheck.engine.audit import audit
 from regcheck.runtime.recorder import EventRecorder
+from regcheck.session.session import Session
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MODELS, PROGRAMS = (
@@ -49,7 +50,11 @@ def reported(path: Path, lines: list[int] | None = None) -> str:
     with EventRecorder(root=str(path.parent)) as watch:
         module, seen = imported(path), watch.drain()
     is_program = path.name in {each.name for each in PROGRAMS}
-    report = judge(seen, OPTIONS) if is_program else audit(module.model, *module.inputs, options=OPTIONS)
+    report = (
+        Session(OPTIONS).examine(seen).ledger.report()
+        if is_program
+        else audit(module.model, *module.inputs, options=OPTIONS)
+    )
     document = json.loads(json.dumps(report.to_dict()), object_hook=lambda entry: placed(entry, path, lines))
     shown = json.dumps(document, indent=1)
     return re.sub(r"(?<= at line )\d+", lambda number: str(lines[int(number[0]) - 1]), shown) if lines else shown

@@ -30,7 +30,7 @@ VALIDATIONS = ("validation_step", "test_step", "predict_step", "evaluate", "eval
 
 
 class Reporting:
-    """What both callbacks are: watching from the beginning of a training to its first report.
+    """The base of both callbacks: watch a training from its beginning to its first report.
 
     Args:
         options: as `regcheck.audit` takes them.
@@ -44,21 +44,21 @@ class Reporting:
         self._options = Options.of(options)
         select.chosen(catalogue(), self._options)
         self._raises = raise_on_findings
-        self._watching: WatchSession | None = None
+        self._watch: WatchSession | None = None
         self.report: Report | None = None
 
     def _begin(self) -> None:
-        if self._watching is None and self.report is None:
-            self._watching = WatchSession(self._options, "the training", kept_in_eval)
-            self._watching.start()
-            weakref.finalize(self, self._watching.give_up)
+        if self._watch is None and self.report is None:
+            self._watch = WatchSession(self._options, "the training", without_undone_eval)
+            self._watch.start()
+            weakref.finalize(self, self._watch.give_up)
 
     def _end(self, logger: str, *, speaks: bool) -> None:
-        watching, self._watching = self._watching, None
-        if watching is None:
+        watch, self._watch = self._watch, None
+        if watch is None:
             return
-        watching.stop(whole=False)
-        self.report = watching.report
+        watch.stop(whole=False)
+        self.report = watch.report
         if speaks:
             level = logging.WARNING if self.report.findings else logging.INFO
             logging.getLogger(logger).log(level, "regcheck: %s", self.report)
@@ -67,7 +67,7 @@ class Reporting:
 
 
 class LightningHooks(Reporting):
-    """Lightning's part: the sanity check before training is watched, and is not yet a validation."""
+    """The hooks of Lightning. The sanity check before training is watched, but ends nothing."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._begin()
@@ -85,12 +85,12 @@ class LightningHooks(Reporting):
 
 
 class TransformersHooks(Reporting):
-    """The part of transformers: an evaluation before the first step is watched, and does not end it."""
+    """The hooks of transformers. An evaluation before the first step is watched, but ends nothing."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._watching is not None:  # of a training that raised, which trainers of transformers do not tell
-            self._watching.give_up()
-            self._watching = None
+        if self._watch is not None:  # the training before raised; transformers calls no hook then
+            self._watch.give_up()
+            self._watch = None
         self._begin()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -101,11 +101,11 @@ class TransformersHooks(Reporting):
         self._end("transformers.trainer", speaks=state.is_world_process_zero)
 
 
-def kept_in_eval(event: Event) -> Event | None:
-    """The event, but for a `train()` in a validation.
+def without_undone_eval(event: Event) -> Event | None:
+    """Returns the event, or None for a `train()` in a validation.
 
-    In a program of one's own a `train()` just before a prediction asks for Monte-Carlo dropout. Here the trainer has
-    called `eval()` for the validation, and code that undoes it spoils the metrics that models are selected by.
+    Elsewhere a `train()` just before a prediction requests Monte-Carlo dropout. Here the trainer has called `eval()`
+    for the validation, and code that undoes it spoils the metrics that select models.
     """
     undoes = isinstance(event, ModeSet) and event.training and function_name(event.function) in VALIDATIONS
     return None if undoes else event
@@ -117,13 +117,13 @@ def function_name(function: str) -> str:
 
 
 def package_of(trainer: Any) -> str:
-    """Under which of its names a trainer of Lightning was imported; its logger is called so too."""
+    """The name under which a trainer of Lightning was imported, which is its logger's name, too."""
     modules = [cls.__module__ for cls in type(trainer).__mro__]
     return next((name for name in LIGHTNINGS if any(each.startswith(name) for each in modules)), LIGHTNINGS[0])
 
 
 def _lightning() -> type:
-    """Of each Lightning that is imported, or else of one that is installed."""
+    """The callback class: of each Lightning that is imported, or of one that is installed."""
     loaded = [name for name in LIGHTNINGS if sys.modules.get(name)]
     bases = [import_module(name).Callback for name in loaded or [_installed(*LIGHTNINGS)]]
     return type("LightningCallback", (LightningHooks, *bases), {"__module__": __name__, "__doc__": Reporting.__doc__})
@@ -151,15 +151,15 @@ def _installed(*names: str) -> str:
     raise ImportError(f"this callback needs {package}: `pip install {package}`")
 
 
-_MADE = {"LightningCallback": _lightning, "TransformersCallback": _transformers}
+_FACTORIES = {"LightningCallback": _lightning, "TransformersCallback": _transformers}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MADE:
+    if name not in _FACTORIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = made = _MADE[name]()
-    return made
+    callback = globals()[name] = _FACTORIES[name]()
+    return callback
 
 
 def __dir__() -> list[str]:
-    return sorted(_MADE)
+    return sorted(_FACTORIES)

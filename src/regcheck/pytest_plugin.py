@@ -19,11 +19,11 @@ MARKER = (
 
 
 OPTIONS = ("select", "ignore", "fail-on", "device", "budget", "report", "baseline", "strict")
-"""What `--regcheck-…` options there are."""
+"""The `--regcheck-…` options."""
 
 
 class Hooks:
-    """What a conftest.py, or any other plugin of pytest, can implement."""
+    """The hooks that a conftest.py, or any other plugin of pytest, can implement."""
 
     @staticmethod
     def pytest_regcheck_targets(config: pytest.Config) -> Iterable[str] | Mapping[str, Callable[[], Any]]:
@@ -98,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _is_installed(name: str) -> bool:
-    """Whether a module can be imported. It is not: when, and under which settings, is for the suite to choose."""
+    """Whether a module can be imported. The suite decides when it is, and under which settings."""
     try:
         return name in sys.modules or importlib.util.find_spec(name) is not None
     except ImportError:
@@ -106,7 +106,7 @@ def _is_installed(name: str) -> bool:
 
 
 class Idle:
-    """Says at the end of a session without `--regcheck` which of the other options had no effect."""
+    """Prints at the end of a session without `--regcheck` which of the other options had no effect."""
 
     def __init__(self, given: list[str]) -> None:
         self._given = given
@@ -119,7 +119,7 @@ class Idle:
 
 @pytest.fixture
 def regcheck(request: pytest.FixtureRequest) -> Callable[..., Report]:
-    """Check a model: `regcheck(model, *inputs)` takes what `regcheck.audit` takes, and fails the test if it must."""
+    """Check a model: `regcheck(model, *inputs)` has the arguments of `regcheck.audit` and may fail the test."""
     try:
         import torch  # noqa: F401, only asked whether it is there
     except ModuleNotFoundError:

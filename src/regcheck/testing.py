@@ -22,23 +22,29 @@ from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
-from regcheck.core.rank_masks import Ranks
-from regcheck.core.report import Report
+from regcheck.core.ranks import Ranks
+from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Called, Stepped
-from regcheck.engine.audit import Run
+from regcheck.engine.audit import check_model
+from regcheck.engine.check import Check
+from regcheck.engine.model_use import check_uses
+from regcheck.engine.program import check_usage
 from regcheck.engine.scan import scan_with
 from regcheck.probe import devices
 from regcheck.probe.factory import ProbeOn, locate, model_probes, usage_probes
+from regcheck.probe.measurements.rank_masks import mask_from
+from regcheck.probe.probes import RanksProbe
 from regcheck.probe.process_state import world_untouched
-from regcheck.probe.rank_agreement import RanksProbe, mask_from, state_digest
+from regcheck.probe.rank_agreement import state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation
 from regcheck.static.fixes.apply import applied
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
+from regcheck.tracing.unwrap import subject_of
 
 __all__ = ["broken_promises", "check_rule"]
 
@@ -78,14 +84,14 @@ def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str
 
 def _complaints(rule: Rule, example: Example, path: Path, options: Options) -> Iterator[str]:
     """The promises that a rule breaks over one example, which stands in the file at `path`."""
-    run = Run(options, (rule,), devices.chosen(options.devices))
+    check = Check(options, (rule,), devices.chosen(options.devices))
     if rule.about == "proofs":
         with _watched_import(path) as (module, _):
             yield from _wrong_lines("of what was measured", _compared(rule, module), rule, example)
         return
     if rule.about == "ranks":
         with _watched_import(path) as (module, _), world_untouched():
-            yield from _across_ranks(rule, module, example, run)
+            yield from _across_ranks(rule, module, example, check)
         return
     for how, place in (("from source", path), ("from source, in a folder", path.parent)):
         report = scan_with([place], options, (rule,))
@@ -97,11 +103,15 @@ def _complaints(rule: Rule, example: Example, path: Path, options: Options) -> I
         return
     with _watched_import(path) as (module, seen):
         with world_untouched():
-            report = run.model(module.model, Inputs(module.inputs)) if rule.about == "graph" else run.seen(seen)
+            if rule.about == "graph":
+                report = check_model(check, subject_of(module.model), Inputs(module.inputs))
+            else:
+                usage = check_usage(check, seen.usage, seen.captures, seen.optimizers)
+                report = gathered([usage, *check_uses(check, seen, {})])
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
         if not example.marked:
-            yield from _wrongly_forced({each.verdict for each in _forced(rule, module, seen, run)})
+            yield from _wrongly_forced({each.verdict for each in _forced(rule, module, seen, check)})
 
 
 def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:
@@ -147,7 +157,7 @@ def _compared(rule: Rule, module: Any) -> Iterator[Finding]:
         yield finding(rule, suspicion, suspicion.evidence)
 
 
-def _across_ranks(rule: Rule, module: Any, example: Example, run: Run) -> Iterator[str]:
+def _across_ranks(rule: Rule, module: Any, example: Example, check: Check) -> Iterator[str]:
     """What is wrong with what a rule says of two ranks that begin as the example lets them."""
     states = []
     for rank in range(2):
@@ -156,7 +166,7 @@ def _across_ranks(rule: Rule, module: Any, example: Example, run: Run) -> Iterat
         states.append(state_of(torch.device("cpu")))
     traced = trace_model(model, "example", Inputs(module.inputs), locate)
     ranks = Ranks(traced.graph, 0, {rank: state_digest(state).decode() for rank, state in enumerate(states)})
-    runner, seed = Runner(copy.deepcopy(model), module.inputs, {}, "cpu", locate), run.options.seed
+    runner, seed = Runner(copy.deepcopy(model), module.inputs, {}, "cpu", locate), check.options.seed
 
     def evidence(suspicion: Suspicion) -> Evidence:
         def exchange(about: str, note: bytes, ranks: Iterable[int]) -> dict[int, bytes]:
@@ -202,26 +212,26 @@ def _watched_import(path: Path) -> Iterator[tuple[ModuleType, Observation]]:
         del sys.modules[path.stem]
 
 
-def _forced(rule: Rule, module: Any, seen: Observation, run: Run) -> Iterator[Evidence]:
+def _forced(rule: Rule, module: Any, seen: Observation, check: Check) -> Iterator[Evidence]:
     """The evidence of the rule's measurement on every op and event that the rule could suspect."""
     if rule.about == "graph":
-        yield from _forced_on_ops(rule, module.model, Inputs(module.inputs), run)
+        yield from _forced_on_ops(rule, module.model, Inputs(module.inputs), check)
         return
     if rule.reads_use:
         for capture in seen.captures:
-            yield from _forced_on_ops(rule, capture.model, Inputs(capture.args, capture.kwargs), run)
+            yield from _forced_on_ops(rule, capture.model, Inputs(capture.args, capture.kwargs), check)
     events = [each for each in seen.usage.events if isinstance(each, (Called, Stepped))]
-    probe_on = usage_probes(seen.captures, seen.optimizers, run.options)
-    yield from _measured(rule, [Suspicion(each, "forced") for each in events], probe_on, run.devices)
+    probe_on = usage_probes(seen.captures, seen.optimizers, check.options)
+    yield from _measured(rule, [Suspicion(each, "forced") for each in events], probe_on, check.devices)
 
 
-def _forced_on_ops(rule: Rule, model: nn.Module, inputs: Inputs, run: Run) -> Iterator[Evidence]:
+def _forced_on_ops(rule: Rule, model: nn.Module, inputs: Inputs, check: Check) -> Iterator[Evidence]:
     twin = copy.deepcopy(model)
     traced = trace_model(twin, "example", inputs, locate)
     starts = StartingPoints.of([rule.begins_at])
     ops = [op for mode in Mode for op in traced.graph.flow(mode) if op.drops or op.active or starts.has(op)]
-    probe_on = model_probes(lambda: twin, traced, run.options.seed)
-    yield from _measured(rule, [Suspicion(op, "forced", ops=(op,)) for op in ops], probe_on, run.devices)
+    probe_on = model_probes(lambda: twin, traced, check.options.seed)
+    yield from _measured(rule, [Suspicion(op, "forced", ops=(op,)) for op in ops], probe_on, check.devices)
 
 
 def _measured(rule: Rule, suspicions: Iterable[Suspicion], probe_on: ProbeOn, on: Sequence[str]) -> Iterator[Evidence]:

@@ -87,7 +87,7 @@ def test_the_json_report_has_the_published_keys() -> None:
     assert set(document) == set("version devices seed findings unproven not_checked refuted coverage files".split())
     (finding,) = document["findings"]
     assert list(finding) == "code name severity message module path line column fix evidence docs cell patch".split()
-    keys = "verdict measured expected statistic alpha samples device seed because".split()
+    keys = "verdict measured expected statistic alpha samples device seed because effect".split()
     assert list(finding["evidence"]) == keys
 
 

@@ -1,4 +1,4 @@
-"""What an activation makes of dropped units."""
+"""What an activation returns for dropped units."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode
-from regcheck.core.measurements import ActivationOfZero
-from regcheck.probe.activation_of_zero import image_of
+from regcheck.core.measurements.activation_of_zero import ActivationOfZero
 from regcheck.probe.devices import chosen
+from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
@@ -34,10 +34,11 @@ class Doing(nn.Module):
         return result
 
 
-def image(does: Any, x: torch.Tensor = X, device: str = "cpu") -> ActivationOfZero:
+def measured(does: Any, x: torch.Tensor = X, device: str = "cpu") -> ActivationOfZero:
     model = Doing(does)
-    (op,) = trace_model(model, "model", Inputs((x,))).graph.dropouts(Mode.TRAIN)
-    return image_of(Runner(model, (x,), {}, device), op, 0, 1e-6)
+    graph = trace_model(model, "model", Inputs((x,))).graph
+    (op,) = graph.dropouts(Mode.TRAIN)
+    return ModelProbe(Runner(model, (x,), {}, device), graph, 0).measure(ActivationOfZero, op)
 
 
 @pytest.mark.parametrize("device", chosen(("auto",)))
@@ -57,28 +58,28 @@ def test_a_dropped_unit_is_followed_to_the_next_activation(
     device: str, does: Any, activation: str, value: float
 ) -> None:
     """It becomes f(0) in the activation right behind, or zero where there is none, for a share of p (α = 1e-6)."""
-    found = image(does, device=device)
+    found = measured(does, device=device)
     assert (found.activation, found.value) == (activation, pytest.approx(value, abs=1e-6))
-    assert found.as_expected
+    assert found.is_expected
     assert found.units >= 2_000
 
 
 def test_the_level_is_that_of_units_not_dropped() -> None:
     """It is the average size of what the activation makes without the dropout."""
-    found = image(lambda x, on: F.softplus(F.dropout(x, 0.3, on)))
+    found = measured(lambda x, on: F.softplus(F.dropout(x, 0.3, on)))
     assert found.level == pytest.approx(float(F.softplus(X).mean()), rel=1e-6)
 
 
 def test_a_mask_of_another_share_is_told() -> None:
     """A dropout of what was rectified before counts only what it drops; one of repeated values is not as expected."""
-    assert image(lambda x, on: torch.sigmoid(F.dropout(x.relu(), 0.3, on))).as_expected
-    uneven = image(lambda x, on: torch.sigmoid(F.dropout(x, 0.3, on)[:, [0] * 5000]), torch.ones(4, 5000))
-    assert not uneven.as_expected  # one of four samples at a time is far from 0.3
+    assert measured(lambda x, on: torch.sigmoid(F.dropout(x.relu(), 0.3, on))).is_expected
+    uneven = measured(lambda x, on: torch.sigmoid(F.dropout(x, 0.3, on)[:, [0] * 5000]), torch.ones(4, 5000))
+    assert not uneven.is_expected  # one of four samples at a time is far from 0.3
 
 
 def test_what_dropping_does_not_change_is_not_measured() -> None:
     """Zeros stay zeros, and alpha dropout sets nothing to zero."""
-    with pytest.raises(CannotMeasure, match="changes nothing"):
-        image(lambda x, on: torch.sigmoid(F.dropout(x * 0, 0.3, on)))
-    with pytest.raises(CannotMeasure, match="sets units to zero"):
-        image(lambda x, on: torch.sigmoid(F.alpha_dropout(x, 0.3, on)))
+    with pytest.raises(CannotMeasure, match="is the same when all units are dropped"):
+        measured(lambda x, on: torch.sigmoid(F.dropout(x * 0, 0.3, on)))
+    with pytest.raises(CannotMeasure, match="zeroes units"):
+        measured(lambda x, on: torch.sigmoid(F.alpha_dropout(x, 0.3, on)))

@@ -1,4 +1,4 @@
-"""Whether a sample's prediction depends on its batch mates."""
+"""Whether a sample's prediction depends on the other samples of its batch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import nn
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
 from regcheck.core.graph import Kind, Op
-from regcheck.core.measurements import BatchDependence
+from regcheck.core.measurements.batch_dependence import BatchDependence
 from regcheck.engine.audit import audit
-from regcheck.probe.batch_dependence import mates_matter
 from regcheck.probe.devices import chosen
+from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
@@ -39,17 +39,17 @@ class Net(nn.Module):
 def measured(model: nn.Module, x: torch.Tensor, turn: int, device: str = "cpu") -> BatchDependence:
     graph = trace_model(model, "model", Inputs((x,))).graph
     norms: list[Op] = [op for op in graph.eval if op.kind is Kind.BATCH_NORM]
-    return mates_matter(Runner(model, (x,), {}, device), graph, norms[turn], 0)
+    return ModelProbe(Runner(model, (x,), {}, device), graph, 0).measure(BatchDependence, norms[turn])
 
 
 @pytest.mark.parametrize("device", chosen(("auto",)))
 @pytest.mark.parametrize("tracks", [(True, False), (False, True), (False, False)])
 def test_the_norm_at_fault_is_told_from_the_other(device: str, tracks: tuple[bool, bool]) -> None:
-    """Only a norm without running statistics lets mates matter, whatever the other one does (rank test, α = 1e-6)."""
+    """Samples depend on others by a norm without running statistics only, whatever the other norm does (α = 1e-6)."""
     for turn, keeps in enumerate(tracks):
         found = measured(Net(*tracks), torch.randn(8, 6), turn, device)
-        assert found.matter is not keeps
-        assert max(found.held) < 1e-4  # single precision's rounding of values around one
+        assert found.is_dependent is not keeps
+        assert max(found.fixed_statistics) < 1e-4  # single precision's rounding of values around one
         assert found.p_value < 1e-6
 
 
@@ -81,9 +81,9 @@ class Trainable(nn.Module):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_statistics_are_held_in_every_spelling_of_a_batch_norm(order: str) -> None:
-    """`F.batch_norm`, `torch.batch_norm` and aten take their arguments in different orders; mates matter in each."""
-    assert measured(Trainable(ORDERS[order]), torch.randn(8, 6), 0).matter
+def test_statistics_are_fixed_in_every_spelling_of_a_batch_norm(order: str) -> None:
+    """`F.batch_norm`, `torch.batch_norm` and aten order their arguments differently; each depends on its batch."""
+    assert measured(Trainable(ORDERS[order]), torch.randn(8, 6), 0).is_dependent
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch, of what it does itself when decomposing
@@ -108,7 +108,27 @@ def test_an_exported_batch_norm_in_eval_mode_is_sound(decomposed: bool) -> None:
     assert not report.not_checked
 
 
-def test_a_single_sample_has_no_mates() -> None:
+def test_a_single_sample_has_no_batch() -> None:
     """With fewer than two samples nothing is measured."""
     with pytest.raises(CannotMeasure, match="fewer than two"):
         measured(Net(True, True).eval(), torch.randn(1, 6), 0)
+
+
+def test_the_change_is_relative_to_the_spread_over_the_batch() -> None:
+    """A constant added to all predictions changes no effect size, also where each prediction is one number."""
+
+    class Score(nn.Module):
+        def __init__(self, offset: float) -> None:
+            super().__init__()
+            self.norm, self.head, self.offset = nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 1), offset
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = self.head(self.norm(x)) + self.offset
+            return result
+
+    plain, x = Score(0.0), torch.randn(8, 6)
+    shifted = Score(100.0)
+    shifted.load_state_dict(plain.state_dict())
+    effects = [measured(each, x, 0).effect for each in (plain, shifted)]
+    assert effects[0].value is not None and effects[0].value > 0.05
+    assert effects[1].value == pytest.approx(effects[0].value, rel=1e-3)

@@ -11,7 +11,10 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.probe.decay import measure_decay, measure_shrinkage
+from regcheck.core.measurements.shrinkage import Shrinkage
+from regcheck.core.usage import Stepped
+from regcheck.probe.measurements.decay import measure_decay
+from regcheck.probe.probes import OptimizerProbe
 from regcheck.runtime.optimizers import optimizer_info
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
@@ -345,7 +348,8 @@ def normed(device="cpu"):
 
 
 def shrunk(optimizer, model, device="cpu"):
-    return measure_shrinkage(optimizer, optimizer_info(optimizer, [model]).groups, device=device)
+    probe = OptimizerProbe(optimizer, device, 0)
+    return probe.measure(Shrinkage, Stepped(optimizer=optimizer_info(optimizer, [model])))
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
@@ -397,8 +401,10 @@ def test_only_groups_that_decay_weights_too_are_measured():
 def test_shrinkage_is_not_guessed():
     """Parameters that nobody is known to own, a missing learning rate and a vanishing decay are not measured."""
     model = normed()
-    with pytest.raises(CannotMeasure, match="known to be a bias"):
-        measure_shrinkage(optimizer := built("SGD", model), optimizer_info(optimizer).groups, device="cpu")
+    with pytest.raises(CannotMeasure, match="known as a bias"):
+        OptimizerProbe(optimizer := built("SGD", model), "cpu", 0).measure(
+            Shrinkage, Stepped(optimizer=optimizer_info(optimizer))
+        )
     with pytest.raises(CannotMeasure, match="learning rate"):
         shrunk(built("SGD", model, lr=0.0), model)
     with pytest.raises(CannotMeasure, match="rounding"):

@@ -12,7 +12,7 @@ from torch import nn
 from regcheck import audit
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
-from regcheck.probe.decay import measure_decay
+from regcheck.probe.measurements.decay import measure_decay
 from regcheck.probe.work_plan import Budget
 from regcheck.runtime.optimizers import optimizer_info
 
@@ -257,7 +257,7 @@ def test_a_decay_in_the_gradient_is_confirmed(kind, steps):
     report = judged(trained(kind, model, steps), model)
     (found,) = report.findings
     assert found.evidence.verdict is Verdict.CONFIRMED
-    assert "a real step equals one without decay on gradients to which it was added" in found.evidence.because
+    assert "one real step equals a step on gradient plus decay" in found.evidence.because
     assert report.not_checked == ()
 
 
@@ -338,12 +338,12 @@ class Recurring(Coupled):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Halved, "near the step that it takes without decay"),
+        (Halved, "nearly equals, but does not equal, a step on gradient plus decay"),
         (Asking, "its step raised TypeError"),
         (Raising, "its step raised RuntimeError: not today"),
         (Unlike, "cannot be copied"),
-        (Closing, "a function kept on it refers to what no copy of it has"),
-        (Recurring, "a function kept on it refers to what no copy of it has"),
+        (Closing, "a function among its attributes refers to tensors or modules, which no copy shares"),
+        (Recurring, "a function among its attributes refers to tensors or modules, which no copy shares"),
     ],
 )
 def test_what_no_step_could_tell_is_not_checked(kind, reason):
@@ -401,7 +401,7 @@ def test_a_wrapper_is_not_stepped_itself():
     inner = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
     torch.optim.lr_scheduler.StepLR(inner, 1)
     before = [each.clone() for each in model.parameters()]
-    with pytest.raises(CannotMeasure, match="leaves its steps to another optimizer"):
+    with pytest.raises(CannotMeasure, match="delegates its steps to another optimizer"):
         measure_decay(Slow(inner), None, seed=0, device="cpu")
     assert all(map(torch.equal, model.parameters(), before))
 
@@ -470,7 +470,7 @@ def test_a_step_that_reaches_for_the_program_is_stopped():
     before = [each.clone() for each in MODEL.parameters()]
     report = judged(built(Reaching, MODEL), MODEL)
     assert all(map(torch.equal, MODEL.parameters(), before))
-    assert ["reaches for tensors of the program's own" in each.reason for each in report.not_checked] == [True]
+    assert ["accesses tensors of the program" in each.reason for each in report.not_checked] == [True]
 
 
 def test_time_is_bounded():

@@ -12,9 +12,10 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode
-from regcheck.core.measurements import Moments
+from regcheck.core.measurements.moments import Moments
 from regcheck.probe.devices import chosen
-from regcheck.probe.moments import divergence, moments_moved
+from regcheck.probe.measurements.moments import divergence
+from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
@@ -37,8 +38,9 @@ class Dropping(nn.Module):
 
 def moved(act: Any, drop: Any, x: torch.Tensor = NORMAL, device: str = "cpu") -> Moments:
     model = Dropping(act, drop)
-    (op,) = trace_model(model, "model", Inputs((x,))).graph.dropouts(Mode.TRAIN)
-    return moments_moved(Runner(model, (x,), {}, device), op, 0)
+    graph = trace_model(model, "model", Inputs((x,))).graph
+    (op,) = graph.dropouts(Mode.TRAIN)
+    return ModelProbe(Runner(model, (x,), {}, device), graph, 0).measure(Moments, op)
 
 
 def plain(x: torch.Tensor, on: bool) -> torch.Tensor:
@@ -63,7 +65,7 @@ def alpha_maps(x: torch.Tensor, on: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("device", chosen(("auto",)))
 @pytest.mark.parametrize(
-    ("act", "drop", "farther"),
+    ("act", "drop", "worse"),
     [
         (F.selu, plain, True),
         (F.selu, alpha, False),
@@ -76,10 +78,10 @@ def alpha_maps(x: torch.Tensor, on: bool) -> torch.Tensor:
         (torch.relu, alpha_maps, True),
     ],
 )
-def test_the_kind_that_fits_the_activation_moves_less(device: str, act: Any, drop: Any, farther: bool) -> None:
+def test_the_kind_that_fits_the_activation_moves_less(device: str, act: Any, drop: Any, worse: bool) -> None:
     """On normal values behind SELU alpha dropout moves less, behind ReLU the plain one, every time (2⁻²⁰ a side)."""
     found = moved(act, drop, device=device)
-    assert (found.farther, found.nearer) == (farther, not farther)
+    assert (found.is_worse, found.is_better) == (worse, not worse)
 
 
 def test_plain_dropout_moves_the_variance_as_predicted() -> None:
@@ -87,12 +89,12 @@ def test_plain_dropout_moves_the_variance_as_predicted() -> None:
     found = moved(lambda x: x, plain)
     assert found.before == pytest.approx((0, 1), abs=1e-5)
     assert found.after == pytest.approx((0, 1.25), abs=5 * math.sqrt(0.25 * 3 / 20_000))
-    assert found.otherwise == pytest.approx((0, 1), abs=5 * math.sqrt(3 / 20_000))
+    assert found.alternative == pytest.approx((0, 1), abs=5 * math.sqrt(3 / 20_000))
 
 
 def test_small_activations_are_not_helped_by_alpha_dropout() -> None:
     """Behind a SELU far from variance one the plain dropout moves less, so that the suspicion is refuted."""
-    assert moved(F.selu, plain, 0.1 * NORMAL).nearer
+    assert moved(F.selu, plain, 0.1 * NORMAL).is_better
 
 
 def test_the_divergence_is_that_of_normal_distributions() -> None:

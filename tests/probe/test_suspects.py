@@ -54,19 +54,19 @@ SPLIT = """
 """
 
 COUNTERFACTUALS = {
-    "REG101": "with this call made identity, none",
-    "REG102": "under spatial dropout",
-    "REG103": "with reference dropout in its place",
-    "REG104": "with this call made identity none of them does",
-    "REG105": "of reference dropout of features",
-    "REG106": "with the dropout before it made identity",
-    "REG202": " in this call they are equal",
-    "REG203": "with this call's draw kept they are equal",
-    "REG204": "with this layer",
-    "REG205": "with this call's statistics held it does not",
-    "REG403": "one of reference dropout at the same rate",
+    "REG101": "without this call none are",
+    "REG102": "with spatial dropout",
+    "REG103": "reference dropout: ",
+    "REG104": "without this dropout units average",
+    "REG105": "reference dropout of features",
+    "REG106": "without the dropout before it",
+    "REG202": " in this call they are identical",
+    "REG203": "with this call's random numbers fixed they are identical",
+    "REG204": "this layer",
+    "REG205": "with the batch statistics of this call fixed, only rounding remains",
+    "REG403": "reference dropout at the same rate",
 }
-"""What the evidence of a rule says would come out otherwise, by its code."""
+"""The counterfactual that a rule's evidence states, by its code."""
 
 EXAMPLES = [
     pytest.param(rule.code, example.source, id=f"{rule.name}-{number}")
@@ -108,7 +108,9 @@ def test_each_suspect_is_told_apart(made, switch, guilty):
     report = audit(module.model, *module.inputs, options={"select": ["REG202"]})
     assert {each.line for each in report.findings} == lines_of(path, *guilty)
     assert {each.evidence.verdict for each in report.findings} == {Verdict.CONFIRMED}
-    assert all("with `training=False` in this call they are equal" in each.evidence.because for each in report.findings)
+    assert all(
+        "with `training=False` in this call they are identical" in each.evidence.because for each in report.findings
+    )
 
 
 def test_a_suspect_that_another_one_hides_is_found(made):
@@ -117,7 +119,7 @@ def test_a_suspect_that_another_one_hides_is_found(made):
     report = audit(module.model, *module.inputs, options={"select": ["REG202"]})
     (hidden,) = (each for each in report.findings if {each.line} == lines_of(path, "hidden"))
     assert hidden.evidence.verdict is Verdict.CONFIRMED
-    assert "where 1 more, which hide it, are made identity" in hidden.evidence.because
+    assert "with 1 more off that hide it" in hidden.evidence.because
 
 
 def test_taking_the_others_out_makes_no_one_guilty(made):

@@ -12,9 +12,12 @@ from torch import nn
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Suspicion, Verdict
 from regcheck.core.graph import Kind, Mode
-from regcheck.core.measurements import SECOND_LOOK, Decay, ModeDifference, Spread
+from regcheck.core.measurements.batch_dependence import BatchDependence
+from regcheck.core.measurements.decay import Decay
+from regcheck.core.measurements.mode_difference import ModeDifference
+from regcheck.core.measurements.spread import SECOND_LOOK, Spread
 from regcheck.probe.factory import locate, model_probes
-from regcheck.probe.mask_on_maps import whole_chance
+from regcheck.probe.measurements.mask_on_maps import whole_chance
 from regcheck.probe.statistics import rank_test
 from regcheck.rules import load
 from regcheck.tracing.example_inputs import Inputs
@@ -115,8 +118,8 @@ def test_a_mode_that_matters_at_times_is_in_doubt(above: int, floor: float, verd
     assert ModeDifference(0.1, None, above, 12, floor, rank_test(12, 12), 24).verdict is verdict
 
 
-def test_mates_that_are_no_others_say_nothing() -> None:
-    """Samples that reversing leaves as they are have no other mates, so nothing is said of batch statistics."""
+def test_samples_that_exchange_for_themselves_say_nothing() -> None:
+    """Where flipped samples equal the originals, no other batch exists to measure the batch statistics with."""
 
     class Bag(nn.Module):
         def __init__(self) -> None:
@@ -130,8 +133,8 @@ def test_mates_that_are_no_others_say_nothing() -> None:
     model, ids = Bag(), torch.tensor([[1, 2, 1], [4, 5, 4]])
     traced = trace_model(model, "model", Inputs((ids,)), locate)
     op = next(op for op in traced.graph.eval if op.kind is Kind.BATCH_NORM)
-    with pytest.raises(CannotMeasure, match="no other mates"):
-        model_probes(lambda: model, traced, 0)(Suspicion(op, "forced", ops=(op,)), "cpu").mates(op)
+    with pytest.raises(CannotMeasure, match="none of the other batches changes"):
+        model_probes(lambda: model, traced, 0)(Suspicion(op, "forced", ops=(op,)), "cpu").measure(BatchDependence, op)
 
 
 def test_maps_left_whole_by_chance() -> None:

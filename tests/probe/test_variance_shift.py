@@ -8,21 +8,21 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Mode
-from regcheck.core.measurements import Shift
+from regcheck.core.measurements.variance_shift import VarianceShift
 from regcheck.probe.devices import chosen
+from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
-from regcheck.probe.variance_shift import variance_shift
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
 
 X = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
 
 
-def shift(model: nn.Module, device: str) -> Shift:
+def shift(model: nn.Module, device: str) -> VarianceShift:
     """Of the only dropout of a model."""
     graph = trace_model(model, "model", Inputs((X,))).graph
     (op,) = graph.dropouts(Mode.TRAIN)
-    return variance_shift(Runner(model, (X,), {}, device), graph, op, 0)
+    return ModelProbe(Runner(model, (X,), {}, device), graph, 0).measure(VarianceShift, op)
 
 
 @pytest.mark.parametrize("device", chosen(("auto",)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from regcheck.core import measurements
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
 from regcheck.core.graph import Mode
+from regcheck.core.measurements import Measurement
 from regcheck.engine.audit import audit
+from regcheck.probe.factory import Estimate, Estimator
 from regcheck.probe.runner import Runner
-from regcheck.probe.work_plan import GRACE, MARGIN, RUNS, Budget, Estimate, Estimator
+from regcheck.probe.work_plan import GRACE, MARGIN, Budget
 from regcheck.tracing.cost import SECOND
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "models"
@@ -55,16 +59,25 @@ def test_cpu_time_is_a_safety_net_only(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_each_measurement_has_an_estimate() -> None:
-    """What a measurement mostly takes is known for each that runs a model, and nothing is run to know it."""
-    runner_only = {"masks", "gap", "decay", "shrinkage", "at_least", "evidence", "repeats"}
-    from regcheck.probe.probes import ModelProbe
+def all_measurements() -> list[type[Measurement]]:
+    """Every measurement of regcheck, from the modules of its package."""
+    for module in pkgutil.iter_modules(measurements.__path__, f"{measurements.__name__}."):
+        importlib.import_module(module.name)
+    return Measurement.__subclasses__()
 
-    measurements = {name for name in dir(ModelProbe) if not name.startswith("_")} - runner_only
-    assert measurements == RUNS.keys()
-    with pytest.raises(Estimate) as estimate:
-        _ = Estimator().spread  # type: ignore[attr-defined]
-    assert estimate.value.runs == RUNS["spread"]
+
+NOT_ESTIMATED = {"Decay", "Shrinkage", "RankMasks", "ModeDifference"}
+"""Measurements of other subjects than a model, which plan their own runs."""
+
+
+def test_each_measurement_has_an_estimate() -> None:
+    """Each measurement names the module that makes it, which estimates its forwards, and the estimator runs nothing."""
+    found = {}
+    for measurement in all_measurements():
+        with pytest.raises(Estimate) as estimate:
+            Estimator().measure(measurement)
+        found[measurement.__name__] = estimate.value.forwards
+    assert {name for name, forwards in found.items() if forwards == 0} == NOT_ESTIMATED
 
 
 def examined(name: str, budget: float) -> dict[tuple[str, int | None], tuple[str, str]]:
@@ -113,7 +126,7 @@ def test_what_reduced_draws_can_tell_is_said() -> None:
     model, x = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 8), nn.Dropout(0.3)), torch.randn(4, 64)
     (finding,) = audit(model, x, options={"budget": 0.0032, "devices": ["cpu"]}).findings
     assert finding.evidence.verdict is Verdict.CONFIRMED
-    assert "cannot be told from 0.3" in finding.evidence.because and "of 12 runs" in finding.evidence.because
+    assert "indistinguishable from 0.3" in finding.evidence.because and "of 12 runs" in finding.evidence.because
 
 
 def test_a_call_is_measured_on_fewer_samples_too() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.finding import Effect, Evidence, Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
 
 SOURCE = """\
@@ -44,7 +44,8 @@ def report(tmp_path: Path) -> Report:
             samples=24,
             device="cpu",
             seed=0,
-            because="16 eval runs differ (std 0.031 of the output's)",
+            because="the prediction varies by 3.1 % of its spread between eval runs",
+            effect=Effect("spread of the prediction", 0.0312345, "of the prediction's spread", 0.01),
         ),
         docs="https://regcheck.readthedocs.io/rules/dropout-ignores-mode/",
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from regcheck.core.finding import Finding
+from regcheck.core.finding import Effect, Finding
 from regcheck.core.report import Report
 from regcheck.report import rendered
 from regcheck.report.json import schema
@@ -34,17 +34,19 @@ def test_the_keys_are_those_that_others_build_on(report: Report) -> None:
     parts = "findings unproven not_checked refuted coverage files devices seed version"
     assert set(written) == set(parts.split())
     finding = "code name severity message module path line column fix evidence docs cell patch"
-    evidence = "verdict measured expected statistic alpha samples device seed because"
+    evidence = "verdict measured expected statistic alpha samples device seed because effect"
     for each in (*written["findings"], *written["refuted"]):
         assert set(each) == set(finding.split())
         assert set(each["evidence"]) == set(evidence.split())
+    assert set(written["findings"][0]["evidence"]["effect"]) == {"name", "value", "unit", "material_from"}
+    assert written["findings"][1]["evidence"]["effect"] is None
     assert set(written["not_checked"][0]) == {"subject", "reason", "what_to_do", "path", "line"}
 
 
 def test_the_schema_closes_every_object() -> None:
     """No object of the schema lets an unknown key pass or leaves a known one optional."""
     parts = [schema(), *schema()["$defs"].values()]
-    assert len(parts) == 7
+    assert len(parts) == 8
     for part in parts:
         assert part["additionalProperties"] is False
         assert set(part["required"]) == set(part["properties"])
@@ -66,8 +68,11 @@ def test_a_broken_report_is_refused(report: Report, key: str, value: object) -> 
 def test_figures_that_json_cannot_say_are_null(report: Report, figure: float) -> None:
     """A measurement that is not finite is written as null, never as `NaN`."""
     finding = report.findings[0]
-    odd = replace(finding, evidence=replace(finding.evidence, measured=figure))
-    assert document(Report(findings=(odd,)))["findings"][0]["evidence"]["measured"] is None
+    effect = Effect("change", figure, "of the spread")
+    odd = Report(findings=(replace(finding, evidence=replace(finding.evidence, measured=figure, effect=effect)),))
+    (written,) = document(odd)["findings"]
+    assert written["evidence"]["measured"] is None and written["evidence"]["effect"]["value"] is None
+    Draft202012Validator(schema()).validate(document(odd))
 
 
 def test_a_view_hides_nothing(report: Report) -> None:

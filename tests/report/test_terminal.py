@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.finding import Effect, Evidence, Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
 from regcheck.report import rendered, terminal
 from regcheck.report.view import View
@@ -21,13 +21,12 @@ GOLDEN = """\
     `scaled_dot_product_attention(dropout_p=0.1)` still drops attention weights after `eval()`
     6 |     y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate)
       |         ^
-    confirmed on cpu: 16 eval runs differ (std 0.031 of the output's)
-    measured 0.03123, expected 0, α 1e-06, 24 samples, seed 0 (std over seeds relative to the output's; exact rank test)
+    confirmed on cpu: the prediction varies by 3.1 % of its spread between eval runs
     fix: pass `dropout_p=… if self.training else 0.0`
 
 <model> REG301 coupled-l2-adaptive
     `Adam(weight_decay=0.01)` folds the decay into the gradient
-    unmeasured: source only
+    not measured: source only
     fix: use `torch.optim.AdamW`
 
 pkg/net.py:3: not checked: pkg.net:Net: takes arguments: width; name a function that takes none
@@ -45,8 +44,28 @@ def test_a_report_of_nothing_reads_the_same_with_and_without_rich() -> None:
 
 
 def test_the_full_text_is_this(report: Report) -> None:
-    """A reader gets place, rule and module; message, source and caret; proof and figures; the fix."""
+    """A reader gets place, rule and module; message, source and caret; the proof; the fix."""
     assert rendered(report) == GOLDEN.format(path=report.findings[0].path)
+
+
+FIGURES = """\
+    spread of the prediction: 3.1 % of the prediction's spread (material from 1 %); \
+measured 0.03123, expected 0, α 1e-06, 24 samples, seed 0 (std over seeds relative to the output's; exact rank test)
+"""
+
+
+def test_verbose_shows_the_figures(report: Report) -> None:
+    """`--verbose` adds one line to each measured finding: the effect size, the test and its figures."""
+    added = rendered(report, view=View(verbose=True)).replace(FIGURES, "")
+    assert FIGURES in rendered(report, view=View(verbose=True)) and added == rendered(report)
+
+
+def test_an_effect_without_a_size_shows_the_other_figures(report: Report) -> None:
+    """Where an effect is not finite the figures begin with the measured value."""
+    first = report.findings[0]
+    infinite = replace(first.evidence, effect=Effect("change", float("inf"), "of the spread"))
+    shown = rendered(Report((replace(first, evidence=infinite),)), view=View(verbose=True))
+    assert "    measured 0.03123, expected 0" in shown and "change" not in shown
 
 
 def test_a_tab_does_not_move_the_caret(report: Report) -> None:
@@ -71,7 +90,7 @@ def test_concise_has_one_line_for_each(report: Report) -> None:
     """Concise output is a line for each finding, a line for each thing not checked, and the headline."""
     first, second, third, last = rendered(report, "concise").splitlines()
     assert first.startswith(f"{report.findings[0].where} REG202 dropout-ignores-mode [net.blocks.0.attn]: `scaled")
-    assert first.endswith("(confirmed on cpu: 16 eval runs differ (std 0.031 of the output's))")
+    assert first.endswith("(confirmed on cpu: the prediction varies by 3.1 % of its spread between eval runs)")
     assert second.startswith("<model> REG301 coupled-l2-adaptive: `Adam")
     assert third.startswith("pkg/net.py:3: not checked: pkg.net:Net")
     assert last == report.headline
@@ -128,7 +147,7 @@ reports = st.builds(
 @given(reports)
 def test_the_text_adds_up(report: Report) -> None:
     """Whatever the report, a judge that knows only the text counts the same findings, figures and things missed."""
-    text = rendered(report, "full", View(statistics=True))
+    text = rendered(report, "full", View(statistics=True, verbose=True))
     titles = re.findall(r"^(\S+) (REG\d+) some-rule(?: \(info\))?  net\.layer$", text, re.MULTILINE)
     assert titles == [(each.where, each.code) for each in report.findings]
     messages = re.findall(r"^    (M .*)$", text, re.MULTILINE)

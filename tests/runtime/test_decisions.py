@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from regcheck.core.finding import Severity, Verdict
-from regcheck.engine.audit import judge
+from regcheck.session.session import Session
 
 from .conftest import See
 
@@ -1484,7 +1484,7 @@ def test_row(case: str, see: See, tmp_path: Path) -> None:
     """What a program shows is reported at the marked line and confirmed, as gravely as the table says, and no more."""
     row = ROWS[case]
     seen = see(PARTS + textwrap.dedent(row.program), row.name)
-    report = judge(seen, {"select": RULES, "devices": ["cpu"]})
+    report = Session({"select": RULES, "devices": ["cpu"]}).examine(seen).ledger.report()
     lines = enumerate((tmp_path / row.name).read_text(encoding="utf-8").splitlines(), 1)
     assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
     assert tuple(f"{each.code} {each.severity.value}" for each in report.findings) == row.reports, str(report)
@@ -1525,7 +1525,9 @@ run()
 def test_structures_and_optimizers_are_judged_as_the_program_used_them(see: See, tmp_path: Path) -> None:
     """What a watched program ran is audited on the program's own inputs, and each optimizer that it stepped."""
     codes = ("REG202", "REG203", "REG205", "REG301", "REG302")
-    report = judge(see(PARTS + EVERYTHING), {"select": codes, "devices": ["cpu"], "budget": 20})
+    report = (
+        Session({"select": codes, "devices": ["cpu"], "budget": 20}).examine(see(PARTS + EVERYTHING)).ledger.report()
+    )
     lines = enumerate((tmp_path / "program.py").read_text(encoding="utf-8").splitlines(), 1)
     marked = {(code, number) for number, line in lines for code in line.partition("# <- ")[2].split()}
     assert {(each.code, each.line) for each in report.findings} == marked
@@ -1546,6 +1548,6 @@ def test_a_call_that_takes_longer_than_the_budget_is_not_made_again(see: See) ->
                 return model(x)
         scores(Slow())
     """)
-    report = judge(seen, {"select": ["REG201", "REG202"], "budget": 1e-6, "devices": ["cpu"]})
+    report = Session({"select": ["REG201", "REG202"], "budget": 1e-6, "devices": ["cpu"]}).examine(seen).ledger.report()
     assert [(each.code, "its budget" in each.evidence.because) for each in report.findings] == [("REG201", True)]
     assert ["its budget" in each.reason for each in report.not_checked] == [True]

@@ -69,7 +69,7 @@ def test_a_prediction_that_holds_nothing_to_compare_is_no_refuted_one(tmp_path: 
     (found,) = [each for each in (*report.findings, *report.refuted) if each.code == "REG201"]
     assert (found.evidence.verdict, found.evidence.because) == (
         Verdict.UNMEASURED,
-        "forward returns nothing that could be compared",
+        "forward returns no tensor or number to compare",
     )
     assert any("no tensor, array or number" in each.reason for each in report.not_checked)
 

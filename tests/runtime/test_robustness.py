@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from regcheck.core.finding import Verdict
-from regcheck.engine.audit import judge
 from regcheck.runtime import captures
 from regcheck.runtime.recorder import EventRecorder
+from regcheck.session.session import Session
 
 from .conftest import See
 
@@ -127,7 +127,7 @@ def test_what_was_seen_of_odd_models_is_kept(case: str, see: See) -> None:
     """A prediction in train mode is reported once, and nothing of the watch failed."""
     seen = see(SCORES + textwrap.dedent(ODD[case]))
     assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
-    report = judge(seen, {"select": ["REG201"], "devices": ["cpu"]})
+    report = Session({"select": ["REG201"], "devices": ["cpu"]}).examine(seen).ledger.report()
     assert [each.code for each in report.findings] == ["REG201"]
 
 
@@ -183,14 +183,15 @@ def test_modes_of_scripted_models_are_judged_where_they_matter(program: str, see
     """A scripted model's mode is seen, also where it was loaded from a file, and what it changes is measured."""
     seen = see(SCRIPTED + program)
     assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
-    report = judge(seen, {"select": ["REG201", "REG206"], "devices": ["cpu"], "budget": 60})
+    report = Session({"select": ["REG201", "REG206"], "devices": ["cpu"], "budget": 60}).examine(seen).ledger.report()
     assert [each.code for each in report.findings] == OF_SCRIPTED[program]
     assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)
 
 
 def test_scripted_models_are_said_to_be_closed(see: See) -> None:
     """That nobody can look into a scripted model for what it drops in either mode is said."""
-    report = judge(see(SCRIPTED + "scores(torch.jit.script(Small()).eval())"), {"devices": ["cpu"]})
+    seen = see(SCRIPTED + "scores(torch.jit.script(Small()).eval())")
+    report = Session({"devices": ["cpu"]}).examine(seen).ledger.report()
     assert ["cannot be looked into" in each.reason for each in report.not_checked] == [True]
 
 
@@ -220,7 +221,7 @@ def training(watched: bool) -> list[torch.Tensor | object]:
             with torch.no_grad():
                 kept.append(net(torch.randn(6, 8)))
             if isinstance(watch, EventRecorder):
-                judge(watch.drain(), {"devices": ["cpu"], "budget": 2})
+                Session({"devices": ["cpu"], "budget": 2}).examine(watch.drain()).ledger.report()
     kept += [*net.state_dict().values(), *mean.state_dict().values(), torch.get_rng_state()]
     return [*kept, random.getstate(), str(numpy.random.get_state()), optimizer.state_dict()["param_groups"]]
 
@@ -269,7 +270,7 @@ def test_what_a_program_lets_go_of_is_gone(see: See) -> None:
         gc.collect()
         assert [each() for each in references] == [None, None]
     """)
-    report = judge(seen, {"devices": ["cpu"]})
+    report = Session({"devices": ["cpu"]}).examine(seen).ledger.report()
     assert {"REG201", "REG301"} <= {each.code for each in report.findings}
 
 
@@ -288,7 +289,7 @@ def test_models_beyond_what_is_kept_are_said_to_be_gone(see: See, monkeypatch: p
 MEMORY = """
 import gc, sys, torch
 from torch import nn
-from regcheck.engine.audit import judge
+from regcheck.session.session import Session
 from regcheck.runtime.recorder import EventRecorder
 
 class Net(nn.Module):
@@ -309,7 +310,7 @@ def test(number):
 
 with EventRecorder() as watch:
     test(0)
-    judge(watch.drain(), {"select": ["REG201"]})
+    Session({"select": ["REG201"]}).examine(watch.drain()).ledger.report()
     start = peak()
     for number in range(10_000):
         test(number)
@@ -321,17 +322,16 @@ print(peak() - start)
 JUDGED = (
     MEMORY.partition("with EventRecorder()")[0]
     + """
-from regcheck.engine.verdict_store import VerdictStore
 
-memory = VerdictStore()
+session = Session({"devices": ["cpu"]})
 with EventRecorder() as watch:
     for number in range(1200):
         test(number)
         seen = watch.drain()
-        memory.remember(judge(seen, {"devices": ["cpu"]}, memory))
+        session.examine(seen)
         if number == 400:
             start = peak()
-print(len(memory._looks), peak() - start)
+print(len(session._inspections), peak() - start)
 """
 )
 

@@ -89,6 +89,16 @@ def test_an_idle_marker_is_reported(project: Project) -> None:
     assert shown(document) == [("REG900", "warning")]
 
 
+def test_a_marker_speaks_for_what_the_fixture_finds(project: Project) -> None:
+    """A marker suppresses what its test's own audit finds, and is then in use; one for another rule does neither."""
+    audits = "import pytest, torch\nfrom models import Leaky\n\n{}def test_audit(regcheck):\n    regcheck(Leaky())\n"
+    for code, expected in (("REG202", []), ("REG203", [("REG202", "error")])):
+        project.write("test_models.py", audits.format(MARK.format(code)))
+        done, document = project.report()
+        assert done.returncode == len(expected)
+        assert shown(document) == expected
+
+
 @pytest.mark.parametrize("level", ["module", "class"])
 def test_a_marker_on_many_tests_needs_one_finding(project: Project, level: str) -> None:
     """A marker on a class or a module speaks for all its tests: it is idle only if none of them shows the finding."""

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from regcheck.engine import audit as audit_module
+from regcheck.session.session import Session
 
 pytest_plugins = ["pytester"]
 
@@ -214,13 +214,13 @@ def test_output_stays_as_it_is(project: Project) -> None:
 
 def test_judging_is_no_part_of_a_tests_time(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A time limit, and the durations that pytest reports, do not include what judging a test takes."""
-    judge = audit_module.Run.seen
+    examine = Session.examine
 
     def slow(*arguments: Any) -> Any:
         time.sleep(3)
-        return judge(*arguments)
+        return examine(*arguments)
 
-    monkeypatch.setattr(audit_module.Run, "seen", slow)
+    monkeypatch.setattr(Session, "examine", slow)
     done, document = project.report("-k", "leaky", "--timeout", "2", "--junit-xml", "junit.xml")
     assert "1 passed" in done.stdout
     assert [each["code"] for each in document["findings"]] == ["REG202"]

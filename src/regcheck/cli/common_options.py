@@ -95,6 +95,7 @@ def add_common_options(parser: Parser) -> None:
     )
     output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report here instead of printing it")
     output.add_argument("--html", metavar="FILE", type=Path, help="also write the report as an HTML page")
+    output.add_argument("-v", "--verbose", action="store_true", help="show the figures behind each verdict")
     output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
     output.add_argument("--show-refuted", action="store_true", help="also show suspicions that measurements refuted")
     baseline = parser.add_argument_group("baseline")

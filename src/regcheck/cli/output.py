@@ -53,7 +53,7 @@ def publish(
         return update_baseline(report, options, examined, stream or sys.stdout)
     file: Path | None = arguments.output_file
     color = file is None and wants_color(stream or sys.stdout)
-    view = View(arguments.show_refuted, arguments.statistics, color, fixed)
+    view = View(arguments.show_refuted, arguments.statistics, color, arguments.verbose, fixed)
     text = rendered(report, arguments.output_format, view)
     if file is None:
         show(text, stream)

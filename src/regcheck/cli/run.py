@@ -27,34 +27,34 @@ def run(argv: Sequence[str]) -> int:
     parser.usage = "regcheck run [OPTION…] script.py [ARG…]\n       regcheck run [OPTION…] -m package.module [ARG…]"
     add_common_options(parser)
     arguments, words = parser.parse_leading(argv, ends=("-m",))
-    options = from_here(arguments, options_from(arguments))
+    options = with_absolute_paths(arguments, options_from(arguments))
     program = Script.of(words)
-    watching = WatchSession(without_new_baseline(options, arguments), program.name, no_test)
+    watch = WatchSession(without_new_baseline(options, arguments), program.name, not_test_code)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
     execute = program.become()
-    watching.start()
+    watch.start()
     ended = run_to_its_end(execute)
     code = 0
-    if os.getpid() == process:  # a forked process has nothing to tell: its parent goes on
+    if os.getpid() == process:  # a forked process reports nothing: its parent goes on
         with inside(folder):
-            code = report_exit(watching, arguments, options, stream, failed=ended.status != 0)
+            code = report_exit(watch, arguments, options, stream, failed=ended.status != 0)
     if ended.interrupted:
         sys.excepthook = lambda *error: None  # it has been shown, and Python is still to end as interrupted
         raise KeyboardInterrupt
     return ended.status or code
 
 
-def report_exit(watching: WatchSession, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
-    """Judge what was seen and write the report, after what the program wrote; return the report's exit code.
+def report_exit(watch: WatchSession, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
+    """Examine the run and write the report, below the program's output; return the report's exit code.
 
     Raises:
-        UsageError: a device is unusable, or a file cannot be written; where the program failed, that is only told.
+        UsageError: a device is unusable, or a file cannot be written; where the program failed, this is only printed.
     """
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     try:
-        watching.stop(whole=not failed)
-        return publish(watching.report, arguments, options, stream=stream)
+        watch.stop(whole=not failed)
+        return publish(watch.report, arguments, options, stream=stream)
     except RegcheckError as error:
         if not failed:
             raise
@@ -62,14 +62,14 @@ def report_exit(watching: WatchSession, arguments: Namespace, options: Options, 
         return 0
 
 
-def no_test(event: Event) -> Event:
-    """The event, and what the program itself calls taken for what it does, whatever its file is called."""
+def not_test_code(event: Event) -> Event:
+    """The event; a call in the program's own file is no test code, whatever the file is called."""
     own = event.place is not None and event.place.path == getattr(sys.modules["__main__"], "__file__", None)
     return replace(event, test_code=False) if own and isinstance(event, Called) else event
 
 
-def from_here(arguments: Namespace, options: Options) -> Options:
-    """Let the paths that were given mean the same files wherever the program goes."""
+def with_absolute_paths(arguments: Namespace, options: Options) -> Options:
+    """Make the paths absolute, as the program may change its folder."""
     for name in ("output_file", "html"):
         if getattr(arguments, name) is not None:
             setattr(arguments, name, getattr(arguments, name).absolute())
@@ -78,7 +78,7 @@ def from_here(arguments: Namespace, options: Options) -> Options:
 
 @contextlib.contextmanager
 def inside(folder: str) -> Iterator[None]:
-    """In that folder for a while."""
+    """Work in that folder for a while."""
     before = ""
     with contextlib.suppress(OSError):  # a program may have removed the folder that it is in
         before = os.getcwd()

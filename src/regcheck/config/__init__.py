@@ -1,1 +1,1 @@
-"""What the user asked for: options, configuration, selection and silencing. No torch."""
+"""Options, the configuration file and the selection of rules. No torch."""

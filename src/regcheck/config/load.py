@@ -28,10 +28,10 @@ def load(start: Path, file: Path | None = None, defaults: Mapping[str, Any] | No
         return _options(file, {**(defaults or {}), **table})
     start = start.resolve()
     for folder in (start, *start.parents):
-        found = folder / "pyproject.toml"
-        table = _table(found) if found.is_file() else None
+        file_above = folder / "pyproject.toml"
+        table = _table(file_above) if file_above.is_file() else None
         if table is not None:
-            return _options(found, {**(defaults or {}), **table})
+            return _options(file_above, {**(defaults or {}), **table})
     return Options.read(defaults)
 
 

@@ -1,4 +1,4 @@
-"""The options of a run, as every door hands them on."""
+"""The options of a run, the same for every way in."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Options:
     `fail_on_unproven` lets those fail, too, that could not be measured.
     `budget` bounds the work of proving the findings of one model, in seconds of one ordinary core. `baseline` is the
     file of findings to live with. Without `run` no forward of a model runs and no optimizer steps: models are followed
-    on fake tensors, and nothing is measured. Two fields are no keys: `budget_named` is what the door at hand calls
-    `budget`, and `notes` are for the user: which deprecated keys were read, and what to write in their place.
+    on fake tensors, and nothing is measured. Two fields are no keys: `budget_named` is the name of
+    `budget` on the way in at hand; `notes` tell the user about deprecated keys and their replacements.
     """
 
     select: tuple[str, ...] = ()
@@ -45,44 +45,44 @@ class Options:
     notes: tuple[str, ...] = field(default=(), metadata={"key": False})
 
     @classmethod
-    def of(cls, given: Options | Mapping[str, Any] | None) -> Options:
-        """The options that a program hands over; a deprecated key in a mapping is a `DeprecationWarning`.
+    def of(cls, options: Options | Mapping[str, Any] | None) -> Options:
+        """The options from a program's argument; a deprecated key in a mapping is a `DeprecationWarning`.
 
         Raises:
             UsageError: as `read`.
         """
-        if isinstance(given, Options):
-            return given
-        options = cls.read(given)
-        for note in options.notes:
+        if isinstance(options, Options):
+            return options
+        read = cls.read(options)
+        for note in read.notes:
             warnings.warn(note, DeprecationWarning, stacklevel=3)
-        return replace(options, notes=())
+        return replace(read, notes=())
 
     @classmethod
-    def read(cls, given: Mapping[str, Any] | None) -> Options:
+    def read(cls, mapping: Mapping[str, Any] | None) -> Options:
         """Options from a mapping whose keys may be written with `-` or `_`.
 
         Raises:
             UsageError: an unknown key (with its nearest neighbour) or a value of the wrong type.
         """
-        if not isinstance(given, (Mapping, type(None))):
-            raise UsageError(f"options are an Options or a mapping, not {type(given).__name__}")
-        known = [each.name for each in fields(cls) if each.metadata.get("key", True)]
+        if not isinstance(mapping, (Mapping, type(None))):
+            raise UsageError(f"options are an Options or a mapping, not {type(mapping).__name__}")
+        keys = [each.name for each in fields(cls) if each.metadata.get("key", True)]
         values: dict[str, Any] = {}
-        for key, value in (given or {}).items():
+        for key, value in (mapping or {}).items():
             name = key.replace("-", "_")
             if name == DEPRECATED:
-                values["fail_on_unproven"] = not _checked(name, value, bool, "true or false")
+                values["fail_on_unproven"] = not _require(name, value, bool, "true or false")
                 values["notes"] = (_deprecated(value),)
                 continue
-            if name not in known:
-                raise unknown("option", key, [each.replace("_", "-") for each in known])
+            if name not in keys:
+                raise unknown("option", key, [each.replace("_", "-") for each in keys])
             values[name] = _read(name, value)
         return cls(**values)
 
 
 DEPRECATED = "require_proof"
-"""The key that said, the other way round, what `fail_on_unproven` says."""
+"""The former key: the opposite of `fail_on_unproven`."""
 
 
 def _deprecated(value: bool) -> str:
@@ -95,9 +95,9 @@ def _read(name: str, value: Any) -> Any:
     if name == "fail_on":
         return severity(value)
     if isinstance(default, bool):
-        return _checked(name, value, bool, "true or false")
+        return _require(name, value, bool, "true or false")
     if isinstance(default, str):
-        text: str = _checked(name, value, str, "a path")
+        text: str = _require(name, value, str, "a path")
         return text
     if isinstance(default, tuple):
         items = (value,) if isinstance(value, str) else value
@@ -105,14 +105,14 @@ def _read(name: str, value: Any) -> Any:
             raise UsageError(f"option {name.replace('_', '-')!r} takes a list of strings, not {value!r}")
         return tuple(items)
     if isinstance(default, dict):
-        entries = _checked(name, value, Mapping, "a table of lists").items()
+        entries = _require(name, value, Mapping, "a table of lists").items()
         return {key: (each,) if isinstance(each, str) else tuple(each) for key, each in entries}
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise UsageError(f"option {name.replace('_', '-')!r} takes a number, zero or more, not {value!r}")
     return type(default)(value)
 
 
-def _checked(name: str, value: Any, types: Any, what: str) -> Any:
+def _require(name: str, value: Any, types: Any, what: str) -> Any:
     if not isinstance(value, types):
         raise UsageError(f"option {name.replace('_', '-')!r} takes {what}, not {value!r}")
     return value

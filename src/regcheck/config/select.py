@@ -1,7 +1,7 @@
 """Which rules run, and where they are ignored.
 
-A pattern is a rule's code, the first characters of its code (`REG2`), its name, or `ALL`. The pattern that says most
-about a rule decides; where two say as much, ignoring wins.
+A pattern is a rule's code, the first characters of its code (`REG2`), its name, or `ALL`. The most specific
+pattern decides about a rule; between equally specific ones, ignoring wins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from regcheck.core.rule import Rule
 
 
 def chosen(rules: Iterable[Rule], options: Options) -> tuple[Rule, ...]:
-    """The rules that `options` ask for. Without `select` these are all but the advice (severity `info`).
+    """The rules that `options` select. Without `select` these are all but the advice (severity `info`).
 
     Raises:
         UsageError: a pattern, of any option, that fits no rule, with its nearest neighbour.
@@ -31,15 +31,15 @@ def chosen(rules: Iterable[Rule], options: Options) -> tuple[Rule, ...]:
 
 def unknown_rule(word: str, rules: Iterable[Rule]) -> UsageError:
     """The error for a `word` that is no rule's code, name or prefix."""
-    known = [word for rule in rules for word in (rule.code, rule.name)]
-    return UsageError(f"unknown rule {word!r}{nearest(word, known)}; `regcheck rule` lists them")
+    words = [each for rule in rules for each in (rule.code, rule.name)]
+    return UsageError(f"unknown rule {word!r}{nearest(word, words)}; `regcheck rule` lists them")
 
 
 def refuse_unknown(words: Iterable[str], rules: Iterable[Rule]) -> None:
-    """Accept only what fits a rule, or may fit one of a plugin that is not installed here.
+    """Refuse a word that fits no rule, unless it may name a rule of a plugin that is not installed here.
 
     Raises:
-        UsageError: a word that looks like one of our codes or names, and is none.
+        UsageError: a word that looks like a code or name of regcheck's own, and is none.
     """
     rules = tuple(rules)
     for word in words:
@@ -57,7 +57,7 @@ def ignores(code: str, patterns: Iterable[str], name: str = "") -> bool:
 def ignored_in(path: str, options: Options) -> tuple[str, ...]:
     """The patterns that `per-file-ignores` holds for `path`.
 
-    A glob is held against the whole path and against every tail of it, so `tests/*` means any folder `tests`.
+    A glob is matched against the whole path and against every tail of it, so `tests/*` means any folder `tests`.
     """
     return tuple(
         pattern for glob, patterns in options.per_file_ignores.items() if _is_under(path, glob) for pattern in patterns
@@ -92,7 +92,7 @@ def _best(patterns: Iterable[str], code: str, name: str) -> int | None:
 
 
 def _fit(pattern: str, code: str, name: str) -> int | None:
-    """How much of the rule's code the pattern tells; None where it does not fit."""
+    """How specific the pattern is, in characters of the rule's code; None where it does not fit."""
     if pattern == "ALL":
         return 0
     if pattern == name:

@@ -1,4 +1,4 @@
-"""What measuring a suspicion said on each device, for rules that compare devices."""
+"""The evidence of each device for the suspicions about one subject, for rules that compare devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EvidenceByDevice:
 
 @dataclass(frozen=True)
 class Proofs:
-    """Everything that was measured about one subject."""
+    """All measurements of one subject."""
 
     subject: str
     proofs: tuple[EvidenceByDevice, ...] = ()

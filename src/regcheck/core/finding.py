@@ -16,7 +16,7 @@ from .patch import Patch
 from .usage import Event
 
 Key = tuple[str, str | None, int | None, str]
-"""What is equal for findings of the same defect: code, path, line, and what tells it from others where these do not."""
+"""Identifies a defect: code, path, line, and what distinguishes it from others that share these."""
 
 
 @total_ordering
@@ -35,7 +35,7 @@ class Severity(Enum):
 
 
 class Verdict(Enum):
-    """What a measurement said of a suspicion."""
+    """The outcome of measuring a suspicion."""
 
     CONFIRMED = "confirmed"
     REFUTED = "refuted"
@@ -44,11 +44,11 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What a rule says from the graph or the usage alone: where, what is wrong, and what to do about it.
+    """A defect that a rule infers from the graph or the usage alone: where, what is wrong, and what to do about it.
 
     Suspicions of one rule at one place with one message are merged: `ops` then holds every op concerned. A rule that
-    reads what was measured gives its `evidence` at once. One that is `tentative` becomes a finding only if it is
-    confirmed by a measurement.
+    reads the evidence of other rules passes its own `evidence` at once. A `tentative` suspicion becomes a finding only
+    if a measurement confirms it.
     """
 
     at: Op | Event
@@ -85,14 +85,33 @@ class Suspicion:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a measurement found on one device.
+class Effect:
+    """How large a measured effect is. A larger `value` is always more harmful.
 
-    `measured` and `expected` are the figure found and the figure the reference predicts; `statistic` names the figure
-    and the test; `alpha` bounds the probability that the verdict `confirmed` is a false alarm, and that `refuted`
-    overlooks the effect that the rule claims: where the samples cannot tell, the verdict is `unmeasured`. `samples`
-    counts the independent samples the test rests on. `because` is the one sentence a reader needs. Evidence may lower
-    the severity of its finding (`lowers_to`), never raise it.
+    The `value` counts in the `unit`; a unit that begins with "of" is that of a share, so 0.85 "of the units" is 85 % of
+    the units. From `material_from` on the effect is material; 0 says that any effect is. The value is None where it is
+    not finite, as where an output changes its shape.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    material_from: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not isfinite(self.value):
+            object.__setattr__(self, "value", None)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The outcome of a measurement on one device.
+
+    `effect` is the size of the effect. `measured` and `expected` are the measured figure and the one that the reference
+    predicts; `statistic` names the figure and the test. `alpha` bounds the probability that the verdict `confirmed` is
+    a false alarm, and that `refuted` overlooks the effect that the rule claims: where the samples cannot decide, the
+    verdict is `unmeasured`. `samples` counts the independent samples of the test. `because` is the one sentence that a
+    reader needs. Evidence may lower the severity of its finding (`lowers_to`), never raise it.
     """
 
     verdict: Verdict
@@ -104,6 +123,7 @@ class Evidence:
     device: str = ""
     seed: int | None = None
     because: str = ""
+    effect: Effect | None = None
     lowers_to: Severity | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -117,13 +137,20 @@ class Evidence:
             document[name] = figure if figure is not None and isfinite(figure) else None
         return {**document, "verdict": self.verdict.value}
 
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Evidence:
+        """Rebuild evidence from `to_dict`."""
+        effect = document.get("effect")
+        verdict = Verdict(document["verdict"])
+        return cls(**{**document, "verdict": verdict, "effect": Effect(**effect) if effect else None})
+
 
 @dataclass(frozen=True)
 class Finding:
     """One defect, with its evidence. `line` and `column` count from 1; None where the source is not known.
 
-    In a notebook they count within the code cell of the number `cell`. `fix` is advice; `patch`, where there is one,
-    are the edits that follow it.
+    In a notebook they count within the code cell number `cell`. `fix` is advice; `patch`, if any, holds edits that
+    follow it.
     """
 
     code: str
@@ -145,23 +172,23 @@ class Finding:
 
     @property
     def key(self) -> Key:
-        """What makes two findings the same defect, wherever and however often it was seen."""
+        """Equal for two findings of the same defect, wherever and however often it was seen."""
         within = f"{self.module}: {self.message}" if self.path is None else f"cell {self.cell}" if self.cell else ""
         return self.code, self.path, self.line, within
 
     @property
     def module_path(self) -> str:
-        """The path of the first module concerned, without the count of further ones."""
+        """The path of the first module concerned, without the count of the others."""
         return self.module.split(" (")[0]
 
     @property
     def title(self) -> str:
-        """Code and name, with a word where the finding is mere advice."""
+        """Code and name, marked `(info)` where the finding is advice."""
         return f"{self.code} {self.name}" + (" (info)" if self.severity is Severity.INFO else "")
 
     @property
     def where(self) -> str:
-        """The finding's position as `path:line:column`, or the module's path where no source is known."""
+        """The finding's position as `path:line:column`, or the module's path where there is no source."""
         cell = f"cell {self.cell}:" if self.cell else ""
         return f"{visible(self.path)}:{cell}{self.line}:{self.column}" if self.path else f"<{self.module or 'model'}>"
 
@@ -173,12 +200,12 @@ class Finding:
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Finding:
         """Rebuild a finding from `to_dict`."""
-        evidence, patch = document["evidence"], document.get("patch")
+        patch = document.get("patch")
         return cls(
             **{
                 **document,
                 "severity": Severity(document["severity"]),
-                "evidence": Evidence(**{**evidence, "verdict": Verdict(evidence["verdict"])}),
+                "evidence": Evidence.from_dict(document["evidence"]),
                 "patch": Patch.from_dict(patch) if patch else None,
             }
         )
@@ -190,7 +217,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class NotChecked:
-    """Something that could not be traced or measured: never counted as clean."""
+    """Something that regcheck could not trace or measure: it never counts as clean."""
 
     subject: str
     reason: str
@@ -206,7 +233,7 @@ class NotChecked:
 
 
 def _make_visible(value: object, *names: str) -> None:
-    """Write texts as they are shown, once for every format; only a path keeps what the file system calls it."""
+    """Escape texts for display, once for every format; a path keeps its name in the file system."""
     for name in names:
         text = getattr(value, name)
         if not text.isprintable() or "#" in text or ":" in text:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from regcheck.files.escape import dump_json
 
 from .coverage import Coverage, coverage_lines
 from .errors import Failed
 from .finding import Finding, Key, NotChecked, Severity, Verdict
-from .inspections import Inspections, best
 from .suppressions import CodeSuppression
-
-
-class Origin(NamedTuple):
-    """What showed a finding: the subject's name and, of a watched model, what is equal for all that are built alike."""
-
-    subject: str
-    structure: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,9 +24,7 @@ class Report:
     finding. `live` says that models were there to be measured: only what a
     measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that could
     not be built, traced or run. `files` is the number of source files that a scan looked at. `fx_graph` is the recorded
-    `torch.fx.Graph` of the train-mode run, where there is one. `structure` is that of the watched model a report is
-    about; in a report on many subjects `origins` tell which of them showed a finding. `looks` are those at watched
-    structures, whose open ends are not checked unless a later look closes them.
+    `torch.fx.Graph` of the train-mode run, where there is one.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -55,13 +45,6 @@ class Report:
     advice: tuple[Finding, ...] = ()
     suppressed_by: tuple[CodeSuppression, ...] = ()
     fx_graph: Any = None
-    structure: str = ""
-    looks: Inspections = field(default_factory=dict)
-    origins: Mapping[Key, tuple[Origin, ...]] = field(default_factory=dict)
-
-    def origins_of(self, finding: Finding) -> tuple[Origin, ...]:
-        """What showed one of the findings."""
-        return self.origins.get(finding.key) or tuple(Origin(each, self.structure) for each in self.subjects)
 
     @property
     def unproven(self) -> tuple[Finding, ...]:
@@ -208,18 +191,15 @@ def gathered(reports: Iterable[Report]) -> Report:
     findings: dict[Key, Finding] = {}
     refuted: dict[object, Finding] = {}
     advice: dict[object, Finding] = {}
-    origins: dict[Key, dict[Origin, None]] = {}
     for report in reports:
         for each in report.findings:
             known = findings.get(each.key)
             if known is None or rank(each) > rank(known):
                 findings[each.key] = each
-            origins.setdefault(each.key, {}).update(dict.fromkeys(report.origins_of(each)))
         for each in report.refuted:
             refuted.setdefault(each.key, each)
         for each in report.advice:
             advice.setdefault(each.key, each)
-            origins.setdefault(each.key, {}).update(dict.fromkeys(report.origins_of(each)))
     first = reports[0] if reports else Report()
     graphs = [report.fx_graph for report in reports if report.fx_graph is not None]
     ordered = sorted(findings.values(), key=lambda each: (each.path or "", each.line or 0, each.column or 0, each.code))
@@ -242,6 +222,4 @@ def gathered(reports: Iterable[Report]) -> Report:
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
         fx_graph=graphs[0] if len(graphs) == 1 else None,
-        looks=best(report.looks for report in reports),
-        origins={key: tuple(each) for key, each in origins.items()},
     )

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict
-from .graph import Mode, Op
+from .graph import Op
+from .measurements import M, Measurement
 from .patch import Code, Patch
 from .starting_points import Start, is_of_ops, is_start
-from .usage import Event
-
-if TYPE_CHECKING:
-    from .measurements import (
-        ActivationOfZero,
-        Agreement,
-        BatchDependence,
-        Decay,
-        Effect,
-        HandmadeMask,
-        MaskOnMaps,
-        Measured,
-        ModeDifference,
-        Moments,
-        Share,
-        Shift,
-        Shrinkage,
-        Spread,
-        Stacked,
-        UnitMask,
-    )
-    from .rank_masks import RankMasks
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
 MARK = "# <-"
@@ -47,67 +26,40 @@ READS_SOURCE = ("graph", "usage", "graph and usage")
 
 
 class Probe(Protocol):
-    """Measures the subject at hand on one device. Methods raise `CannotMeasure` with the reason."""
+    """Measures one subject (a model, a call, an optimizer, a group of ranks) on one device."""
 
     alpha: float
     seed: int
     device: str
 
-    def spread(self, ops: Sequence[Op], mode: Mode) -> Spread:
-        """Vary only the random streams of `ops` in `mode`, then replace them, and compare the outputs."""
+    def measure(self, measurement: type[M], *about: Any) -> M:
+        """Make a measurement about an op or an event, with what else its function takes.
 
-    def zeroed(self, op: Op) -> Share:
-        """Share of the units that `op` hands to the outputs which dropping turns into a constant, in train mode."""
-
-    def drawn(self, op: Op) -> UnitMask:
-        """What `op` drops in train mode: the share of its units, and what one unit is."""
-
-    def effect(self, op: Op) -> Effect:
-        """What the draws of `op`, and the op itself, change in train mode."""
-
-    def shift(self, op: Op) -> Shift:
-        """How much more the input of the next batch norm varies in train mode with `op` than without it."""
-
-    def mates(self, op: Op) -> BatchDependence:
-        """How a sample's eval-mode output depends on its batch mates through the statistics that `op` takes."""
-
-    def kept(self, op: Op) -> HandmadeMask:
-        """The mask that the draw of `op` becomes, as it is multiplied with activations in train mode."""
-
-    def stacked(self, op: Op) -> Stacked:
-        """What `op` and the dropouts right before it drop together in train mode."""
-
-    def moments(self, op: Op) -> Moments:
-        """How `op` moves the mean and variance of what it is given in train mode, beside the other kind of dropout."""
-
-    def image(self, op: Op) -> ActivationOfZero:
-        """What the activation right behind `op` makes of the units that are dropped, in train mode."""
-
-    def agreement(self, op: Op) -> Agreement:
-        """How far the masks of successive turns of `op` in a loop agree, in train mode."""
-
-    def maps(self, op: Op, material: float) -> MaskOnMaps:
-        """How the mask of `op` falls on feature maps in train mode, and whether neighbours explain a material share."""
-
-    def masks(self, op: Op) -> RankMasks:
-        """The masks that the ranks of a process group draw for `op`, each from its own stream."""
-
-    def gap(self, event: Event, against: Mode = Mode.EVAL, parts: Sequence[str] = ("",)) -> ModeDifference:
-        """What a call made against what it makes with the model, or those parts, in another mode, on its own input."""
-
-    def decay(self, event: Event) -> Decay:
-        """One real step of the optimizer that was stepped against the coupled and the decoupled reference."""
-
-    def shrinkage(self, event: Event) -> Shrinkage:
-        """One real step of the optimizer that was stepped, on its biases and norm scales, at zero gradient."""
+        Raises:
+            CannotMeasure: the subject does not allow it, or its budget; with the reason.
+        """
 
     def at_least(self, share: float, units: int, rate: float) -> float:
         """The probability that at least this share of so many units is dropped at a rate (exact binomial test)."""
 
     def evidence(
-        self, verdict: Verdict, because: str, measured: Measured, lowers_to: Severity | None = None
+        self,
+        verdict: Verdict,
+        because: str,
+        measurement: Measurement,
+        *,
+        material_from: float = 0.0,
+        lowers_to: Severity | None = None,
     ) -> Evidence:
-        """Evidence with the measurement's figures and this probe's device, seed and alpha."""
+        """Evidence with the measurement's effect and figures, and this probe's device, seed and alpha.
+
+        Args:
+            verdict: what the measurement decides.
+            because: the sentence that a reader needs.
+            measurement: the result of `measure`.
+            material_from: the effect's value from which it matters; any does at 0.
+            lowers_to: the severity that an immaterial effect leaves.
+        """
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from regcheck.core.errors import CannotMeasure, CannotTrace
 from regcheck.core.finding import Suspicion
-from regcheck.core.graph import Op
+from regcheck.core.graph import Graph, Op, Wholeness
+from regcheck.core.report import Report
 from regcheck.core.rule import Probe, Rule
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
-from regcheck.probe.factory import ProbeOn
+from regcheck.engine.check import NO_BLOCKS, Blocks, Check, Suspicions
+from regcheck.probe.audit_copy import workspace
+from regcheck.probe.factory import NO_RUN, ProbeOn, budget_of, locate, model_probes, no_probe, usage_probes
+from regcheck.probe.process_state import world_untouched
+from regcheck.probe.seeds import seed_everything
 from regcheck.static.analyze import lowered
 from regcheck.static.project.discovery import read
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
+from regcheck.suppression.declare import declarations_around
+from regcheck.tracing.call_interceptor import autocasting
+from regcheck.tracing.cost import TooMuchWork
+from regcheck.tracing.example_inputs import Inputs
+from regcheck.tracing.fake import reason_not_run
+from regcheck.tracing.strategies import trace_model
+from regcheck.tracing.unwrap import Subject, obstacle, subject_of
 
 if TYPE_CHECKING:
     from regcheck.runtime.recorder import Capture, Observation
@@ -66,6 +80,90 @@ def uses_in_source(model: nn.Module, rules: Iterable[Rule]) -> list[ModelUse]:
         for key in dict.fromkeys(call.model.key for _, call in usage.calls())
         if key in mine
     ]
+
+
+def check_model_use(
+    check: Check,
+    subject: Subject,
+    given: Inputs | None,
+    uses: Sequence[ModelUse],
+    probe_event: ProbeOn = no_probe,
+    keep: Callable[[Graph], None] = lambda graph: None,
+) -> Report:
+    """Check one model together with its uses, with the rules that read both.
+
+    `keep` is handed the graph. A model that cannot be traced is not reported here: `check_model` reports it.
+    """
+    return check.guarded(subject.name, lambda: _check_model_use(check, subject, given, uses, probe_event, keep))
+
+
+@world_untouched()
+def _check_model_use(
+    check: Check,
+    subject: Subject,
+    given: Inputs | None,
+    uses: Sequence[ModelUse],
+    probe_event: ProbeOn,
+    keep: Callable[[Graph], None],
+) -> Report:
+    model, options = subject.model, check.options
+    if not uses or obstacle(model):
+        return check.report(subject.name, (), ())
+    not_run = reason_not_run(model) if options.run else NO_RUN
+    limit = budget_of(options).left
+    with workspace(model) as fresh:
+        seed_everything(options.seed)
+        try:
+            traced = trace_model(
+                model if not_run else fresh(), subject.name, given, locate, Wholeness.UNKNOWN, not_run, limit
+            )
+        except (TooMuchWork, CannotMeasure, CannotTrace):
+            return check.report(subject.name, (), ())
+        keep(traced.graph)
+        suspicions = _suspect(check, traced.graph, uses, traced.blocks)
+        probe_op = model_probes(cache(fresh), traced, options.seed, partial(budget_of, options))
+        findings = check.prove(subject.name, suspicions.pairs, either(probe_op, probe_event), traced.blocks)
+    around = partial(declarations_around, dict(model.named_modules()))
+    return check.report(subject.name, findings, suspicions.failed, around, suspicions.suppressed_by)
+
+
+def check_uses(check: Check, observation: Observation, graphs: MutableMapping[str, Graph]) -> Iterator[Report]:
+    """Check each structure that a program called together with its uses, if a rule reads both.
+
+    `graphs` holds the graph of each structure that was captured before, and gets those of this observation.
+    """
+    if not any(rule.reads_use for rule in check.rules):
+        return
+    probe_event: ProbeOn = no_probe
+    if check.options.run:
+        probe_event = usage_probes(observation.captures, observation.optimizers, check.options)
+    for structure, capture, uses in uses_in_run(observation):
+        if capture is not None:
+            inputs = Inputs(capture.args, capture.kwargs, "captured")
+            subject = replace(subject_of(capture.model), group=None)
+            with autocasting(capture.autocast):
+                yield check_model_use(check, subject, inputs, uses, probe_event, partial(graphs.__setitem__, structure))
+        elif structure in graphs:
+            yield check_graph_use(check, observation.usage.subject, graphs[structure], uses, probe_event)
+
+
+def check_graph_use(check: Check, subject: str, graph: Graph, uses: Sequence[ModelUse], probe_event: ProbeOn) -> Report:
+    """Check a model that is no longer at hand by the graph that an earlier call of it had, together with its uses."""
+    suspicions = _suspect(check, graph, uses)
+    with world_untouched():
+        findings = check.prove(subject, suspicions.pairs, either(no_probe, probe_event))
+    return check.report(subject, findings, suspicions.failed, suppressed_by=suspicions.suppressed_by)
+
+
+def _suspect(check: Check, graph: Graph, uses: Iterable[ModelUse], blocks: Blocks = NO_BLOCKS) -> Suspicions:
+    """What the rules suspect that read a graph together with a usage, over all uses."""
+    together = Suspicions()
+    for use in uses:
+        each = check.suspect("graph and usage", replace(graph, model=use.key), use.usage, blocks=blocks)
+        together.pairs += each.pairs
+        together.failed += each.failed
+        together.suppressed_by |= each.suppressed_by
+    return together
 
 
 def either(probe_op: ProbeOn, probe_event: ProbeOn) -> ProbeOn:

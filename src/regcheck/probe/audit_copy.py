@@ -1,4 +1,4 @@
-"""Leave no trace: what an audit runs is a copy of the model, and the original is never written to."""
+"""Leave no trace: an audit runs copies of the model, and never writes to the original."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from regcheck.tracing.copies.objects import Copier
 from regcheck.tracing.copies.shared import CannotDuplicate, NotCopied
 from regcheck.tracing.memory import SMALL, free_bytes, gigabytes, sizes_of
 
-from .process_state import keep_surroundings
+from .process_state import record_referenced_state
 from .run_state import originals
 
 
 @contextmanager
 def workspace(model: nn.Module) -> Iterator[Callable[[], nn.Module]]:
-    """Gives copies of `model` to run and to change, each in the state that the model is in.
+    """Yields a function that copies `model`, in its current state, to run and to change.
 
-    What a lazy model became by its first run, the next copy is. A copy that runs part of the model itself, which it
-    reaches by a global name, raises before that runs.
+    All copies of a lazy model are one object, so that the first run materializes it for all. A copy that calls a part
+    of the original, which it reaches by a global name, raises before that part runs.
 
     Raises:
-        CannotMeasure: when a copy is asked for, and there can be none.
+        CannotMeasure: the function is called, and the model cannot be copied.
     """
     lazy: list[nn.Module] = []
 
@@ -49,7 +49,7 @@ def workspace(model: nn.Module) -> Iterator[Callable[[], nn.Module]]:
 
 @contextmanager
 def never_run(model: nn.Module) -> Iterator[None]:
-    """Let a call that this thread makes of a model or a part of it raise before it runs."""
+    """Make every call of the model or a part of it in this thread raise before it runs."""
     own: Any = WeakIdKeyDictionary(dict.fromkeys(parts(model), True))
     here = threading.get_ident()
 
@@ -66,9 +66,9 @@ def never_run(model: nn.Module) -> Iterator[None]:
 
 
 def copied(model: nn.Module, device: str = "") -> nn.Module:
-    """A copy of `model`, for measurements that change its modes: where it is, or with all it holds on a device.
+    """A copy of `model`, on its own device or with all its tensors on another one.
 
-    To another device its tensors are copied at once, with no copy between.
+    Tensors are copied to another device directly, without a copy in between.
 
     Raises:
         CannotMeasure: the model cannot be copied, or there is no room for the copy.
@@ -76,12 +76,12 @@ def copied(model: nn.Module, device: str = "") -> nn.Module:
     if device:
         _refuse_without_room(model, device)
     copier = Copier(partial(_onto, device) if device else None)
-    copier.memo.update(_lent(model))
+    copier.memo.update(_shared_with_original(model))
     where = f" to {device}" * bool(device)
     try:
         twin: nn.Module = copier.copy(model)
         if device:
-            twin = twin.to(device)  # what is not copied as tensors are: lazy parameters
+            twin = twin.to(device)  # moves lazy parameters, which are not copied like other tensors
     except CannotDuplicate as refusal:
         raise CannotMeasure(f"the model cannot be copied{where}: {refusal}") from refusal
     except BaseException as error:
@@ -91,7 +91,7 @@ def copied(model: nn.Module, device: str = "") -> nn.Module:
     for original, tensor in copier.tensors:
         if not nn.parameter.is_lazy(original):
             originals[tensor] = originals.get(original, original)
-    keep_surroundings(copier.kinds)
+    record_referenced_state(copier.kinds)
     return twin
 
 
@@ -99,10 +99,10 @@ def _onto(device: str, tensor: torch.Tensor) -> torch.Tensor:
     """A detached copy of a tensor on a device."""
     if nn.parameter.is_lazy(tensor):
         return blank_like(tensor)
-    made = tensor.detach().to(device, copy=True)
+    moved = tensor.detach().to(device, copy=True)
     if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(made, tensor.requires_grad)
-    return made.requires_grad_(tensor.requires_grad and tensor.is_leaf)
+        return nn.Parameter(moved, tensor.requires_grad)
+    return moved.requires_grad_(tensor.requires_grad and tensor.is_leaf)
 
 
 def _refuse_without_room(model: nn.Module, device: str) -> None:
@@ -113,7 +113,7 @@ def _refuse_without_room(model: nn.Module, device: str) -> None:
         raise CannotMeasure(f"a copy of the model takes {gigabytes(size)}, and {gigabytes(free)} are free on {device}")
 
 
-def _lent(model: nn.Module) -> dict[int, Any]:
-    """What a copy shares with the original: the trainer that a Lightning module refers to, with all its data."""
-    lent = [vars(each).get(name) for each in parts(model) for name in ("_trainer", "trainer", "_fabric")]
-    return {id(each): each for each in lent if each is not None}
+def _shared_with_original(model: nn.Module) -> dict[int, Any]:
+    """The objects that a copy shares with the original: a Lightning module's trainer, with all its data."""
+    shared = [vars(each).get(name) for each in parts(model) for name in ("_trainer", "trainer", "_fabric")]
+    return {id(each): each for each in shared if each is not None}

@@ -10,16 +10,16 @@ from regcheck.core.graph import Flow, Graph
 from regcheck.tracing.example_inputs import Inputs, mapped
 
 MARGIN = 0.75
-"""Of the samples that fit, this share is run: on fewer samples a run takes as many calls."""
+"""The share of the affordable samples that a run uses: a run on fewer samples still makes as many calls."""
 
 FEWEST = 2
-"""No fewer samples are run: batch norm trains on two or more."""
+"""The fewest samples of a run: batch norm trains on two or more."""
 
 
 def affordable(size: int, whole: int, overhead: int, runs: int, left: float) -> int:
-    """Of how many samples there is work left for so many runs; a run on `size` of them takes the work `whole`.
+    """How many samples so many runs can use with the work that is `left`; at least `FEWEST`.
 
-    `overhead` is what a run takes beside it whatever it is run on. No fewer than `FEWEST` are worth a run.
+    A run on `size` samples takes the work `whole`, and `overhead` whatever its samples.
     """
     if runs * (whole + overhead) <= left:
         return size
@@ -28,14 +28,14 @@ def affordable(size: int, whole: int, overhead: int, runs: int, left: float) -> 
 
 def batch_size(inputs: Inputs) -> int:
     """The leading size that all input tensors have in common; zero where they differ."""
-    found: list[torch.Tensor] = []
+    tensors: list[torch.Tensor] = []
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        found.append(tensor)
+    def collect(tensor: torch.Tensor) -> torch.Tensor:
+        tensors.append(tensor)
         return tensor
 
-    mapped((inputs.args, dict(inputs.kwargs)), note)
-    sizes = {each.size(0) if each.dim() and each.layout is torch.strided else 0 for each in found}
+    mapped((inputs.args, dict(inputs.kwargs)), collect)
+    sizes = {each.size(0) if each.dim() and each.layout is torch.strided else 0 for each in tensors}
     return sizes.pop() if len(sizes) == 1 else 0
 
 
@@ -50,7 +50,7 @@ def first_samples(inputs: Inputs, count: int) -> Inputs:
 
 
 def differ_in_batch_only(whole: Graph, part: Graph, size: int, count: int) -> bool:
-    """Whether a model does the same on `count` samples as on `size` of them, and has an output for each sample."""
+    """Whether a model makes the same calls on `count` samples as on `size`, and has an output row for each sample."""
     pairs = ((whole.train, part.train), (whole.eval, part.eval))
     return all(_same_calls(one, other) and _same_outputs(one, other, size, count) for one, other in pairs)
 

@@ -1,4 +1,4 @@
-"""Whether a step whose method nobody knows makes its weight decay a part of the gradient, and scales it like that."""
+"""Test whether a step without a reference folds its weight decay into the gradient, and scales it like the gradient."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from regcheck.core.measurements import Pairs
+from regcheck.core.measurements.decay import Pairs
 
 from . import statistics
 from .optimizer_steps import ROUNDING, WARM_UP, Sample, Steps
 
 LARGE, SMALL = 1e2, 1e-4
-"""The sizes of gradients in a pair of weights: far enough apart for methods that begin with a scale of their own."""
+"""The sizes of the gradients in a pair of weights: far enough apart for methods with an initial scale of their own."""
 
 
 def decayed_parameters(samples: Sequence[Sample], moved: Tensor) -> Tensor:
-    """Which weights are elements of a parameter that the decay moves at all: a step may spare vectors by itself."""
+    """Which weights belong to a parameter that the decay moves at all: an optimizer may exempt vectors by itself."""
     return torch.cat([part.any().expand(part.shape) for part in _by_parameter(samples, moved)])
 
 
-def folded(steps: Steps, samples: Sequence[Sample], decayed: Tensor) -> Tensor:
-    """The weights after the last step without decay, on gradients to which the decay of `decayed` ones was added."""
+def step_with_folded_decay(steps: Steps, samples: Sequence[Sample], decayed: Tensor) -> Tensor:
+    """The weights after a last step without decay, on gradients plus the decay of the `decayed` weights."""
     signed = (-each.decay if each.settings.get("maximize") else each.decay for each in samples for _ in each.weights)
     parts = _by_parameter(samples, decayed)
     shares = [decay if bool(part.any()) else 0.0 for decay, part in zip(signed, parts, strict=True)]
     return steps(samples, without=1, folded=shares)[1]
 
 
-def heeded(steps: Steps, samples: Sequence[Sample], seed: int) -> Pairs:
-    """Let chance give one weight of each pair large gradients and the other small ones, and compare their decays.
+def decay_pairs(steps: Steps, samples: Sequence[Sample], seed: int) -> Pairs:
+    """Give one random weight of each pair large gradients and the other small ones, and compare their decays.
 
-    Were they decayed alike whatever their gradients, as by a method that scales all weights of a parameter together, it
-    would be a matter of chance at most whose share is smaller. Pairs of which the decay moves neither do not count. All
-    steps are taken with decay or without: of a sign that momentum holds, one step changes nothing.
+    Under the null hypothesis the decay does not depend on the gradient's size, as with a method that scales all weights
+    of a parameter together: which of the two decays less is then random. Pairs that the decay does not move do not
+    count. All steps run with decay, or all without: one step alone does not change the sign that momentum has.
     """
     counted = lighter = 0
     for turn in range(statistics.SIGNS):
@@ -54,14 +54,14 @@ def heeded(steps: Steps, samples: Sequence[Sample], seed: int) -> Pairs:
 
 
 def _by_parameter(samples: Sequence[Sample], values: Tensor) -> Sequence[Tensor]:
-    """One value for each weight, apart for each parameter."""
+    """Per-weight values, split by parameter."""
     return torch.split(values, [weight.numel() for sample in samples for weight in sample.weights])
 
 
 def _paired(samples: Sequence[Sample], generator: torch.Generator) -> tuple[list[Sample], Tensor, Tensor]:
-    """The samples with gradients of either size, and where the weights of the pairs are: those with large ones first.
+    """The samples with gradients of both sizes, and the indices of each pair's weights, large gradients first.
 
-    Both of a pair are elements of one parameter.
+    Both weights of a pair belong to one parameter.
     """
     tried, large, small, at = [], [], [], 0
     for sample in samples:
@@ -74,5 +74,5 @@ def _paired(samples: Sequence[Sample], generator: torch.Generator) -> tuple[list
             large.append(at + order[:half])
             small.append(at + order[half : 2 * half])
             at += weight.numel()
-        tried.append(sample.given(sizes, generator))
+        tried.append(sample.with_gradients(sizes, generator))
     return tried, torch.cat(large), torch.cat(small)

@@ -1,4 +1,4 @@
-"""Which devices measurements run on."""
+"""Choose the devices that measurements run on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regcheck.tracing.accelerators import in_use, kind
 def chosen(devices: Sequence[str], watched: bool = False) -> tuple[str, ...]:
     """The devices to measure on: `auto` stands for the CPU and each kind of accelerator present.
 
-    For a `watched` program only for an accelerator that it uses already: no other one is initialized, or asked for.
+    In a `watched` program it includes an accelerator only if the program already uses it; no other is initialized.
 
     Raises:
         UsageError: a device that does not exist here.

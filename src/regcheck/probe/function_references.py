@@ -1,4 +1,4 @@
-"""What functions hold on to, which are not copied with the object that keeps them."""
+"""Find the objects that an object's functions refer to, which are not copied with that object."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set})
 
 
 def reached_by_functions(values: Iterable[Any]) -> Iterator[Any]:
-    """All that functions among the values, and in containers there, refer to."""
+    """All objects that functions among the values, and in containers there, refer to."""
     seen: set[int] = set()
     todo = [(value, False) for value in values if not _is_bare(value)]
     while todo:
-        value, held = todo.pop()
+        value, by_function = todo.pop()
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if held:
+        if by_function:
             yield value
-        held = held or isinstance(value, FunctionType)
-        todo += [(each, held) for each in _inside(value) if held or not _is_bare(each)]
+        by_function = by_function or isinstance(value, FunctionType)
+        todo += [(each, by_function) for each in _inside(value) if by_function or not _is_bare(each)]
 
 
 def _is_bare(value: Any) -> bool:
-    """Whether there is nothing inside of a value, as of most that modules hold: numbers, tensors, empty containers."""
+    """Whether a value refers to nothing else: numbers, tensors, empty containers."""
     return type(value) in _PLAIN or (type(value) in _CONTAINERS and not value)
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """What a value refers to, with the defaults and attributes of a function."""
+    """The objects that a value refers to, with the defaults and attributes of a function."""
     yield from referred_to(value)
     if isinstance(value, FunctionType):
         yield from value.__defaults__ or ()

@@ -1,7 +1,7 @@
 """Change what single calls of a running model do, without touching the model.
 
-Every random call draws from a stream of its own, seeded by the call's place in the model. So one call's stream can be
-changed, or the call removed, and nobody else draws different numbers for it.
+Every random call draws from its own stream, seeded by the call's place in the model. So one call's stream can change,
+or the call can be removed, and all other calls draw the same numbers.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from regcheck.tracing.running import Locate
 from .seeds import seed_streams
 
 Replacement = Callable[[Any, Any, Any], Any]
-"""Takes the torch function, its positional and its keyword arguments; returns what the call shall return."""
+"""Takes the torch function, its positional and its keyword arguments; returns the call's result."""
 
 
 class CallNumbers:
-    """Numbers the source positions that a module calls a function from, in the order in which they are first met.
+    """Numbers the source positions where a module calls a function, in order of first appearance.
 
     Streams are seeded by this number and not by the position itself: code that moves by a line draws the same numbers.
     """
@@ -47,22 +47,22 @@ class CallNumbers:
             self.number(site)
 
     def number(self, site: Site) -> int:
-        """The number of the position that a call is made from."""
-        known = self._numbers.setdefault((site.module, site.function), {})
-        return known.setdefault(site.place, len(known))
+        """The number of a call's source position."""
+        numbers = self._numbers.setdefault((site.module, site.function), {})
+        return numbers.setdefault(site.place, len(numbers))
 
 
 class Intervention(TorchCallInterceptor):
-    """A function mode that gives every random call its own stream and replaces the calls at chosen sites.
+    """A function mode with one random stream for each call, which replaces the calls at chosen sites.
 
     Args:
         model: the model about to run.
         seed: seeds every stream.
         locate: as given to the recorder, so that the same calls have the same sites.
-        vary: seeds by site for the calls whose stream shall differ from what `seed` gives them.
-        replace: what to do instead, by site.
+        vary: seeds by site, for calls whose stream does not follow `seed`.
+        replace: replacements by site.
         observe: called with the site, the function's name, its arguments and its result, for every call.
-        numbers: numbers the calls; runs that share it give the same call the same stream.
+        numbers: numbers the calls; runs that share it seed the same call alike.
         meter: counts the operations of all calls.
     """
 
@@ -100,9 +100,9 @@ class Intervention(TorchCallInterceptor):
         if drawing:
             seed = self._seed_stream(site)
             for each in (*args, *kwargs.values()):
-                if isinstance(each, torch.Generator):  # the model's own: its state is put back after the run
+                if isinstance(each, torch.Generator):  # the model's own; its state is restored after the run
                     each.manual_seed(seed)
-        before = _kept(args) if self._observe is not None and drawing else args
+        before = _before_call(args) if self._observe is not None and drawing else args
         replacement = self._replace.get(site)
         result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)
         self._meter.count(name, args, kwargs, result)
@@ -111,7 +111,7 @@ class Intervention(TorchCallInterceptor):
         return result
 
     def script_begins(self, module: nn.Module) -> None:
-        """What a scripted module draws it draws from a stream of its own too."""
+        """Seed the stream of a scripted module."""
         self._seed_stream(self.running.site(script_name(module)))
 
     def _seed_stream(self, site: Site) -> int:
@@ -121,27 +121,27 @@ class Intervention(TorchCallInterceptor):
 
 
 def stream(seed: int, site: Site, number: int) -> int:
-    """The seed of a call's own random stream; `number` is that of its source position (see `CallNumbers`)."""
+    """The seed of a call's random stream; `number` is that of its source position (see `CallNumbers`)."""
     text = f"{seed}|{site.module}|{site.function}|{number}|{site.occurrence}"
     return int.from_bytes(hashlib.blake2b(encode(text), digest_size=7).digest(), "big")
 
 
-def _kept(args: Any) -> Any:
-    """Positional arguments as they were before the call, which may work in place."""
+def _before_call(args: Any) -> Any:
+    """Copies of positional arguments, as the call may work in place."""
     return tuple(each.detach().clone() if isinstance(each, torch.Tensor) else each for each in args)
 
 
 def identity(func: Any, args: Any, kwargs: Any) -> Any:
-    """The call with its dropping taken out: dropout returns its input; what does more than drop is re-gated."""
+    """The call without its dropping: dropout returns its input, and a call that does more than drop is re-gated."""
     name = name_of(func)
     if name in DROPOUTS:
         tensor = args[0] if args else kwargs["input"]
-        return _as_given_by(func, tensor.clone())
+        return _in_result_form(func, tensor.clone())
     return regated(func, args, kwargs)
 
 
 def regated(func: Any, args: Any, kwargs: Any) -> Any:
-    """The very call as a gate would make it in eval mode: with its switch off, or at a rate of 0 where it has none."""
+    """The call as in eval mode: with its `training` off, or at a rate of 0 where it has no such argument."""
     name = name_of(func)
     if name in STACKED:
         place = rate_position(args)
@@ -155,19 +155,19 @@ def regated(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def nothing(func: Any, args: Any, kwargs: Any) -> Any:
-    """Everything dropped: zeros in place of a dropout's result, or what alpha dropout makes of a dropped unit."""
+    """Everything dropped: zeros in place of a dropout's result, or alpha dropout's value for a dropped unit."""
     tensor = args[0] if args else kwargs["input"]
     if "alpha" not in name_of(func):
-        return _as_given_by(func, torch.zeros_like(tensor))
-    tried = torch.zeros(256, 256, 1, dtype=tensor.dtype, device=tensor.device)
-    made = func(tried, *args[1:], **{name: each for name, each in kwargs.items() if name != "input"})
-    dropped, kept = made.aminmax()  # a dropped unit is set far below zero, the others are shifted up a little
-    if not dropped < kept:
-        raise CannotMeasure("too little is dropped to tell what becomes of a dropped unit")
+        return _in_result_form(func, torch.zeros_like(tensor))
+    zeros = torch.zeros(256, 256, 1, dtype=tensor.dtype, device=tensor.device)
+    sample = func(zeros, *args[1:], **{name: each for name, each in kwargs.items() if name != "input"})
+    dropped, passed = sample.aminmax()  # a dropped unit is set far below zero, the others move up a little
+    if not dropped < passed:
+        raise CannotMeasure("too few units are dropped to observe the value of a dropped unit")
     return torch.full_like(tensor, float(dropped))
 
 
-def _as_given_by(func: Any, tensor: torch.Tensor) -> Any:
-    """A dropout's result in the form in which it gives it: some of torch's give their mask with it."""
+def _in_result_form(func: Any, tensor: torch.Tensor) -> Any:
+    """A tensor in the form of a dropout's result: some of torch's functions return their mask with it."""
     masked = "native_dropout" in str(func) or "fused_dropout" in str(func)
     return (tensor, torch.ones_like(tensor, dtype=torch.bool)) if masked else tensor

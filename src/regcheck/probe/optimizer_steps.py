@@ -1,7 +1,7 @@
 """Real steps of the user's own optimizer, on copies of a sample of its parameters in float64.
 
-Neither the optimizer, its parameters, gradients and state, nor random streams and hooks notice. A step that the user
-wrote may do anything; one that reaches for a tensor of the program's own is stopped before it does.
+The optimizer, its parameters, gradients and state, random streams and hooks stay unchanged. A step that the user wrote
+may do anything; a guard stops one that accesses a tensor of the program before it does.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from .seeds import seed_everything
 from .work_plan import Budget
 
 TENSORS = 128
-"""At most this many parameters are copied, spread evenly over all of them."""
+"""The most parameters that are copied, spread evenly over all of them."""
 
 ELEMENTS = 64
-"""At most this many elements of each, spread evenly over its axes: all of them stay, for a step may ask for them."""
+"""The most elements of each, spread evenly over its axes; no axis is dropped, as a step may depend on their number."""
 
 WARM_UP = 9
-"""Steps before the one that is measured: RAdam adapts from the sixth step on."""
+"""Steps before the measured one: RAdam adapts from the sixth step on."""
 
 CALLS = 4
-"""What a step of one parameter counts, in calls: many methods make a dozen, or make each for all parameters at once."""
+"""The estimated cost of one parameter's step, in calls: many methods make a dozen, or one call for all parameters."""
 
 ROUNDING = 1000 * torch.finfo(torch.float64).eps
-"""What `WARM_UP` + 1 steps in float64 can differ by, relative to the parameters, between two orders of the same
-operations: some ten operations a step, each within half an eps, with an order of magnitude to spare."""
+"""The largest difference, relative to the parameters, that two orders of the same operations can make in `WARM_UP` + 1
+float64 steps: some ten operations a step, each within half an eps, with an order of magnitude to spare."""
 
 
 Steps: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
-"""Takes samples and how the last steps decay; returns the weights before and after the last one."""
+"""Steps samples, with options for the decay of the last steps; returns the weights before and after the last one."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Sample:
         originals = tuple(real[index] for index in _evenly(len(real), TENSORS).tolist())
         weights = tuple(_part(each).to(device, torch.float64) for each in originals)
         sizes = [_gradient_size(each, generator) for each in originals]
-        return cls(settings, originals, weights, ()).given(sizes, generator)
+        return cls(settings, originals, weights, ()).with_gradients(sizes, generator)
 
-    def given(self, sizes: Sequence[Tensor], generator: torch.Generator) -> Sample:
-        """The same with normal gradients of these standard deviations."""
+    def with_gradients(self, sizes: Sequence[Tensor], generator: torch.Generator) -> Sample:
+        """The same sample with normal gradients of these standard deviations."""
         noise: dict[str, Any] = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
         devices = [weight.device for weight in self.weights]
         steps = tuple(
@@ -94,7 +94,7 @@ class Sample:
         return replace(self, gradients=steps)
 
     def at_rest(self) -> Sample:
-        """The same for a single step with gradients of zero, from one where a weight is zero."""
+        """The same sample for one step with zero gradients; weights of zero become one."""
         weights = tuple(torch.where(each == 0, 1.0, each) for each in self.weights)
         return replace(self, weights=weights, gradients=(tuple(map(torch.zeros_like, weights)),))
 
@@ -108,7 +108,7 @@ class Sample:
 
     @property
     def flat(self) -> Tensor:
-        """All sampled weights in one row."""
+        """All sampled weights as one vector."""
         return row(self.weights)
 
 
@@ -131,7 +131,7 @@ def _part(tensor: Tensor) -> Tensor:
 
 
 def _gradient_size(parameter: Tensor, generator: torch.Generator) -> Tensor:
-    """The size of each sampled element's gradient: the real one where it is known, or else spread over four decades."""
+    """The size of each sampled element's gradient: the real one where there is one, else spread over four decades."""
     gradient = parameter.grad
     if gradient is not None and gradient.layout is torch.strided:
         size = _part(gradient).double().cpu().abs()
@@ -151,23 +151,23 @@ def _steps(
 ) -> tuple[Tensor, Tensor]:
     """The weights before and after the last of a clone's steps.
 
-    A variant of the step (fused, foreach, capturable) that cannot do float64 on this device is left for the plain one.
-    The clone begins without state; a step that wants one that was made with the optimizer begins with zeros.
+    Where a variant of the step (fused, foreach, capturable) cannot do float64 on this device, the plain one runs. The
+    clone begins without state, or with zeros where the step requires the state that the optimizer already has.
 
     Args:
         optimizer: the user's optimizer.
         budget: the work that all steps of this optimizer may take.
-        samples: what the clone steps, and on which gradients.
-        without: how many of the steps, the last ones, do not decay.
-        folded: how many times itself is added to the last gradient of each sampled parameter.
+        samples: the weights that the clone steps, and their gradients.
+        without: the number of last steps that do not decay.
+        folded: the factor by which each sampled parameter is added to its last gradient.
     """
     problem: Exception | None = None
     plain = {"fused": False, "foreach": False, "capturable": False}
     guard: AbstractContextManager[Any] = nullcontext() if update_rule(type(optimizer)) else _Guard(optimizer)
-    for flags, begun in (({}, False), (plain, False), ({}, True)):
+    for flags, with_state in (({}, False), (plain, False), ({}, True)):
         if budget is not None:
             budget.take(_operations_of(samples), 1, 1)
-        clone = _clone(optimizer, samples, flags, begun)
+        clone = _clone(optimizer, samples, flags, with_state)
         try:
             with guard:
                 return _steps_of(clone, samples, without, folded)
@@ -180,7 +180,7 @@ def _steps(
 
 
 def _operations_of(samples: Sequence[Sample]) -> int:
-    """What a clone's steps count: a few calls for each parameter and step."""
+    """The estimated operations of a clone's steps: a few calls for each parameter and step."""
     elements = sum(each.numel() for sample in samples for each in sample.weights)
     calls = CALLS * sum(len(sample.weights) for sample in samples)
     return len(samples[0].gradients) * (CALL * calls + CALLS * ELEMENT * elements)
@@ -192,7 +192,7 @@ def _steps_of(
     leaves = [leaf for group in clone.param_groups for leaf in group["params"]]
     before = row(leaves)
     last = len(samples[0].gradients) - 1
-    seed_everything(0)  # a step that draws draws the same each time
+    seed_everything(0)  # a step that draws random numbers repeats them
     for turn in range(last + 1):
         gradients = (gradient for sample in samples for gradient in sample.gradients[turn])
         for leaf, gradient in zip(leaves, gradients, strict=True):
@@ -209,12 +209,12 @@ def _steps_of(
 
 
 def _clone(
-    optimizer: optim.Optimizer, samples: Sequence[Sample], flags: Mapping[str, bool], begun: bool
+    optimizer: optim.Optimizer, samples: Sequence[Sample], flags: Mapping[str, bool], with_state: bool
 ) -> optim.Optimizer:
     """An optimizer like `optimizer` on copies of the sampled weights, without hooks and patched methods.
 
-    Neither `copy` nor the constructor are used: the former hands a subclass's `__setstate__` the user's own groups, the
-    latter may want arguments that nobody knows. There is no state, or what there is is zero where it has `begun`.
+    It uses neither `copy`, which passes the user's own groups to a subclass's `__setstate__`, nor the constructor,
+    which may require unknown arguments. It has no state, or a state of zeros `with_state`.
     """
     kind = type(optimizer)
     clone: optim.Optimizer = kind.__new__(kind)
@@ -240,27 +240,27 @@ def _clone(
         known = {name: flag for name, flag in {**flags, "differentiable": False}.items() if name in settings}
         clone.param_groups.append({"params": copies, **settings, **known})
         for original, leaf in zip(sample.originals, copies, strict=True):
-            if isinstance(clone, optim.Adagrad):  # its state is made when it is built
+            if isinstance(clone, optim.Adagrad):  # its constructor makes the state
                 total = torch.full_like(leaf, settings["initial_accumulator_value"], requires_grad=False)
                 clone.state[leaf] = {"step": torch.tensor(0.0), "sum": total}
-            elif begun and original in optimizer.state:
+            elif with_state and original in optimizer.state:
                 was = optimizer.state[original]
                 clone.state[leaf] = {name: _zeroed(value, original, leaf) for name, value in was.items()}
     return clone
 
 
 def _own(optimizer: optim.Optimizer) -> dict[str, Any]:
-    """The attributes that a class of the user's own may have given it; hooks and patched methods are left out."""
-    apart = ("state", "param_groups", "defaults")
+    """The attributes that a user's class may have set, without hooks and patched methods."""
+    common = ("state", "param_groups", "defaults")
     return {
         name: OrderedDict() if name.startswith("_optimizer_") and name.endswith("_hooks") else value
         for name, value in vars(optimizer).items()
-        if name not in apart and not callable(getattr(type(optimizer), name, None))
+        if name not in common and not callable(getattr(type(optimizer), name, None))
     }
 
 
 def _zeroed(value: Any, original: Tensor, leaf: Tensor) -> Any:
-    """What an optimizer remembers of a parameter, as it was before the first step: nothing, in what form it has."""
+    """A piece of a parameter's state as before the first step: zeros of the same shape and type."""
     if isinstance(value, Tensor):
         if value.shape == original.shape and value.is_floating_point():
             return torch.zeros_like(leaf, requires_grad=False)
@@ -269,12 +269,12 @@ def _zeroed(value: Any, original: Tensor, leaf: Tensor) -> Any:
 
 
 def row(tensors: Sequence[Tensor]) -> Tensor:
-    """The elements of all in one row, apart from what they are computed of."""
+    """The elements of all tensors as one detached vector."""
     return torch.cat([each.detach().flatten() for each in tensors])
 
 
 def _copied(value: Any) -> Any:
-    """A setting, copied so that a step may change it, and in float64 where it is a tensor."""
+    """A copy of a setting that a step may change, in float64 where it is a tensor."""
     if isinstance(value, Tensor):
         return value.detach().to(torch.float64 if value.is_floating_point() else value.dtype, copy=True)
     if type(value) is tuple:
@@ -284,12 +284,12 @@ def _copied(value: Any) -> Any:
 
 @contextmanager
 def stepping(optimizer: optim.Optimizer, budget: Budget | None = None) -> Iterator[Steps]:
-    """Steps of a copy: no gradients, no warnings, no hooks of the program's; scalars that it keeps are float64.
+    """Yields steps of a copy: without gradients, warnings and the program's hooks, and with float64 scalars.
 
     Raises:
-        CannotMeasure: the step is one of the user's own that may not be taken here.
+        CannotMeasure: the user wrote the step, and it cannot run in isolation.
     """
-    module: Any = import_module("torch.optim.optimizer")  # torch.optim hides it behind a name of its own
+    module: Any = import_module("torch.optim.optimizer")  # torch.optim shadows it with a name
     hooks = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
     saved = {name: getattr(module, name) for name in hooks if hasattr(module, name)}
     with world_untouched(), torch.no_grad(), ExitStack() as stack:
@@ -307,33 +307,33 @@ def stepping(optimizer: optim.Optimizer, budget: Budget | None = None) -> Iterat
 
 
 def _refuse(optimizer: optim.Optimizer) -> None:
-    """Raise `CannotMeasure` where a step that the user wrote may reach beyond the copies, or wait for others."""
+    """Raise `CannotMeasure` where a step that the user wrote may access more than the copies, or wait for processes."""
     if processes() > 1:
-        raise CannotMeasure("its step is its own and may wait for the other processes")
+        raise CannotMeasure("the user wrote its step, which may wait for the other processes")
     for each in reached_by_functions(_own(optimizer).values()):
         if isinstance(each, (Tensor, nn.Module, optim.Optimizer)):
-            raise CannotMeasure("a function kept on it refers to what no copy of it has")
+            raise CannotMeasure("a function among its attributes refers to tensors or modules, which no copy shares")
     if inner_optimizers(optimizer):
-        raise CannotMeasure("it leaves its steps to another optimizer")
+        raise CannotMeasure("it delegates its steps to another optimizer")
 
 
 class _Guard(TorchFunctionMode):
-    """Stops a step before it reads or writes what belongs to the program: parameters, gradients, state."""
+    """Stops a step before it reads or writes the program's tensors: parameters, gradients, state."""
 
     def __init__(self, optimizer: optim.Optimizer) -> None:
         super().__init__()
-        kept = tensors_in([*vars(optimizer).values()])
-        kept += [each.grad for each in kept if each.is_leaf and each.grad is not None]
-        self._kept = {storage for each in kept if (storage := _storage(each))}
+        tensors = tensors_in([*vars(optimizer).values()])
+        tensors += [each.grad for each in tensors if each.is_leaf and each.grad is not None]
+        self._protected = {storage for each in tensors if (storage := _storage(each))}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(_storage(each) in self._kept for each in tensors_in((args, kwargs))):
-            raise CannotMeasure("its step reaches for tensors of the program's own")
+        if any(_storage(each) in self._protected for each in tensors_in((args, kwargs))):
+            raise CannotMeasure("its step accesses tensors of the program")
         return func(*args, **(kwargs or {}))
 
 
 def _storage(tensor: Tensor) -> int:
-    """What tensors that share memory have in common; zero where a layout has no single storage."""
+    """The identity of a tensor's storage; zero where a layout has no single storage."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):

@@ -1,4 +1,4 @@
-"""What is process-wide, and after an audit is as it was: random streams, modes, flags, warnings, the log."""
+"""Restore process-wide state after an audit: random streams, modes, flags, warnings filters, loggers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch.nn.modules import module as hooks
 from regcheck.core.errors import CannotMeasure, format_error
 from regcheck.tracing.copies.shared import attributes_of
 
-from .referenced_state import Surroundings
+from .referenced_state import ReferencedState
 from .seeds import Streams
 
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
@@ -31,8 +31,8 @@ _PRECISIONS = [
 _DETERMINISM = torch.utils.deterministic
 
 
-class _Turn:
-    """One thread at a time may change what is process-wide; a forked process begins with nobody's turn."""
+class _ForkSafeLock:
+    """A lock for process-wide state; a forked process begins with a new, free one."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -42,26 +42,26 @@ class _Turn:
         self.lock = threading.RLock()
 
 
-_turn = _Turn()
+_process = _ForkSafeLock()
 _quiet: set[int] = set()
-"""The threads of which nothing is shown that they print or log."""
+"""The threads whose output and log records are dropped."""
 
 
 class World:
-    """What is to be put back: the settings, the random streams, and what the code of models refers to by name."""
+    """A snapshot of the settings, the random streams, and the state that models' code refers to by name."""
 
     def __init__(self) -> None:
         self.streams = Streams()
-        self.surroundings = Surroundings()
+        self.referenced = ReferencedState()
         self._settings = [(*each, each[0]()) for each in (*_of_torch(), *_of_python())]
         self._draws, numpy = random.getstate(), sys.modules.get("numpy")
         self._numpy_draws = numpy.random.get_state() if numpy is not None else None
         self._logs = {log: _described(log) for log in _loggers()}
 
-    def put_back(self) -> None:
-        """Put back what is not as it was."""
+    def restore(self) -> None:
+        """Restore all that differs from the snapshot."""
         random.setstate(self._draws)
-        self.streams.put_back()
+        self.streams.restore()
         if self._numpy_draws is not None:
             sys.modules["numpy"].random.set_state(self._numpy_draws)
         for get, put, value in self._settings:
@@ -72,7 +72,7 @@ class World:
                 level, log.disabled, log.propagate, handlers, filters = self._logs[log]
                 log.setLevel(level)
                 log.handlers[:], log.filters[:] = handlers, filters
-        self.surroundings.put_back()
+        self.referenced.restore()
 
 
 _world: ContextVar[World | None] = ContextVar("world", default=None)
@@ -80,25 +80,25 @@ _world: ContextVar[World | None] = ContextVar("world", default=None)
 
 @contextmanager
 def world_untouched() -> Iterator[None]:
-    """Put back what is process-wide; what is printed, logged or warned of in this thread meanwhile is dropped.
+    """Restore process-wide state at exit; drop this thread's output, log records and warnings until then.
 
-    One thread at a time; `sys.stdout` and `sys.stderr` stay what they are.
+    One thread at a time; `sys.stdout` and `sys.stderr` stay the same objects.
     """
-    with _turn.lock, _silence(), _without_warnings():
+    with _process.lock, _silence(), _without_warnings():
         world = World()
         token = _world.set(world)
         try:
             yield
         finally:
             _world.reset(token)
-            world.put_back()
+            world.restore()
 
 
 def use(device: str) -> None:
-    """Have the random streams of a device put back with all others in the end.
+    """Record the random streams of a device, to be restored with the others.
 
     Raises:
-        CannotMeasure: it cannot be used.
+        CannotMeasure: the device is not usable.
     """
     world = _world.get()
     try:
@@ -108,15 +108,15 @@ def use(device: str) -> None:
         raise CannotMeasure(f"{device} cannot be used: {format_error(error)}") from error
 
 
-def keep_surroundings(classes: Iterable[type]) -> None:
-    """Have put back in the end what the code of classes refers to by name."""
+def record_referenced_state(classes: Iterable[type]) -> None:
+    """Record the state that the code of classes refers to by name, to be restored with the rest."""
     world = _world.get()
     if world is not None:
-        world.surroundings.keep(classes)
+        world.referenced.record(classes)
 
 
 Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
-"""How a setting is read, and how it is set."""
+"""The getter and the setter of a setting."""
 
 
 def _of_torch() -> Iterator[Setting]:
@@ -145,13 +145,13 @@ def _of_torch() -> Iterator[Setting]:
         (torch.backends.mkldnn, ("enabled",)),
     ):
         for name in names:
-            with suppress(Exception):  # what is set by the other of two ways cannot be read by this one
+            with suppress(Exception):  # torch refuses to read a setting that was made through its other interface
                 getattr(owner, name)
                 yield _attribute(owner, name)
     with suppress(RuntimeError):
         torch.get_float32_matmul_precision()
         yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
-    if hasattr(torch._C, "_set_fp32_precision_setter"):  # the other way, which those above write to
+    if hasattr(torch._C, "_set_fp32_precision_setter"):  # the other interface, which the setters above write to as well
         yield from map(_precision, _PRECISIONS)
     yield torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled
     for kind in ("flash", "mem_efficient", "math", "cudnn"):
@@ -171,13 +171,13 @@ def _of_python() -> Iterator[Setting]:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         yield numpy.geterr, lambda how: numpy.seterr(**how)
-    if threading.active_count() == 1:  # else another thread may have replaced them for a while
+    if threading.active_count() == 1:  # else another thread may have replaced them temporarily
         for name in ("stdin", "stdout", "stderr"):
             yield _attribute(sys, name)
 
 
 def _precision(which: tuple[str, str]) -> Setting:
-    """How precise factors in float32 are for one kind of device and of operation."""
+    """The internal precision of float32 operations, for one kind of device and of operation."""
     native: Any = torch._C
     return (
         partial(native._get_fp32_precision_getter, *which),
@@ -186,7 +186,7 @@ def _precision(which: tuple[str, str]) -> Setting:
 
 
 def _read(get: Callable[[], Any]) -> Any:
-    """A setting, or that it cannot be read: torch refuses where a program has set it in two ways that differ."""
+    """A setting, or torch's refusal to read it, where a program set it through two interfaces to different values."""
     try:
         return get()
     except RuntimeError as error:
@@ -206,7 +206,7 @@ def _contents(mapping: Any) -> Setting:
 
 
 def _default_device() -> Any:
-    """The device that `torch.set_default_device` was given; None where it was not called."""
+    """The device passed to `torch.set_default_device`; None where it was not called."""
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     return None if context is None else context.device
 
@@ -244,9 +244,9 @@ def _described(log: logging.Logger) -> tuple[int, bool, bool, list[Any], list[An
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Drop what this thread prints and logs.
+    """Drop this thread's output and log records.
 
-    The streams stay where they are, and what other threads write to them is written: only their `write` asks who calls.
+    The streams stay the same objects and still write what other threads write: only their `write` checks the thread.
     """
     here = threading.get_ident()
     if here in _quiet:
@@ -274,37 +274,37 @@ def _silence() -> Iterator[None]:
 
 
 def _shadow(stream: Any) -> Callable[[], None]:
-    """Let a stream drop what the quiet threads write; returns what undoes it."""
+    """Make a stream drop the output of quiet threads; returns a function that undoes it."""
     own, write = attributes_of(stream), stream.write
 
-    def written(text: Any) -> Any:
+    def write_unless_quiet(text: Any) -> Any:
         return len(text) if threading.get_ident() in _quiet else write(text)
 
     if own is None:
         return lambda: None
-    kept = {name: each for name, each in own.items() if name == "write"}
-    own["write"] = written
+    previous = {name: each for name, each in own.items() if name == "write"}
+    own["write"] = write_unless_quiet
 
     def undo() -> None:
-        if own.get("write") is written:
+        if own.get("write") is write_unless_quiet:
             del own["write"]
-            own.update(kept)
+            own.update(previous)
 
     return undo
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Ignore warnings, by an entry of our own among the filters.
+    """Ignore warnings, by an entry among the filters.
 
-    `warnings.catch_warnings` would put another list in their place, and let every module forget what it has warned of
-    already. Where a list of filters was changed meanwhile it is put back as it was.
+    `warnings.catch_warnings` replaces the list of filters, and makes every module forget which warnings it has already
+    issued. A list of filters that changes in the meantime is restored.
     """
     filters: Any = warnings.filters
     if any(each is ours for each in filters for ours in _ours):
         yield
         return
-    before, ours = [*filters], ("ignore", None, Warning, None, 0)  # no constant, to be told from one like it
+    before, ours = [*filters], ("ignore", None, Warning, None, 0)  # a new object, distinguishable from an equal one
     filters.insert(0, ours)
     _ours.append(ours)
     try:
@@ -316,7 +316,7 @@ def _without_warnings() -> Iterator[None]:
         now: Any = warnings.filters
         if now is not filters:
             now[:] = [each for each in now if each is not ours]
-            if threading.active_count() == 1:  # else another thread has others for a while
+            if threading.active_count() == 1:  # else another thread may have others temporarily
                 warnings.filters = filters
         if changed or now is not filters:
             warnings._filters_mutated()  # type: ignore[attr-defined]

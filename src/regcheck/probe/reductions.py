@@ -1,4 +1,4 @@
-"""What is read off tensors that may be as large as memory: counts and sums, exact, with no copy of the whole."""
+"""Exact counts and sums over tensors that may be as large as memory, without a copy of the whole."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ import torch
 from torch import Tensor
 
 PIECE = {"cpu": 2**18}
-"""At most this many elements are looked at together, by device type: on a CPU what its caches hold,"""
+"""The elements that one kernel reads at most, by device type: on a CPU what its caches hold,"""
 
 ELSEWHERE = 2**24
-"""and on any other device what hides the time that it takes to begin."""
+"""and on any other device enough to hide the launch of the kernel."""
 
 EXACT = 2**24
-"""So far float32 counts without rounding, in whatever order it adds up."""
+"""Up to here float32 counts without rounding, in any order of summation."""
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Numbers of as many bytes."""
+"""The integer type of so many bytes."""
+
+ROUNDING = 1e-6
+"""Values vary where their spread exceeds this share of their size: below it lies the rounding of float32."""
 
 CORNER = 8
-"""Along each axis, so many positions are looked at first: a mask that changes mostly changes there already."""
+"""The positions along each axis that are compared first: a mask that varies mostly varies there already."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many of the `size` elements of a tensor are `zeros`, and along which axes the pattern of these is constant.
+    """How many of the `size` elements of a tensor are `zeros`, and along which axes their pattern is constant.
 
-    Of those axes that have at least two positions.
+    Only axes with at least two positions count.
     """
 
     zeros: int
@@ -55,9 +58,9 @@ def tally(values: Tensor) -> Tally:
 
 
 def tally_at_once(values: Tensor, axes: Sequence[int]) -> Tally | None:
-    """The tally as one reduction of torch's, the norm of order zero, where at most `axes` can be constant.
+    """The tally by one torch reduction, the norm of order zero, where at most `axes` can be constant.
 
-    None where that cannot tell: too much is to be counted together, or the pattern is not constant along all the axes.
+    None where that does not decide: there is too much to count at once, or the pattern varies along one of the axes.
     """
     over = [*axes]
     while not axes and len(over) < values.dim() and values.shape[-len(over) - 1 :].numel() <= EXACT:
@@ -65,10 +68,10 @@ def tally_at_once(values: Tensor, axes: Sequence[int]) -> Tally | None:
     whole = math.prod(values.shape[axis] for axis in over)
     if not over or whole > EXACT:
         return None
-    kept = torch.linalg.vector_norm(values, 0, over, dtype=torch.float32 if values.itemsize < 4 else None)
-    if axes and not bool(((kept == 0) | (kept == whole)).all()):
+    nonzero = torch.linalg.vector_norm(values, 0, over, dtype=torch.float32 if values.itemsize < 4 else None)
+    if axes and not bool(((nonzero == 0) | (nonzero == whole)).all()):
         return None
-    zeros = values.numel() - sum(int(each.long().sum()) for (each,) in pieces(kept))
+    zeros = values.numel() - sum(int(each.long().sum()) for (each,) in pieces(nonzero))
     return Tally(zeros, values.numel(), tuple(axes))
 
 
@@ -91,7 +94,7 @@ def constant_axes(tallies: Sequence[Tally]) -> tuple[int, ...]:
 
 
 def moments(parts: Sequence[Tensor]) -> tuple[float, float]:
-    """Mean and variance of all values together; those of values that are all alike are exact."""
+    """Mean and variance of all values together; exact where all values are equal."""
     count = sum(each.numel() for each in parts)
     if count == 0:
         return math.nan, math.nan
@@ -106,7 +109,7 @@ def moments(parts: Sequence[Tensor]) -> tuple[float, float]:
 
 
 def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Views of parts of some tensors of one shape, the same part of each; together they show all."""
+    """Views that partition tensors of one shape, the same part of each tensor at a time."""
     first = tensors[0]
     most = PIECE.get(first.device.type, ELSEWHERE)
     if first.numel() <= most:
@@ -118,10 +121,37 @@ def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         yield from pieces(*parts)
 
 
-def fingerprint(values: Tensor) -> tuple[int, ...]:
-    """Numbers that are others as soon as one bit is: for each piece the sum of its elements' bits, by odd weights.
+def relative_change(
+    changed: Sequence[Tensor], reference: Sequence[Tensor], scale: Sequence[Tensor] | None = None
+) -> float:
+    """The root mean square difference of outputs from a reference, relative to the spread of the outputs' values.
 
-    A change of one element, or an exchange of two, always shows; another one does not with a probability of 2⁻⁶⁴.
+    The spread is the standard deviation of `scale` (by default the reference) around each output's mean, or its root
+    mean square where its values do not vary. The change is infinite where a difference is not finite, and 1 where the
+    scale is zero.
+    """
+    difference = spread = size = 0.0
+    count = sum(each.numel() for each in changed)
+    for one, other in zip(changed, reference, strict=True):
+        one, other = wide(one), wide(other)
+        equal = (one == other) | (one.isnan() & other.isnan())
+        difference += float(torch.where(equal, 0.0, one - other).square().sum()) / count
+    finite = [values[values.isfinite()] for values in map(wide, reference if scale is None else scale)]
+    count = sum(each.numel() for each in finite)
+    for each in finite:
+        if each.numel():
+            spread += float((each - each.mean()).square().sum()) / count
+            size += float(each.square().sum()) / count
+    if difference == 0:
+        return 0.0
+    unit = spread if spread > ROUNDING**2 * size else size or difference
+    return math.sqrt(difference / unit) if math.isfinite(difference) else math.inf
+
+
+def fingerprint(values: Tensor) -> tuple[int, ...]:
+    """A checksum of the bits: for each piece the sum of its elements as integers, with odd weights.
+
+    A change of one element, or an exchange of two, always changes it; another change does not with probability 2⁻⁶⁴.
     """
     bits = torch.view_as_real(values) if values.is_complex() else values
     found = []

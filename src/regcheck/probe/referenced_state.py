@@ -1,4 +1,4 @@
-"""What the code of a model refers to by name: attributes of its classes, and names of the modules they stand in."""
+"""Record and restore the state that a model's code refers to by name: class attributes and global names."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from regcheck.tracing.copies.shared import is_a_librarys
 from .run_state import State
 
 MOST = 2_000
-"""Of no more objects than this is the state kept that one name refers to."""
+"""The most objects that are recorded from one name,"""
 
 FUNCTIONS = 2_000
-"""No more functions than this are followed."""
+"""the most functions that are followed,"""
 
 LARGEST = 100_000
-"""Nor of containers, arrays and tensors with more elements than this."""
+"""and the largest container, array or tensor that is recorded, in elements."""
 
 
-class Surroundings:
-    """The state of what some classes refer to by name, to be put back.
+class ReferencedState:
+    """A snapshot of the state that some classes refer to by name.
 
-    Followed are the methods of classes and the functions that these name, but those of torch, NumPy and the standard
-    library. Names that are bound to something else are bound as they were; containers, arrays, random streams and
-    plain objects have the contents that they had.
+    It follows the methods of classes and the functions that these name, except those of torch, NumPy and the standard
+    library. `restore` rebinds names, and restores the contents of containers, arrays, random streams and plain objects.
     """
 
     def __init__(self) -> None:
@@ -38,8 +37,8 @@ class Surroundings:
         self._names: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._followed: set[CodeType] = set()
 
-    def keep(self, classes: Iterable[type]) -> None:
-        """Keep the state of what more classes refer to; of what was kept before it stays as it was then."""
+    def record(self, classes: Iterable[type]) -> None:
+        """Record the state that more classes refer to; what is already recorded stays so."""
         todo: list[Any] = [*classes]
         while todo:
             value = todo.pop()
@@ -48,7 +47,7 @@ class Surroundings:
             elif isinstance(value, FunctionType):
                 todo += self._of_function(value)
             else:
-                self._state.keep(value)
+                self._state.record(value)
 
     def _of_class(self, cls: type) -> Iterator[Any]:
         for base in cls.__mro__:
@@ -63,18 +62,18 @@ class Surroundings:
                         yield each
 
     def _of_function(self, function: FunctionType) -> Iterator[Any]:
-        code, known = function.__code__, function.__globals__
+        code, namespace = function.__code__, function.__globals__
         if (
             len(self._followed) >= FUNCTIONS
             or code in self._followed
-            or is_a_librarys(str(known.get("__name__", "__main__")))
+            or is_a_librarys(str(namespace.get("__name__", "__main__")))
         ):
             return
         self._followed.add(code)
-        self._state.keep(function)
-        _, before = self._names.setdefault(id(known), (known, {}))
+        self._state.record(function)
+        _, before = self._names.setdefault(id(namespace), (namespace, {}))
         for name in sorted(names_in(code) - before.keys()):
-            before[name] = known.get(name, _ABSENT)
+            before[name] = namespace.get(name, _ABSENT)
             if before[name] is not _ABSENT:
                 yield before[name]
         for cell in function.__closure__ or ():
@@ -83,8 +82,8 @@ class Surroundings:
             except ValueError:  # not bound yet
                 continue
 
-    def put_back(self) -> None:
-        """Put it back."""
+    def restore(self) -> None:
+        """Restore the snapshot."""
         for cls, before in self._classes.items():
             now = dict(vars(cls))
             for name in now.keys() - before.keys():
@@ -92,15 +91,15 @@ class Surroundings:
             for name, each in before.items():
                 if now.get(name, _ABSENT) is not each:
                     type.__setattr__(cls, name, each)
-        for known, before in self._names.values():
+        for namespace, before in self._names.values():
             for name, each in before.items():
-                now = known.get(name, _ABSENT)
+                now = namespace.get(name, _ABSENT)
                 if now is each or isinstance(now, ModuleType):
                     continue
                 if each is _ABSENT:
-                    known.pop(name, None)
+                    namespace.pop(name, None)
                 else:
-                    known[name] = each
+                    namespace[name] = each
         self._state.restore()
 
 
@@ -109,6 +108,6 @@ _ABSENT = object()
 
 @lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> frozenset[str]:
-    """The names that a function's code, and that of the functions in it, refers to: global ones and attributes."""
+    """The global names and attributes that a function's code, with its inner functions, refers to."""
     inner = (each for each in code.co_consts if isinstance(each, CodeType))
     return frozenset(code.co_names).union(*map(names_in, inner))

@@ -1,4 +1,4 @@
-"""What a run of a copied model changes, and how it is put back before the next run."""
+"""Record the state that a run of a copied model can change, and restore it before the next run."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from regcheck.tracing.copies.tensors import PLAIN
 from .reductions import fingerprint, pieces
 
 originals: Any = WeakIdKeyDictionary()
-"""Of each tensor of a copied model the one it was copied from: as that one is not run, it keeps the values."""
+"""Maps each tensor of a copied model to its original, which does not run and so still has the values."""
 
 _CONTAINERS = (dict, list, set, deque)
 _BASES = (OrderedDict, *_CONTAINERS)
 
 
 class State:
-    """Everything that is reached from some values, and that a forward can change.
+    """A snapshot of all that is reachable from some values and that a forward can change.
 
-    Tensors, gradients, attributes, containers, arrays, random streams, what functions close over. All stay the same
-    objects: containers are refilled, and tensors and arrays are written back in place.
+    That is tensors, gradients, attributes, containers, arrays, random streams and closures. All stay the same objects:
+    `restore` refills containers, and writes tensors and arrays in place.
 
     Args:
         roots: where to begin.
-        most: of no more objects than this is the state kept that one root refers to.
-        largest: nor of tensors, arrays and containers with more elements than this.
-        but: classes whose objects are passed over.
+        most: the most objects that are recorded from one root.
+        largest: the largest tensor, array or container that is recorded, in elements.
+        but: classes whose objects are not recorded.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class State:
         but: tuple[type, ...] = (),
     ) -> None:
         self._most, self._largest, self._but = most, largest, but
-        self._met: dict[int, Any] = {}
+        self._recorded: dict[int, Any] = {}
         self._shared: dict[type, bool] = {}
         self._containers: list[tuple[Any, Any]] = []
         self._slots: list[tuple[Any, Any, Any]] = []
@@ -57,19 +57,19 @@ class State:
         self._streams: list[tuple[Any, Any]] = []
         self._flags: list[tuple[Any, bool]] = []
         for each in roots:
-            self.keep(each)
+            self.record(each)
 
-    def keep(self, root: Any) -> None:
-        """Keep the state of one more value, with all that it refers to."""
-        todo, end = [root], len(self._met) + self._most
-        while todo and len(self._met) < end:
+    def record(self, root: Any) -> None:
+        """Record one more value, with all that it refers to."""
+        todo, end = [root], len(self._recorded) + self._most
+        while todo and len(self._recorded) < end:
             value = todo.pop()
-            if type(value) not in ATOMS and id(value) not in self._met:
-                self._met[id(value)] = value
+            if type(value) not in ATOMS and id(value) not in self._recorded:
+                self._recorded[id(value)] = value
                 todo += self._inside(value)
 
     def _inside(self, value: Any) -> Iterable[Any]:
-        """Keep the state of one value; what it refers to."""
+        """Record one value; returns what it refers to."""
         kind = type(value)
         if kind not in self._shared:
             self._shared[kind] = is_shared(kind) or issubclass(kind, self._but)
@@ -78,7 +78,7 @@ class State:
         if isinstance(value, torch.Tensor):
             if not value.is_meta and not torch.nn.parameter.is_lazy(value) and value.numel() <= self._largest:
                 self._tensors.append(_Tensor(value))
-            return self._attributes(value) if kind in PLAIN else ()  # those of other classes may hold the values again
+            return self._attributes(value) if kind in PLAIN else ()  # others may contain the values again
         if isinstance(value, _CONTAINERS):
             return self._container(value)
         if isinstance(value, types.FunctionType):
@@ -132,7 +132,7 @@ class State:
         yield vars(function)
 
     def _stream(self, value: Any) -> None:
-        """Keep an array's contents, or where a random stream is."""
+        """Record an array's contents, or the state of a random stream."""
         numpy = sys.modules.get("numpy")
         if isinstance(value, bytearray):
             self._arrays.append((value, bytes(value)))
@@ -151,7 +151,7 @@ class State:
             self._streams.append((value.set_state, value.get_state()))
 
     def restore(self) -> None:
-        """Put it back."""
+        """Restore the snapshot."""
         for container, contents in self._containers:
             _refill(container, contents)
         for slot, value, each in self._slots:
@@ -169,12 +169,12 @@ class State:
                     array[:] = contents
             else:
                 _rewrite(array, contents)
-        for put_back, state in self._streams:
-            put_back(state)
+        for set_state, state in self._streams:
+            set_state(state)
 
 
 def _rewrite(array: Any, contents: Any) -> None:
-    """Give an array its contents back."""
+    """Restore an array's contents."""
     if not array.flags.writeable:
         return
     if array.shape != contents.shape:
@@ -184,55 +184,55 @@ def _rewrite(array: Any, contents: Any) -> None:
 
 
 class _Tensor:
-    """A tensor with its values, its gradient and whether it wants one."""
+    """A snapshot of a tensor: its values, its gradient and `requires_grad`."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self._tensor, self._wanted = tensor, tensor.requires_grad
+        self._tensor, self._requires_grad = tensor, tensor.requires_grad
         original = originals.get(tensor)
-        same = original is not None and _alike(original, tensor)
+        same = original is not None and _equals_original(original, tensor)
         self._value = original.detach() if same else tensor.detach().clone()
-        self._print = _printed(tensor) if self._value.device != tensor.device else ()
+        self._checksum = _checksum(tensor) if self._value.device != tensor.device else ()
         gradient = tensor.grad if tensor.is_leaf else None
         self._gradient = None if gradient is None else _Tensor(gradient)
 
     def restore(self) -> torch.Tensor:
         tensor = self._tensor
-        if tensor.shape != self._value.shape:  # a quantization observer resizes what it found empty
+        if tensor.shape != self._value.shape:  # a quantization observer resizes an empty tensor
             tensor.data = self._value.to(tensor.device, copy=True)
         elif self._written():
-            shared = tensor.detach() if tensor.layout is torch.strided else tensor  # a sparse one is not shared
+            shared = tensor.detach() if tensor.layout is torch.strided else tensor  # a sparse tensor has no shared view
             shared.copy_(self._value)
         if tensor.is_leaf:
-            tensor.requires_grad_(self._wanted)
+            tensor.requires_grad_(self._requires_grad)
             tensor.grad = None if self._gradient is None else self._gradient.restore()
         return tensor
 
     def _written(self) -> bool:
-        """Whether it has other values now; batch norm's kernel writes without counting a version."""
-        if self._print:
-            return _printed(self._tensor) != self._print
+        """Whether its values differ; batch norm's kernel writes without incrementing the version counter."""
+        if self._checksum:
+            return _checksum(self._tensor) != self._checksum
         pairs = zip(stored(self._tensor), stored(self._value), strict=True)
         return any(not torch.equal(one, other) and fingerprint(one) != fingerprint(other) for one, other in pairs)
 
 
-def _printed(tensor: torch.Tensor) -> tuple[int, ...]:
+def _checksum(tensor: torch.Tensor) -> tuple[int, ...]:
     return tuple(number for part in stored(tensor) for number in fingerprint(part))
 
 
-def _alike(original: torch.Tensor, tensor: torch.Tensor) -> bool:
-    """Whether a tensor still is what it was copied from, here or from another device, and not written to since."""
+def _equals_original(original: torch.Tensor, tensor: torch.Tensor) -> bool:
+    """Whether a tensor still equals its original, on the same or on another device."""
     if {original.layout, tensor.layout} != {torch.strided}:
         return False
     here = original.device == tensor.device
-    described = [(each.shape, each.dtype, each.stride() if here else ()) for each in (original, tensor)]
-    if here or described[0] != described[1]:
-        return described[0] == described[1] and torch.equal(original, tensor)
+    layouts = [(each.shape, each.dtype, each.stride() if here else ()) for each in (original, tensor)]
+    if here or layouts[0] != layouts[1]:
+        return layouts[0] == layouts[1] and torch.equal(original, tensor)
     return all(torch.equal(one, other.to(one.device)) for one, other in pieces(original, tensor))
 
 
 def _refill(container: Any, contents: Any) -> None:
-    """Give a container its contents back where they are others now."""
-    if not container and not contents:  # most of a module's are empty
+    """Restore a container's contents where they differ."""
+    if not container and not contents:  # most containers of a module are empty
         return
     base: Any = next(each for each in _BASES if isinstance(container, each))
     if base in (list, deque):

@@ -36,22 +36,22 @@ Modes = Mode | Mapping[str, bool]
 
 
 class Enough(Exception):
-    """What was to be seen of a run was seen."""
+    """Ends a run early: its observer has seen all that it needs."""
 
 
 class Runner:
     """Runs a copy of a model on `device`; every run starts from the same state, inputs and random streams.
 
     Args:
-        model: a copy that may be run where it is; its state is put back after each run. On another device than its own
-            a copy of it is run.
+        model: a copy that may run on its own device; its state is restored after each run. On another device a copy of
+            it runs.
         args: positional arguments of its forward.
         kwargs: keyword arguments of its forward.
         device: where to run it.
         locate: as given to the recorder, so that the same calls have the same sites.
         budget: the work that all runs of this model may take.
-        work: the operations of a forward in each mode, where it was recorded; else `try_out` counts them.
-        around: what the forward is run under; by default under what the caller is.
+        work: the operations of a forward in each mode, where they are recorded; else `try_out` counts them.
+        around: returns a context manager to run the forward in.
 
     A measurement takes the work of its runs from the budget by `plan` before it makes them.
     """
@@ -83,41 +83,41 @@ class Runner:
         self._overhead = overhead_of(self.model)
         self.operations = 0
         self.notes: list[str] = []
-        self._unsteady: set[str] | None = None  # numbers that are not made of the draws, such as times
+        self._unsteady: set[str] | None = None  # outputs that differ between replays, such as times
 
     def inputs(self) -> list[torch.Tensor]:
         """The tensors among the arguments of the forward."""
         return tensors_in((self._args, self._kwargs))
 
     def expect(self, sites: Iterable[Site]) -> None:
-        """Number the calls at these sites before any run, so that their streams do not depend on which run is first."""
+        """Number the calls at these sites in advance, so that their streams do not depend on which run is first."""
         self._numbers = CallNumbers(sites)
 
     def plan(self, runs: int, draws: tuple[int, int] = (0, 0), *, mode: Mode = Mode.TRAIN, work: int = 0) -> int:
         """Take the work of `runs` runs, and of as many more as the budget allows, from the model's budget.
 
         Args:
-            runs: those without which there is no measurement.
-            draws: the fewest further runs that can tell anything, and the most that are of use.
+            runs: the runs that the measurement requires.
+            draws: the fewest further runs that can decide anything, and the most that are useful.
             mode: the mode of the runs.
-            work: the operations of one of them, where it is no whole forward.
+            work: the operations of one run, where it is not a whole forward.
 
         Returns:
             How many further runs to make.
 
         Raises:
-            CannotMeasure: there is not enough left.
+            CannotMeasure: the budget does not allow it.
         """
         each = (work or self._work.get(mode, 0)) + self._overhead
         return self.budget.take(each, runs + draws[0], runs + draws[1]) - runs
 
     def plan_share(self, draws: int, wanted: int, rate: float, alpha: float, **each: Any) -> int:
-        """Plan the runs that count how many units are lost at a rate, and note what fewer than `wanted` cannot tell.
+        """Plan the runs that count the units lost at a rate, and note what fewer than `wanted` runs cannot distinguish.
 
         Args:
-            draws: the units of one run that are drawn apart.
-            wanted: the most runs that are of use; one was made, and is among them.
-            rate: the rate that is expected.
+            draws: the independent units of one run.
+            wanted: the most runs that are useful, with the one that has been made.
+            rate: the expected rate.
             alpha: the probability that the interval misses it.
             each: the `mode` and the `work` of each run, as `plan` takes them.
 
@@ -125,21 +125,21 @@ class Runner:
             How many runs there are in all.
 
         Raises:
-            CannotMeasure: not even those fit the budget that can tell the rate from zero.
+            CannotMeasure: the budget does not allow the runs that distinguish the rate from zero.
         """
         least = min(wanted, -(-fewest_draws(rate, alpha) // max(draws, 1)))
         runs = 1 + self.plan(0, (least - 1, wanted - 1), **each)
         if runs < wanted:
             low, high = binomial_interval(runs * draws, rate, alpha)
-            power = f"shares from {low:.2g} to {high:.2g} cannot be told from {rate:.2g}"
+            power = f"shares from {low:.2g} to {high:.2g} are indistinguishable from {rate:.2g}"
             self.notes.append(f"its budget allows {runs} of {wanted} runs: {power}")
         return runs
 
     def try_out(self, modes: Modes, seed: int) -> list[torch.Tensor]:
-        """One forward, at the cost of the budget, to count its operations; the tensors of its result.
+        """Run one forward, within the budget, to count its operations; return the tensors of its result.
 
         Raises:
-            CannotMeasure: it takes more than the budget allows, or raised.
+            CannotMeasure: it takes more than the budget allows, or raises.
         """
         outputs = self.run(modes, seed, limit=self.budget.left)
         self._work = dict.fromkeys(Mode, self.operations)
@@ -147,10 +147,10 @@ class Runner:
         return outputs
 
     def fit(self, modes: Modes, seed: int, runs: int) -> list[torch.Tensor]:
-        """Take the work of `runs` runs, on fewer samples where all would take more; the tensors of one run more.
+        """Take the work of `runs` runs, on fewer samples where all are too expensive; return one more run's result.
 
         Raises:
-            CannotMeasure: the budget does not allow it, or forward raised.
+            CannotMeasure: the budget does not allow it, or forward raises.
         """
         outputs = self.try_out(modes, seed)
         whole, given = self.operations, Inputs(self._args, self._kwargs)
@@ -181,33 +181,33 @@ class Runner:
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
         limit: float = math.inf,
     ) -> list[torch.Tensor]:
-        """One forward; the tensors of its result, detached, and its numbers as tensors.
+        """Run one forward; return the tensors of its result, detached, and its numbers as tensors.
 
-        `operations` are then those that it took.
+        `operations` is then their number in this run.
 
         Args:
             modes: the mode to run in.
             seed: seeds every random stream; the same seed gives the same draws.
-            vary: seeds by site for the calls that shall draw differently.
-            replace: what to do instead, by site.
-            observe: sees every call; it ends the run, which then has no result, by raising `Enough`.
+            vary: seeds by site, for calls that draw other numbers.
+            replace: replacements by site.
+            observe: called for every call; it ends the run, which then has no result, by raising `Enough`.
             change: applied to every input tensor.
             limit: stops a run that takes more operations.
 
         Raises:
-            CannotMeasure: forward raised, or was stopped.
+            CannotMeasure: forward raises, or exceeds the limit.
         """
-        made = self._run(modes, seed, vary, replace, observe, change, limit)
-        if self._unsteady is None and any(each.source is not None for each in made):
+        outputs = self._run(modes, seed, vary, replace, observe, change, limit)
+        if self._unsteady is None and any(each.source is not None for each in outputs):
             again = self._run(modes, seed, vary, replace, None, change, limit)
-            pairs = itertools.zip_longest(made, again)
+            pairs = itertools.zip_longest(outputs, again)
             self._unsteady = {
                 one.name for one, other in pairs if one and one.source is not None and _differ(one, other)
             }
-        kept = [each for each in made if each.name not in (self._unsteady or ())]
-        if made and not kept:
-            raise CannotMeasure("the numbers that forward returns differ between runs that draw the same")
-        return [_strided(each.tensor.detach()) for each in kept]
+        steady = [each for each in outputs if each.name not in (self._unsteady or ())]
+        if outputs and not steady:
+            raise CannotMeasure("the numbers that forward returns differ between runs with the same random numbers")
+        return [_strided(each.tensor.detach()) for each in steady]
 
     def _run(
         self,
@@ -257,7 +257,7 @@ class Runner:
 
     @runs_the_model
     def _needed_around(self) -> Callable[[], Any]:
-        """What a forward away from home is run in: code that names no device for what it makes is given this one."""
+        """The context of a forward on another device: a default device for tensors that code creates without one."""
         args, kwargs = self._inputs()
         try:
             with eager(), torch.no_grad(), self._under():
@@ -286,7 +286,7 @@ class Runner:
 
 
 def _strided(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of a tensor in the layout that arithmetic is defined for."""
+    """A copy of a tensor in the strided layout, which arithmetic supports."""
     if tensor.is_nested:
         return tensor.to_padded_tensor(0.0)
     if tensor.is_quantized:
@@ -295,7 +295,7 @@ def _strided(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _differ(one: Output, other: Output | None) -> bool:
-    """Whether two runs that draw the same give different numbers."""
+    """Whether two replays return different numbers."""
     if other is None or one.name != other.name or one.tensor.shape != other.tensor.shape:
         return True
     return not torch.allclose(one.tensor, other.tensor, rtol=0, atol=0, equal_nan=True)

@@ -1,4 +1,4 @@
-"""The random streams of torch: seeded for a run, and put back after it."""
+"""Seed torch's random streams for a run, and restore them after it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from regcheck.tracing.accelerators import accelerator, in_use
 def seed_streams(seed: int) -> None:
     """Seed the CPU's stream and those of the accelerator, if one is in use.
 
-    `torch.manual_seed` would also queue the seed, with a formatted stack, for each accelerator that is not in use: that
-    takes longer than most calls, and would seed whoever uses one later.
+    `torch.manual_seed` also queues the seed, with a formatted stack, for each accelerator that is not in use: that
+    takes longer than most calls, and seeds a later user of it.
     """
     torch.default_generator.manual_seed(seed)
     module = in_use()
@@ -34,9 +34,9 @@ def seed_everything(seed: int) -> None:
 
 
 class Streams:
-    """The state of torch's random streams, to be put back; as a context manager it puts them back itself.
+    """The state of torch's random streams, and how to restore it; a context manager that restores it at exit.
 
-    An accelerator that is not in use has none yet: `begin_to_use` it before anything draws there.
+    An accelerator that is not in use has no streams yet: call `begin_to_use` before anything draws there.
     """
 
     def __init__(self) -> None:
@@ -50,31 +50,31 @@ class Streams:
         return self
 
     def __exit__(self, *stopped_by: object) -> None:
-        self.put_back()
+        self.restore()
 
     def begin_to_use(self, device: str) -> None:
-        """Keep the streams of an accelerator that is used now for the first time."""
+        """Record the streams of an accelerator before its first use."""
         module = accelerator()
         if self._there is None and module is not None and torch.device(device).type == accelerators.kind():
             getattr(module, "init", lambda: None)()
             self._there = accelerators.states(module)
 
-    def put_back(self) -> None:
-        """Let every stream go on as if nothing had been drawn."""
+    def restore(self) -> None:
+        """Restore every stream, as if nothing had drawn from it."""
         torch.set_rng_state(self._here)
         if self._there is not None:
             accelerators.put_back(accelerator(), self._there)
 
 
 def state_of(device: torch.device) -> bytes:
-    """The state of the stream that calls on a device draw from where they are given no other."""
+    """The state of the default stream of a device."""
     return bytes((torch.get_rng_state() if device.type == "cpu" else accelerators.state(device)).tolist())
 
 
 def draw_from(device: torch.device, state: bytes) -> None:
-    """Let calls on a device draw from a stream in this state."""
-    held = torch.tensor([*state], dtype=torch.uint8, device="cpu")
+    """Set the state of the default stream of a device."""
+    restored = torch.tensor([*state], dtype=torch.uint8, device="cpu")
     if device.type == "cpu":
-        torch.set_rng_state(held)
+        torch.set_rng_state(restored)
     else:
-        accelerators.set_state(device, held)
+        accelerators.set_state(device, restored)

@@ -1,4 +1,4 @@
-"""The statistics that verdicts rest on: exact tests, no thresholds of our own."""
+"""The exact tests behind verdicts; none has a threshold of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .reductions import pieces, wide
 REPLAYS = 12
 """Runs on each side of the rank test: the least for which its false-alarm probability is below 1e-6."""
 
-FIRST, DOUBLED, OTHERWISE = (9, 14, 12), (25, 25, 24), (13, 13, 12)
+FIRST, DOUBLED, ISOLATED = (9, 14, 12), (25, 25, 24), (13, 13, 12)
 """Runs of a spread: replays, replays where these differ by themselves, and changed runs, at the first look and at the
 second one, which has more in all or takes other calls out. They are the least for which the looks keep below their
 shares of α; the changed ones are as many as elsewhere, for what a look may overlook rests on them."""
@@ -23,29 +23,29 @@ SIGNS = 20
 """Runs of the sign test: the least for which its false-alarm probability, 2 to the minus of them, is below 1e-6."""
 
 
-def rank_test(kept: int, changed: int, above: int | None = None) -> float:
+def rank_test(replays: int, changed: int, above: int | None = None) -> float:
     """Probability that the `above` largest of all deviations are `changed` ones when all come from one distribution.
 
     All deviations are taken from one common reference run, so under the null hypothesis they are exchangeable and every
     choice of those that are the largest is equally likely (Fisher's randomization argument). Without `above`, all
-    `changed` ones exceed all `kept` ones.
+    `changed` ones exceed all replays.
     """
     above = changed if above is None else above
-    return math.comb(changed, above) / math.comb(kept + changed, above)
+    return math.comb(changed, above) / math.comb(replays + changed, above)
 
 
-def coincidence(kept: int, changed: int) -> float:
-    """Probability that `kept` runs equal a reference run to the bit and `changed` ones do not, where all are alike.
+def coincidence(replays: int, changed: int) -> float:
+    """Probability that all replays equal a reference run to the bit and no `changed` run does, by chance alone.
 
-    Given the reference, each run equals it with one probability q, and q^kept (1 - q)^changed is largest at the share
-    of those that do. By de Finetti's theorem that bounds all runs of which there could be more that are exchangeable.
+    Given the reference, each run equals it with one probability q, and q^replays (1 - q)^changed is largest at the
+    share of those that do. By de Finetti's theorem that bounds all exchangeable runs of which there could be more.
     """
-    q = kept / (kept + changed)
-    return float(q**kept * (1 - q) ** changed)
+    q = replays / (replays + changed)
+    return float(q**replays * (1 - q) ** changed)
 
 
 def fewest_draws(rate: float, alpha: float) -> int:
-    """The least number of draws of which losing none tells a rate of zero from this one."""
+    """The least number of draws that distinguish a rate of zero, which drops none of them, from this rate."""
     if not 0 < rate < 1:
         return 1
     return math.ceil(math.log(alpha / 2) / math.log1p(-rate))
@@ -113,23 +113,23 @@ def _first(holds: object, draws: int) -> int:
 
 
 def fit_test(r_squared: float, samples: int, groups: int) -> float:
-    """P-value of the F test that one predictor with a slope and a mean per group explains nothing.
+    """P-value of the F test that one predictor, with a slope and a mean per group, explains nothing.
 
-    Under the null hypothesis 1 - R² follows Beta((samples - 2 groups) / 2, groups / 2).
+    Under that null hypothesis 1 - R² follows Beta((samples - 2 groups) / 2, groups / 2).
     """
     freedom = samples - 2 * groups
     return 1.0 if freedom < 1 else beta_tail(freedom / 2, groups / 2, 1 - r_squared)
 
 
-def weaker_fit_test(r_squared: float, samples: int, groups: int, than: float) -> float:
-    """P-value of the test that one predictor with a slope and a mean per group explains a share `than`, or more.
+def material_fit_test(r_squared: float, samples: int, groups: int, material: float) -> float:
+    """P-value of the test that one predictor, with a slope and a mean per group, explains a `material` share or more.
 
     The F statistic is then noncentral; its distribution is approximated by a scaled central one (Patnaik, 1949).
     """
     freedom = samples - 2 * groups
     if freedom < 1:
         return 1.0
-    noncentrality = samples * than / (1 - than)
+    noncentrality = samples * material / (1 - material)
     wide = (groups + noncentrality) ** 2 / (groups + 2 * noncentrality)
     scaled = wide * r_squared / (groups + noncentrality)
     return beta_tail(wide / 2, freedom / 2, scaled / (scaled + 1 - r_squared)) if r_squared < 1 else 1.0
@@ -142,7 +142,7 @@ def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
         CannotMeasure: neither run has an output.
     """
     if not first and not second:
-        raise CannotMeasure("forward returns nothing that could be compared")
+        raise CannotMeasure("forward returns no tensor or number to compare")
     if len(first) != len(second):
         return math.inf
     worst = 0.0
@@ -150,21 +150,21 @@ def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
         if one.shape != other.shape:
             return math.inf
         for here, there in pieces(one, other) if one.numel() else ():
-            gap = (wide(here) - wide(there)).abs()
-            alike = ((here == there) | (here.isnan() & there.isnan())).to(gap.device)
-            worst = max(worst, float(torch.where(alike, 0.0, gap).nan_to_num(nan=math.inf).max()))
+            difference = (wide(here) - wide(there)).abs()
+            equal = ((here == there) | (here.isnan() & there.isnan())).to(difference.device)
+            worst = max(worst, float(torch.where(equal, 0.0, difference).nan_to_num(nan=math.inf).max()))
     return worst
 
 
 def neighbour_fit(
-    values: torch.Tensor, dropped: torch.Tensor, kept: torch.Tensor, *, ranked: bool = False
+    values: torch.Tensor, dropped: torch.Tensor, surviving: torch.Tensor, *, ranked: bool = False
 ) -> tuple[float, int, int]:
-    """R² of dropped values on the mean of their kept direct neighbours, the number of values, and that of channels.
+    """R² of dropped values on the mean of their surviving direct neighbours, and the counts of values and of channels.
 
     Args:
         values: maps before dropping, shape (N, C, …extent).
         dropped: where the mask dropped, same shape, bool.
-        kept: where the mask is known to have kept, same shape, bool.
+        surviving: where the mask did not drop, same shape, bool.
         ranked: fit the ranks that the dropped values have in their channel: outliers among rectified or heavy-tailed
             values would exceed what the F test allows for, and ranks have none.
 
@@ -174,7 +174,7 @@ def neighbour_fit(
     count = torch.zeros_like(values)
     for axis in range(2, values.dim()):
         for shift in (1, -1):
-            for source, target in ((values * kept, total), (kept.to(values.dtype), count)):
+            for source, target in ((values * surviving, total), (surviving.to(values.dtype), count)):
                 rolled = source.roll(shift, axis)
                 edge = 0 if shift == 1 else rolled.size(axis) - 1
                 rolled.select(axis, edge).zero_()

@@ -1,6 +1,6 @@
-"""Plan what a measurement runs before it begins: from the counted work of a forward and what its model may take.
+"""Plan a measurement's runs before it begins, from the counted work of a forward and the model's budget.
 
-No clock takes part in it, so that the same measurements are made on every machine and at any load.
+No clock takes part, so that every machine makes the same measurements at any load.
 """
 
 from __future__ import annotations
@@ -14,31 +14,15 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.tracing.cost import SECOND, in_seconds
 
 MARGIN, GRACE = 10, 60.0
-"""No run begins once the runs of a model took this many times its budget in CPU time, and this many seconds more."""
-
-RUNS = {
-    "spread": 24,
-    "zeroed": 8,
-    "drawn": 1,
-    "effect": 26,
-    "shift": 27,
-    "mates": 25,
-    "kept": 3,
-    "stacked": 3,
-    "moments": 1,
-    "image": 3,
-    "agreement": 3,
-    "maps": 1,
-}
-"""The forwards that a measurement mostly takes, by the method of the probe."""
+"""No run begins once a model's runs have taken this many times its budget in CPU time, plus this many seconds."""
 
 
 class Budget:
-    """The work that proving the findings of one model on one device may take.
+    """The work that all measurements of one model on one device may take.
 
     Args:
-        seconds: how much, in seconds of one ordinary core (see `SECOND`).
-        option: what the user raises to allow more.
+        seconds: the work, in seconds of one ordinary core (see `SECOND`).
+        option: the option that the user raises to allow more.
     """
 
     def __init__(self, seconds: float = math.inf, option: str = "") -> None:
@@ -49,24 +33,24 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """The operations that may still be done."""
+        """The operations that are left."""
         return self._left
 
     @property
     def advice(self) -> str:
-        """How the user allows more."""
+        """What the user can do to allow more."""
         return f"raise {self._option}"
 
     def take(self, each: int, least: int, most: int) -> int:
-        """Take the work of as many runs as there are operations left for, `most` at most; return how many.
+        """Take the work of as many runs as are affordable, `most` at most, and return their number.
 
         Args:
             each: the operations of one run.
-            least: the fewest runs that can tell anything.
-            most: the most that are of use.
+            least: the fewest runs that can decide anything.
+            most: the most runs that are useful.
 
         Raises:
-            CannotMeasure: there are too few left for `least` runs.
+            CannotMeasure: `least` runs are not affordable.
         """
         runs = most if each * most <= self._left else int(self._left // each)
         if runs < least:
@@ -84,15 +68,15 @@ class Budget:
 
     @property
     def too_large(self) -> str:
-        """Why nothing is run of a model of which one call alone takes more."""
+        """Why a model does not run of which one call alone takes more."""
         return f"one call takes more work than its budget of {self.seconds:g} s"
 
     @contextmanager
     def watch_over(self) -> Iterator[None]:
-        """Bound the CPU time of runs whose work was counted far too low: by code that torch's calls do not show.
+        """Bound the CPU time of runs that do far more work than was counted, in code outside torch's calls.
 
         Raises:
-            CannotMeasure: they took that long.
+            CannotMeasure: the runs before exceed the bound.
         """
         if self._cpu_seconds > MARGIN * self.seconds + GRACE:
             raise CannotMeasure(f"its runs took {self._cpu_seconds:.0f} s of CPU time, far more than counted")
@@ -101,20 +85,3 @@ class Budget:
             yield
         finally:
             self._cpu_seconds += time.thread_time() - began
-
-
-class Estimate(Exception):
-    """The forwards that a measurement mostly takes."""
-
-    def __init__(self, runs: int) -> None:
-        super().__init__(runs)
-        self.runs = runs
-
-
-class Estimator:
-    """A probe that measures nothing: it raises the `Estimate` of the first measurement that a rule asks for."""
-
-    device, seed, alpha = "", 0, 1e-6
-
-    def __getattr__(self, name: str) -> object:
-        raise Estimate(RUNS.get(name, 0))

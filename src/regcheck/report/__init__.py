@@ -18,7 +18,7 @@ FORMATS = {
     "junit": "junit",
     "html": "html",
 }
-"""The formats there are, and the module of this folder that renders each."""
+"""Every format, and the module of this package that renders it."""
 
 
 def rendered(report: Report, format: str = "full", view: View | None = None) -> str:
@@ -29,14 +29,14 @@ def rendered(report: Report, format: str = "full", view: View | None = None) -> 
     """
     view = view or View()
     if known(format) == "full" and not view.color and not (report.findings or report.not_checked or report.refuted):
-        format = "concise"  # says the same then, and does not load rich
+        format = "concise"  # the same text, without loading rich
     module = import_module(f"{__name__}.{FORMATS[format]}")
     text: str = module.render(report, view)
     return text
 
 
 def known(format: str) -> str:
-    """The name of a format, if there is such a format.
+    """Return the name of a format, if there is such a format.
 
     Raises:
         UsageError: there is none, with its nearest neighbour.

@@ -1,4 +1,4 @@
-"""Names for findings that stay, for programs that follow them from one report to the next."""
+"""Stable identifiers of findings, for programs that compare one report with the next."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from regcheck.suppression.baseline import spot_of
 
 
 def fingerprint(finding: Finding) -> str:
-    """A name for a finding that stays when its line moves or is laid out anew."""
+    """An identifier of a finding that stays the same when its line moves or is reformatted."""
     where = spot_of(finding) if finding.path else (finding.module_path, finding.message, 0)
     path = (finding.path or "").replace(os.sep, "/")
-    known = encode("\0".join(map(str, (finding.code, path, *where))))
-    return hashlib.sha256(known).hexdigest()[:32]
+    identity = encode("\0".join(map(str, (finding.code, path, *where))))
+    return hashlib.sha256(identity).hexdigest()[:32]

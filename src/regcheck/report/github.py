@@ -11,17 +11,17 @@ COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO:
 
 
 def render(report: Report, view: View) -> str:
-    lines = [*map(found, report.standing), *map(unproven, report.unproven)]
-    lines += [missed(each) for each in report.not_checked]
+    lines = [*map(annotation, report.standing), *map(unproven, report.unproven)]
+    lines += [unchecked(each) for each in report.not_checked]
     return "\n".join([*lines, *report.looked_at, *ending(report, view), ""])
 
 
 def unproven(finding: Finding) -> str:
-    """The command for an unproven finding: no error, which it would be if it were confirmed."""
-    return found(finding, "unproven: ")
+    """The command for an unproven finding: a warning at most, also where a confirmed one is an error."""
+    return annotation(finding, "unproven: ")
 
 
-def found(finding: Finding, mark: str = "") -> str:
+def annotation(finding: Finding, mark: str = "") -> str:
     cell = f"cell {finding.cell}, line {finding.line}: " if finding.cell else ""
     module = f" [{finding.module}]" if finding.module else ""
     advice = f"\n{finding.fix}" if finding.fix else ""
@@ -31,7 +31,7 @@ def found(finding: Finding, mark: str = "") -> str:
     return command(COMMANDS[level], text, mark + finding.title, finding.path, line, column)
 
 
-def missed(each: NotChecked) -> str:
+def unchecked(each: NotChecked) -> str:
     text = f"{each.subject}: {each.reason}" + (f"; {each.what_to_do}" if each.what_to_do else "")
     return command("warning", text, "not checked", each.path, each.line)
 
@@ -39,9 +39,9 @@ def missed(each: NotChecked) -> str:
 def command(
     name: str, text: str, title: str, path: str | None, line: int | None = None, column: int | None = None
 ) -> str:
-    """One workflow command; what is not known is left out."""
-    given = {"file": path and visible(path), "line": line, "col": column, "title": title}
-    properties = ",".join(f"{key}={escaped_in_property(str(value))}" for key, value in given.items() if value)
+    """One workflow command, without the properties that are unknown."""
+    values = {"file": path and visible(path), "line": line, "col": column, "title": title}
+    properties = ",".join(f"{key}={escaped_in_property(str(value))}" for key, value in values.items() if value)
     return f"::{name} {properties}::{escaped(text)}"
 
 

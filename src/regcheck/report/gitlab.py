@@ -14,16 +14,16 @@ from regcheck.report.view import View, proof
 
 SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
 NOWHERE = "model"
-"""GitLab wants a path; this one stands for a model whose source is not known."""
+"""GitLab requires a path; this one stands for a model without source."""
 
 
 def render(report: Report, view: View) -> str:
-    """The whole report: a program picks what it wants to see, so `view` changes nothing."""
-    entries = [*map(found, report.standing), *map(unproven, report.unproven), *map(missed, report.not_checked)]
+    """The whole report: `view` changes nothing, as programs filter for themselves."""
+    entries = [*map(issue, report.standing), *map(unproven, report.unproven), *map(unchecked, report.not_checked)]
     return dump_json(entries)
 
 
-def found(finding: Finding) -> dict[str, Any]:
+def issue(finding: Finding) -> dict[str, Any]:
     cell = f"cell {finding.cell}, line {finding.line}: " if finding.cell else ""
     text = f"{finding.code} {finding.name}: {cell}{finding.message} ({proof(finding.evidence)})"
     line = 1 if finding.cell else finding.line
@@ -31,12 +31,12 @@ def found(finding: Finding) -> dict[str, Any]:
 
 
 def unproven(finding: Finding) -> dict[str, Any]:
-    """The entry of an unproven finding, as minor as that of something that was not checked."""
-    document = found(finding)
+    """The issue of an unproven finding, as minor as that of something not checked."""
+    document = issue(finding)
     return {**document, "description": f"unproven: {document['description']}", "severity": "minor"}
 
 
-def missed(each: NotChecked) -> dict[str, Any]:
+def unchecked(each: NotChecked) -> dict[str, Any]:
     text = f"not checked: {each.subject}: {each.reason}"
     name = hashlib.sha256(encode(f"{each.path}\0{each.subject}\0{each.reason}")).hexdigest()[:32]
     return entry(text, "not-checked", name, "minor", each.path, each.line)

@@ -1,4 +1,4 @@
-"""The report as one page of HTML that needs nothing else."""
+"""The report as one self-contained page of HTML."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from regcheck.files.text import lines_of
 from regcheck.report.view import View, counts, figures, proof
 
 AROUND = 3
-"""How many lines of source are shown above and below the one reported."""
+"""How many lines of source stand above and below the reported one."""
 
 
 def render(report: Report, view: View) -> str:
-    """The page; `view` changes nothing but whether refuted suspicions are listed.
+    """The page; `view` decides only whether it lists refuted suspicions.
 
     Raises:
         UsageError: Jinja2 is not installed.
@@ -27,12 +27,12 @@ def render(report: Report, view: View) -> str:
         raise UsageError("a page needs Jinja2: `pip install 'regcheck[html]'`") from None
     source = files("regcheck.report").joinpath("html.jinja").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    told = {"counts": counts(report), "proof": proof, "figures": figures, "excerpt": excerpt}
-    return template.render(report=report, refuted=report.refuted if view.show_refuted else (), **told) + "\n"
+    values = {"counts": counts(report), "proof": proof, "figures": figures, "excerpt": excerpt}
+    return template.render(report=report, refuted=report.refuted if view.show_refuted else (), **values) + "\n"
 
 
 def excerpt(finding: Finding) -> list[tuple[int, str, bool]]:
-    """The lines around a finding: number, text, and whether it is the one."""
+    """The lines around a finding: number, text, and whether it is the reported one."""
     if not finding.path or not finding.line:
         return []
     lines = lines_of(finding.path, finding.cell)

@@ -11,7 +11,7 @@ from regcheck.report.view import View
 
 
 def render(report: Report, view: View) -> str:
-    """The whole report: a program picks what it wants to see, so `view` changes nothing."""
+    """The whole report: `view` changes nothing, as programs filter for themselves."""
     return report.to_json() + "\n"
 
 

@@ -10,18 +10,20 @@ from regcheck.core.report import Report
 from regcheck.files.escape import visible
 from regcheck.report.view import View, figures, proof
 
-_UNFIT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(report: Report, view: View) -> str:
-    """The whole report: a program picks what it wants to see, so `view` changes nothing."""
+    """The whole report: `view` changes nothing, as programs filter for themselves."""
     failures, unproven = report.failures, report.unproven
     cases = [case(each, failed=each in failures) for each in report.standing]
     cases += [case(each, failed=each in failures, unproven=True) for each in unproven]
     for each in report.not_checked:
-        missed = element("testcase", classname=visible(each.path or each.subject), name=f"not checked: {each.subject}")
-        missed.append(element("skipped", message=f"{each.reason}; {each.what_to_do}"))
-        cases.append(missed)
+        unchecked = element(
+            "testcase", classname=visible(each.path or each.subject), name=f"not checked: {each.subject}"
+        )
+        unchecked.append(element("skipped", message=f"{each.reason}; {each.what_to_do}"))
+        cases.append(unchecked)
     if not cases:
         cases.append(element("testcase", classname="regcheck", name="no findings"))
     skipped = sum(each.find("skipped") is not None for each in cases)
@@ -38,11 +40,11 @@ def render(report: Report, view: View) -> str:
 
 def case(finding: Finding, *, failed: bool, unproven: bool = False) -> Element:
     subject = visible(finding.path or finding.module or "model")
-    found = element("testcase", classname=subject, name=f"{'unproven: ' * unproven}{finding.title} {finding.where}")
+    test_case = element("testcase", classname=subject, name=f"{'unproven: ' * unproven}{finding.title} {finding.where}")
     if finding.path and finding.line and not finding.cell:
-        found.set("file", fit(visible(finding.path)))
-        found.set("line", str(finding.line))
-    told = (
+        test_case.set("file", valid_xml(visible(finding.path)))
+        test_case.set("line", str(finding.line))
+    lines = (
         finding.where,
         finding.message,
         proof(finding.evidence),
@@ -53,15 +55,15 @@ def case(finding: Finding, *, failed: bool, unproven: bool = False) -> Element:
     part = element("skipped", message=f"unproven: {finding.message}") if unproven else element("system-out")
     if failed:
         part = element("failure", message=finding.message, type=finding.code)
-    part.text = fit("\n".join(filter(None, told)))
-    found.append(part)
-    return found
+    part.text = valid_xml("\n".join(filter(None, lines)))
+    test_case.append(part)
+    return test_case
 
 
 def element(tag: str, **attributes: str) -> Element:
-    return Element(tag, {key: fit(value) for key, value in attributes.items()})
+    return Element(tag, {key: valid_xml(value) for key, value in attributes.items()})
 
 
-def fit(text: str) -> str:
-    """The text with what XML cannot hold replaced."""
-    return _UNFIT.sub("\ufffd", text)
+def valid_xml(text: str) -> str:
+    """The text with characters that XML does not allow replaced."""
+    return _INVALID.sub("\ufffd", text)

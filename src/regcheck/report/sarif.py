@@ -20,7 +20,7 @@ LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "
 
 
 def render(report: Report, view: View) -> str:
-    """The whole report: a program picks what it wants to see, so `view` changes nothing."""
+    """The whole report: `view` changes nothing, as programs filter for themselves."""
     rules = catalogue()
     places = {rule.code: index for index, rule in enumerate(rules)}
     run = {
@@ -29,7 +29,7 @@ def render(report: Report, view: View) -> str:
                 "name": "regcheck",
                 "version": report.version or "unknown",
                 "informationUri": "https://regcheck.readthedocs.io/",
-                "rules": [described(rule) for rule in rules],
+                "rules": [reporting_descriptor(rule) for rule in rules],
             }
         },
         "columnKind": "unicodeCodePoints",
@@ -45,7 +45,7 @@ def render(report: Report, view: View) -> str:
     return dump_json({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
-def described(rule: Rule) -> dict[str, Any]:
+def reporting_descriptor(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.code,
         "name": rule.name,
@@ -70,7 +70,7 @@ def result(finding: Finding, places: dict[str, int]) -> dict[str, Any]:
     }
     if finding.code in places:
         document["ruleIndex"] = places[finding.code]
-    # A notebook's lines are those of its cells, which no region of the file can name.
+    # A notebook's lines count within its cells, and SARIF's regions cannot name a cell.
     if finding.patch and finding.path and not finding.cell:
         document["fixes"] = [fix(finding.patch, finding.path)]
     return document
@@ -86,19 +86,19 @@ def unproven(finding: Finding, places: dict[str, int]) -> dict[str, Any]:
 
 
 def location(finding: Finding) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    place: dict[str, Any] = {}
     if finding.path:
-        found["physicalLocation"] = physical(finding.path, None if finding.cell else finding.line, finding.column)
+        place["physicalLocation"] = physical(finding.path, None if finding.cell else finding.line, finding.column)
     if finding.module or not finding.path:
-        found["logicalLocations"] = [{"fullyQualifiedName": finding.module or "model", "kind": "object"}]
-    return found
+        place["logicalLocations"] = [{"fullyQualifiedName": finding.module or "model", "kind": "object"}]
+    return place
 
 
 def physical(path: str, line: int | None, column: int | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"artifactLocation": artifact(path)}
+    location: dict[str, Any] = {"artifactLocation": artifact(path)}
     if line:
-        found["region"] = {"startLine": line, **({"startColumn": column} if column else {})}
-    return found
+        location["region"] = {"startLine": line, **({"startColumn": column} if column else {})}
+    return location
 
 
 def artifact(path: str) -> dict[str, str]:

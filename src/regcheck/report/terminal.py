@@ -1,4 +1,4 @@
-"""The report for people: each finding with its line of source, its evidence and what to do."""
+"""The report for people: each finding with its line of source, its proof and its fix."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ INDENT = "    "
 
 
 def render(report: Report, view: View) -> str:
-    blocks = [block(each) for each in report.standing]
+    blocks = [block(each, view.verbose) for each in report.standing]
     if report.unproven:
-        blocks += [Text(UNPROVEN, "bold"), *(block(each) for each in report.unproven)]
+        blocks += [Text(UNPROVEN, "bold"), *(block(each, view.verbose) for each in report.unproven)]
     if view.show_refuted:
-        blocks += [block(each) for each in report.refuted]
+        blocks += [block(each, view.verbose) for each in report.refuted]
     if report.not_checked:
-        blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
+        blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
     if view.statistics and report.findings:
         rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
         blocks.append(Text("\n".join(rows)))
@@ -40,8 +40,8 @@ def render(report: Report, view: View) -> str:
     return out.getvalue()
 
 
-def block(finding: Finding) -> Text:
-    """Where and what, the source, the proof, the figures, the fix."""
+def block(finding: Finding, verbose: bool = False) -> Text:
+    """Place and message, the source, the proof, the fix; with `verbose` the figures behind the proof."""
     title = Text.assemble(
         (finding.where, "bold"),
         " ",
@@ -52,7 +52,7 @@ def block(finding: Finding) -> Text:
         title.append(f"  {finding.module}", "cyan")
     lines = [title, Text(INDENT + finding.message), *excerpt(finding)]
     lines.append(Text(INDENT + proof(finding.evidence), VERDICT_STYLES[finding.evidence.verdict]))
-    if figures(finding.evidence):
+    if verbose and figures(finding.evidence):
         lines.append(Text(INDENT + figures(finding.evidence), "dim"))
     if finding.fix:
         lines.append(Text.assemble(INDENT, ("fix: ", "bold"), finding.fix))
@@ -60,7 +60,7 @@ def block(finding: Finding) -> Text:
 
 
 def excerpt(finding: Finding) -> list[Text]:
-    """The line of source and a caret under the column; nothing where the source cannot be read."""
+    """The line of source and a caret under the column; nothing where the source is not readable."""
     if finding.path is None or finding.line is None:
         return []
     source = (lines_of(finding.path, finding.cell)[finding.line - 1 :] or [""])[0].rstrip()
@@ -76,11 +76,11 @@ def excerpt(finding: Finding) -> list[Text]:
     ]
 
 
-def missed(each: NotChecked) -> Text:
+def unchecked_line(each: NotChecked) -> Text:
     return Text(unchecked(each), "yellow")
 
 
 def headline(report: Report) -> Text:
     worst = max((each.severity for each in report.standing), default=None)
-    open_questions = report.unproven or report.not_checked
-    return Text(report.headline, SEVERITY_STYLES[worst] if worst else "yellow" if open_questions else "green")
+    unanswered = report.unproven or report.not_checked
+    return Text(report.headline, SEVERITY_STYLES[worst] if worst else "yellow" if unanswered else "green")

@@ -1,26 +1,36 @@
-"""What a reader wants to see of a report."""
+"""The reader's choices about a report, and the texts that formats share."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 
-from regcheck.core.finding import Evidence
+from regcheck.core.finding import Effect, Evidence, Verdict
+from regcheck.core.measurements import percent
 from regcheck.core.report import Report
 
 
 @dataclass(frozen=True)
 class View:
-    """How to show a report: refuted suspicions too, counts per rule too, in colour; how many findings were fixed."""
+    """How to show a report.
+
+    Attributes:
+        show_refuted: list the suspicions that a measurement refuted.
+        statistics: count the findings of each rule.
+        color: use terminal colours.
+        verbose: show the figures behind each verdict.
+        fixed: how many findings `--fix` removed, None where it did not run.
+    """
 
     show_refuted: bool = False
     statistics: bool = False
     color: bool = False
+    verbose: bool = False
     fixed: int | None = None
 
 
 def ending(report: Report, view: View) -> list[str]:
-    """The lines that a text ends in: how many findings there are, were fixed, and can be."""
+    """The last lines of a text: how many findings there are, how many `--fix` removed, and how many it can remove."""
     lines = [report.headline]
     if view.fixed is not None:
         lines.append(f"{view.fixed} fixed")
@@ -34,28 +44,43 @@ def ending(report: Report, view: View) -> list[str]:
 
 
 def proof(evidence: Evidence) -> str:
-    """The verdict with its reason: `confirmed on cpu: 16 eval runs differ …`."""
+    """The verdict with its reason: `confirmed on cpu: the prediction varies by 31 % of its spread …`."""
+    verdict = "not measured" if evidence.verdict is Verdict.UNMEASURED else evidence.verdict.value
     on = f" on {evidence.device}" if evidence.device else ""
     because = f": {evidence.because}" if evidence.because else ""
-    return f"{evidence.verdict.value}{on}{because}"
+    return f"{verdict}{on}{because}"
+
+
+def effect_size(effect: Effect) -> str:
+    """`units dropped in train mode: 90 % of the units (material from 80 %)`; empty where the effect has no size."""
+    if effect.value is None:
+        return ""
+
+    def amount(value: float) -> str:
+        return percent(value) if effect.unit.startswith("of ") else f"{value:.3g}"
+
+    material = f" (material from {amount(effect.material_from)})" if effect.material_from else ""
+    return f"{effect.name}: {amount(effect.value)} {effect.unit}{material}"
 
 
 def figures(evidence: Evidence) -> str:
-    """The figures behind a verdict: `measured 0.031, expected 0, α 1e-06, 16 samples, seed 0 (std over seeds)`."""
-    given = (
+    """The figures behind a verdict: the effect, `measured 0.031, expected 0, α 1e-06, 16 samples, seed 0 (test)`."""
+    labelled = (
         ("measured {:.4g}", evidence.measured),
         ("expected {:.4g}", evidence.expected),
         ("α {:.2g}", evidence.alpha),
         ("{:d} samples", evidence.samples),
         ("seed {:d}", evidence.seed),
     )
-    text = ", ".join(form.format(value) for form, value in given if value is not None)
     if evidence.measured is None:
         return ""
-    return f"{text} ({evidence.statistic})" if evidence.statistic else text
+    text = ", ".join(form.format(value) for form, value in labelled if value is not None)
+    test = f" ({evidence.statistic})" if evidence.statistic else ""
+    effect = effect_size(evidence.effect) if evidence.effect else ""
+    return f"{effect}; {text}{test}" if effect else text + test
 
 
 def counts(report: Report) -> list[tuple[int, str, str]]:
-    """How many findings each rule has: number, code and name, most first."""
-    found = Counter((each.code, each.name) for each in report.findings)
-    return sorted(((number, *rule) for rule, number in found.items()), key=lambda row: (-row[0], row[1]))
+    """How many findings each rule has: number, code and name, the largest number first."""
+    numbers = Counter((each.code, each.name) for each in report.findings)
+    return sorted(((number, *rule) for rule, number in numbers.items()), key=lambda row: (-row[0], row[1]))

@@ -1,12 +1,11 @@
-"""A block of code under watch, told top to bottom: begin as soon as torch is there, let it run, judge what was seen."""
+"""A block of code under watch: record it from the import of torch on, and examine at its end what it did."""
 
 from __future__ import annotations
 
 import contextlib
 import html
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +13,18 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError, UsageError, format_error, stops
 from regcheck.core.finding import Finding, NotChecked
-from regcheck.core.inspections import Inspection, best, left_open
 from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
-from regcheck.engine.verdict_store import Around, VerdictStore, declared_around
-from regcheck.import_hook import ImportHook
 from regcheck.plugins import catalogue
+from regcheck.session.ledger import Ledger
+from regcheck.session.recording import Recording
+from regcheck.session.session import Session, is_empty
 from regcheck.suppression.apply import report_on, report_under
-from regcheck.suppression.decide import Context, decide
-from regcheck.suppression.declare import SuppressionLog, log_used, open_log
+from regcheck.suppression.declare import SuppressionLog, open_log
 from regcheck.suppression.unused import names_a_live_rule, unused_declaration
 
 if TYPE_CHECKING:
-    from regcheck.runtime.recorder import EventRecorder, Observation
+    from regcheck.runtime.recorder import Observation
 
 NOTHING_RAN = "no model ran"
 
@@ -35,7 +33,7 @@ def watch(options: Options | Mapping[str, Any] | None = None) -> WatchSession:
     """Watch a block of code, and check at its end every model and optimizer that ran in it.
 
     `with regcheck.watch() as seen: …`, then `seen.report`, or `print(seen)`. What the block computes is not altered: it
-    is judged when it is over, also when it raised, and measured on copies. A block may stand inside another one, and
+    is examined when it is over, also when it raised, and measured on copies. A block may stand inside another one, and
     the same object may watch several blocks, one after the other; its report is then about all of them.
 
     Args:
@@ -48,12 +46,12 @@ def watch(options: Options | Mapping[str, Any] | None = None) -> WatchSession:
 
 
 class WatchSession:
-    """Blocks of code that are watched, and the report on those that are over.
+    """Blocks of code under watch, and the report on those that are over.
 
     Args:
-        options: what to check and how.
-        subject: what the report calls the code.
-        read_as: gives for each event what it is taken for, or None where it tells nothing.
+        options: as `watch` takes them.
+        subject: the name of the code in the report.
+        read_as: returns an event as the rules should read it, or None to leave it out.
     """
 
     def __init__(
@@ -65,18 +63,12 @@ class WatchSession:
         self._options = Options.of(options)
         select.chosen(catalogue(), self._options)
         self._subject, self._read_as = subject, read_as
-        self._watch: EventRecorder | None = None
-        self._memory = VerdictStore()
-        self._looks: dict[str, Inspection] = {}
-        self._noting, self._declared = contextlib.ExitStack(), SuppressionLog()
-        self._whole = True
-        self._reports: list[Report] = []
-        self._missed: list[NotChecked] = []
-        self._anything = False
-        self._entered = 0
+        self._session, self._recording = Session(self._options), Recording()
+        self._ledger = Ledger(self._options)
+        self._log, self._open_log = SuppressionLog(), contextlib.ExitStack()
+        self._ran_to_end, self._ran_anything = True, False
+        self._depth = 0
         self._lock = threading.RLock()
-        self._process = 0
-        self._torch = ImportHook("torch", self._begin)
 
     def __enter__(self) -> WatchSession:
         self.start()
@@ -88,46 +80,42 @@ class WatchSession:
         except RegcheckError as trouble:
             if kind is None:
                 raise
-            self._missed.append(NotChecked(self._subject, str(trouble)))
+            self._ledger.add_missed([NotChecked(self._subject, str(trouble))])
 
     def start(self) -> None:
         """Begin to watch, at once or when torch is imported."""
         with self._lock:
-            self._entered += 1
-            if self._entered > 1:
-                return
-            self._process = os.getpid()
-            self._noting.enter_context(open_log(self._declared))
-            self._torch.install()
+            self._depth += 1
+            if self._depth == 1:
+                self._open_log.enter_context(open_log(self._log))
+                self._recording.start()
 
     def stop(self, *, whole: bool = True) -> None:
-        """Stop watching and judge what was seen, once for every start; `whole` says that the code came to its end.
+        """Stop watching and examine what ran, once for every start; `whole` says that the code came to its end.
 
         Raises:
             UsageError: an unusable device.
         """
         with self._lock, contextlib.ExitStack() as ending:
-            self._entered -= 1
-            self._whole = self._whole and whole
-            if self._entered:
+            self._depth -= 1
+            self._ran_to_end = self._ran_to_end and whole
+            if self._depth:
                 return
-            ending.enter_context(self._noting.pop_all())
-            self._torch.remove()
-            if self._watch is not None:
-                self._watch.stop()
-                # What a forked process did is nobody's to report: its parent goes on.
-                if os.getpid() == self._process:
-                    self._judge(self._watch.drain(self._subject))
+            ending.enter_context(self._open_log.pop_all())
+            self._recording.stop()
+            self._ledger.add_missed(self._recording.missed(self._subject))
+            observation = self._recording.drain(self._subject)
+            if observation is not None and not is_empty(observation):
+                self._ran_anything = True
+                self._examine(observation)
 
     def give_up(self) -> None:
-        """Stop watching, however often it was begun, and forget what was seen."""
+        """Stop watching, however often it was begun, and forget what ran."""
         with self._lock:
-            self._entered = 0
-            self._noting.close()
-            self._torch.remove()
-            if self._watch is not None:
-                self._watch.stop()
-                self._watch = None
+            self._depth = 0
+            self._open_log.close()
+            self._recording.stop()
+            self._recording = Recording()
 
     @property
     def report(self) -> Report:
@@ -136,94 +124,61 @@ class WatchSession:
         Raises:
             UsageError: none is.
         """
-        if self._entered and not self._reports:
+        if self._depth and not self._ran_anything:
             raise UsageError("the block is still watched: its report is there when it is over")
-        missed = [*self._missed, *left_open(self._looks)]
-        if not self._anything and not self._missed:
-            missed.append(NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts"))
-        seen = gathered([*self._reports, report_under(self._options, not_checked=tuple(missed))])
-        return gathered([seen, report_on(self._idle(seen), (), self._options)])
+        nothing = () if self._ran_anything or self._ledger else (self._nothing_ran,)
+        found = gathered([self._ledger.report(), report_under(self._options, not_checked=nothing)])
+        return gathered([found, report_on(self._unused(is_checked=not found.not_checked), (), self._options)])
 
     def __repr__(self) -> str:
-        return "still watching" if self._entered and not self._reports else str(self.report)
+        return "still watching" if self._depth and not self._ran_anything else str(self.report)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return f"<pre>{html.escape(str(self))}</pre>"
 
-    def _begin(self) -> None:
+    @property
+    def _nothing_ran(self) -> NotChecked:
+        return NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts")
+
+    def _examine(self, observation: Observation) -> None:
         try:
-            from regcheck.runtime.recorder import EventRecorder
-
-            self._watch = self._watch or EventRecorder()
-            self._watch.start()
-        except Exception as error:
-            self._miss("watching could not begin", error)
-
-    def _judge(self, seen: Observation) -> None:
-        if not (seen.usage.events or seen.captures or seen.skipped or seen.uncaptured):
-            return
-        self._anything = True
-        from regcheck.engine.audit import Run
-
-        try:
-            run = replace(Run.of(self._options, watched=True), memory=self._memory)
-            report = run.seen(_alone(_read(seen, self._read_as)))
-            log_used(report.suppressed_by)
-            self._looks = best([self._looks, report.looks])
-            self._memory.remember(report)
-            self._memory.note(self._unintended(report.findings, report, seen.structures))
-            for each in (report, *self._memory.shown_again(seen.structures)):
-                findings = (*self._unintended(each.findings, each, seen.structures),)
-                advice = (*self._unintended(each.advice, each, seen.structures),)
-                self._reports.append(replace(each, findings=findings, advice=advice, looks={}))
-            if self._watch is not None:
-                for structure in filter(self._memory.is_due, {each.model_key for each in seen.captures}):
-                    self._watch.capture_again(structure)
+            piece = self._session.examine(_without_reruns(_read(observation, self._read_as)))
+            self._ledger.merge(piece.ledger)
+            self._recording.capture_again(piece.due)
         except RegcheckError:
             raise
         except BaseException as error:
             if stops(error):
                 raise
-            self._miss("judging it failed", error)
+            reason = f"judging it failed: {format_error(error)}"
+            self._ledger.add_missed([NotChecked(self._subject, reason, "please report this")])
 
-    def _unintended(self, findings: Iterable[Finding], report: Report, around: Around) -> Iterator[Finding]:
-        """Findings of a report but for those that a block declares around all calls of a model."""
-        for each in findings:
-            decision = decide(each, Context(self._options, declared_around(each, report, around)))
-            log_used(decision.by_code)
-            if not decision.is_suppressed:
-                yield each
-
-    def _idle(self, seen: Report) -> Iterator[Finding]:
-        """The declarations that silenced nothing in a program that came to its end and was checked as a whole."""
-        whole = self._whole and not seen.not_checked
-        for each in self._declared.entered:
-            found = any(
-                select.ignores(one.code, (each.pattern,), one.name)
-                for one in (*seen.findings, *seen.known, *seen.advice)
+    def _unused(self, is_checked: bool) -> Iterator[Finding]:
+        """Findings about the blocks that suppressed nothing; idle ones only in a whole program that `is_checked`."""
+        for each in self._log.entered:
+            is_idle = (
+                self._ran_to_end
+                and is_checked
+                and not self._ledger.has_kind(each)
+                and names_a_live_rule(each, catalogue(), self._options)
             )
-            idle = whole and not found and names_a_live_rule(each, catalogue(), self._options)
-            format_error = "what was watched showed no such finding" if idle else ""
-            yield from unused_declaration(each, each in self._declared.used, catalogue(), self._options, format_error)
-
-    def _miss(self, what: str, error: BaseException) -> None:
-        reason = f"{what}: {format_error(error)}"
-        self._missed.append(NotChecked(self._subject, reason, "please report this"))
+            idle = "what was watched showed no such finding" if is_idle else ""
+            yield from unused_declaration(each, each in self._log.used, catalogue(), self._options, idle)
 
 
-def _alone(seen: Observation) -> Observation:
-    """Without the means to run anything where one of several processes would do so while the others do not."""
+def _without_reruns(observation: Observation) -> Observation:
+    """In one of several processes, the observation without captures: a run here might wait for the other processes."""
     from regcheck.tracing.unwrap import processes
 
     if processes() == 1:
-        return seen
+        return observation
     reason = f"this is one of {processes()} processes, and what one runs alone may wait for the others"
-    missed = NotChecked(seen.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
-    seen = _read(seen, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
-    return replace(seen, captures=(), optimizers={}, skipped=(*seen.skipped, missed))
+    missed = NotChecked(observation.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
+    observation = _read(observation, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
+    return replace(observation, captures=(), optimizers={}, skipped=(*observation.skipped, missed))
 
 
-def _read(seen: Observation, read_as: Callable[[Event], Event | None]) -> Observation:
-    events = tuple(filter(None, map(read_as, seen.usage.events)))
-    return replace(seen, usage=replace(seen.usage, events=events))
+def _read(observation: Observation, read_as: Callable[[Event], Event | None]) -> Observation:
+    events = tuple(filter(None, map(read_as, observation.usage.events)))
+    return replace(observation, usage=replace(observation.usage, events=events))

@@ -1,1 +1,1 @@
-"""A pytest suite under watch: what its tests show, gathered over the session."""
+"""A pytest suite under watch: the hooks that drive a session, and its output."""

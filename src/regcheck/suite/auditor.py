@@ -1,4 +1,4 @@
-"""What the `regcheck` fixture hands to a test, and the reports that tests and items asked for."""
+"""The `regcheck` fixture, and the reports of the audits that tests and items request."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from regcheck.core.report import Report
 from regcheck.suite.settings import declared_by, options_of
 
 
-class Checked(NamedTuple):
-    """A report that an item asked for, and the key of its model: equal for models that are built alike."""
+class RequestedReport(NamedTuple):
+    """A report that an item requested, and its model's structural key: equal for models that are built alike."""
 
     report: Report
     model_key: str = ""
 
 
-CHECKED: pytest.StashKey[list[Checked]] = pytest.StashKey()
-"""What an item asked for so far, in its stash; the session takes it in when the item is over."""
+REQUESTED: pytest.StashKey[list[RequestedReport]] = pytest.StashKey()
+"""The reports that an item requested so far, in its stash; the monitor reads them when the item is over."""
 
 
-def keep(item: pytest.Item, report: Report, model: Any = None) -> None:
-    """Hand a report to the session, if there is one. A test may change folders, so its paths are made absolute."""
+def store(item: pytest.Item, report: Report, model: Any = None) -> None:
+    """Store a report for the monitor. A test may change folders, so the paths become absolute."""
     findings = tuple(each.at(_absolute(each.path)) for each in report.findings)
     missed = tuple(replace(each, path=_absolute(each.path)) for each in report.not_checked)
+    report = replace(report, findings=findings, not_checked=missed)
     key = "" if model is None else key_of(model)
-    item.stash.setdefault(CHECKED, []).append(Checked(replace(report, findings=findings, not_checked=missed), key))
+    item.stash.setdefault(REQUESTED, []).append(RequestedReport(report, key))
 
 
 def _absolute(path: str | None) -> str | None:
@@ -38,7 +39,7 @@ def _absolute(path: str | None) -> str | None:
 
 
 def key_of(model: Any) -> str:
-    """What captures of a model tell it by."""
+    """The structural key of a model, as its captures have it."""
     from regcheck.runtime.models import fingerprint
     from regcheck.tracing.unwrap import unwrapped
 
@@ -48,18 +49,19 @@ def key_of(model: Any) -> str:
 def auditor(item: pytest.Item) -> Callable[..., Report]:
     """`audit` with the session's options, failing the test with the report's text.
 
-    What the test's marker ignores is ignored.
+    The test's markers suppress findings as a block around the audit does.
     """
     from regcheck.engine.audit import audit
+    from regcheck.suppression.declare import declaring
 
     def regcheck(
         model: Any, *args: Any, optimizer: Any = None, options: Options | Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Report:
         __tracebackhide__ = True
         chosen = options_of(item.config) if options is None else Options.of(options)
-        chosen = replace(chosen, ignore=(*chosen.ignore, *(each.pattern for each in declared_by(item, chosen))))
-        report = audit(model, *args, optimizer=optimizer, options=on_devices_in_use(chosen), **kwargs)
-        keep(item, report, model)
+        with declaring(declared_by(item, chosen)):
+            report = audit(model, *args, optimizer=optimizer, options=on_devices_in_use(chosen), **kwargs)
+        store(item, report, model)
         if not report.ok:
             pytest.fail(str(report), pytrace=False)
         return report
@@ -68,7 +70,7 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
 
 
 def on_devices_in_use(options: Options) -> Options:
-    """The options with the devices named that the suite uses already: `auto` initializes no accelerator for it."""
+    """The options with the devices that the suite uses already in place of `auto`, which would initialize another."""
     from regcheck.probe import devices
 
     return replace(options, devices=devices.chosen(options.devices, watched=True))

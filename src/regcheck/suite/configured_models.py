@@ -11,7 +11,7 @@ from regcheck.core.errors import CannotBuild, RegcheckError, format_error, neare
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, asked_by_name
 from regcheck.report.concise import unchecked
-from regcheck.suite.auditor import keep, on_devices_in_use
+from regcheck.suite.auditor import on_devices_in_use, store
 from regcheck.suite.settings import options_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PREFIX = "regcheck::"
 class ModelItem(pytest.Item):
     """`regcheck::NAME`: builds and checks one model, and fails when the check fails.
 
-    The check is its setup, so that a model which cannot be checked is an error, as what stops a test before it begins.
+    The check is the item's setup, so that a model which cannot be checked is an error, as a failing fixture is.
     """
 
     def __init__(self, *, options: Options, make: Callable[[], Any] | None, **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ class ModelItem(pytest.Item):
                 missed = NotChecked(self.name, str(error))
             report = report_under(self._options, not_checked=(missed,), subjects=(self.name,))
         self._report = asked_by_name(report, self.name, ran=self._options.run)
-        keep(self, self._report, model)
+        store(self, self._report, model)
         if self._report.blocked:
             pytest.fail("\n".join(map(unchecked, self._report.not_checked)), pytrace=False)
 
@@ -73,8 +73,8 @@ class ModelItem(pytest.Item):
 
         if self._make is None:
             return (build(self.name, self._options.seed),)
-        made = made_by(self._make)
-        return made if isinstance(made, tuple) and made else (made,)
+        model = made_by(self._make)
+        return model if isinstance(model, tuple) and model else (model,)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         if isinstance(excinfo.value, RegcheckError):
@@ -86,24 +86,24 @@ class ModelItem(pytest.Item):
 
 
 class Models:
-    """Adds the items. Arguments `regcheck::NAME` are kept from pytest, which would look for such a file."""
+    """Adds the items. Removes arguments `regcheck::NAME`, which pytest would take for files."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._asked = [each.removeprefix(PREFIX) for each in config.args if each.startswith(PREFIX)]
-        self._tests_asked = [each for each in config.args if not each.startswith(PREFIX)]
-        config.args[:] = self._tests_asked
+        self._requested = [each.removeprefix(PREFIX) for each in config.args if each.startswith(PREFIX)]
+        self._requested_tests = [each for each in config.args if not each.startswith(PREFIX)]
+        config.args[:] = self._requested_tests
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        made = targets(session.config)
-        for name in self._asked:
-            if name not in made:
-                raise pytest.UsageError(f"regcheck: there is no model {name!r}{nearest(name, made)} to check")
-        single = bool(self._asked) or any("::" in each for each in self._tests_asked)
-        options = options_of(session.config) if made else None
-        for name in self._asked if single else made:
+        models = targets(session.config)
+        for name in self._requested:
+            if name not in models:
+                raise pytest.UsageError(f"regcheck: there is no model {name!r}{nearest(name, models)} to check")
+        single = bool(self._requested) or any("::" in each for each in self._requested_tests)
+        options = options_of(session.config) if models else None
+        for name in self._requested if single else models:
             items.append(
-                ModelItem.from_parent(session, name=name, nodeid=f"{PREFIX}{name}", options=options, make=made[name])
+                ModelItem.from_parent(session, name=name, nodeid=f"{PREFIX}{name}", options=options, make=models[name])
             )
 
 
@@ -113,23 +113,25 @@ def targets(config: pytest.Config) -> dict[str, Callable[[], Any] | None]:
     Raises:
         pytest.UsageError: a hook returned something else, or two functions have one name.
     """
-    found: dict[str, Callable[[], Any] | None] = dict.fromkeys(options_of(config).models)
-    for given in config.hook.pytest_regcheck_targets(config=config):
-        for name, make in _named(given):
-            if make is not None and name in found:
+    models: dict[str, Callable[[], Any] | None] = dict.fromkeys(options_of(config).models)
+    for returned in config.hook.pytest_regcheck_targets(config=config):
+        for name, make in _by_name(returned):
+            if make is not None and name in models:
                 raise pytest.UsageError(f"regcheck: two models are called {name!r}; give one of them another name")
-            found.setdefault(name, make)
-    return found
+            models.setdefault(name, make)
+    return models
 
 
-def _named(given: Any) -> Iterator[tuple[str, Callable[[], Any] | None]]:
-    """What one `pytest_regcheck_targets` returned."""
-    if isinstance(given, Mapping) and all(isinstance(name, str) and callable(make) for name, make in given.items()):
-        yield from given.items()
-    elif isinstance(given, (list, tuple, set, frozenset)) and all(isinstance(each, str) for each in given):
-        yield from ((each, None) for each in given)
+def _by_name(returned: Any) -> Iterator[tuple[str, Callable[[], Any] | None]]:
+    """The names and functions that one `pytest_regcheck_targets` returned."""
+    if isinstance(returned, Mapping) and all(
+        isinstance(name, str) and callable(make) for name, make in returned.items()
+    ):
+        yield from returned.items()
+    elif isinstance(returned, (list, tuple, set, frozenset)) and all(isinstance(each, str) for each in returned):
+        yield from ((each, None) for each in returned)
     else:
         raise pytest.UsageError(
             "regcheck: `pytest_regcheck_targets` returns a list of targets, or a dictionary from names to functions "
-            f"that make a model, not {given!r}"
+            f"that make a model, not {returned!r}"
         )

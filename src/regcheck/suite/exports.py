@@ -1,4 +1,4 @@
-"""What a session leaves for other programs: report files, properties in JUnit XML, annotations for GitHub."""
+"""The output of a test session for other programs: report files, properties in JUnit XML, annotations for GitHub."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
 from regcheck.files.atomic_write import write_atomically
 from regcheck.report import github, rendered
-from regcheck.report.junit import fit
-from regcheck.suite.session_findings import Findings
+from regcheck.report.junit import valid_xml
+from regcheck.session.ledger import Ledger
 
 
-def written(report: Report, form: str, path: Path) -> None:
+def write_report(report: Report, form: str, path: Path) -> None:
     """Write a report file, and the folders that it lies in.
 
     Raises:
@@ -33,19 +33,19 @@ def written(report: Report, form: str, path: Path) -> None:
 
 
 class Cases:
-    """The test cases of pytest's own JUnit XML, where it is asked for."""
+    """The test cases in pytest's own JUnit XML, if pytest writes one."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._found: dict[str, list[Any]] = {}
 
     def note(self, report: pytest.TestReport) -> None:
-        """Remember the case of a test that is over."""
+        """Remember the test case of a test that is over."""
         document = self._config.stash.get(xml_key, None)
         if document is not None and report.when == "teardown":
             self._found.setdefault(report.nodeid, []).append(document.node_reporter(report))
 
-    def add(self, report: Report, findings: Findings) -> None:
+    def add(self, report: Report, ledger: Ledger) -> None:
         """Give each finding to the document, and to the cases of the tests that showed it."""
         document = self._config.stash.get(xml_key, None)
         if document is None:
@@ -55,15 +55,15 @@ class Cases:
             verdict = "unproven" if each in unproven else each.evidence.verdict.value
             name = f"regcheck.{each.code}"
             value = f"{each.where}: {each.message} ({verdict})"
-            document.add_global_property(name, fit(value))
-            for test in findings.tests.get(each.key, ()):
+            document.add_global_property(name, valid_xml(value))
+            for test in ledger.tests.get(each.key, ()):
                 for case in self._found.get(test, ()):
                     element: Element = case.to_xml()
                     properties = element.find("properties")
                     if properties is None:
                         properties = Element("properties")
                         element.insert(0, properties)
-                    SubElement(properties, "property", name=name, value=fit(value))
+                    SubElement(properties, "property", name=name, value=valid_xml(value))
 
 
 def in_github_actions() -> bool:
@@ -81,8 +81,8 @@ def commands(report: Report, root: Path) -> Iterator[str]:
         return path if relative.startswith("..") else relative
 
     for each in report.standing:
-        yield github.found(each.at(in_checkout(each.path)))
+        yield github.annotation(each.at(in_checkout(each.path)))
     for each in report.unproven:
         yield github.unproven(each.at(in_checkout(each.path)))
     for missed in report.not_checked:
-        yield github.missed(missed)
+        yield github.unchecked(missed)

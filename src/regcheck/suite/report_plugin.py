@@ -1,4 +1,4 @@
-"""A session under `--regcheck`: what its tests showed is gathered here, shown, written and made its exit code."""
+"""A test session under `--regcheck`: gather what its tests showed, print it, write it, and set the exit code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report, counted
 from regcheck.core.version import __version__
 from regcheck.plugins import catalogue
+from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
-from regcheck.suite.declarations import Intent
-from regcheck.suite.exports import Cases, commands, in_github_actions, written
-from regcheck.suite.judging import TestMonitor
-from regcheck.suite.session_findings import Findings
+from regcheck.suite.declarations import Declarations
+from regcheck.suite.exports import Cases, commands, in_github_actions, write_report
+from regcheck.suite.monitor import TestMonitor
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
 from regcheck.suppression.apply import report_on
@@ -30,27 +30,28 @@ _EARLY: dict[int, str] = {
     pytest.ExitCode.INTERNAL_ERROR: "pytest failed",
     pytest.ExitCode.USAGE_ERROR: "pytest was used wrongly",
 }
-"""How a session ends before its time; any other exit code was asked for by a test or a plugin."""
+"""How a session ends early; a test or a plugin asks for any other exit code."""
 
 _SUMMED_UP = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
-"""After these exit codes pytest itself asks for the summary, as after those of a whole session."""
+"""After these exit codes pytest itself prints the summary, as after those of a whole session."""
 
 _CUT_OFF = "it did not come to its end"
-"""What a report file says until the session has ended: it stays so where the process dies."""
+"""A report file says so until the session ends, and for ever where the process dies."""
 
 
 def begin(config: pytest.Config) -> None:
-    """Register what this process has to do: run tests under watch, gather what they show, or both."""
+    """Register what this process does: run tests under watch, gather what they show, or both."""
     manager = config.pluginmanager
     if is_worker(config):
         manager.register(TestMonitor(config, sender(config)), "regcheck-watching")
         return
-    session = ReportPlugin(config)
-    manager.register(session, "regcheck-session")
+    plugin = ReportPlugin(config)
+    manager.register(plugin, "regcheck-session")
     if config.getoption("dist", "no") == "no":
-        manager.register(TestMonitor(config, session.take), "regcheck-watching")
+        manager.register(TestMonitor(config, plugin.receive), "regcheck-watching")
     else:
-        manager.register(Workers(session), "regcheck-workers")
+        inbox = Inbox(options_of(config, watched=True), config.rootpath)
+        manager.register(Workers(plugin, inbox), "regcheck-workers")
 
 
 class ReportPlugin:
@@ -61,8 +62,8 @@ class ReportPlugin:
         self._options = options_of(config, watched=True)
         self._files = report_files_of(config)
         refuse_unusable(self._options.devices)
-        self._findings = Findings(self._options, config.rootpath)
-        self._intent = Intent(self._options)
+        self._ledger = Ledger(self._options, config.rootpath)
+        self._declarations = Declarations(self._options)
         self._cases = Cases(config)
         self._partial = False
         self._unwritten = ""
@@ -70,22 +71,19 @@ class ReportPlugin:
         if self._unwritten:
             raise pytest.UsageError(f"regcheck: {self._unwritten}")
 
-    def take(self, message: Message) -> None:
-        """Take in what a test showed. What is new is told at once, and written down for the case of a crash."""
-        if message.get("partial"):
-            self._partial = True
-        if "shown" not in message:
-            return
-        new = self._findings.merge(message["shown"])
-        self._intent.add(message["ignores"])
+    def receive(self, message: Message) -> None:
+        """Add what a test showed. New findings are printed at once, and written for the case of a crash."""
+        self._partial = self._partial or not message.test
+        new = self._ledger.merge(message.ledger)
+        self._declarations.add(message.declarations)
         if new:
-            self._tell(new, message["test"])
+            self._print_new(new, message.test)
             self._write(_CUT_OFF)
 
-    def lose(self, test: str) -> None:
+    def note_crash(self, test: str) -> None:
         """Note that what a test did is lost with the worker that ran it."""
         self._partial = True
-        self._findings.miss(test, "its worker crashed while it ran")
+        self._ledger.add_missed([NotChecked(test, "its worker crashed while it ran")])
 
     def pytest_report_header(self) -> list[str]:
         rules = counted(len(select.chosen(catalogue(), self._options)), "rule")
@@ -105,9 +103,9 @@ class ReportPlugin:
         if not early and exitstatus not in _WHOLE:
             early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
         whole = not early and not self._partial and self._is_whole()
-        self._findings.add(report_on(self._intent.findings(whole), (), self._options))
+        self._ledger.add_report(report_on(self._declarations.unused(whole), (), self._options))
         report = self._write(early)
-        self._cases.add(report, self._findings)
+        self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
             self.pytest_terminal_summary(terminal, exitstatus)
@@ -115,14 +113,15 @@ class ReportPlugin:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
-        if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._findings:
+        if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._ledger:
             return
         from regcheck.suite.summary import summary
 
-        report = self._findings.report()
+        report = self._ledger.report()
         terminalreporter.section("regcheck")
         color = terminalreporter.hasmarkup
-        terminalreporter.write(summary(report, self._findings, self._config.rootpath, color))
+        verbose = self._config.get_verbosity() > 0
+        terminalreporter.write(summary(report, self._ledger, self._config.rootpath, color, verbose))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
@@ -134,7 +133,7 @@ class ReportPlugin:
         found: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
         return found
 
-    def _tell(self, findings: tuple[Finding, ...], test: str) -> None:
+    def _print_new(self, findings: tuple[Finding, ...], test: str) -> None:
         """Under `-v`, a line for each new finding."""
         terminal = self._terminal
         if terminal is None or self._config.getoption("verbose") < 1:
@@ -146,14 +145,14 @@ class ReportPlugin:
             terminal.write_line(line, yellow=serious)
 
     def _write(self, early: str) -> Report:
-        """Write every report file. A session that ended `early`, as that tells, has not checked the rest."""
-        report = self._findings.report()
+        """Write every report file; `early` says how the session ended before all tests ran, if it did."""
+        report = self._ledger.report()
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))
         try:
             for form, path in self._files:
-                written(report, form, path)
+                write_report(report, form, path)
         except UsageError as error:
             self._unwritten = str(error)
         return report
@@ -166,7 +165,7 @@ class ReportPlugin:
 
 
 def refuse_unusable(devices: Sequence[str]) -> None:
-    """Check the devices that were named. Only other ones than the CPU need torch, which the suite else imports itself.
+    """Check the devices by name. Only an accelerator needs torch here; otherwise the suite imports it.
 
     Raises:
         pytest.UsageError: one of them cannot be used.
@@ -183,11 +182,10 @@ def refuse_unusable(devices: Sequence[str]) -> None:
 
 
 class Workers:
-    """The hooks of pytest-xdist's controller: what its workers send is passed on to the session."""
+    """The hooks of pytest-xdist's controller: they hand the messages of its workers to the report."""
 
-    def __init__(self, session: ReportPlugin) -> None:
-        self._session = session
-        self._inbox = Inbox()
+    def __init__(self, plugin: ReportPlugin, inbox: Inbox) -> None:
+        self._plugin, self._inbox = plugin, inbox
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -195,20 +193,20 @@ class Workers:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self) -> None:
-        self._pass_on()
+        self._receive_all()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:
-        self._session.lose(crashitem)
+        self._plugin.note_crash(crashitem)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self) -> None:
-        self._pass_on()
+        self._receive_all()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        self._pass_on()
+        self._receive_all()
 
-    def _pass_on(self) -> None:
+    def _receive_all(self) -> None:
         for message in self._inbox.messages():
-            self._session.take(message)
+            self._plugin.receive(message)

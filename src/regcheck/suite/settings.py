@@ -1,4 +1,4 @@
-"""What the command line, the configuration and the markers of a test session ask for."""
+"""The options and markers of a test session: command line, configuration, suite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from regcheck.plugins import catalogue
 from regcheck.suppression.baseline import Baseline
 
 WATCHED_BUDGET = 2.0
-"""The work, in seconds of one ordinary core, that proving the findings of one watched model may take by default."""
+"""The default budget for proving the findings of one watched model, in seconds of one ordinary core."""
 
 _FORM = '@pytest.mark.regcheck(ignore=["…"])'
 
@@ -49,13 +49,13 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "strict": ("strict", bool),
     "baseline": ("baseline", str),
 }
-"""The field of `Options` that each `--regcheck-…` option gives, and how its text is read."""
+"""The field of `Options` for each `--regcheck-…` option, and the function that reads its text."""
 
 
 def options_of(config: pytest.Config, *, watched: bool = False) -> Options:
-    """The options of the project's configuration, with what the command line says in their place.
+    """The options of the project's configuration, overridden by the command line.
 
-    `watched` asks for those of models that the tests run, rather than of models that somebody asks to be checked.
+    `watched` selects the options for models that the tests run, rather than for models that are named.
 
     Raises:
         pytest.UsageError: one of them cannot be understood.

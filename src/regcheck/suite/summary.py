@@ -1,4 +1,4 @@
-"""The section at the end of a session: by model, each finding with its source, its proof and its tests."""
+"""The section at the end of a session: each finding by model, with its source, proof and tests."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
-from regcheck.report.terminal import INDENT, block, headline, missed
-from regcheck.suite.session_findings import Findings
+from regcheck.report.terminal import INDENT, block, headline, unchecked_line
+from regcheck.session.ledger import Ledger
 
 MOST_NAMES = 3
-"""More tests, or models, than this are counted rather than named."""
+"""More tests, or models, than this are counted, not named."""
 
 
-def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
+def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bool = False) -> str:
     """The text of the section. Paths are read from `root`."""
     blocks = []
     with _inside(root):
-        for model, found in by_model(report.standing, findings):
+        for model, found in by_model(report.standing, ledger):
             if model:
                 blocks.append(Text(f"{visible(model)}: {counted(len(found), 'finding')}", "bold underline"))
-            blocks += [_block(each, findings) for each in found]
+            blocks += [_block(each, ledger, verbose) for each in found]
         if report.unproven:
-            blocks += [Text(UNPROVEN, "bold underline"), *(_block(each, findings) for each in report.unproven)]
+            blocks += [Text(UNPROVEN, "bold underline"), *(_block(each, ledger, verbose) for each in report.unproven)]
     if report.not_checked:
-        blocks.append(Text("\n").join(missed(each) for each in report.not_checked))
-    last = headline(report).append(f", {counted(len(findings.models), 'model')} examined")
+        blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
+    last = headline(report).append(f", {counted(len(ledger.structures), 'model')} examined")
     if report.coverage:
         last.append(f", {fraction(report.coverage)}")
     out = io.StringIO()
@@ -43,16 +43,16 @@ def summary(report: Report, findings: Findings, root: Path, color: bool) -> str:
     return out.getvalue()
 
 
-def by_model(found: Iterable[Finding], findings: Findings) -> list[tuple[str, list[Finding]]]:
+def by_model(found: Iterable[Finding], ledger: Ledger) -> list[tuple[str, list[Finding]]]:
     """The findings under the names of their models, those without a model last."""
     groups: dict[str, list[Finding]] = {}
     for each in found:
-        groups.setdefault(next(iter(findings.where.get(each.key, ())), ""), []).append(each)
+        groups.setdefault(next(iter(ledger.models.get(each.key, ())), ""), []).append(each)
     return sorted(groups.items(), key=lambda group: not group[0])
 
 
 def verdict(report: Report) -> str:
-    """What fails the run, and how not to let it."""
+    """The line that says what fails the run, and how to let it pass."""
     if report.failures and report.fail_on is not None:
         number = len(report.failures)
         fail = f"{counted(number, 'finding')} {'fails' if number == 1 else 'fail'} the run"
@@ -63,12 +63,12 @@ def verdict(report: Report) -> str:
     return f"\nwhat is {' or '.join(causes)} fails the run (strict)"
 
 
-def _block(finding: Finding, findings: Findings) -> Text:
-    lines = [block(finding)]
-    _, *others = findings.where.get(finding.key, ()) or [""]
+def _block(finding: Finding, ledger: Ledger, verbose: bool) -> Text:
+    lines = [block(finding, verbose)]
+    _, *others = ledger.models.get(finding.key, ()) or [""]
     if others:
         lines.append(Text(f"{INDENT}also in {_named(others)}", "dim"))
-    tests = list(findings.tests.get(finding.key, ()))
+    tests = list(ledger.tests.get(finding.key, ()))
     if tests:
         lines.append(Text(f"{INDENT}seen in {_named(tests)}", "dim"))
     return Text("\n").join(lines)

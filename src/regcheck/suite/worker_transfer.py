@@ -1,27 +1,59 @@
-"""From the workers of pytest-xdist to their controller: what each test showed, sent as soon as it is judged.
+"""From the processes that run tests to the one that reports: what each test showed, sent as soon as it is examined.
 
-A worker that crashes, or is killed, takes with it only what it had not sent yet.
+A worker of pytest-xdist that crashes, or is killed, takes with it only what it had not sent yet.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
 
+from regcheck.config.options import Options
+from regcheck.core.suppressions import CodeSuppression
+from regcheck.files.place import Place
+from regcheck.session.ledger import Ledger
+from regcheck.suite.declarations import DeclarationStatus, DeclarationUse
+
 KEY = "regcheck"
 """The name under which a worker finds its channel."""
 
-Message = dict[str, Any]
+
+@dataclass(frozen=True)
+class Message:
+    """What one test showed and the use of the declarations around it; or, without a test, that some are left out."""
+
+    test: str
+    ledger: Ledger
+    declarations: tuple[DeclarationUse, ...] = ()
+
+    def to_json(self) -> str:
+        uses = [[asdict(each.declaration), each.status.value, each.in_test] for each in self.declarations]
+        return json.dumps([self.test, self.ledger.to_dict(), uses])
+
+    @classmethod
+    def from_json(cls, text: str, options: Options, root: Path) -> Message:
+        """Rebuild a message from `to_json`; `options` and `root` are those of its ledger."""
+        test, ledger, uses = json.loads(text)
+        declarations = (
+            DeclarationUse(
+                CodeSuppression(**{**document, "place": Place(**document["place"])}), DeclarationStatus(status), in_test
+            )
+            for document, status, in_test in uses
+        )
+        return cls(test, Ledger.from_dict(ledger, options, root), tuple(declarations))
 
 
 class Inbox:
     """The controller's end: a channel of its own for each worker, beside the one that pytest-xdist uses."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options, root: Path) -> None:
+        self._options, self._root = options, root
         self._arrived: SimpleQueue[str] = SimpleQueue()
         self._channels: list[Any] = []
 
@@ -33,10 +65,10 @@ class Inbox:
         node.workerinput[KEY] = channel
 
     def messages(self) -> Iterator[Message]:
-        """What arrived since the last time."""
+        """The messages that arrived since the last time."""
         while True:
             try:
-                yield json.loads(self._arrived.get_nowait())
+                yield Message.from_json(self._arrived.get_nowait(), self._options, self._root)
             except Empty:
                 return
 
@@ -49,4 +81,4 @@ def is_worker(config: pytest.Config) -> bool:
 def sender(config: pytest.Config) -> Callable[[Message], None]:
     """The worker's end."""
     channel = getattr(config, "workerinput")[KEY]  # noqa: B009, pytest knows no such attribute
-    return lambda message: channel.send(json.dumps(message))
+    return lambda message: channel.send(message.to_json())

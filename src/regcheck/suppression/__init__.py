@@ -1,1 +1,1 @@
-"""Findings that the user has declared to be intended."""
+"""Suppressions: comments, declarations in code, the baseline, and the one decision about them."""

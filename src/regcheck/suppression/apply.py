@@ -17,7 +17,7 @@ from regcheck.core.version import __version__
 from regcheck.files.text import character_column, line_in_cell, lines_of, text_of
 from regcheck.suppression.baseline import Baseline
 from regcheck.suppression.comments import FileComments, comments_in
-from regcheck.suppression.decide import Context, Decision, Outcome, decide
+from regcheck.suppression.decide import Context, Outcome, decide
 
 
 def report_on(
@@ -34,11 +34,11 @@ def report_on(
 
     Args:
         findings: every finding of a run, refuted ones among them.
-        not_checked: what the run could not check.
-        options: what suppresses findings, and when the report fails.
-        declared: the declarations that classes make about a finding.
+        not_checked: the subjects that the run could not check.
+        options: the options of the run.
+        declared: gives the declarations that classes make about a finding.
         devices: where the run measured.
-        subjects: the names of what the run examined.
+        subjects: the names of the models, programs or files.
         live: whether models ran, so that a measurement was possible.
 
     Raises:
@@ -51,7 +51,7 @@ def report_on(
         shown = as_shown(finding)
         context = context_of(finding, options, declared(finding), live=live)
         if baseline is not None:
-            context = replace(context, entry=baseline.entry(shown), baseline=baseline.entries_of_any_door)
+            context = replace(context, entry=baseline.entry(shown), baseline=baseline.entries_of_any_command)
         decision = decide(finding, context)
         places[decision.outcome].append(shown)
         used.update(dict.fromkeys(decision.by_code))
@@ -72,16 +72,11 @@ def report_on(
 def context_of(
     finding: Finding, options: Options, declared: tuple[CodeSuppression, ...] = (), *, live: bool = True
 ) -> Context:
-    """What can suppress a finding here and now: the blocks around the caller, `declared`, its file, the options."""
+    """The context of a finding here and now: the blocks around the caller, `declared`, its file and the options."""
     comments, path = FileComments(), ""
     if finding.path is not None:
         comments, path = comments_in(finding.path, text_of(finding.path)), shown_path(finding.path) or ""
     return Context(options, (*BLOCKS.get(), *declared), comments, path, live=live)
-
-
-def decide_here(finding: Finding, options: Options) -> Decision:
-    """Decide about a finding with nothing but the blocks around the caller, its file and the options."""
-    return decide(finding, context_of(finding, options))
 
 
 def baseline_of(options: Options) -> Baseline | None:

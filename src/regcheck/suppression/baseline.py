@@ -1,4 +1,4 @@
-"""The findings a project has decided to live with for now, kept in a file that survives edits around them."""
+"""The baseline: a file of known findings that a project does not fix yet, and that edits elsewhere leave valid."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tok
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """What a finding is known by: neither its line nor the layout of its code.
+    """What identifies a finding: neither its line nor the layout of its code.
 
     `path` is the file, with `/`; `scope` the class and function it stands in; `source` the code reported, without
-    layout; `nth` counts what is equal in all of that from the top of the file. Without a file, `scope` is the module
-    and `source` the message. `by` is the door that saw it first, `scan` or `audit`.
+    layout; `nth` counts findings that are equal in all of that, from the top of the file. Without a file, `scope` is
+    the module and `source` the message. `by` is the command that found it first, `scan` or `audit`.
     """
 
     code: str
@@ -70,7 +70,7 @@ class Baseline:
             raise UsageError(f"{file}: is not a baseline: {error}") from None
 
     def entry(self, finding: Finding, by: str = "") -> Entry:
-        """What a finding is known by here, seen by the door `by`."""
+        """The entry of a finding that the command `by` found."""
         if finding.path is None:
             return Entry(finding.code, "", finding.module_path, finding.message, 0, by)
         return Entry(finding.code, self._relative(finding.path), *spot_of(finding), by)
@@ -79,16 +79,16 @@ class Baseline:
         return os.path.relpath(path, self.file.parent).replace(os.sep, "/")
 
     @cached_property
-    def entries_of_any_door(self) -> frozenset[Entry]:
-        """The entries without the door that saw each first, to compare with `entry(finding)`."""
+    def entries_of_any_command(self) -> frozenset[Entry]:
+        """The entries without the command that found each first, to compare with `entry(finding)`."""
         return frozenset(replace(each, by="") for each in self.entries)
 
     def stale(self, report: Report, roots: Iterable[str], codes: Iterable[str], by: str) -> list[Entry]:
-        """The entries of one door that nothing in its report is known by any more.
+        """The entries of the command `by` that no finding of its report matches any more.
 
-        Only what it examined counts: the files at and below `roots` that could be read, with the rules of `codes`.
+        Only entries that the report covers count: in the files at and below `roots` that could be read, of `codes`.
         """
-        seen = {self.entry(each) for each in (*report.findings, *report.known)}
+        current = {self.entry(each) for each in (*report.findings, *report.known)}
         unread = {self._relative(each.path) for each in report.not_checked if each.path}
         below = [Path(root).resolve() for root in roots]
         codes = set(codes)
@@ -103,12 +103,12 @@ class Baseline:
         return sorted(
             each
             for each in self.entries
-            if each.by == by and each.code in codes and is_examined(each.path) and replace(each, by="") not in seen
+            if each.by == by and each.code in codes and is_examined(each.path) and replace(each, by="") not in current
         )
 
     def updated(self, findings: Iterable[Finding], stale: Iterable[Entry], by: str) -> Baseline:
-        """The baseline that knows these findings too, and the stale entries no more."""
-        new = {self.entry(each, by) for each in findings if self.entry(each) not in self.entries_of_any_door}
+        """The baseline with these findings, and without the stale entries."""
+        new = {self.entry(each, by) for each in findings if self.entry(each) not in self.entries_of_any_command}
         return Baseline(self.file, (self.entries - set(stale)) | new)
 
     def write(self) -> None:
@@ -126,11 +126,11 @@ class Baseline:
 
 
 def _entry(document: dict[str, Any]) -> Entry:
-    """An entry as the file holds it; what has another type is none."""
-    found = Entry(**document)
-    if not all(isinstance(value, int if name == "nth" else str) for name, value in asdict(found).items()):
+    """Read an entry; a value of another type is an error."""
+    entry = Entry(**document)
+    if not all(isinstance(value, int if name == "nth" else str) for name, value in asdict(entry).items()):
         raise TypeError("an entry's `nth` is a number, and all else is text")
-    return found
+    return entry
 
 
 def spot_of(finding: Finding) -> tuple[str, str, int]:
@@ -141,13 +141,13 @@ def spot_of(finding: Finding) -> tuple[str, str, int]:
     line = (text.split("\n")[number - 1 :] or [""])[0]
     column = len(line[: (finding.column or 1) - 1].encode())
     spots = _spots(text)
-    known = spots.get((number, column)) or spots.get((number, -1))
-    return known or ("", " ".join(line.split()), 0)
+    spot = spots.get((number, column)) or spots.get((number, -1))
+    return spot or ("", " ".join(line.split()), 0)
 
 
 @lru_cache(maxsize=16)
 def _spots(text: str) -> dict[tuple[int, int], tuple[str, str, int]]:
-    """What a finding is known by at each position where a call begins; column -1 stands for the first of a line."""
+    """The scope, code and number at each position where a call begins; column -1 stands for the first of a line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -156,17 +156,17 @@ def _spots(text: str) -> dict[tuple[int, int], tuple[str, str, int]]:
         return {}
     lines = [each.encode() for each in text.split("\n")]
     counts: dict[tuple[str, str], int] = {}
-    found: dict[tuple[int, int], tuple[str, str, int]] = {}
+    spots: dict[tuple[int, int], tuple[str, str, int]] = {}
     # The innermost of the calls that begin at one position, `F.dropout(x)` of `F.dropout(x).relu()`, comes first.
     order = sorted(_calls(tree), key=lambda each: (each[1].lineno, each[1].col_offset, _end(each[1])))
     for scope, call in order:
         position = call.lineno, call.col_offset
-        if position not in found:
+        if position not in spots:
             source = _without_layout(lines, call)
             nth = counts[scope, source] = counts.get((scope, source), -1) + 1
-            found[position] = scope, source, nth
-            found.setdefault((call.lineno, -1), found[position])
-    return found
+            spots[position] = scope, source, nth
+            spots.setdefault((call.lineno, -1), spots[position])
+    return spots
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:

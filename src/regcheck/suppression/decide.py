@@ -1,7 +1,7 @@
-"""Decide whether a finding is reported, and name what suppresses it where it is not.
+"""Decide whether a finding is reported, and name its suppressions where it is not.
 
-Every door decides here: a comment, a class, a block, a test's marker, an option or the baseline suppresses a finding
-because `decide` says so. The decision is a pure function of the finding and its context.
+Every comment, class, block, marker, option and baseline suppresses findings through this one function. The decision is
+a pure function of the finding and its context.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
 """Declare in code that findings are intended: `@regcheck.ignore(…)` on a class, `with regcheck.ignore(…)` at a block.
 
-A `SuppressionLog` records which blocks code enters and which declarations suppress a finding while it is open: what it
-holds as entered or on a class, and not as used, suppresses nothing.
+An open `SuppressionLog` records which blocks code enters and which declarations suppress a finding: a block that is
+entered and not used suppresses nothing.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Token
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from regcheck.core.errors import UsageError
+from regcheck.core.finding import Finding
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.files.place import Place
 
@@ -63,10 +64,27 @@ class ignore:  # noqa: N801, it is used as a decorator and in `with`, where a fu
         BLOCKS.reset(self._tokens.pop())
 
 
+@contextmanager
+def declaring(declarations: Iterable[CodeSuppression]) -> Iterator[None]:
+    """Make declarations for the code within, as a block around it does."""
+    token = BLOCKS.set((*BLOCKS.get(), *declarations))
+    try:
+        yield
+    finally:
+        BLOCKS.reset(token)
+
+
 def class_declarations(subject: object) -> tuple[CodeSuppression, ...]:
     """The declarations of `@regcheck.ignore` on a class, or on the class of an instance, base classes included."""
     cls = subject if isinstance(subject, type) else type(subject)
     return tuple(each for base in cls.__mro__ for each in base.__dict__.get(_MARK, ()))
+
+
+def declarations_around(modules: Mapping[str, object], finding: Finding) -> tuple[CodeSuppression, ...]:
+    """The declarations of the classes of the modules, by path, that contain the finding's module."""
+    path = finding.module_path
+    around = (module for name, module in modules.items() if name == "" or path == name or path.startswith(f"{name}."))
+    return tuple(each for module in around for each in class_declarations(module))
 
 
 @dataclass

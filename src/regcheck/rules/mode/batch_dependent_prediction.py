@@ -35,8 +35,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
+from regcheck.core.measurements.batch_dependence import BatchDependence
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import INDEXING, STATISTICS
@@ -58,14 +59,14 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if by_batch:
             yield Suspicion(
                 op,
-                f"`{op.call}` normalizes by the batch at hand in eval mode, so a prediction depends on its batch mates",
-                fix="keep running statistics, or normalize each sample by itself (`nn.GroupNorm`, `nn.LayerNorm`)",
+                f"`{op.call}` normalizes by its batch in eval mode, so a prediction depends on the rest of its batch",
+                fix="keep running statistics, or normalize each sample separately (`nn.GroupNorm`, `nn.LayerNorm`)",
             )
         else:
             yield Suspicion(
                 op,
-                f"`{op.call}` over the samples of the batch enters each one's prediction in eval mode",
-                fix="keep a running statistic from training, or reduce over each sample by itself",
+                f"`{op.call}` reduces over the batch in eval mode, so a prediction depends on the rest of its batch",
+                fix="use a running statistic from training, or reduce over each sample separately",
             )
 
 
@@ -134,14 +135,8 @@ def enters_predictions(flow: Flow, op: Op, size: int | None) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    mates = probe.mates(suspicion.op)
-    if mates.matter:
-        because = f"among {len(mates.changed)} other sets of batch mates a sample's output changes by up to"
-        because += f" {mates.relative:.2g} (relative); with this call's statistics held it does not"
-        return probe.evidence(Verdict.CONFIRMED, because, mates)
-    if mates.verdict is Verdict.REFUTED:
-        return probe.evidence(Verdict.REFUTED, "a sample's output is the same in every batch", mates)
-    return probe.evidence(Verdict.UNMEASURED, "a sample's output changes in some batches and not in others", mates)
+    found = probe.measure(BatchDependence, suspicion.op)
+    return probe.evidence(found.verdict, found.describe("this call"), found)
 
 
 BAD = (

@@ -47,6 +47,7 @@ from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import BakedInMode, Drops, Graph, Kind, Mode, Op, Reach
+from regcheck.core.measurements.spread import Spread
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
@@ -84,7 +85,7 @@ def what(drop: Op) -> str:
 
 
 def since(frozen: BakedInMode | None) -> str:
-    """What holds a traced dropout in train mode."""
+    """Why a traced dropout stays in train mode."""
     return f": the code that {frozen.tracer} wrote holds train mode as a constant" if frozen else ""
 
 
@@ -195,11 +196,12 @@ def _leaves(function: ast.FunctionDef) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    spread = probe.spread(suspicion.ops, Mode.EVAL)
-    because = spread.told("this call")
+    spread = probe.measure(Spread, suspicion.ops, Mode.EVAL)
+    because = spread.describe("this call")
     if spread.verdict is Verdict.CONFIRMED:
         removed = spread.vanishes and suspicion.op.drops is not None
-        because += f"; with {switch(suspicion.op) if removed else 'its mask kept'} they are equal"
+        condition = switch(suspicion.op) if removed else "this call's random numbers fixed"
+        because += f"; with {condition} they are {spread.agreement}"
     return probe.evidence(spread.verdict, because, spread)
 
 

@@ -34,6 +34,8 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op, Reach
+from regcheck.core.measurements.batch_dependence import BatchDependence
+from regcheck.core.measurements.spread import Spread
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -46,17 +48,17 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     for op in graph.eval:
         if op.reach in (Reach.REGISTERED, Reach.HIDDEN) and trains(op) and graph.eval.outputs_reached(op):
             hidden = op.reach is Reach.HIDDEN
-            why = "it is kept in a plain container" if hidden else "something switches it back on"
-            fix = "keep it in `nn.ModuleList` or `nn.ModuleDict`, or as an attribute of its own"
+            why = "a plain list, dict or closure holds it" if hidden else "`train()` or `forward` switches it back"
+            fix = "store it in `nn.ModuleList` or `nn.ModuleDict`, or as an attribute of the module"
             yield Suspicion(
                 op,
-                f"`{op.call}` still trains after `eval()`: {why}",
-                fix=fix if hidden else "let `train()` and `forward` leave the layer's mode alone",
+                f"`{op.call}` stays in train mode after `eval()`: {why}",
+                fix=fix if hidden else "do not change the layer's mode in `train()` or `forward`",
             )
 
 
 def trains(op: Op) -> bool:
-    """Whether a layer acts as in training, and is not one that knows no other way."""
+    """Whether a layer acts as in training though it has an eval mode."""
     if op.kind is Kind.BATCH_NORM:
         return op.active is True and op.has_running_stats
     return op.active is True and (op.drops is not None or op.kind is Kind.RECURRENT) and op.rate != 0
@@ -64,15 +66,13 @@ def trains(op: Op) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     if suspicion.op.kind is Kind.BATCH_NORM:
-        mates = probe.mates(suspicion.op)
-        because = f"the output of a sample changes by {mates.relative:.2g} (relative) with its batch mates"
-        because += "; with this layer's statistics held it does not" if mates.verdict is Verdict.CONFIRMED else ""
-        return probe.evidence(mates.verdict, because, mates)
-    spread = probe.spread(suspicion.ops, Mode.EVAL)
-    because = spread.told("this layer")
+        dependence = probe.measure(BatchDependence, suspicion.op)
+        return probe.evidence(dependence.verdict, dependence.describe("this layer"), dependence)
+    spread = probe.measure(Spread, suspicion.ops, Mode.EVAL)
+    because = spread.describe("this layer")
     if spread.verdict is Verdict.CONFIRMED:
-        calm = "this layer called as in eval mode" if spread.vanishes else "its mask kept"
-        because += f"; with {calm} they are equal"
+        condition = "this layer in eval mode" if spread.vanishes else "this layer's random numbers fixed"
+        because += f"; with {condition} they are {spread.agreement}"
     return probe.evidence(spread.verdict, because, spread)
 
 

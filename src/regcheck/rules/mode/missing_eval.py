@@ -65,7 +65,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
-from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.finding import Evidence, Severity, Suspicion
+from regcheck.core.measurements.mode_difference import ModeDifference
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
@@ -85,8 +86,8 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(call.model.mode_dependent)
             yield Suspicion(
                 call,
-                f"`{call.model.name}` predicts in train mode, with {layers} still acting as in training",
-                fix="call `model.eval()` before predicting, and `model.train()` before training again",
+                f"`{call.model.name}` predicts in train mode, so {layers} act as in training",
+                fix="call `model.eval()` before predicting, and `model.train()` before training goes on",
                 severity=severity,
             )
 
@@ -220,14 +221,8 @@ def _is_dotted(node: ast.AST) -> TypeGuard[ast.expr]:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    gap = probe.gap(suspicion.event)
-    if gap.verdict is Verdict.UNMEASURED:
-        return probe.evidence(gap.verdict, gap.doubt, gap)
-    if gap.verdict is Verdict.REFUTED:
-        return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
-    because = f"on this call's input the prediction is {gap.away} eval mode's"
-    because += "" if gap.flips is None else f", and {gap.flips:.0%} of its argmaxes change"
-    return probe.evidence(Verdict.CONFIRMED, because, gap)
+    difference = probe.measure(ModeDifference, suspicion.event)
+    return probe.evidence(difference.verdict, difference.describe("prediction", "in eval mode"), difference)
 
 
 BAD = (

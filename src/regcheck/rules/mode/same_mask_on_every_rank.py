@@ -41,7 +41,9 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Mode
-from regcheck.core.rank_masks import Ranks
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.rank_masks import RankMasks
+from regcheck.core.ranks import Ranks
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG501"
@@ -55,8 +57,8 @@ def check(ranks: Ranks) -> Iterator[Suspicion]:
         more = f", and {len(drops) - 1} more," if len(drops) > 1 else ""
         yield Suspicion(
             first,
-            f"`{first.call}`{more} will drop the same units on ranks {listed(ranks.alike)}: their streams are the same",
-            fix="seed each rank on its own once the weights are made: `torch.manual_seed(seed + rank)`",
+            f"`{first.call}`{more} drops the same units on ranks {listed(ranks.alike)}: their random states are equal",
+            fix="seed each rank differently once the weights exist: `torch.manual_seed(seed + rank)`",
             ops=tuple(drops),
         )
 
@@ -66,13 +68,13 @@ def listed(ranks: tuple[int, ...]) -> str:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    masks = probe.masks(suspicion.op)
-    because = f"{masks.agreeing} of {masks.units} units are treated alike on ranks {listed(masks.ranks)}"
-    because += f"; of masks drawn each on its own, {masks.alone:.0%} would be"
-    if not masks.same:
+    masks = probe.measure(RankMasks, suspicion.op)
+    because = f"ranks {listed(masks.ranks)} treat {masks.agreeing} of {masks.units} units alike"
+    because += f"; independent masks agree in {percent(masks.independent)}"
+    if not masks.identical:
         return probe.evidence(Verdict.REFUTED, because, masks)
     if masks.p_value > probe.alpha:
-        return probe.evidence(Verdict.UNMEASURED, f"{because}, too many to tell", masks)
+        return probe.evidence(Verdict.UNMEASURED, f"{because}: too few units to decide", masks)
     return probe.evidence(Verdict.CONFIRMED, because, masks)
 
 

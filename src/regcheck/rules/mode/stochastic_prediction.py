@@ -41,6 +41,7 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.measurements.spread import Spread
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG203"
@@ -49,15 +50,15 @@ BEGINS_AT = (Kind.RANDOM,)
 ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
 )
-GUARD = "guard it with `if self.training:`, or declare the randomness with an ignore"
-DECLARE = "if this is meant, declare it with an ignore; else guard it with `if self.training:`"
+GUARD = "draw only in training (`if self.training:`), or declare the randomness with an ignore"
+DECLARE = "if the randomness is intended, declare it with an ignore; else draw only in training (`if self.training:`)"
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
         if draw.baked_in or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
             continue
-        message = f"`{draw.call}` draws at random in eval mode and changes the prediction"
+        message = f"`{draw.call}` draws random numbers in eval mode, so predictions are random"
         if is_predicted(graph.eval, draw):
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         elif not graph.assumed:
@@ -124,10 +125,10 @@ def followed(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    spread = probe.spread(suspicion.ops, Mode.EVAL)
-    because = spread.told("this call")
+    spread = probe.measure(Spread, suspicion.ops, Mode.EVAL)
+    because = spread.describe("this call")
     if spread.verdict is Verdict.CONFIRMED:
-        because += "; with this call's draw kept they are equal"
+        because += f"; with this call's random numbers fixed they are {spread.agreement}"
     return probe.evidence(spread.verdict, because, spread)
 
 

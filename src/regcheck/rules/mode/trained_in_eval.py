@@ -41,6 +41,7 @@ from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode
+from regcheck.core.measurements.mode_difference import ModeDifference
 from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import Backward, Called, Event, Model, ModeNotRestored, ModeSet, Usage, is_model_loader
 
@@ -55,8 +56,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(left.model.mode_dependent)
             yield Suspicion(
                 replace(left, place=left.next_use),
-                f"`{left.model.name}` is trained on in eval mode, as `{left.mode_setter}` left it, with {layers} "
-                "switched off",
+                f"`{left.model.name}` trains in eval mode, as `{left.mode_setter}` leaves it, with {layers} off",
                 fix="call `model.train()` after validating",
             )
     for index, call in usage.calls():
@@ -66,20 +66,20 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if trained and was_switched_off(usage, index, call):
             yield Suspicion(
                 call,
-                f"`{call.model.name}` is trained on in eval mode, with {layers} switched off",
-                fix="call `model.train()` at the beginning of each training epoch, or after validating",
+                f"`{call.model.name}` trains in eval mode, with {layers} off",
+                fix="call `model.train()` at the start of each training epoch, or after validating",
             )
         elif trained and came_in_eval(usage, index, call):
             yield Suspicion(
                 call,
-                f"`{call.model.name}` is trained in the eval mode that it was loaded in, with {layers} switched off",
+                f"`{call.model.name}` trains in the eval mode that it was loaded in, with {layers} off",
                 fix=LOADED,
             )
         elif asleep:
             names = " and ".join(dict.fromkeys(f"`{each.name}`" for each in asleep))
             within = "" if call.model.key in [each.key for each in asleep] else f" in `{call.model.name}`"
             layers = " and ".join(sorted({kind for each in asleep for kind in each.mode_dependent}))
-            message = f"{names}{within} is trained in the eval mode that it was loaded in, with {layers} switched off"
+            message = f"{names}{within} trains in the eval mode that it was loaded in, with {layers} off"
             yield Suspicion(call, message, fix=LOADED)
 
 
@@ -126,15 +126,10 @@ def came_in_eval(usage: Usage, index: int, call: Called) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    gap = probe.gap(suspicion.event, Mode.TRAIN)
+    difference = probe.measure(ModeDifference, suspicion.event, Mode.TRAIN)
     if not trains_in_eval(suspicion.event) and not getattr(suspicion.event, "loaded_in_eval", ()):
-        return probe.evidence(Verdict.REFUTED, "nothing is trained in eval mode by this call", gap)
-    if gap.verdict is Verdict.UNMEASURED:
-        return probe.evidence(gap.verdict, gap.doubt, gap)
-    if gap.verdict is Verdict.REFUTED:
-        return probe.evidence(Verdict.REFUTED, "train mode changes no more than a replay of the call does", gap)
-    because = f"on this call's input the output is {gap.away} train mode's"
-    return probe.evidence(Verdict.CONFIRMED, because, gap)
+        return probe.evidence(Verdict.REFUTED, "this call trains nothing in eval mode", difference)
+    return probe.evidence(difference.verdict, difference.describe("output", "in train mode"), difference)
 
 
 BAD = (

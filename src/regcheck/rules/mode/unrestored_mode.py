@@ -45,6 +45,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.graph import Mode
+from regcheck.core.measurements.mode_difference import ModeDifference
 from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import Backward, Called, Event, ModeNotRestored, ModeSet, Stepped, Usage, bare_name
 from regcheck.files.place import Place
@@ -57,28 +59,28 @@ BEGINS_AT = (ModeSet,)
 def check(usage: Usage) -> Iterator[Suspicion]:
     for event in usage.events:
         if isinstance(event, ModeNotRestored) and event.restores:
-            message = f"`{event.mode_setter}` leaves {what(event)} mode, which it was not in"
-            message += f", and it is trained on {where(event.next_use)}" if event.next_use else ""
-            fix = "give each part its own mode back" if event.part else "give the mode back in a `finally`"
+            message = f"`{event.mode_setter}` returns with {what(event)} mode, unlike on entry"
+            message += f", and it trains in that mode {where(event.next_use)}" if event.next_use else ""
+            fix = "restore each part's own mode" if event.part else "restore the mode in a `finally` block"
             yield Suspicion(event, message, fix, severity=None if event.next_use else Severity.INFO)
     for index, call in usage.calls():
         switched = left_on(usage, index, call) if predicts_in_train_mode(call) else None
         if switched is not None:
-            relied = f"the prediction {where(call.place)} is made in it"
-            fix = "keep `model.training` and give it back: `model.train(was)`"
+            relied = f"the model predicts in that mode {where(call.place)}"
+            fix = "save `model.training` and restore it: `model.train(was_training)`"
             yield left_by(switched, call, f"`{call.model.name}`", relied, fix)
         thawed = still_thawed(usage, index, call)
         switched = blanket(usage, index, call) if thawed else None
         if switched is not None:
             parts = f"`{thawed[0]}`" + (f" and {len(thawed) - 1} more" if len(thawed) > 1 else "")
-            relied = f"it is trained on {where(call.place)}"
-            fix = "give each part its own mode back"
+            relied = f"the model trains in that mode {where(call.place)}"
+            fix = "restore each part's own mode"
             yield left_by(switched, replace(call, unpinned=thawed), f"{parts} of `{call.model.name}`", relied, fix)
 
 
 def left_by(switched: ModeSet, call: Called, model: str, relied: str, fix: str) -> Suspicion:
     """The suspicion, where the mode was left, about the call that relied on it."""
-    message = f"`{bare_name(switched.function)}` leaves {model} in train mode, which it was not in, and {relied}"
+    message = f"`{bare_name(switched.function)}` returns with {model} in train mode, unlike on entry, and {relied}"
     return Suspicion(replace(call, place=switched.place, intended=(*switched.intended, *call.intended)), message, fix)
 
 
@@ -157,23 +159,15 @@ def where(place: Place | None) -> str:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    thawed = getattr(suspicion.event, "unpinned", ())
-    if thawed:
-        gap = probe.gap(suspicion.event, parts=thawed)
-        if gap.verdict is Verdict.CONFIRMED:
-            because = f"on this call's input the output is {gap.away} that with the part in eval mode"
-            return probe.evidence(Verdict.CONFIRMED, because, gap)
-        because = gap.doubt if gap.verdict is Verdict.UNMEASURED else "it changes nothing on this call's input"
-        return probe.evidence(gap.verdict, because, gap)
-    gap = probe.gap(suspicion.event)
+    unpinned = getattr(suspicion.event, "unpinned", ())
+    if unpinned:
+        difference = probe.measure(ModeDifference, suspicion.event, Mode.EVAL, unpinned)
+        part = "with these parts in eval mode" if len(unpinned) > 1 else "with this part in eval mode"
+        return probe.evidence(difference.verdict, difference.describe("output", part), difference)
+    difference = probe.measure(ModeDifference, suspicion.event)
     if not predicts_in_train_mode(suspicion.event):
-        return probe.evidence(Verdict.REFUTED, "this call is no prediction in train mode", gap)
-    if gap.verdict is Verdict.UNMEASURED:
-        return probe.evidence(gap.verdict, gap.doubt, gap)
-    if gap.verdict is Verdict.REFUTED:
-        return probe.evidence(Verdict.REFUTED, "the prediction is the same in eval mode", gap)
-    because = f"on its caller's input the prediction is {gap.away} eval mode's"
-    return probe.evidence(Verdict.CONFIRMED, because, gap)
+        return probe.evidence(Verdict.REFUTED, "this call is not a prediction in train mode", difference)
+    return probe.evidence(difference.verdict, difference.describe("prediction", "in eval mode"), difference)
 
 
 BAD = (

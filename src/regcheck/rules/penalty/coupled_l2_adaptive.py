@@ -39,17 +39,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.measurements.decay import Decay, Pairs
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.core.usage import OptimizerInfo, Usage
 from regcheck.torch_api.optimizers import COUPLED, FLAG, OPTIMIZERS, UNLISTED
-
-if TYPE_CHECKING:
-    from regcheck.core.measurements import Decay, Pairs
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING
@@ -62,8 +59,8 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if decay:
             yield Suspicion(
                 stepped,
-                f"`{stepped.optimizer.name}(weight_decay={decay:g})` folds the decay into the gradient, so each "
-                "parameter is decayed by a different amount",
+                f"`{stepped.optimizer.name}(weight_decay={decay:g})` adds the decay to the gradient and "
+                "rescales both, so each weight decays by a different amount",
                 fix=remedy(stepped.optimizer.update_rule),
                 tentative=stepped.optimizer.update_rule is None,
             )
@@ -79,12 +76,12 @@ def coupled_decay(optimizer: OptimizerInfo) -> float | None:
 def remedy(rule: str | None) -> str:
     row = OPTIMIZERS.get(rule or "", UNLISTED)
     if row.decoupled_class:
-        return f"use `torch.optim.{row.decoupled_class}` and tune the decay again"
+        return f"use `torch.optim.{row.decoupled_class}` and retune the decay"
     if row.flag is not None:
-        return f"pass `{FLAG}=True` and tune the decay again"
+        return f"pass `{FLAG}=True` and retune the decay"
     if rule is None:
-        return "decay the weights beside the step (`p.mul_(1 - lr * weight_decay)`) and tune the decay again"
-    return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and tune the decay again"
+        return "decay the weights outside the gradient step (`p.mul_(1 - lr * weight_decay)`) and retune the decay"
+    return "use an optimizer with decoupled decay (`torch.optim.AdamW`) and retune the decay"
 
 
 def fix(code: Code) -> Patch | None:
@@ -96,10 +93,10 @@ def fix(code: Code) -> Patch | None:
         row = OPTIMIZERS.get(name.removeprefix("torch.optim."), UNLISTED)
         if row.decoupled_class:
             found = renamed(code, call.func)
-            return Patch(f"use `{row.decoupled_class}`; tune the decay again", False, found) if found else None
+            return Patch(f"use `{row.decoupled_class}`; retune the decay", False, found) if found else None
         if row.flag is not None:
             edits = code.with_argument(call, f"{FLAG}=True")
-            return Patch(f"pass `{FLAG}=True`; tune the decay again", False, edits)
+            return Patch(f"pass `{FLAG}=True`; retune the decay", False, edits)
     return None
 
 
@@ -133,37 +130,37 @@ def _is_exported(tree: ast.Module, name: str) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    decay = probe.decay(suspicion.event)
-    spread = f"effective decay is {decay.p5:.3g} to {decay.p95:.3g} times the {decay.asked:g} asked for (5th to 95th "
+    decay = probe.measure(Decay, suspicion.event)
+    spread = f"weights decay at {decay.p5:.3g} to {decay.p95:.3g} times the {decay.asked:g} asked for (5th to 95th "
     spread += f"percentile of {decay.parameters} weights)"
     if decay.is_uniform:
-        return probe.evidence(Verdict.REFUTED, f"every weight is decayed by the same share of itself; {spread}", decay)
+        return probe.evidence(Verdict.REFUTED, f"every weight decays by the same share of itself; {spread}", decay)
     if decay.is_nothing:
-        return probe.evidence(Verdict.REFUTED, "a real step is the same without the decay", decay)
+        return probe.evidence(Verdict.REFUTED, "one real step is the same without the decay", decay)
     if decay.pairs is not None:
-        verdict, because = of_its_own(decay, decay.pairs, probe)
+        verdict, because = without_reference(decay, decay.pairs, probe)
         return probe.evidence(verdict, f"{because}; {spread}", decay)
     if decay.is_coupled:
-        because = f"a real step equals the coupled reference, not the decoupled one; {spread}"
+        because = f"{spread}; one real step equals the coupled reference, not the decoupled one"
         return probe.evidence(Verdict.CONFIRMED, because, decay)
-    return probe.evidence(Verdict.UNMEASURED, f"the step equals neither reference; {spread}", decay)
+    return probe.evidence(Verdict.UNMEASURED, f"one real step equals neither reference; {spread}", decay)
 
 
-def of_its_own(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
-    """What the step of an optimizer shows whose method nobody knows."""
+def without_reference(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:
+    """The verdict on an optimizer whose update has no reference, and what its steps show."""
     if not decay.is_coupled:
-        same = "the step that it takes without decay on gradients to which the decay was added"
         if decay.is_near and decay.is_spread:
-            return Verdict.UNMEASURED, f"a real step is near {same}, but not equal to it"
-        return Verdict.REFUTED, f"a real step is not {same}"
-    told = f"in {pairs.lighter} of {pairs.counted} pairs of weights the one with large gradients is decayed"
-    told += " at most half as much"
+            return Verdict.UNMEASURED, "one real step nearly equals, but does not equal, a step on gradient plus decay"
+        return Verdict.REFUTED, "one real step does not equal a step on gradient plus decay"
+    lighter = (
+        f"in {pairs.lighter} of {pairs.counted} pairs the weight with larger gradients decays at most half as much"
+    )
     share = pairs.lighter / max(pairs.counted, 1)
     if probe.at_least(share, pairs.counted, 0.5) <= probe.alpha:
-        told = f"a real step equals one without decay on gradients to which it was added, and {told}"
-        return Verdict.CONFIRMED if decay.is_spread else Verdict.UNMEASURED, told
+        because = f"one real step equals a step on gradient plus decay, and {lighter}"
+        return Verdict.CONFIRMED if decay.is_spread else Verdict.UNMEASURED, because
     few = probe.at_least(1.0, pairs.counted, 0.5) > probe.alpha
-    return Verdict.UNMEASURED if few or share > 0.5 else Verdict.REFUTED, told
+    return Verdict.UNMEASURED if few or share > 0.5 else Verdict.REFUTED, lighter
 
 
 BAD = (

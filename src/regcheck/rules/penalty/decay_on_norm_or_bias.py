@@ -35,6 +35,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.shrinkage import Shrinkage
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.core.usage import BIAS, NORM_SCALE, Usage
@@ -54,21 +56,21 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             decay = max(group.weight_decay or 0.0 for group in mixed)
             yield Suspicion(
                 stepped,
-                f"`{optimizer.name}(weight_decay={decay:g})` decays {what} together with the weights",
-                fix=f"put {what} into a group of their own with `weight_decay=0.0`",
+                f"`{optimizer.name}(weight_decay={decay:g})` decays {what} as well as weights",
+                fix=f"put {what} into their own parameter group with `weight_decay=0.0`",
                 tentative=optimizer.update_rule is None,
             )
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    step = probe.shrinkage(suspicion.event)
-    whose = f"{step.norm_scales} norm scales and {step.biases} biases"
+    step = probe.measure(Shrinkage, suspicion.event)
+    targets = f"{step.norm_scales} norm scales and {step.biases} biases"
     if step.is_decay:
-        because = f"in a real step at zero gradient the decay takes at least {step.smallest:.3g} of itself off {whose}"
+        because = f"one real step at zero gradient shrinks {targets} by at least {percent(step.smallest)}"
         return probe.evidence(Verdict.CONFIRMED, because, step)
     if step.is_nothing:
-        return probe.evidence(Verdict.REFUTED, f"in a real step the decay leaves {whose} as they are", step)
-    return probe.evidence(Verdict.UNMEASURED, f"in a real step the decay shrinks only some of {whose}", step)
+        return probe.evidence(Verdict.REFUTED, f"the decay leaves {targets} unchanged in one real step", step)
+    return probe.evidence(Verdict.UNMEASURED, f"the decay shrinks only some of {targets} in one real step", step)
 
 
 BAD = (

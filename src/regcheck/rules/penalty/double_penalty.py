@@ -53,8 +53,8 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if isinstance(event, Penalized) and event.model.key in decaying:
             yield Suspicion(
                 event,
-                f"the loss penalizes the weights that `{decaying[event.model.key]}` decays already",
-                fix="drop one of the two, the term in the loss or `weight_decay`, and tune the other again",
+                f"the loss penalizes weights that `{decaying[event.model.key]}` already decays",
+                fix="keep either the penalty in the loss or `weight_decay`, and retune it",
             )
 
 

@@ -51,8 +51,8 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             optimizer = f"{stepped.optimizer.name}(weight_decay={name})"
             yield Suspicion(
                 stepped,
-                f"`{optimizer}` is an L2 decay: it makes weights small, and none zero",
-                fix="add the L1 norm of the weights to the loss, or shrink them by soft thresholding after each step",
+                f"`{optimizer}` is an L2 penalty: it shrinks weights but makes none exactly zero",
+                fix="add the L1 norm of the weights to the loss, or soft-threshold the weights after each step",
             )
 
 

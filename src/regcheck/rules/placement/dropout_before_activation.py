@@ -36,6 +36,8 @@ from collections.abc import Callable, Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.activation_of_zero import ActivationOfZero
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import KINDS, NOT_ZERO_AT_ZERO
@@ -57,8 +59,8 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if activations and hidden and all(op.kind in LAYERS for op in flow.behind(drop, reshaping)):
             yield Suspicion(
                 drop,
-                f"`{drop.call}` silences nothing: `{activations[0].call}` makes a constant other than zero of it",
-                fix="drop behind the activation",
+                f"`{drop.call}` silences no unit: `{activations[0].call}` maps the dropped zeros to another constant",
+                fix="drop after the activation",
             )
 
 
@@ -83,16 +85,15 @@ def combining(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    image = probe.image(suspicion.op)
-    if image.value == 0:
-        return probe.evidence(Verdict.REFUTED, "what is dropped stays zero behind the activation", image)
-    if image.value is None or image.too_few or not image.as_expected:
-        return probe.evidence(Verdict.UNMEASURED, "not all that is dropped can be told behind the activation", image)
-    because = (
-        f"{image.share:.1%} of {image.units} units come out of `{image.activation}` as {image.value:.2f} in train mode;"
-        f" with this call made identity none of them does, and they come out as {image.level:.2f} on average"
-    )
-    return probe.evidence(Verdict.CONFIRMED, because, image)
+    found = probe.measure(ActivationOfZero, suspicion.op)
+    if found.value == 0:
+        return probe.evidence(Verdict.REFUTED, "dropped units are still zero after the activation", found)
+    if found.value is None or found.is_too_small_a_sample or not found.is_expected:
+        because = "not all dropped units can be identified after the activation"
+        return probe.evidence(Verdict.UNMEASURED, because, found)
+    because = f"dropped units ({percent(found.share)} of all) leave `{found.activation}` at {found.value:.2f}, not at 0"
+    because += f"; without this dropout units average {found.level:.2f}"
+    return probe.evidence(Verdict.CONFIRMED, because, found)
 
 
 BAD = (

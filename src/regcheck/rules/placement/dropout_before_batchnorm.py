@@ -39,6 +39,8 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.variance_shift import VarianceShift
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -46,7 +48,8 @@ CODE = "REG103"
 SEVERITY = Severity.WARNING
 BEGINS_AT = (Trait.DROPS,)
 
-MATERIAL = 1.25
+MATERIAL = 0.25
+"""The share of its variance that a batch norm's input gains by the dropout where the effect is material."""
 
 CARRIES_NOISE = {
     Kind.IDENTITY,
@@ -64,13 +67,13 @@ CARRIES_NOISE = {
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.TRAIN):
-        if graph.assumed and (drop.rate is None or drop.rate >= 1 or 1 / (1 - drop.rate) < MATERIAL):
+        if graph.assumed and (drop.rate is None or drop.rate >= 1 or 1 / (1 - drop.rate) < 1 + MATERIAL):
             continue
         _, stopped = graph.train.ahead(drop, carries_noise)
         if drop.kind is Kind.DROPOUT and any(op.kind is Kind.BATCH_NORM and op.active for op in stopped):
             yield Suspicion(
                 drop,
-                f"`{drop.call}` adds noise that the next batch norm counts as variance, in train mode only",
+                f"`{drop.call}` inflates the next batch norm's running variance: its noise is absent in eval mode",
                 fix="drop after the last batch norm, or remove the dropout",
                 severity=Severity.INFO if graph.assumed else None,
             )
@@ -81,16 +84,18 @@ def carries_noise(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    shift = probe.shift(suspicion.op)
-    because = f"the norm's input varies {shift.median:.2f} times as much as without this dropout (median channel;"
-    because += f" {shift.expected:.2f} times with reference dropout in its place)"
-    if max(shift.ratios) < MATERIAL:
-        return probe.evidence(Verdict.REFUTED, because, shift)
-    if min(shift.ratios) > MATERIAL:
-        because += f", so in eval mode its output is {1 - shift.median**-0.5:.0%} too small"
-        return probe.evidence(Verdict.CONFIRMED, because, shift)
-    because += f", but in some runs no more than {MATERIAL} times"
-    return probe.evidence(Verdict.UNMEASURED, because, shift, lowers_to=Severity.INFO)
+    shift = probe.measure(VarianceShift, suspicion.op)
+    because = f"this dropout adds {percent(shift.median - 1)} to the variance of the batch norm's input"
+    because += f" (reference dropout: {percent(shift.expected - 1)}); harmful from {percent(MATERIAL)}"
+    verdict, lowers_to = Verdict.CONFIRMED, None
+    if max(shift.ratios) < 1 + MATERIAL:
+        verdict = Verdict.REFUTED
+    elif min(shift.ratios) > 1 + MATERIAL:
+        because += f"; in eval mode its output is {percent(1 - shift.median**-0.5)} too small"
+    else:
+        verdict, lowers_to = Verdict.UNMEASURED, Severity.INFO
+        because += ", which some masks do not reach"
+    return probe.evidence(verdict, because, shift, material_from=MATERIAL, lowers_to=lowers_to)
 
 
 BAD = (

@@ -36,6 +36,8 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Wholeness
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.dropped_outputs import DroppedOutputs
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -56,7 +58,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             where = "the model's output" if outputs == ["output"] else f"output `{outputs[0]}`"
             yield Suspicion(
                 drop,
-                f"`{drop.call}` drops {where} itself: no learned layer comes after it",
+                f"`{drop.call}` drops {where} itself: no learned layer follows it",
                 fix="move it before the last layer, or remove it",
             )
 
@@ -78,18 +80,20 @@ def as_wide_as_an_input(flow: Flow, output: str) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    share = probe.zeroed(suspicion.op)
-    low, high = share.interval
-    if not share.constant:
-        return probe.evidence(Verdict.REFUTED, "what is left of a dropped unit still depends on the input", share)
-    if share.too_few:
-        because = f"no output unit was lost in {share.draws} draws, too few to tell at p = {share.expected:g}"
-        return probe.evidence(Verdict.UNMEASURED, because, share)
-    if not share.as_expected or share.without > 0:
-        because = f"{share.share:.1%} of the output units are lost, outside {low:.1%} to {high:.1%} around p"
-        return probe.evidence(Verdict.REFUTED, because, share)
-    because = f"{share.share:.1%} of the output units are lost in train mode (p = {share.expected:g}); with this call"
-    return probe.evidence(Verdict.CONFIRMED, f"{because} made identity, none", share)
+    lost = probe.measure(DroppedOutputs, suspicion.op)
+    low, high = lost.interval
+    because = f"in train mode {percent(lost.share)} of the output units are lost"
+    if not lost.constant:
+        because = "at the output, dropped units still depend on the input"
+        return probe.evidence(Verdict.REFUTED, because, lost)
+    if lost.is_too_small_a_sample:
+        because = f"no output unit is lost in {lost.draws} draws: too few to decide at p = {lost.expected:g}"
+        return probe.evidence(Verdict.UNMEASURED, because, lost)
+    if not lost.is_expected or lost.remaining > 0:
+        because += f", which p = {lost.expected:g} does not explain ({percent(low)} to {percent(high)})"
+        return probe.evidence(Verdict.REFUTED, because, lost)
+    because += f" (p = {lost.expected:g}); without this call none are"
+    return probe.evidence(Verdict.CONFIRMED, because, lost)
 
 
 BAD = (

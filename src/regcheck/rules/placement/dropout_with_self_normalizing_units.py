@@ -36,6 +36,7 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
+from regcheck.core.measurements.moments import Moments
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -55,13 +56,13 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if "alpha" not in drop.site.function and all(op.site.function == "selu" for op in before):
             yield Suspicion(
                 drop,
-                f"`{drop.call}` raises the variance that SELU keeps at one",
+                f"`{drop.call}` breaks SELU's self-normalization: it raises the variance that SELU keeps at one",
                 fix=f"use `nn.{'FeatureAlphaDropout' if whole else 'AlphaDropout'}`",
             )
         if "alpha" in drop.site.function and all(is_other_activation(op) for op in before):
             yield Suspicion(
                 drop,
-                f"`{drop.call}` moves mean and variance of what `{before[0].call}` makes: it is made for SELU",
+                f"`{drop.call}` suits SELU only: it shifts mean and variance of the output of `{before[0].call}`",
                 fix=f"use `nn.{'Dropout2d' if whole else 'Dropout'}`",
             )
 
@@ -75,18 +76,18 @@ def is_other_activation(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    found = probe.moments(suspicion.op)
-    before, after, otherwise = (
+    found = probe.measure(Moments, suspicion.op)
+    before, after, alternative = (
         f"{round(mean, 2) + 0.0:.2f} and {variance:.2f}"
-        for mean, variance in (found.before, found.after, found.otherwise)
+        for mean, variance in (found.before, found.after, found.alternative)
     )
     kind = "plain" if "alpha" in suspicion.op.site.function else "alpha"
-    because = f"mean and variance go from {before} to {after}; {kind} dropout makes them {otherwise}"
-    if found.farther:
+    because = f"mean and variance change from {before} to {after}; with {kind} dropout they become {alternative}"
+    if found.is_worse:
         return probe.evidence(Verdict.CONFIRMED, because, found)
-    if found.nearer:
+    if found.is_better:
         return probe.evidence(Verdict.REFUTED, because, found)
-    return probe.evidence(Verdict.UNMEASURED, f"{because}, which is as far", found)
+    return probe.evidence(Verdict.UNMEASURED, f"{because}: too close to decide", found)
 
 
 BAD = (

@@ -36,6 +36,8 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.mask_on_maps import MaskOnMaps
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
@@ -45,7 +47,7 @@ SEVERITY = Severity.WARNING
 BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 0.05
-"""The share of a dropped value's variance from which on its neighbours give it away."""
+"""The share of dropped values' variance that neighbours explain where the effect is material."""
 
 KEEPS_THE_MAP = {
     Kind.IDENTITY,
@@ -71,7 +73,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
-                "their neighbours still tell what was dropped",
+                "neighbouring positions reveal the dropped values",
                 fix=f"drop whole channels with `nn.Dropout{rank}d`, or drop after pooling",
             )
 
@@ -117,7 +119,7 @@ def fix(code: Code) -> Patch | None:
         return None
     wanted = f"Dropout{ranks.pop()}"
     edit = code.replaced(name, f"{code.text_of(name.value)}.{wanted}")
-    return Patch(f"drop whole channels with `nn.{wanted}`; tune the rate again", False, (edit,))
+    return Patch(f"drop whole channels with `nn.{wanted}`; retune the rate", False, (edit,))
 
 
 def built_as(code: Code, call: ast.Call, owner: ast.ClassDef | None) -> ast.Call | None:
@@ -138,22 +140,24 @@ def built_as(code: Code, call: ast.Call, owner: ast.ClassDef | None) -> ast.Call
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    maps = probe.maps(suspicion.op, MATERIAL)
+    maps = probe.measure(MaskOnMaps, suspicion.op, MATERIAL)
+
+    def evidence(verdict: Verdict, because: str, lowers_to: Severity | None = None) -> Evidence:
+        return probe.evidence(verdict, because, maps, material_from=MATERIAL, lowers_to=lowers_to)
+
     if not maps.conv_map or not any(size > 1 for size in maps.extent):
-        return probe.evidence(Verdict.REFUTED, "it does not run on a convolutional map with spatial extent", maps)
+        return evidence(Verdict.REFUTED, "this dropout does not run on a convolutional map with spatial extent")
     if maps.partly == 0 and maps.whole > probe.alpha:
-        because = f"too little is dropped to tell whether any of {maps.maps} maps is dropped in part"
-        return probe.evidence(Verdict.UNMEASURED, because, maps)
+        return evidence(Verdict.UNMEASURED, f"too few values are dropped to decide whether {maps.maps} maps stay whole")
     if maps.partly == 0:
-        return probe.evidence(Verdict.REFUTED, f"all {maps.maps} maps are kept or dropped whole", maps)
-    because = f"{maps.partly} of {maps.maps} maps are zeroed in part; neighbours explain {maps.r_squared:.0%} of the"
-    because += f" dropped values' variance ({maps.reference:.0%} under spatial dropout)"
-    telling, weak = maps.p_value <= probe.alpha, maps.weak <= probe.alpha
-    if not telling and not weak:
-        because += f"; too little is dropped to tell whether that is less than {MATERIAL:.0%}"
-        return probe.evidence(Verdict.UNMEASURED, because, maps)
-    material = telling and maps.r_squared >= MATERIAL
-    return probe.evidence(Verdict.CONFIRMED, because, maps, lowers_to=None if material else Severity.INFO)
+        return evidence(Verdict.REFUTED, f"all {maps.maps} maps are kept or dropped as a whole")
+    because = f"neighbouring positions explain {percent(maps.r_squared)} of the dropped values' variance"
+    because += f" ({percent(maps.reference)} with spatial dropout); harmful from {percent(MATERIAL)}"
+    explains, immaterial = maps.p_value <= probe.alpha, maps.p_value_of_material <= probe.alpha
+    if not explains and not immaterial:
+        return evidence(Verdict.UNMEASURED, f"{because}, and too few values are dropped to decide")
+    material = explains and maps.r_squared >= MATERIAL
+    return evidence(Verdict.CONFIRMED, because, None if material else Severity.INFO)
 
 
 BAD = (

@@ -36,6 +36,7 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.measurements.unit_mask import UnitMask
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -58,7 +59,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops {wrong} here, not channels",
-                fix="give it a batch axis" if wrong == "rows of an image" else f"use `{right}`",
+                fix="add a batch axis" if wrong == "rows of an image" else f"use `{right}`",
             )
 
 
@@ -77,7 +78,7 @@ def keeps_the_axes(op: Op) -> bool:
 
 
 def dropped_instead(drop: Op, extents: int | None) -> str:
-    """What is dropped as one unit if that is no channel, else an empty string."""
+    """The unit that is dropped if it is not a channel, else an empty string."""
     named = RANKED[drop.site.function]
     if drop.shape is not None:
         rank: int | None = len(drop.shape)
@@ -95,22 +96,25 @@ def dropped_instead(drop: Op, extents: int | None) -> str:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    drawn = probe.drawn(suspicion.op)
-    rank = len(drawn.shape)
-    channel = rank - 1 if drawn.channel is None and rank == 2 else drawn.channel
-    if suspicion.op.site.function not in RANKED or channel is None:
-        because = "this call does not drop channels" if channel is not None else "no layer tells which axis is features"
-        return probe.evidence(Verdict.REFUTED if channel is not None else Verdict.UNMEASURED, because, drawn)
-    same = 1 - 2 * drawn.expected * (1 - drawn.expected)
-    if not 0 < drawn.share < 1 or rank * same**drawn.units > probe.alpha:
-        return probe.evidence(Verdict.UNMEASURED, "too few draws to tell what is dropped together", drawn)
-    spatial = {axis for axis in range(channel + 1, rank) if drawn.shape[axis] > 1}
-    together = f"{listed(drawn.axes)} of {'×'.join(map(str, drawn.shape))} values"
-    if channel < rank - 1 and set(drawn.axes) == spatial:
-        return probe.evidence(Verdict.REFUTED, f"a unit extends along {together}: one channel", drawn)
-    because = f"in all {drawn.units} draws a unit extends along {together}, and the features are axis {channel}"
-    because += f"; one of reference dropout of features, along {listed(drawn.otherwise)}"
-    return probe.evidence(Verdict.CONFIRMED, because, drawn)
+    mask = probe.measure(UnitMask, suspicion.op)
+    rank = len(mask.shape)
+    channel = rank - 1 if mask.channel is None and rank == 2 else mask.channel
+    if channel is None:
+        because = "no linear layer or convolution shows which axis holds the features"
+        return probe.evidence(Verdict.UNMEASURED, because, mask)
+    if suspicion.op.site.function not in RANKED:
+        return probe.evidence(Verdict.REFUTED, "this call does not drop channels", mask)
+    same = 1 - 2 * mask.expected * (1 - mask.expected)
+    if not 0 < mask.share < 1 or rank * same**mask.units > probe.alpha:
+        because = "too few draws to decide which values are dropped together"
+        return probe.evidence(Verdict.UNMEASURED, because, mask)
+    spatial = {axis for axis in range(channel + 1, rank) if mask.shape[axis] > 1}
+    together = f"each draw drops values along {listed(mask.axes)} of the {'×'.join(map(str, mask.shape))} input"
+    if channel < rank - 1 and set(mask.axes) == spatial:
+        return probe.evidence(Verdict.REFUTED, f"{together}: one channel", mask)
+    because = f"{together} together, but features lie along axis {channel}"
+    because += f"; reference dropout of features drops {listed(mask.reference_axes)} together"
+    return probe.evidence(Verdict.CONFIRMED, because, mask)
 
 
 def listed(axes: tuple[int, ...]) -> str:

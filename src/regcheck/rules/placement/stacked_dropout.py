@@ -29,6 +29,8 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.stacked_masks import StackedMasks
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -43,22 +45,23 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if before:
             yield Suspicion(
                 drop,
-                f"`{drop.call}` drops again what `{before[0].call}` has dropped from",
+                f"`{drop.call}` directly follows `{before[0].call}`, so together they drop more than either rate",
                 fix="keep one of the two",
             )
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    stacked = probe.stacked(suspicion.op)
-    because = f"{stacked.share:.1%} of {stacked.units} units are dropped, where this rate is {stacked.alone:g}"
-    more = probe.at_least(stacked.share, stacked.units, stacked.alone) <= probe.alpha
-    if stacked.together == stacked.alone or (not more and not stacked.as_expected):
-        return probe.evidence(Verdict.REFUTED, because, stacked)
-    because += f"; with the dropout before it made identity, {stacked.without:.1%} are"
-    alone = probe.at_least(stacked.without, stacked.units, stacked.alone) > probe.alpha
-    if more and stacked.as_expected and alone:
-        return probe.evidence(Verdict.CONFIRMED, because, stacked)
-    return probe.evidence(Verdict.UNMEASURED, f"{because}; {stacked.together:g} is the rate of all together", stacked)
+    masks = probe.measure(StackedMasks, suspicion.op)
+    because = f"{percent(masks.share)} of the units are dropped, though this call's rate is {masks.rate:g}"
+    more = probe.at_least(masks.share, masks.units, masks.rate) <= probe.alpha
+    if masks.together == masks.rate or (not more and not masks.is_expected):
+        return probe.evidence(Verdict.REFUTED, because, masks)
+    because += f"; without the dropout before it {percent(masks.alone)} are"
+    alone = probe.at_least(masks.alone, masks.units, masks.rate) > probe.alpha
+    if more and masks.is_expected and alone:
+        return probe.evidence(Verdict.CONFIRMED, because, masks)
+    because += f", and {percent(masks.together)} are expected of all together"
+    return probe.evidence(Verdict.UNMEASURED, because, masks)
 
 
 BAD = (

@@ -49,13 +49,13 @@ def check(proofs: Proofs) -> Iterator[Suspicion]:
             yield Suspicion(
                 proof.suspicion.at,
                 f"{proof.code} is confirmed on {confirmed.device} and refuted on {refuted.device}",
-                fix="look for code that asks for the device; `regcheck selftest` tells whether the backend is at fault",
+                fix="look for code that depends on the device; `regcheck selftest` checks the backend",
                 evidence=between(confirmed, refuted, proof),
             )
 
 
 def between(confirmed: Evidence, refuted: Evidence, proof: EvidenceByDevice) -> Evidence:
-    """Both figures as one piece of evidence: that of the device measured first is what the other was to show."""
+    """Both devices' evidence as one: the figure of the device measured first is the expected one."""
     first, other = sorted((confirmed, refuted), key=proof.evidence.index)
     return Evidence(
         Verdict.CONFIRMED,
@@ -67,6 +67,7 @@ def between(confirmed: Evidence, refuted: Evidence, proof: EvidenceByDevice) -> 
         device=f"{first.device}, {other.device}",
         seed=first.seed,
         because=f"on {first.device}: {first.because}; on {other.device}: {other.because}",
+        effect=confirmed.effect,
     )
 
 

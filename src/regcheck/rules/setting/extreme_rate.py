@@ -35,6 +35,8 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Mode
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.unit_mask import UnitMask
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -55,26 +57,28 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops all {what} in train mode: nothing gets through",
-                fix="pass the share to drop; if nothing was meant to be dropped, that is `p=0`",
+                fix="pass the share to drop; `p=0` drops nothing",
             )
         else:
             yield Suspicion(
                 drop,
-                f"`{drop.call}` keeps only {1 - drop.rate:.2g} of the {what} in train mode",
-                fix=f"if {drop.rate:g} was meant as the share to keep, pass `{1 - drop.rate:.3g}`",
+                f"`{drop.call}` keeps only {percent(1 - drop.rate)} of the {what} in train mode",
+                fix=f"if {drop.rate:g} is the share to keep, pass `{1 - drop.rate:.3g}`",
             )
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    drawn = probe.drawn(suspicion.op)
-    low, high = drawn.interval
-    because = f"{1 - drawn.share:.1%} of {drawn.units} units get through in train mode"
-    if 1 - probe.at_least(drawn.share + 1 / drawn.units, drawn.units, EXTREME) <= probe.alpha:
-        return probe.evidence(Verdict.REFUTED, because, drawn)
-    if drawn.as_expected and probe.at_least(drawn.share, drawn.units, USUAL) <= probe.alpha:
-        return probe.evidence(Verdict.CONFIRMED, because, drawn)
-    because += f"; too few to tell, between {low:.1%} and {high:.1%} may be dropped at this rate"
-    return probe.evidence(Verdict.UNMEASURED, because, drawn)
+    mask = probe.measure(UnitMask, suspicion.op)
+    low, high = mask.interval
+    because = f"in train mode {percent(mask.share)} of the units are dropped; extreme from {percent(EXTREME)}"
+    verdict = Verdict.UNMEASURED
+    if 1 - probe.at_least(mask.share + 1 / mask.units, mask.units, EXTREME) <= probe.alpha:
+        verdict = Verdict.REFUTED
+    elif mask.is_expected and probe.at_least(mask.share, mask.units, USUAL) <= probe.alpha:
+        verdict = Verdict.CONFIRMED
+    else:
+        because += f"; {mask.units} draws are too few to decide ({percent(low)} to {percent(high)} are possible)"
+    return probe.evidence(verdict, because, mask, material_from=EXTREME)
 
 
 BAD = (

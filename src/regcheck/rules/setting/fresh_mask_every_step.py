@@ -35,6 +35,8 @@ from itertools import pairwise
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.mask_agreement import MaskAgreement
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -79,16 +81,17 @@ def passive(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    found = probe.agreement(suspicion.op)
-    if found.share == 1:
-        if found.steps > 1 and found.as_if_alone:
-            because = f"the masks of two steps agree, but {found.units} units are too few to tell"
-            return probe.evidence(Verdict.UNMEASURED, because, found)
-        return probe.evidence(Verdict.REFUTED, "one mask serves all steps", found)
-    because = f"the masks of two steps agree in {found.share:.1%} of {found.units} units ({found.steps} steps)"
-    if found.as_if_alone:
-        return probe.evidence(Verdict.CONFIRMED, f"{because}, as masks drawn each on its own do", found)
-    return probe.evidence(Verdict.UNMEASURED, f"{because}, and {found.alone:.1%} were expected of new masks", found)
+    masks = probe.measure(MaskAgreement, suspicion.op)
+    if masks.share == 1:
+        if masks.steps > 1 and masks.is_expected:
+            because = f"the masks of successive steps agree, but {masks.units} units are too few to decide"
+            return probe.evidence(Verdict.UNMEASURED, because, masks)
+        return probe.evidence(Verdict.REFUTED, "all steps share one mask", masks)
+    because = f"the masks of successive steps differ in {percent(1 - masks.share)} of the units"
+    if masks.is_expected:
+        return probe.evidence(Verdict.CONFIRMED, f"{because}, as independent masks do", masks)
+    because += f"; independent masks differ in {percent(1 - masks.independent)}"
+    return probe.evidence(Verdict.UNMEASURED, because, masks)
 
 
 BAD = (

@@ -30,6 +30,7 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Gate, Graph, Kind
+from regcheck.core.measurements.output_change import OutputChange
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -50,13 +51,13 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    effect = probe.effect(suspicion.op)
-    runs = len(effect.changed)
-    if effect.nothing:
-        return probe.evidence(Verdict.CONFIRMED, f"{runs} train runs, and one without this call, agree", effect)
-    if effect.acts:
-        return probe.evidence(Verdict.REFUTED, f"{runs} train runs in which it draws anew all differ", effect)
-    return probe.evidence(Verdict.UNMEASURED, "some train runs with other draws differ and some do not", effect)
+    change = probe.measure(OutputChange, suspicion.op)
+    runs = f"{len(change.changed)} train runs with new random numbers"
+    if change.is_nothing:
+        return probe.evidence(Verdict.CONFIRMED, f"{runs}, and one without this call, agree", change)
+    if change.acts:
+        return probe.evidence(Verdict.REFUTED, f"{runs} all differ", change)
+    return probe.evidence(Verdict.UNMEASURED, f"only some of {runs} differ", change)
 
 
 BAD = (

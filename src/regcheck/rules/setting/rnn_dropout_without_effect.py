@@ -33,6 +33,7 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind
+from regcheck.core.measurements.output_change import OutputChange
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
@@ -46,20 +47,19 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if op.kind is Kind.RECURRENT and op.depth == 1 and op.rate:
             yield Suspicion(
                 op,
-                f"`{op.call}` has one layer, so it drops nothing: its dropout acts between stacked layers only",
+                f"`{op.call}` has one layer, so its dropout does nothing: it acts only between stacked layers",
                 fix="drop the layer's output with `nn.Dropout`, stack layers, or remove the argument",
             )
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    effect = probe.effect(suspicion.op)
-    runs = len(effect.changed)
-    if effect.nothing:
-        because = f"{runs} train runs with other draws, and one with the rate set to zero, agree"
-        return probe.evidence(Verdict.CONFIRMED, because, effect)
-    if effect.acts:
-        return probe.evidence(Verdict.REFUTED, f"{runs} train runs with other draws all differ", effect)
-    return probe.evidence(Verdict.UNMEASURED, "some train runs with other draws differ and some do not", effect)
+    change = probe.measure(OutputChange, suspicion.op)
+    runs = f"{len(change.changed)} train runs with new random numbers"
+    if change.is_nothing:
+        return probe.evidence(Verdict.CONFIRMED, f"{runs}, and one with a rate of 0, agree", change)
+    if change.acts:
+        return probe.evidence(Verdict.REFUTED, f"{runs} all differ", change)
+    return probe.evidence(Verdict.UNMEASURED, f"only some of {runs} differ", change)
 
 
 BAD = (

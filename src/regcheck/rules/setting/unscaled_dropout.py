@@ -34,6 +34,8 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Gate, Graph, Kind, Mode, Op
+from regcheck.core.measurements import percent
+from regcheck.core.measurements.handmade_mask import HandmadeMask
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG403"
@@ -60,8 +62,8 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if any(masks_activations(flow, product, made, draw) for product in stopped):
             yield Suspicion(
                 draw,
-                f"`{draw.call}` masks activations in train mode and nothing is scaled by 1 / (1 - p) for it",
-                fix="divide by the probability of keeping, or use `torch.nn.functional.dropout`",
+                f"`{draw.call}` drops activations in train mode without scaling the rest by 1 / (1 - p)",
+                fix="divide by the keep probability, 1 - p, or use `torch.nn.functional.dropout`",
             )
 
 
@@ -75,7 +77,7 @@ def is_scaling(op: Op) -> bool:
 
 
 def scaled_in_eval(graph: Graph, module: str) -> bool:
-    """Whether the module scales in eval mode where it does not in train mode: the other way to make up for dropping."""
+    """Whether the module scales in eval mode instead of in train mode, which compensates for dropping as well."""
     counts = [sum(op.module == module and is_scaling(op) for op in flow) for flow in (graph.train, graph.eval)]
     return counts[1] > counts[0]
 
@@ -101,14 +103,13 @@ def passes(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    kept = probe.kept(suspicion.op)
-    because = f"the mask averages {kept.mean:.3g} over {kept.units} units in train mode, where eval mode keeps all"
-    because += f"; one of reference dropout at the same rate, {kept.otherwise:.3g}"
-    if kept.kept == kept.units:
-        return probe.evidence(Verdict.UNMEASURED, "no unit was dropped in any run", kept)
-    if kept.p_value <= probe.alpha:
-        return probe.evidence(Verdict.CONFIRMED, because, kept)
-    return probe.evidence(Verdict.REFUTED, because, kept)
+    mask = probe.measure(HandmadeMask, suspicion.op)
+    if mask.nonzero == mask.units:
+        return probe.evidence(Verdict.UNMEASURED, "no unit is dropped in any run", mask)
+    because = f"train mode passes on {percent(mask.mean)} of the activation that eval mode does, on average"
+    because += f"; reference dropout at the same rate passes on {percent(mask.reference_mean)}"
+    verdict = Verdict.CONFIRMED if mask.p_value <= probe.alpha else Verdict.REFUTED
+    return probe.evidence(verdict, because, mask)
 
 
 BAD = (

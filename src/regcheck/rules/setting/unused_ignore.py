@@ -70,20 +70,20 @@ def useless(outcome: SuppressionUse) -> tuple[str, str]:
     ignore = outcome.ignore
     if isinstance(ignore, CommentSuppression) and ignore.malformed:
         codes = ", ".join(re.findall(r"(?i)\breg\d+", ignore.malformed)).upper() or "CODE"
-        return "the rules it is about go in brackets behind `ignore`", f"write `# regcheck: ignore[{codes}] why`"
+        return "its rules belong in brackets after `ignore`", f"write `# regcheck: ignore[{codes}] why`"
     # Any other code may be that of a plugin which is not installed here.
     ours = re.fullmatch(r"(?i)reg\d+", ignore.pattern) or (outcome.meant and re.match("(?i)reg|.*-", ignore.pattern))
     if ours and not outcome.known:
         return f"there is no such rule{outcome.meant}", "name the rule, or remove the ignore"
     if isinstance(ignore, CodeSuppression):
         why = "`require-reason` asks for a reason" if outcome.needs_reason else outcome.idle
-        return why, "say why, as in `reason=…`" if outcome.needs_reason else "remove it"
+        return why, "give the reason, as in `reason=…`" if outcome.needs_reason else "remove it"
     if ignore.whole_file and not ignore.lines:
-        return "it stands below the first statement", "put it on a line of its own above the first statement"
+        return "it comes after the first statement", "put it on a line of its own above the first statement"
     if not ignore.lines:
-        return "it stands on a line of its own", "put it at the end of the line that it is about"
+        return "it is on a line of its own", "put it at the end of the line that it applies to"
     if outcome.needs_reason:
-        return "`require-reason` asks for a reason", "say why, after the bracket"
+        return "`require-reason` asks for a reason", "give the reason after the bracket"
     return "", ""
 
 

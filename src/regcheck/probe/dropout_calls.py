@@ -1,0 +1,89 @@
+"""Capture a model's dropout call, and repeat it on ones to read its mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.graph import Drops, Op, Site
+from regcheck.torch_api.functions import DROPPING
+
+from .runner import Enough, Runner
+
+UNITS = 20_000
+"""A call is repeated until it has drawn this many units,"""
+
+CALLS = 64
+"""and at most this many times."""
+
+EXTENTS = {"linear": 0, **{f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}}
+"""How many axes follow the feature axis in a layer's result."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A torch call as the model makes it; `channel` is the feature axis of its input."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    channel: int | None
+
+
+def capture(runner: Runner, op: Op, seed: int) -> Call:
+    """Run the model in the op's mode up to the call that `op` stands for, and return that call.
+
+    Raises:
+        CannotMeasure: the call does not run.
+    """
+    calls: list[Call] = []
+    channels: dict[tuple[int, ...], int] = {}
+
+    def stop(function: Any, args: Any, kwargs: Any) -> Any:
+        given = args[0] if args else kwargs.get("input")
+        calls.append(Call(function, tuple(args), dict(kwargs), channels.get(tuple(given.shape))))
+        raise Enough
+
+    def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        extents = EXTENTS.get(name)
+        if extents is not None and isinstance(result, Tensor):
+            channels[tuple(result.shape)] = result.dim() - 1 - extents
+
+    runner.plan(1, mode=op.mode)
+    runner.run(op.mode, seed, replace={op.site: stop}, observe=look)
+    if not calls:
+        raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
+    return calls[0]
+
+
+def dropped_by(site: Site, call: Call) -> Tensor:
+    """Where one more call drops."""
+    return on_ones(site, call) == 0
+
+
+def on_ones(site: Site, call: Call) -> Tensor:
+    """The result of one more call on ones, so that dropped units are zero also where the model's input is zero.
+
+    Attention runs on equal queries and keys, with an identity matrix of values, so that it returns its own weights.
+
+    Raises:
+        CannotMeasure: the call's result does not show its mask.
+    """
+    if site.function == "scaled_dot_product_attention":
+        query, key = (torch.zeros_like(each) for each in call.args[:2])
+        value = torch.eye(key.size(-2), dtype=key.dtype, device=key.device).expand(*key.shape[:-2], -1, -1)
+        position, name, default = DROPPING[site.function].rate
+        rate = call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
+        result: Tensor = call.function(query, key, value, dropout_p=rate)
+        return result
+    if site.function not in DROPPING or DROPPING[site.function].drops is Drops.ATTENTION:
+        raise CannotMeasure(f"`{site.function}` does not show its mask")
+    given = call.args[0] if call.args else call.kwargs["input"]
+    ones = torch.ones_like(given)
+    result = call.function(ones, *call.args[1:], **{name: v for name, v in call.kwargs.items() if name != "input"})
+    return result.relu_() if "alpha" in site.function else result  # alpha dropout sets dropped units below zero

@@ -1,0 +1,96 @@
+"""Measure the variance that a dropout's noise adds at the input of a batch norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regcheck.core.errors import CannotMeasure
+from regcheck.core.graph import Drops, Kind, Mode, Op, Site
+from regcheck.core.measurements.variance_shift import VarianceShift
+from regcheck.probe import statistics
+from regcheck.probe.interventions import Replacement, identity
+from regcheck.probe.probes import ModelProbe, measures
+from regcheck.probe.reductions import wide
+from regcheck.probe.runner import Enough
+from regcheck.reference.dropout import inverted_dropout, spatial_dropout
+
+REFERENCES = 5
+"""Masks drawn for the reference, whose figure no verdict depends on."""
+
+
+@measures(ModelProbe, forwards=27)
+def measure(probe: ModelProbe, op: Op) -> VarianceShift:
+    """Compare train runs with and without `op`, all else fixed, at the first batch norm that its noise reaches.
+
+    A batch norm behind another one, by the graph, is not the first. Runs distinguish them too where values repeat to
+    the bit, and do not where a device adds in any order.
+    """
+    if op.kind is not Kind.DROPOUT or op.rate is None:
+        raise CannotMeasure("this op is not a dropout whose rate is a number")
+    runner, seed = probe.runner, probe.seed
+    _, stopped = probe.graph.train.ahead(op, lambda each: not (each.kind is Kind.BATCH_NORM and each.active))
+    ahead = {each.site for each in stopped}
+
+    def variances(turn: int, how: Replacement | None = None, upto: int | None = None) -> list[Tensor]:
+        """The variances at the inputs of a run's batch norms, in call order, up to one of them."""
+        found: list[Tensor] = []
+
+        def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+            if name == "batch_norm" and (site in ahead or not ahead):
+                found.append(channel_variance(args[0] if args else kwargs["input"]))
+                if len(found) - 1 == upto:
+                    raise Enough
+
+        replace = {op.site: how} if how is not None else None
+        runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, replace=replace, observe=look)
+        return found
+
+    runner.plan(2)
+    without, noisy = variances(0, identity), variances(1)
+    if not without:
+        raise CannotMeasure("no batch norm runs in train mode")
+    both = enumerate(zip(without, noisy, strict=True))
+    reached = next((turn for turn, (one, other) in both if not torch.equal(one, other)), None)
+    if reached is None:
+        return VarianceShift((1.0,) * statistics.SIGNS, 1.0)
+
+    def ratio(turn: int, how: Replacement | None = None) -> float:
+        return variance_ratio(variances(turn, how, reached)[reached], without[reached])
+
+    generator = torch.Generator().manual_seed(seed)
+    runner.plan(1)
+    ratios = [ratio(1)]
+    runner.plan(statistics.SIGNS - 1 + REFERENCES, work=runner.operations)  # a run ends at the batch norm
+    ratios += [ratio(1 + turn) for turn in range(1, statistics.SIGNS)]
+    expected = sorted(ratio(1 + turn, reference(op, generator)) for turn in range(REFERENCES))
+    return VarianceShift(tuple(ratios), expected[REFERENCES // 2])
+
+
+def channel_variance(values: Tensor) -> Tensor:
+    """The variance of every channel of (N, C, …) values, as batch norm computes it."""
+    return wide(values.detach().transpose(0, 1).flatten(1)).var(1, correction=0)
+
+
+def variance_ratio(noisy: Tensor, calm: Tensor) -> float:
+    """The median over channels of one variance over another, of the channels that vary."""
+    varying = calm > torch.finfo(torch.float32).eps * calm.max()
+    if not bool(varying.any()):
+        raise CannotMeasure("the input of the batch norm does not vary")
+    return float((noisy[varying] / calm[varying]).median())
+
+
+def reference(op: Op, generator: torch.Generator) -> Replacement:
+    """The reference dropout in place of the call: elementwise, or whole channels where the call drops those."""
+    rate = op.rate or 0.0
+
+    def drop(function: Any, args: Any, kwargs: Any) -> Tensor:
+        values: Tensor = args[0] if args else kwargs["input"]
+        spatial = op.drops is Drops.CHANNELS and values.dim() > 2
+        shape = values.shape[:2] if spatial else values.shape
+        keep = (torch.rand(shape, generator=generator, device="cpu") >= rate).to(values.device)
+        return (spatial_dropout if spatial else inverted_dropout)(values, keep, rate)
+
+    return drop
