@@ -153,7 +153,7 @@ class State:
         if self.steps > self.limit:
             raise TooLong("too long to follow from the source")
 
-    def computed(self, compute: Callable[..., object], *values: Any) -> Value:
+    def compute(self, compute: Callable[..., object], *values: Any) -> Value:
         """The result of an operation on constants; unknown if it is too large, or if the operation fails.
 
         An operation may fail because the interpreter also runs branches that the program never takes.

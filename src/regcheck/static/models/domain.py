@@ -107,7 +107,7 @@ class ModelDomain(Domain):
             return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.state.place(node))
         return self.opaque((owner, key), node)
 
-    def written(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
+    def after_write(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
         if not isinstance(owner, TensorRef):
             return self.opaque((owner, value), target)
         if _is_everything(target.slice):
@@ -125,9 +125,9 @@ class ModelDomain(Domain):
     def setting(self, owner: Instance, name: str, value: Value) -> Value:
         """A setting that other code than the constructor assigns may differ from call to call."""
         project = self.state.project
-        tampered = project.tampered_models if owner.definition.is_module else project.tampered
+        assigned_elsewhere = project.assigned_on_models if owner.definition.is_module else project.assigned_elsewhere
         assigning = owner.definition.assigning.get(name, ())
-        if name in tampered or any(id(node) not in self.build_functions for node in assigning):
+        if name in assigned_elsewhere or any(id(node) not in self.build_functions for node in assigning):
             return VARYING
         return value
 
@@ -278,7 +278,7 @@ class ModelDomain(Domain):
             other={"active": other} if other is not mine else None,
         )
 
-    def returned(self, values: Sequence[Value]) -> Value:
+    def function_result(self, values: Sequence[Value]) -> Value:
         """Of the model's own forward each result is an output."""
         function = self.state.frame.function
         if len(self.state.frames) == 2 and function is not None and function.instance is self.model:

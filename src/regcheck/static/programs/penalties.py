@@ -63,7 +63,7 @@ class Penalties(Part):
         may_freeze = b"requires_grad" in self.state.frame.source.content
         return Parameters(True, () if may_freeze else kinds_of_parameters(module), model)
 
-    def iterated(self, value: Value) -> tuple[Value, ...] | None:
+    def items_of(self, value: Value) -> tuple[Value, ...] | None:
         return (Several(Penalty(True, value.model)),) if isinstance(value, Parameters) else None
 
     def arithmetic(self, name: str, values: Args, result: Value, node: ast.AST) -> Value:
