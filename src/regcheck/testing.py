@@ -41,7 +41,7 @@ from regcheck.probe.rank_agreement import state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation
-from regcheck.static.fixes.apply import applied
+from regcheck.static.fixes.patches import apply_patches
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
 from regcheck.tracing.unwrap import subject_of
@@ -124,7 +124,7 @@ def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:
 def _wrongly_fixed(rule: Rule, example: Example, path: Path, report: Report, options: Options) -> Iterator[str]:
     """The differences between the code after the rule's fix of an example and the code that the example expects."""
     patches = [each.patch for each in report.findings if each.patch is not None]
-    content, done = applied(path.read_bytes(), {None: patches}, str(path))
+    content, done = apply_patches(path.read_bytes(), {None: patches}, str(path))
     fixed = content.decode() if patches else ""
     if len(done) < len(patches):
         yield "the fixes of two findings overlap"

@@ -19,8 +19,8 @@ from regcheck.engine.fix import fix_paths
 from regcheck.engine.scan import scan
 from regcheck.plugins import catalogue
 from regcheck.rules import load
-from regcheck.static.fixes.apply import applied
 from regcheck.static.fixes.context import File
+from regcheck.static.fixes.patches import apply_patches
 
 HEAD = """\
 import torch
@@ -248,7 +248,7 @@ def test_an_argument_is_added_in_any_layout(call: str, newline: str, before: str
     ]
     spot = file.at(node.lineno, len(file.lines[node.lineno - 1][: node.col_offset].decode()) + 1)
     patch = Patch("", True, spot.with_argument(spot.calls[-1], "training=self.training"))
-    after, done = applied(content, {None: [patch]}, "net.py")
+    after, done = apply_patches(content, {None: [patch]}, "net.py")
     assert done == [patch]
     node.keywords.append(ast.keyword("training", ast.parse("self.training", mode="eval").body))
     assert ast.dump(ast.parse(after)) == ast.dump(file.tree)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, OptimizerInfo, StepComposed, Stepped, Usage
-from regcheck.runtime.event_log import EventLog
+from regcheck.runtime.event_log import UsageLog
 
 MODELS = [Model(f"model#{number}", "Net", ("dropout",)) for number in range(2)]
 OPTIMIZERS = [OptimizerInfo(f"SGD#{number}", "SGD", "SGD") for number in range(2)]
@@ -35,7 +35,7 @@ EVENTS: list[Event] = [
 
 
 def logged(numbers: Sequence[int]) -> Usage:
-    log = EventLog()
+    log = UsageLog()
     for number in numbers:
         log.add(log.intern(number, lambda number=number: EVENTS[number]))
     return Usage("logged", log.events(lambda call: bool(call.backpropagated)))

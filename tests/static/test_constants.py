@@ -33,7 +33,7 @@ def built(*lines: str) -> tuple[Builder, Instance]:
     project = Project([Source("net.py", text.encode(errors="surrogatepass"))])
     builder = Builder(project)
     (definition,) = project.definitions
-    return builder, builder.built(definition)
+    return builder, builder.build(definition)
 
 
 def value_of(expression: str) -> Value:

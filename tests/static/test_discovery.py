@@ -9,7 +9,7 @@ import pytest
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
-from regcheck.static.project.discovery import parsed, python_files, read
+from regcheck.static.project.discovery import parse, python_files, read
 
 
 def write(folder: Path, *names: str) -> None:
@@ -72,7 +72,7 @@ def test_a_file_without_torch_is_not_read(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes, line: int | None, reason: str) -> None:
     """A file that cannot be parsed is named with a reason, and with its line where there is one."""
     file = tmp_path / "broken.py"
-    result = parsed(str(file), content)
+    result = parse(str(file), content)
     assert isinstance(result, NotChecked)
     assert result.path == str(file)
     assert reason in result.reason
@@ -82,4 +82,4 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes, line: int |
 def test_a_latin_1_file_that_says_so_is_read() -> None:
     """A declared encoding is honoured."""
     content = "# -*- coding: latin-1 -*-\nimport torch  # é\n".encode("latin-1")
-    assert isinstance(parsed("old.py", content), ast.Module)
+    assert isinstance(parse("old.py", content), ast.Module)

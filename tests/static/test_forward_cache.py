@@ -14,7 +14,7 @@ from regcheck.core.graph import Graph, Kind, Mode
 from regcheck.core.starting_points import StartingPoints, Trait
 from regcheck.engine.scan import findings_of, scan_with
 from regcheck.plugins import catalogue
-from regcheck.static.analyze import Reading, lowered
+from regcheck.static.analyze import Reading, analyze
 from regcheck.static.interpreter.evaluator import Evaluator
 from regcheck.static.interpreter.mode_values import ByMode, ModeTracker
 from regcheck.static.interpreter.values import Constant, Unknown, Value
@@ -187,7 +187,7 @@ class Net{n}(nn.Module):
 
 
 def read(path: str, content: bytes) -> Reading:
-    return lowered(Project([Source(path, content)]))
+    return analyze(Project([Source(path, content)]))
 
 
 def told(reading: Reading) -> list[str]:
@@ -247,7 +247,7 @@ def test_nothing_is_found_in_what_is_left_out(content: bytes) -> None:
     project = Project([Source("net.py", content)])
     rules = [rule for rule in catalogue() if rule.about == "graph"]
     chosen = Project(project.sources, StartingPoints.of(rule.begins_at for rule in rules))
-    assert [*findings_of(rules, lowered(chosen))] == [*findings_of(rules, lowered(project))]
+    assert [*findings_of(rules, analyze(chosen))] == [*findings_of(rules, analyze(project))]
 
 
 def test_a_rule_gets_the_graphs_that_it_can_start_in(tmp_path: Path) -> None:

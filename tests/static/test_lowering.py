@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from regcheck.core.graph import Drops, Gate, Graph, Kind, Mode, Op
-from regcheck.static.analyze import lowered
+from regcheck.static.analyze import analyze
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
@@ -16,7 +16,7 @@ HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 
 def graphs(source: str) -> dict[str, Graph]:
     text = HEADER + dedent(source)
-    reading = lowered(Project([Source("net.py", text.encode())]))
+    reading = analyze(Project([Source("net.py", text.encode())]))
     assert reading.not_checked == ()
     return {graph.subject: graph for graph in reading.graphs}
 
@@ -201,7 +201,7 @@ def test_models_that_differ_in_widths_only_are_lowered_once() -> None:
             return self.drop(self.conv(x))
     models = [{built}]
     """
-    reading = lowered(Project([Source("net.py", (HEADER + dedent(text)).encode())]))
+    reading = analyze(Project([Source("net.py", (HEADER + dedent(text)).encode())]))
     rates = sorted(op.rate for each in reading.graphs for op in each.train if op.drops and op.rate is not None)
     assert rates == [0.1, 0.1, 0.2]
 

@@ -11,7 +11,7 @@ from regcheck.core.starting_points import Start, StartingPoints, Trait
 from regcheck.core.usage import Called, MethodNotCalled, ModeSet
 from regcheck.engine.scan import scan
 from regcheck.rules import load
-from regcheck.static.analyze import lowered
+from regcheck.static.analyze import analyze
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 from regcheck.static.project.prefilter import Prefilter
@@ -114,5 +114,5 @@ def test_what_does_not_matter_is_parsed_only_where_a_name_is_asked_for(tmp_path:
     report = scan([tmp_path])
     assert report.findings == () and report.not_checked == ()
     sources = [Source(str(path), path.read_bytes()) for path in sorted(tmp_path.glob("*.py"))]
-    lowered(Project(sources, ALL))
+    analyze(Project(sources, ALL))
     assert {each.tail for each in sources if "tree" in vars(each)} == {"net", "rates"}

@@ -120,7 +120,7 @@ def test_scans_at_the_same_time_keep_whole_results(file: Path) -> None:
     outputs = {each.communicate()[0] for each in running}
     assert len(outputs) == 1 and b"REG202" in outputs.pop()
     (kept,) = result_cache.folder().iterdir()
-    assert result_cache.kept(kept.stem) is not None
+    assert result_cache.load(kept.stem) is not None
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(file: Path, monkeypatch: p
 
 def test_only_so_many_results_are_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest results go."""
-    monkeypatch.setattr(result_cache, "KEPT", 3)
+    monkeypatch.setattr(result_cache, "MOST_RESULTS", 3)
     for rate in range(6):
         file.write_text(NET.replace("0.5", f"0.{rate}"))
         scan([file], cached=True)

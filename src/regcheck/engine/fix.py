@@ -18,7 +18,7 @@ from regcheck.engine.scan import scan
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
 from regcheck.files.text import content_of, is_overlaid, overlay
-from regcheck.static.fixes.apply import CannotFix, applied
+from regcheck.static.fixes.patches import CannotFix, apply_patches
 
 PASSES = 50
 """Limit on passes: overlapping patches need one pass each."""
@@ -99,7 +99,7 @@ def _pass(result: FixResult, unsafe: bool) -> tuple[dict[str, bytes], dict[str, 
             for each in findings:
                 if each.patch is not None:
                     patches.setdefault(each.cell, []).append(each.patch)
-            changed[path], applied_patches = applied(content, patches, path)
+            changed[path], applied_patches = apply_patches(content, patches, path)
             done[path] = [each for each in findings if any(each.patch is patch for patch in applied_patches)]
         except (CannotFix, OSError) as error:
             result.refused[path] = str(error)

@@ -25,7 +25,7 @@ from regcheck.probe.audit_copy import workspace
 from regcheck.probe.factory import NO_RUN, ProbeOn, budget_of, locate, model_probes, no_probe, usage_probes
 from regcheck.probe.process_state import world_untouched
 from regcheck.probe.seeds import seed_everything
-from regcheck.static.analyze import lowered
+from regcheck.static.analyze import analyze
 from regcheck.static.project.discovery import read
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
@@ -72,7 +72,7 @@ def uses_in_source(model: nn.Module, rules: Iterable[Rule]) -> list[ModelUse]:
     files = dict.fromkeys(filter(None, (own, *(getattr(each, "__file__", None) for each in holders))))
     contents = {file: read(Path(file)) for file in files if file.endswith(".py")}
     sources = [Source(file, content, True) for file, content in contents.items() if isinstance(content, bytes)]
-    reading = lowered(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
+    reading = analyze(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
     mine = {key for key, each in reading.models.items() if (each.path, each.name) == (own, kind.__qualname__)}
     return [
         ModelUse(key, usage)

@@ -74,7 +74,7 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
     report = gathered([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
-    from regcheck.static.fixes.apply import with_patches
+    from regcheck.static.fixes.patches import with_patches
 
     return with_patches(report, rules, {shown_path(each.path): each for each in sources})
 
@@ -82,20 +82,20 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
 def cached_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
     """The result of an earlier scan of the same files with the same rules, or else a fresh one, which is stored."""
     name = result_cache.digest(sources, rules)
-    result = result_cache.kept(name)
+    result = result_cache.load(name)
     if result is None:
         result = fresh_result(sources, rules)
-        result_cache.keep(name, result)
+        result_cache.store(name, result)
     return result
 
 
 def fresh_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
     """Lower the sources, and run the rules on their models and programs."""
-    from regcheck.static.analyze import lowered
+    from regcheck.static.analyze import analyze
     from regcheck.static.project.names import Project
 
     with collection_paused():
-        reading = lowered(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
+        reading = analyze(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
         findings = tuple(findings_of(rules, reading))
     unread = tuple(each.unread for each in sources if each.unread)
     return result_cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))

@@ -11,7 +11,7 @@ _Request = tuple[bool, frozenset[int]]
 """The mode that the program last set, and the ids of the calls with gradients since."""
 
 
-class EventLog:
+class UsageLog:
     """Keeps each event once, in the order in which they first came.
 
     What depends on the order is noted as it happens: which mode the program had requested before a call. A call is kept

@@ -20,7 +20,7 @@ from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of
 from .models.lowering import graph_of
-from .programs.program import ProgramReader
+from .programs.reader import ProgramReader
 from .project.names import Project
 
 Result = TypeVar("Result")
@@ -60,7 +60,7 @@ class Reading:
                     yield replace(self.graphs[model.graph], model=key), usage
 
 
-def lowered(project: Project) -> Reading:
+def analyze(project: Project) -> Reading:
     """Reads every program of a project, each of its model classes, and each model that a program constructs.
 
     A piece that cannot be followed is listed as not checked. Graphs in which no rule can start are left out.
@@ -85,7 +85,7 @@ def lowered(project: Project) -> Reading:
             continue
         place = Place(definition.source.path, definition.node.lineno)
         classes.append((definition.name, place))
-        for build in (Builder.built, Builder.switched_on):
+        for build in (Builder.build, Builder.build_switched_on):
             builder = Builder(project, constructors)
             built: list[Instance | None] = [
                 *attempts.attempt(definition.name, place.path, place.line, partial(build, builder, definition))

@@ -1,4 +1,4 @@
-"""The code around a finding: what stands there, and edits that respect how it is written."""
+"""The code around a finding, and edits that keep its formatting."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class File:
 
     @cached_property
     def modules(self) -> set[ast.ClassDef]:
-        """The classes that are surely modules of torch."""
+        """The classes that are certainly `nn.Module`s."""
         return {each.node for each in self.project.definitions if each.is_module}
 
     def tokens(self, node: ast.AST) -> list[tokenize.TokenInfo]:
@@ -51,13 +51,13 @@ class File:
         text = [each.decode() for each in lines]
         before = len(lines[0][:start].decode())
         text[0] = " " * before + text[0][before:]
-        # In brackets of its own no line of it begins a statement.
+        # Inside of brackets, no line of the expression begins a statement.
         found = tokenize.generate_tokens(io.StringIO("\n".join(["(", *text, ")"])).readline)
         below = [each._replace(start=_moved(each.start, first), end=_moved(each.end, first)) for each in found]
         return [each for each in below if first <= each.start[0] <= last]
 
     def at(self, line: int, column: int) -> Spot:
-        """The place of a finding, whose column counts characters."""
+        """The code at a finding's position; the column counts characters."""
         return Spot(self, line, len(self.lines[line - 1].decode()[: column - 1].encode()))
 
 
@@ -112,7 +112,7 @@ class Spot:
         commented = next((each for each in inside if each.type == tokenize.COMMENT and each.start >= last.end), None)
         if last.end[0] == close[0] or (last.end[0] + 1 == close[0] and not comma and not commented):
             return (self._at(last.end, f" {text}," if comma else f", {text}"),)
-        # One argument a line: the new one gets its own, below a comment that belongs to the last.
+        # One argument on each line: the new one gets a line of its own, below a comment on the last.
         indent = re.match(r"\s*", file.lines[last.start[0] - 1].decode())
         line = f"{file.newline}{indent[0] if indent else ''}{text},"
         end = (last.end[0], len(file.lines[last.end[0] - 1].decode()))
@@ -137,7 +137,7 @@ class Spot:
         return self._at(end, f"{self._file.newline}{indent}{text}")
 
     def _opening(self, call: ast.Call) -> tuple[int, int]:
-        """Where the parenthesis opens that holds the arguments."""
+        """The position of the parenthesis that opens the arguments."""
         line, column = _end(call.func)
         start = (line, self._character(line, column))
         return next(each.start for each in self._file.tokens(call) if each.start >= start and each.string == "(")

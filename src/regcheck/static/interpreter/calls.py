@@ -34,6 +34,8 @@ from .values import (
     LayerValue,
     Maybe,
     Module,
+    ParameterOf,
+    Parameters,
     Partial,
     Several,
     Super,
@@ -131,8 +133,8 @@ class Calls(Part):
             if end is Next.GO:
                 self.domain.leave_function(definition.body[-1])
                 if not frame.returns:
-                    return self.domain.returned((NONE,))
-            return self.domain.returned(frame.returns) if frame.returns else FIXED
+                    return self.domain.function_result((NONE,))
+            return self.domain.function_result(frame.returns) if frame.returns else FIXED
         finally:
             frames.pop()
             del doubts[outer_doubts:]
@@ -218,9 +220,11 @@ class Calls(Part):
             return result
         package, _, last = name.rpartition(".")
         if package == "torch.nn" and last[:1].isupper() and name not in _TRANSPARENT:
-            return Weight() if last == "Parameter" else self._layer(last, args, kwargs, self.state.place(node))
+            if last == "Parameter":
+                return Weight(False if argument(args, kwargs, 1, "requires_grad") == Constant(False) else None)
+            return self._layer(last, args, kwargs, self.state.place(node))
         if name in _TRANSPARENT and args:
-            return self.domain.copied(args[0]) if package == "copy" else args[0]
+            return self.domain.copy_of(args[0]) if package == "copy" else args[0]
         if name == "functools.partial" and args:
             return Partial(args[0], args[1:], kwargs)
         if name == "collections.OrderedDict":
@@ -232,38 +236,38 @@ class Calls(Part):
             if result is not None:
                 return result
         if package == "math" and last in MATH:
-            return self._computed(MATH[last], args, node)
+            return self._compute(MATH[last], args, node)
         if package == "math" and last in ("pi", "inf"):
             return FIXED
         if package == "builtins":
             return self._builtin(last, args, kwargs, node)
         return self.domain.opaque((*args, *kwargs.values()), node)
 
-    def _computed(self, compute: Callable[..., object], args: Args, node: ast.AST) -> Value:
+    def _compute(self, compute: Callable[..., object], args: Args, node: ast.AST) -> Value:
         constants = [each.value for each in args if isinstance(each, Constant)]
         if args and len(constants) == len(args):
-            return self.state.computed(compute, *constants)
+            return self.state.compute(compute, *constants)
         return self.domain.opaque(args, node)
 
     def _builtin(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         containers = self.containers
         if name in BUILTINS:
-            return self._computed(BUILTINS[name], args, node)
+            return self._compute(BUILTINS[name], args, node)
         if name in _COLLECTIONS:
-            items = containers.bounded(containers.iterated(args[0])) if args else ()
+            items = containers.limited(containers.items_of(args[0])) if args else ()
             return Items.of(items[::-1] if name == "reversed" else items, mutable=name != "tuple")
         if name == "range":
             bounds = [each.value for each in args if isinstance(each, Constant) and isinstance(each.value, int)]
-            return self.state.computed(range, *bounds) if len(bounds) == len(args) else Items.of(ANY_ITEMS)
+            return self.state.compute(range, *bounds) if len(bounds) == len(args) else Items.of(ANY_ITEMS)
         if name == "enumerate" and args:
-            return containers.enumerated(containers.bounded(containers.iterated(args[0])))
+            return containers.enumerate_items(containers.limited(containers.items_of(args[0])))
         if name == "zip" and args:
-            return containers.zipped([containers.iterated(each) for each in args])
+            return containers.zip_columns([containers.items_of(each) for each in args])
         if name == "dict":
             return containers.dictionary(args, kwargs)
         if name == "len" and args:
             is_exact = (isinstance(args[0], Items) and args[0].exact) or isinstance(args[0], Container)
-            return Constant(len(containers.iterated(args[0]))) if is_exact else VARYING
+            return Constant(len(containers.items_of(args[0]))) if is_exact else VARYING
         if name == "getattr" and len(args) > 1 and isinstance(args[1], Constant) and isinstance(args[1].value, str):
             value = self.attributes.attribute(args[0], args[1].value)
             setting = default_setting(*args) if len(args) == 3 else None
@@ -285,6 +289,9 @@ class Calls(Part):
         if isinstance(owner, Either) and any(isinstance(each, (Module, Items, Entries)) for each in owner.options):
             makers = [partial(self.method, each, name, args, kwargs, node) for each in options_of(owner)]
             return self.evaluator.alternatives(makers, doubt=False)
+        if isinstance(owner, ParameterOf) and owner.owner is not None and name == "requires_grad_":
+            self.state.set_requires_grad(owner.owner, truth(argument(args, kwargs, 0, "requires_grad", True)))
+            return owner
         if isinstance(owner, Super):
             return self._super_method(owner, name, args, kwargs, node)
         if isinstance(owner, Instance):
@@ -300,7 +307,7 @@ class Calls(Part):
         if isinstance(owner, (External, Definition)):
             return self.call(self.attributes.attribute(owner, name), args, kwargs, node)
         if isinstance(owner, Constant) and (type(owner.value), name) in METHODS and not kwargs:
-            return self._computed(METHODS[type(owner.value), name], (owner, *args), node)
+            return self._compute(METHODS[type(owner.value), name], (owner, *args), node)
         setting = default_setting(owner, *args) if name == "get" and len(args) == 2 else None
         return setting or self.domain.opaque((owner, *args, *kwargs.values()), node)
 
@@ -338,8 +345,12 @@ class Calls(Part):
             mode = truth(Constant(False) if name == "eval" else argument(args, kwargs, 0, "mode", True))
             self.domain.set_training(module, VARYING if mode is None else Constant(mode), node)
             return module
+        if name == "requires_grad_":
+            self.state.set_requires_grad(module, truth(argument(args, kwargs, 0, "requires_grad", True)))
         if name in SELF_RETURNING:
             return module
+        if name == "parameters" and not (args or kwargs):
+            return Parameters(True, owner=module)
         if name in ("forward", "__call__"):
             return self.domain.run_module(module, args, kwargs, node)
         target = module.base if isinstance(module, Instance) and isinstance(module.base, Container) else module

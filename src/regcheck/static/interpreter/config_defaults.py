@@ -1,4 +1,4 @@
-"""What a model's configuration holds by default, where only its class is known and not what anybody gives it."""
+"""The defaults of a configuration: of a parameter without a value, only the configuration's class is known."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NAMED = re.compile(r"conf|cfg|arg|param|setting|option|hp", re.IGNORECASE)
 
 
 def configuration(project: Project, function: Function, parameter: str) -> Configuration | None:
-    """The configuration that a parameter nobody gave a value stands for; None where its class cannot be told.
+    """The configuration that a parameter without a value expects; None if its class is not known.
 
-    The class is the one that the parameter is annotated with. In a model's constructor without annotations it is the
-    only class the file defines or imports under a name like `Config` that has every attribute read of the parameter.
+    The class is the parameter's annotation. For a model's constructor without annotations, it is the only class with a
+    name like `Config`, defined or imported in the file, that has every attribute that the constructor reads.
     """
     assert not isinstance(function.node, ast.Lambda)
     given = next(each for each, _ in parameters_of(function.node.args) if each.arg == parameter)
@@ -36,7 +36,7 @@ def configuration(project: Project, function: Function, parameter: str) -> Confi
 
 
 def _candidates(project: Project, function: Function) -> Iterator[Configuration]:
-    """What the classes hold that the function's file defines or imports under the name of a configuration."""
+    """The configurations that the function's file defines or imports."""
     for name in function.source.bindings:
         found = project.lookup(function.source, name) if _NAMED.search(name) else None
         if isinstance(found, Definition) and not found.is_module:
@@ -44,7 +44,7 @@ def _candidates(project: Project, function: Function) -> Iterator[Configuration]
 
 
 def _settings(project: Project, definition: Definition) -> Configuration:
-    """The settings of a configuration's class: those that are zero by default, and all others."""
+    """The settings of a configuration's class."""
     zero: dict[str, bool] = {}
     for each in reversed(definition.mro):
         zero |= dict.fromkeys(each.methods, False)
@@ -52,12 +52,12 @@ def _settings(project: Project, definition: Definition) -> Configuration:
         zero |= {name: _is_zero(value) for name, value in each.fields}
         zero |= _initialized(each)
     changed = {name for node, names in definition.reassigned if _name(node) != "__init__" for name in names}
-    zeros = {name for name, is_zero in zero.items() if is_zero and name not in project.tampered | changed}
+    zeros = {name for name, is_zero in zero.items() if is_zero and name not in project.assigned_elsewhere | changed}
     return Configuration(zeros=frozenset(zeros), others=frozenset(zero.keys() - zeros))
 
 
 def _initialized(definition: Definition) -> dict[str, bool]:
-    """The attributes that a constructor sets, and whether each is set to a parameter that is zero by default."""
+    """The attributes that a constructor assigns; True for those that it assigns a parameter that is zero by default."""
     build = definition.methods.get("__init__")
     if build is None:
         return {}
@@ -72,7 +72,7 @@ def _initialized(definition: Definition) -> dict[str, bool]:
 
 
 def _is_zero(default: ast.expr | None) -> bool:
-    """Whether a default is the number zero, given directly or as that of a dataclass's `field`."""
+    """Whether a default is the number zero, also as the default of a dataclass's `field`."""
     if isinstance(default, ast.Call):
         default = next((each.value for each in default.keywords if each.arg == "default"), None)
     return isinstance(default, ast.Constant) and type(default.value) in (int, float) and default.value == 0

@@ -1,8 +1,7 @@
-"""Operations on constants, within one bound.
+"""Operations on constants, with one bound on their work.
 
-Whatever the source says, no operation makes or walks through more than `WORK` characters, items or bits: its work is
-predicted before it is computed. A constant over its bound is an unknown value; `Machine.computed`, through which every
-operation goes, charges the steps of what is computed.
+No operation creates or traverses more than `WORK` characters, items or bits: `work_of` predicts its work beforehand. A
+constant above its bound is an unknown value. `State.compute` runs every operation and charges steps for it.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from .values import Bound, Constant, Either, External, TensorRef, Unknown, Value
 LARGEST = 10_000
 """A string or a sequence that is longer than this is an unknown value."""
 BITS = 1_000
-"""So is a whole number of more bits than this: a float holds what is smaller."""
+"""An integer of more bits than this is an unknown value; a float holds smaller ones."""
 WORK = 1_000_000
-"""An operation that may make or walk through more than this is not computed."""
+"""An operation that may create or traverse more than this is not computed."""
 
 
 def contains(item: Any, owner: Any) -> bool:
@@ -80,18 +79,18 @@ METHODS: dict[tuple[type, str], Callable[..., object]] = {
     " removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title"
     " upper zfill".split()
 } | {(int, "bit_length"): int.bit_length}
-"""The methods that are computed; what one of a string makes is at most the product of the sizes it is given."""
+"""The methods that are computed; a string's method creates at most the product of the sizes of its arguments."""
 _OF_TEXT = frozenset(METHODS.values()) - {int.bit_length}
 
 OPERANDS = (int, float, str, type(None), tuple, range)
-"""The constants that operators are applied to."""
+"""The constants that operators are computed for."""
 _WIDTH = re.compile(r"\d+")
 _NUMBER = 400
-"""A float, or a whole number that fits, has at most so many digits."""
+"""The most digits of a float, or of an integer that fits."""
 
 
 def fits(value: object) -> bool:
-    """Whether a constant is small enough to be known."""
+    """Whether a constant is within its bound."""
     if isinstance(value, int):
         return value.bit_length() <= BITS
     if isinstance(value, range):
@@ -100,7 +99,7 @@ def fits(value: object) -> bool:
 
 
 def work_of(compute: Callable[..., object], values: Sequence[Any]) -> Any:
-    """A bound on the characters, items and bits that an operation on constants makes or walks through."""
+    """A bound on the characters, items and bits that an operation on constants creates or traverses."""
     if compute in (contains, lacks) and isinstance(values[1], range) and isinstance(values[0], int):
         return 1
     if compute is operator.mul and not all(isinstance(each, (int, float)) for each in values):
@@ -122,7 +121,7 @@ def work_of(compute: Callable[..., object], values: Sequence[Any]) -> Any:
 
 
 def _size(value: object) -> int:
-    if isinstance(value, range):  # whose length may be more than `len` can tell
+    if isinstance(value, range):  # `len` cannot return the length of a very long one
         return max(0, -(-(value.stop - value.start) // value.step)) + 1
     if isinstance(value, int):
         return value.bit_length()
@@ -130,7 +129,7 @@ def _size(value: object) -> int:
 
 
 def _formatted(text: str, *given: Any) -> float:
-    """How long a text may be that is filled in: each field may be as wide as a number in it, or as what is given."""
+    """A bound on the length of a formatted text: a field is at most as wide as a number in it, or as its argument."""
     widths = _WIDTH.findall(text)
     if any(len(each) > 6 for each in widths):
         return math.inf
@@ -139,13 +138,13 @@ def _formatted(text: str, *given: Any) -> float:
     return len(text) + sum(map(int, widths)) + fields * largest
 
 
-def joined(*parts: object) -> str:
-    """The text of an f-string's parts one after the other."""
+def concatenate(*parts: object) -> str:
+    """The text of an f-string's parts."""
     return "".join(map(str, parts))
 
 
 def is_data(node: ast.expr) -> bool:
-    """Whether an expression is made of literals only."""
+    """Whether an expression consists of literals only."""
     if isinstance(node, ast.Dict):
         return all(each is not None and is_data(each) for each in (*node.keys, *node.values))
     if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
@@ -154,7 +153,7 @@ def is_data(node: ast.expr) -> bool:
 
 
 def identical(left: Value, right: Value) -> bool | None:
-    """Whether two values are the same object; None where that cannot be told."""
+    """Whether two values are the same object; None if that is not known."""
     if isinstance(left, Constant) and isinstance(right, Constant):
         return left == right if left.value is None or right.value is None or isinstance(left.value, bool) else None
     for one, other in ((left, right), (right, left)):

@@ -21,6 +21,8 @@ from .values import (
     Instance,
     Items,
     Maybe,
+    ParameterOf,
+    Parameters,
     Several,
     TensorRef,
     Unknown,
@@ -35,13 +37,13 @@ _LONGEST_REPEAT = 200
 class Containers(Part):
     """Reads and changes values that contain other values."""
 
-    def bounded(self, items: tuple[Value, ...]) -> tuple[Value, ...]:
+    def limited(self, items: tuple[Value, ...]) -> tuple[Value, ...]:
         """The items of a new list; of more than `LARGEST` nothing is known."""
         self.state.spend(len(items))
         return items if len(items) <= LARGEST else ANY_ITEMS
 
-    def iterated(self, value: Value) -> tuple[Value, ...]:
-        """The items that iterating a value gives."""
+    def items_of(self, value: Value) -> tuple[Value, ...]:
+        """The items that iterating a value gives; a module's parameters are followed as one of them."""
         if isinstance(value, Items):
             return value.items
         if isinstance(value, Instance) and isinstance(value.base, Container):
@@ -57,7 +59,9 @@ class Containers(Part):
             return tuple(map(Constant, value.value)) if len(value.value) < _LONGEST_REPEAT else (Several(FIXED),)
         if isinstance(value, TensorRef):
             return (Several(value),)
-        items = self.domain.iterated(value)
+        items = self.domain.items_of(value)
+        if items is None and isinstance(value, Parameters):
+            return (ParameterOf(True, value.owner),)
         return items if items is not None else (Several(Unknown(isinstance(value, Unknown) and value.varies)),)
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
@@ -77,7 +81,7 @@ class Containers(Part):
         if isinstance(owner, Entries) and owner.cells:
             return self.state.join([*owner.cells.values()])
         if isinstance(owner, Constant) and isinstance(key, Constant):
-            return self.state.computed(operator.getitem, owner.value, key.value)
+            return self.state.compute(operator.getitem, owner.value, key.value)
         return self.domain.item(owner, key, node)
 
     def _entry(self, container: Container, key: Value) -> Value:
@@ -97,17 +101,17 @@ class Containers(Part):
         """The join of all items."""
         return self.state.join([element(each) for each in items] or [FIXED])
 
-    def sliced(self, owner: Items, bounds: Sequence[Value]) -> Value:
+    def slice_of(self, owner: Items, bounds: Sequence[Value]) -> Value:
         """`owner[lower:upper:step]`."""
         numbers = [each.value for each in bounds if isinstance(each, Constant)]
         if not owner.exact or len(numbers) < len(bounds):
             return Items.of((Several(self.any_of(owner.items)),))
         try:
-            return Items.of(self.bounded(owner.items[slice(*numbers)]))
+            return Items.of(self.limited(owner.items[slice(*numbers)]))
         except (TypeError, ValueError):
             return VARYING
 
-    def repeated(self, items: Items, times: Value) -> Items:
+    def repeat(self, items: Items, times: Value) -> Items:
         """`items * times`."""
         number = times.value if isinstance(times, Constant) and isinstance(times.value, int) else None
         if number is not None and number * len(items.items) <= _LONGEST_REPEAT:
@@ -123,7 +127,7 @@ class Containers(Part):
                     if name != OPEN:
                         self.state.set(container.entries, name, value)
                 return
-            args = self.iterated(first)
+            args = self.items_of(first)
             pairs = [
                 each.items for each in args if isinstance(each, Items) and not each.mutable and len(each.items) == 2
             ]
@@ -145,7 +149,7 @@ class Containers(Part):
             is_exact = is_exact and not isinstance(each, (Several, Maybe))
             state.set(entries, f"{'' if is_exact else '*'}{len(entries)}", each)
 
-    def zipped(self, columns: Sequence[tuple[Value, ...]]) -> Value:
+    def zip_columns(self, columns: Sequence[tuple[Value, ...]]) -> Value:
         """`zip(*columns)`."""
         are_open = [len(each) == 1 and isinstance(each[0], Several) for each in columns]
         lengths = [len(each) for each, is_open in zip(columns, are_open, strict=True) if not is_open]
@@ -159,7 +163,7 @@ class Containers(Part):
             )
         return Items.of((Several(rows[0]),) if all(are_open) else tuple(rows))
 
-    def enumerated(self, items: tuple[Value, ...]) -> Value:
+    def enumerate_items(self, items: tuple[Value, ...]) -> Value:
         """`enumerate(items)`."""
         self.state.steps += len(items)
         pairs: list[Value] = []
@@ -176,7 +180,7 @@ class Containers(Part):
         if args and isinstance(args[0], Entries):
             cells.update(args[0].cells)
         elif args:
-            for each in self.iterated(args[0]):
+            for each in self.items_of(args[0]):
                 key, value = each.items if isinstance(each, Items) and len(each.items) == 2 else (FIXED, FIXED)
                 cells[str(key.value) if isinstance(key, Constant) else OPEN] = value
         return Entries.of({**cells, **kwargs})
@@ -185,7 +189,7 @@ class Containers(Part):
         """A method of a container of modules; None for one that every module has."""
         entries = container.entries
         if name in ("append", "extend") and args:
-            self.extend(container, args[:1] if name == "append" else self.iterated(args[0]))
+            self.extend(container, args[:1] if name == "append" else self.items_of(args[0]))
             return container
         if name in ("values", "children"):
             return Items.of(tuple(entries.values()))
@@ -198,14 +202,14 @@ class Containers(Part):
     def list_method(self, owner: Items, name: str, args: Args, node: ast.AST) -> Value:
         items = owner.items
         if name == "append" and len(args) == 1:
-            changed = self.bounded((*items, args[0]))
+            changed = self.limited((*items, args[0]))
         elif name == "extend" and len(args) == 1:
-            changed = self.bounded((*items, *self.iterated(args[0])))
+            changed = self.limited((*items, *self.items_of(args[0])))
         elif name == "insert" and len(args) == 2 and args[0] == Constant(0):
-            changed = self.bounded((args[1], *items))
+            changed = self.limited((args[1], *items))
         elif name == "pop" and items and owner.exact and args in ((), (Constant(0),), (Constant(-1),)):
             is_first = args == (Constant(0),)
-            self.state.set(owner.cells, "items", self.bounded(items[1:] if is_first else items[:-1]))
+            self.state.set(owner.cells, "items", self.limited(items[1:] if is_first else items[:-1]))
             return items[0 if is_first else -1]
         elif name == "copy":
             return Items.of(items)

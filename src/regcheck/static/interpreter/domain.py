@@ -50,11 +50,11 @@ class Domain(Part):
         """`owner[key]` of a value that is no container."""
         return self.opaque((owner, key), node)
 
-    def written(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
+    def after_write(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
         """A tensor after `owner[key] = value`."""
         return self.opaque((owner, value), target)
 
-    def iterated(self, value: Value) -> tuple[Value, ...] | None:
+    def items_of(self, value: Value) -> tuple[Value, ...] | None:
         """The items of a value that is no container."""
         return None
 
@@ -86,14 +86,14 @@ class Domain(Part):
         """A call of a function of torch by its canonical name."""
         return None
 
-    def returned(self, values: Sequence[Value]) -> Value:
+    def function_result(self, values: Sequence[Value]) -> Value:
         """The result of the function in the current frame, which returns one of these values."""
         return self.state.join(values)
 
     def leave_function(self, node: ast.stmt) -> None:
         """The function in the current frame ends after this statement."""
 
-    def formatted(self, value: Value) -> None:
+    def observe_format(self, value: Value) -> None:
         """The program writes a value into a string."""
 
     def training(self, module: Module) -> Value:
@@ -107,6 +107,6 @@ class Domain(Part):
             for _, each in descendants(value):
                 self.state.set(each.cells, "training", training)
 
-    def copied(self, value: Value) -> Value:
+    def copy_of(self, value: Value) -> Value:
         """A copy of a value."""
         return value

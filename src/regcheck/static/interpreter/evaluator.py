@@ -17,10 +17,10 @@ from .constant_folding import (
     LARGEST,
     OPERANDS,
     UNARY,
+    concatenate,
     fits,
     identical,
     is_data,
-    joined,
 )
 from .domain import Args
 from .part import Part
@@ -142,14 +142,14 @@ class Evaluator(Part):
     def _display(self, nodes: Sequence[ast.expr]) -> tuple[Value, ...]:
         if len(nodes) > LARGEST and all(map(is_data, nodes)):
             return ANY_ITEMS
-        return self.containers.bounded(tuple(self._elements(nodes)))
+        return self.containers.limited(tuple(self._elements(nodes)))
 
     def _elements(self, nodes: Sequence[ast.expr]) -> list[Value]:
         """The values of a display's elements or a call's positional arguments, stars unpacked."""
         values: list[Value] = []
         for node in nodes:
             if isinstance(node, ast.Starred):
-                items = self.containers.iterated(self.evaluate(node.value))
+                items = self.containers.items_of(self.evaluate(node.value))
                 self.state.spend(len(items))
                 values += items
             else:
@@ -176,19 +176,21 @@ class Evaluator(Part):
         texts: list[object] = []
         for index, each in enumerate(node.values):
             value = self.evaluate(each.value if isinstance(each, ast.FormattedValue) else each)
-            self.domain.formatted(value)
+            self.domain.observe_format(value)
             if isinstance(each, ast.FormattedValue) and isinstance(value, Constant):
                 form = self.evaluate(each.format_spec) if each.format_spec else Constant("")
                 if each.conversion > 0:
-                    value = self.state.computed(CONVERSIONS[chr(each.conversion)], value.value)
+                    value = self.state.compute(CONVERSIONS[chr(each.conversion)], value.value)
                 if isinstance(value, Constant) and isinstance(form, Constant) and form.value:
-                    value = self.state.computed(format, value.value, form.value)
+                    value = self.state.compute(format, value.value, form.value)
             if not isinstance(value, Constant):
                 for rest in node.values[index + 1 :] if self.domain.observes_uses else ():
-                    self.domain.formatted(self.evaluate(rest.value if isinstance(rest, ast.FormattedValue) else rest))
+                    self.domain.observe_format(
+                        self.evaluate(rest.value if isinstance(rest, ast.FormattedValue) else rest)
+                    )
                 return VARYING
             texts.append(value.value)
-        return self.state.computed(joined, *texts)
+        return self.state.compute(concatenate, *texts)
 
     def _namedexpr(self, node: ast.NamedExpr) -> Value:
         value = self.evaluate(node.value)
@@ -200,15 +202,15 @@ class Evaluator(Part):
         return Function(node, frame.source, f"{frame.name}.<lambda>", frame.locals)
 
     def _starred(self, node: ast.Starred) -> Value:
-        return self.domain.opaque(self.containers.iterated(self.evaluate(node.value)), node)
+        return self.domain.opaque(self.containers.items_of(self.evaluate(node.value)), node)
 
     def _await(self, node: ast.Await) -> Value:
         return self.evaluate(node.value)
 
     def _ifexp(self, node: ast.IfExp) -> Value:
-        return self.chosen(node, *self.tested(node.test))
+        return self.choose(node, *self.decide(node.test))
 
-    def chosen(self, node: ast.IfExp, test: bool | None, doubt: bool) -> Value:
+    def choose(self, node: ast.IfExp, test: bool | None, doubt: bool) -> Value:
         """The value of a conditional expression, given the result of its test."""
         if test is not None:
             return self.evaluate(node.body if test else node.orelse)
@@ -225,16 +227,16 @@ class Evaluator(Part):
         self.state.branch([partial(run, make) for make in makers], doubt)
         return self.state.join(values)
 
-    def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
+    def decide(self, node: ast.expr) -> tuple[bool | None, bool]:
         """Whether a condition holds (None: not known), and whether that may differ from call to call."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            result, doubt = self.tested(node.operand)
+            result, doubt = self.decide(node.operand)
             return (None if result is None else not result), doubt
         if isinstance(node, ast.BoolOp):
             decisive = isinstance(node.op, ast.Or)
             results = []
             for each in node.values:
-                results.append(self.tested(each))
+                results.append(self.decide(each))
                 if results[-1][0] is decisive:
                     return decisive, False
             result = not decisive if all(each is not None for each, _ in results) else None
@@ -266,7 +268,7 @@ class Evaluator(Part):
             is_true = truth(value)
             return Constant(not is_true) if is_true is not None else self.domain.opaque((value,), node)
         if isinstance(value, Constant) and isinstance(value.value, (int, float)):
-            return self.state.computed(UNARY[type(node.op)], value.value)
+            return self.state.compute(UNARY[type(node.op)], value.value)
         return self.domain.arithmetic("neg", (value,), node)
 
     def _binop(self, node: ast.BinOp) -> Value:
@@ -280,9 +282,9 @@ class Evaluator(Part):
         if name == "mul" and any(each in (Constant(0), Constant(0.0), Constant(False)) for each in (left, right)):
             return self.domain.zero_product((left, right), node)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
-            return Items.of(self.containers.bounded((*left.items, *right.items)))
+            return Items.of(self.containers.limited((*left.items, *right.items)))
         if isinstance(left, Items) and name == "mul":
-            return self.containers.repeated(left, right)
+            return self.containers.repeat(left, right)
         if name == "div" and isinstance(left, Unknown) and isinstance(right, Unknown):
             return Unknown(varies=left.varies or right.varies)
         return self.domain.arithmetic(name, (left, right), node)
@@ -290,7 +292,7 @@ class Evaluator(Part):
     def _folded(self, compute: Callable[[Any, Any], object], left: Any, right: Any) -> Value:
         """The result of an operator on two constants."""
         if isinstance(left, OPERANDS) and isinstance(right, OPERANDS):
-            return self.state.computed(compute, left, right)
+            return self.state.compute(compute, left, right)
         return FIXED
 
     def _compare(self, node: ast.Compare) -> Value:
@@ -313,7 +315,7 @@ class Evaluator(Part):
         owner, index = self.evaluate(node.value), node.slice
         if isinstance(owner, Items) and isinstance(index, ast.Slice):
             bounds = [self.evaluate(each) if each else NONE for each in (index.lower, index.upper, index.step)]
-            return self.containers.sliced(owner, bounds)
+            return self.containers.slice_of(owner, bounds)
         return self.containers.item(owner, self.evaluate(index), node)
 
     def _slice(self, node: ast.Slice) -> Value:
@@ -321,7 +323,7 @@ class Evaluator(Part):
 
     def _listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:
         values = islice(self._produced(node.generators, node.elt), LARGEST + 1)
-        return Items.of(self.containers.bounded(tuple(values)))
+        return Items.of(self.containers.limited(tuple(values)))
 
     _generatorexp = _setcomp = _listcomp
 
@@ -342,10 +344,10 @@ class Evaluator(Part):
             yield self.evaluate(result)
             return
         first, *rest = generators
-        for each in self.containers.iterated(self.evaluate(first.iter)):
+        for each in self.containers.items_of(self.evaluate(first.iter)):
             is_repeated = isinstance(each, (Several, Maybe))
             self.statements.assign(first.target, element(each))
-            conditions = [self.tested(test)[0] for test in first.ifs]
+            conditions = [self.decide(test)[0] for test in first.ifs]
             if False in conditions:
                 continue
             for value in self._produced(rest, result):

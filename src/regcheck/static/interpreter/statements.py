@@ -1,4 +1,4 @@
-"""Runs statements: of a decided branch one side, of an undecided one both, joined."""
+"""Runs statements: of a decided branch one side, of an undecided one both, concatenate."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from .values import (
     Instance,
     Items,
     LayerValue,
+    ParameterOf,
     Several,
     TensorRef,
     Value,
     element,
+    truth,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ class Statements(Part):
         before = self.evaluator.evaluate(node.target)
         value = self.evaluator.evaluate(node.value)
         if isinstance(before, Items) and isinstance(node.op, ast.Add):
-            items = self.containers.bounded((*before.items, *self.containers.iterated(value)))
+            items = self.containers.limited((*before.items, *self.containers.items_of(value)))
             self.state.set(before.cells, "items", items)
         else:
             self._update(node.target, self.evaluator.binary(node.op, before, value, node))
@@ -116,6 +118,8 @@ class Statements(Part):
             owner = self.evaluator.evaluate(target.value)
             if target.attr == "training":
                 self.domain.set_training(owner, value, target)
+            elif target.attr == "requires_grad" and isinstance(owner, ParameterOf) and owner.owner is not None:
+                self.state.set_requires_grad(owner.owner, truth(value))
             elif isinstance(owner, Instance) or (isinstance(owner, LayerValue) and not isinstance(value, TensorRef)):
                 self.state.set(owner.cells, target.attr, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
@@ -126,7 +130,7 @@ class Statements(Part):
             self._assign_item(target, value)
 
     def _unpack(self, targets: Sequence[ast.expr], value: Value, node: ast.AST) -> None:
-        items = self.containers.iterated(value) if isinstance(value, (Items, Container)) else ()
+        items = self.containers.items_of(value) if isinstance(value, (Items, Container)) else ()
         is_starred = any(isinstance(each, ast.Starred) for each in targets)
         if len(items) == len(targets) and not is_starred and Items.of(items).exact:
             for target, each in zip(targets, items, strict=True):
@@ -149,16 +153,16 @@ class Statements(Part):
         elif isinstance(owner, Items):
             self.state.set(owner.cells, "items", (Several(self.containers.any_of((value, *owner.items))),))
         elif isinstance(owner, TensorRef) or isinstance(value, TensorRef):
-            self._assign_base(target.value, self.domain.written(owner, key, value, target))
+            self._assign_base(target.value, self.domain.after_write(owner, key, value, target))
 
     def _if(self, node: ast.If) -> Next:
-        test, doubt = self.evaluator.tested(node.test)
+        test, doubt = self.evaluator.decide(node.test)
         if test is not None:
             return self.run(node.body if test else node.orelse)
         return self.state.branch([partial(self.run, node.body), partial(self.run, node.orelse)], doubt)
 
     def _for(self, node: ast.For | ast.AsyncFor) -> Next:
-        items = self.containers.iterated(self.evaluator.evaluate(node.iter))
+        items = self.containers.items_of(self.evaluator.evaluate(node.iter))
         if len(items) > self.longest_loop:
             items = (Several(self.containers.any_of(items)),)
 
@@ -186,7 +190,7 @@ class Statements(Part):
         return end
 
     def _while(self, node: ast.While) -> Next:
-        test, _ = self.evaluator.tested(node.test)
+        test, _ = self.evaluator.decide(node.test)
         if test is False:
             return self.run(node.orelse)
         return self.repeat(partial(self.run, node.body))
@@ -232,7 +236,7 @@ class Statements(Part):
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         frame = self.state.frame
-        for name, value in self.state.project.imported(frame.source, node).items():
+        for name, value in self.state.project.imports_of(frame.source, node).items():
             self.state.set(frame.locals, name, value)
 
     _importfrom = _import

@@ -114,7 +114,7 @@ class StructuralKey:
         if kind is External:
             return str(value.name)
         if kind is Weight:
-            return Weight
+            return Weight, value.requires_grad
         if kind is ByMode:
             return kind, self.of(value.train), self.of(value.evaluation)
         if kind is Definition:
@@ -192,7 +192,7 @@ class StructuralKey:
         raise Incomparable
 
 
-def rebuilt(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None = None) -> Any:
+def rebuild(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None = None) -> Any:
     """A copy of a value in which `objects`, by the ids of the originals, and the ops `ids` are replaced.
 
     Without `ids` the value comes from a constructor: it contains no ops, and its modules are copied. With `ids` it
@@ -216,11 +216,11 @@ def rebuilt(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None =
     if kind is Either:
         return Either(_all(value.options, objects, ids))
     if kind is Several:
-        return Several(rebuilt(value.item, objects, ids))
+        return Several(rebuild(value.item, objects, ids))
     if kind is Maybe:
         return Maybe(_all(value.items, objects, ids))
     if kind is Bound:
-        return Bound(rebuilt(value.receiver, objects, ids), value.name)
+        return Bound(rebuild(value.receiver, objects, ids), value.name)
     copy: Any
     if kind is Items:
         copy = objects[id(value)] = Items(Cells(items=()), value.mutable)
@@ -232,8 +232,8 @@ def rebuilt(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None =
     if (is_module and ids is not None) or (not is_module and kind is not Entries and kind is not Instance):
         raise Incomparable
     if kind is Partial:
-        callee, args = rebuilt(value.callee, objects, ids), _all(value.args, objects, ids)
-        return Partial(callee, args, {name: rebuilt(each, objects, ids) for name, each in value.kwargs.items()})
+        callee, args = rebuild(value.callee, objects, ids), _all(value.args, objects, ids)
+        return Partial(callee, args, {name: rebuild(each, objects, ids) for name, each in value.kwargs.items()})
     if kind is Function and value.outer is not None:
         raise Incomparable
     if kind is Function and value.owner is None:
@@ -241,24 +241,24 @@ def rebuilt(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None =
     copy = objects[id(value)] = object.__new__(kind)
     copy.__dict__.update(value.__dict__)
     if kind is Function:
-        copy.instance = value.instance and rebuilt(value.instance, objects, ids)
+        copy.instance = value.instance and rebuild(value.instance, objects, ids)
         return copy
     copy.cells = _cells(value.cells, objects, ids)
     if kind is LayerValue:
         copy.args = _all(value.args, objects, ids)
-        copy.kwargs = {name: rebuilt(each, objects, ids) for name, each in value.kwargs.items()}
+        copy.kwargs = {name: rebuild(each, objects, ids) for name, each in value.kwargs.items()}
     elif kind is Container:
         copy.entries = _cells(value.entries, objects, ids)
     elif kind is Instance and value.base is not None:
-        copy.base = rebuilt(value.base, objects, ids)
+        copy.base = rebuild(value.base, objects, ids)
     return copy
 
 
 def _all(values: tuple[Value, ...], objects: dict[int, Any], ids: Mapping[str, str] | None) -> tuple[Value, ...]:
-    return tuple([rebuilt(each, objects, ids) for each in values])
+    return tuple([rebuild(each, objects, ids) for each in values])
 
 
 def _cells(cells: Cells, objects: dict[int, Any], ids: Mapping[str, str] | None) -> Cells:
-    copy = Cells({name: rebuilt(each, objects, ids) for name, each in cells.items()})
+    copy = Cells({name: rebuild(each, objects, ids) for name, each in cells.items()})
     copy.doubtful = cells.doubtful
     return copy

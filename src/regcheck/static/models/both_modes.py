@@ -27,12 +27,12 @@ class BothModesEvaluator(Evaluator):
     def __init__(self, emitter: Emitter) -> None:
         self.emitter = emitter
 
-    def tested(self, node: ast.expr) -> tuple[bool | None, bool]:
+    def decide(self, node: ast.expr) -> tuple[bool | None, bool]:
         tracker = self.emitter.tracker
         before, tracker.observed = tracker.observed, False
-        result = super().tested(node)
+        result = super().decide(node)
         if tracker.observed and _is_plain(node):
-            tracker.observed = self._in_other_mode(partial(super().tested, node)) != result
+            tracker.observed = self._in_other_mode(partial(super().decide, node)) != result
         tracker.observed |= before
         return result
 
@@ -40,12 +40,12 @@ class BothModesEvaluator(Evaluator):
         """Of a choice that the mode makes between constants, or unknown numbers, the result holds both."""
         tracker, mode = self.emitter.tracker, self.emitter.mode
         before, tracker.observed = tracker.observed, False
-        test, doubt = self.tested(node.test)
+        test, doubt = self.decide(node.test)
         if test is None or not tracker.observed or not all(map(_is_plain, (node.test, node.body, node.orelse))):
             tracker.observed |= before
-            return self.chosen(node, test, doubt)
+            return self.choose(node, test, doubt)
         tracker.observed = before
-        other_test, _ = self._in_other_mode(partial(super().tested, node.test))
+        other_test, _ = self._in_other_mode(partial(super().decide, node.test))
         mine: Value = in_mode(self.evaluate(node.body if test else node.orelse), mode)
         other = self._in_other_mode(partial(self.evaluate, node.body if other_test else node.orelse))
         other = in_mode(other, tracker.other)

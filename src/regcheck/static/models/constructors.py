@@ -13,7 +13,7 @@ from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import STEP_SHARES, Frame, Work
-from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, rebuilt
+from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, rebuild
 from regcheck.static.interpreter.values import Cells, Constant, Function, Instance, Module, Value, tick
 from regcheck.static.project.names import Definition, Project, parameters_of
 
@@ -61,7 +61,7 @@ class CachedCalls(Calls):
         cached = self.cache.computed.get(key)
         if cached is not None and self.state.fits(cached.work):
             self.state.charge(cached.work)
-            copy: Value = rebuilt(cached.values[0], _replacements(cached.objects, arguments))
+            copy: Value = rebuild(cached.values[0], _replacements(cached.objects, arguments))
             return copy
         before, created = self._snapshot(), len(self.state.created)
         with self.state.measure() as work:
@@ -119,7 +119,7 @@ class CachedCalls(Calls):
 
     def _copy(self, cached: _Result, arguments: StructuralKey, node: ast.AST) -> Instance:
         objects = _replacements(cached.objects, arguments)
-        copies = [rebuilt(each, objects) for each in cached.values]
+        copies = [rebuild(each, objects) for each in cached.values]
         self.state.created += copies
         instance = copies[0]
         assert isinstance(instance, Instance)
@@ -145,7 +145,7 @@ class Builder:
     def created(self) -> list[Module]:
         return self.interpreter.state.created
 
-    def built(self, definition: Definition, otherwise: Value | None = None) -> Instance:
+    def build(self, definition: Definition, otherwise: Value | None = None) -> Instance:
         """An object built without arguments; `otherwise` replaces the default of every parameter."""
         kwargs: dict[str, Value] = {}
         method = definition.method("__init__")
@@ -154,7 +154,7 @@ class Builder:
             kwargs = {each.arg: otherwise for each in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)[1:]}
         return self._construct(definition, kwargs)
 
-    def switched_on(self, definition: Definition) -> Instance | None:
+    def build_switched_on(self, definition: Definition) -> Instance | None:
         """An object with those kinds of attention and dropout that are off by default; None if there are none.
 
         A caller that asks for a fast attention, say, runs a path that no object built without arguments runs.
@@ -175,7 +175,7 @@ def _result(values: Sequence[Value], arguments: StructuralKey, work: Work) -> _R
     """Copies of values that a call gave: later code of the program may change the originals."""
     given = tuple(arguments.objects)
     objects = _replacements(given, arguments)
-    return _Result(tuple([rebuilt(each, objects) for each in values]), given, work)
+    return _Result(tuple([rebuild(each, objects) for each in values]), given, work)
 
 
 def _replacements(objects: Sequence[object], arguments: StructuralKey) -> dict[int, Any]:

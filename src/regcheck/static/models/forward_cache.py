@@ -18,7 +18,7 @@ from regcheck.core.graph import Mode, Op, Site
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import STEP_SHARES, Work
-from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, rebuilt
+from regcheck.static.interpreter.structural_keys import Incomparable, KeyInterner, StructuralKey, rebuild
 from regcheck.static.interpreter.values import ClassDefinition, Function, Instance, Module, Value, tick
 
 from .emit import Emitter
@@ -109,6 +109,7 @@ class CacheHit:
             op.has_running_stats,
             op.latent,
             (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
+            requires_grad=op.requires_grad,
         )
 
 
@@ -180,7 +181,7 @@ class ForwardRunner(Part):
                 count=emitter.count - first,
                 ids=tuple(key.ids),
                 objects=tuple(key.objects),
-                result=rebuilt(result, {id(each): each for each in key.objects}, names),
+                result=rebuild(result, {id(each): each for each in key.objects}, names),
                 parameters=frozenset(names.keys() & emitter.parameters),
                 assembled=frozenset(names.keys() & emitter.assembled),
                 work=work,
@@ -231,7 +232,7 @@ class ForwardRunner(Part):
         emitter.assembled.update([names[each] for each in cached.assembled])
         state.charge(cached.work)
         objects = {id(each): current for each, current in zip(cached.objects, key.objects, strict=True)}
-        result: Value = rebuilt(cached.result, objects, names)
+        result: Value = rebuild(cached.result, objects, names)
         return result
 
 

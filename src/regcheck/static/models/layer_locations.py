@@ -29,7 +29,7 @@ def constructors(path: str, class_name: str, first_line: int) -> dict[str, Place
         node = definition.node
         first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
         if definition.name.rpartition(".")[2] == class_name.rpartition(".")[2] and first_line in (first, node.lineno):
-            model = Builder(project).built(definition, otherwise=Unknown())
+            model = Builder(project).build(definition, otherwise=Unknown())
             return {
                 name: module.place
                 for name, module in descendants(model)

@@ -1,1 +1,1 @@
-"""From a program's source to the events that rules read."""
+"""Reads the source of programs as events."""

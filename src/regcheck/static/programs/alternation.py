@@ -1,4 +1,4 @@
-"""Which calls of a program take turns with its training steps."""
+"""Model calls that alternate with the training steps of a program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from regcheck.core.usage import Backward, Called, Event
 
 
 def mark_alternating_calls(events: Sequence[Event]) -> tuple[Event, ...]:
-    """The events, with those calls without gradients marked as alternating that one training step follows each time."""
+    """Marks calls without gradients as alternating, if exactly one training step follows each of them."""
     found = list(events)
     calls: dict[object, list[tuple[int, Called]]] = {}
     for index, each in enumerate(events):
@@ -24,6 +24,6 @@ def mark_alternating_calls(events: Sequence[Event]) -> tuple[Event, ...]:
 
 
 def _is_one_step(events: Sequence[Event]) -> bool:
-    """Whether the events hold one training step: loops are followed twice, and no backward pass is among them twice."""
+    """Whether the events contain one training step: loops run twice, so a second step repeats a backward pass."""
     places = [each.place for each in events if isinstance(each, Backward)]
     return 0 < len(places) == len(set(places))

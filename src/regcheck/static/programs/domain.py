@@ -37,7 +37,7 @@ from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS, LOSSES
 
 from .events import EventLog
 from .mode_restoration import ModeRestoration
-from .optimizers import described
+from .optimizers import optimizer_info
 from .penalties import PenalizedLoss, Penalties, Penalty
 from .uncalled_methods import UncalledMethods
 
@@ -112,14 +112,14 @@ class ProgramDomain(Domain):
     def join_tensors(self, values: Sequence[Value]) -> Value:
         return TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
 
-    def iterated(self, value: Value) -> tuple[Value, ...] | None:
-        return self.penalties.iterated(value)
+    def items_of(self, value: Value) -> tuple[Value, ...] | None:
+        return self.penalties.items_of(value)
 
     def attribute(self, owner: Value, name: str) -> Value | None:
         is_metadata = isinstance(owner, TensorRef) and name in METADATA
         return VARYING if is_metadata or isinstance(owner, (Parameters, Penalty)) else None
 
-    def formatted(self, value: Value) -> None:
+    def observe_format(self, value: Value) -> None:
         self.log.consume((value,))
 
     def leave_function(self, node: ast.stmt) -> None:
@@ -137,21 +137,23 @@ class ProgramDomain(Domain):
                 if isinstance(training, Constant) and self.log.is_model(each):
                     self.log.add_mode(each, bool(training.value), node)
 
-    def copied(self, value: Value) -> Value:
+    def copy_of(self, value: Value) -> Value:
         """A copy of a module with a mode of its own."""
         if not isinstance(value, (Instance, Container, LayerValue)):
             return value
         if isinstance(value, LayerValue):
             return replace(value, cells=Cells(value.cells))
         if isinstance(value, Container):
-            copy: Container | Instance = replace(value, cells=Cells(value.cells), entries=self._copied(value.entries))
+            copy: Container | Instance = replace(
+                value, cells=Cells(value.cells), entries=self._copy_cells(value.entries)
+            )
         else:
-            copy = replace(value, cells=self._copied(value.cells))
+            copy = replace(value, cells=self._copy_cells(value.cells))
         self.state.created.append(copy)
         return copy
 
-    def _copied(self, cells: Cells) -> Cells:
-        return Cells({name: self.copied(each) for name, each in cells.items()})
+    def _copy_cells(self, cells: Cells) -> Cells:
+        return Cells({name: self.copy_of(each) for name, each in cells.items()})
 
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         package, _, last = name.rpartition(".")
@@ -177,7 +179,7 @@ class ProgramDomain(Domain):
                 self.log.set_gradients(enabled)
             return _GRADIENTS_OPEN if enabled is None else _GRADIENTS_ON if enabled else _GRADIENTS_OFF
         if package == "torch.optim" and last[:1].isupper():
-            optimizer = described(last, str(self.state.place(node)), args, kwargs, node)
+            optimizer = optimizer_info(last, str(self.state.place(node)), args, kwargs, node)
             self.log.add(Stepped, node, optimizer=optimizer)
             return OptimizerValue(optimizer)
         if name == "torch.autograd.grad":

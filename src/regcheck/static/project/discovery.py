@@ -1,4 +1,4 @@
-"""Which files to read, and reading them."""
+"""Finds the files to scan, reads and parses them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARK = b"torch"
 LARGEST = 8 << 20
 """Parsing more bytes than this takes seconds and much memory. The largest of torch's files has a sixth."""
 WHOLE = 64 << 20
-"""A larger file is not read at all; a notebook may hold pictures, which are no source."""
+"""A larger file is not read at all; a notebook may contain pictures, which are not source."""
 MOST = 500_000
 """A syntax tree takes up to a kilobyte for each word and sign: more are generated data. That file has half as many."""
 _TOKEN = re.compile(rb"\w+|[^\w\s]")
@@ -68,7 +68,7 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 
 
 def read(path: Path) -> bytes | NotChecked | None:
-    """A file's content; why it cannot be had; or None where it has nothing to do with torch."""
+    """A file's content; the reason why it cannot be read; or None if it does not mention torch."""
     try:
         status = None if is_overlaid(path) else path.stat()
         if status and not S_ISREG(status.st_mode):
@@ -91,8 +91,8 @@ def read(path: Path) -> bytes | NotChecked | None:
         return NotChecked(str(path), str(error), "repair the cell, or exclude the notebook", str(path))
 
 
-def parsed(path: str, content: bytes) -> ast.Module | NotChecked:
-    """A file's tree, or why it cannot be parsed."""
+def parse(path: str, content: bytes) -> ast.Module | NotChecked:
+    """A file's syntax tree, or the reason why it cannot be parsed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

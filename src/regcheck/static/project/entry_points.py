@@ -1,4 +1,4 @@
-"""Which functions are worth interpreting as programs of their own."""
+"""Chooses the functions to interpret as programs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PLAIN_DECORATORS = (
 
 
 class _Candidate:
-    """A function, the words it says, and what it calls."""
+    """A function with the words in its text and the names that it calls."""
 
     def __init__(self, function: Function) -> None:
         assert not isinstance(function.node, ast.Lambda)
@@ -53,49 +53,49 @@ class _Candidate:
         return frozenset(_WORD.findall(self.text))
 
 
-def worthwhile(project: Project) -> Iterator[Function]:
+def program_functions(project: Project) -> Iterator[Function]:
     """The functions that build models or optimizers and use them, themselves or through scanned functions they call.
 
-    A method is worth it only where it builds an optimizer, or names a method that it should call: how its object was
-    treated before cannot be told. What an unknown decorator takes (a registry of model factories, say) is worth it only
-    for what it does itself.
+    A method counts only if it builds an optimizer, or names a method without calling it: the earlier state of its
+    object is not known. A function with an unknown decorator (a registry of model factories, say) counts only for its
+    own code.
     """
     functions = [_Candidate(each) for each in project.functions()]
     models: dict[bytes, list[Source]] = {}
     for each in project.definitions:
         if each.is_module:
             models.setdefault(each.node.name.encode(), []).append(each.source)
-    decaying = _saying(functions, _DECAY, b"weight_decay")
-    own = set(functions) if project.prefilter.any_call else _saying(functions, _GRADIENTS, *_GRADIENT_WORDS)
+    decaying = _matching(functions, _DECAY, b"weight_decay")
+    own = set(functions) if project.prefilter.any_call else _matching(functions, _GRADIENTS, *_GRADIENT_WORDS)
     using = _calling(functions, own)
-    built = _saying(functions, _BUILDING, *_BUILDING_WORDS)
+    built = _matching(functions, _BUILDING, *_BUILDING_WORDS)
     building = _calling(functions, {each for each in functions if each in built or _names_model(each, models)})
     for one in functions:
-        calls = one in using and one in building and (one in own or not _is_taken(project, one.function))
+        calls = one in using and one in building and (one in own or not _has_unknown_decorator(project, one.function))
         alone = one in built and project.prefilter.names_an_op(one.text)
         if one in decaying or project.prefilter.names_a_method(one.text) or (not one.owner and (calls or alone)):
             yield one.function
 
 
 def is_plain(decorator: Value) -> bool:
-    """Whether a decorator leaves a function's meaning alone."""
+    """Whether a decorator does not change what a function does to its arguments."""
     return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
 
 
 def _last_word(text: bytes) -> re.Match[bytes] | None:
-    """The word that a text ends with, but for one that is defined there; looked for near the end first."""
+    """The last word of a text, unless it is the name in a definition; searched near the end first."""
     found = _LAST_WORD.search(text[-80:])
     return found if found is None or found.start() > 10 else _LAST_WORD.search(text)
 
 
-def _saying(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: bytes) -> set[_Candidate]:
-    """The functions whose text has the pattern, which begins with one of the words; most files have none of them."""
+def _matching(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: bytes) -> set[_Candidate]:
+    """The functions whose text matches a pattern; a match contains one of the words, and most files have none."""
     files = {each for each in {one.source for one in functions} if any(word in each.content for word in words)}
     return {each for each in functions if each.source in files and pattern.search(each.text)}
 
 
 def _calling(functions: list[_Candidate], known: set[_Candidate]) -> set[_Candidate]:
-    """The known functions, and those that call one of them, or the class that one of them is a method of."""
+    """The known functions, and all that call one of them, or the class of one, directly or not."""
     reached, latest = set(known), set(known)
     while latest:
         targets: dict[bytes, list[_Candidate]] = {}
@@ -106,14 +106,14 @@ def _calling(functions: list[_Candidate], known: set[_Candidate]) -> set[_Candid
             each
             for each in functions
             if each not in reached
-            and any(_is_seen(each, target) for name in each.called & targets.keys() for target in targets[name])
+            and any(_is_visible(each, target) for name in each.called & targets.keys() for target in targets[name])
         }
         reached |= latest
     return reached
 
 
-def _is_seen(caller: _Candidate, target: _Candidate) -> bool:
-    """Whether a file holds a function, or imports it, its class or its file."""
+def _is_visible(caller: _Candidate, target: _Candidate) -> bool:
+    """Whether a caller's file defines a function, or imports it, its class or its file."""
     if caller.source is target.source:
         return True
     if target.source.is_torch:
@@ -123,7 +123,7 @@ def _is_seen(caller: _Candidate, target: _Candidate) -> bool:
 
 
 def _names_model(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
-    """Whether a function names a class of models."""
+    """Whether a function mentions a model class."""
     return any(
         source is each.source
         or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail_bytes)))
@@ -132,7 +132,7 @@ def _names_model(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
     )
 
 
-def _is_taken(project: Project, function: Function) -> bool:
+def _has_unknown_decorator(project: Project, function: Function) -> bool:
     decorators = [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
     heads = [each.func if isinstance(each, ast.Call) else each for each in decorators]
     return not all(is_plain(project.resolve(function.source, each)) for each in heads)

@@ -1,4 +1,4 @@
-"""The files of a scan: their content, parsed when it is asked for, and what stands at their top level."""
+"""The files of a scan: content, syntax tree, and the names that they bind at their top level."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from regcheck.core.finding import NotChecked
 from regcheck.files.escape import encode
 
-from .discovery import parsed
+from .discovery import parse
 
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
@@ -24,18 +24,18 @@ Binding = ast.stmt | ast.expr | None
 
 @dataclass(eq=False)
 class Source:
-    """One file. It is parsed when its tree is first asked for; one that cannot be parsed has an empty tree."""
+    """One file. Reading `tree` parses it; a file that cannot be parsed has an empty tree."""
 
     path: str
     content: bytes
     named: bool = False
-    """Whether the file was asked for by name, rather than found in a folder."""
+    """Whether the user named the file itself, not a folder above it."""
     unread: NotChecked | None = None
-    """Why the file could not be parsed, where that was tried."""
+    """The reason why the file cannot be parsed, once that was tried."""
 
     @cached_property
     def tree(self) -> ast.Module:
-        found = parsed(self.path, self.content)
+        found = parse(self.path, self.content)
         if isinstance(found, NotChecked):
             self.unread = found
             return ast.Module([], [])
@@ -47,7 +47,7 @@ class Source:
 
     @cached_property
     def module(self) -> str:
-        """The dotted name, as far as `__init__.py` files tell it."""
+        """The dotted name, according to the `__init__.py` files around it."""
         parts = [*_package(self.file.parent), *([] if self.is_package else [self.file.stem])]
         return ".".join(parts)
 
@@ -57,12 +57,12 @@ class Source:
 
     @cached_property
     def tail(self) -> str:
-        """The last part of the dotted name that others import the file by."""
+        """The last part of the dotted name under which others import the file."""
         return self.file.parent.name if self.is_package else self.file.stem
 
     @property
     def tail_bytes(self) -> bytes:
-        """It as the bytes that an import would say it in; a file name need not be text."""
+        """`tail` as bytes, as an import statement has it; a file name need not be text."""
         return encode(self.tail)
 
     @cached_property
@@ -72,12 +72,12 @@ class Source:
 
     @cached_property
     def is_torch(self) -> bool:
-        """Whether the file is part of torch itself, whose things are known by name and never looked up in files."""
+        """Whether the file is part of torch; its objects are known by name and never looked up in files."""
         return self.module.partition(".")[0] == "torch"
 
     @cached_property
     def imported_words(self) -> frozenset[bytes]:
-        """Every word of the file's import statements, but for those of torch."""
+        """Every word of the file's import statements, except imports of torch."""
         found: set[bytes] = set()
         for package, names in _IMPORT.findall(self.content):
             if package.partition(b".")[0] != b"torch":
@@ -96,10 +96,10 @@ class Source:
 
     @cached_property
     def bindings(self) -> dict[str, list[Binding]]:
-        """What the file binds each name to at its top level; a name bound in a way not understood is bound to None."""
+        """The bindings of each top-level name; None for one that is not understood."""
         table: dict[str, list[Binding]] = {}
         for statement in file_scope(self.tree.body):
-            for name, binding in bound(statement):
+            for name, binding in bindings_of(statement):
                 table.setdefault(name, []).append(binding)
         return table
 
@@ -113,14 +113,14 @@ class Source:
 
 
 def _package(folder: Path) -> tuple[str, ...]:
-    """The dotted name of the package that a folder is, empty where it is none."""
+    """The dotted name of a folder's package, in parts; empty if it is no package."""
     if folder == folder.parent or not (folder / "__init__.py").exists():
         return ()
     return (*_package(folder.parent), folder.name)
 
 
 def file_scope(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a body, with those inside `if`, `try` and `with`."""
+    """The statements of a body, including those inside `if`, `try` and `with`."""
     todo = [*body][::-1]
     while todo:  # an `elif` is an `if` inside the one before it: there may be more of them than calls can be nested
         statement = todo.pop()
@@ -132,8 +132,8 @@ def file_scope(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             todo += reversed(flat)
 
 
-def bound(statement: ast.stmt) -> Iterator[tuple[str, Binding]]:
-    """The names that a statement binds, each with what it binds it to."""
+def bindings_of(statement: ast.stmt) -> Iterator[tuple[str, Binding]]:
+    """The names that a statement binds, each with its binding."""
     if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
         yield statement.name, statement
     elif isinstance(statement, (ast.Import, ast.ImportFrom)):

@@ -1,4 +1,4 @@
-"""What a name stands for: a thing of torch, under one canonical name, or a class or function of the scanned files."""
+"""Resolves names: to torch's objects under one canonical name, and to classes and functions of the scanned files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.torch_api.layers import CONTAINERS, layer_named
 
-from .files import Source, bound, file_scope
+from .files import Source, bindings_of, file_scope
 from .prefilter import Prefilter
 
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
@@ -39,7 +39,7 @@ _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler",
 
 
 def canonical(name: str) -> str:
-    """One name for a thing of torch: `torch.nn.modules.dropout.Dropout` is `torch.nn.Dropout`."""
+    """The canonical name of an object of torch: `torch.nn.Dropout` for `torch.nn.modules.dropout.Dropout`."""
     parts = name.split(".")
     if parts[:2] in (["torch", "nn"], ["torch", "optim"]) and len(parts) > 3 and parts[2] not in _KEPT:
         return ".".join((*parts[:2], parts[-1]))
@@ -63,12 +63,14 @@ class Definition:
 
     @cached_property
     def constants(self) -> dict[str, ast.expr]:
-        """Class attributes by the expression they are assigned."""
-        return {name: value for each in self.node.body for name, value in bound(each) if isinstance(value, ast.expr)}
+        """Class attributes with the expressions assigned to them."""
+        return {
+            name: value for each in self.node.body for name, value in bindings_of(each) if isinstance(value, ast.expr)
+        }
 
     @cached_property
     def fields(self) -> list[tuple[str, ast.expr | None]]:
-        """The annotated attributes in order, with their defaults: the arguments of a dataclass."""
+        """The annotated attributes with their defaults, in order: the parameters of a dataclass."""
         return [
             (each.target.id, each.value)
             for each in self.node.body
@@ -85,7 +87,7 @@ class Definition:
 
     @cached_property
     def mro(self) -> tuple[Definition, ...]:
-        """The scanned classes attributes are looked up in, in order."""
+        """The scanned classes in which attributes are looked up, in order."""
         found: dict[Definition, None] = {self: None}
         try:
             for base in self.bases:
@@ -106,13 +108,13 @@ class Definition:
                         return name
                     if name.endswith(_FOREIGN_MODULES) and not package.startswith("torch."):
                         return "Module"
-        return "Module" if any(each.builds_layers_over_a_stranger for each in self.mro) else ""
+        return "Module" if any(each.is_module_by_use for each in self.mro) else ""
 
     @cached_property
-    def builds_layers_over_a_stranger(self) -> bool:
-        """Whether the class must be a module though its base is of another library.
+    def is_module_by_use(self) -> bool:
+        """Whether the class must be a module although its base class is in another library.
 
-        It runs its base's constructor, keeps layers of torch as attributes, and has a `forward`.
+        It calls its base's constructor, assigns layers of torch to attributes, and has a `forward`.
         """
         names = [base.name.partition(".")[0] for base in self.bases if isinstance(base, External)]
         build = self.methods.get("__init__")
@@ -141,7 +143,7 @@ class Definition:
         return bool(self.torch_base)
 
     def method(self, name: str, after: ClassDefinition | None = None) -> Function | None:
-        """The method of that name, or the one that `super()` of class `after` finds."""
+        """The method with a name; with `after`, the one that `super()` in that class finds."""
         order: tuple[ClassDefinition, ...] = self.mro
         for each in order[order.index(after) + 1 if after in order else 0 :]:
             if name in each.methods:
@@ -154,7 +156,7 @@ class Definition:
 
     @cached_property
     def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
-        """The attributes that each of the class's own methods other than `forward` assigns."""
+        """The attributes that each of the class's own methods assigns, except `forward`."""
         found: list[tuple[ast.AST, frozenset[str]]] = []
         for name, node in self.methods.items():
             if name != "forward":
@@ -166,12 +168,12 @@ class Definition:
 
     @cached_property
     def reassigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
-        """The attributes that each method other than `forward` assigns, by method."""
+        """The attributes that each method assigns, own or inherited, except `forward`."""
         return [pair for each in self.mro for pair in each._assigned]
 
     @cached_property
     def assigning(self) -> dict[str, list[ast.AST]]:
-        """The methods other than `forward` that assign an attribute, by attribute."""
+        """The methods that assign an attribute, by attribute, except `forward`."""
         found: dict[str, list[ast.AST]] = {}
         for node, names in self.reassigned:
             for name in names:
@@ -180,7 +182,7 @@ class Definition:
 
 
 class Project:
-    """The scanned files together; `starts` is what rules start from in them, by default anything."""
+    """The scanned files; `starts` is what rules start from in them, by default anything."""
 
     def __init__(self, sources: Iterable[Source], starts: StartingPoints | None = None) -> None:
         self.sources = tuple(sources)
@@ -191,31 +193,31 @@ class Project:
         for source in self.sources:
             self._by_tail.setdefault(source.tail, []).append(source)
         self.constants: dict[ast.Constant, Constant] = {}
-        """The values of constants, as far as they were asked for."""
+        """The values of constant nodes, memoized."""
         self.places: dict[ast.AST, Place] = {}
-        """Where nodes stand, as far as that was asked."""
+        """The positions of nodes, memoized."""
         self.about_mode: dict[ast.expr, bool] = {}
-        """Which conditions speak of the mode, as far as that was asked."""
+        """Whether conditions mention the mode, memoized."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}
-        """What parameters that nobody gave a value stand for, by function and name, as far as that was asked."""
+        """The configurations that parameters without a value expect, by function and name, memoized."""
         self.deadline = inf
-        """When the process will have spent what may be spent on the file that is being followed, in CPU seconds."""
+        """The process's CPU time, in seconds, at which the current file's time is used up."""
         self._definitions: dict[int, Definition] = {}
         self._functions: dict[int, Function] = {}
         self._found: dict[tuple[str, str], Value | ast.expr] = {}
 
     @cached_property
-    def tampered(self) -> frozenset[str]:
-        """Attributes that are assigned on anything but `self`: their values are not those of the constructor."""
-        return frozenset(self._tampered)
+    def assigned_elsewhere(self) -> frozenset[str]:
+        """Attributes that code assigns on other objects than `self`: the constructor's value may be replaced."""
+        return frozenset(self._assigned_elsewhere)
 
     @cached_property
-    def tampered_models(self) -> frozenset[str]:
-        """Those that are assigned on something that may be a module: not named as settings are, `args.dropout = …`."""
-        return frozenset(name for name, on_settings in self._tampered.items() if not on_settings)
+    def assigned_on_models(self) -> frozenset[str]:
+        """Those of them assigned on an object that may be a module, unlike `args.dropout = …`."""
+        return frozenset(name for name, on_settings in self._assigned_elsewhere.items() if not on_settings)
 
     @cached_property
-    def _tampered(self) -> dict[str, bool]:
+    def _assigned_elsewhere(self) -> dict[str, bool]:
         found: dict[str, bool] = {}
         for source in self.sources:
             for match in _ATTRIBUTE_SET.finditer(source.content):
@@ -237,7 +239,7 @@ class Project:
         return tuple(
             self.definition(node, source, name)
             for source in self.relevant
-            for node, name in _named(source.tree.body, "")
+            for node, name in _classes_in(source.tree.body, "")
         )
 
     def functions(self) -> Iterator[Function]:
@@ -258,28 +260,28 @@ class Project:
         return self._functions.setdefault(id(node), Function(node, source, node.name))
 
     def resolve(self, source: Source, node: ast.expr, outer: Cells | None = None) -> Value:
-        """What a dotted name at the top of a file, or a constant, stands for."""
+        """The value of a dotted name, or of a constant, at the top of a file."""
         try:
-            return self._resolved(source, node, outer)
+            return self._resolve(source, node, outer)
         except RecursionError:
             return Unknown()
 
-    def _resolved(self, source: Source, node: ast.expr, outer: Cells | None) -> Value:
+    def _resolve(self, source: Source, node: ast.expr, outer: Cells | None) -> Value:
         if isinstance(node, ast.Name):
             if outer and node.id in outer:
                 local: Value = outer[node.id]
                 return local
             found = self.lookup(source, node.id)
-            return found if not isinstance(found, ast.expr) else self._resolved(source, found, None)
+            return found if not isinstance(found, ast.expr) else self._resolve(source, found, None)
         if isinstance(node, ast.Attribute):
-            return self.member(self._resolved(source, node.value, outer), node.attr)
+            return self.member(self._resolve(source, node.value, outer), node.attr)
         return Constant(node.value) if isinstance(node, ast.Constant) else Unknown()
 
     def member(self, owner: Value, name: str) -> Value:
         """`owner.name`, where the owner is a module or a package."""
         if not isinstance(owner, External):
             return Unknown()
-        inside = self._scanned(owner.name)
+        inside = self._source_of(owner.name)
         if inside is not None:
             found = self.lookup(inside, name)
             if not isinstance(found, (ast.expr, Unknown)):
@@ -287,14 +289,14 @@ class Project:
         return External(canonical(f"{owner.name}.{name}"))
 
     def lookup(self, source: Source, name: str) -> Value | ast.expr:
-        """What a file's top-level name stands for, or the one expression it is assigned."""
+        """The value of a file's top-level name, or the only expression that the file assigns to it."""
         key = source.path, name
         if key not in self._found:
             self._found[key] = Unknown()
-            self._found[key] = self._looked_up(source, name)
+            self._found[key] = self._lookup(source, name)
         return self._found[key]
 
-    def _looked_up(self, source: Source, name: str) -> Value | ast.expr:
+    def _lookup(self, source: Source, name: str) -> Value | ast.expr:
         bindings = source.bindings.get(name, [])
         for each in reversed(bindings):
             if isinstance(each, ast.ClassDef):
@@ -303,7 +305,7 @@ class Project:
                 return self.function(each, source)
         for each in bindings:
             if isinstance(each, (ast.Import, ast.ImportFrom)):
-                return self.imported(source, each).get(name, Unknown())
+                return self.imports_of(source, each).get(name, Unknown())
         if len(bindings) == 1 and isinstance(bindings[0], ast.expr):
             return bindings[0]
         if not bindings:
@@ -321,8 +323,8 @@ class Project:
         known = bool(layer_named(name).function) or name in CONTAINERS or name in ("Module", "Parameter")
         return External(f"torch.nn.{name}") if module == "torch.nn" and known else None
 
-    def imported(self, source: Source, statement: ast.Import | ast.ImportFrom) -> dict[str, Value]:
-        """What an import statement binds."""
+    def imports_of(self, source: Source, statement: ast.Import | ast.ImportFrom) -> dict[str, Value]:
+        """The names that an import statement binds, with their values."""
         if isinstance(statement, ast.Import):
             return {
                 alias.asname or alias.name.split(".")[0]: External(
@@ -345,9 +347,9 @@ class Project:
         return found
 
     def _module_of(self, source: Source, statement: ast.ImportFrom) -> Source | str:
-        """The file, or the dotted name, that `from … import` imports from."""
+        """The source file, or the dotted name, that a `from … import` statement names."""
         if not statement.level:
-            return self._scanned(statement.module or "", source) or statement.module or ""
+            return self._source_of(statement.module or "", source) or statement.module or ""
         package = source.module.split(".") if source.is_package else source.module.split(".")[:-1]
         package = package[: len(package) - statement.level + 1]
         dotted = ".".join((*package, *filter(None, [statement.module])))
@@ -358,7 +360,7 @@ class Project:
         found = self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py"))
         return found or dotted
 
-    def _scanned(self, dotted: str, near: Source | None = None) -> Source | None:
+    def _source_of(self, dotted: str, near: Source | None = None) -> Source | None:
         parts = dotted.split(".")
         if parts[0] == "torch":
             return None
@@ -379,8 +381,8 @@ def _common(near: Source | None, source: Source) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a != b), 99)
 
 
-def _named(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef, str]]:
-    """The classes in a body, and in what it contains, with their qualified names."""
+def _classes_in(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef, str]]:
+    """The classes in a body, at any depth, with their qualified names."""
     todo = [(each, prefix) for each in body][::-1]
     while todo:  # an `elif` is an `if` inside the one before it: there may be more of them than calls can be nested
         statement, within = todo.pop()
@@ -397,7 +399,7 @@ def _named(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef,
 
 
 def parameters_of(spec: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
-    """The parameters of a function, save those that gather others, each with its default; None where it has none."""
+    """The parameters of a function with their defaults (None: no default), without `*args` and `**kwargs`."""
     named = [*spec.posonlyargs, *spec.args]
     none: list[ast.expr | None] = [None] * (len(named) - len(spec.defaults))
     defaults = [*none, *spec.defaults, *spec.kw_defaults]

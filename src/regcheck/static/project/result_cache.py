@@ -1,4 +1,4 @@
-"""The results of earlier scans, kept under a digest of everything that they depend on."""
+"""A cache of scan results on disk, by a digest of everything that a result depends on."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .files import Source
 
 
 class Result(NamedTuple):
-    """What the rules found, what was not checked, and how much of each file was read."""
+    """The findings of a scan, what it did not check, and its coverage of each file."""
 
     findings: tuple[Finding, ...]
     not_checked: tuple[NotChecked, ...]
     coverage: tuple[Coverage, ...]
 
 
-KEPT = 200
-"""The number of results that are kept; of more, the oldest go."""
+MOST_RESULTS = 200
+"""The number of results in the cache; older ones are deleted."""
 
 _PACKAGE = Path(__file__).parents[2]
 
 
 def folder() -> Path:
-    """Where this machine's user keeps what can be made again."""
+    """The folder for results in the user's cache folder."""
     given = os.environ.get("XDG_CACHE_HOME")
     if given:
         base = Path(given)
@@ -50,7 +50,7 @@ def folder() -> Path:
 
 
 def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
-    """A name for the result of a scan: of the files, where they stand, the rules, regcheck itself and this Python."""
+    """The cache key of a scan: a digest of the files and their paths, the rules, regcheck itself and this Python."""
     found = hashlib.blake2b(digest_size=24)
     for code in (*_PACKAGE.rglob("*.py"), *_files_of_plugins(rules)):
         with suppress(OSError):
@@ -65,8 +65,8 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     return found.hexdigest()
 
 
-def kept(name: str) -> Result | None:
-    """The result of that name; None where there is none, or it is not what was kept under that name."""
+def load(name: str) -> Result | None:
+    """The result with a key; None if there is none, or its checksum does not match."""
     try:
         checksum, _, text = (folder() / f"{name}.json").read_bytes().partition(b"\n")
         if checksum != _checksum(name, text):
@@ -81,20 +81,20 @@ def kept(name: str) -> Result | None:
         return None
 
 
-def keep(name: str, result: Result) -> None:
-    """Keep a result; where that cannot be, the next scan takes as long as this one did."""
+def store(name: str, result: Result) -> None:
+    """Writes a result to the cache; a failure to write only costs time."""
     text = json.dumps([[each.to_dict() for each in part] for part in result]).encode()
     with suppress(OSError, RuntimeError):
         here = folder()
         here.mkdir(parents=True, exist_ok=True)
         write_atomically(here / f"{name}.json", _checksum(name, text) + b"\n" + text)
         known = sorted(here.iterdir(), key=lambda each: each.stat().st_mtime)
-        for each in known[:-KEPT]:
+        for each in known[:-MOST_RESULTS]:
             each.unlink()
 
 
 def _checksum(name: str, text: bytes) -> bytes:
-    """What shows that a file is the result of that name, whole and as it was written."""
+    """The checksum of a result and its key."""
     return hashlib.blake2b(name.encode() + text, digest_size=24).hexdigest().encode()
 
 

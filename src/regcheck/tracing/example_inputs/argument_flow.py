@@ -1,4 +1,4 @@
-"""What is known of a value while a forward is read: a tensor on its way from an argument, or a part of the model."""
+"""The values of a forward that is read: tensors computed from arguments, and live objects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Root = tuple[str, ...]
 
 @dataclass(frozen=True)
 class FirstUse:
-    """A layer (or the name of a function and its weights) that an argument meets.
+    """The layer, or the function with its weights, that uses an argument first.
 
-    `argument` is the name the layer has for it; `way` lists the reshapings before; `shared` counts the arguments of
-    forward that were joined into one tensor on the way.
+    `argument` is the layer's name for it; `way` lists the reshapes before; `shared` counts the arguments of forward
+    that are joined into the tensor.
     """
 
     layer: nn.Module | None
@@ -31,7 +31,7 @@ class FirstUse:
 
 @dataclass
 class ForwardReading:
-    """What reading a forward tells: the first meeting of each root, the ranks it unpacks, and the parts it asks for."""
+    """The result of reading a forward: the first use and the rank of each root, and the parts that it reads."""
 
     meetings: dict[Root, FirstUse] = field(default_factory=dict)
     ranks: dict[Root, int] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class ForwardReading:
 
 @dataclass(frozen=True)
 class ArgumentFlow:
-    """A tensor on its way from an argument to a layer."""
+    """A tensor that reshapes (`way`) compute from arguments (`roots`)."""
 
     roots: tuple[Root, ...]
     way: tuple[tuple[str, tuple[Any, ...]], ...] = ()
@@ -49,20 +49,20 @@ class ArgumentFlow:
 
 @dataclass(frozen=True)
 class Available:
-    """A value that is there before forward runs: a module, a parameter, a number."""
+    """A value that exists before forward runs: a module, a parameter, a number."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a tensor on its way."""
+    """The sizes of a tensor that is followed."""
 
     track: ArgumentFlow
 
 
 def joined(values: Sequence[Any]) -> ArgumentFlow | None:
-    """The tensor made of several."""
+    """The tensor computed from several values; None if none of them is followed."""
     tracks = [each for each in values if isinstance(each, ArgumentFlow)]
     roots = tuple(dict.fromkeys(root for each in tracks for root in each.roots))
     return ArgumentFlow(roots, tracks[0].way) if tracks else None
@@ -77,7 +77,7 @@ def plain(value: Any) -> Any:
 
 
 def first_of(value: Any) -> Any:
-    """The first thing in something that is walked."""
+    """The first item of an iterated value."""
     if isinstance(value, list):
         return value[0] if value else None
     if isinstance(value, Available) and isinstance(value.value, (nn.ModuleList, nn.Sequential, list, tuple)):

@@ -1,4 +1,10 @@
-"""Which layer each argument of a forward meets first, and what happens to it on its way, read from the source."""
+"""Reads the source of a live model's `forward`: which layer uses each argument first, and how it is reshaped before.
+
+This reader is not `static.interpreter`, because it starts from live objects: names are the globals of a live function,
+attributes are those of live modules with their tensors, and `inspect` finds the source of functions in any installed
+library. The interpreter evaluates the files of a project, which it never imports, and knows modules by the calls that
+construct them.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +28,14 @@ OUTRIGHT = frozenset("linear matmul mm bmm embedding conv1d conv2d conv3d conv_t
 
 
 class TooDeep(Exception):
-    """The source goes on for longer than a guess is worth."""
+    """The source takes more steps than a guess may."""
 
 
 def follow(model: nn.Module) -> ForwardReading:
-    """Read what the arguments of `model.forward` meet. What the source does not say is left out; nothing is run."""
+    """The first uses of the arguments of `model.forward` that its source shows. Nothing is run."""
     found = ForwardReading()
     names = list(_names(type(model).forward))
-    with suppress(Exception):  # whatever source there is, a guess must not stop an audit
+    with suppress(Exception):  # a guess must not stop an audit, whatever the source contains
         _Reader(found, 4000).enter(model, {name: ArgumentFlow(((name,),)) for name in names})
     return found
 
@@ -52,13 +58,13 @@ def _parsed(function: Any) -> ast.FunctionDef | None:
 
 
 class _Reader:
-    """Reads functions statement by statement, carrying tracks of the arguments along."""
+    """Reads functions statement by statement, and follows the arguments through them."""
 
     def __init__(self, found: ForwardReading, steps: int) -> None:
         self.found, self._steps, self._depth = found, steps, 0
 
     def enter(self, module: nn.Module, arguments: Mapping[str, Any]) -> Any:
-        """Read what `module` does with the arguments; what becomes of the first of them, if it met nothing."""
+        """Reads a call of a module; the first argument afterwards, unless a layer uses it."""
         name = type(module).__name__
         tracks = {key: each for key, each in arguments.items() if isinstance(each, ArgumentFlow)}
         if not tracks:
@@ -77,7 +83,7 @@ class _Reader:
             return first
         if _is_leaf(module):
             for key, track in tracks.items():
-                self._meet(track, FirstUse(module, key))
+                self._record_use(track, FirstUse(module, key))
             return None
         before = len(self.found.meetings)
         result = self._read(type(module).forward, [Available(module)], dict(arguments))
@@ -85,7 +91,7 @@ class _Reader:
             return result if isinstance(result, ArgumentFlow) else None
         return result if isinstance(result, ArgumentFlow) else first
 
-    def _meet(self, track: ArgumentFlow, meeting: FirstUse) -> None:
+    def _record_use(self, track: ArgumentFlow, meeting: FirstUse) -> None:
         for root in track.roots:
             found = replace(meeting, way=track.way, shared=len(track.roots))
             self.found.meetings.setdefault(root, found)
@@ -118,7 +124,7 @@ class _Reader:
             raise TooDeep
 
     def call(self, function: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        """What a call of something known does with the tracks among its arguments."""
+        """The result of a call of a live object, with arguments that are followed."""
         tracks = [each for each in (*args, *named.values()) if isinstance(each, (ArgumentFlow, list))]
         if not tracks:
             return None
@@ -145,7 +151,7 @@ class _Reader:
         if name in OUTRIGHT and weights:
             track = next((each for each in (first, *args) if isinstance(each, ArgumentFlow)), None)
             if track is not None:
-                self._meet(track, FirstUse(None, "input", function=name, weight=weights[0]))
+                self._record_use(track, FirstUse(None, "input", function=name, weight=weights[0]))
             return None
         if name in ("cat", "concat", "concatenate", "stack") and isinstance(first, list):
             return joined(first)
@@ -157,7 +163,7 @@ class _Reader:
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Whether a module is a layer of torch's, or one that other libraries made a layer with the same attributes."""
+    """Whether a module is a layer of torch, or of another library with the attributes of one."""
     home = type(module).__module__
     if home.startswith(("torch.nn.modules", "torch.ao.nn", "torch.nn.quant")):
         return not isinstance(module, (nn.ModuleList, nn.ModuleDict))

@@ -1,4 +1,4 @@
-"""Reading one function statement by statement, with the arguments of forward as tracks among its names."""
+"""Reads one function statement by statement; names may stand for arguments of `forward`."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ VALUELESS = METADATA | FACTORIES
 
 
 class Reader(Protocol):
-    """Whoever has functions read, and is asked what a call does with the tracks among its arguments."""
+    """What a `Body` asks about calls."""
 
     found: ForwardReading
 
     def step(self) -> None:
-        """Count a step, and stop where there were too many."""
+        """Counts a step; raises when there are too many."""
 
     def call(self, function: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        """What a call of something known returns."""
+        """The result of a call of a live object."""
 
     def torch(self, name: str, args: list[Any], named: Mapping[str, Any]) -> Any:
-        """What a call of a torch function returns."""
+        """The result of a call of a torch function."""
 
 
 class Body:
-    """One function's body, and the names it has bound."""
+    """One function's body, and the names that it binds."""
 
     def __init__(self, reader: Reader, function: FunctionType, scope: dict[str, Any]) -> None:
         self._reader, self._scope, self._globals = reader, scope, function.__globals__
@@ -68,7 +68,7 @@ class Body:
             kept = dict(self._scope)
             one = self.run(node.body)
             other = self.run(node.orelse)
-            for name, value in kept.items():  # what one branch loses, the other may keep
+            for name, value in kept.items():  # a branch that loses a name does not decide for both
                 if isinstance(value, ArgumentFlow) and self._scope.get(name) is None and not node.orelse:
                     self._scope[name] = value
             return one if one is not None else other
@@ -152,7 +152,7 @@ class Body:
         return None
 
     def _part(self, owner: ArgumentFlow, name: str, noted: dict[Root, None]) -> ArgumentFlow | None:
-        """A part that forward asks of an argument that is a dict or an object."""
+        """A part of an argument that is a dict or an object."""
         if len(owner.roots) != 1 or owner.way or len(owner.roots[0]) > 1:
             return None
         root = (*owner.roots[0], name)

@@ -19,7 +19,7 @@ from .context import File
 
 
 class CannotFix(Exception):
-    """A file whose text cannot be changed without touching more than was meant; the message says why."""
+    """A file cannot be edited without other changes to its bytes; the message says why."""
 
 
 def with_patches(report: Report, rules: Iterable[Rule], sources: Mapping[str | None, Source]) -> Report:
@@ -41,7 +41,7 @@ def with_patches(report: Report, rules: Iterable[Rule], sources: Mapping[str | N
         try:
             patch = fix(file.at(line, finding.column))
         except Exception:
-            # The finding stands without its fix; what a fix stumbles over is code that it cannot be sure of.
+            # A fix that fails meets code that it does not understand: the finding is reported without it.
             patch = None
         return replace(finding, patch=_within(patch, finding.path, finding.cell) if patch else None)
 
@@ -68,13 +68,15 @@ def _within(patch: Patch, path: str, cell: int | None) -> Patch | None:
     return replace(patch, edits=tuple(edits))
 
 
-def applied(content: bytes, patches: Mapping[int | None, Iterable[Patch]], path: str) -> tuple[bytes, list[Patch]]:
-    """A file's content with patches applied, and those that were: of two that overlap, the later one waits.
+def apply_patches(
+    content: bytes, patches: Mapping[int | None, Iterable[Patch]], path: str
+) -> tuple[bytes, list[Patch]]:
+    """Returns a file's content after patches, and the patches applied; one that overlaps an earlier one is left out.
 
-    `patches` are given by the number of the notebook cell they are for, None in other files.
+    `patches` are by the number of their notebook cell, None in other files.
 
     Raises:
-        CannotFix: the text could not be changed without touching more.
+        CannotFix: the file cannot be edited without other changes.
     """
     if path.endswith(SUFFIX):
         return _applied_to_notebook(content, patches)
@@ -98,7 +100,7 @@ def _decoded(content: bytes) -> tuple[str, str]:
 
 
 def _edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
-    """The text with all edits of each patch made, where they overlap no edit of a patch before it."""
+    """The text after the edits of each patch that overlaps no earlier patch, and these patches."""
     starts = [0, *(match.end() for match in NEWLINE.finditer(text))]
 
     def span(edit: Edit) -> tuple[int, int, str]:
@@ -111,7 +113,7 @@ def _edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
         if not any(_overlap(one, other) for one in wanted for other in taken):
             taken += wanted
             done.append(patch)
-    # From the end to the beginning, and what is inserted at one point in the order given.
+    # From end to start, so that positions stay valid; insertions at one point keep their order.
     taken.sort(key=lambda each: each[:2])
     for start, end, new in reversed(taken):
         text = text[:start] + new + text[end:]
@@ -119,12 +121,12 @@ def _edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
 
 
 def _overlap(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
-    """Whether two edits touch: where both insert at one point, their order would be chance."""
+    """Whether two edits touch: the order of two insertions at one point would be arbitrary."""
     return one[0] <= other[1] and other[0] <= one[1]
 
 
 def _applied_to_notebook(content: bytes, patches: Mapping[int | None, Iterable[Patch]]) -> tuple[bytes, list[Patch]]:
-    """Only the sources of the cells concerned change; the rest of the document keeps its very text."""
+    """Edits the sources of the patched cells; the rest of the document keeps its text."""
     text, encoding = _decoded(content)
     done: list[Patch] = []
     for number, cell in code_cells(json.loads(text)):
@@ -137,7 +139,7 @@ def _applied_to_notebook(content: bytes, patches: Mapping[int | None, Iterable[P
 
 
 def _with_source(text: str, number: int, before: str | list[str], source: str) -> str:
-    """The document with the source of one cell replaced, written as it was: as a string, or as a list of lines."""
+    """The document with the source of one cell replaced, in the same form: a string, or a list of lines."""
     if "\r" in "".join(before):
         raise CannotFix(f"cell {number} has line ends of its own kind")
     _, cells = _part(text, 0, "cells")
@@ -156,7 +158,7 @@ def _with_source(text: str, number: int, before: str | list[str], source: str) -
 
 
 def _part(text: str, at: int, wanted: str | int) -> tuple[int, int]:
-    """Where the value of a key, or of an index, of the JSON object or array at a position ends and begins."""
+    """The end and the start of the value of a key or index, in the JSON object or array at a position."""
     read = json.JSONDecoder().raw_decode
     at = _blank(text, at) + 1
     index = 0
@@ -174,7 +176,7 @@ def _part(text: str, at: int, wanted: str | int) -> tuple[int, int]:
 
 
 def _blank(text: str, at: int) -> int:
-    """The first position from `at` that is no white space."""
+    """The first position from `at` that is not white space."""
     while text[at] in " \t\r\n":
         at += 1
     return at

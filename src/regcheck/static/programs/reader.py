@@ -21,7 +21,7 @@ from regcheck.static.interpreter.values import (
     descendants,
 )
 from regcheck.static.models.unregistered import unregistered_modules
-from regcheck.static.project.entry_points import worthwhile
+from regcheck.static.project.entry_points import program_functions
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project, parameters_of
 
@@ -64,7 +64,7 @@ class ProgramReader:
         """The functions that may have findings and that no code called so far; afterwards no model has a mode."""
         self.domain.unsettle(self.interpreter.state.created)
         self._collect_models()
-        for function in worthwhile(self.interpreter.state.project):
+        for function in program_functions(self.interpreter.state.project):
             if id(function.node) not in self.entered:
                 yield function
                 self._collect_models()
