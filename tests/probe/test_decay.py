@@ -15,7 +15,7 @@ from regcheck.core.measurements.shrinkage import Shrinkage
 from regcheck.core.usage import Stepped
 from regcheck.probe.measurements.decay import measure_decay
 from regcheck.probe.probes import OptimizerProbe
-from regcheck.runtime.optimizers import described
+from regcheck.runtime.optimizers import optimizer_info
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 ADAPTIVE = ["Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "Adadelta"]
@@ -349,7 +349,7 @@ def normed(device="cpu"):
 
 def shrunk(optimizer, model, device="cpu"):
     probe = OptimizerProbe(optimizer, device, 0)
-    return probe.measure(Shrinkage, Stepped(optimizer=described(optimizer, [model])))
+    return probe.measure(Shrinkage, Stepped(optimizer=optimizer_info(optimizer, [model])))
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
@@ -403,7 +403,7 @@ def test_shrinkage_is_not_guessed():
     model = normed()
     with pytest.raises(CannotMeasure, match="known as a bias"):
         OptimizerProbe(optimizer := built("SGD", model), "cpu", 0).measure(
-            Shrinkage, Stepped(optimizer=described(optimizer))
+            Shrinkage, Stepped(optimizer=optimizer_info(optimizer))
         )
     with pytest.raises(CannotMeasure, match="learning rate"):
         shrunk(built("SGD", model, lr=0.0), model)

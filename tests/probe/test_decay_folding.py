@@ -14,7 +14,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
 from regcheck.probe.measurements.decay import measure_decay
 from regcheck.probe.work_plan import Budget
-from regcheck.runtime.optimizers import described
+from regcheck.runtime.optimizers import optimizer_info
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 SETTINGS = {"lr": 1e-3, "beta": 0.9, "weight_decay": 1e-2}
@@ -392,7 +392,7 @@ def test_of_a_wrapper_what_it_wraps_is_judged(fast, found):
     inner = fast(model.parameters(), lr=1e-3, weight_decay=1e-2)
     report = judged(Slow(inner), model)
     assert [each.module for each in report.findings] == [fast.__name__] * found
-    assert described(Slow(inner), [model]).groups == ()
+    assert optimizer_info(Slow(inner), [model]).groups == ()
 
 
 def test_a_wrapper_is_not_stepped_itself():

@@ -110,7 +110,7 @@ def test_deviation_sees_shapes_infinities_and_nans() -> None:
 
 
 @pytest.mark.parametrize(("share", "samples", "groups"), [(0.05, 2000, 16), (0.2, 300, 3)])
-def test_a_fit_weaker_than_a_share_is_told_as_often_as_stated(share: float, samples: int, groups: int) -> None:
+def test_the_material_fit_test_holds_its_rate(share: float, samples: int, groups: int) -> None:
     """Where neighbours explain that share, a p-value falls to 1 % about that often; where nothing, nearly always."""
     generator = np.random.default_rng(7)
     size, slope = samples // groups, (share / (1 - share)) ** 0.5
@@ -122,9 +122,9 @@ def test_a_fit_weaker_than_a_share_is_told_as_often_as_stated(share: float, samp
             other = slope * one + generator.standard_normal((groups, size))
             one, other = (each - each.mean(1, keepdims=True) for each in (one, other))
             explained = float((((one * other).sum(1) ** 2) / (one**2).sum(1)).sum() / (other**2).sum())
-            found.append(statistics.weaker_fit_test(explained, groups * size, groups, share))
+            found.append(statistics.material_fit_test(explained, groups * size, groups, share))
         return found
 
     assert 0.001 < np.mean(np.array(p_values(2000, slope)) <= 0.01) < 0.03
     assert np.mean(np.array(p_values(200, 0.0)) <= 0.01) > 0.95
-    assert statistics.weaker_fit_test(0.0, 10, 6, share) == 1.0
+    assert statistics.material_fit_test(0.0, 10, 6, share) == 1.0

@@ -33,7 +33,7 @@ from regcheck.probe.factory import NO_RUN, budget_of, estimated_forwards, locate
 from regcheck.probe.process_state import world_untouched
 from regcheck.probe.seeds import seed_everything
 from regcheck.runtime.models import parts
-from regcheck.runtime.optimizers import described, inner_optimizers, key_of
+from regcheck.runtime.optimizers import inner_optimizers, key_of, optimizer_info
 from regcheck.suppression.declare import class_declarations, declarations_around, log_used
 from regcheck.tracing import module_coverage
 from regcheck.tracing.cost import TooMuchWork, overhead_of
@@ -80,7 +80,7 @@ def audit(
             reports.append(check_model_use(check, subject, given, uses_in_source(subject.model, check.rules)))
         if optimizer is not None:
             optimizers = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
-            steps = (Stepped(optimizer=described(each, [subject.model])) for each in optimizers.values())
+            steps = (Stepped(optimizer=optimizer_info(each, [subject.model])) for each in optimizers.values())
             reports.append(check_usage(check, Usage(subject.name, tuple(steps)), optimizers=optimizers))
         return gathered(reports)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn, optim
 from torch.overrides import TorchFunctionMode
 
 from regcheck.core.errors import CannotMeasure, format_error
-from regcheck.runtime.optimizers import followed, inner_optimizers
+from regcheck.runtime.optimizers import inner_optimizers, update_rule
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import CALL, ELEMENT
 from regcheck.tracing.nested_values import tensors_in
@@ -163,7 +163,7 @@ def _steps(
     """
     problem: Exception | None = None
     plain = {"fused": False, "foreach": False, "capturable": False}
-    guard: AbstractContextManager[Any] = nullcontext() if followed(type(optimizer)) else _Guard(optimizer)
+    guard: AbstractContextManager[Any] = nullcontext() if update_rule(type(optimizer)) else _Guard(optimizer)
     for flags, with_state in (({}, False), (plain, False), ({}, True)):
         if budget is not None:
             budget.take(_operations_of(samples), 1, 1)
@@ -294,7 +294,7 @@ def stepping(optimizer: optim.Optimizer, budget: Budget | None = None) -> Iterat
     saved = {name: getattr(module, name) for name in hooks if hasattr(module, name)}
     with world_untouched(), torch.no_grad(), ExitStack() as stack:
         torch.set_default_dtype(torch.float64)
-        if followed(type(optimizer)) is None:
+        if update_rule(type(optimizer)) is None:
             _refuse(optimizer)
             stack.enter_context(eager())
         try:

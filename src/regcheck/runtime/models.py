@@ -1,4 +1,4 @@
-"""What a model is, as far as its mode goes: which layers depend on it, and which other models are built the same."""
+"""Live models: which layers depend on the mode, the kinds of their parameters, their memory, their fingerprint."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def mode_dependent(module: nn.Module) -> list[nn.Module]:
 
 
 def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
-    """Whether any layer acts as in training, and the kinds of those that do (of all that could, when none does)."""
+    """Whether any layer acts as in training, and the kinds of the layers that do; if none does, of all that could."""
     kinds: dict[bool, dict[str, None]] = {True: {}, False: {}}
     for each in parts(module):
         kind = depends_on_mode(each)
@@ -137,7 +137,7 @@ def bytes_of(module: nn.Module) -> int:
 
 
 def stored(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The tensors that hold what a tensor holds: itself, or the indices and the values of a sparse one."""
+    """The tensors that store a tensor's values: itself, or the indices and values of a sparse tensor."""
     if tensor.layout is torch.sparse_coo:
         return tensor._indices(), tensor._values()
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
@@ -148,7 +148,7 @@ def stored(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def has_learned_layers(module: nn.Module) -> bool:
-    """Whether there are learned layers; scales and shifts, as norms have them, do not count."""
+    """Whether there are learned layers; the scale and shift of a norm do not count."""
     return any(layer_of_class(type(each)).learned or _holds_weights(each) for each in parts(module))
 
 
@@ -159,7 +159,7 @@ def _holds_weights(layer: nn.Module) -> bool:
 
 
 def kinds_of_parameters(module: nn.Module) -> Iterator[tuple[int, str]]:
-    """What each trained parameter of a module is, by its id, where its owner tells."""
+    """Pairs of a trained parameter's id and its kind, for the parameters whose owner determines the kind."""
     for owner in parts(module):
         listed = layer_of_class(type(owner)).is_norm
         norm = listed or bool(_NORM_NAME.search(type(owner).__name__))
@@ -182,7 +182,7 @@ def is_lone_layer(module: nn.Module) -> bool:
 
 
 def name_of(module: nn.Module) -> str:
-    """The class of the model, wrappers looked through."""
+    """The name of the model's class, inside of wrappers."""
     while type(module).__name__ in _WRAPPERS:
         inner = module._modules.get(_WRAPPERS[type(module).__name__])
         if inner is None:
@@ -192,9 +192,9 @@ def name_of(module: nn.Module) -> str:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Equal for models that are built alike: the same classes, sizes, rates and switches in the same places.
+    """A hash that is equal for models of the same structure: classes, shapes, rates and switches by path.
 
-    Weights do not count, nor do modes. It is the same in every process.
+    It does not depend on weights, modes or the process.
     """
     digest = hashlib.blake2b(digest_size=12)
     for path, each in module.named_modules():
@@ -211,5 +211,5 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def _is_setting(value: object) -> bool:
-    """Switches and rates. Other numbers show in the shapes, or count things that change from one model to the next."""
+    """Whether a value is a switch or a rate. Other numbers show in shapes, or count what differs between models."""
     return value is None or isinstance(value, bool) or (isinstance(value, float) and 0 <= value <= 1)

@@ -1,4 +1,4 @@
-"""Optimizers: what one is, where it was built, and when it steps."""
+"""Live optimizers: their groups, the update they follow, the parameters they hold, the frame that constructs them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _numbers = itertools.count(1)
 _keys: Any = WeakIdKeyDictionary()
 
 
-def described(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()) -> OptimizerInfo:
-    """The optimizer in the words of rules. Its key stays the same for as long as it lives.
+def optimizer_info(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()) -> OptimizerInfo:
+    """The optimizer as rules see it, under a key that stays the same for its lifetime.
 
-    What its parameters are is told by those of the `models` that own them. One that leaves its steps to others has no
-    groups, for they have them.
+    `models` own its parameters and so tell their kinds. An optimizer that delegates its steps to others has no groups:
+    theirs are reported.
     """
     name = type(optimizer).__name__
     wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
     kinds = {key: kind for model in models for key, kind in kinds_of_parameters(model) if key in wanted}
     own = () if inner_optimizers(optimizer) else optimizer.param_groups
     groups = tuple(_group(each, kinds) for each in own)
-    return OptimizerInfo(key_of(optimizer), name, followed(type(optimizer)), groups)
+    return OptimizerInfo(key_of(optimizer), name, update_rule(type(optimizer)), groups)
 
 
 def key_of(optimizer: torch.optim.Optimizer) -> str:
-    """What the optimizer is called for as long as it lives."""
+    """The name and number of an optimizer, the same for its lifetime."""
     if optimizer not in _keys:
         _keys[optimizer] = f"{type(optimizer).__name__}#{next(_numbers)}"
     key: str = _keys[optimizer]
@@ -52,31 +52,32 @@ def holds(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
 
 
 def inner_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
-    """The optimizers that one with a step of its own keeps: it leaves its steps to them."""
-    if followed(type(optimizer)) is not None:
+    """The optimizers that a wrapper with a `step` of its own keeps as attributes, and delegates its steps to."""
+    if update_rule(type(optimizer)) is not None:
         return []
-    kept = [value for name, value in vars(optimizer).items() if name not in ("state", "param_groups", "defaults")]
-    kept += [each for value in kept if isinstance(value, (list, tuple)) for each in value]
-    kept += [each for value in kept if isinstance(value, dict) for each in value.values()]
-    found = {id(each): each for each in kept if isinstance(each, torch.optim.Optimizer) and each is not optimizer}
-    return [*found.values()]
+    values = [value for name, value in vars(optimizer).items() if name not in ("state", "param_groups", "defaults")]
+    values += [each for value in values if isinstance(value, (list, tuple)) for each in value]
+    values += [each for value in values if isinstance(value, dict) for each in value.values()]
+    inner = {id(each): each for each in values if isinstance(each, torch.optim.Optimizer) and each is not optimizer}
+    return [*inner.values()]
 
 
 def trains_whole(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
     """Whether the optimizer holds all parameters of the module, none of them frozen, and some have a gradient."""
-    held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
     own = [*module.parameters()]
-    return all(id(each) in held and each.requires_grad for each in own) and any(each.grad is not None for each in own)
+    trained = all(id(each) in stepped and each.requires_grad for each in own)
+    return trained and any(each.grad is not None for each in own)
 
 
-def followed(cls: type[torch.optim.Optimizer]) -> str | None:
-    """The torch.optim class whose update a class follows; None if it has an update of its own."""
+def update_rule(cls: type[torch.optim.Optimizer]) -> str | None:
+    """The torch.optim class whose `step` a class inherits; None if it defines its own."""
     base: Any
     for base in cls.__mro__:
         if base is torch.optim.Optimizer:
             return None
         if base.__module__.startswith("torch.optim."):
-            # torch wraps `step` on the class of each optimizer it builds, so only what is inside the wrapping tells.
+            # torch wraps `step` on the class of each optimizer it constructs: compare the functions inside.
             return base.__name__ if inspect.unwrap(cls.step) is inspect.unwrap(base.step) else None
     return None
 
@@ -90,20 +91,22 @@ def _group(group: dict[str, Any], kinds: Mapping[int, str]) -> Group:
     return Group(decay, bool(group.get(FLAG, False)), holds)
 
 
-def building(original: Callable[..., None], note: Callable[[Any, FrameType | None], None]) -> Callable[..., None]:
-    """`Optimizer.__init__`, telling `note` of the optimizer and of the frame that builds it."""
+def report_construction(
+    original: Callable[..., None], note: Callable[[Any, FrameType | None], None]
+) -> Callable[..., None]:
+    """Wraps `Optimizer.__init__` to call `note` with the optimizer and the frame that constructs it."""
 
     @functools.wraps(original)
     def __init__(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:  # noqa: N807, it replaces a method
         __tracebackhide__ = True
-        note(self, _builder(sys._getframe(1), self))
+        note(self, _constructing_frame(sys._getframe(1), self))
         original(self, *args, **kwargs)
 
     return __init__
 
 
-def _builder(frame: FrameType | None, optimizer: torch.optim.Optimizer) -> FrameType | None:
-    """The frame that built the optimizer: past the `__init__` of every class derived from torch's."""
+def _constructing_frame(frame: FrameType | None, optimizer: torch.optim.Optimizer) -> FrameType | None:
+    """The frame that constructs the optimizer: the first outside the `__init__` of its classes."""
     while frame is not None and frame.f_code.co_name == "__init__":
         names = frame.f_code.co_varnames[:1]
         if not names or frame.f_locals.get(names[0]) is not optimizer:

@@ -30,7 +30,7 @@ from regcheck.runtime.captures import CallState, CannotCopy, Capture, call_form
 from regcheck.runtime.eval_pinned import EvalPinnedParts
 from regcheck.runtime.journal import CallKey, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import LoadedInEval
-from regcheck.runtime.optimizers import building, described, holds, key_of, trains_whole
+from regcheck.runtime.optimizers import holds, key_of, optimizer_info, report_construction, trains_whole
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.result_use import loss_of
 from regcheck.runtime.thread_targets import Submissions
@@ -129,7 +129,7 @@ class EventRecorder:
         self._patches.put(nn.Module, "train", wrap_train, self._guarded(self._on_mode))
         for name in ("backward", "grad"):
             self._patches.put(torch.autograd, name, wrap_backward, self._guarded(self._on_backward))
-        self._patches.put(torch.optim.Optimizer, "__init__", building, self._guarded(self._on_build))
+        self._patches.put(torch.optim.Optimizer, "__init__", report_construction, self._guarded(self._on_build))
         note_step = self._guarded(self._on_step)
 
         def stepped(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -419,7 +419,7 @@ class EventRecorder:
                 name: module for name, each in journal.loaded_in_eval.items() if (module := each()) is not None
             }
             owners |= {name: None for name, module in loaded_in_eval.items() if trains_whole(optimizer, module)}
-            info = described(optimizer, live.values())
+            info = optimizer_info(optimizer, live.values())
             step = Stepped(place, site.function, intended=intended, optimizer=info, models=tuple(owners))
             event = journal.stepped[key, site, intended] = journal.log.intern(step, lambda: step)
             journal.optimizers[key] = RevivableRef(optimizer)

@@ -1,4 +1,4 @@
-"""What single torch functions and layers do, as far as their arguments tell."""
+"""Classifies calls of torch functions and layers in source by the arguments that they are given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regcheck.core.graph import Kind
-from regcheck.torch_api.functions import KINDS, LEARNED, STACKED, kind_of
+from regcheck.torch_api.functions import LEARNED, STACKED, kind_of
 from regcheck.torch_api.layers import UNKNOWN, layer_named
 
 from .interpreter.values import Constant, Items, LayerValue, TensorRef, Unknown, UnknownSetting, Value, argument, truth
@@ -20,8 +20,8 @@ _SPATIAL = ({2, 3}, {-1, -2}, {2, 3, 4}, {-1, -2, -3}, {2}, {3}, {-2})
 
 
 @dataclass(frozen=True)
-class Doing:
-    """What one call does: its kind, and whether it looks at more than one position of its input at a time."""
+class CallKind:
+    """The kind of a call; `window` says whether each of its results depends on several positions of its input."""
 
     kind: Kind
     window: bool = False
@@ -29,9 +29,12 @@ class Doing:
 
 @dataclass(frozen=True)
 class Rate:
-    """A drop rate: its number where known, and whether it is certain to be a number above zero.
+    """A drop rate.
 
-    `default` says that it is zero where nobody gives another, as a constructor or a configuration falls back on.
+    Attributes:
+        number: the rate; None where unknown.
+        certain: whether it is certain to be a number; an unknown one counts as above zero then.
+        default: whether it is the zero that a constructor or a configuration falls back on, and may be set otherwise.
     """
 
     number: float | None
@@ -40,7 +43,7 @@ class Rate:
 
     @classmethod
     def of(cls, value: Value) -> Rate:
-        if isinstance(value, Constant) and value.value is True:  # a switch, in a rate's place
+        if isinstance(value, Constant) and value.value is True:  # a switch where a rate belongs
             return cls(None, False)
         if isinstance(value, Constant) and isinstance(value.value, (int, float)):
             return cls(float(value.value), True, value.default)
@@ -48,17 +51,17 @@ class Rate:
         return cls(None, not varies and not isinstance(value, TensorRef), isinstance(value, UnknownSetting))
 
 
-def drops_now(rate: Rate, switch: Value) -> bool | None:
-    """Whether a dropping call drops, given its rate and its switch; None where that cannot be told."""
+def is_active(rate: Rate, switch: Value) -> bool | None:
+    """Whether a call with this rate and switch drops; None where unknown."""
     on = truth(switch)
     if on is False or rate.number == 0:
         return False
     return True if on and rate.certain else None
 
 
-def dropping(rate: Rate, switch: Value, certain: bool) -> dict[str, Any]:
-    """What an op says of a dropping call; `certain` says that the call is made whenever its module is run."""
-    active = drops_now(rate, switch)
+def dropout_fields(rate: Rate, switch: Value, certain: bool) -> dict[str, Any]:
+    """The fields of a dropping op; `certain` says that the call is made whenever its module runs."""
+    active = is_active(rate, switch)
     return {
         "rate": rate.number,
         "active": active if certain or not active else None,
@@ -66,42 +69,44 @@ def dropping(rate: Rate, switch: Value, certain: bool) -> dict[str, Any]:
     }
 
 
-def doing(function: str, args: Args, kwargs: Kwargs, scalar: bool) -> Doing:
-    """What a call of a torch function does; `args` begin with its input."""
+def kind_of_call(function: str, args: Args, kwargs: Kwargs, scalar: bool) -> CallKind:
+    """The kind of a function call; `args` begin with its input, `scalar` says that only one operand is a tensor."""
     kind = kind_of(function, scalar)
     if kind is Kind.CONV:
-        return Doing(kind)
+        return CallKind(kind)
     if function in _REDUCING:
         dims = _numbers(argument(args, kwargs, 1, "dim", kwargs.get("axis", Constant(None))))
         everything = dims is not None and len(dims) > 1 and set(dims) in _SPATIAL
-        return Doing(Kind.OTHER if everything else kind, dims is not None and set(dims) in _SPATIAL)
-    return _pooling(function, argument(args, kwargs, 1, "kernel_size", ...), kind) if kind is Kind.POOL else Doing(kind)
+        return CallKind(Kind.OTHER if everything else kind, dims is not None and set(dims) in _SPATIAL)
+    if kind is Kind.POOL:
+        return _pooling(function, argument(args, kwargs, 1, "kernel_size", ...), kind)
+    return CallKind(kind)
 
 
-def layer_doing(value: LayerValue) -> Doing:
-    """What a layer of torch.nn does."""
+def kind_of_layer(value: LayerValue) -> CallKind:
+    """The kind of a layer's call."""
     row = layer_named(value.name)
     if row.kind is Kind.CONV:
         size = row.arguments["kernel_size"]
-        return Doing(row.kind, "transpose" not in row.function and _above_one(value.argument(*size)))
+        return CallKind(row.kind, "transpose" not in row.function and _above_one(value.argument(*size)))
     if row.kind is Kind.POOL:
         size = row.arguments.get("kernel_size") or row.arguments["output_size"]
         return _pooling(row.function, value.argument(*size), row.kind)
-    return Doing(row.kind)
+    return CallKind(row.kind)
 
 
-def _pooling(function: str, size: Value, kind: Kind) -> Doing:
-    """Pooling; what pools to a single position leaves no map behind, which without shapes only the kind can say."""
+def _pooling(function: str, size: Value, kind: Kind) -> CallKind:
+    """The kind of a pooling call; `Kind.OTHER` says that a single position, and so no map, may be left."""
     if "adaptive" in function:
         numbers = _numbers(size)
-        return Doing(Kind.OTHER if numbers and set(numbers) == {1} else kind, True)
+        return CallKind(Kind.OTHER if numbers and set(numbers) == {1} else kind, True)
     if not isinstance(size, (Constant, Items)):
-        return Doing(Kind.OTHER, isinstance(size, Unknown) and size.varies)
-    return Doing(kind, _above_one(size))
+        return CallKind(Kind.OTHER, isinstance(size, Unknown) and size.varies)
+    return CallKind(kind, _above_one(size))
 
 
-def learns(kind: Kind) -> bool:
-    """Whether a layer of that kind holds weights of its own."""
+def may_learn(kind: Kind) -> bool:
+    """Whether a layer of that kind may hold parameters of its own."""
     return kind in LEARNED or kind in (Kind.BATCH_NORM, Kind.NORM, Kind.ATTENTION, Kind.OPAQUE)
 
 
@@ -127,7 +132,7 @@ def tracks(value: LayerValue) -> bool | None:
 
 
 def layer_acts(value: LayerValue, kind: Kind, training: Value) -> bool | None:
-    """Whether a layer draws, or normalizes by its batch, in the mode it is in; None where unknown."""
+    """Whether a layer draws, or normalizes by its batch, when its mode is `training`; None where unknown."""
     if kind is Kind.RANDOM:
         return True
     if kind is Kind.BATCH_NORM:
@@ -135,10 +140,6 @@ def layer_acts(value: LayerValue, kind: Kind, training: Value) -> bool | None:
         return True if keeps is False else truth(training) if keeps else None
     depth, rate = stacking(value)
     return truth(training) if depth is not None and depth > 1 and rate else False
-
-
-def is_random(function: str) -> bool:
-    return KINDS.get(function) is Kind.RANDOM
 
 
 def _above_one(size: Value) -> bool:

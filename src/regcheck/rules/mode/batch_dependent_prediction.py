@@ -11,7 +11,7 @@ as the edges of a graph do.
 
 ## Why it matters
 
-The same sample gets another prediction with other batch mates, and none at all on its own. Scores depend on the batch
+The same sample gets another prediction in another batch, and none at all on its own. Scores depend on the batch
 size and the order of the test data.
 
 ## How it is confirmed

@@ -17,7 +17,7 @@ to the GPU, saved or optimized either.
 In eval mode. Random layers are measured as in dropout-ignores-mode: only the layer's random stream changes, replays
 with the same stream give the noise floor, and runs with a changed stream must lie above it (an exact test); with the
 layer called as in eval mode they agree again. Batch norm is measured as in batch-dependent-prediction: one sample's
-output with other batch mates, and once more with the layer's statistics fixed.
+output with other samples in the batch, and once more with the layer's statistics fixed.
 
 ## When to keep the code
 

@@ -46,8 +46,8 @@ batching of the data. At least one published medical result was computed this wa
 On a copy of the model, with the input of the call: predictions with the layers' modes at the call against predictions
 in eval mode. Each of the former must lie farther from an eval run than any other eval run does (an exact rank test). If
 an op draws in eval mode, too (an ungated dropout), eval runs differ from seed to seed; then each run is compared with
-the eval run of the same seed only. The figures are the relative change of the output that changes most, and the share
-of its argmax flips.
+the eval run of the same seed only. The figures are the change of the output that changes most, relative to the
+spread of its values, and the share of its predicted classes that flip.
 
 ## When to keep the code
 
@@ -86,7 +86,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(call.model.mode_dependent)
             yield Suspicion(
                 call,
-                f"`{call.model.name}` predicts in train mode, so {layers} act as in training",
+                f"`{call.model.name}` predicts with {layers} in train mode",
                 fix="call `model.eval()` before predicting, and `model.train()` before training goes on",
                 severity=severity,
             )

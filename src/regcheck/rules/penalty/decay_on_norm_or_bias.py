@@ -64,7 +64,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     step = probe.measure(Shrinkage, suspicion.event)
-    targets = f"{step.norm_scales} norm scales and {step.biases} biases"
+    targets = f"the norm scales ({step.norm_scales}) and biases ({step.biases})"
     if step.is_decay:
         because = f"one real step at zero gradient shrinks {targets} by at least {percent(step.smallest)}"
         return probe.evidence(Verdict.CONFIRMED, because, step)

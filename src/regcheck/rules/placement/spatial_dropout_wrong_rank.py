@@ -33,6 +33,7 @@ The documentation of `torch.nn.Dropout1d`, `Dropout2d` and `Dropout3d` on input 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
@@ -109,16 +110,20 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         because = "too few draws to decide which values are dropped together"
         return probe.evidence(Verdict.UNMEASURED, because, mask)
     spatial = {axis for axis in range(channel + 1, rank) if mask.shape[axis] > 1}
-    together = f"each draw drops values along {listed(mask.axes)} of the {'×'.join(map(str, mask.shape))} input"
+    size = "×".join(map(str, mask.shape))
+    together = f"each draw drops {values_along(mask.axes, mask.shape)} of the {size} input"
     if channel < rank - 1 and set(mask.axes) == spatial:
         return probe.evidence(Verdict.REFUTED, f"{together}: one channel", mask)
-    because = f"{together} together, but features lie along axis {channel}"
-    because += f"; reference dropout of features drops {listed(mask.reference_axes)} together"
+    because = f"{together}; features lie along axis {channel}, and reference dropout of features drops"
+    because += f" {values_along(mask.reference_axes, mask.shape)}"
     return probe.evidence(Verdict.CONFIRMED, because, mask)
 
 
-def listed(axes: tuple[int, ...]) -> str:
-    return f"axes {', '.join(map(str, axes))}" if axes else "no axis"
+def values_along(axes: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """`one value`, `all 64 values along axis 1`."""
+    count = prod(shape[axis] for axis in axes)
+    names = f"{'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
+    return f"all {count} values along {names}" if axes else "one value"
 
 
 BAD = (

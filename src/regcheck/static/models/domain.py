@@ -32,12 +32,11 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.torch_calls import (
     Rate,
-    doing,
-    dropping,
-    is_random,
+    dropout_fields,
+    kind_of_call,
+    kind_of_layer,
     layer_acts,
-    layer_doing,
-    learns,
+    may_learn,
     stacking,
     tracks,
 )
@@ -164,7 +163,7 @@ class ModelDomain(Domain):
             values = [in_mode(each, mode) for each in (*args, *kwargs.values())]
             return self._drop(function, rate, switch, values, place)
         values = [*args, *kwargs.values()]
-        if is_random(function):
+        if kind_of(function) is Kind.RANDOM:
             is_loss = any("loss" in each.name.lower() for each in self.state.frames)
             is_seeded = self.emitter.seeded or kwargs.get("generator", NONE) != NONE
             is_certain = not (self.state.doubts or is_seeded or is_loss)
@@ -173,7 +172,7 @@ class ModelDomain(Domain):
             return self.emit(Kind.CONSTANT, function, (), place=place)
         tensors = [each for each in values if isinstance(each, (TensorRef, Weight, Items))]
         scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in args)
-        what = doing(function, args, kwargs, scalar)
+        what = kind_of_call(function, args, kwargs, scalar)
         if what.kind is Kind.OTHER and not tensors:
             return None
         active: bool | None = False
@@ -193,7 +192,7 @@ class ModelDomain(Domain):
         """Emits a dropping op; `switch` is the value that turns it on."""
         is_certain = not any(self.state.doubts)
         mine, other = [
-            dropping(Rate.of(in_mode(rate, mode)), in_mode(switch, mode), is_certain)
+            dropout_fields(Rate.of(in_mode(rate, mode)), in_mode(switch, mode), is_certain)
             for mode in (self.emitter.mode, self.emitter.tracker.other)
         ]
         return self.emit(
@@ -256,7 +255,7 @@ class ModelDomain(Domain):
         if function in DROPPING:
             assert row.rate is not None
             return self._drop(function, layer.argument(*row.rate), self.training(layer), values, place, layer)
-        what = layer_doing(layer)
+        what = kind_of_layer(layer)
         depth, between = stacking(layer)
         switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)
         mine, other = [
@@ -272,7 +271,7 @@ class ModelDomain(Domain):
             layer=layer,
             rate=between,
             active=active,
-            learned=learns(what.kind),
+            learned=may_learn(what.kind),
             window=what.window,
             depth=depth,
             tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,

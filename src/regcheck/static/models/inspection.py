@@ -169,15 +169,15 @@ def _kinds_of_layer(model: LayerValue) -> set[str]:
 
 
 def identity(model: Module) -> object:
-    """What stands for all models built like this one: their class, or the expression that builds them."""
+    """The key that models of one class share, or those that one expression constructs."""
     return model.definition if isinstance(model, Instance) else model.place
 
 
 def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
-    """What two models have in common that are the same but for the sizes of their layers.
+    """A key that is equal for models of the same structure whose layers may differ in size.
 
-    Of whole numbers only those below four are told apart: larger ones are widths and depths. What is met again, as an
-    object that several layers share, is told by its number in `known`.
+    Integers from four on count as equal: they are widths and depths. A value that occurs again, such as a shared
+    layer, is replaced by its number in `known`.
     """
     if isinstance(value, Constant):
         small = not isinstance(value.value, int) or value.value < 4
@@ -222,7 +222,7 @@ def name_of(model: Module) -> str:
 
 
 def single(value: Value) -> Value:
-    """A value without the alternative that there is none."""
+    """The value without its alternative None; unknown if several others are left."""
     if isinstance(value, Either):
         rest = [each for each in value.options if each != Constant(None)]
         return rest[0] if len(rest) == 1 else Unknown(varies=True)

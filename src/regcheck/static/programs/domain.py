@@ -37,7 +37,7 @@ from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS, LOSSES
 
 from .events import EventLog
 from .mode_restoration import ModeRestoration
-from .optimizers import described
+from .optimizers import optimizer_info
 from .penalties import PenalizedLoss, Penalties, Penalty
 from .uncalled_methods import UncalledMethods
 
@@ -179,7 +179,7 @@ class ProgramDomain(Domain):
                 self.log.set_gradients(enabled)
             return _GRADIENTS_OPEN if enabled is None else _GRADIENTS_ON if enabled else _GRADIENTS_OFF
         if package == "torch.optim" and last[:1].isupper():
-            optimizer = described(last, str(self.state.place(node)), args, kwargs, node)
+            optimizer = optimizer_info(last, str(self.state.place(node)), args, kwargs, node)
             self.log.add(Stepped, node, optimizer=optimizer)
             return OptimizerValue(optimizer)
         if name == "torch.autograd.grad":

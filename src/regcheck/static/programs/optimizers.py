@@ -14,7 +14,7 @@ _NO_DECAY = Argument(BY_KEYWORD, DECAY, 0.0)
 _NO_FLAG = Argument(BY_KEYWORD, FLAG, False)
 
 
-def described(
+def optimizer_info(
     name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
 ) -> OptimizerInfo:
     """The optimizer that `node`, a call of `torch.optim.name`, builds."""
@@ -41,6 +41,7 @@ def _names(call: ast.Call, decay: Argument) -> Iterator[str]:
 
 
 def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:
+    """The parameter groups, each with the optimizer's decay and flag unless it gives its own."""
     groups = parameters.items if isinstance(parameters, Items) else ()
     inner = [each.item if isinstance(each, Several) else each for each in groups]
     found = [
@@ -51,12 +52,12 @@ def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:
     return found if found and len(found) == len(inner) else [_group(decay, flag, False, parameters)]
 
 
-def _group(decay: Value, flag: Value, more: bool, group: Value) -> Group:
+def _group(decay: Value, flag: Value, is_open: bool, group: Value) -> Group:
+    """A parameter group; `is_open` says that it may have entries that are unknown, a decay among them."""
     number = isinstance(decay, Constant) and isinstance(decay.value, (int, float))
-    known = isinstance(flag, Constant)
     parameters = group.cells.get("params") if isinstance(group, Entries) else group
     return Group(
-        float(decay.value) if number and isinstance(decay, Constant) and not more else None,
-        bool(flag.value) if known and isinstance(flag, Constant) else None,
+        float(decay.value) if number and isinstance(decay, Constant) and not is_open else None,
+        bool(flag.value) if isinstance(flag, Constant) else None,
         *((parameters.holds, parameters.model) if isinstance(parameters, Parameters) else ()),
     )
