@@ -13,7 +13,7 @@ import regcheck.static
 from regcheck.static.interpreter import values
 from regcheck.static.interpreter.part import Part
 from regcheck.static.models.constructors import Builder
-from regcheck.static.programs.program import ProgramReader
+from regcheck.static.programs.reader import ProgramReader
 from regcheck.static.project.names import Project
 
 ROOT = Path(regcheck.static.__file__).parent
