@@ -1,4 +1,4 @@
-"""How much of a subject was looked at, and by what means."""
+"""The coverage of a subject: how much of it regcheck examined, and by what means."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from regcheck.files.escape import visible
 
 MOST_NAMES = 3
-"""More names than this are counted rather than told."""
+"""The most names that a line lists; it counts the others."""
 MOST_MODELS = 5
-"""More models than this share one line."""
+"""The most models with a line each; more share one line."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of one subject was looked at: of a model its modules, of a source file its model classes.
+    """How much of one subject regcheck examined: the modules of a model, or the model classes of a source file.
 
     `how` is `recorded`, `assumed` (recorded with guessed values), `symbolic`, `source` or `none`; `inputs` says where a
     recorded run's inputs came from. `modules` counts what could have been looked at, `traced` what was; `opaque` and
@@ -40,7 +40,7 @@ class Coverage:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Coverage:
-        """Rebuild it from `to_dict`."""
+        """Rebuild coverage from `to_dict`."""
         values: dict[str, Any] = {
             name: tuple(each) if isinstance(each, list) else each for name, each in document.items()
         }
@@ -71,7 +71,7 @@ class Coverage:
 
 
 def fraction(coverage: Sequence[Coverage]) -> str:
-    """`41 of 43 modules traced`, `2 of 2 model classes read`; nothing of nothing is an empty text."""
+    """`41 of 43 modules traced`, `2 of 2 model classes read`; empty where there are none."""
     modules, traced = sum(each.modules for each in coverage), sum(each.traced for each in coverage)
     read = all(each.how == "source" for each in coverage)
     what = "model class" + "es" * (modules != 1) if read else "module" + "s" * (modules != 1)
@@ -79,7 +79,7 @@ def fraction(coverage: Sequence[Coverage]) -> str:
 
 
 def join_names(what: str, names: Sequence[str]) -> str:
-    """`; opaque: a, b, c and 4 more`; an empty text for no names."""
+    """`; opaque: a, b, c and 4 more`; empty for no names."""
     shown = [visible(each) or "the model itself" for each in names[:MOST_NAMES]]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"; {what}: {', '.join(shown)}{more}" if names else ""

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from regcheck.files.place import Place
 
 MOST = 200
-"""Of what another program's exception says, no more characters than this are repeated."""
+"""The most characters that a message repeats of a foreign exception."""
 
 DOCS = "https://regcheck.readthedocs.io/"
 
 
 class RegcheckError(Exception):
-    """Base of every error regcheck raises on purpose."""
+    """The base of every error that regcheck raises on purpose."""
 
     slug = "error"
 
@@ -85,14 +85,14 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
 
 
 def format_error(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of what it says, cut where that goes on and on."""
+    """An exception in one line: its type and the first line of its message, truncated."""
     said = message_of(error)
     said = said.strip().partition("\n")[0]
     return f"{type(error).__name__}: {said[:MOST]}{'…' if len(said) > MOST else ''}"
 
 
 def message_of(error: BaseException) -> str:
-    """What an exception says; that it says nothing where its `__str__` raises."""
+    """The message of an exception, or a placeholder where its `__str__` raises."""
     try:
         return str(error)
     except BaseException as another:
@@ -102,7 +102,7 @@ def message_of(error: BaseException) -> str:
 
 
 def stops(error: BaseException) -> bool:
-    """Whether an exception ends the program or the running test, so that nobody may catch it on the way.
+    """Whether an exception ends the program or the running test, so that no handler may swallow it.
 
     Ctrl-C, and what pytest raises for a test that fails, is skipped or takes too long.
     """

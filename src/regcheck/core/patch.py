@@ -1,4 +1,4 @@
-"""Edits that mend a finding, and what a rule that proposes them may ask of the code around it."""
+"""Edits that fix a finding, and the interface to the code around it for rules that propose them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Edit:
-    """A text that takes the place of what stands between two positions.
+    """A text that replaces the source between two positions.
 
     Lines and columns count from 1, columns in characters; the end is not included. In a notebook they are those of the
     finding's cell.
@@ -25,7 +25,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Patch:
-    """Edits that belong together, and what they do. A safe patch changes nothing but the defect."""
+    """Edits that belong together, with a description. A safe patch changes nothing but the defect."""
 
     message: str
     safe: bool
@@ -49,37 +49,37 @@ class Code(Protocol):
     around: tuple[ast.AST, ...]
 
     def name_of(self, node: ast.expr) -> str:
-        """The full name of what a dotted name stands for at the top of the file (`torch.optim.Adam`), or nothing."""
+        """The qualified name that a dotted name resolves to at the top of the file (`torch.optim.Adam`), or empty."""
 
     def text_of(self, node: ast.AST) -> str:
         """The source of a node."""
 
     def module_method(self) -> tuple[ast.ClassDef, ast.FunctionDef] | None:
-        """The method that the place is directly in, and its class; None unless that is surely a `torch.nn.Module`."""
+        """The class and the method that directly contain the place; None unless it is certainly a `torch.nn.Module`."""
 
     def replaced(self, node: ast.AST, text: str) -> Edit:
-        """Put a text in a node's place."""
+        """Replace a node by a text."""
 
     def inserted_after(self, node: ast.AST, text: str) -> Edit:
-        """Put a text right behind a node."""
+        """Insert a text right after a node."""
 
     def with_argument(self, call: ast.Call, text: str) -> tuple[Edit, ...]:
-        """Give a call one more argument, in the call's own layout."""
+        """Add an argument to a call, in the call's own layout."""
 
     def line_before(self, statement: ast.stmt, text: str) -> Edit | None:
-        """Put a line before a statement, indented like it; None where it does not begin its line."""
+        """Insert a line before a statement, indented like it; None where the statement does not begin its line."""
 
     def line_after(self, statement: ast.stmt, text: str) -> Edit | None:
-        """Put a line after a statement, indented like it; None where something else stands on its lines."""
+        """Insert a line after a statement, indented like it; None where its lines contain anything else."""
 
 
 def keyword(call: ast.Call, name: str) -> ast.keyword | None:
-    """The keyword argument of that name."""
+    """The keyword argument with this name."""
     return next((each for each in call.keywords if each.arg == name), None)
 
 
 def is_plain(call: ast.Call) -> bool:
-    """Whether all arguments are spelled out: there is no `*args` and no `**kwargs`."""
+    """Whether a call has no `*args` and no `**kwargs`."""
     return not any(isinstance(each, ast.Starred) for each in call.args) and all(each.arg for each in call.keywords)
 
 

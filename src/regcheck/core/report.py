@@ -16,7 +16,7 @@ from .suppressions import CodeSuppression
 
 @dataclass(frozen=True)
 class Report:
-    """What a run found, what it refuted, and what it could not check.
+    """The findings of a run, the suspicions that it refuted, and what it could not check.
 
     `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
     fail. `advice` are findings whose effect is not material and whose rule nobody selects: they are neither shown nor
@@ -48,7 +48,7 @@ class Report:
 
     @property
     def unproven(self) -> tuple[Finding, ...]:
-        """The findings that were to be measured and could not be; none of a scan, which measures nothing."""
+        """The findings of a live model that no measurement decided; a scan, which measures nothing, has none."""
         return tuple(each for each in self.findings if self.live and each.evidence.verdict is Verdict.UNMEASURED)
 
     @property
@@ -126,7 +126,7 @@ class Report:
 
     @property
     def looked_at(self) -> list[str]:
-        """The lines that say how much was looked at: of each model, or of all, and how many files."""
+        """The lines about coverage: of each model, or of all, and the number of files."""
         files = [] if self.files is None else [f"{counted(self.files, 'file')} looked at"]
         return [*coverage_lines(self.coverage), *files]
 
@@ -146,7 +146,7 @@ class Report:
 
 
 UNPROVEN = "unproven (suspected, and could not be measured):"
-"""What stands above the findings that are unproven."""
+"""The heading of the unproven findings."""
 
 
 def _told(finding: Finding) -> list[str]:
@@ -157,7 +157,7 @@ def _told(finding: Finding) -> list[str]:
 
 
 def asked_by_name(report: Report, target: str, *, ran: bool = True) -> Report:
-    """The report on a target that was asked for by name: it fails where the target could not be checked.
+    """The report on a target that the user named: it fails where the target could not be checked.
 
     With `ran` the target was to be run as well, so that following it without inputs is not enough.
     """
@@ -181,7 +181,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def rank(finding: Finding) -> tuple[bool, Severity]:
-    """What tells which of two reports of one finding stands: the confirmed one, and then the worse."""
+    """The sort key that decides between two reports of one finding: the confirmed one, then the more severe one."""
     return finding.evidence.verdict is Verdict.CONFIRMED, finding.severity
 
 
