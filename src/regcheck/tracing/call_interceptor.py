@@ -30,7 +30,7 @@ from regcheck.torch_api.functions import (
     STATISTICS,
 )
 
-from .running import Locate, Running
+from .running import Locate, ModuleStack
 
 _DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
 _PLACED = _DRAWING | STATISTICS | {"batch_norm"} | {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
@@ -107,7 +107,7 @@ class TorchCallInterceptor(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
-        self.running = Running(model, locate)
+        self.running = ModuleStack(model, locate)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
