@@ -114,7 +114,7 @@ class StructuralKey:
         if kind is External:
             return str(value.name)
         if kind is Weight:
-            return Weight
+            return Weight, value.requires_grad
         if kind is ByMode:
             return kind, self.of(value.train), self.of(value.evaluation)
         if kind is Definition:
