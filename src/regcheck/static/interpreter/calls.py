@@ -186,7 +186,7 @@ class Calls(Part):
         return instance
 
     def initialize(self, instance: Instance, args: Args, kwargs: Kwargs, node: ast.AST) -> None:
-        """Runs an object's `__init__`; of a torch class or a dataclass, what that would do."""
+        """Runs an object's `__init__`; of a torch class or a dataclass, sets what its own would set."""
         definition = instance.definition
         method = definition.method("__init__")
         if method is not None:
