@@ -23,7 +23,7 @@ from torch import nn
 from regcheck import audit
 from regcheck.core.graph import Mode
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.fake import imagine
+from regcheck.tracing.fake import record_fake
 
 Sizes = dict[str, int]
 LLAMAS: dict[str, Sizes] = {
@@ -102,7 +102,7 @@ def ratio(name: str) -> tuple[float, float]:
         run()
         return time.process_time() - start
 
-    pairs = [(timed(eager), timed(lambda: imagine(model, Mode.EVAL, Inputs((x,))))) for _ in range(6)][1:]
+    pairs = [(timed(eager), timed(lambda: record_fake(model, Mode.EVAL, Inputs((x,))))) for _ in range(6)][1:]
     return 1000 * statistics.median(one for one, _ in pairs), statistics.median(fake / one for one, fake in pairs)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -33,20 +35,46 @@ FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+PARALLEL = (
+    *("runtime", "tracing", "reference", "torch_api"),
+    *(f"static/{each.name}" for each in PACKAGE.glob("static/*/")),
+    *("core/measurements", "probe/measurements"),
+)
+"""Packages that treat the same subjects (calls, optimizers, one measurement) each in its way, and so share names."""
+
+
 def part_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(file: Path) -> Iterator[str]:
-    """The full names that a file imports, wherever in the file the import stands."""
+def imported(file: Path, tree: ast.Module | None = None) -> Iterator[str]:
+    """The full names that a file imports, wherever in the file (or in what is left of its tree) the import stands."""
     package = ["regcheck", *file.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree or ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def module_of(file: Path) -> str:
+    """The full name of a file's module."""
+    return ".".join(["regcheck", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def run_time_imports(file: Path) -> set[str]:
+    """The modules of regcheck that a file imports when it runs, wherever the import stands: not for types alone."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    names = set(imported(file, tree))
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} & MODULES.keys()
 
 
 def parts_imported(file: Path) -> set[str]:
@@ -69,6 +97,33 @@ def test_imports_only_go_down(file: Path) -> None:
     """A file imports its own part and parts on lower floors, never a sibling and never upwards."""
     part = part_of(file)
     assert {each for each in parts_imported(file) if each != part and FLOOR[each] >= FLOOR[part]} == set()
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Imports at run time form no circle, neither of two modules nor of more."""
+    order = TopologicalSorter({name: run_time_imports(file) - {name} for name, file in MODULES.items()})
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_a_class_name_means_one_class() -> None:
+    """No two classes of the package share a name."""
+    owners: dict[str, list[str]] = defaultdict(list)
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                owners[node.name].append(name)
+    assert {name: modules for name, modules in owners.items() if len(modules) > 1} == {}
+
+
+def test_a_module_name_means_one_module() -> None:
+    """Modules share a name only across parallel packages; a command of `cli` has the name of its verb."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for file in FILES:
+        folder = file.relative_to(PACKAGE).parent.as_posix()
+        if not file.stem.startswith("__") and folder != "cli":
+            homes[file.stem].append(next((each for each in PARALLEL if f"{folder}/".startswith(f"{each}/")), ""))
+    shared = {stem: found for stem, found in homes.items() if len(found) > 1}
+    assert {stem for stem, found in shared.items() if "" in found or len(found) != len(set(found))} == set()
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.glob("rules/*/*.py")), ids=lambda file: file.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import logging
 import os
@@ -22,17 +21,8 @@ from torch import nn
 from regcheck import audit
 from regcheck.core.finding import Severity
 
+from . import hostile_models as hostile
 
-def beside(name: str) -> types.ModuleType:
-    """A file of this folder, which is no package, as a module."""
-    spec = importlib.util.spec_from_file_location(f"hostile_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = beside("hostile_models")
 PLANTED = next(
     number for number, line in enumerate(Path(hostile.__file__).read_text().splitlines(), 1) if "# planted" in line
 )

@@ -8,7 +8,6 @@ import itertools
 import sys
 import threading
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,18 +22,12 @@ from regcheck.probe.probes import ModelProbe, OptimizerProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing import module_coverage
 
+from . import random_models
+from . import test_leaves_no_trace as traces
+
 pytestmark = pytest.mark.filterwarnings("ignore:dropout")  # torch warns of some of what the faulty models do
 
 
-def beside(name):
-    """A file of this folder, which is no package, as a module."""
-    spec = importlib.util.spec_from_file_location(f"stopped_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-traces, random_models = beside("test_leaves_no_trace"), beside("random_models")
 world = traces.world
 
 STOPPED = [RuntimeError, KeyboardInterrupt]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,17 +13,9 @@ from regcheck import audit
 from regcheck.core.finding import Severity
 from regcheck.core.report import Report
 
+from . import random_models
+from . import test_leaves_no_trace as leaves_no_trace
 
-def beside(name: str) -> ModuleType:
-    """A file of this folder, which is no package, as a module."""
-    spec = importlib.util.spec_from_file_location(f"beside_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-random_models, leaves_no_trace = beside("random_models"), beside("test_leaves_no_trace")
 OPTIONS = {"devices": ["cpu"], "budget": 20}
 
 

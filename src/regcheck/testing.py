@@ -41,7 +41,7 @@ from regcheck.probe.rank_agreement import state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation
-from regcheck.static.fixes.apply import apply_patches
+from regcheck.static.fixes.patches import apply_patches
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
 from regcheck.tracing.unwrap import subject_of

@@ -19,8 +19,8 @@ from regcheck.engine.fix import fix_paths
 from regcheck.engine.scan import scan
 from regcheck.plugins import catalogue
 from regcheck.rules import load
-from regcheck.static.fixes.apply import apply_patches
 from regcheck.static.fixes.context import File
+from regcheck.static.fixes.patches import apply_patches
 
 HEAD = """\
 import torch

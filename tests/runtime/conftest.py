@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from regcheck.core.finding import Verdict
 from regcheck.rules.mode import missing_eval
 from regcheck.runtime.recorder import EventRecorder, Observation
+from regcheck.session.session import Session
+
+from .watched_rows import PARTS, CheckRow, Row
+
+RULES = ("REG201", "REG204", "REG206", "REG208")
 
 PRELUDE = """\
 import torch
@@ -59,3 +65,17 @@ def missing_evals(see: See, tmp_path: Path) -> Callable[..., list[str]]:
         return [lines[each.place.line - 1].strip() for each in suspicions if each.place]
 
     return missing_evals
+
+
+@pytest.fixture
+def check_row(see: See, tmp_path: Path) -> CheckRow:
+    def check_row(row: Row) -> None:
+        seen = see(PARTS + textwrap.dedent(row.program), row.name)
+        report = Session({"select": RULES, "devices": ["cpu"]}).examine(seen).ledger.report()
+        lines = enumerate((tmp_path / row.name).read_text(encoding="utf-8").splitlines(), 1)
+        assert [each.reason for each in (*seen.skipped, *seen.uncaptured.values())] == []
+        assert tuple(f"{each.code} {each.severity.value}" for each in report.findings) == row.reports, str(report)
+        assert {each.line for each in report.findings} == {number for number, line in lines if line.endswith("# <-")}
+        assert all(each.evidence.verdict is Verdict.CONFIRMED for each in report.findings), str(report)
+
+    return check_row

@@ -192,7 +192,7 @@ def test_scripted_models_are_said_to_be_closed(see: See) -> None:
     """That nobody can look into a scripted model for what it drops in either mode is said."""
     seen = see(SCRIPTED + "scores(torch.jit.script(Small()).eval())")
     report = Session({"devices": ["cpu"]}).examine(seen).ledger.report()
-    assert ["cannot be looked into" in each.reason for each in report.not_checked] == [True]
+    assert ["cannot be traced" in each.reason for each in report.not_checked] == [True]
 
 
 def training(watched: bool) -> list[torch.Tensor | object]:

@@ -130,7 +130,7 @@ def test_a_script_without_inputs_is_not_checked() -> None:
     report = audit(by_jit(Gated().train()))
     assert report.findings == ()
     (missed,) = report.not_checked
-    assert "none of a scripted module's calls can be seen" in missed.reason
+    assert "the calls of a scripted module cannot be traced" in missed.reason
 
 
 def test_a_traced_model_is_found_where_it_is_watched() -> None:

@@ -220,7 +220,7 @@ def test_a_tensor_that_gives_itself_as_its_copy_is_noticed() -> None:
 
     model = nn.Sequential(nn.Linear(2, 2))
     model[0].kept = torch.zeros(2).as_subclass(Single)
-    with pytest.raises(CannotDuplicate, match=r"^`0\.kept`: a tensor of the class Single gives itself"):
+    with pytest.raises(CannotDuplicate, match=r"^`0\.kept`: a tensor of the class Single returns itself"):
         duplicate(model)
 
 

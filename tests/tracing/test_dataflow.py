@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, prune, rnn
 from torch.utils.checkpoint import checkpoint
 
 from regcheck.core.graph import Flow, Kind, Mode, Op
-from regcheck.tracing.lower import lowered
+from regcheck.tracing.lower import lower_graph
 from regcheck.tracing.record import ForwardRaised, record
 
 
@@ -38,7 +38,7 @@ class Model(nn.Module):
 
 def recorded(model: nn.Module, *args: Any, **kwargs: Any) -> Flow:
     recording = record(model, args, kwargs)
-    return lowered(recording.graph, recording.outputs, Mode.TRAIN if model.training else Mode.EVAL)
+    return lower_graph(recording.graph, recording.outputs, Mode.TRAIN if model.training else Mode.EVAL)
 
 
 def behind(flow: Flow) -> list[list[Op]]:

@@ -17,8 +17,8 @@ from regcheck import audit
 from regcheck.core.graph import Kind, Mode
 from regcheck.tracing import memory
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.fake import CannotImagine, Imagined, fake_copy, imagine, reason_not_run
-from regcheck.tracing.lower import lowered
+from regcheck.tracing.fake import CannotRunFake, FakeRecording, fake_copy, reason_not_run, record_fake
+from regcheck.tracing.lower import lower_graph
 from regcheck.tracing.record import Recording, record
 from regcheck.tracing.strategies import trace_model
 
@@ -92,7 +92,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 def shown(recording: Recording, mode: Mode) -> tuple[Any, ...]:
     """Kinds, calls, places, shapes and edges of a recording, and its outputs."""
-    flow = lowered(recording.graph, recording.outputs, mode)
+    flow = lower_graph(recording.graph, recording.outputs, mode)
     return [(op.id, op.kind, op.site, op.call, op.inputs, op.active, op.shape) for op in flow], flow.outputs
 
 
@@ -109,7 +109,7 @@ def test_a_fake_run_gives_the_graph_of_a_real_one(
     elsewhere = build().to(device)
     if isinstance(elsewhere, Residual):
         elsewhere.scale = elsewhere.scale.to(device)
-    imagined = imagine(elsewhere, mode, Inputs(tuple(each.to(device) for each in args)))
+    imagined = record_fake(elsewhere, mode, Inputs(tuple(each.to(device) for each in args)))
     assert shown(imagined, mode) == real
     assert imagined.guessed == ()
 
@@ -177,7 +177,7 @@ def test_random_streams_are_left_alone() -> None:
     """A fake run draws from no stream, though its forward draws and values are guessed."""
     model = nn.Sequential(InPlace(), Needs("item"))
     states = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
-    assert imagine(model, Mode.TRAIN, Inputs((torch.zeros(2, 2, 9),))).guessed
+    assert record_fake(model, Mode.TRAIN, Inputs((torch.zeros(2, 2, 9),))).guessed
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (random.getstate(), str(np.random.get_state())) == states[1:]
 
@@ -242,28 +242,28 @@ def test_both_ways_of_guessing_are_tried() -> None:
             return x
 
     inputs = Inputs((torch.ones(2),))
-    assert imagine(Picky(False), Mode.EVAL, inputs).guessed
-    assert imagine(Picky(True), Mode.EVAL, inputs).guessed
-    with pytest.raises(CannotImagine, match="forward raised ValueError: refused") as raised:
-        imagine(Picky(None), Mode.EVAL, inputs)
+    assert record_fake(Picky(False), Mode.EVAL, inputs).guessed
+    assert record_fake(Picky(True), Mode.EVAL, inputs).guessed
+    with pytest.raises(CannotRunFake, match="forward raised ValueError: refused") as raised:
+        record_fake(Picky(None), Mode.EVAL, inputs)
     assert raised.value.place is not None and not raised.value.surely
 
 
 def test_sizes_that_do_not_fit_are_surely_refused() -> None:
     """An error about shapes before anything was guessed is the model's own, and another is not taken for one."""
-    with pytest.raises(CannotImagine, match="forward raised RuntimeError") as raised:
-        imagine(nn.Linear(4, 2), Mode.EVAL, Inputs((torch.ones(2, 5),)))
+    with pytest.raises(CannotRunFake, match="forward raised RuntimeError") as raised:
+        record_fake(nn.Linear(4, 2), Mode.EVAL, Inputs((torch.ones(2, 5),)))
     assert raised.value.surely
-    with pytest.raises(CannotImagine) as raised:
-        imagine(nn.Sequential(Needs("item"), nn.Linear(4, 2)), Mode.EVAL, Inputs((torch.ones(2, 5),)))
+    with pytest.raises(CannotRunFake) as raised:
+        record_fake(nn.Sequential(Needs("item"), nn.Linear(4, 2)), Mode.EVAL, Inputs((torch.ones(2, 5),)))
     assert not raised.value.surely
 
 
 def test_guesses_are_not_made_without_bound() -> None:
     """A value that would take too many made-up ones is not guessed."""
     huge = torch.empty(1 << 13, 1 << 13, device="meta")
-    with pytest.raises(CannotImagine, match="too many to make up"):
-        imagine(Needs("nonzero"), Mode.EVAL, Inputs((huge,)))
+    with pytest.raises(CannotRunFake, match="too many to guess"):
+        record_fake(Needs("nonzero"), Mode.EVAL, Inputs((huge,)))
 
 
 def test_a_copy_shares_no_tensor_and_keeps_ties() -> None:
@@ -316,7 +316,7 @@ def test_running_out_of_memory_leads_to_a_fake_run() -> None:
 
 def test_fake_runs_leave_a_recording_like_any_other() -> None:
     """A fake recording is a recording, without fake tensors in its graph."""
-    imagined = imagine(Residual(), Mode.EVAL, Inputs((torch.ones(2, 8),)))
-    assert isinstance(imagined, Imagined)
+    imagined = record_fake(Residual(), Mode.EVAL, Inputs((torch.ones(2, 8),)))
+    assert isinstance(imagined, FakeRecording)
     for node in imagined.graph.nodes:
         assert not any(isinstance(each, torch.Tensor) for each in (*node.args, *node.kwargs.values()))

@@ -14,7 +14,7 @@ from torch import nn
 
 from regcheck.core.graph import Flow, Gate, Mode
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.lower import lowered
+from regcheck.tracing.lower import lower_graph
 from regcheck.tracing.mode_dependence import ModeReads
 from regcheck.tracing.record import record
 from regcheck.tracing.strategies import TraceResult, trace_model
@@ -44,7 +44,7 @@ def traced_and_run(model: Calling) -> tuple[TraceResult, int]:
 def really(model: nn.Module, mode: Mode) -> Flow:
     """The flow of a real run in that mode."""
     recording = record(model.train(mode is Mode.TRAIN), (X,), {})
-    return lowered(recording.graph, recording.outputs, mode)
+    return lower_graph(recording.graph, recording.outputs, mode)
 
 
 ENOUGH = {
@@ -80,7 +80,7 @@ def test_every_dropout_layer_is_switched_on_at_its_rate(layer: type[nn.Module], 
     model = nn.Sequential(layer(rate))
     graph = trace_model(model, "model", Inputs((shaped,), {})).graph
     recording = record(model.train(), (shaped,), {})
-    assert graph.train == lowered(recording.graph, recording.outputs, Mode.TRAIN)
+    assert graph.train == lower_graph(recording.graph, recording.outputs, Mode.TRAIN)
     (op,) = [each for each in graph.train if each.drops]
     assert graph.gate(op) is (Gate.MODE if rate else Gate.NEVER)
 

@@ -122,7 +122,7 @@ def test_opaque_parts_are_listed_and_those_that_drop_are_not_checked(rate: float
     assert coverage.opaque == ("1", "1.0", "1.1")
     assert (coverage.traced, coverage.never_called) == (2, ())
     said = [(each.subject, each.reason, each.what_to_do) for each in report.not_checked]
-    reason = "cannot be looked into, and holds nn.Dropout"
+    reason = "cannot be traced, and contains nn.Dropout"
     assert said == ([("Sequential.1", reason, "audit it before it is scripted or traced")] if rate else [])
 
 
@@ -135,7 +135,7 @@ def test_a_model_that_is_opaque_as_a_whole_is_not_checked(made_by: Callable[[nn.
     model = made_by(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh()))
     report = audit(model, X, options={"strict": True})
     assert (covered(report).traced, covered(report).modules) == (0, 5)
-    assert [each.reason for each in report.not_checked] == ["none of its modules could be looked into"]
+    assert [each.reason for each in report.not_checked] == ["none of its modules could be traced"]
     assert report.exit_code == 3
 
 
@@ -144,7 +144,7 @@ def test_scripted_code_that_takes_statistics_is_not_checked() -> None:
     """A batch norm inside a scripted part acts by the mode out of sight."""
     inner = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
     report = audit(nn.Sequential(nn.Linear(8, 8), torch.jit.script(inner)), X)
-    assert [each.reason for each in report.not_checked] == ["cannot be looked into, and holds torch.batch_norm"]
+    assert [each.reason for each in report.not_checked] == ["cannot be traced, and contains torch.batch_norm"]
 
 
 class DropsByHand(nn.Module):
@@ -159,7 +159,7 @@ def test_scripted_code_that_draws_in_place_is_not_checked() -> None:
     """A function that draws into a tensor is known by its name without the underscore."""
     model = nn.Sequential(nn.Linear(8, 8), torch.jit.script(DropsByHand().eval())).eval()
     reasons = [each.reason for each in audit(model, X).not_checked]
-    assert reasons == ["cannot be looked into, and holds torch.bernoulli"]
+    assert reasons == ["cannot be traced, and contains torch.bernoulli"]
 
 
 class Drops(nn.Module):

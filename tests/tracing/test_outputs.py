@@ -164,10 +164,8 @@ def test_a_sound_model_stays_silent_whatever_it_returns(form: Callable[[torch.Te
     report = audit(Net(form, sound=True), X)
     assert report.findings == ()
     unread = {
-        FOLLOWED["an endless iterator"]: "`output` yields more than 64 items, and the rest was not read",
-        FOLLOWED[
-            "a function"
-        ]: "forward returns a function (`output`), and what it computes when it is called was not seen",
+        FOLLOWED["an endless iterator"]: "`output` yields more than 64 items; the rest was not read",
+        FOLLOWED["a function"]: "forward returns a function (`output`), and calls of it were not recorded",
     }
     assert [each.reason for each in report.not_checked] == ([unread[form]] if form in unread else [])
 
@@ -193,15 +191,15 @@ UNFOLLOWED: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
     "a plain function": (lambda y: print, NO_OUTPUT),
     "a module": (
         lambda y: nn.Linear(8, 8),
-        "forward returns a module (`output`), and what it computes when it is called was not seen",
+        "forward returns a module (`output`), and calls of it were not recorded",
     ),
     "a method": (
         lambda y: functools.partial(nn.Linear(8, 8).forward, y),
-        "forward returns a function (`output`), and what it computes when it is called was not seen",
+        "forward returns a function (`output`), and calls of it were not recorded",
     ),
     "what is computed later": (
         lambda y: Later(nn.Linear(8, 8), y),
-        "forward returns a module (`net`), and what it computes when it is called was not seen",
+        "forward returns a module (`net`), and calls of it were not recorded",
     ),
 }
 

@@ -15,7 +15,7 @@ from regcheck.core.finding import Verdict
 from regcheck.core.graph import Drops, Flow, Gate, Graph, Kind, Mode
 from regcheck.engine.audit import audit
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.lower import lowered
+from regcheck.tracing.lower import lower_graph
 from regcheck.tracing.record import ForwardRaised, record
 from regcheck.tracing.strategies import trace_model
 
@@ -36,7 +36,7 @@ class Forward(nn.Module):
 def flow_of(forward: Callable[..., Any], *args: Any, training: bool = False, **kwargs: Any) -> Flow:
     model = Forward(forward).train(training)
     recording = record(model, args, kwargs)
-    return lowered(recording.graph, recording.outputs, Mode.TRAIN if training else Mode.EVAL)
+    return lower_graph(recording.graph, recording.outputs, Mode.TRAIN if training else Mode.EVAL)
 
 
 def kinds_behind(flow: Flow, output: int = 0) -> list[Kind]:

@@ -9,7 +9,7 @@ from torch import nn
 from regcheck.core.graph import Flow, Kind, Mode
 from regcheck.tracing import symbolic
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.lower import lowered
+from regcheck.tracing.lower import lower_graph
 from regcheck.tracing.strategies import trace_model
 
 
@@ -31,7 +31,7 @@ def flows(how: str) -> list[Flow]:
     """The flows of the network: recorded, recorded on fake tensors, or traced symbolically."""
     if how == "symbolic":
         trace = symbolic.trace(Net()).recording
-        return [lowered(trace.graph, trace.outputs, Mode.TRAIN)]
+        return [lower_graph(trace.graph, trace.outputs, Mode.TRAIN)]
     given = None if how == "fake" else Inputs((torch.randn(3, 4),))
     graph = trace_model(Net().to("meta") if how == "fake" else Net(), "net", given).graph
     return [graph.train, graph.eval]

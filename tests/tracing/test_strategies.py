@@ -197,7 +197,7 @@ def test_a_given_input_that_is_refused_is_told_and_nothing_else_is_run() -> None
     assert traced.inputs is None and "inputs given" in traced.unmeasurable
     (missed,) = traced.not_checked
     assert missed.reason.startswith("on the inputs given forward raised RuntimeError")
-    assert "followed without inputs instead" in missed.reason and missed.path == __file__
+    assert "traced without inputs instead" in missed.reason and missed.path == __file__
     assert [op.kind for op in traced.graph.eval if op.learned] == [Kind.CONV, Kind.LINEAR]
 
 
@@ -372,7 +372,7 @@ def test_a_root_that_cannot_be_followed_leaves_its_parts_to_be() -> None:
     gated = {("blocks.0.drop", 0.5), ("blocks.1.drop", 0.5)}
     assert found == dict.fromkeys(always, Gate.ALWAYS) | dict.fromkeys(gated, Gate.MODE)
     (missed,) = traced.not_checked
-    assert missed.subject == "model" and "on its own" in missed.reason and missed.path == __file__
+    assert missed.subject == "model" and "on their own" in missed.reason and missed.path == __file__
 
 
 def test_nothing_is_claimed_of_the_way_to_the_output_of_parts() -> None:
@@ -435,7 +435,7 @@ def test_inputs_that_cannot_be_copied_are_refused_with_the_reason() -> None:
     traced = trace_model(
         Plain(), "model", Inputs((SimpleNamespace(kept=nn.Parameter(torch.zeros(4, 4).as_subclass(Sealed))),))
     )
-    assert any("gives itself as its copy" in each.reason for each in traced.not_checked)
+    assert any("returns itself as its copy" in each.reason for each in traced.not_checked)
 
 
 def test_what_a_refused_forward_computed_is_let_go() -> None:

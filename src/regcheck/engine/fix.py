@@ -18,7 +18,7 @@ from regcheck.engine.scan import scan
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
 from regcheck.files.text import content_of, is_overlaid, overlay
-from regcheck.static.fixes.apply import CannotFix, apply_patches
+from regcheck.static.fixes.patches import CannotFix, apply_patches
 
 PASSES = 50
 """Limit on passes: overlapping patches need one pass each."""

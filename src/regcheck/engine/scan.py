@@ -74,7 +74,7 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
     report = gathered([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
-    from regcheck.static.fixes.apply import with_patches
+    from regcheck.static.fixes.patches import with_patches
 
     return with_patches(report, rules, {shown_path(each.path): each for each in sources})
 

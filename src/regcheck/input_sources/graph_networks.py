@@ -11,7 +11,7 @@ from torch import nn
 
 from regcheck.hookspecs import hookimpl
 from regcheck.tracing.example_inputs.argument_flow import ForwardReading
-from regcheck.tracing.example_inputs.arguments import Argument, arguments_of, called, draws
+from regcheck.tracing.example_inputs.arguments import ForwardArgument, arguments_of, as_call, draws
 from regcheck.tracing.example_inputs.call_inputs import Inputs
 from regcheck.tracing.example_inputs.drawing import ids, smooth
 from regcheck.tracing.example_inputs.following import follow
@@ -38,14 +38,14 @@ def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
     for extra in ((), ("edge_attr", "edge_weight", "edge_type")):
         chosen = [each for each in arguments if each.required or each.name in extra]
         made = {each.name: _made(model, each, parts, known) for each in chosen}
-        yield called(chosen, made, ORIGIN)
+        yield as_call(chosen, made, ORIGIN)
 
 
 def _passes_messages(model: nn.Module) -> bool:
     return any(base.__name__ == "MessagePassing" for each in model.modules() for base in type(each).__mro__)
 
 
-def _made(model: nn.Module, argument: Argument, parts: Parts, known: ForwardReading) -> Any:
+def _made(model: nn.Module, argument: ForwardArgument, parts: Parts, known: ForwardReading) -> Any:
     make: Callable[[], Any] | None = getattr(parts, argument.name, None)
     if make is not None:
         return make()

@@ -14,7 +14,7 @@ from torch import nn
 from regcheck.hookspecs import hookimpl
 from regcheck.tracing.example_inputs import sizes
 from regcheck.tracing.example_inputs.argument_flow import ForwardReading
-from regcheck.tracing.example_inputs.arguments import Argument, Draw, arguments_of, assembled, draws, spec
+from regcheck.tracing.example_inputs.arguments import Draw, ForwardArgument, arguments_of, combined_draws, draws, spec
 from regcheck.tracing.example_inputs.drawing import LARGEST, boxes, increasing
 from regcheck.tracing.example_inputs.following import follow
 from regcheck.tracing.example_inputs.sizes import attribute
@@ -106,13 +106,13 @@ def regcheck_inputs(model: nn.Module) -> Iterator[Any]:
         yield from (inputs for inputs in each if inputs is not None)
 
 
-def _candidates(arguments: Sequence[Argument], choice: Sequence[str], maker: _Maker) -> Iterator[Any]:
+def _candidates(arguments: Sequence[ForwardArgument], choice: Sequence[str], maker: _Maker) -> Iterator[Any]:
     chosen = [each for each in arguments if each.name in choice]
     options = {each.name: maker.draws(each) for each in chosen}
     if all(options.values()):
         if not all(each.required for each in chosen):
-            chosen = [Argument(each.name, keyword=True) for each in chosen]
-        yield from assembled(chosen, options)
+            chosen = [ForwardArgument(each.name, keyword=True) for each in chosen]
+        yield from combined_draws(chosen, options)
 
 
 class _Maker:
@@ -122,7 +122,7 @@ class _Maker:
         self._model, self._config, self._known = model, config, known
         self._kind = type(model).__name__
 
-    def draws(self, argument: Argument) -> list[Draw]:
+    def draws(self, argument: ForwardArgument) -> list[Draw]:
         return self.own(argument.name) or draws(self._model, argument, self._known)
 
     def own(self, name: str) -> list[Draw]:

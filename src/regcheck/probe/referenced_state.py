@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from regcheck.tracing.copies.shared import is_a_librarys
+from regcheck.tracing.copies.shared import is_library_module
 
-from .run_state import State
+from .run_state import RunState
 
 MOST = 2_000
 """The most objects that are recorded from one name,"""
@@ -32,7 +32,7 @@ class ReferencedState:
     """
 
     def __init__(self) -> None:
-        self._state = State(most=MOST, largest=LARGEST, but=(nn.Module, nn.Parameter, Optimizer))
+        self._state = RunState(most=MOST, largest=LARGEST, but=(nn.Module, nn.Parameter, Optimizer))
         self._classes: dict[type, dict[str, Any]] = {}
         self._names: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._followed: set[CodeType] = set()
@@ -51,7 +51,7 @@ class ReferencedState:
 
     def _of_class(self, cls: type) -> Iterator[Any]:
         for base in cls.__mro__:
-            if base not in self._classes and not is_a_librarys(str(base.__module__)):
+            if base not in self._classes and not is_library_module(str(base.__module__)):
                 self._classes[base] = dict(vars(base))
                 for name, each in self._classes[base].items():
                     if isinstance(each, property):
@@ -66,7 +66,7 @@ class ReferencedState:
         if (
             len(self._followed) >= FUNCTIONS
             or code in self._followed
-            or is_a_librarys(str(namespace.get("__name__", "__main__")))
+            or is_library_module(str(namespace.get("__name__", "__main__")))
         ):
             return
         self._followed.add(code)

@@ -26,7 +26,7 @@ _CONTAINERS = (dict, list, set, deque)
 _BASES = (OrderedDict, *_CONTAINERS)
 
 
-class State:
+class RunState:
     """A snapshot of all that is reachable from some values and that a forward can change.
 
     That is tensors, gradients, attributes, containers, arrays, random streams and closures. All stay the same objects:

@@ -26,7 +26,7 @@ from .audit_copy import copied
 from .batch_slice import affordable, batch_size, first_samples
 from .interventions import CallNumbers, Intervention, Replacement
 from .process_state import use
-from .run_state import State
+from .run_state import RunState
 from .seeds import seed_everything
 from .statistics import binomial_interval, fewest_draws
 from .work_plan import Budget
@@ -74,7 +74,7 @@ class Runner:
         self.device = device
         self._at = None if at_home else device
         self._args, self._kwargs = tuple(args), dict(kwargs)
-        self._state = State(self.model)
+        self._state = RunState(self.model)
         self._locate = locate
         self._under = around
         self.budget = budget or Budget()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from regcheck.core.usage import Backward, Called, Event, ModeSet, Stepped
 
 
-class EventLog:
+class UsageLog:
     """Stores a subset of the events for which every question of `Usage` has the same answer as for all events.
 
     A call without gradients is stored when the call, or the mode requested before it, is new; a call with unpinned

@@ -17,7 +17,7 @@ from regcheck.files.place import Place
 
 from .call_sites import CallSite
 from .captures import CallState, Capture, Captures
-from .event_log import EventLog
+from .event_log import UsageLog
 from .result_tracking import ResultTracker
 from .result_use import classify_use, functional_losses
 from .step_scope import StepScopes
@@ -55,7 +55,7 @@ class Journal:
     """Events and captures, with the indices that recognize equal ones."""
 
     def __init__(self) -> None:
-        self.log = EventLog()
+        self.log = UsageLog()
         self.captures = Captures()
         self.capture_index: dict[tuple[CallState, Place | None], int | None] = {}
         self.optimizers: dict[str, RevivableRef[torch.optim.Optimizer]] = {}

@@ -17,7 +17,7 @@ from regcheck.core.report import Report, gathered
 from regcheck.core.usage import Called, Event
 from regcheck.plugins import catalogue
 from regcheck.session.ledger import Ledger
-from regcheck.session.recording import Recording
+from regcheck.session.recording import DeferredRecorder
 from regcheck.session.session import Session, is_empty
 from regcheck.suppression.apply import report_on, report_under
 from regcheck.suppression.declare import SuppressionLog, open_log
@@ -63,7 +63,7 @@ class WatchSession:
         self._options = Options.of(options)
         select.chosen(catalogue(), self._options)
         self._subject, self._read_as = subject, read_as
-        self._session, self._recording = Session(self._options), Recording()
+        self._session, self._recording = Session(self._options), DeferredRecorder()
         self._ledger = Ledger(self._options)
         self._log, self._open_log = SuppressionLog(), contextlib.ExitStack()
         self._ran_to_end, self._ran_anything = True, False
@@ -115,7 +115,7 @@ class WatchSession:
             self._depth = 0
             self._open_log.close()
             self._recording.stop()
-            self._recording = Recording()
+            self._recording = DeferredRecorder()
 
     @property
     def report(self) -> Report:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regcheck.runtime.recorder import EventRecorder, Observation
 
 
-class Recording:
+class DeferredRecorder:
     """The recorder of a program, which may be started and stopped again. torch is never imported from here.
 
     Args:

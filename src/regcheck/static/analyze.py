@@ -20,7 +20,7 @@ from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of
 from .models.lowering import graph_of
-from .programs.program import ProgramReader
+from .programs.reader import ProgramReader
 from .project.names import Project
 
 Result = TypeVar("Result")

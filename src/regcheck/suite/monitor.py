@@ -15,7 +15,7 @@ from regcheck.core.finding import Finding, NotChecked, Severity
 from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.session.ledger import Ledger
-from regcheck.session.recording import Recording
+from regcheck.session.recording import DeferredRecorder
 from regcheck.session.session import Session
 from regcheck.suite.auditor import REQUESTED
 from regcheck.suite.declarations import DeclarationStatus, DeclarationUse
@@ -36,7 +36,7 @@ class TestMonitor:
         self._outcomes: set[str] = set()
         self._test_files: set[str] = set()
         self._session = Session(self._options, self._root)
-        self._recording = Recording(str(self._root), self._test_files)
+        self._recording = DeferredRecorder(str(self._root), self._test_files)
         self._recording.start()
 
     def pytest_unconfigure(self) -> None:

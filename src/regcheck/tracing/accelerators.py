@@ -1,4 +1,4 @@
-"""The accelerator that is here beside the CPU, of whatever kind, and the states of its random streams."""
+"""The accelerator of this machine, of any kind, and the states of its random streams."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 def kind() -> str:
-    """The type of its devices ("cuda", "mps", "xpu", the name of a backend of its own); empty where there is none."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return "" if found is None else found.type
+    """The accelerator's device type ("cuda", "mps", "xpu", a custom backend's name); empty without accelerator."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return "" if device is None else device.type
 
 
 @lru_cache(maxsize=1)
 def accelerator() -> Any:
-    """Its module (`torch.cuda`, `torch.mps`, …), or None; torch knows one accelerator at most."""
-    found = kind()
-    return torch.get_device_module(found) if found else None
+    """The accelerator's module (`torch.cuda`, `torch.mps`, …), or None; torch supports one accelerator at a time."""
+    name = kind()
+    return torch.get_device_module(name) if name else None
 
 
 def in_use() -> Any:
-    """Its module, or None where it has not been initialized; one that need not be is always in use.
+    """The accelerator's module if it is initialized, else None; one without initialization always counts as in use.
 
-    Whether there is a device is not asked where none is initialized: a forked process could not use CUDA afterwards.
+    Before initialization it does not query for devices: a forked process could not use CUDA afterwards.
     """
     module = _built_for()
     if module is None or not hasattr(module, "is_initialized"):
@@ -35,34 +35,34 @@ def in_use() -> Any:
 
 @lru_cache(maxsize=1)
 def _built_for() -> Any:
-    """The module of the accelerator that this torch is built for, whether there is one here or not."""
-    found = torch.accelerator.current_accelerator(check_available=False)
-    return torch.get_device_module(found) if found else None
+    """The module of the accelerator that this torch is built for, available or not."""
+    device = torch.accelerator.current_accelerator(check_available=False)
+    return torch.get_device_module(device) if device else None
 
 
 def capturing() -> bool:
-    """Whether a CUDA graph is being captured, in which nothing else may run."""
+    """Whether a CUDA graph is being captured; nothing else may run meanwhile."""
     return in_use() is torch.cuda and torch.cuda.is_current_stream_capturing()
 
 
 def states(module: Any) -> list[Tensor]:
-    """The states of all its streams; some kinds have one device, and tell of that without being asked for it."""
+    """The states of the random streams of all devices; a single-device backend has one stream."""
     return [*module.get_rng_state_all()] if hasattr(module, "get_rng_state_all") else [module.get_rng_state()]
 
 
 def put_back(module: Any, kept: list[Tensor]) -> None:
-    """Let all its streams go on from the states that they had."""
+    """Restore the states of the random streams of all devices."""
     module.set_rng_state_all(kept) if hasattr(module, "set_rng_state_all") else module.set_rng_state(*kept)
 
 
 def state(device: torch.device) -> Tensor:
-    """The state of one device's stream."""
+    """The state of one device's random stream."""
     module: Any = torch.get_device_module(device)
-    kept: Tensor = module.get_rng_state(*[device] * hasattr(module, "get_rng_state_all"))
-    return kept
+    stream: Tensor = module.get_rng_state(*[device] * hasattr(module, "get_rng_state_all"))
+    return stream
 
 
 def set_state(device: torch.device, kept: Tensor) -> None:
-    """Let one device's stream go on from a state."""
+    """Restore the state of one device's random stream."""
     module: Any = torch.get_device_module(device)
     module.set_rng_state(kept, *[device] * hasattr(module, "set_rng_state_all"))

@@ -1,4 +1,4 @@
-"""Dropouts in code that a tracer wrote, where the mode that a model was traced in is a constant."""
+"""Dropouts in code that a tracer generated, where the mode of the traced model is a constant."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from regcheck.files.place import Place
 from regcheck.torch_api.functions import DROPPING, KINDS, call_text
 
 from .call_interceptor import name_of
-from .user_line import is_the_users
+from .user_line import is_user_code
 
 _FRAME = re.compile(r'(?:File ")?([^"\n]+?)(?:", line |\()(\d+)')
-"""A line of a stack trace, as torch.fx keeps it, or as TorchScript does."""
+"""A line of a stack trace, in the formats of torch.fx and of TorchScript."""
 
 
-def frozen_call(module: nn.Module | None, function: object, name: str) -> BakedInMode | None:
-    """What froze a dropping call that `module` makes while its switch is on; None unless torch.fx wrote the call."""
+def baked_in_call(module: nn.Module | None, function: object, name: str) -> BakedInMode | None:
+    """The baked-in mode of a dropout call of `module` that is active; None unless torch.fx generated the call."""
     if not isinstance(module, fx.GraphModule) or DROPPING[name].training is None:
         return None
     like = [each for each in module.graph.nodes if each.op == "call_function" and name_of(each.target) == name]
@@ -30,14 +30,14 @@ def frozen_call(module: nn.Module | None, function: object, name: str) -> BakedI
     return BakedInMode(tool, DROPPING[name].drops, "", places.pop() if len(places) == 1 else None)
 
 
-def frozen_script(module: torch.jit.ScriptModule) -> BakedInMode | None:
-    """The first dropout in a script whose switch is a constant; None where the script draws otherwise too."""
-    graph: Any = module.inlined_graph  # torch's stubs know few of its methods
+def baked_in_script(module: torch.jit.ScriptModule) -> BakedInMode | None:
+    """The first dropout in a script with a constant `training`; None where the script has other random ops."""
+    graph: Any = module.inlined_graph  # torch's stubs lack most of its methods
     if any(KINDS.get(each) is Kind.RANDOM for each in re.findall(r"aten::(\w+?)_?\b", str(graph))):
         return None
     for name, how in DROPPING.items():
         for node in (*graph.findAllNodes(f"aten::{name}"), *graph.findAllNodes(f"aten::{name}_")):
-            constants = [each.toIValue() for each in node.inputs()]  # of what is no constant this is None
+            constants = [each.toIValue() for each in node.inputs()]  # None where the input is no constant
             position = how.training[0] if how.training else len(constants)
             if constants[position : position + 1] == [True]:
                 rate = constants[how.rate[0]]
@@ -51,5 +51,5 @@ def _frames(trace: str) -> Iterable[tuple[str, str]]:
 
 
 def _place(frames: Iterable[tuple[str, str]]) -> Place | None:
-    """The first of the frames, innermost first, that is the user's own."""
-    return next((Place(path.strip(), int(line)) for path, line in frames if is_the_users(path.strip())), None)
+    """The first frame, innermost first, in the user's own code."""
+    return next((Place(path.strip(), int(line)) for path, line in frames if is_user_code(path.strip())), None)

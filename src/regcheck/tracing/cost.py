@@ -1,4 +1,4 @@
-"""How much a forward computes, counted from the shapes of its calls: the same on every machine and at any load."""
+"""The work of a forward, counted from the shapes of its calls: equal on every machine and at any load."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from regcheck.torch_api.functions import CELLS, KINDS, STACKED
 from .nested_values import tensors_in
 
 SECOND = 6 * 10**10
-"""Operations that count as a second: about as many as one core of an ordinary machine multiplies and adds in one."""
+"""Operations per nominal second: about what one core of an ordinary machine multiplies and adds."""
 
 CALL = 1_500_000
-"""What a call counts whatever it computes: some 25 µs, most of them our own."""
+"""The fixed cost of a call in operations: about 25 µs, most of it regcheck's own."""
 
 ELEMENT = 90
-"""What an element of a result counts that takes no product: it is read and written, in one or two nanoseconds."""
+"""The cost of an element without multiplication: one or two nanoseconds to read and write it."""
 
 RUN, STATE = 12 * 10**6, 60
-"""What each run counts beside its calls, and for each element of the model's state, which is put back after it."""
+"""The fixed cost of a run, and its cost for each element of the model's state, which is restored afterwards."""
 
 _FREE = frozenset(name for name, kind in KINDS.items() if kind in (Kind.RESHAPE, Kind.IDENTITY))
 
 
 class TooMuchWork(CannotTrace):
-    """A forward was stopped: it takes more operations than the limit."""
+    """A forward takes more operations than the limit, and was stopped."""
 
     def __init__(self, limit: float) -> None:
         super().__init__(f"one call takes more than {in_seconds(limit)} of work")
 
 
 class Meter:
-    """Adds up the operations of the calls that it is told of.
+    """Adds up the operations of calls.
 
     Args:
-        limit: how many there may be.
+        limit: the most operations allowed.
     """
 
     def __init__(self, limit: float = math.inf) -> None:
@@ -52,7 +52,7 @@ class Meter:
         """Add a call of torch's function `name`.
 
         Raises:
-            TooMuchWork: these are more than there may be.
+            TooMuchWork: the sum exceeds the limit.
         """
         self.operations += operations_of(name, args, kwargs, result)
         if self.exceeded:
@@ -60,41 +60,41 @@ class Meter:
 
     @property
     def exceeded(self) -> bool:
-        """Whether there were more operations than there may be."""
+        """Whether the sum exceeds the limit."""
         return self.operations > self._limit
 
 
 def overhead_of(model: nn.Module) -> int:
-    """The operations that a run of a model counts beside those of its calls."""
+    """The cost of a run beside its calls, in operations."""
     state = {id(each): each for each in (*model.parameters(), *model.buffers())}.values()
     return RUN + STATE * sum(each.numel() for each in state if not nn.parameter.is_lazy(each))
 
 
 def in_seconds(operations: float) -> str:
-    """So many operations as they are shown: in seconds of one ordinary core."""
+    """Operations as reports show them: in seconds of one ordinary core."""
     seconds = operations / SECOND
     return f"{seconds:.2g} s" if seconds < 100 else f"{seconds:.0f} s"
 
 
 def operations_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
-    """The operations of one call: `CALL`, and two a multiplication that is added up, or else `ELEMENT` an element.
+    """The operations of one call: `CALL`, plus two for each multiply-add, or else `ELEMENT` for each element.
 
-    A call that makes no tensor counts nothing.
+    A call that returns no tensor costs nothing.
     """
-    made = tensors_in(result)
-    if name in _FREE or not made:
-        return CALL if made else 0
+    results = tensors_in(result)
+    if name in _FREE or not results:
+        return CALL if results else 0
     products = _PRODUCTS.get(name)
     if products is not None:
         with suppress(AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
-            found: Any = products([*args, *kwargs.values()], result)
-            if type(found) is int:
-                return CALL + 2 * found  # else it is called in a way that is not known
-    return CALL + ELEMENT * max(sum(map(_elements, each)) for each in (tensors_in(args[:1]), made))
+            count: Any = products([*args, *kwargs.values()], result)
+            if type(count) is int:  # not where the call has an unexpected form
+                return CALL + 2 * count
+    return CALL + ELEMENT * max(sum(map(_elements, each)) for each in (tensors_in(args[:1]), results))
 
 
 def _elements(tensor: Tensor) -> int:
-    """The number of a tensor's elements; zero where only a run tells."""
+    """The number of a tensor's elements; zero where it is known at run time only."""
     try:
         count: Any = tensor.numel()
     except RuntimeError:
@@ -174,4 +174,4 @@ _PRODUCTS: dict[str, Callable[[list[Any], Any], int]] = {
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _heads,
 }
-"""The multiplications of a call that mostly multiplies, from its arguments and its result."""
+"""Counts the multiplications of a function's call from its arguments and its result."""

@@ -1,7 +1,7 @@
-"""Run a model without its values: its forward on fake tensors, which have a shape, a dtype and a device, but no data.
+"""Record a forward on fake tensors, which have a shape, a dtype and a device, but no data.
 
-What needs a value all the same (`.item()`, `nonzero`, a mask) is run on a made-up tensor, and what comes of it is made
-fake again: a guess, which is told. Every run is that of a fresh copy, for a forward may keep fake tensors.
+A call that needs values (`.item()`, `nonzero`, a mask) runs on guessed ones, and its result becomes fake again; the
+recording lists the guesses. Every run uses a new copy, because a forward may store fake tensors.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .running import Locate
 from .user_line import calling_place
 
 LARGEST = 1 << 24
-"""The most values that are made up for one call."""
+"""The most values that are guessed for one call."""
 
 _WANT_VALUES = (
     DataDependentOutputException,
@@ -51,18 +51,18 @@ _WANT_VALUES = (
 )
 _SHAPE_ERRORS = (RuntimeError, ValueError, IndexError)
 Guess = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-"""Makes up the values of a fake tensor, on the CPU."""
+"""Guesses the values of a fake tensor, on the CPU."""
 
 
 @dataclass(frozen=True)
-class Imagined(Recording):
-    """A recorded fake forward, and the lines of the model that needed values, which were guessed."""
+class FakeRecording(Recording):
+    """A forward recorded on fake tensors, and the lines of the model for which values were guessed."""
 
     guessed: tuple[Place | None, ...] = ()
 
 
-class CannotImagine(CannotTrace):
-    """A fake run failed. `surely` says that a real one would, too: nothing was guessed, and the shapes do not fit."""
+class CannotRunFake(CannotTrace):
+    """A fake run failed. `surely`: a real one would fail too, because shapes do not fit and nothing was guessed."""
 
     def __init__(self, reason: str, place: Place | None = None, surely: bool = False) -> None:
         super().__init__(reason, place)
@@ -70,7 +70,7 @@ class CannotImagine(CannotTrace):
 
 
 def reason_not_run(model: nn.Module) -> str:
-    """Why a model cannot be run for real: it has no values, or no room; an empty string where it can."""
+    """Why a model cannot run: its tensors have no values, or its copies do not fit into memory. Empty if it can."""
     for name, each in (*model.named_parameters(), *model.named_buffers()):
         if isinstance(each, FakeTensor):
             return f"the values of `{name}` are fake"
@@ -79,40 +79,40 @@ def reason_not_run(model: nn.Module) -> str:
     return shortage(model)
 
 
-def imagine(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | None = None) -> Imagined:
-    """Record a fake forward of `model` in `mode`. The model itself is not run, and its values are not read.
+def record_fake(model: nn.Module, mode: Mode, inputs: Inputs, locate: Locate | None = None) -> FakeRecording:
+    """Record a forward of a fake copy of `model` in `mode`; neither runs the model itself nor reads its values.
 
     Raises:
-        CannotImagine: no fake copy can be made, or its forward raised whatever was guessed.
+        CannotRunFake: the model cannot be copied, or the copy's forward raised with every guess.
     """
-    failure: CannotImagine | None = None
-    for guess in (_lively, _plain):
+    failure: CannotRunFake | None = None
+    for guess in (_varied_values, _constant_values):
         fakes = FakeTensorMode(allow_non_fake_inputs=True)
-        twin, standing_in = fake_copy(model, fakes), StandIn(fakes, guess)
+        twin, values = fake_copy(model, fakes), GuessedValues(fakes, guess)
         blank = partial(_blank, fakes=fakes, home=_home(model))
         args, kwargs = mapped(inputs.args, blank), mapped(inputs.kwargs, blank)
         try:
             set_mode(twin, mode)
-            with _quiet(), fakes, standing_in, _Arrays(standing_in):
+            with _quiet(), fakes, values, _Arrays(values):
                 recording = record(twin, args, kwargs, locate=locate)
         except ForwardRaised as error:
-            surely = not standing_in.guessed and _is_about_shapes(error.__cause__)
-            failure = failure or CannotImagine(str(error), error.place, surely)
-            if not standing_in.guessed:
+            surely = not values.guessed and _is_about_shapes(error.__cause__)
+            failure = failure or CannotRunFake(str(error), error.place, surely)
+            if not values.guessed:
                 break
         else:
-            return Imagined(**vars(recording), guessed=tuple(dict.fromkeys(standing_in.guessed)))
+            return FakeRecording(**vars(recording), guessed=tuple(dict.fromkeys(values.guessed)))
     assert failure is not None
     raise failure
 
 
 def fake_copy(model: nn.Module, fakes: FakeTensorMode | None = None) -> nn.Module:
-    """A copy of `model` with fake tensors in the place of every tensor; what is on meta is where the others are.
+    """A copy of `model` with a fake tensor in place of every tensor; meta tensors move to the device of the others.
 
-    Tensors without values are taken to be on the CPU where no other tells: that is where a forward makes its constants.
+    Without other tensors that device is the CPU, where a forward makes its constants.
 
     Raises:
-        CannotImagine: the model cannot be copied.
+        CannotRunFake: the model cannot be copied.
     """
     fakes = fakes or FakeTensorMode(allow_non_fake_inputs=True)
     home = _home(model)
@@ -124,10 +124,10 @@ def fake_copy(model: nn.Module, fakes: FakeTensorMode | None = None) -> nn.Modul
 
     copier = Copier(blank)
     try:
-        with _Copying(fakes, home):  # for what copies itself
+        with _Copying(fakes, home):  # for classes that copy their own tensors
             twin: nn.Module = copier.copy(model)
     except CannotDuplicate as error:
-        raise CannotImagine(f"the model cannot be copied: {error}") from error
+        raise CannotRunFake(f"the model cannot be copied: {error}") from error
     return twin
 
 
@@ -137,7 +137,7 @@ def _home(model: nn.Module) -> torch.device:
 
 
 def _blank(tensor: torch.Tensor, fakes: FakeTensorMode, home: torch.device) -> torch.Tensor:
-    """A fake tensor like `tensor`, at `home` where that is on meta."""
+    """A fake tensor like `tensor`, on the device `home` in place of meta."""
     device = home if tensor.device.type == "meta" else tensor.device
     if tensor.layout is not torch.strided or tensor.is_quantized:
         return fakes.from_tensor(tensor)
@@ -152,7 +152,7 @@ def _blank(tensor: torch.Tensor, fakes: FakeTensorMode, home: torch.device) -> t
 
 
 class _Copying(TorchFunctionMode):
-    """Copies every tensor that `deepcopy` meets as a fake one, wherever the model keeps it."""
+    """Makes `deepcopy` copy every tensor as a fake one, wherever the model stores it."""
 
     def __init__(self, fakes: FakeTensorMode, home: torch.device) -> None:
         super().__init__()
@@ -165,8 +165,8 @@ class _Copying(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class StandIn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has not typed its own
-    """Makes real tensors fake before they are used, and runs on made-up values what fake tensors cannot do."""
+class GuessedValues(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has not typed its own
+    """Makes real tensors fake before a call uses them, and runs calls that need values on guessed ones."""
 
     def __init__(self, fakes: FakeTensorMode, guess: Guess) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
@@ -176,20 +176,20 @@ class StandIn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        with torch._C.DisableTorchFunction():  # what goes on in here is no call of the model's
-            # lifting makes the constants of `torch.tensor`, whose values are known
+        with torch._C.DisableTorchFunction():  # nothing in here is a call of the model
+            # lifting makes the constants of `torch.tensor`, which have values
             if func not in self._fakes.lift_fns and _holds_real((*args, *kwargs.values())):
                 args, kwargs = tree_map_only(torch.Tensor, self.faked, (args, kwargs))
             try:
                 return func(*args, **kwargs)
             except _WANT_VALUES as error:
-                return self._on_made_up_values(func, args, kwargs, error)
+                return self._on_guessed_values(func, args, kwargs, error)
 
-    def made_up(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A real tensor on the CPU, like `tensor`, whose values are guessed."""
+    def guess(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A real tensor on the CPU like `tensor`, with guessed values."""
         place = calling_place()
         if tensor.numel() > LARGEST:
-            raise CannotImagine(f"{tensor.numel()} values are needed, too many to make up", place)
+            raise CannotRunFake(f"{tensor.numel()} values are needed, too many to guess", place)
         self.guessed.append(place)
         with _disable_current_modes(), torch._C.DisableTorchFunction():
             return self._guess(tensor, self._generator)
@@ -197,18 +197,18 @@ class StandIn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
     def faked(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if isinstance(tensor, FakeTensor) else self._fakes.from_tensor(tensor)
 
-    def _on_made_up_values(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+    def _on_guessed_values(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
         real: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-        def made_up(tensor: torch.Tensor) -> torch.Tensor:
-            real.append((self.made_up(tensor), tensor))
+        def real_values(tensor: torch.Tensor) -> torch.Tensor:
+            real.append((self.guess(tensor), tensor))
             return real[-1][0]
 
         def fake_again(result: torch.Tensor) -> torch.Tensor:
-            given = next((tensor for value, tensor in real if value is result), None)
-            return _blank(result, self._fakes, home).to(home) if given is None else given
+            original = next((tensor for value, tensor in real if value is result), None)
+            return _blank(result, self._fakes, home).to(home) if original is None else original
 
-        args, kwargs = tree_map_only(torch.Tensor, made_up, (args, kwargs))
+        args, kwargs = tree_map_only(torch.Tensor, real_values, (args, kwargs))
         if not real:
             raise error
         home = real[0][1].device
@@ -218,7 +218,7 @@ class StandIn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
 
 
 def _holds_real(values: Iterable[Any]) -> bool:
-    """Whether a real tensor is among a call's arguments, or in a list of them."""
+    """Whether a real tensor is among a call's arguments, or in a list among them."""
     for each in values:
         if isinstance(each, torch.Tensor):
             if not isinstance(each, FakeTensor):
@@ -229,34 +229,34 @@ def _holds_real(values: Iterable[Any]) -> bool:
 
 
 class _Arrays(TorchFunctionMode):
-    """An array made of a fake tensor holds made-up values, and a tensor made of an array is fake."""
+    """Gives an array made from a fake tensor guessed values, and makes a tensor made from an array fake."""
 
-    def __init__(self, standing_in: StandIn) -> None:
+    def __init__(self, values: GuessedValues) -> None:
         super().__init__()
-        self._standing_in = standing_in
+        self._values = values
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and isinstance(args[0], FakeTensor):
-            made_up = self._standing_in.made_up(args[0])
+            guess = self._values.guess(args[0])
             with _disable_current_modes():
-                return func(made_up, *args[1:], **(kwargs or {}))
+                return func(guess, *args[1:], **(kwargs or {}))
         if func is torch.from_numpy:
             with _disable_current_modes():
-                made = func(*args)
-            return self._standing_in.faked(made)
+                tensor = func(*args)
+            return self._values.faked(tensor)
         return func(*args, **(kwargs or {}))
 
 
-def _lively(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Half of a mask is set, numbers are random; lone values are zero, so that no flag is up."""
+def _varied_values(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Random numbers, and masks with half of the elements set; single values are zero, so that no flag is set."""
     if tensor.numel() == 1 or not (tensor.dtype is torch.bool or tensor.is_floating_point()):
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
-    drawn = torch.rand(tensor.shape, generator=generator)
-    return drawn > 0.5 if tensor.dtype is torch.bool else drawn.to(tensor.dtype)
+    values = torch.rand(tensor.shape, generator=generator)
+    return values > 0.5 if tensor.dtype is torch.bool else values.to(tensor.dtype)
 
 
-def _plain(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The other way: nothing but zeros, where integers and lone flags are one."""
+def _constant_values(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Zeros, except that integers and single flags are one."""
     whole = not (tensor.is_floating_point() or tensor.is_complex())
     up = whole and (tensor.numel() == 1 or tensor.dtype is not torch.bool)
     return torch.full(tensor.shape, int(up), dtype=tensor.dtype)
@@ -264,7 +264,7 @@ def _plain(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch from logging the failures of a fake run, which are told by whoever asked for it."""
+    """Suppress torch's log of failures in a fake run, which the caller reports."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before, log.disabled = log.disabled, True
     try:
@@ -274,6 +274,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _is_about_shapes(error: BaseException | None) -> bool:
-    """Whether an error of a fake run is one that torch raises on shapes that do not fit, not one about fake tensors."""
-    said = message_of(error).lower() if error is not None else ""
-    return type(error) in _SHAPE_ERRORS and not any(word in said for word in ("fake", "subclass", "storage", "pointer"))
+    """Whether an error of a fake run is about shapes that do not fit, not about fake tensors."""
+    message = message_of(error).lower() if error is not None else ""
+    return type(error) in _SHAPE_ERRORS and not any(
+        word in message for word in ("fake", "subclass", "storage", "pointer")
+    )

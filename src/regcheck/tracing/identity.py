@@ -1,4 +1,4 @@
-"""Which node of the graph holds the value of a tensor, whichever of its views was written to last."""
+"""The graph node that holds a tensor's value, also after writes through other views of its memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .memory import uncollected
 
 Region = tuple[int, tuple[int, ...], tuple[int, ...]]
-"""Which elements of its storage a tensor shows: offset, sizes and strides."""
+"""The elements of its storage that a tensor views: offset, sizes and strides."""
 
 
 @dataclass(slots=True)
-class _Known:
-    """A tensor object and the node that held its value at a moment; moments are counted in writes."""
+class _Binding:
+    """A tensor object and the node that holds its value at a moment; moments count writes."""
 
     tensor: weakref.ref[torch.Tensor]
     node: fx.Node
@@ -34,73 +34,72 @@ class _Write:
     node: fx.Node
 
 
-class Identity:
-    """Follows tensors by object, and what is written into shared memory by storage.
+class TensorIdentity:
+    """Tracks tensors by Python object, and writes into shared memory by storage.
 
-    A tensor is known by its Python object. Views, detached twins and whoever else shares its memory learn of a write
-    when they are next asked for: only then are storages compared. Storages are held weakly, which frees what they hold
-    and keeps their identity from being given to another.
+    Views and other tensors that share memory see a write at their next lookup: only then are storages compared. Weak
+    references to storages let the memory go, and keep a storage's id from being reused.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, _Known] = {}
+        self._bindings: dict[int, _Binding] = {}
         self._storages: dict[int, tuple[StorageWeakRef, fx.Node]] = {}
         self._writes: dict[int, list[_Write]] = {}
         self._moment = 0
         self.counters_differ = False
-        """Whether some memory is shared by tensors that count versions on their own (`.data`)."""
+        """Whether tensors with separate version counters (`.data`) share memory."""
 
     def bind(self, tensor: torch.Tensor, node: fx.Node) -> None:
         """From now on `node` holds the value of `tensor`."""
-        self._known[id(tensor)] = _Known(weakref.ref(tensor), node, version_of(tensor), self._moment)
+        self._bindings[id(tensor)] = _Binding(weakref.ref(tensor), node, version_of(tensor), self._moment)
         memory = memory_of(tensor)
         if memory is not None and memory._cdata not in self._storages:
             self._storages[memory._cdata] = StorageWeakRef(memory), node  # type: ignore[no-untyped-call]
 
     def bind_old(self, tensor: torch.Tensor, node: fx.Node) -> None:
-        """`node` held the value of `tensor` before anything ran; what was written since is yet to be noticed."""
+        """`node` held the value of `tensor` before the run; the next lookup finds the writes since."""
         self.bind(tensor, node)
-        self._known[id(tensor)].version, self._known[id(tensor)].moment = None, 0
+        self._bindings[id(tensor)].version, self._bindings[id(tensor)].moment = None, 0
 
     def write(self, tensor: torch.Tensor, node: fx.Node) -> None:
-        """`node` wrote into `tensor`, and so into whatever shares its memory."""
+        """`node` writes into `tensor`, and so into every tensor that shares its memory."""
         self._moment += 1
         self._writes.setdefault(storage_of(tensor), []).append(_Write(self._moment, region_of(tensor), node))
         self.bind(tensor, node)
 
     def knows(self, tensor: torch.Tensor) -> bool:
-        known = self._known.get(id(tensor))
-        return known is not None and known.tensor() is tensor
+        binding = self._bindings.get(id(tensor))
+        return binding is not None and binding.tensor() is tensor
 
     def node_of(self, tensor: torch.Tensor) -> tuple[fx.Node, tuple[fx.Node, ...], bool]:
-        """The node last bound to a known tensor, the nodes that wrote over it since, and whether one wrote unseen."""
-        known = self._known[id(tensor)]
+        """The node bound to a tensor, the nodes that overwrote it since, and whether an unrecorded write happened."""
+        binding = self._bindings[id(tensor)]
         version = version_of(tensor)
-        if version is not None and version == known.version and not self.counters_differ:
-            return known.node, (), False
-        since = [each for each in self._writes.get(storage_of(tensor), ()) if each.moment > known.moment]
-        unseen = not since and None not in (version, known.version) and version != known.version
+        if version is not None and version == binding.version and not self.counters_differ:
+            return binding.node, (), False
+        since = [each for each in self._writes.get(storage_of(tensor), ()) if each.moment > binding.moment]
+        unseen = not since and None not in (version, binding.version) and version != binding.version
         region = region_of(tensor) if since else None
         over = [each for each in since if overlap(each.region, region)]
         whole = [index for index, each in enumerate(over) if covers(each.region, region)]
         if whole:
             return over[whole[-1]].node, tuple(each.node for each in over[whole[-1] + 1 :]), False
-        return known.node, tuple(each.node for each in over), unseen
+        return binding.node, tuple(each.node for each in over), unseen
 
     def origin_of(self, tensor: torch.Tensor) -> fx.Node | None:
-        """The node that first held what is in the memory of an unknown tensor: a view, or what a transform wrapped."""
-        found = self._storages.get(storage_of(tensor))
-        return found[1] if found else None
+        """The node first bound to the memory of an unbound tensor: of its base, or of the tensor that it wraps."""
+        entry = self._storages.get(storage_of(tensor))
+        return entry[1] if entry else None
 
 
-class Newborns:
-    """Tells tensors that came to be within a `with` block from older ones, without having seen their birth.
+class NewTensors:
+    """Distinguishes tensors created within a `with` block from older ones, by the garbage collector's generations.
 
-    The garbage collector tells by its youngest generation, which is emptied before and left alone meanwhile. Where
-    somebody has it collect all the same, or it knows no generations, every tensor counts as new.
+    The block empties the youngest generation on entry and suspends collection. If the collector runs all the same, or
+    has no generations, every tensor counts as new.
     """
 
-    def __enter__(self) -> Newborns:
+    def __enter__(self) -> NewTensors:
         self._uncollected = uncollected()
         self._uncollected.__enter__()
         self._older: list[None] = []
@@ -117,7 +116,7 @@ class Newborns:
 
 
 def version_of(tensor: torch.Tensor) -> int | None:
-    """How often the tensor was written to; None for inference tensors, which do not count."""
+    """The version counter; None for inference tensors, which have none."""
     try:
         return tensor._version
     except RuntimeError:
@@ -125,7 +124,7 @@ def version_of(tensor: torch.Tensor) -> int | None:
 
 
 def memory_of(tensor: torch.Tensor) -> torch.UntypedStorage | None:
-    """The memory of a tensor, or of what a `torch.func` wrapper holds; None where there is none."""
+    """The storage of a tensor, or of the tensor inside a `torch.func` wrapper; None without storage."""
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     try:
@@ -135,13 +134,13 @@ def memory_of(tensor: torch.Tensor) -> torch.UntypedStorage | None:
 
 
 def storage_of(tensor: torch.Tensor) -> int:
-    """What identifies the memory of a tensor: its own identity, negated, where it has no memory of its own."""
+    """An id of the tensor's storage; the negated id of the tensor itself where it has no storage."""
     memory = memory_of(tensor)
     return -id(tensor) if memory is None else int(memory._cdata)
 
 
 def region_of(tensor: torch.Tensor) -> Region | None:
-    """Which elements a tensor shows; None where it does not say."""
+    """The region of the storage that a tensor views; None where torch does not report it."""
     try:
         return int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
     except RuntimeError:
@@ -149,13 +148,13 @@ def region_of(tensor: torch.Tensor) -> Region | None:
 
 
 def _span(region: Region) -> tuple[int, int]:
-    """The first element shown, and the one after the last."""
+    """The index of a region's first element, and the one after its last."""
     offset, sizes, strides = region
     return offset, offset + 1 + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
 
 
 def covers(writer: Region | None, reader: Region | None) -> bool:
-    """Whether surely every element of `reader` is one of `writer`."""
+    """Whether every element of `reader` is certainly one of `writer`."""
     if writer is None or reader is None:
         return False
     if writer == reader:
@@ -166,7 +165,7 @@ def covers(writer: Region | None, reader: Region | None) -> bool:
 
 
 def overlap(one: Region | None, other: Region | None) -> bool:
-    """Whether two regions may have an element in common: False is certain."""
+    """Whether two regions may share an element; False is certain."""
     if one is None or other is None:
         return True
     (first, last), (low, high) = _span(one), _span(other)
@@ -179,7 +178,7 @@ def overlap(one: Region | None, other: Region | None) -> bool:
 
 
 def _box(region: Region) -> list[tuple[int, int]] | None:
-    """The region as intervals along the axes of the block it was cut from; None where it is not cut so."""
+    """The region as intervals along the axes of a contiguous block; None where it is not such a slice."""
     offset, sizes, strides = region
     axes = sorted(zip(strides, sizes, strict=True), reverse=True)
     if any(wide % max(narrow, 1) or narrow < 1 for wide, narrow in pairwise(stride for stride, _ in axes)):

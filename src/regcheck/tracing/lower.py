@@ -1,4 +1,4 @@
-"""From torch.fx nodes, recorded or traced, to the domain's ops."""
+"""Lower a `torch.fx.Graph`, recorded or traced, to the ops of `core.graph`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, call_text, ki
 from .record import META, CallMetadata
 
 _NEVER_FIXED = (Kind.INPUT, Kind.OPAQUE)
-"""Kinds that give values of their own, not those of what goes in."""
+"""Kinds whose result is not determined by their inputs."""
 
 Blocks = dict[tuple[Mode, str], tuple[CodeSuppression, ...]]
 """The declarations of the blocks that ops were called in, by mode and op id."""
 
 
-def lowered(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: Mode) -> Flow:
+def lower_graph(graph: fx.Graph, outputs: Iterable[tuple[str, fx.Node]], mode: Mode) -> Flow:
     """The flow of one mode."""
     ops: dict[str, Op] = {}
     fixed: set[str] = set()
@@ -44,7 +44,7 @@ def blocks_of(graph: fx.Graph, mode: Mode) -> Blocks:
 
 
 def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> Op:
-    """The op of a node; `weights` names the parameters among the earlier `ops`, and values computed of them alone."""
+    """The op of a node; `weights` names the earlier `ops` that depend on parameters alone."""
     seen: CallMetadata = node.meta.get(META) or CallMetadata(node.name, Site("", node.name), kind=Kind.OPAQUE)
     inputs = tuple(each.name for each in node.all_input_nodes)
     learned = not weights.isdisjoint(inputs)
@@ -75,7 +75,7 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         mode=mode,
         depth=seen.depth,
         reach=seen.reach,
-        has_running_stats=seen.tracks,
+        has_running_stats=seen.has_running_stats,
         within=seen.within,
-        baked_in=seen.frozen,
+        baked_in=seen.baked_in,
     )

@@ -1,4 +1,4 @@
-"""Whether there is memory to run a copy of a model, and when garbage is collected meanwhile."""
+"""The memory that an audit needs, and suspended garbage collection."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from torch import nn
 
 COPIES = 2
-"""What an audit needs beside the model itself: the copy that is run, and as much again for what its forward makes."""
+"""The memory of an audit in sizes of the model: a copy, and as much for the results of its forward."""
 
 SMALL = 2**22
-"""So many bytes are not asked for: they are less than what Python takes meanwhile."""
+"""Models of at most this many bytes are not checked: Python itself uses more."""
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from running.
+    """Suspend the garbage collector for work whose objects all die soon.
 
-    For what soon is garbage altogether: a collection in between would go through all that the program has, and take
-    what is garbage a moment later for something that lasts.
+    A collection in between would traverse all objects of the program, and promote objects that are garbage a moment
+    later.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -34,7 +34,7 @@ def uncollected() -> Iterator[None]:
 
 
 def shortage(model: nn.Module) -> str:
-    """Why the model cannot be run beside itself, in figures; empty where it can, or where nobody knows."""
+    """Why copies of the model do not fit into memory, with figures; empty where they fit, or where it is unknown."""
     for device, size in sizes_of(model).items():
         free = free_bytes(device) if size > SMALL else None
         if free is not None and COPIES * size > free:
@@ -44,7 +44,7 @@ def shortage(model: nn.Module) -> str:
 
 
 def sizes_of(model: nn.Module) -> dict[torch.device, int]:
-    """How many bytes the parameters and buffers of a model take on each device."""
+    """The bytes of a model's parameters and buffers on each device."""
     sizes: dict[torch.device, int] = {}
     for each in {id(each): each for each in (*model.parameters(), *model.buffers())}.values():
         if not nn.parameter.is_lazy(each):
@@ -53,19 +53,21 @@ def sizes_of(model: nn.Module) -> dict[torch.device, int]:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be had on a device; None where it is not known."""
+    """The free bytes on a device; None where they are unknown."""
     if device.type != "cpu":
-        with suppress(RuntimeError, AttributeError):  # not every device has memory, and not every driver tells
+        with suppress(
+            RuntimeError, AttributeError
+        ):  # not every device has memory of its own, and not every driver reports it
             return int(torch.get_device_module(device).mem_get_info(device)[0])
         return None
-    known: list[int] = []
+    limits: list[int] = []
     with suppress(OSError, ValueError):  # not on Linux
         lines = Path("/proc/meminfo").read_text().splitlines()
-        known += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        limits += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     with suppress(OSError, ValueError):  # no control group, or one without a limit ("max")
         group = Path("/sys/fs/cgroup")
-        known.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    return max(min(known), 0) if known else None
+        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return max(min(limits), 0) if limits else None
 
 
 def gigabytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""One run for both modes: where only torch's own dropout layers ask for a mode, train mode adds what they drop."""
+"""Derive the train-mode graph from an eval run where only torch's own dropout layers read the mode."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ _FORWARDS: Mapping[CodeType, str] = {
     for name, each in vars(dropout).items()
     if isinstance(each, type) and "forward" in vars(each)
 }
-"""The code of each dropout layer's forward, with the name of the layer."""
+"""The name of each dropout layer, by the code of its forward."""
 
 
 class ModeReads:
-    """Whether, within a `with` block, more of a model can have depended on its mode than torch's own dropout layers.
+    """Detects whether, within a `with` block, anything but torch's own dropout layers may depend on the mode.
 
-    For the duration `nn.Module.training` is a property, which says who reads it or sets it; the modes stay where
-    modules keep them. What any thread reads or sets counts.
+    Inside the block `nn.Module.training` is a property that notes who reads or sets it, in any thread; the flags stay
+    in the modules' dictionaries.
     """
 
-    _standing: ClassVar[list[ModeReads]] = []
+    _active: ClassVar[list[ModeReads]] = []
     _lock: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, model: nn.Module) -> None:
-        self.any = "training" in vars(nn.Module) and not self._standing
-        self.any = self.any or any(_is_out_of_sight(each) for each in model.modules())
+        self.any = "training" in vars(nn.Module) and not self._active
+        self.any = self.any or any(_may_hide_its_mode(each) for each in model.modules())
 
     def __enter__(self) -> ModeReads:
         with self._lock:
             if not self.any:
-                self._standing.append(self)
+                self._active.append(self)
                 nn.Module.training = _TRAINING  # type: ignore[assignment]
         return self
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
-            if self in self._standing:
-                self._standing.remove(self)
-                if not self._standing:
+            if self in self._active:
+                self._active.remove(self)
+                if not self._active:
                     del nn.Module.training
 
     @classmethod
     def note(cls) -> None:
-        for each in cls._standing[:]:
+        for each in cls._active[:]:
             each.any = True
 
 
-@torch.jit.unused  # so that a forward may script modules meanwhile, which compiles properties
+@torch.jit.unused  # a forward may script modules meanwhile, which compiles properties
 def _read(module: nn.Module) -> bool:
     reader = sys._getframe(1).f_code
     if reader not in _FORWARDS or reader is not getattr(type(module).forward, "__code__", None):
@@ -86,8 +86,8 @@ def _delete(module: nn.Module) -> None:
 _TRAINING = property(_read, _set, _delete)
 
 
-def _is_out_of_sight(module: nn.Module) -> bool:
-    """Whether a module may keep its mode elsewhere, or act on it other than by reading it, or drops in place."""
+def _may_hide_its_mode(module: nn.Module) -> bool:
+    """Whether a module may store its mode elsewhere, use it without reading `training`, or drop in place."""
     attributes = vars(module)
     if isinstance(module, torch.jit.ScriptModule):
         return True
@@ -101,18 +101,18 @@ def _has_modes_of_its_own(cls: type) -> bool:
     return any(not vars(base).keys().isdisjoint(("train", "eval", "training")) for base in owners)
 
 
-def switch_on(graph: fx.Graph) -> None:
-    """Make the graph of a run in eval mode that of one in train mode, where only dropout layers depend on the mode."""
+def as_train_mode(graph: fx.Graph) -> None:
+    """Turn the graph of an eval run into that of a train run, where only dropout layers depend on the mode."""
     layers = set(_FORWARDS.values())
     for node in graph.nodes:
         seen: CallMetadata | None = node.meta.get(META)
         if seen is not None and seen.name in DROPPING and seen.layer in layers and seen.reach is Reach.REGISTERED:
             seen.active = seen.rate != 0
-            _give(node, DROPPING[seen.name].training)
+            _set_switch(node, DROPPING[seen.name].training)
 
 
-def _give(node: fx.Node, switch: Argument | None) -> None:
-    """Set the switch of a dropping call."""
+def _set_switch(node: fx.Node, switch: Argument | None) -> None:
+    """Set the `training` argument of a dropout call to True."""
     if switch is None:
         return
     position, name, _ = switch

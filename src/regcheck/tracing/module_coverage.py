@@ -1,4 +1,4 @@
-"""Which modules of a model a trace has seen, and which it could not look into."""
+"""The modules of a model that a trace covers, and those that it could not follow."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .running import layer_of
 from .strategies import TraceResult
 
 _PASSIVE = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict, nn.Identity)
-"""Modules that do nothing where they are not called."""
+"""Modules without effect unless they are called."""
 
 
 def coverage_of(model: nn.Module, traced: TraceResult) -> Coverage:
-    """What the trace has seen of `model`, which is as it was before it.
+    """The coverage of `model`, in its state before the trace.
 
-    A module is traced if its forward ran, if its own parameters or buffers were read (as by
-    `F.linear(x, self.proj.weight)`), or if it only holds modules that are.
+    A module is traced if its forward ran, if a call read its own parameters or buffers (as in
+    `F.linear(x, self.proj.weight)`), or if it contains a traced module.
     """
     modules = dict(model.named_modules())
     ran = {mode.value: paths & modules.keys() for mode, paths in traced.ran.items()}
@@ -60,40 +60,38 @@ def coverage_of(model: nn.Module, traced: TraceResult) -> Coverage:
 
 
 def untraced(model: nn.Module, subject: str) -> Coverage:
-    """The coverage of a model that no way of tracing could follow."""
+    """The coverage of a model that no strategy could trace."""
     return Coverage(subject, "none", modules=sum(not isinstance(each, _PASSIVE) for each in model.modules()))
 
 
 def unfollowed(
     model: nn.Module, traced: TraceResult, seen: Coverage, apart: Collection[int] = ()
 ) -> Iterator[NotChecked]:
-    """An entry for what of a model was not judged: opaque modules, and such as were not called, that may drop or draw.
-
-    Where no module could be looked into, that is an entry whatever they hold.
+    """Entries for opaque and uncalled modules that may drop or draw, and for a model without any traced module.
 
     Args:
-        model: as it was before the trace.
-        traced: what the trace has seen.
-        seen: the coverage of that.
-        apart: the ids of modules that are judged on their own.
+        model: the model in its state before the trace.
+        traced: the trace.
+        seen: the coverage of the trace.
+        apart: the ids of modules that are checked on their own.
     """
     modules = dict(model.named_modules())
-    said = {each.subject for each in traced.not_checked}
+    reported = {each.subject for each in traced.not_checked}
     what = "pass inputs: audit(model, x)" if traced.inputs is None else "audit it before it is scripted or traced"
     judged = _judged(modules, traced)
     for path in sorted(_opaque_paths(traced) & modules.keys()):
         subject = f"{traced.graph.subject}.{path}".rstrip(".")
         draws = dict(_draws_in(modules[path], judged))
-        if draws and subject not in said:
-            said.add(subject)
-            yield NotChecked(subject, f"cannot be looked into, and holds {', '.join(sorted(draws.values()))}", what)
-    if seen.modules and not seen.traced and traced.graph.subject not in said:
-        yield NotChecked(traced.graph.subject, "none of its modules could be looked into", what)
+        if draws and subject not in reported:
+            reported.add(subject)
+            yield NotChecked(subject, f"cannot be traced, and contains {', '.join(sorted(draws.values()))}", what)
+    if seen.modules and not seen.traced and traced.graph.subject not in reported:
+        yield NotChecked(traced.graph.subject, "none of its modules could be traced", what)
     yield from _never_called(modules, traced, seen, judged | {*apart})
 
 
 def _judged(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:
-    """The layers whose calls were seen."""
+    """The ids of the layers whose calls were recorded."""
     ran = frozenset[str]().union(*traced.ran.values()) & modules.keys() if traced.inputs is not None else ()
     return {id(modules[path]) for path in ran if not isinstance(modules[path], torch.jit.ScriptModule)}
 
@@ -101,30 +99,30 @@ def _judged(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:
 def _never_called(
     modules: Mapping[str, nn.Module], traced: TraceResult, seen: Coverage, judged: set[int]
 ) -> Iterator[NotChecked]:
-    """One entry for the modules that were not called and that a rule could find fault with; a lone layer has none."""
+    """One entry for uncalled modules that a rule could report; a single unused layer is none."""
     never, ops = {*seen.never_called}, [*traced.graph.train, *traced.graph.eval]
     places = {op.place for op in ops if op.place is not None}
-    held: dict[str, dict[str, None]] = {}
+    draws_by_path: dict[str, dict[str, None]] = {}
     for path in seen.never_called:
         module = modules[path]
         if not never.isdisjoint(_above(path)) or (layer_of(module) and not module._modules) or id(module) in judged:
             continue
-        if any(_ran_here(each, places) for each in module.modules()):  # somebody calls forward itself
+        if any(_ran_here(each, places) for each in module.modules()):  # the program calls forward directly
             continue
         draws = dict.fromkeys(name for _, name in _draws_in(module, judged))
         unseen = (each for each in module.modules() if id(each) not in judged)
         draws |= dict.fromkeys(name for each in unseen for name in _functions_named_by(type(each)))
         if draws:
-            held[path] = draws
-    if held:
-        paths, names = [*held], sorted({name for draws in held.values() for name in draws})
+            draws_by_path[path] = draws
+    if draws_by_path:
+        paths, names = [*draws_by_path], sorted({name for draws in draws_by_path.values() for name in draws})
         more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
         reason = f"never called: {', '.join(paths[:MOST_NAMES])}{more}, with {', '.join(names)}"
         yield NotChecked(traced.graph.subject, reason, "pass inputs that reach it, or audit it on its own")
 
 
 def _ran_here(module: nn.Module, places: Collection[Place]) -> bool:
-    """Whether a call was seen in the code of a module's class."""
+    """Whether a call was recorded in the code of a module's class."""
     codes = [each.__code__ for each in _methods_of(type(module))]
     return any(
         each.path == code.co_filename and code.co_firstlineno <= each.line <= _last_line(code)
@@ -138,7 +136,7 @@ def _last_line(code: CodeType) -> int:
 
 
 def _functions_named_by(cls: type) -> tuple[str, ...]:
-    """The functions that drop or draw and that the code of a class names, but for what only builds or initializes."""
+    """The functions that drop or draw and that the code of a class names, except in constructors and initializers."""
     names = dict.fromkeys(
         name for each in _methods_of(cls) if not _BUILDS.match(each.__name__) for name in each.__code__.co_names
     )
@@ -161,11 +159,11 @@ def _opaque_paths(traced: TraceResult) -> set[str]:
 
 
 def _read_directly(model: nn.Module, traced: TraceResult) -> set[str]:
-    """Paths of the modules whose own parameters or buffers a call has read."""
-    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    """Paths of the modules whose own parameters or buffers a recorded call reads."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     flows = traced.graph.train, traced.graph.eval
     names = {op.site.function for flow in flows for op in flow if op.kind in (Kind.PARAMETER, Kind.CONSTANT)}
-    read = {id(held[name]) for name in names & held.keys()}
+    read = {id(tensors[name]) for name in names & tensors.keys()}
     return {
         path
         for path, module in model.named_modules()
@@ -181,11 +179,10 @@ def _above(path: str) -> Iterator[str]:
 
 
 def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """The functions in a module that drop or draw, as far as they can be read off, each with the name to tell it by.
+    """The functions in a module that drop or draw, each with its name in messages.
 
-    Of scripted code, inside of which no call is seen, those are named too that take statistics of the batch by mode.
-
-    Layers whose calls were seen are left out: opaque code around them hides nothing of them.
+    For scripted code, whose calls are not recorded, these include functions that use batch statistics by mode. Layers
+    in `seen` are left out: opaque code around them hides nothing of them.
     """
     if isinstance(module, torch.jit.ScriptModule):
         graph = str(getattr(module, "inlined_graph", ""))  # a part may have none

@@ -1,4 +1,4 @@
-"""The tensors, and whatever else stands at the ends, of nested values, in a stable order, by the users' own names."""
+"""The tensors and other leaves of nested values, in a stable order, with the names that the user gives them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _DEEPEST = 8
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors of nested tuples, lists and dicts, which is all that torch's own calls take and return."""
-    found: list[torch.Tensor] = []
-    _collect(value, found)
-    return found
+    """The tensors of nested tuples, lists and dicts: the containers that torch's own calls accept and return."""
+    tensors: list[torch.Tensor] = []
+    _collect(value, tensors)
+    return tensors
 
 
-def _collect(value: Any, found: list[torch.Tensor]) -> None:
+def _collect(value: Any, tensors: list[torch.Tensor]) -> None:
     if isinstance(value, torch.Tensor):
-        found.append(value)
+        tensors.append(value)
     elif isinstance(value, (tuple, list)):
         for each in value:
-            _collect(each, found)
+            _collect(each, tensors)
     elif isinstance(value, dict):
         for each in value.values():
-            _collect(each, found)
+            _collect(each, tensors)
 
 
 def named_tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of any structure with names: `output`, `output[0]`, `logits`, `aux[0]`.
 
-    Mappings, sequences and the attributes of objects (in `__dict__` or `__slots__`) are walked; nothing is called on
-    them that could run a property of the user's, and what can be read only once is not read.
+    Walks mappings, sequences and the attributes of objects (in `__dict__` or `__slots__`). It runs no property, and
+    consumes no iterator.
     """
     return ((where, each) for where, each in named_leaves(value, name) if isinstance(each, torch.Tensor))
 
@@ -44,17 +44,17 @@ def named_tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 def named_leaves(
     value: Any, name: str, unfold: Callable[[str, Any], Any] = lambda name, value: value
 ) -> Iterator[tuple[str, Any]]:
-    """All that a structure holds in the end with names: tensors, and what has no parts that could be walked.
+    """The leaves of a structure with names: tensors, and values without parts.
 
-    `unfold` is given each value that is no tensor and its name, and returns what to walk in its place.
+    `unfold` maps the name and value of each object other than a tensor to the value to walk instead.
     """
     return _walk(value, name, (), set(), unfold)
 
 
 def _walk(
-    value: Any, name: str, around: tuple[int, ...], met: set[int], unfold: Callable[[str, Any], Any]
+    value: Any, name: str, around: tuple[int, ...], visited: set[int], unfold: Callable[[str, Any], Any]
 ) -> Iterator[tuple[str, Any]]:
-    """`around` are the containers that `value` is inside of, `met` the objects whose attributes were walked."""
+    """`around` holds the ids of the containers around `value`, `visited` those of the objects walked so far."""
     if not isinstance(value, torch.Tensor):
         value = unfold(name, value)
     if value is None or isinstance(value, (torch.Tensor, *_CLOSED)):
@@ -65,22 +65,22 @@ def _walk(
     outermost, around = not around, (*around, id(value))
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _walk(each, str(key) if outermost else f"{name}[{key!r}]", around, met, unfold)
+            yield from _walk(each, str(key) if outermost else f"{name}[{key!r}]", around, visited, unfold)
     elif isinstance(value, (tuple, list, deque)):
         fields = getattr(value, "_fields", None)
         for index, each in enumerate(value):
-            yield from _walk(each, fields[index] if fields else f"{name}[{index}]", around, met, unfold)
-    elif id(value) not in met:
-        met.add(id(value))
+            yield from _walk(each, fields[index] if fields else f"{name}[{index}]", around, visited, unfold)
+    elif id(value) not in visited:
+        visited.add(id(value))
         attributes = [*_attributes(value)]
         if not attributes:
             yield name, value
         for attribute, each in attributes:
-            yield from _walk(each, attribute, around, met, unfold)
+            yield from _walk(each, attribute, around, visited, unfold)
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object keeps, without running a property."""
+    """The attributes of an object, without running a property."""
     yield from getattr(value, "__dict__", {}).items()
     for kind in type(value).__mro__:
         slots = vars(kind).get("__slots__", ())

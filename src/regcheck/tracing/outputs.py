@@ -1,4 +1,4 @@
-"""What a forward returns: its tensors, its arrays and numbers as tensors, and what it leaves to be computed later."""
+"""The outputs of a forward: its tensors, arrays and numbers as tensors, and results that are computed later."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .nested_values import named_leaves
 from .user_line import runs_the_model
 
 MOST_ITEMS = 64
-"""An iterator is read no further than this."""
+"""The most items read from an iterator."""
 
 PATIENCE = 60.0
-"""Seconds that a future may take; a safety net against waiting for ever."""
+"""The seconds that a future may take, so that no audit waits for ever."""
 
 _POLL = 0.001
 _DEEPEST = 3
@@ -38,7 +38,7 @@ _NUMBERS = (bool, int, float, complex)
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor of a result; `source` is the array, the number or the list of numbers that it was made from, if any."""
+    """A tensor of a result; `source` is the array, number or list of numbers that it was made from, if any."""
 
     name: str
     tensor: torch.Tensor
@@ -47,47 +47,47 @@ class Output:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a result holds; `unread` says of what parts it is not known what they are, or will be."""
+    """What a result holds; `unfollowed` says of what parts it is not known what they are, or will be."""
 
     values: tuple[Output, ...] = ()
-    unread: tuple[str, ...] = ()
+    unfollowed: tuple[str, ...] = ()
 
 
 @runs_the_model
 def outputs_of(result: Any) -> Outputs:
-    """The outputs of a forward; iterators are consumed, coroutines run and futures waited for.
+    """The outputs of a forward; consumes iterators, runs coroutines and waits for futures, which uses up the result.
 
-    To be called where the forward ran, so that what only runs now is seen as well; the result is used up by it.
+    Call it under the recorder of the forward, so that work that runs only now is recorded as well.
     """
-    reading = _Reading()
-    found = tuple(reading.outputs(result))
-    return Outputs(found, tuple(dict.fromkeys(reading.unread)))
+    walk = _ResultWalk()
+    outputs = tuple(walk.outputs(result))
+    return Outputs(outputs, tuple(dict.fromkeys(walk.unfollowed)))
 
 
-class EscapedNumbers:
-    """The numbers that left torch during a forward, each with the node of the tensor that it was."""
+class ExtractedNumbers:
+    """The numbers that a forward extracts from tensors, each with the node of its tensor."""
 
     def __init__(self) -> None:
         self._values: list[tuple[Any, fx.Node]] = []
 
     def note(self, value: Any, nodes: Iterable[fx.Node]) -> None:
-        """A value was made of the tensors at some nodes, and is no tensor."""
+        """Note a value, not a tensor, made from the tensors at some nodes."""
         self._values += [(value, each) for each in nodes]
 
     @property
     def nodes(self) -> tuple[fx.Node, ...]:
-        """The nodes of all tensors that left, each once."""
+        """The nodes of all tensors that numbers were extracted from, each once."""
         return tuple(dict.fromkeys(node for _, node in self._values))
 
     def origins_of(self, numbers: Any) -> tuple[fx.Node | None, ...]:
-        """The nodes that some numbers, as objects, left from; None is among them where one was computed since.
+        """The nodes that some numbers (as objects) were extracted from, with None for a number computed since.
 
-        Empty where nothing has left at all.
+        Empty where no number was extracted at all.
         """
         if not self._values:
             return ()
-        known = {id(number): node for value, node in self._values for number in _numbers(value)}
-        return tuple(dict.fromkeys(known.get(id(number)) for number in _numbers(numbers)))
+        nodes = {id(number): node for value, node in self._values for number in _numbers(value)}
+        return tuple(dict.fromkeys(nodes.get(id(number)) for number in _numbers(numbers)))
 
 
 def _numbers(value: Any) -> Iterator[Any]:
@@ -99,11 +99,11 @@ def _numbers(value: Any) -> Iterator[Any]:
         yield value
 
 
-class _Reading:
-    """One walk through a result."""
+class _ResultWalk:
+    """Walks through one result."""
 
     def __init__(self) -> None:
-        self.unread: list[str] = []
+        self.unfollowed: list[str] = []
         self._sources: dict[int, Any] = {}
 
     def outputs(self, result: Any) -> Iterator[Output]:
@@ -112,18 +112,18 @@ class _Reading:
                 yield Output(name, value, self._sources.get(id(value)))
 
     def _unfolded(self, name: str, value: Any) -> Any:
-        """What to walk in place of a value: a tensor of its numbers, or what it yields, waits for or holds."""
+        """The value to walk instead: a tensor of its numbers, or its items, its awaited result or its closure."""
         if value is None or isinstance(value, (str, bytes, torch.Size, type, io.IOBase)):
             return None
-        made = _read_in(value)
-        if isinstance(made, torch.Tensor) and made is not value:
-            self._sources[id(made)] = value
-        if made is not None:
-            return made
+        read = _as_tensor(value)
+        if isinstance(read, torch.Tensor) and read is not value:
+            self._sources[id(read)] = value
+        if read is not None:
+            return read
         if isinstance(value, Iterator):
             items = [*itertools.islice(value, MOST_ITEMS + 1)]
             if len(items) > MOST_ITEMS:
-                self.unread.append(f"`{name}` yields more than {MOST_ITEMS} items, and the rest was not read")
+                self.unfollowed.append(f"`{name}` yields more than {MOST_ITEMS} items; the rest was not read")
             return items[:MOST_ITEMS]
         if isinstance(value, (AbstractSet, ValuesView)):
             return [*value]
@@ -135,19 +135,17 @@ class _Reading:
             return self._completed(name, value)
         if computes_later(value):
             what = "a module" if isinstance(value, nn.Module) else "a function"
-            self.unread.append(
-                f"forward returns {what} (`{name}`), and what it computes when it is called was not seen"
-            )
+            self.unfollowed.append(f"forward returns {what} (`{name}`), and calls of it were not recorded")
         return dict(_held(value)) if isinstance(value, _FUNCTIONS) else value
 
     def _awaited(self, name: str, future: Any) -> Any:
-        """What a future was made for."""
+        """The result of a future."""
         of_pool = isinstance(future, multiprocessing.pool.AsyncResult)
         is_done: Callable[[], bool] = future.ready if of_pool else future.done
         until = time.monotonic() + PATIENCE
         while not is_done():
             if time.monotonic() > until:
-                self.unread.append(f"`{name}` is a future that did not end within {PATIENCE:g} s")
+                self.unfollowed.append(f"`{name}` is a future that did not end within {PATIENCE:g} s")
                 return None
             time.sleep(_POLL)
         if of_pool:
@@ -158,7 +156,7 @@ class _Reading:
         try:
             return _run(_result_of(awaitable))
         except asyncio.TimeoutError:
-            self.unread.append(f"`{name}` is a coroutine that did not end within {PATIENCE:g} s")
+            self.unfollowed.append(f"`{name}` is a coroutine that did not end within {PATIENCE:g} s")
             return None
 
 
@@ -166,7 +164,7 @@ _FUNCTIONS = (FunctionType, MethodType, functools.partial)
 
 
 def computes_later(value: Any, depth: int = 0) -> bool:
-    """Whether a value computes something of a model's when it is called: a module, or a function that holds one."""
+    """Whether calling a value runs part of a model: a module, or a function that refers to one."""
     if isinstance(value, nn.Module):
         return True
     if not isinstance(value, _FUNCTIONS) or depth > _DEEPEST:
@@ -175,7 +173,7 @@ def computes_later(value: Any, depth: int = 0) -> bool:
 
 
 def _held(function: Any) -> Iterator[tuple[str, Any]]:
-    """What a function keeps, by name: what it was bound to, its first arguments, the variables around it."""
+    """The values that a function refers to, by name: its bound object, bound arguments and closure variables."""
     if isinstance(function, functools.partial):
         yield "function", function.func
         yield from ((f"args[{index}]", each) for index, each in enumerate(function.args))
@@ -189,22 +187,22 @@ def _held(function: Any) -> Iterator[tuple[str, Any]]:
                 yield name, cell.cell_contents
 
 
-def _read_in(value: Any) -> Any:
-    """A new tensor with the numbers of an array, a number, or a list of numbers, or a list of what an array holds."""
-    with torch._C.DisableTorchFunction(), suppress(Exception):  # an array may be of a stranger's class
+def _as_tensor(value: Any) -> Any:
+    """A new tensor with the numbers of an array, number or list of numbers; a list for an array of objects."""
+    with torch._C.DisableTorchFunction(), suppress(Exception):  # the array's class may be anybody's
         if isinstance(value, (*_NUMBERS, array.array)) or _is_numeric(value):
             value = [*value] if isinstance(value, array.array) else value
-            made = torch.tensor(value, device="cpu")
-            return torch.tensor(value, dtype=torch.float64, device="cpu") if made.is_floating_point() else made
+            tensor = torch.tensor(value, device="cpu")
+            return torch.tensor(value, dtype=torch.float64, device="cpu") if tensor.is_floating_point() else tensor
         numpy = sys.modules.get("numpy")
         if numpy is not None and (hasattr(type(value), "__array__") or hasattr(type(value), "__array_interface__")):
-            held = numpy.array(value)
-            return held.tolist() if held.dtype.hasobject else torch.from_numpy(held)
+            array_copy = numpy.array(value)
+            return array_copy.tolist() if array_copy.dtype.hasobject else torch.from_numpy(array_copy)
     return None
 
 
 def _is_numeric(value: Any) -> bool:
-    """Whether a plain list or tuple holds numbers and lists of numbers, and no more."""
+    """Whether a plain list or tuple contains only numbers and such lists."""
     if type(value) not in (list, tuple) or not value:
         return False
     return all(isinstance(each, _NUMBERS) or _is_numeric(each) for each in value)
@@ -225,7 +223,7 @@ async def _collected(generator: Any) -> list[Any]:
 
 
 def _run(coroutine: Any) -> Any:
-    """The result of a coroutine, run to its end in a loop of its own, also where this thread runs a loop already."""
+    """The result of a coroutine, run in a new event loop, also inside a running one."""
     running = asyncio._get_running_loop()
     loop = asyncio.new_event_loop()
     asyncio._set_running_loop(None)

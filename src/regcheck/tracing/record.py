@@ -1,4 +1,4 @@
-"""Record one real forward as a `torch.fx.Graph`, from the identity of the tensors that pass through torch's calls."""
+"""Record one real forward as a `torch.fx.Graph`, by the identity of the tensors in torch's calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regcheck.core.graph import BakedInMode, Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 
-from .baked_in_mode import frozen_call, frozen_script
+from .baked_in_mode import baked_in_call, baked_in_script
 from .call_interceptor import (
     TorchCallInterceptor,
     arguments_by_name,
@@ -30,9 +30,9 @@ from .call_interceptor import (
 )
 from .copies.lazy import is_lazy
 from .cost import Meter, TooMuchWork
-from .identity import Identity, Newborns, storage_of
+from .identity import NewTensors, TensorIdentity, storage_of
 from .nested_values import named_tensors, tensors_in
-from .outputs import EscapedNumbers, Output, Outputs, outputs_of
+from .outputs import ExtractedNumbers, Output, Outputs, outputs_of
 from .running import Locate
 from .streams import TorchStream, numpy_state, python_state
 from .user_line import distributions_running, raising_place, runs_the_model
@@ -46,23 +46,23 @@ _SILENT = frozenset(
     " is_inference is_signed is_same_size is_pinned element_size itemsize nbytes data_ptr storage untyped_storage"
     " output_nr version names get_device sparse_dim dense_dim hash set_grad_enabled is_conj is_neg".split()
 )
-"""Functions that make no tensor and change none."""
+"""Functions that return no tensor and change none."""
 
 _ESCAPES = frozenset("numpy array tolist item float int complex index dlpack".split())
-"""Functions by which values leave torch."""
+"""Functions that return the values of tensors as Python or NumPy objects."""
 
 _FROM_DATA = frozenset("tensor as_tensor asarray new_tensor from_dlpack frombuffer".split())
-"""Functions that make tensors from what is no tensor."""
+"""Functions that make tensors from other objects."""
 
 _WRITES = {"copy": Kind.IDENTITY, "set_data": Kind.IDENTITY, "setitem": Kind.CONCAT, "index_put": Kind.CONCAT}
-"""What functions do that move values unchanged into a tensor: part of it, or all."""
+"""The kinds of functions that copy values unchanged into a tensor: into all of it, or a part."""
 
 NO_OUTPUT = "forward returns no tensor, array or number that could be followed"
 
 
 @dataclass(slots=True)
 class CallMetadata:
-    """What was seen of one call, with the `blocks` of declarations around it; kept in the node's `meta["regcheck"]`."""
+    """Facts about one call, with the `blocks` of declarations around it, in the node's `meta["regcheck"]`."""
 
     name: str
     site: Site
@@ -76,50 +76,54 @@ class CallMetadata:
     window: bool = False
     depth: int | None = None
     reach: Reach | None = None
-    tracks: bool = True
+    has_running_stats: bool = True
     within: tuple[str, ...] = ()
-    frozen: BakedInMode | None = None
+    baked_in: BakedInMode | None = None
     blocks: tuple[CodeSuppression, ...] = field(default_factory=BLOCKS.get)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorded forward: the graph, and its outputs by name, in order.
+    """A recorded forward.
 
-    `drew_elsewhere` says that random numbers were drawn that no op tells: Python's, NumPy's, or torch's out of sight;
-    `ran` which modules ran, by path; `handed_on` that a dropout gave back its input, which was a parameter (there is no
-    op then) or was written to later; `both` that the other mode would have added nothing but what dropout layers drop.
-    `operations` is what the forward computed, as it is counted, and `unread` what of the result could not be followed.
+    Attributes:
+        outputs: the output nodes by name, in order.
+        drew_elsewhere: random numbers were drawn by no op of the graph: Python's, NumPy's, or unrecorded ones.
+        ran: the paths of the modules that ran.
+        returns_input: a dropout returned its input, which is a parameter (and has no op) or is written to later.
+        covers_both_modes: the other mode would differ only in what dropout layers drop.
+        operations: the cost of the forward, see `cost`.
+        unfollowed: the reason for each part of the result that could not be followed.
     """
 
     graph: fx.Graph
     outputs: tuple[tuple[str, fx.Node], ...]
     drew_elsewhere: bool = False
     ran: frozenset[str] = frozenset()
-    handed_on: bool = False
-    both: bool = False
+    returns_input: bool = False
+    covers_both_modes: bool = False
     operations: int = 0
-    unread: tuple[str, ...] = ()
+    unfollowed: tuple[str, ...] = ()
 
 
 class ForwardRaised(CannotTrace):
-    """The model's own forward, or another `method`, raised, after so many `operations`; `place` is the user's line."""
+    """The model's forward (or another `method`) raised, after so many `operations`; `place` is the user's line."""
 
     def __init__(self, error: BaseException, operations: int = 0, method: str = "forward") -> None:
         self.operations = operations
-        said = next(iter(message_of(error).strip().splitlines()), "")
+        message = next(iter(message_of(error).strip().splitlines()), "")
         name = type(error).__name__
         super().__init__(
-            f"{method} raised {name}: {said}" if said else f"{method} raised {name}",
+            f"{method} raised {name}: {message}" if message else f"{method} raised {name}",
             raising_place(error.__traceback__),
         )
 
 
 def set_mode(model: nn.Module, mode: Mode) -> None:
-    """Set the mode of a model that is no one else's.
+    """Set the mode of a copy of a model.
 
     Raises:
-        ForwardRaised: its `train()` raised; the error says where.
+        ForwardRaised: its `train()` raised; the error holds the line.
     """
     try:
         model.train(mode is Mode.TRAIN)
@@ -138,14 +142,14 @@ def record(
     locate: Locate | None = None,
     limit: float = math.inf,
 ) -> Recording:
-    """Run `model(*args, **kwargs)` once, as it is, and return what it did.
+    """Run `model(*args, **kwargs)` once in its current modes, and record it.
 
-    The model is run in the modes it is in, and what its forward changes stays changed: hand in a copy. A lazy one is
-    run once before, so that the draw of its first weights is not recorded.
+    Changes that the forward makes to the model stay: pass a copy. A lazy model runs once before, so that the recording
+    does not include the initialization of its weights.
 
     Raises:
-        ForwardRaised: forward raised; the error says where.
-        TooMuchWork: it takes more operations than the `limit`, and was stopped.
+        ForwardRaised: forward raised; the error holds the line.
+        TooMuchWork: forward takes more operations than the `limit`.
     """
     if is_lazy(model):
         torch.default_generator.manual_seed(0)
@@ -173,26 +177,26 @@ def _record(
 
 
 class Recorder(TorchCallInterceptor):
-    """The function mode that writes the graph."""
+    """The function mode that builds the graph."""
 
     def __init__(self, model: nn.Module, locate: Locate | None = None, meter: Meter | None = None) -> None:
         super().__init__(model, locate)
         self.meter = meter or Meter()
         self.graph = fx.Graph()
-        self.newborns = Newborns()
-        self._identity = Identity()
+        self.newborns = NewTensors()
+        self._identity = TensorIdentity()
         self._owned = {id(t): (name, Kind.PARAMETER) for name, t in model.named_parameters()}
         self._owned |= {id(t): (name, Kind.CONSTANT) for name, t in model.named_buffers()}
         self._lazy = is_lazy(model)
         self._sites: dict[tuple[str, str], Site] = {}
         self._escaped: dict[fx.Node, None] = {}
-        self._left = EscapedNumbers()
+        self._left = ExtractedNumbers()
         self._differentiated: list[fx.Node] = []
         self._scripts: list[Site] = []
         self._stream = TorchStream()
         self._drew_unseen = False
-        self._handed: set[int] = set()
-        self._handed_on = False
+        self._returned_storages: set[int] = set()
+        self._returns_input = False
 
     def bind_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         named = {**{f"input_{i}": value for i, value in enumerate(args)}, **kwargs}
@@ -230,21 +234,21 @@ class Recorder(TorchCallInterceptor):
                 return result
             if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
                 if name not in DROPPING or isinstance(result, nn.Parameter):
-                    self._handed_on |= name in DROPPING
+                    self._returns_input |= name in DROPPING
                     return result
                 result = _alias(result)
-                self._handed.add(storage_of(result))
+                self._returned_storages.add(storage_of(result))
             node = self._node("call_function", func, name or "call", *inputs)
             self._describe(node, func, name, site, args, kwargs, result)
             if drawing and name in DROPPING and node.meta[META].active:
-                node.meta[META].frozen = frozen_call(self.running.innermost, func, name)
+                node.meta[META].baked_in = baked_in_call(self.running.innermost, func, name)
             if drawing:
                 node.meta[META].within = distributions_running()
             if drew and "::" in name:
                 node.meta[META].active = True
             for tensor in changed:
                 self._identity.write(tensor, node)
-                self._handed_on |= storage_of(tensor) in self._handed
+                self._returns_input |= storage_of(tensor) in self._returned_storages
             self._bind_result(result, node)
             if name == "backward":
                 self._differentiated.append(node)
@@ -253,7 +257,7 @@ class Recorder(TorchCallInterceptor):
         return result
 
     def _inputs(self, name: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call as nodes; what the call only writes to is not among them."""
+        """The arguments of a call as nodes, without those that it only writes to."""
         given = tuple([self._argument(each) for each in (args[1:] if name in ("copy", "set_data") else args)])
         if name == "grad":
             given += tuple(self._differentiated)
@@ -263,7 +267,7 @@ class Recorder(TorchCallInterceptor):
 
     def _node(self, kind: str, target: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> fx.Node:
         node = self.graph.create_node(kind, target, name=name)
-        node.args = given  # given to create_node they would be searched for symbolic numbers, which takes longest
+        node.args = given  # as an argument of create_node they would be searched for symbolic numbers, which is slow
         if named:
             node.kwargs = named
         return node
@@ -273,16 +277,18 @@ class Recorder(TorchCallInterceptor):
         self._drew_unseen |= self._stream.moved()
 
     def left(self, module: nn.Module, args: Any, result: Any) -> None:
-        """A scripted module becomes one op, which draws if the generators moved, and else is opaque."""
+        """A scripted module becomes one op: random if a generator advanced, else opaque."""
         with torch._C.DisableTorchFunction():
             unknown = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
             if isinstance(module, torch.jit.ScriptModule):
                 site, drew = self._scripts.pop(), self._stream.moved()
-                inputs = self._anything(*map(self._node_of, tensors_in(args)))  # keyword arguments are not told
+                inputs = self._anything(*map(self._node_of, tensors_in(args)))  # torch reports no keyword arguments
                 node = self._node("call_module", site.module, site.function, inputs, {})
                 kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
-                frozen = frozen_script(module) if drew else None
-                node.meta[META] = CallMetadata(site.function, site, kind=kind, active=drew, shape=shape, frozen=frozen)
+                frozen = baked_in_script(module) if drew else None
+                node.meta[META] = CallMetadata(
+                    site.function, site, kind=kind, active=drew, shape=shape, baked_in=frozen
+                )
                 for tensor in unknown:
                     self._identity.bind(tensor, node)
             else:
@@ -305,11 +311,21 @@ class Recorder(TorchCallInterceptor):
         tracks = name != "batch_norm" or arguments_by_name(func, name, args, kwargs).get("running_mean") is not None
         layer, where = self.running.layer, site or self._site(name)
         node.meta[META] = CallMetadata(
-            name, where, layer, kind, rate, active, shape, window=window, depth=depth, reach=reach, tracks=tracks
+            name,
+            where,
+            layer,
+            kind,
+            rate,
+            active,
+            shape,
+            window=window,
+            depth=depth,
+            reach=reach,
+            has_running_stats=tracks,
         )
 
     def _site(self, name: str) -> Site:
-        """The site of a call that needs no place."""
+        """The site of a call without a place."""
         key = self.running.module, name
         if key not in self._sites:
             self._sites[key] = Site(*key)
@@ -340,21 +356,21 @@ class Recorder(TorchCallInterceptor):
         return value if isinstance(value, fx.node.base_types) else repr(type(value))
 
     def _node_of(self, tensor: torch.Tensor) -> fx.Node:
-        """The node that holds a tensor's value now."""
+        """The node that holds a tensor's current value."""
         if not self._identity.knows(tensor):
             self._meet(tensor)
-        held, writers, unseen = self._identity.node_of(tensor)
+        node, writers, unseen = self._identity.node_of(tensor)
         if not writers and not unseen:
-            return held
+            return node
         if unseen:
-            held = self._opaque(tensor, held)
+            node = self._opaque(tensor, node)
         for writer in writers:
-            held = self._derived("written", Kind.CONCAT, tensor, (held, writer))
-        self._identity.bind(tensor, held)
-        return held
+            node = self._derived("written", Kind.CONCAT, tensor, (node, writer))
+        self._identity.bind(tensor, node)
+        return node
 
     def _meet(self, tensor: torch.Tensor) -> None:
-        """Find out where a tensor comes from that no call was seen to make."""
+        """Bind a tensor that no recorded call made."""
         if id(tensor) not in self._owned:
             origin = self._identity.origin_of(tensor)
             if origin is not None:
@@ -368,7 +384,7 @@ class Recorder(TorchCallInterceptor):
         self._identity.bind_old(tensor, self._note(node, tensor, name, kind))
 
     def _opaque(self, tensor: torch.Tensor, *known: fx.Node) -> fx.Node:
-        """An op out of sight: of another thread, a scripted function, or NumPy."""
+        """An unrecorded op: of another thread, a scripted function, or NumPy."""
         drew = self._stream.moved()
         node = self._derived("opaque", Kind.OPAQUE, tensor, self._anything(*known))
         node.meta[META].site = self.running.site("opaque")
@@ -377,7 +393,7 @@ class Recorder(TorchCallInterceptor):
         return node
 
     def _anything(self, *known: fx.Node) -> tuple[fx.Node, ...]:
-        """What may have gone into an op out of sight: what is known to, and the ends of all computed so far."""
+        """The possible inputs of an unrecorded op: the known ones, and the results so far that no op uses."""
         ends = [each for each in self.graph.nodes if not each.users and each.op != "get_attr"]
         return tuple(dict.fromkeys((*known, *self._escaped, *ends)))
 
@@ -399,19 +415,19 @@ class Recorder(TorchCallInterceptor):
         outputs = tuple((name, node) for name, node in found if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
-        unread = result.unread if outputs else (*result.unread, NO_OUTPUT)
+        unfollowed = result.unfollowed if outputs else (*result.unfollowed, NO_OUTPUT)
         ran, operations = frozenset(self.running.ran), self.meter.operations
         return Recording(
-            self.graph, outputs, drew_elsewhere, ran, self._handed_on, operations=operations, unread=unread
+            self.graph, outputs, drew_elsewhere, ran, self._returns_input, operations=operations, unfollowed=unfollowed
         )
 
     def _node_of_output(self, output: Output) -> fx.Node | None:
-        """The node that holds an output; None for numbers that no tensor has a say in."""
+        """The node that holds an output; None for numbers that depend on no tensor."""
         if output.source is None:
             return self._node_of(output.tensor)
         base = output.source
         while not isinstance(base, torch.Tensor) and getattr(base, "base", None) is not None:
-            base = base.base  # an array over a tensor's memory keeps the tensor
+            base = base.base  # an array over a tensor's memory refers to the tensor
         origins = (self._node_of(base),) if isinstance(base, torch.Tensor) else self._left.origins_of(output.source)
         given = tuple(each for each in origins if each is not None)
         kind = Kind.IDENTITY if len(given) == 1 else Kind.CONCAT
@@ -421,12 +437,12 @@ class Recorder(TorchCallInterceptor):
 
 
 def _unseen(*tensors: Any) -> Any:
-    """Stands in the graph for what happened to values between the calls that were seen."""
+    """The target of nodes that stand for unrecorded work between recorded calls."""
     raise NotImplementedError("a recorded graph is read, not run")
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
-    """The shape of a tensor, where it is made of numbers."""
+    """The shape of a tensor; None where it has symbolic or unreadable sizes."""
     try:
         shape = tuple(tensor.shape)
     except RuntimeError:
@@ -435,7 +451,7 @@ def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
 
 
 def _alias(tensor: torch.Tensor) -> torch.Tensor:
-    """A new tensor object over the same values, so that an op that returns its input is told from that input."""
+    """A new tensor object over the same memory, which distinguishes an op's result from its input."""
     try:
         with torch.enable_grad():  # a view made without gradients could not be written to with them
             return tensor.view_as(tensor)
@@ -444,7 +460,7 @@ def _alias(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _window(name: str, args: Any, kwargs: Any) -> bool:
-    """Whether a convolution or pooling looks at more than one position at a time."""
+    """Whether a convolution or pooling reads more than one position at a time."""
     if name.startswith("conv"):
         weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
         return isinstance(weight, torch.Tensor) and any(size > 1 for size in weight.shape[2:])

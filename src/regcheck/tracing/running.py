@@ -1,4 +1,4 @@
-"""Which module of a model is running, by the path, the layer and the place that reports name it by."""
+"""The running module of a model: its path, its layer, and the place of its call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .unregistered import unregistered_modules
 from .user_line import calling_place
 
 Locate = Callable[[type, str], Place | None]
-"""Finds where a class's `__init__` builds the layer at a module path, for layers that a container calls."""
+"""Returns where a class's `__init__` builds the layer at a module path, for layers that a container calls."""
 
 
 def layer_of(module: nn.Module) -> str:
@@ -26,8 +26,8 @@ def layer_of(module: nn.Module) -> str:
     return next(base.__name__ for base in bases if base.__module__.startswith("torch.nn."))
 
 
-class Running:
-    """The stack of a model's running modules; gives the call in progress its `Site`.
+class ModuleStack:
+    """The stack of a model's running modules, which determines the `Site` of the current call.
 
     `ran` holds the paths of the registered modules whose forward has run.
     """
@@ -35,10 +35,10 @@ class Running:
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
         self._model = model
-        self._hidden: set[int] | None = None
+        self._unregistered: set[int] | None = None
         self._stack: list[nn.Module] = []
         self.ran: set[str] = set()
-        self._turns: Counter[tuple[str, str, Place | None]] = Counter()
+        self._occurrences: Counter[tuple[str, str, Place | None]] = Counter()
         self._layers: dict[type, str] = {}
         self._locate = locate
 
@@ -49,12 +49,12 @@ class Running:
             self.ran.add(known)
 
     def leave(self, module: nn.Module) -> None:
-        """Forget `module` and whatever it was left in the middle of."""
+        """Pop `module`, and the modules above it that an error left on the stack."""
         while self._stack and self._stack.pop() is not module:
             pass
 
     def path_of(self, module: nn.Module) -> str:
-        """The module's path in the model; a module that is not registered is named after where it runs."""
+        """The module's path in the model; an unregistered module gets the path of the module that runs it."""
         known = self._paths.get(id(module))
         if known is not None:
             return known
@@ -63,7 +63,7 @@ class Running:
 
     @property
     def innermost(self) -> nn.Module | None:
-        """The module that is running, of all those that are in the middle of their forward."""
+        """The module on top of the stack."""
         return self._stack[-1] if self._stack else None
 
     @property
@@ -83,22 +83,22 @@ class Running:
 
     @property
     def reach(self) -> Reach | None:
-        """How the model keeps the torch.nn layer that is running; None inside the user's own `forward`."""
+        """How the model stores the running torch.nn layer; None inside the user's own `forward`."""
         if not self.layer:
             return None
         if id(self._stack[-1]) in self._paths:
             return Reach.REGISTERED
-        if self._hidden is None:
-            self._hidden = {id(each) for each in unregistered_modules(self._model)}
-        return Reach.HIDDEN if id(self._stack[-1]) in self._hidden else Reach.NEW
+        if self._unregistered is None:
+            self._unregistered = {id(each) for each in unregistered_modules(self._model)}
+        return Reach.HIDDEN if id(self._stack[-1]) in self._unregistered else Reach.NEW
 
     def site(self, name: str) -> Site:
-        """The site of the call in progress. To be asked once per call: it counts turns."""
+        """The site of the current call; ask once per call, because it counts occurrences."""
         module = self.module
         place = self._place()
-        turn = self._turns[module, name, place]
-        self._turns[module, name, place] += 1
-        return Site(module, name, place, turn)
+        occurrence = self._occurrences[module, name, place]
+        self._occurrences[module, name, place] += 1
+        return Site(module, name, place, occurrence)
 
     def _place(self) -> Place | None:
         if self._locate is not None:
@@ -109,7 +109,7 @@ class Running:
         return calling_place()
 
     def _builders(self) -> Iterator[tuple[type, str]]:
-        """For a layer of torch's that a container calls: the classes that may have built it, and its path in each."""
+        """For a torch.nn layer that a container calls: the classes that may have built it, with its path in each."""
         if len(self._stack) < 2 or not self.layer or not layer_of(self._stack[-2]):
             return
         if id(self._stack[-1]) not in self._paths:

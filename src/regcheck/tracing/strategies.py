@@ -1,6 +1,6 @@
-"""Produce a model's graph by whatever means works, and say exactly what did not.
+"""Trace a model by the first strategy that works, and report what each left out.
 
-The rungs: a real forward; a fake one, for a model that cannot or shall not be run; a symbolic trace, without inputs.
+Strategies: a real forward; a forward on fake tensors, for a model that cannot or must not run; a symbolic trace.
 """
 
 from __future__ import annotations
@@ -25,24 +25,28 @@ from .copies.lazy import is_lazy
 from .copies.objects import Copier
 from .cost import SECOND
 from .example_inputs import Inputs, InputSources, candidates, decided, elsewhere, moved, with_another_sample
-from .fake import CannotImagine, Imagined, fake_copy, imagine
-from .lower import Blocks, blocks_of, lowered
-from .mode_dependence import ModeReads, switch_on
+from .fake import CannotRunFake, FakeRecording, fake_copy, record_fake
+from .lower import Blocks, blocks_of, lower_graph
+from .mode_dependence import ModeReads, as_train_mode
 from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
-from .user_line import is_the_users
+from .user_line import is_user_code
 
 SLOW = SECOND // 2
-"""Operations of a refused guess beyond which further ones are tried on fake tensors first."""
+"""After a rejected guess with more operations than this, further guesses are tried on fake tensors first."""
 
 
 @dataclass(frozen=True)
 class TraceResult:
-    """A model's graph, the inputs it was recorded with (None: traced symbolically), and what was left out.
+    """The result of tracing a model.
 
-    `drew_elsewhere` says that the eval run drew random numbers that no op tells; `ran` which modules ran in the modes
-    that could be traced, and `work` how many operations a forward took in each. `unmeasurable` says why nothing can be
-    measured; it is empty where the model was run. `blocks` are the declarations that `forward` makes around its calls.
+    Attributes:
+        inputs: the inputs of the recorded run, None after a symbolic trace.
+        drew_elsewhere: in the eval run random numbers were drawn by no op of the graph.
+        ran: the paths of the modules that ran, by mode.
+        unmeasurable: why nothing can be measured; empty where the model ran.
+        work: the operations of a forward, by mode.
+        blocks: the declarations that `forward` makes around its calls.
     """
 
     graph: Graph
@@ -81,61 +85,61 @@ def trace_model(
     """
     answers = () if given else sources(model)
     given = given or decided(answers)
-    run = partial(_imagined, model, locate) if reason_not_run else partial(_recorded, model, locate, limit)
-    screen = None if reason_not_run or given else partial(_imagined, model, locate)
+    run = partial(_recorded_fake, model, locate) if reason_not_run else partial(_recorded, model, locate, limit)
+    screen = None if reason_not_run or given else partial(_recorded_fake, model, locate)
     tried = [*_tried(run, [given] if given else candidates(model, answers), screen)]
     if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
         tried += _tried(run, with_another_sample(given), screen)
     inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
-    found = _recordings(outcomes)
-    if inputs is None or not found:
-        refusal = outcomes.get(Mode.EVAL)
-        refused = refusal if isinstance(refusal, CannotTrace) else None
-        if refused is not None and not reason_not_run and _is_short_of_memory(refused):
+    recordings = _recordings(outcomes)
+    if inputs is None or not recordings:
+        evaluation = outcomes.get(Mode.EVAL)
+        error = evaluation if isinstance(evaluation, CannotTrace) else None
+        if error is not None and not reason_not_run and _is_short_of_memory(error):
             return trace_model(
                 model, subject, given, locate, wholeness, "its forward ran out of memory", sources=sources
             )
-        return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, refused)
+        return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, error)
     flows: dict[Mode, Flow] = {}
     blocks: Blocks = {}
     missed: list[NotChecked] = []
     for mode, each in reversed(outcomes.items()):
         if isinstance(each, Recording):
             if mode is Mode.TRAIN and each is outcomes[Mode.EVAL]:
-                switch_on(each.graph)
-            flows[mode] = lowered(each.graph, each.outputs, mode)
+                as_train_mode(each.graph)
+            flows[mode] = lower_graph(each.graph, each.outputs, mode)
             blocks |= blocks_of(each.graph, mode)
         else:
             flows[mode] = Flow(mode, {})
             what = "pass inputs that the model accepts in both modes"
             missed.append(_entry(f"{subject} in {mode.value} mode", str(each), what, each.place))
-    missed += _unread(subject, model, outcomes)
-    guessed = [place for each in found if isinstance(each, Imagined) for place in each.guessed]
+    missed += _unfollowed(subject, model, outcomes)
+    guessed = [place for each in recordings if isinstance(each, FakeRecording) for place in each.guessed]
     if guessed:
-        reason = "it was followed on fake tensors, and this value was guessed: what runs on other values was not seen"
+        reason = "it was traced on fake tensors, and this value was guessed: other values may run other code"
         missed.append(_entry(subject, reason, "audit it with its weights, so that it can be run", guessed[0]))
-        reason_not_run += ", and values were guessed to follow it"
+        reason_not_run += ", and values were guessed to trace it"
     graph = Graph(subject, flows[Mode.TRAIN], flows[Mode.EVAL], wholeness, assumed=bool(guessed))
     evaluation = outcomes[Mode.EVAL]
     drew = isinstance(evaluation, Recording) and evaluation.drew_elsewhere
     recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
     ran = {mode: each.ran for mode, each in recorded.items()}
     work = {mode: each.operations for mode, each in recorded.items()}
-    return TraceResult(graph, found[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work, blocks)
+    return TraceResult(graph, recordings[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work, blocks)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:
-    """Outcomes in both modes for inputs to try, up to the first that the model accepts in both.
+    """The outcomes of candidates in both modes, up to the first candidate that runs in both.
 
-    Inputs that eval mode refuses are tried in train mode only if it refuses all of them. Once a refusal was slow,
-    inputs are left out that `screen` shows to be refused, too.
+    Candidates that fail in eval mode are tried in train mode only if all fail. After a slow failure, candidates that
+    certainly fail on fake tensors (`screen`) are skipped.
     """
     refused: list[tuple[Inputs, Recording | CannotTrace]] = []
     slow = False
 
     def is_hopeless(mode: Mode, inputs: Inputs) -> bool:
         outcome = screen(mode, inputs) if screen and slow else None
-        return isinstance(outcome, CannotImagine) and outcome.surely
+        return isinstance(outcome, CannotRunFake) and outcome.surely
 
     accepted = False
     for inputs in tries:
@@ -146,7 +150,7 @@ def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tu
         if isinstance(evaluation, CannotTrace):
             refused.append((inputs, evaluation))
             continue
-        train, accepted = evaluation if evaluation.both else run(Mode.TRAIN, inputs), True
+        train, accepted = evaluation if evaluation.covers_both_modes else run(Mode.TRAIN, inputs), True
         yield inputs, {Mode.TRAIN: train, Mode.EVAL: evaluation}
         if isinstance(train, Recording):
             return
@@ -163,8 +167,8 @@ def _recorded(
     try:
         set_mode(model, mode)
     except ForwardRaised as error:
-        return _released(error)
-    if is_lazy(model):  # inputs that it refuses would leave it with shapes that the next ones do not fit
+        return _without_frames(error)
+    if is_lazy(model):  # inputs that fail would leave it with shapes that the next ones do not fit
         trial = None
         with suppress(Exception):
             trial = Copier().copy(model), moved(inputs.args), moved(inputs.kwargs)
@@ -172,7 +176,7 @@ def _recorded(
             try:
                 record(*trial, limit=limit)
             except ForwardRaised as error:
-                return _released(error)
+                return _without_frames(error)
     try:
         args, kwargs = moved(inputs.args), moved(inputs.kwargs)
     except Exception as error:
@@ -184,19 +188,19 @@ def _recorded(
         with reads:
             recording = record(model, args, kwargs, locate=locate, limit=limit)
     except ForwardRaised as error:
-        return _released(error)
-    return replace(recording, both=not (reads.any or recording.handed_on))
+        return _without_frames(error)
+    return replace(recording, covers_both_modes=not (reads.any or recording.returns_input))
 
 
-def _imagined(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
+def _recorded_fake(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:
     try:
-        return imagine(model, mode, inputs, locate)
-    except CannotImagine as error:
-        return _released(error)
+        return record_fake(model, mode, inputs, locate)
+    except CannotRunFake as error:
+        return _without_frames(error)
 
 
-def _released(error: CannotTrace) -> CannotTrace:
-    """The error without the frames it passed through, which hold everything that the forward had computed so far."""
+def _without_frames(error: CannotTrace) -> CannotTrace:
+    """The error without its frames, which keep everything alive that the forward had computed."""
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None
@@ -208,23 +212,23 @@ def _recordings(outcomes: Outcomes) -> list[Recording]:
     return [each for each in outcomes.values() if isinstance(each, Recording)]
 
 
-def _unread(subject: str, model: nn.Module, outcomes: Outcomes) -> Iterator[NotChecked]:
-    """An entry for each part of a result that could not be followed; it names the mode where one mode alone has it."""
-    said: dict[str, list[Mode]] = {}
+def _unfollowed(subject: str, model: nn.Module, outcomes: Outcomes) -> Iterator[NotChecked]:
+    """An entry for each part of a result that could not be followed; it names the mode if only one mode has it."""
+    modes_by_reason: dict[str, list[Mode]] = {}
     for mode, outcome in reversed(outcomes.items()):
-        for reason in dict.fromkeys(outcome.unread) if isinstance(outcome, Recording) else ():
-            said.setdefault(reason, []).append(mode)
+        for reason in dict.fromkeys(outcome.unfollowed) if isinstance(outcome, Recording) else ():
+            modes_by_reason.setdefault(reason, []).append(mode)
     code = getattr(inspect.getattr_static(type(model), "forward", None), "__code__", None)
-    place = Place(code.co_filename, code.co_firstlineno) if code and is_the_users(code.co_filename) else None
-    for reason, modes in said.items():
+    place = Place(code.co_filename, code.co_firstlineno) if code and is_user_code(code.co_filename) else None
+    for reason, modes in modes_by_reason.items():
         where = f" in {modes[0].value} mode" if len(modes) < len(_recordings(outcomes)) else ""
         yield _entry(subject + where, reason, "return the tensors themselves, or audit the part that makes them", place)
 
 
 def _is_short_of_memory(error: CannotTrace) -> bool:
     cause = error.__cause__
-    lacking = isinstance(cause, RuntimeError) and "allocate memory" in message_of(cause)
-    return lacking or isinstance(cause, (MemoryError, torch.OutOfMemoryError))
+    cannot_allocate = isinstance(cause, RuntimeError) and "allocate memory" in message_of(cause)
+    return cannot_allocate or isinstance(cause, (MemoryError, torch.OutOfMemoryError))
 
 
 def _without_inputs(
@@ -234,33 +238,35 @@ def _without_inputs(
     locate: Locate | None,
     wholeness: Wholeness,
     reason_not_run: str,
-    refused: CannotTrace | None,
+    error: CannotTrace | None,
 ) -> TraceResult:
-    """The graph that torch.fx gives; `refused` is what the model said of the inputs tried first."""
-    said, refused_at = "no inputs could be guessed", refused.place if refused else None
-    if refused is not None:
+    """The graph from torch.fx; `error` is the failure on the first inputs tried."""
+    failure, failed_at = "no inputs could be guessed", error.place if error else None
+    if error is not None:
         inputs = "the inputs given" if given else "guessed inputs"
-        said = f"on {inputs}{', as fake tensors,' if reason_not_run else ''} {refused}"
+        failure = f"on {inputs}{', as fake tensors,' if reason_not_run else ''} {error}"
     try:
-        train, evaluation = (_followed(model, mode, locate, bool(reason_not_run)) for mode in (Mode.TRAIN, Mode.EVAL))
-    except CannotTrace as error:
-        raise CannotTrace(f"{said}; {error}", refused_at or error.place) from error
+        train, evaluation = (
+            _symbolic_trace(model, mode, locate, bool(reason_not_run)) for mode in (Mode.TRAIN, Mode.EVAL)
+        )
+    except CannotTrace as second:
+        raise CannotTrace(f"{failure}; {second}", failed_at or second.place) from second
     graph = Graph(
         subject,
-        lowered(train.recording.graph, train.recording.outputs, Mode.TRAIN),
-        lowered(evaluation.recording.graph, evaluation.recording.outputs, Mode.EVAL),
+        lower_graph(train.recording.graph, train.recording.outputs, Mode.TRAIN),
+        lower_graph(evaluation.recording.graph, evaluation.recording.outputs, Mode.EVAL),
         wholeness,
     )
     recorded: Outcomes = {Mode.TRAIN: train.recording, Mode.EVAL: evaluation.recording}
-    missed = [*_unread(subject, model, recorded)]
-    if given and refused:
+    missed = [*_unfollowed(subject, model, recorded)]
+    if given and error:
         apart = elsewhere(model, given)
         what = f"move the inputs to the model's device: {apart}" if apart else "pass inputs that the model accepts"
-        reason = f"{said}; it was followed without inputs instead, and nothing was measured"
-        missed.append(_entry(subject, reason, what, refused.place))
+        reason = f"{failure}; it was traced without inputs instead, and nothing was measured"
+        missed.append(_entry(subject, reason, what, error.place))
     for path, stop in {**train.opaque, **evaluation.opaque}.items():
-        if not (given and stop.place is not None and stop.place == refused_at):  # else it is the same error once more
-            reason = f"{stop}; what it calls was followed on its own"
+        if not (given and stop.place is not None and stop.place == failed_at):  # not the same error again
+            reason = f"{stop}; the modules that it calls were traced on their own"
             missed.append(_entry(f"{subject}.{path}".rstrip("."), reason, "pass inputs: audit(model, x)", stop.place))
     unmeasurable = reason_not_run or (
         "forward raises on the inputs given" if given else "there are no inputs to run the model on"
@@ -272,11 +278,11 @@ def _without_inputs(
     )
 
 
-def _followed(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.SymbolicTrace:
-    """The symbolic trace of a fake copy in that mode; where there can be none, of a model that may be touched."""
+def _symbolic_trace(model: nn.Module, mode: Mode, locate: Locate | None, untouched: bool) -> symbolic.SymbolicTrace:
+    """The symbolic trace of a fake copy in that mode; without a copy, of the model itself unless `untouched`."""
     try:
         twin = fake_copy(model)
-    except CannotImagine:
+    except CannotRunFake:
         if untouched:
             raise
         twin = model

@@ -1,4 +1,4 @@
-"""Whether random numbers were drawn, told by the state of the generators, and on which line of the user's."""
+"""Detect random draws by the state of the generators, and the user's line that makes them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from regcheck.files.place import Place
 from .accelerators import in_use, states
 from .call_interceptor import TorchCallInterceptor, eager, is_placed, name_of
 from .running import Locate
-from .user_line import calling_place, is_the_users, runs_the_model
+from .user_line import calling_place, is_user_code, runs_the_model
 
 State = tuple[Any, ...]
 
 
 class TorchStream:
-    """Notices that torch's default generators moved on, whoever moved them."""
+    """Detects that torch's default generators advanced."""
 
     def __init__(self) -> None:
         self._state = torch_state()
 
     def moved(self) -> bool:
-        """Whether anything was drawn since this was asked last."""
+        """Whether a generator advanced since the last call of this method."""
         before, self._state = self._state, torch_state()
         return self._state != before
 
 
 def torch_state() -> State:
-    """The state of the default generators, of the CPU and of any accelerator in use; no mode sees it being read."""
+    """The states of the default generators of the CPU and of an accelerator in use, read without entering any mode."""
     module = in_use()
-    there = [] if module is None else states(module)
-    here = torch._C.Generator.get_state(torch.default_generator)
-    return tuple(ctypes.string_at(each.data_ptr(), each.numel()) for each in (here, *there))
+    on_accelerator = [] if module is None else states(module)
+    on_cpu = torch._C.Generator.get_state(torch.default_generator)
+    return tuple(ctypes.string_at(each.data_ptr(), each.numel()) for each in (on_cpu, *on_accelerator))
 
 
 def python_state() -> State:
@@ -59,12 +59,12 @@ def numpy_state() -> State:
 
 
 STATES = {"Python's": python_state, "NumPy's": numpy_state, "torch's": torch_state}
-"""How to read the state of each stream, by the word for it in messages."""
+"""The function that reads each stream's state, by the stream's owner as messages name it."""
 
 
 @dataclass(frozen=True)
 class HiddenDraw:
-    """A line that draws random numbers which no op of a graph tells: whose they are, and inside which module."""
+    """A line that draws random numbers outside of any op: the stream's owner, and the running module."""
 
     source: str
     module: str
@@ -75,9 +75,9 @@ class HiddenDraw:
 def hidden_draws(
     model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], locate: Locate | None = None
 ) -> tuple[HiddenDraw, ...]:
-    """Run the model once more, line by line, and tell which lines move a generator other than by a torch call.
+    """Run the model again, line by line, and return the lines that advance a generator other than by a torch call.
 
-    That takes many times as long as a forward, and only what runs in this thread is told by its own line.
+    It takes many times as long as a forward, and sees lines of this thread only.
     """
     listener = _Listener(model, locate)
     before = sys.gettrace()
@@ -85,21 +85,21 @@ def hidden_draws(
         sys.settrace(listener.trace)
         try:
             model(*args, **kwargs)
-        except BaseException as error:  # what was found before it raised is true all the same
+        except BaseException as error:  # the draws before the error are valid all the same
             if stops(error):
                 raise
         finally:
             sys.settrace(before)
     listener.compare()
-    return tuple(listener.found)
+    return tuple(listener.draws)
 
 
 class _Listener(TorchCallInterceptor):
-    """Compares the generators between the user's lines; what torch calls are known to draw is let pass."""
+    """Compares the generators between the user's lines; draws of torch calls do not count."""
 
     def __init__(self, model: nn.Module, locate: Locate | None) -> None:
         super().__init__(model, locate)
-        self.found: dict[HiddenDraw, None] = {}
+        self.draws: dict[HiddenDraw, None] = {}
         self._states = {source: state() for source, state in STATES.items()}
         self._at: tuple[str, Place | None] = "", None
 
@@ -114,8 +114,8 @@ class _Listener(TorchCallInterceptor):
             self._states["torch's"] = torch_state()
 
     def trace(self, frame: FrameType, event: str, arg: Any) -> Any:
-        """What the interpreter calls at every line; the line that ran is the one noted at the event before."""
-        if not is_the_users(frame.f_code.co_filename):
+        """The interpreter's trace function; the line that ran is the one of the event before."""
+        if not is_user_code(frame.f_code.co_filename):
             return None
         self.compare()
         at = frame.f_back if event == "return" else frame
@@ -123,9 +123,9 @@ class _Listener(TorchCallInterceptor):
         return self.trace
 
     def compare(self) -> None:
-        """Note the generators that moved since the event before."""
+        """Note the generators that advanced since the event before."""
         for source, state in STATES.items():
             now = state()
             if now != self._states[source]:
                 self._states[source] = now
-                self.found[HiddenDraw(source, *self._at)] = None
+                self.draws[HiddenDraw(source, *self._at)] = None

@@ -1,8 +1,7 @@
-"""Trace without inputs: torch.fx, going on around every forward that it cannot follow to the end.
+"""Trace without inputs by torch.fx, which continues past every forward that it cannot trace to the end.
 
-Such a module becomes one opaque op. What was seen of its forward before it stopped leads into that op, and so do its
-submodules that were not met until then, each followed on its own: nothing is known of what they are given, and nothing
-is claimed of where their results go.
+Such a module becomes one opaque op. The ops before the stop lead into it, and so do its submodules not reached until
+then, each traced on its own: their inputs are unknown, and so is the use of their results.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from regcheck.core.graph import Kind, Site
 from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED
 from regcheck.torch_api.layers import layer_named
 
-from .baked_in_mode import frozen_call
+from .baked_in_mode import baked_in_call
 from .call_interceptor import arguments_of, eager, is_placed, name_of
 from .record import META, NO_OUTPUT, CallMetadata, Recording
-from .running import Locate, Running, layer_of
+from .running import Locate, ModuleStack, layer_of
 from .user_line import raising_place, runs_the_model
 
 
@@ -32,13 +31,13 @@ class CannotFollow(CannotTrace):
     """A forward cannot be traced symbolically; `place` is the line that stopped it."""
 
     def __init__(self, error: BaseException) -> None:
-        said = next(iter(message_of(error).strip().splitlines()), type(error).__name__)
-        super().__init__(f"without inputs, symbolic tracing stopped: {said}", raising_place(error.__traceback__))
+        message = next(iter(message_of(error).strip().splitlines()), type(error).__name__)
+        super().__init__(f"without inputs, symbolic tracing stopped: {message}", raising_place(error.__traceback__))
 
 
 @dataclass(frozen=True)
 class SymbolicTrace:
-    """A symbolic trace, and what stopped it in each module that is opaque, by path."""
+    """A symbolic trace, and the error that stopped it in each opaque module, by path."""
 
     recording: Recording
     opaque: Mapping[str, CannotFollow]
@@ -46,17 +45,17 @@ class SymbolicTrace:
 
 @runs_the_model
 def trace(model: nn.Module, locate: Locate | None = None) -> SymbolicTrace:
-    """Trace `model` in the mode it is in.
+    """Trace `model` in its current mode.
 
-    torch.fx writes onto the model it traces, and the model may keep what it is given: hand in a copy for each trace.
+    torch.fx writes to the model, and the model may store its proxies: pass a new copy for each trace.
 
     Raises:
-        CannotFollow: nothing can be seen of it.
+        CannotFollow: no op could be traced.
     """
     tracer = LeafyTracer(model, locate)
     try:
         if isinstance(model, torch.jit.ScriptModule):
-            raise NotImplementedError("none of a scripted module's calls can be seen")
+            raise NotImplementedError("the calls of a scripted module cannot be traced")
         with eager():
             graph = tracer.trace(model)
     except BaseException as error:
@@ -67,14 +66,14 @@ def trace(model: nn.Module, locate: Locate | None = None) -> SymbolicTrace:
         raise tracer.opaque[""]
     output = next(node for node in graph.nodes if node.op == "output")
     outputs = tuple(_named_nodes(output.args[0], "output"))
-    unread = () if outputs or "" in tracer.opaque else (NO_OUTPUT,)
-    return SymbolicTrace(Recording(graph, outputs, ran=frozenset(tracer.ran), unread=unread), tracer.opaque)
+    unfollowed = () if outputs or "" in tracer.opaque else (NO_OUTPUT,)
+    return SymbolicTrace(Recording(graph, outputs, ran=frozenset(tracer.ran), unfollowed=unfollowed), tracer.opaque)
 
 
 class LeafyTracer(fx.Tracer):
-    """A tracer that notes what was seen at each node, looks into dropouts, and survives modules it cannot trace."""
+    """A tracer that adds metadata to nodes, enters dropout layers, and continues past modules it cannot trace."""
 
-    traced_func_name = "modules"  # any plain function will do: the model itself is called instead, by `_whole`
+    traced_func_name = "modules"  # any plain function will do: `_whole` calls the model itself instead
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__(param_shapes_constant=True)
@@ -83,13 +82,13 @@ class LeafyTracer(fx.Tracer):
         self._shapes = {name: tuple(each.shape) for name, each in owned if not nn.parameter.is_lazy(each)}
         self._parameters = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         self._entered: set[nn.Module] = set()
-        self._running = Running(model, locate)
+        self._running = ModuleStack(model, locate)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
         return self._whole, []
 
     def _whole(self) -> Any:
-        """The result of the model's own call, whatever its signature and its class make of that."""
+        """The result of calling the model itself, with a proxy for each required argument."""
         result = self._called(self.root, lambda name: self.create_proxy("placeholder", name, (), {}))
         try:
             self.create_arg(result)
@@ -98,12 +97,12 @@ class LeafyTracer(fx.Tracer):
         return result
 
     def _called(self, module: nn.Module, give: Callable[[str], fx.Proxy]) -> Any:
-        positional, keyword = asked_for(module)
+        positional, keyword = required_arguments(module)
         return module(*map(give, positional), **{name: give(name) for name in keyword})
 
     @property
     def ran(self) -> set[str]:
-        """Paths of the modules that were reached."""
+        """Paths of the modules that the trace entered."""
         return self._running.ran
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -125,7 +124,7 @@ class LeafyTracer(fx.Tracer):
         except BaseException as error:
             if stops(error) or not self._is_registered(m):
                 raise
-            while len(self.module_stack) > depth:  # torch.fx leaves what it was in the middle of
+            while len(self.module_stack) > depth:  # torch.fx does not pop them on an error
                 self.module_stack.popitem()
             return self._stopped(m, error, [*_proxies_in((args, kwargs))], before)
         finally:
@@ -135,7 +134,7 @@ class LeafyTracer(fx.Tracer):
         return self.submodule_paths is not None and module in self.submodule_paths
 
     def _stopped(self, module: nn.Module, error: BaseException, given: list[fx.Proxy], before: int) -> fx.Proxy:
-        """The opaque op that stands for a module whose forward cannot be followed to the end."""
+        """The opaque op of a module whose forward cannot be traced to the end."""
         path = self.path_of_module(module)
         self.opaque.setdefault(path, CannotFollow(error))
         loose = [fx.Proxy(node, self) for node in list(self.graph.nodes)[before:] if not node.users]
@@ -143,7 +142,7 @@ class LeafyTracer(fx.Tracer):
         return self.create_proxy("call_module", path, (*given, *loose, *parts), {})
 
     def _parts(self, module: nn.Module) -> Iterator[Any]:
-        """Results of the submodules that were not met, each called on its own."""
+        """The results of the submodules not entered yet, each called on its own."""
         for child in module.children():
             if type(child).forward is nn.Module.forward:  # a container that is never called
                 yield from self._parts(child)
@@ -153,10 +152,10 @@ class LeafyTracer(fx.Tracer):
     def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> fx.Node:
         node: fx.Node = super().create_node(kind, target, args, kwargs, *rest, **named)
         if kind != "output":
-            node.meta[META] = self._seen(kind, target, args, kwargs)
+            node.meta[META] = self._metadata(kind, target, args, kwargs)
         return node
 
-    def _seen(self, kind: str, target: Any, args: Any, kwargs: Any) -> CallMetadata:
+    def _metadata(self, kind: str, target: Any, args: Any, kwargs: Any) -> CallMetadata:
         if kind == "placeholder":
             return CallMetadata(str(target), Site("", str(target)), kind=Kind.INPUT)
         if kind == "get_attr":
@@ -187,11 +186,11 @@ class LeafyTracer(fx.Tracer):
         if name in DROPPING:
             rate, active = arguments_of(target, name, args, kwargs)
         site = self._running.site(name) if is_placed(name) else Site(path, name)
-        frozen = frozen_call(self._running.innermost, target, name) if name in DROPPING and active else None
-        return CallMetadata(name, site, layer, None, rate, active, frozen=frozen)
+        frozen = baked_in_call(self._running.innermost, target, name) if name in DROPPING and active else None
+        return CallMetadata(name, site, layer, None, rate, active, baked_in=frozen)
 
     def _kernel(self, path: str) -> tuple[int, ...]:
-        """The kernel of a layer, as a tuple; a single position for layers that have none."""
+        """The kernel size of a layer as a tuple; 1 for layers without a kernel."""
         kernel = getattr(self.root.get_submodule(path), "kernel_size", 1)
         return tuple(kernel) if isinstance(kernel, (tuple, list)) else (int(kernel),)
 
@@ -207,7 +206,7 @@ def _named_nodes(value: Any, name: str) -> list[tuple[str, fx.Node]]:
 
 
 def _matters(node: fx.Node) -> bool:
-    """Whether a node is what rules are about: a layer, a learned operation, or a draw."""
+    """Whether rules care about a node: a layer, a learned operation, or a random op."""
     seen: CallMetadata | None = node.meta.get(META)
     kind = KINDS.get(seen.name) if seen else None
     return seen is not None and (seen.name in DROPPING or kind is Kind.RANDOM or kind in LEARNED)
@@ -226,11 +225,11 @@ def _proxies_in(value: Any, depth: int = 0) -> Iterator[fx.Proxy]:
 
 
 def unseen() -> None:
-    """Stands in a graph for an argument of which nothing is known."""
+    """The target of nodes that stand for unknown arguments."""
 
 
-def asked_for(module: nn.Module) -> tuple[list[str], list[str]]:
-    """Names of the arguments that a module's forward must be given, by position and by keyword; at least one."""
+def required_arguments(module: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the required arguments of a module's forward, by position and by keyword; at least one."""
     parameters = _parameters_of(module.forward)
     needed = [each for each in parameters if each.default is each.empty and each.kind not in _VARIADIC]
     positional = [each.name for each in needed if each.kind is not inspect.Parameter.KEYWORD_ONLY]
@@ -247,7 +246,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _parameters_of(function: Any) -> list[inspect.Parameter]:
-    """What a function takes; a decorator's `*args, **kwargs` takes what the function takes that it closes over."""
+    """The parameters of a function; for a decorator's `*args, **kwargs`, those of the function that it wraps."""
     try:
         parameters = [*inspect.signature(function).parameters.values()]
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Modules that a model keeps where neither `train()` nor `eval()` looks for them."""
+"""Modules that a model stores where `train()` and `eval()` do not reach them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import nn
 
 
 def unregistered_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """The modules in plain containers and closures of the model, and in those modules, that are not registered."""
+    """The unregistered modules in plain containers and closures of the model, and inside those modules."""
     registered = {id(each) for each in model.modules()}
     seen = set(registered)
-    todo = [value for module in model.modules() for value in _kept(module)]
+    todo = [value for module in model.modules() for value in _own_attributes(module)]
     while todo:
         value = todo.pop()
         if id(value) in seen:
@@ -23,13 +23,13 @@ def unregistered_modules(model: nn.Module) -> Iterator[nn.Module]:
         seen.add(id(value))
         if isinstance(value, nn.Module):
             yield value
-            todo += (*value._modules.values(), *_kept(value))
+            todo += (*value._modules.values(), *_own_attributes(value))
         else:
             todo += referred_to(value)
 
 
 def referred_to(value: Any) -> Iterator[Any]:
-    """What a function closes over, what a bound method or a partial is made of, what a container contains."""
+    """The variables that a function closes over, the parts of a bound method or partial, the items of a container."""
     if isinstance(value, FunctionType):
         for cell in value.__closure__ or ():
             try:
@@ -46,8 +46,8 @@ def referred_to(value: Any) -> Iterator[Any]:
         yield from value
 
 
-def _kept(module: nn.Module) -> Iterator[Any]:
-    """A module's own attributes, without torch's bookkeeping of parameters, submodules and hooks."""
+def _own_attributes(module: nn.Module) -> Iterator[Any]:
+    """A module's own attributes, without torch's registries of parameters, submodules and hooks."""
     return (value for name, value in vars(module).items() if name not in vars(_EMPTY))
 
 

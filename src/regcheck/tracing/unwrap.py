@@ -1,4 +1,4 @@
-"""Look through the wrappers that training code puts around a model."""
+"""Unwrap models from DDP, FSDP, `torch.compile`, trainers and other wrappers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _INNER = {
     "DeepSpeedEngine": "module",
     "_FabricModule": "_forward_module",
 }
-"""The attribute in which each wrapper keeps what it wraps, by the wrapper's class."""
+"""The attribute that holds the wrapped model, by the wrapper's class."""
 _SHARDING = ("FullyShardedDataParallel", "FSDPModule")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The model to examine, and the classes of what was around it, outermost first.
+    """The model to examine, and the classes of its wrappers, outermost first.
 
-    `shown` is the model that a reader knows, where that is not the one to run: the one inside an adapter. `group`
-    is the process group whose ranks train the model, each on data of its own, if there is one.
+    `shown` is the model that reports name, where it is not the one to run: the model inside an adapter. `group` is the
+    process group of a data-parallel training, if any.
     """
 
     model: Any
@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """How reports name it: `Net`, or `Net (inside DistributedDataParallel)`."""
+        """The name in reports: `Net`, or `Net (inside DistributedDataParallel)`."""
         return _name(self.model if self.shown is None else self.shown) + (
             f" (inside {', '.join(self.around)})" if self.around else ""
         )
@@ -54,7 +54,7 @@ def unwrapped(model: Any) -> Any:
 
 
 def subject_of(model: Any) -> Subject:
-    """The model inside whatever is around it, with the names of that."""
+    """The model inside all wrappers, with their names."""
     around: list[str] = []
     shown: Any = None
     group: Any = None
@@ -72,7 +72,7 @@ def subject_of(model: Any) -> Subject:
 
 
 def obstacle(model: Any) -> str:
-    """Why a model cannot be run in this process alone, or an empty string: its parts are spread over several."""
+    """Why one process cannot run the model: its parameters are sharded over several processes. Empty if it can."""
     if not isinstance(model, nn.Module) or not torch.distributed.is_available():
         return ""
     sharded = any(base.__name__ in _SHARDING for each in model.modules() for base in type(each).__mro__)
@@ -86,26 +86,26 @@ def _is_spread(parameter: nn.Parameter) -> bool:
 
 
 def processes() -> int:
-    """How many processes there are in the program's process group; one where it has none."""
+    """The size of the default process group; one without a group."""
     there = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if there else 1
 
 
 def _inside(model: Any) -> Any:
-    """What the outermost wrapper wraps; None where the model is not wrapped."""
+    """The object inside the outermost wrapper; None where the model is not wrapped."""
     if isinstance(model, functools.partial):
         return model.func
     names = [base.__name__ for base in type(model).__mro__]
     if not isinstance(model, nn.Module):
-        trained = getattr(model, "lightning_module", None) or getattr(model, "model", None)
-        return trained if "Trainer" in names and isinstance(trained, nn.Module) else None
+        inner = getattr(model, "lightning_module", None) or getattr(model, "model", None)
+        return inner if "Trainer" in names and isinstance(inner, nn.Module) else None
     attribute = next((_INNER[name] for name in names if name in _INNER), None)
     inner = getattr(model, attribute, None) if attribute is not None else _only_part(model)
     return inner if isinstance(inner, nn.Module) else None
 
 
 def _only_part(model: nn.Module) -> nn.Module | None:
-    """The one part with parameters of a module that has no forward of its own, as some Lightning modules."""
+    """The only child with parameters of a module without a forward of its own, as in some Lightning modules."""
     owner = next((base for base in type(model).__mro__ if "forward" in vars(base)), nn.Module)
     if owner is not nn.Module and owner.__name__ != "LightningModule":
         return None
@@ -114,7 +114,7 @@ def _only_part(model: nn.Module) -> nn.Module | None:
 
 
 def _data_parallel(wrapper: Any) -> Any:
-    """The process group over which DDP averages gradients, where it is in training and there are several ranks."""
+    """The process group of a DDP wrapper in train mode with several ranks, else None."""
     if not any(base.__name__ == "DistributedDataParallel" for base in type(wrapper).__mro__) or not wrapper.training:
         return None
     group = getattr(wrapper, "process_group", None)
@@ -122,14 +122,14 @@ def _data_parallel(wrapper: Any) -> Any:
 
 
 def _adapted(model: Any) -> Any:
-    """The model that a PEFT model adapts: the adapters run, but readers know it by the class inside."""
+    """The model that a PEFT wrapper adapts: the wrapper runs, but reports name the model inside."""
     if isinstance(model, nn.Module) and any(base.__name__ == "PeftModel" for base in type(model).__mro__):
         return getattr(getattr(model, "base_model", None), "model", None)
     return None
 
 
 def _is_sharded_in_place(model: nn.Module) -> bool:
-    """Whether `fully_shard` put a class of its own in front of the user's."""
+    """Whether `fully_shard` has replaced the model's class by a subclass."""
     return any(base.__name__ == "FSDPModule" for base in type(model).__mro__)
 
 

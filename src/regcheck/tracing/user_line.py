@@ -1,4 +1,4 @@
-"""From a running frame to the user's line."""
+"""The line of the model's own code that a running frame or a traceback belongs to."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ _positions: dict[tuple[int, int], tuple[CodeType, Place]] = {}
 
 
 def runs_the_model(function: Function) -> Function:
-    """Mark a function of ours that calls the user's model: above its frame there is none of the model's code."""
+    """Mark a function of regcheck that calls the user's model: the search for the model's code ends at its frame."""
     _runs.add(id(function.__code__))  # type: ignore[attr-defined]
     return function
 
 
 def calling_place(frame: FrameType | None = None) -> Place | None:
-    """Where the innermost frame of the model's own code stands, from the caller's or the given one outwards.
+    """The line of the innermost frame of the model's own code, from `frame` (default: the caller's) outwards.
 
-    None where torch was called by us.
+    None where regcheck itself calls torch.
     """
     frame = frame or sys._getframe(1)
     while frame is not None and id(frame.f_code) not in _runs:
-        if is_the_users(frame.f_code.co_filename):
+        if is_user_code(frame.f_code.co_filename):
             return _place_in(frame)
         frame = frame.f_back
     return None
 
 
 def _place_in(frame: FrameType) -> Place:
-    """Where a frame stands; code objects are kept by identity, as comparing them reads them whole."""
+    """The line of a frame, memoized by the code object's identity, because comparing code objects is slow."""
     key = id(frame.f_code), frame.f_lasti
-    known = _positions.get(key)
-    if known is None:
-        found = position(frame.f_code, frame.f_lasti, frame.f_lineno)
-        known = _positions[key] = frame.f_code, Place(frame.f_code.co_filename, *found)
-    return known[1]
+    entry = _positions.get(key)
+    if entry is None:
+        place = Place(frame.f_code.co_filename, *position(frame.f_code, frame.f_lasti, frame.f_lineno))
+        entry = _positions[key] = frame.f_code, place
+    return entry[1]
 
 
 def distributions_running() -> tuple[str, ...]:
-    """The functions of `torch.distributions` that the model's own code is in the middle of, outermost first."""
+    """The functions of `torch.distributions` between this call and the model's own code, outermost first."""
     names: list[str] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_the_users(frame.f_code.co_filename):
+    while frame is not None and not is_user_code(frame.f_code.co_filename):
         if frame.f_code.co_filename.startswith(_DISTRIBUTIONS):
             names.insert(0, f"torch.distributions.{frame.f_code.co_name}")
         frame = frame.f_back
@@ -67,20 +67,20 @@ def distributions_running() -> tuple[str, ...]:
 
 
 def raising_place(traceback: TracebackType | None) -> Place | None:
-    """Where the innermost frame of the model's own code raised."""
+    """The line of the model's own code that the error passed through last."""
     place = None
     while traceback is not None:
         frame = traceback.tb_frame
         path = frame.f_code.co_filename
-        if is_the_users(path):
+        if is_user_code(path):
             place = Place(path, *position(frame.f_code, traceback.tb_lasti, traceback.tb_lineno))
         traceback = traceback.tb_next
     return place
 
 
 @functools.cache
-def is_the_users(path: str) -> bool:
-    """Whether a file is the model's own: not torch's, not ours, not the standard library's."""
+def is_user_code(path: str) -> bool:
+    """Whether a file belongs to the model: not to torch, regcheck or the standard library."""
     if path.startswith((_TORCH, _OURS, "<frozen ", "<eval_with_key>")):  # the last is code that torch.fx wrote
         return False
     return path.startswith(_PACKAGES) or not path.startswith(_STDLIB)

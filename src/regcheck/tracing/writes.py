@@ -1,4 +1,4 @@
-"""Which tensors a torch call wrote to."""
+"""The tensors that a torch call writes to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .nested_values import tensors_in
 
 
 def versions_of(given: list[torch.Tensor]) -> list[int] | None:
-    """How often each was written to; None where one of them does not count."""
+    """The version counter of each tensor; None where one of them has none."""
     try:
         return [tensor._version for tensor in given]
     except RuntimeError:
@@ -21,9 +21,9 @@ def versions_of(given: list[torch.Tensor]) -> list[int] | None:
 def written(
     func: Any, name: str, kwargs: Any, given: list[torch.Tensor], before: list[int] | None
 ) -> list[torch.Tensor]:
-    """The tensors that a call wrote to: by their versions, and by the function's name where they have none.
+    """The tensors that a call wrote to: by their version counters, or by the function's name without counters.
 
-    Of several views of the same memory, which all count, the first is the one that calls write to.
+    Views of the same memory share a counter; the first of them is the one that the call writes to.
     """
     after = versions_of(given)
     if name == "set_data":

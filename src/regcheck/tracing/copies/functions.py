@@ -1,26 +1,31 @@
-"""Copies of functions that close over something or keep something, with cells and defaults of their own."""
+"""Copies of functions with closures, defaults or attributes, with their own cells."""
 
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from regcheck.tracing.user_line import is_the_users
+from regcheck.tracing.user_line import is_user_code
 
-if TYPE_CHECKING:
-    from .objects import Copier
+
+class Memoized(Protocol):
+    """Copies an object, and remembers the copies by the id of the original."""
+
+    memo: dict[int, Any]
+
+    def __call__(self, value: Any) -> Any: ...
 
 
 class Closures:
-    """Copies functions, and the cells that several of them may share, with the copier of everything else."""
+    """Copies functions and the cells that they share; the copier copies everything that they refer to."""
 
-    def __init__(self, copier: Copier) -> None:
+    def __init__(self, copier: Memoized) -> None:
         self._copy = copier
 
     def function(self, function: types.FunctionType) -> Any:
-        """A function that closes over something, or keeps something, is made anew; others are shared."""
-        kept = function.__closure__, function.__defaults__, function.__kwdefaults__, vars(function)
-        if not any(kept):
+        """The copy of a function with a closure, defaults or attributes; other functions are shared."""
+        own = function.__closure__, function.__defaults__, function.__kwdefaults__, vars(function)
+        if not any(own):
             return function
         cells = tuple(self._empty_cell(each) for each in function.__closure__ or ())
         twin = types.FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
@@ -32,13 +37,13 @@ class Closures:
         vars(twin).update((name, self._copy(each)) for name, each in vars(function).items())
         twin.__qualname__, twin.__doc__, twin.__module__ = function.__qualname__, function.__doc__, function.__module__
         twin.__annotations__ = function.__annotations__
-        if not is_the_users(function.__code__.co_filename) and self._is_same(function, twin):
+        if not is_user_code(function.__code__.co_filename) and self._is_same(function, twin):
             return self._copy.memo.pop(id(function)) and function
         return twin
 
     @staticmethod
     def _is_same(function: types.FunctionType, twin: types.FunctionType) -> bool:
-        """Whether a function of a library and its copy refer to the same."""
+        """Whether a library's function and its copy refer to the same objects."""
         cells = zip(function.__closure__ or (), twin.__closure__ or (), strict=True)
         try:
             same = all(one.cell_contents is other.cell_contents for one, other in cells)
@@ -48,8 +53,8 @@ class Closures:
         return same and all(defaults)
 
     def _empty_cell(self, cell: types.CellType) -> types.CellType:
-        known: types.CellType | None = self._copy.memo.get(id(cell))
-        return self._copy.memo.setdefault(id(cell), types.CellType()) if known is None else known
+        twin: types.CellType = self._copy.memo.setdefault(id(cell), types.CellType())
+        return twin
 
     def _fill(self, cell: types.CellType) -> None:
         twin = self._empty_cell(cell)

@@ -1,9 +1,9 @@
-"""Copies of live objects, made part by part: none of their own code runs, and nothing is written to the original.
+"""Structural copies of live objects: none of the objects' own code runs, and nothing is written to the original.
 
-`copy.deepcopy` asks objects for their copies (`__deepcopy__`, `__reduce__`), refuses locks, generators and tensors with
-a history, and shares functions with all that they close over. Here an object of a Python class is made without its
-constructor and given copies of its attributes; what cannot be copied is rebuilt, or stands aside for something that
-raises when it is used. See decision 32.
+`copy.deepcopy` calls `__deepcopy__` and `__reduce__`, rejects locks, generators and tensors with a history, and shares
+functions with their closures. This copier creates an object of a Python class without its constructor and sets copies
+of its attributes. An object that cannot be copied is rebuilt, or replaced by a stand-in that raises on use. See
+decision 32.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from .shared import (
 from .tensors import PLAIN, Clones
 
 MOST = 500_000
-"""No more objects than this are copied: what refers to more refers to the program around it."""
+"""The most objects in one copy: a model that refers to more refers to the program around it."""
 
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 
 _CONTAINERS = frozenset((dict, OrderedDict, set, list))
 
-Way = Callable[[Any], Any]
+CopyFunction = Callable[[Any], Any]
 
 
 class Copier:
-    """Copies objects; whatever is reached twice is copied once, so that what is shared stays shared.
+    """Copies objects; an object that is reached twice is copied once.
 
     Args:
-        make: gives the copy of a tensor, without its attributes; by default a clone, which shares its memory with the
-            copies of all tensors that the original shares it with.
+        make: copies a tensor, without its attributes; by default a clone that shares memory with the copies of the
+            tensors that share the original's memory.
     """
 
     def __init__(self, make: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
@@ -64,16 +64,16 @@ class Copier:
         self._make = make or Clones(self.memo)
         self.kinds: list[type] = []
         self._alive: list[Any] = []
-        self._ways: dict[type, Way] = {}
+        self._copy_functions: dict[type, CopyFunction] = {}
         self._count = 0
         self._queues: list[Any] = []
         self._threads: list[Any] = []
 
     def copy(self, value: Any) -> Any:
-        """The copy of a value, with all that it refers to. A copier makes one, and then forgets what it has met.
+        """The copy of a value and of everything that it refers to; the copier then forgets its memo.
 
         Raises:
-            CannotDuplicate: there can be none, and why.
+            CannotDuplicate: the value cannot be copied; the message says why.
         """
         self._closures = Closures(self)
         self.memo.update({id(each): each for each in process_wide()})
@@ -88,48 +88,48 @@ class Copier:
                 raise
             raise CannotDuplicate(format_error(error)) from error
         finally:
-            self.kinds = [*self._ways]
-            self._ways.clear()  # which refer to the copier: nothing is to wait for the garbage collector
+            self.kinds = [*self._copy_functions]
+            self._copy_functions.clear()  # they refer to the copier: no reference cycle may remain
             self.memo.clear()
             self._alive.clear()
             del self._closures
         if self._queues and any(each.is_alive() for each in self._threads):
-            raise CannotDuplicate("it holds a queue and a running thread, which may be at the queue's other end")
+            raise CannotDuplicate("it has a queue and a running thread, which may use the other end of the queue")
         return twin
 
     def __call__(self, value: Any) -> Any:
         kind = type(value)
         if kind in ATOMS:
             return value
-        known = self.memo.get(id(value))
-        if known is not None:
-            return known
+        twin = self.memo.get(id(value))
+        if twin is not None:
+            return twin
         self._count += 1
         if self._count > MOST:
             raise CannotDuplicate(f"it refers to more than {MOST:,} objects")
-        way = self._ways.get(kind)
-        if way is None:
-            way = self._ways[kind] = self._way(kind)
-        twin = way(value)
+        function = self._copy_functions.get(kind)
+        if function is None:
+            function = self._copy_functions[kind] = self._copy_function(kind)
+        twin = function(value)
         if twin is not value:
             self.memo[id(value)] = twin
             self._alive.append(value)
         return twin
 
-    def _way(self, kind: Any) -> Way:
-        """How objects of a class are copied."""
+    def _copy_function(self, kind: Any) -> CopyFunction:
+        """The function that copies objects of a class."""
         if is_shared(kind):
             return self._thread if issubclass(kind, threading.Thread) else self._share
-        for base, way in self._bases():
+        for base, function in self._bases():
             if issubclass(kind, base):
-                return way
+                return function
         try:
             object.__new__(without_finalizer(kind))
         except TypeError:
             return self._reduced
         return self._reduced if has_trusted_hooks(kind) else self._object
 
-    def _bases(self) -> Iterator[tuple[Any, Way]]:
+    def _bases(self) -> Iterator[tuple[Any, CopyFunction]]:
         numpy = sys.modules.get("numpy")
         yield torch.Tensor, self._tensor
         yield torch.jit.ScriptModule, self._scripted
@@ -181,13 +181,13 @@ class Copier:
         return copy.deepcopy(module, self.memo)
 
     def _graph_module(self, module: Any) -> Any:
-        """As torch copies it: without the `train` and `eval` that raise in what was exported."""
-        known = dict(self.memo)
+        """A copy by torch, without the `train` and `eval` that raise in exported models."""
+        before = dict(self.memo)
         try:
             return copy.deepcopy(module, self.memo)
         except Exception:
             self.memo.clear()
-            self.memo.update(known)
+            self.memo.update(before)
             return self._object(module)
 
     def _object(self, value: Any) -> Any:
@@ -198,10 +198,10 @@ class Copier:
     def _give_attributes(self, value: Any, twin: Any) -> None:
         own = attributes_of(value)
         if own:
-            given = attributes_of(twin)
-            assert given is not None
+            attributes = attributes_of(twin)
+            assert attributes is not None
             for name, each in list(own.items()):
-                given[name] = each if type(each) in ATOMS else self._attribute(name, each)
+                attributes[name] = each if type(each) in ATOMS else self._attribute(name, each)
         for name, slot in slots_of(value):
             try:
                 each = slot.__get__(value)
@@ -211,7 +211,7 @@ class Copier:
 
     def _attribute(self, name: Any, value: Any) -> Any:
         kind = type(value)
-        if kind in _CONTAINERS and not value:  # as most that modules keep
+        if kind in _CONTAINERS and not value:  # as most containers of modules are
             self._alive.append(value)
             return self.memo.setdefault(id(value), kind())
         try:
@@ -317,7 +317,7 @@ class Copier:
         return reference if twin is target or type(reference) is not weakref.ref else weakref.ref(twin)
 
     def _referent(self, target: Any) -> Any:
-        """What a weak reference of a copy refers to: the copy of what belongs to the model, or the same."""
+        """The referent of a copied weak reference: a copy of a part of the model, else the original."""
         if isinstance(target, (nn.Module, torch.Tensor, OrderedDict)):
             twin = self(target)
             self._alive += (target, twin)
@@ -360,7 +360,7 @@ class Copier:
         return twin
 
     def _reduced(self, value: Any) -> Any:
-        """An object that is made in C: as its class takes it apart, put together again from copies."""
+        """A copy of an object implemented in C, by its class's own reduction."""
         try:
             deep = getattr(value, "__deepcopy__", None)
             parts = (deep, (self.memo,)) if deep is not None else value.__reduce_ex__(4)
@@ -369,9 +369,9 @@ class Copier:
         if isinstance(parts, str):
             return value
         self._alive.append(parts)
-        made, arguments, state, items, pairs = (*parts, None, None, None)[:5]
+        make, arguments, state, items, pairs = (*parts, None, None, None)[:5]
         try:
-            twin = made(*arguments) if deep is not None else self(made)(*map(self, arguments))
+            twin = make(*arguments) if deep is not None else self(make)(*map(self, arguments))
         except (TypeError, ValueError, RuntimeError):
             return stand_in_for(value)
         if twin is value:

@@ -1,4 +1,4 @@
-"""What a copy of a live object shares with the original, and what stands in it for what is not copied either."""
+"""The objects that a copy shares with the original, and stand-ins for those that it can neither copy nor share."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ ATOMS: frozenset[type] = frozenset(
         *(torch.iinfo, torch.jit.ScriptFunction, pathlib.WindowsPath, pathlib.PurePosixPath),
     )
 )
-"""Classes whose objects never change, or are no part of any state."""
+"""Classes whose objects are immutable, or belong to no state."""
 
 _PACKAGES = frozenset("_pytest pytest pluggy xdist execnet unittest logging regcheck IPython ipykernel".split())
-"""The packages whose objects belong to the program around a model: its tests, its log."""
+"""Packages whose objects belong to the program around a model: its tests, its log."""
 
 _BASES = frozenset(
     (
@@ -54,13 +54,13 @@ _BASES = frozenset(
         ("torch._ops", "OpOverloadPacket"),
     )
 )
-"""Classes whose objects stand for something outside of them, and those derived from these."""
+"""Classes (with their subclasses) whose objects represent something outside the model."""
 
 _HOOKS = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
 
 
 class CannotDuplicate(Exception):
-    """Why something cannot be copied; `path` are the attributes that lead to it, outermost first."""
+    """An object cannot be copied; `path` holds the attributes that lead to it, outermost first."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -72,18 +72,18 @@ class CannotDuplicate(Exception):
 
 
 class NotCopied(Exception):
-    """Raised where a copy uses what can be neither copied nor shared."""
+    """A copy uses an object that can be neither copied nor shared."""
 
 
-def refused(value: Any) -> NotCopied:
-    """The error for the use of what was not copied."""
+def not_copied_error(value: Any) -> NotCopied:
+    """The error for using an object that was not copied."""
     return NotCopied(
         f"it uses a {type(value).__name__}, which cannot be copied, and that of the original is left alone"
     )
 
 
-class OutOfReach:
-    """Stands in a copy for what can be neither copied nor shared: raises when it is used."""
+class UnusableStandIn:
+    """Replaces an object that can be neither copied nor shared: raises on use."""
 
     def __init__(self, error: NotCopied) -> None:
         self.__dict__["error"] = error
@@ -100,32 +100,32 @@ class OutOfReach:
         raise self.__dict__["error"]
 
 
-def paused(error: NotCopied) -> Iterator[Any]:
-    """Stands in a copy for an iterator: raises when it is advanced."""
+def raising_iterator(error: NotCopied) -> Iterator[Any]:
+    """Replaces an iterator that cannot be copied: raises when advanced."""
     yield from ()  # which makes this a generator
     raise error
 
 
 def stand_in_for(value: Any) -> Any:
-    """What stands in a copy for something that is neither copied nor shared.
+    """The stand-in for an object that is neither copied nor shared.
 
-    What is written to a file by the copy is dropped. Everything else raises when it is used.
+    Writes to files are dropped. Every other stand-in raises on use.
     """
     if isinstance(value, io.IOBase):
         if value in (sys.stdin, sys.stdout, sys.stderr, sys.__stdin__, sys.__stdout__, sys.__stderr__) or value.closed:
             return value
         if value.writable() and not value.readable():
             return io.StringIO() if isinstance(value, io.TextIOBase) else io.BytesIO()
-        return OutOfReach(refused(value))
+        return UnusableStandIn(not_copied_error(value))
     if type(value).__module__.partition(".")[0] == "torch":  # streams, process groups, nodes of a graph
         return value
     if isinstance(value, types.GeneratorType) or hasattr(type(value), "__next__"):
-        return paused(refused(value))
-    return OutOfReach(refused(value))
+        return raising_iterator(not_copied_error(value))
+    return UnusableStandIn(not_copied_error(value))
 
 
 def process_wide() -> Iterator[Any]:
-    """The random streams of the process, which are put back and not copied."""
+    """The random streams of the process, which are restored instead of copied."""
     yield random._inst
     yield torch.default_generator
     if in_use() is torch.cuda:
@@ -142,36 +142,36 @@ def is_shared(kind: type) -> bool:
         return True
     home, numpy = str(kind.__module__), sys.modules.get("numpy")
     package = home.partition(".")[0]
-    if package in _PACKAGES and kind is not OutOfReach:
+    if package in _PACKAGES and kind is not UnusableStandIn:
         return True
     if numpy is not None and issubclass(kind, (numpy.generic, numpy.dtype, numpy.ufunc)):
         return True
     if package == "torch" and home.startswith("torch._C") and kind.__name__ not in ("Generator", "ScriptObject"):
         return True
-    known = kind.__mro__
-    return any((each.__module__, each.__name__) in _BASES or each.__module__ == "logging" for each in known)
+    bases = kind.__mro__
+    return any((each.__module__, each.__name__) in _BASES or each.__module__ == "logging" for each in bases)
 
 
 def has_trusted_hooks(kind: type) -> bool:
-    """Whether a class has hooks for being copied, and all of them are torch's, NumPy's or the standard library's.
+    """Whether a class has copy hooks, all of them from torch, NumPy or the standard library.
 
-    Those of modules are passed over, but for the one that `torch.compile` makes.
+    Hooks of modules are ignored, except those of the module that `torch.compile` returns.
     """
     if issubclass(kind, nn.Module) and kind.__name__ != "OptimizedModule":
         return False
     definers = [next((base for base in kind.__mro__ if hook in vars(base)), object) for hook in _HOOKS]
     packages = {str(each.__module__).partition(".")[0] for each in definers if each not in (object, nn.Module)}
-    return bool(packages) and all(map(is_a_librarys, packages))
+    return bool(packages) and all(map(is_library_module, packages))
 
 
-def is_a_librarys(module: str) -> bool:
+def is_library_module(module: str) -> bool:
     """Whether a module of that name belongs to torch, NumPy or the standard library."""
     package = module.partition(".")[0]
     return package in sys.stdlib_module_names or package in ("torch", "numpy", "regcheck", "__mp_main__")
 
 
 def attributes_of(value: Any) -> dict[str, Any] | None:
-    """The dictionary in which an object keeps its attributes, without asking its class; None where it has none."""
+    """An object's `__dict__`, bypassing its class; None without one."""
     try:
         own = object.__getattribute__(value, "__dict__")
     except AttributeError:
@@ -180,7 +180,7 @@ def attributes_of(value: Any) -> dict[str, Any] | None:
 
 
 def slots_of(value: Any) -> tuple[tuple[str, Any], ...]:
-    """The slots that Python classes give an object."""
+    """The slots of an object, by name."""
     kind: Any = type(value)
     return _slots(kind)
 
@@ -199,7 +199,7 @@ def _slots(kind: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def class_for_a_copy(value: Any) -> Any:
-    """The class of an object, or one like it, where that has a `__del__`, whose objects are let go of in silence."""
+    """The class of an object; in place of a class with `__del__`, a subclass without effect on deletion."""
     kind: Any = type(value)
     return without_finalizer(kind)
 

@@ -1,4 +1,4 @@
-"""Copies of tensors where they are: what shares memory shares it as copies, too."""
+"""Copies of tensors on their devices; copies of tensors that share memory share memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .lazy import blank_like
 from .shared import CannotDuplicate
 
 PLAIN = (torch.Tensor, nn.Parameter)
-"""The classes of tensors that have no more state than torch knows."""
+"""The classes of tensors without further state of their own."""
 
 
 class Clones:
-    """Gives detached copies of tensors; `memo` is what tensors of classes of their own are copied with."""
+    """Makes detached copies of tensors; `memo` is the memo of `deepcopy` for tensors of other classes."""
 
     def __init__(self, memo: dict[int, Any]) -> None:
         self._memo = memo
@@ -26,7 +26,7 @@ class Clones:
         if nn.parameter.is_lazy(tensor):
             return blank_like(tensor)
         if type(tensor) not in PLAIN:
-            return self._of_a_class_of_its_own(tensor)
+            return self._of_another_class(tensor)
         twin = self._detached(tensor)
         if type(tensor) is nn.Parameter:
             return nn.Parameter(twin, tensor.requires_grad)
@@ -43,20 +43,20 @@ class Clones:
                 twin = data.clone()
                 self._storages[storage._cdata] = storage, twin
                 return twin
-            copied: Any = storage.clone()  # type: ignore[no-untyped-call]  # torch has not typed it
-            self._storages[storage._cdata] = storage, _on(data, copied, 0, (0,), (1,))
+            twin_storage: Any = storage.clone()  # type: ignore[no-untyped-call]  # torch has not typed it
+            self._storages[storage._cdata] = storage, _on(data, twin_storage, 0, (0,), (1,))
         shared = self._storages[storage._cdata][1].untyped_storage()
         return _on(data, shared, data.storage_offset(), data.size(), data.stride())
 
-    def _of_a_class_of_its_own(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Only the class knows how its tensors are copied."""
+    def _of_another_class(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy by the class's own `__deepcopy__`."""
         leaf = tensor if tensor.is_leaf else tensor.detach()
         twin: torch.Tensor = copy.deepcopy(leaf, self._memo)
         if twin is leaf:
-            raise CannotDuplicate(f"a tensor of the class {type(tensor).__name__} gives itself as its copy")
+            raise CannotDuplicate(f"a tensor of the class {type(tensor).__name__} returns itself as its copy")
         return twin
 
 
 def _on(like: torch.Tensor, storage: Any, *place: Any) -> torch.Tensor:
-    """A tensor over a storage, of the dtype of another one."""
+    """A tensor over a storage, with the dtype and device of another tensor."""
     return torch.empty(0, dtype=like.dtype, device=like.device).set_(storage, *place)

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from .arguments import drawn_for, guessed
-from .call_inputs import Inputs, elsewhere, home_of, mapped, moved, suited, with_another_sample
+from .arguments import drawn_for, guessed_inputs
+from .call_inputs import Inputs, elsewhere, fit_to_model, home_of, mapped, moved, with_another_sample
 from .drawing import smooth
 
 __all__ = [
@@ -49,11 +49,11 @@ def candidates(model: nn.Module, answers: Iterable[Answer] = ()) -> Iterator[Inp
 
     Runs nothing, and draws each candidate only when the caller asks for it.
     """
-    for source in (*answers, guessed(model)):
+    for source in (*answers, guessed_inputs(model)):
         with suppress(Exception):  # a model's declarations may be anything: a broken source costs its own inputs only
             drawn = iter(source)
             while (inputs := _next(drawn)) is not None:
-                yield suited(_inputs(inputs), model)
+                yield fit_to_model(_inputs(inputs), model)
 
 
 def _next(drawn: Iterator[Any]) -> Any:

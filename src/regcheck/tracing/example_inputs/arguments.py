@@ -1,4 +1,4 @@
-"""What each argument of a forward can be, by its name, its annotation and the layer that it meets."""
+"""Values for each argument of a forward, by its name, its annotation and the layer of its first use."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ STATES = re.compile(r"h|c|hc|hx|cx|hiddens?|(.*_)?states?|memory|carry")
 
 @dataclass(frozen=True)
 class Draw:
-    """One way to make an argument, given the number of samples, and where it comes from."""
+    """A function from the number of samples to an argument, and its origin as reports name it."""
 
     make: Callable[[int], Any]
     origin: str
 
 
 @dataclass(frozen=True)
-class Argument:
+class ForwardArgument:
     """An argument of a forward."""
 
     name: str
@@ -43,19 +43,19 @@ class Argument:
     required: bool = True
 
 
-def arguments_of(model: nn.Module) -> list[Argument] | None:
-    """The arguments that a forward takes; None where its signature does not say."""
+def arguments_of(model: nn.Module) -> list[ForwardArgument] | None:
+    """The arguments of a forward; None where its signature does not list them."""
     try:
         parameters = [*inspect.signature(model.forward).parameters.values()]
     except (TypeError, ValueError):
         return None
     gathering = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = [
-        Argument(each.name, _text(each.annotation), each.kind is each.KEYWORD_ONLY, each.default is each.empty)
+    arguments = [
+        ForwardArgument(each.name, _text(each.annotation), each.kind is each.KEYWORD_ONLY, each.default is each.empty)
         for each in parameters
         if each.kind not in gathering
     ]
-    return None if not found and any(each.kind in gathering for each in parameters) else found
+    return None if not arguments and any(each.kind in gathering for each in parameters) else arguments
 
 
 def _text(annotation: Any) -> str:
@@ -64,37 +64,37 @@ def _text(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") + str(annotation)
 
 
-def needed(arguments: Sequence[Argument]) -> list[Argument]:
-    """The arguments without which a forward cannot do its work: the required ones, else what it takes tensors in."""
+def needed(arguments: Sequence[ForwardArgument]) -> list[ForwardArgument]:
+    """The arguments that a forward needs: the required ones, else those that look like tensors."""
     required = [each for each in arguments if each.required]
     if required:
         return required
-    known = [each for each in arguments if IDS.fullmatch(each.name) or IMAGES.fullmatch(each.name)]
-    return known or [each for each in arguments if "Tensor" in each.annotation or not each.annotation][:1]
+    named = [each for each in arguments if IDS.fullmatch(each.name) or IMAGES.fullmatch(each.name)]
+    return named or [each for each in arguments if "Tensor" in each.annotation or not each.annotation][:1]
 
 
-def guessed(model: nn.Module) -> Iterator[Inputs]:
-    """Inputs for the arguments that a forward needs, from the layers that they meet."""
+def guessed_inputs(model: nn.Module) -> Iterator[Inputs]:
+    """Inputs for the arguments that a forward needs, from the layers of their first use."""
     arguments = arguments_of(model)
     if arguments == []:
         yield Inputs(origin="forward takes no arguments")
         return
-    chosen = needed(arguments or [Argument("input")])
+    chosen = needed(arguments or [ForwardArgument("input")])
     for known in (
         follow(model),
         ForwardReading(),
     ):  # where the source was misread, the layers' own order may still be right
         options = {each.name: draws(model, each, known) for each in chosen}
         if any(options.values()):
-            yield from assembled(chosen, {name: found or [_nothing()] for name, found in options.items()})
+            yield from combined_draws(chosen, {name: found or [_nothing()] for name, found in options.items()})
         if not _strayed(model, chosen, known):
             return
 
 
-def assembled(arguments: Sequence[Argument], options: Mapping[str, Sequence[Draw]]) -> Iterator[Inputs]:
-    """One candidate per way of making the arguments: all first ways, all second ways, …; then with fewer samples.
+def combined_draws(arguments: Sequence[ForwardArgument], options: Mapping[str, Sequence[Draw]]) -> Iterator[Inputs]:
+    """Candidates: the first draws of all arguments, the second draws, …; then with fewer samples.
 
-    Where several arguments can be made in several ways, each is also varied alone.
+    Where several arguments have several draws, each is also varied alone.
     """
     most = max((len(each) for each in options.values()), default=0)
     several = [name for name, found in options.items() if len(found) > 1]
@@ -102,16 +102,16 @@ def assembled(arguments: Sequence[Argument], options: Mapping[str, Sequence[Draw
     together = [dict.fromkeys(options, way) for way in range(most)]
     tries = [(SAMPLES, each) for each in (*together[:1], *alone, *together[1:])]
     for samples, ways in [*tries, *((1, each) for each in together[:3]), (2, {})]:
-        taken = {name: found[min(ways.get(name, 0), len(found) - 1)] for name, found in options.items()}
+        chosen = {name: draws[min(ways.get(name, 0), len(draws) - 1)] for name, draws in options.items()}
         try:
-            made = {name: draw.make(samples) for name, draw in taken.items()}
+            values = {name: draw.make(samples) for name, draw in chosen.items()}
         except TooLarge:
             continue
-        yield called(arguments, made, ", ".join(dict.fromkeys(draw.origin for draw in taken.values())))
+        yield as_call(arguments, values, ", ".join(dict.fromkeys(draw.origin for draw in chosen.values())))
 
 
-def called(arguments: Sequence[Argument], values: Mapping[str, Any], origin: str) -> Inputs:
-    """Values by name as a call: by position from the first argument on, by keyword after a gap."""
+def as_call(arguments: Sequence[ForwardArgument], values: Mapping[str, Any], origin: str) -> Inputs:
+    """Values by name as inputs: by position up to the first missing argument, then by keyword."""
     args: list[Any] = []
     for each in arguments:
         if each.keyword or each.name not in values:
@@ -121,8 +121,8 @@ def called(arguments: Sequence[Argument], values: Mapping[str, Any], origin: str
     return Inputs(tuple(args), {name: each for name, each in values.items() if name not in by_position}, origin)
 
 
-def draws(model: nn.Module, argument: Argument, known: ForwardReading) -> list[Draw]:
-    """Ways to make an argument, most likely first; empty where nothing speaks for any."""
+def draws(model: nn.Module, argument: ForwardArgument, known: ForwardReading) -> list[Draw]:
+    """Draws of an argument, most likely first; empty where nothing is known of it."""
     root = (argument.name,)
     parts = [each for each in known.keys if each[0] == argument.name]
     if parts:
@@ -133,9 +133,9 @@ def draws(model: nn.Module, argument: Argument, known: ForwardReading) -> list[D
 
 
 def drawn_for(model: nn.Module, argument: str | int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
-    """A tensor for an argument of forward, by name or position: smooth, or ids that the layer behind it takes, or ones.
+    """A tensor for an argument of forward, by name or position: smooth values, ids that its layer accepts, or ones.
 
-    Ids for no embedding are 0 and 1, which classes and flags know too.
+    Ids without an embedding are 0 and 1, which are valid classes and flags too.
     """
     kind = getattr(torch, dtype)
     if kind is torch.bool:
@@ -153,7 +153,7 @@ def drawn_for(model: nn.Module, argument: str | int, shape: tuple[int, ...], dty
 
 
 def _mapping(model: nn.Module, parts: Iterable[Root], known: ForwardReading) -> list[Draw]:
-    """A dict with the entries that forward asks for."""
+    """A dict with the keys that forward reads."""
     entries = {root[1]: _entry(model, root, known) for root in parts}
     most = max(len(each) for each in entries.values())
 
@@ -167,19 +167,19 @@ def _mapping(model: nn.Module, parts: Iterable[Root], known: ForwardReading) -> 
 
 def _entry(model: nn.Module, root: Root, known: ForwardReading) -> list[Draw]:
     meeting = known.meetings.get(root)
-    by_layer = _by_layer(model, Argument(root[-1]), meeting, known.ranks.get(root))
+    by_layer = _by_layer(model, ForwardArgument(root[-1]), meeting, known.ranks.get(root))
     return _by_name(model, root[-1], meeting) or by_layer
 
 
-def _plain(argument: Argument) -> list[Draw]:
-    """Values of arguments that are no tensors."""
+def _plain(argument: ForwardArgument) -> list[Draw]:
+    """Values of arguments of plain types."""
     plain: dict[str, Any] = {"bool": False, "int": 1, "float": 1.0, "str": ""}
     name = argument.annotation.partition("<")[0].strip()
     return [Draw(lambda samples: plain[name], "annotations")] if name in plain else []
 
 
 def _by_name(model: nn.Module, name: str, meeting: FirstUse | None) -> list[Draw]:
-    """Masks, times, lengths and positions: arguments whose name says more than the layer behind them."""
+    """Masks, times, lengths and positions: arguments whose name says more than their layer."""
     layer = None if meeting is None else meeting.layer
     inner = "" if meeting is None else meeting.argument
     length = sizes.lengths(model)[0]
@@ -209,7 +209,7 @@ def _by_name(model: nn.Module, name: str, meeting: FirstUse | None) -> list[Draw
 
 
 def _masks(model: nn.Module, length: int, origin: str) -> list[Draw]:
-    """Masks that hide nothing, of tokens or of images."""
+    """Masks that keep everything, for tokens or for images."""
     shapes: list[tuple[int, ...]] = [(length,)]
     convolution = _first(model, nn.Conv2d)
     if convolution is not None and _first(model, nn.Embedding) is None:
@@ -219,14 +219,14 @@ def _masks(model: nn.Module, length: int, origin: str) -> list[Draw]:
     return [Draw(lambda n, kind=kind: torch.ones(n, length, dtype=kind), origin) for kind in kinds]  # type: ignore[misc]
 
 
-def _by_layer(model: nn.Module, argument: Argument, meeting: FirstUse | None, rank: int | None) -> list[Draw]:
-    """What the layer takes that the argument meets; where the source does not tell, a layer that its name suggests."""
+def _by_layer(model: nn.Module, argument: ForwardArgument, meeting: FirstUse | None, rank: int | None) -> list[Draw]:
+    """Draws that the layer of the argument's first use accepts; without one, a layer that its name suggests."""
     if meeting is None:
         layer = _suggested(model, argument.name)
         if layer is None:
             return []
         meeting = FirstUse(layer)
-    specs = layer_inputs.met(model, meeting, rank)
+    specs = layer_inputs.specs_of(model, meeting, rank)
     what = type(meeting.layer).__name__ if meeting.layer is not None else meeting.function
     path = next((path for path, each in model.named_modules() if each is meeting.layer), "")
     origin = f"shape of {path or ('the model' if meeting.layer is model else 'its weights')} ({what})"
@@ -239,18 +239,18 @@ def _by_layer(model: nn.Module, argument: Argument, meeting: FirstUse | None, ra
 
 
 def _suggested(model: nn.Module, name: str) -> nn.Module | None:
-    """The layer that an argument of that name probably meets first."""
+    """The layer that an argument of that name probably reaches first."""
     if IDS.fullmatch(name) and (embedding := _first(model, nn.Embedding)) is not None:
         return embedding
     if IMAGES.fullmatch(name) and (convolution := _first(model, nn.Conv2d)) is not None:
         return convolution
     if STATES.fullmatch(name) and (recurrent := _first(model, (nn.RNNBase, nn.RNNCellBase))) is not None:
         return recurrent
-    return next((each for each in layer_inputs.entrances(model) if layer_inputs.taken(model, each)), None)
+    return next((each for each in layer_inputs.entrances(model) if layer_inputs.accepted_by(model, each)), None)
 
 
-def _strayed(model: nn.Module, arguments: Sequence[Argument], known: ForwardReading) -> bool:
-    """Whether some argument meets another layer than the one that its name and the layers' order suggest."""
+def _strayed(model: nn.Module, arguments: Sequence[ForwardArgument], known: ForwardReading) -> bool:
+    """Whether some argument reaches another layer than the one that its name and the layers' order suggest."""
     met = {each.name: known.meetings.get((each.name,)) for each in arguments}
     return any(each and each.layer is not _suggested(model, name) for name, each in met.items())
 
@@ -264,5 +264,5 @@ def _nothing() -> Draw:
 
 
 def spec(dims: tuple[int | None, ...], origin: str, below: int | None = None, avoid: Iterable[int] = ()) -> Draw:
-    """A drawn tensor as a way to make an argument."""
+    """The draw of a tensor."""
     return Draw(Spec(dims, below, frozenset(avoid)).drawn, origin)

@@ -1,4 +1,4 @@
-"""Arguments of a forward as a value, and how they are copied and moved."""
+"""The arguments of a forward as a value, with functions that copy and move them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from regcheck.tracing.copies.shared import ATOMS
 from regcheck.tracing.copies.tensors import Clones
 
 DEPTH = 6
-"""How deep tensors are looked for in objects that are no containers."""
+"""The greatest depth of the search for tensors in nested objects."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments of a forward, and where they come from (for the report)."""
+    """The arguments of a forward, and their origin as reports name it."""
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -30,37 +30,39 @@ class Inputs:
 
 
 def home_of(model: nn.Module) -> torch.device:
-    """The device a model is on: that of its first parameter or buffer."""
+    """The device of a model's first parameter or buffer."""
     return next((each.device for each in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
 def elsewhere(model: nn.Module, inputs: Inputs | None) -> str:
-    """That inputs are on another device than the model, in words; empty where all are on the same."""
-    given = (inputs.args, dict(inputs.kwargs)) if inputs is not None else ()
-    found = dict.fromkeys(str(tensor.device) for tensor in _held(given, DEPTH))
+    """A sentence that names the devices of inputs and model where they differ, else an empty string."""
+    values = (inputs.args, dict(inputs.kwargs)) if inputs is not None else ()
+    devices = dict.fromkeys(str(tensor.device) for tensor in _tensors_of(values, DEPTH))
     home = str(home_of(model))
-    return f"the inputs are on {', '.join(found)}, the model is on {home}" if found and set(found) != {home} else ""
+    if not devices or set(devices) == {home}:
+        return ""
+    return f"the inputs are on {', '.join(devices)}, the model is on {home}"
 
 
 def precision_of(model: nn.Module) -> torch.dtype:
-    """The dtype a model computes in: that of its first floating-point parameter."""
+    """The dtype of a model's first floating-point parameter."""
     return next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
 
 
-def suited(inputs: Inputs, model: nn.Module) -> Inputs:
-    """The inputs on the model's device, their floating-point tensors in the model's dtype."""
+def fit_to_model(inputs: Inputs, model: nn.Module) -> Inputs:
+    """A copy of the inputs on the model's device, with floating-point tensors in the model's dtype."""
     home, precision = home_of(model), precision_of(model)
 
-    def suit(tensor: torch.Tensor) -> torch.Tensor:
+    def fit(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(home, precision if tensor.is_floating_point() else tensor.dtype, copy=True)
 
-    return Inputs(mapped(inputs.args, suit), mapped(inputs.kwargs, suit), inputs.origin)
+    return Inputs(mapped(inputs.args, fit), mapped(inputs.kwargs, fit), inputs.origin)
 
 
 def with_another_sample(inputs: Inputs) -> list[Inputs]:
-    """The inputs with another sample beside the one that they hold, if it is one: batch norm trains on two or more."""
-    held = [each for each in _held((inputs.args, dict(inputs.kwargs)), DEPTH) if each.dim()]
-    if not held or any(each.layout is not torch.strided or each.size(0) != 1 for each in held):
+    """Inputs of one sample, doubled by a second one: batch norm in train mode needs two. Empty for other inputs."""
+    tensors = [each for each in _tensors_of((inputs.args, dict(inputs.kwargs)), DEPTH) if each.dim()]
+    if not tensors or any(each.layout is not torch.strided or each.size(0) != 1 for each in tensors):
         return []
 
     def beside(tensor: torch.Tensor) -> torch.Tensor:
@@ -70,12 +72,12 @@ def with_another_sample(inputs: Inputs) -> list[Inputs]:
 
     try:
         return [Inputs(mapped(inputs.args, beside), mapped(inputs.kwargs, beside), f"{inputs.origin} and another")]
-    except Exception:  # what cannot be copied was refused before
+    except Exception:  # inputs that cannot be copied have failed before
         return []
 
 
 def moved(value: Any, device: torch.device | str | None = None) -> Any:
-    """A copy of nested inputs, on `device` or where they are, detached from any autograd graph."""
+    """A copy of nested inputs, on `device` (default: on their own), detached from any autograd graph."""
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         copied = tensor.detach().to(device or tensor.device, copy=True)
@@ -85,7 +87,7 @@ def moved(value: Any, device: torch.device | str | None = None) -> Any:
 
 
 def mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Nested inputs with `change` applied to every tensor; everything else that a forward could write to is copied."""
+    """Nested inputs with `change` applied to every tensor, and copies of all other mutable objects."""
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, PackedSequence):  # its batch sizes stay on the CPU
@@ -103,14 +105,14 @@ def mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 
 def _copied(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """A copy of an object, with `change` applied to its tensors but for the parameters of models."""
+    """A copy of an object, with `change` applied to its tensors, except to parameters of models."""
     copier = Copier(lambda tensor: clone(tensor) if isinstance(tensor, nn.Parameter) else change(tensor))
     clone = Clones(copier.memo)
     return copier.copy(value)
 
 
-def _held(value: Any, depth: int) -> Iterator[torch.Tensor]:
-    """The tensors that a plain object (a dataclass, a batch of a data library) keeps in its attributes."""
+def _tensors_of(value: Any, depth: int) -> Iterator[torch.Tensor]:
+    """The tensors in nested containers, and in the attributes of plain objects such as dataclasses."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, PackedSequence):
@@ -119,12 +121,12 @@ def _held(value: Any, depth: int) -> Iterator[torch.Tensor]:
         return
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _held(each, depth - 1)
+            yield from _tensors_of(each, depth - 1)
     elif isinstance(value, (tuple, list, set, frozenset)):
         for each in value:
-            yield from _held(each, depth - 1)
+            yield from _tensors_of(each, depth - 1)
     elif dataclasses.is_dataclass(value) or hasattr(value, "__dict__") or hasattr(value, "__slots__"):
         slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-        kept = {**getattr(value, "__dict__", {}), **{name: getattr(value, name, None) for name in slots}}
-        for each in kept.values():
-            yield from _held(each, depth - 1)
+        attributes = {**getattr(value, "__dict__", {}), **{name: getattr(value, name, None) for name in slots}}
+        for each in attributes.values():
+            yield from _tensors_of(each, depth - 1)

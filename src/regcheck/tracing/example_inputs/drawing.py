@@ -1,4 +1,4 @@
-"""Draw the values of inputs: smooth signals, valid ids, masks that hide nothing."""
+"""Draw the values of inputs: smooth signals, valid ids, positions and boxes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ SAMPLES = 4
 LARGEST = 2**25
 """The most elements of one drawn tensor: 128 MB of single precision."""
 
-
 AMPLE = 2**22
-"""The elements of all samples together above which fewer samples are drawn: four images of about 590 × 590."""
+"""The most elements of all samples together, beyond which fewer samples are drawn: four images of about 590 × 590."""
 
 
 class TooLarge(Exception):
-    """A guess that would take too much memory."""
+    """A guess needs too much memory."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a tensor must look like; a size of None is the number of samples.
+    """The shape and range of a tensor; a size of None is the number of samples.
 
-    `below` makes it a tensor of ids, each at least 0, less than `below` and none of `avoid`.
+    With `below` it is a tensor of ids from 0 to `below` - 1, without those in `avoid`.
     """
 
     dims: tuple[int | None, ...]
@@ -33,10 +32,10 @@ class Spec:
     avoid: frozenset[int] = frozenset()
 
     def drawn(self, samples: int) -> torch.Tensor:
-        """A tensor of that kind.
+        """A tensor of that shape and range.
 
         Raises:
-            TooLarge: it would be larger than any guess is worth.
+            TooLarge: it has more than `LARGEST` elements.
         """
         shape = tuple(samples if size is None else size for size in self.dims)
         if math.prod(shape) > LARGEST:
@@ -45,14 +44,14 @@ class Spec:
 
 
 def affordable(size: Sequence[int]) -> int:
-    """How many samples of that size to draw: fewer where they are large."""
+    """The number of samples to draw: fewer of a large size."""
     return max(1, min(SAMPLES, AMPLE // max(1, math.prod(size))))
 
 
 def smooth(shape: tuple[int, ...]) -> torch.Tensor:
     """Low-frequency waves of that shape, different in every sample and channel, of about unit variance.
 
-    A trained network sees smooth images, not white noise; neighbouring positions resemble each other here as there.
+    Neighbouring positions resemble each other, as in the images that a network is trained on, unlike in white noise.
     """
     generator = torch.Generator().manual_seed(0)
     if len(shape) <= 2 and shape[-1:] < (1000,):
@@ -71,7 +70,7 @@ def smooth(shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def ids(shape: tuple[int, ...], below: int, avoid: Collection[int] = ()) -> torch.Tensor:
-    """Ids less than `below`, spread over what is allowed, none of them in `avoid` where that leaves any."""
+    """Ids less than `below`, spread over the range, without those in `avoid` unless no id remains."""
     spread = min(below, 4096)
     allowed = [each for each in range(spread) if each not in avoid] or [*range(max(spread, 1))]
     generator = torch.Generator().manual_seed(0)

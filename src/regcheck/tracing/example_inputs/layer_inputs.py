@@ -1,4 +1,4 @@
-"""The tensors that a layer takes as its input."""
+"""The input tensors that a layer accepts."""
 
 from __future__ import annotations
 
@@ -15,35 +15,32 @@ from .drawing import Spec
 Dims = tuple[int | None, ...]
 
 
-def met(model: nn.Module, meeting: FirstUse, rank: int | None = None) -> list[Spec]:
-    """What an argument can be, given the layer that it meets and what happens to it on its way there."""
-    found = _function(meeting) if meeting.layer is None else taken(model, meeting.layer, meeting.argument)
+def specs_of(model: nn.Module, meeting: FirstUse, rank: int | None = None) -> list[Spec]:
+    """Specs of an argument, from its first use in a layer and the reshapings before it."""
+    at_use = _function(meeting) if meeting.layer is None else accepted_by(model, meeting.layer, meeting.argument)
     if meeting.shared > 1:
-        found = [*_split(found, meeting), *found]
-    back = [each for spec in found if (each := _before(spec, meeting.way)) is not None] or found
+        at_use = [*_split(at_use, meeting), *at_use]
+    specs = [each for spec in at_use if (each := _before(spec, meeting.way)) is not None] or at_use
     if rank is not None:
-        back.sort(key=lambda each: len(each.dims) != rank)
-        back = _padded(back, rank)
-    return [*dict.fromkeys(back)]
+        specs.sort(key=lambda each: len(each.dims) != rank)
+        specs = _padded(specs, rank)
+    return [*dict.fromkeys(specs)]
 
 
-def taken(model: nn.Module, layer: nn.Module, argument: str = "input") -> list[Spec]:
-    """What a layer takes, most likely first; empty for what is no layer with weights."""
-    return [*dict.fromkeys(_taken(model, layer, argument))]
+def accepted_by(model: nn.Module, layer: nn.Module, argument: str = "input") -> list[Spec]:
+    """Specs that a layer accepts, most likely first; empty for a module that is no layer with weights."""
+    return [*dict.fromkeys(_accepted_by(model, layer, argument))]
 
 
-def _taken(model: nn.Module, layer: Any, argument: str) -> Iterator[Spec]:
+def _accepted_by(model: nn.Module, layer: Any, argument: str) -> Iterator[Spec]:
     name = type(layer).__name__
     if isinstance(layer, nn.Bilinear):
         yield Spec((None, layer.in2_features if argument == "input2" else layer.in1_features))
     elif hasattr(layer, "kernel_size") and hasattr(layer, "in_channels"):
         yield from _convolved(model, layer, name)
     elif hasattr(layer, "num_embeddings") and hasattr(layer, "embedding_dim"):
-        avoid = (
-            frozenset([layer.padding_idx])
-            if isinstance(sizes.attribute(layer, "padding_idx"), int)
-            else frozenset[int]()
-        )
+        padding = sizes.attribute(layer, "padding_idx")
+        avoid = frozenset([padding] if isinstance(padding, int) else ())
         for length in sizes.lengths(model, layer.embedding_dim):
             yield Spec((None, length), layer.num_embeddings, avoid)
         yield Spec((None,), layer.num_embeddings, avoid)
@@ -56,7 +53,7 @@ def _taken(model: nn.Module, layer: Any, argument: str) -> Iterator[Spec]:
         attention = next(each for each in layer.modules() if isinstance(each, nn.MultiheadAttention))
         yield _sequence(attention.embed_dim, attention.batch_first)
     elif name in ("TransformerEncoder", "TransformerDecoder"):
-        yield from _taken(model, layer.layers[0], argument)
+        yield from _accepted_by(model, layer.layers[0], argument)
     elif isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
         yield Spec((None, sizes.LENGTH, *layer.normalized_shape))
         yield Spec((None, *layer.normalized_shape))
@@ -69,7 +66,7 @@ def _taken(model: nn.Module, layer: Any, argument: str) -> Iterator[Spec]:
         for extent in sizes.extents(model, rank, width) if rank else ():
             yield Spec((None, width, *extent))
     elif isinstance(sizes.attribute(layer, "in_features"), int):
-        width = layer.in_features or sizes.LENGTH  # a lazy layer takes any
+        width = layer.in_features or sizes.LENGTH  # a lazy layer accepts any
         yield Spec((None, width))
         for length in (sizes.LENGTH, *sizes.lengths(model, width)[:3]):
             yield Spec((None, length, width))
@@ -100,7 +97,7 @@ def _sequence(width: int, batch_first: bool) -> Spec:
 
 
 def _function(meeting: FirstUse) -> list[Spec]:
-    """What a function takes, by the weights it is given."""
+    """Specs that a function accepts, by the shape of its weight argument."""
     weight = meeting.weight
     if weight is None or weight.dim() < 2:
         return []
@@ -114,11 +111,11 @@ def _function(meeting: FirstUse) -> list[Spec]:
     return [Spec((None, width)), Spec((None, sizes.LENGTH, width))]
 
 
-def _split(found: list[Spec], meeting: FirstUse) -> list[Spec]:
-    """Equal parts of what several arguments make up together, along the axis that the layer measures."""
+def _split(specs: list[Spec], meeting: FirstUse) -> list[Spec]:
+    """Equal parts, for several arguments that are joined along the layer's feature axis."""
     axis = 1 if isinstance(meeting.layer, nn.modules.conv._ConvNd) else -1
     parts = []
-    for spec in found:
+    for spec in specs:
         dims = list(spec.dims)
         width = dims[axis]
         if spec.below is None and width is not None and width % meeting.shared == 0:
@@ -128,7 +125,7 @@ def _split(found: list[Spec], meeting: FirstUse) -> list[Spec]:
 
 
 def _before(spec: Spec, way: tuple[tuple[str, tuple[Any, ...]], ...]) -> Spec | None:
-    """The tensor that the steps of a way turn into `spec`; None where they cannot."""
+    """The spec that the reshapings turn into `spec`; None where they cannot."""
     dims: list[int | None] | None = list(spec.dims)
     for name, arguments in reversed(way):
         dims = _undone(dims or [], name, arguments)
@@ -161,12 +158,12 @@ def _undone(dims: list[int | None], name: str, arguments: tuple[Any, ...]) -> li
     return dims
 
 
-def _padded(found: list[Spec], rank: int) -> list[Spec]:
-    """Images in place of vectors where forward takes a tensor of four sizes, as before `x.flatten(1)`."""
-    if any(len(each.dims) == rank for each in found) or rank != 4:
-        return found
+def _padded(specs: list[Spec], rank: int) -> list[Spec]:
+    """Images before vectors where forward unpacks a tensor of rank 4, as before `x.flatten(1)`."""
+    if any(len(each.dims) == rank for each in specs) or rank != 4:
+        return specs
     images = []
-    for spec in found:
+    for spec in specs:
         width = spec.dims[-1]
         if len(spec.dims) != 2 or width is None:
             continue
@@ -174,11 +171,11 @@ def _padded(found: list[Spec], rank: int) -> list[Spec]:
             side = round((width / channels) ** 0.5)
             if side * side * channels == width:
                 images.append(Spec((None, channels, side, side)))
-    return [*images, *found]
+    return [*images, *specs]
 
 
 def entrances(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers with weights that an argument could meet first, in the order in which they were made."""
+    """The layers with weights that an argument may reach first, in the order of construction."""
     for module in model.modules():
         if any(True for _ in module.children()) and not isinstance(module, (nn.MultiheadAttention, nn.Transformer)):
             continue

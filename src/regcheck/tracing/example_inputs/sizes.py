@@ -1,4 +1,4 @@
-"""Image sizes and sequence lengths that a model may want, most likely first."""
+"""Image sizes and sequence lengths for a model, most likely first."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LENGTHS = (
     "max_positions"
 ).split()
 LENGTH = 16
-"""How long a sequence is where nothing says so."""
+"""The default length of a sequence."""
 
 
 def extents(model: nn.Module, rank: int, channels: int | None = None) -> list[tuple[int, ...]]:
-    """Heights and widths (or whatever `rank` asks for), most likely first."""
+    """Spatial sizes of that rank (heights and widths for rank 2), most likely first."""
     usual: list[tuple[int, ...]] = [(size,) * rank for size in USUAL[rank]]
     if rank == 3 and channels == 3:
         usual = [(16, 112, 112), (16, 224, 224), (8, 64, 64), *usual]
@@ -49,15 +49,15 @@ def attribute(owner: Any, name: str) -> Any:
 
 
 def _named(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
-    """Sizes that the model or a part of it keeps under a telling name."""
+    """Sizes that the model or a part of it stores under a conventional name."""
     for module in itertools.islice(model.modules(), 400):
         size: Any = pretrained_size(module) if rank == 2 else None
         if size is not None:
             yield size[-2:]
         for name in NAMED:
-            found = _whole(attribute(module, name), rank)
-            if found is not None and not (name == "input_size" and isinstance(module, (nn.RNNBase, nn.RNNCellBase))):
-                yield found
+            size = _whole(attribute(module, name), rank)
+            if size is not None and not (name == "input_size" and isinstance(module, (nn.RNNBase, nn.RNNCellBase))):
+                yield size
         spatial, temporal = attribute(module, "spatial_size"), attribute(module, "temporal_size")
         stem = _first_convolution(model)
         if rank == 3 and isinstance(spatial, (tuple, list)) and isinstance(temporal, int) and stem is not None:
@@ -77,7 +77,7 @@ def _whole(value: Any, rank: int) -> tuple[int, ...] | None:
 
 
 def _tabled(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
-    """Sizes whose patches fill a learned table of positions."""
+    """Sizes whose number of patches equals the rows of a learned table of positions."""
     stem = _first_convolution(model)
     if rank == 1 or stem is None or tuple(stem.kernel_size) != tuple(stem.stride) or stem.stride[0] < 2:
         return
@@ -90,7 +90,7 @@ def _tabled(model: nn.Module, rank: int) -> Iterator[tuple[int, ...]]:
 
 
 def _tables(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters and buffers that may hold a row per position, with their paths; the weights of layers do not."""
+    """Parameters and buffers that may have a row per position, with their paths; without the weights of layers."""
     for path, module in itertools.islice(model.named_modules(), 400):
         if isinstance(module, (nn.Embedding, nn.Linear)):
             continue
@@ -104,10 +104,10 @@ def _first_convolution(model: nn.Module) -> Any:
 
 
 def fitting(model: nn.Module, rank: int) -> list[int]:
-    """Sizes at which what the convolutions leave is as wide as the linear layer behind them.
+    """Sizes at which the output of the convolutions fits the linear layer after them.
 
-    The layers are taken in the order in which they were made. Poolings that forward calls itself are not seen, so sizes
-    halved once after each convolution, or after each but the last, count too.
+    It assumes that layers run in the order of their construction. Functional poolings are invisible, so it also tries
+    halving after each convolution, and after each but the last.
     """
     layers: list[nn.Module] = []
     linear: nn.Linear | None = None
@@ -123,15 +123,15 @@ def fitting(model: nn.Module, rank: int) -> list[int]:
     last = convolutions[-1].out_channels
     if linear.in_features == last or linear.in_features % last:
         return []
-    wanted = linear.in_features // last
+    positions = linear.in_features // last
     tries = dict.fromkeys([224, 32, 28, 64, 128, 96, 84, 48, 256, 227, 299, 16, 8, 40, 50, 100, 112, 160, 512, 1024])
-    return [size for halving in range(3) for size in tries if _left(layers, rank, size, halving) == wanted]
+    return [size for halving in range(3) for size in tries if _left(layers, rank, size, halving) == positions]
 
 
 def _left(layers: list[nn.Module], rank: int, size: int, halving: int) -> int:
-    """Positions left of an extent; `halving` is 1 where each convolution is pooled after, 2 for all but the last."""
+    """The positions left of a size; `halving` 1 assumes a pooling after each convolution, 2 after all but the last."""
     total = sum(isinstance(each, nn.modules.conv._ConvNd) for each in layers)
-    seen = 0
+    count = 0
     for layer in layers:
         reach = _reach(layer, rank)
         if reach is None:
@@ -139,8 +139,8 @@ def _left(layers: list[nn.Module], rank: int, size: int, halving: int) -> int:
         kernel, stride, padding, dilation = reach
         size = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         if isinstance(layer, nn.modules.conv._ConvNd):
-            seen += 1
-            if halving == 1 or (halving == 2 and seen < total):
+            count += 1
+            if halving == 1 or (halving == 2 and count < total):
                 size //= 2
         if size < 1:
             return 0
@@ -167,7 +167,7 @@ def _one(value: Any, default: int = 1) -> int:
 
 
 def lengths(model: nn.Module, width: int | None = None) -> list[int]:
-    """Lengths of a sequence of tokens: short, but one that learned positions and names allow."""
+    """Lengths of a token sequence: short ones that learned positions and size attributes allow."""
     named = [
         value
         for module in itertools.islice(model.modules(), 400)
