@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import runpy
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from regcheck.engine.scan import scan
 from regcheck.runtime import models as live
 from regcheck.static.interpreter.values import Constant, LayerValue
 from regcheck.static.models import inspection as static
@@ -289,3 +292,29 @@ def test_derived_classes_have_the_row_of_their_base() -> None:
     assert layer_of_class(Wrapped) is LAYERS["Dropout2d"]
     assert layer_of_class(DropPath) is FOREIGN_LAYERS["DropPath"]
     assert not layer_of_class(nn.Module).by_mode
+
+
+DERIVED = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Dropped(nn.Linear):
+    def forward(self, x):
+        return F.dropout(super().forward(x), 0.5, self.training)
+
+
+model = nn.Sequential(Dropped(4, 8), nn.Linear(8, 2))
+with torch.no_grad():
+    print(model(torch.ones(3, 4)))
+"""
+
+
+def test_a_layer_that_is_derived_may_drop_by_itself(tmp_path: Path) -> None:
+    """A class that derives from a layer without dropout, and calls a functional one, depends on its mode."""
+    path = tmp_path / "derived.py"
+    path.write_text(DERIVED)
+    assert [(each.code, each.line) for each in scan([path]).findings] == [("REG201", 14)]
+    program = runpy.run_path(str(path))
+    assert live.modes(program["model"]) == (True, ("dropout",))

@@ -55,7 +55,7 @@ def depends_on_mode(layer: Any) -> str:
         return ""
     cls = class_of(layer)
     row = layer_of_class(cls)
-    if row.by_mode or row.function:
+    if row.by_mode:
         return row.mode_dependence(partial(_setting, layer))
     return DROPOUT if _drops_by_mode(cls) and _has_rate(layer) else ""
 

@@ -1,1 +1,1 @@
-"""Models and programs as their source tells them: read with `ast`, never imported, without torch."""
+"""Reads models and programs from source: parsed with `ast`, never imported, without torch."""

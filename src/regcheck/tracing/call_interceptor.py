@@ -1,7 +1,7 @@
-"""Seeing each torch call of a running model: which function, in which module, from which line.
+"""Intercepts each torch call of a running model: its function, the module that makes it, the line it comes from.
 
 Both the recorder and the probe's interventions are function modes built on `TorchCallInterceptor`, so that they give
-the same call the same `Site`.
+the same `Site` to the same call.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def name_of(function: Any) -> str:
 
 
 def is_placed(name: str) -> bool:
-    """Whether calls of that name get a `Site`: everything that can draw or normalize, and softmax.
+    """Whether calls of that name get a `Site`: functions that can draw, normalize or compute statistics, and softmax.
 
-    What an operator that is not torch's own does, nobody knows beforehand.
+    So does every operator of another package: it may do any of this.
     """
     return name in _PLACED or "::" in name
 
@@ -74,7 +74,7 @@ def draws(name: str) -> bool:
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Run what the user wrote: no fused attention path, no compiled code, and convolutions that repeat to the bit."""
+    """Run the user's code eagerly: no fused attention path, nothing compiled, and bit-identical convolutions."""
     fast_path, repeating = torch.backends.mha.get_fastpath_enabled(), torch._C._get_cudnn_deterministic()
     with ExitStack() as undo:
         undo.callback(torch._C._set_cudnn_deterministic, repeating)
@@ -103,7 +103,7 @@ def autocasting(kinds: Sequence[tuple[str, torch.dtype]]) -> Iterator[None]:
 
 
 class TorchCallInterceptor(TorchFunctionMode):
-    """A function mode that knows which module is running and gives random calls their `Site`."""
+    """A function mode that tracks the running module and gives calls their `Site`."""
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
@@ -142,14 +142,14 @@ class TorchCallInterceptor(TorchFunctionMode):
 
 
 def script_name(module: nn.Module) -> str:
-    """The name of the class that a scripted module was made of."""
+    """The name of a scripted module's original class."""
     return str(getattr(module, "original_name", type(module).__name__))
 
 
 def arguments_of(
     function: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[float | None, bool | None]:
-    """Rate and activity of a call, from its arguments as given (None: a value that is not a number)."""
+    """The rate of a call and whether it is active, from its arguments; None for a value that is no number."""
     if name in STACKED:
         depth, between, on = stacked_arguments(args)
         return between, on and depth > 1 and between > 0

@@ -34,6 +34,8 @@ from .values import (
     LayerValue,
     Maybe,
     Module,
+    ParameterOf,
+    Parameters,
     Partial,
     Several,
     Super,
@@ -184,7 +186,7 @@ class Calls(Part):
         return instance
 
     def initialize(self, instance: Instance, args: Args, kwargs: Kwargs, node: ast.AST) -> None:
-        """Runs an object's `__init__`; of a torch class or a dataclass, what that would do."""
+        """Runs an object's `__init__`; of a torch class or a dataclass, sets what its own would set."""
         definition = instance.definition
         method = definition.method("__init__")
         if method is not None:
@@ -218,7 +220,9 @@ class Calls(Part):
             return result
         package, _, last = name.rpartition(".")
         if package == "torch.nn" and last[:1].isupper() and name not in _TRANSPARENT:
-            return Weight() if last == "Parameter" else self._layer(last, args, kwargs, self.state.place(node))
+            if last == "Parameter":
+                return Weight(False if argument(args, kwargs, 1, "requires_grad") == Constant(False) else None)
+            return self._layer(last, args, kwargs, self.state.place(node))
         if name in _TRANSPARENT and args:
             return self.domain.copy_of(args[0]) if package == "copy" else args[0]
         if name == "functools.partial" and args:
@@ -285,6 +289,9 @@ class Calls(Part):
         if isinstance(owner, Either) and any(isinstance(each, (Module, Items, Entries)) for each in owner.options):
             makers = [partial(self.method, each, name, args, kwargs, node) for each in options_of(owner)]
             return self.evaluator.alternatives(makers, doubt=False)
+        if isinstance(owner, ParameterOf) and owner.owner is not None and name == "requires_grad_":
+            self.state.set_requires_grad(owner.owner, truth(argument(args, kwargs, 0, "requires_grad", True)))
+            return owner
         if isinstance(owner, Super):
             return self._super_method(owner, name, args, kwargs, node)
         if isinstance(owner, Instance):
@@ -338,8 +345,12 @@ class Calls(Part):
             mode = truth(Constant(False) if name == "eval" else argument(args, kwargs, 0, "mode", True))
             self.domain.set_training(module, VARYING if mode is None else Constant(mode), node)
             return module
+        if name == "requires_grad_":
+            self.state.set_requires_grad(module, truth(argument(args, kwargs, 0, "requires_grad", True)))
         if name in SELF_RETURNING:
             return module
+        if name == "parameters" and not (args or kwargs):
+            return Parameters(True, owner=module)
         if name in ("forward", "__call__"):
             return self.domain.run_module(module, args, kwargs, node)
         target = module.base if isinstance(module, Instance) and isinstance(module.base, Container) else module

@@ -21,6 +21,8 @@ from .values import (
     Instance,
     Items,
     Maybe,
+    ParameterOf,
+    Parameters,
     Several,
     TensorRef,
     Unknown,
@@ -41,7 +43,7 @@ class Containers(Part):
         return items if len(items) <= LARGEST else ANY_ITEMS
 
     def items_of(self, value: Value) -> tuple[Value, ...]:
-        """The items that iterating a value gives."""
+        """The items that iterating a value gives; a module's parameters are followed as one of them."""
         if isinstance(value, Items):
             return value.items
         if isinstance(value, Instance) and isinstance(value.base, Container):
@@ -58,6 +60,8 @@ class Containers(Part):
         if isinstance(value, TensorRef):
             return (Several(value),)
         items = self.domain.items_of(value)
+        if items is None and isinstance(value, Parameters):
+            return (ParameterOf(True, value.owner),)
         return items if items is not None else (Several(Unknown(isinstance(value, Unknown) and value.varies)),)
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:

@@ -1,4 +1,4 @@
-"""The parts that an interpreter is composed of, and what all of them have."""
+"""The base class of the parts that an interpreter is composed of."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ from .values import (
     Unknown,
     Value,
     Weight,
+    descendants,
     tick,
 )
 
@@ -205,6 +206,14 @@ class State:
         self.trail.append((cells, key, cells.get(key, ABSENT)))
         cells[key] = value
 
+    def set_requires_grad(self, module: Module, value: bool | None) -> None:
+        """Switch the training of all parameters of a module on or off; None: nobody knows which."""
+        setting = VARYING if value is None else Constant(value)
+        for _, each in descendants(module):
+            self.set(each.cells, "requires_grad", setting)
+            for name in [name for name, cell in each.cells.items() if isinstance(cell, Weight)]:
+                self.set(each.cells, name, Weight(value))
+
     def undo(self, mark: int, since: int) -> None:
         """Undoes the writes since the trail had length `mark`, except to cells that were created after `since`."""
         trail = self.trail
@@ -285,6 +294,8 @@ class State:
                     distinct.append(option)
                 elif isinstance(option, Constant) and not option.default:
                     distinct[like] = option
+                elif isinstance(option, Weight) and option != distinct[like]:
+                    distinct[like] = Weight()  # trained or not, it is one parameter
         if len(distinct) == 1:
             return distinct[0]
         if any(isinstance(each, TensorRef) for each in distinct):
@@ -320,4 +331,6 @@ def _words(node: ast.expr) -> Iterator[str]:
 
 
 def _is_same(one: object, other: object) -> bool:
-    return one is other or (isinstance(one, (Constant, Unknown, TensorRef, Bound, External, Weight)) and one == other)
+    if isinstance(one, Weight):
+        return isinstance(other, Weight)
+    return one is other or (isinstance(one, (Constant, Unknown, TensorRef, Bound, External)) and one == other)

@@ -20,10 +20,12 @@ from .values import (
     Instance,
     Items,
     LayerValue,
+    ParameterOf,
     Several,
     TensorRef,
     Value,
     element,
+    truth,
 )
 
 if TYPE_CHECKING:
@@ -116,6 +118,8 @@ class Statements(Part):
             owner = self.evaluator.evaluate(target.value)
             if target.attr == "training":
                 self.domain.set_training(owner, value, target)
+            elif target.attr == "requires_grad" and isinstance(owner, ParameterOf) and owner.owner is not None:
+                self.state.set_requires_grad(owner.owner, truth(value))
             elif isinstance(owner, Instance) or (isinstance(owner, LayerValue) and not isinstance(value, TensorRef)):
                 self.state.set(owner.cells, target.attr, value)
         elif isinstance(target, (ast.Tuple, ast.List)):

@@ -38,7 +38,7 @@ from .values import (
 _OF_ALL_MODULES = SELF_RETURNING | frozenset(
     "train eval forward __call__ training add_module register_module register_parameter register_buffer".split()
 )
-"""What every module has, whatever its class."""
+"""The members of every module."""
 
 LARGEST = 20_000
 """The key of a value with more parts than this costs more than it can save."""
@@ -114,7 +114,7 @@ class StructuralKey:
         if kind is External:
             return str(value.name)
         if kind is Weight:
-            return Weight
+            return Weight, value.requires_grad
         if kind is ByMode:
             return kind, self.of(value.train), self.of(value.evaluation)
         if kind is Definition:

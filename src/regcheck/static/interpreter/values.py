@@ -72,6 +72,14 @@ class Parameters(Unknown):
 
     holds: tuple[str, ...] = ()
     model: usage.Model | None = None
+    owner: Module | None = None
+
+
+@dataclass(frozen=True)
+class ParameterOf(Unknown):
+    """Any one of a module's parameters."""
+
+    owner: Module | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,9 @@ class External:
 
 @dataclass(frozen=True)
 class Weight:
-    """A learned parameter."""
+    """A learned parameter; `requires_grad` is None where the source does not say whether it is trained."""
+
+    requires_grad: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""From a model's class to its graph."""
+"""Builds the graphs of model classes from source."""

@@ -21,6 +21,7 @@ from regcheck.static.interpreter.values import (
     Weight,
     descendants,
     leaves,
+    truth,
 )
 from regcheck.torch_api.functions import PARTS, call_text
 
@@ -72,6 +73,8 @@ class Emitter(Part):
         self.matters = False
         """Whether a rule can start from one of the ops."""
         self.parameters: set[str] = set()
+        self.trained: dict[str, bool | None] = {}
+        """Which parameters the source says are trained, and which are not."""
         self.assembled: set[str] = set()
         """The ops whose result was written to in part."""
         self.running: list[str] = [""]
@@ -94,6 +97,7 @@ class Emitter(Part):
         depth: int | None = None,
         tracks: bool = True,
         latent: bool = False,
+        requires_grad: bool | None = None,
         other: Mapping[str, Any] | None = None,
     ) -> TensorRef:
         """Adds an op; `other` holds the fields that differ in the other mode."""
@@ -120,6 +124,7 @@ class Emitter(Part):
             has_running_stats=tracks,
             latent=latent,
             within=tuple([each.name for each in self.state.frames]) if kind is Kind.RANDOM else (),
+            requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
         )
         in_other = None
         if other is not None:
@@ -130,9 +135,19 @@ class Emitter(Part):
         self.matters = self.matters or self.state.project.starts.has(op, in_other)
         if kind is Kind.PARAMETER:
             self.parameters.add(name)
+            self.trained[name] = requires_grad
         elif function == SETITEM or (kind in _WHOLE and not self.assembled.isdisjoint(ids)):
             self.assembled.add(name)
         return TensorRef((name,))
+
+    def _is_trained(self, layer: LayerValue | None, learned: bool, ids: Iterable[str]) -> bool | None:
+        """Whether a layer with parameters, or any parameter among some ops, is trained, if the source says so."""
+        if layer is not None:
+            cells = layer.cells
+            is_told = learned and "requires_grad" in cells and "requires_grad" not in cells.doubtful
+            return truth(cells["requires_grad"]) if is_told else None
+        trained = [self.trained.get(each) for each in ids if each in self.parameters]
+        return any(trained) if trained and None not in trained else None
 
     def origins(self, values: Iterable[Value]) -> list[str]:
         """The ops that values come from; a learned parameter is emitted."""
@@ -147,7 +162,8 @@ class Emitter(Part):
                     if kind is TensorRef:
                         ids += each.ids
                     elif kind is Weight:
-                        ids += self.emit(Kind.PARAMETER, "parameter", (), place=None).ids
+                        trained = each.requires_grad
+                        ids += self.emit(Kind.PARAMETER, "parameter", (), place=None, requires_grad=trained).ids
         return ids
 
     def reach(self, module: Module) -> Reach | None:

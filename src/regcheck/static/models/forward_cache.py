@@ -109,6 +109,7 @@ class CacheHit:
             op.has_running_stats,
             op.latent,
             (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
+            requires_grad=op.requires_grad,
         )
 
 

@@ -47,8 +47,9 @@ def depends_on_mode(model: Module) -> frozenset[str]:
     Its registered submodules do not count: each is a module of its own.
     """
     layer = _layer_of(model)
-    if layer is not None:
-        kind = layer_named(layer.name).mode_dependence(partial(setting, layer))
+    row = NO_LAYER if layer is None else layer_named(layer.name)
+    if layer is not None and row.by_mode:
+        kind = row.mode_dependence(partial(setting, layer))
     else:
         kind = _dependence_of_class(model) if isinstance(model, Instance) else ""
     inside = (each for copied in _copied(model) for _, each in descendants(copied))

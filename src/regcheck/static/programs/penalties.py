@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from regcheck.core import usage
 from regcheck.core.usage import Penalized
@@ -15,10 +15,10 @@ from regcheck.static.interpreter.values import (
     Constant,
     Items,
     Module,
+    ParameterOf,
     Parameters,
     Several,
     TensorRef,
-    Unknown,
     Value,
     argument,
     element,
@@ -35,11 +35,11 @@ _WEIGHT, _SQUARE, _SUM = "weight", "square", "sum"
 
 
 @dataclass(frozen=True)
-class Penalty(Unknown):
+class Penalty(ParameterOf):
     """A parameter of a model, its square, or a sum of squares (or 2-norms) of such parameters, times a number."""
 
-    model: usage.Model | None = None
-    stage: str = _WEIGHT
+    model: usage.Model | None = field(default=None, kw_only=True)
+    stage: str = field(default=_WEIGHT, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Penalties(Part):
         """The result of `module.parameters()` or `module.named_parameters()`."""
         model = None if self.state.doubts else self.log.subject(module)
         if name == "named_parameters":
-            return Items.of((Several(Items.of((VARYING, Penalty(True, model)), mutable=False)),))
+            return Items.of((Several(Items.of((VARYING, Penalty(True, model=model)), mutable=False)),))
         may_freeze = b"requires_grad" in self.state.frame.source.content
-        return Parameters(True, () if may_freeze else kinds_of_parameters(module), model)
+        return Parameters(True, () if may_freeze else kinds_of_parameters(module), model, module)
 
     def items_of(self, value: Value) -> tuple[Value, ...] | None:
-        return (Several(Penalty(True, value.model)),) if isinstance(value, Parameters) else None
+        return (Several(Penalty(True, value.owner, model=value.model)),) if isinstance(value, Parameters) else None
 
     def arithmetic(self, name: str, values: Args, result: Value, node: ast.AST) -> Value:
         """The result of an operator, which is `result` unless there are penalties among the values."""
