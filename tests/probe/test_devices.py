@@ -253,7 +253,7 @@ def test_what_a_forward_writes_there_is_put_back_before_the_next(tmp_path: Path)
     said = told("cpu,planted", file)["net"]
     (found,) = (each for each in said["findings"] if each["code"] == "REG202")
     assert said["untouched"] and found["evidence"]["device"] == "cpu, planted"
-    assert found["evidence"]["because"].endswith("they are equal")
+    assert found["evidence"]["because"].endswith("they are identical")
 
 
 def test_the_default_device_is_the_models_alone(tmp_path: Path) -> None:

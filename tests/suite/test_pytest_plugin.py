@@ -312,7 +312,7 @@ def test_a_failure_in_judging_breaks_nothing(project: Project, monkeypatch: pyte
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("by accident")
 
-    monkeypatch.setattr("regcheck.engine.audit.Run.seen", broken)
+    monkeypatch.setattr("regcheck.session.session.Session.examine", broken)
     done, document = project.report(*(["--regcheck-strict"] if strict else []))
     assert "3 passed" in done.stdout
     assert done.returncode == int(strict)
