@@ -161,7 +161,7 @@ def test_an_unused_ignore_is_a_finding(folder: Path) -> None:
     text = SAFE.replace("        x = F", "        # regcheck: ignore[REG202] meant\n        x = F")
     (folder / "net.py").write_text(text.replace("0.1)", "0.1)  # regcheck: ignore[REG301] as in the paper"))
     done = scan(folder, "--output-format", "concise")
-    assert done.stdout.startswith("net.py:13:9 REG900 unused-ignore: `ignore[REG202]` silences nothing: it is on")
+    assert done.stdout.startswith("net.py:13:9 REG900 unused-ignore: `ignore[REG202]` suppresses nothing: it is on")
     assert "\n1 finding" in done.stdout
     (folder / "net.py").write_text(SAFE.replace("0.1)", "0.1)  # regcheck: ignore[REG301] as in the paper"))
     assert scan(folder).returncode == 0

@@ -68,7 +68,7 @@ def test_a_confirmed_line_is_not_measured_in_another_structure(observe: Observe)
     second = session.examine(observe(predicting(32)))
     (finding,) = second.ledger.report().findings
     assert finding.evidence.verdict is Verdict.UNMEASURED
-    assert finding.evidence.because == "it is confirmed in another model"
+    assert finding.evidence.because == "this line is confirmed already"
     assert second.is_conclusive and second.due == ()
 
 

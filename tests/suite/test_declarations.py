@@ -84,7 +84,7 @@ def test_an_idle_marker_is_reported(project: Project) -> None:
     source = path.read_text(encoding="utf-8").splitlines()
     assert source[found["line"] - 1] == MARK.format("REG202").strip()
     assert source[found["line"]].startswith("def test_sound")
-    assert "silences nothing: its test showed no such finding" in found["message"]
+    assert "suppresses nothing: its test showed no such finding" in found["message"]
     assert done.returncode == 1
     assert shown(document) == [("REG900", "warning")]
 
@@ -176,7 +176,7 @@ def test_idle_ignores_are_found_by_workers(project: Project, workers: tuple[str,
     source = (project.folder / "models.py").read_text(encoding="utf-8").splitlines()
     assert source[found["line"]] == "class Sound(nn.Module):"
     assert found["path"] == "models.py"
-    assert '@regcheck.ignore("REG202")` silences nothing: none of the' in found["message"]
+    assert '@regcheck.ignore("REG202")` suppresses nothing: none of the' in found["message"]
 
 
 def test_an_unknown_code_on_a_class_is_named(project: Project) -> None:
@@ -190,7 +190,7 @@ def test_an_unknown_code_on_a_class_is_named(project: Project) -> None:
 
 
 def test_a_required_reason_is_required_everywhere(project: Project) -> None:
-    """With `require-reason` a class that gives none silences nothing, and that is said."""
+    """With `require-reason` a class that gives none suppresses nothing, and that is said."""
     project.write("pyproject.toml", "[tool.regcheck]\nrequire-reason = true\n")
     models = project.models.replace("class Leaky", '@regcheck.ignore("REG202")\nclass Leaky')
     project.write("models.py", f"import regcheck\n{models}")
@@ -261,7 +261,7 @@ def test_a_block_in_the_code_under_test_speaks_for_the_calls_in_it(project: Proj
     assert shown(sampled(project, "REG201", PREDICTED[1])[1]) == []
     _, document = sampled(project, "REG203", PREDICTED[1])
     assert shown(document) == [("REG201", "error"), ("REG900", "info")]
-    assert "silences nothing: its test showed no such finding" in idle(document)[0]["message"]
+    assert "suppresses nothing: its test showed no such finding" in idle(document)[0]["message"]
 
 
 @pytest.mark.parametrize("order", [PREDICTED, PREDICTED[::-1]], ids=["outside first", "inside first"])
@@ -325,7 +325,7 @@ from encoders import Encoder
 
 @pytest.mark.parametrize("where", ["mark", "again"])
 def test_a_marker_that_silences_hidden_advice_is_of_use(project: Project, where: str) -> None:
-    """What is off until selected is no finding, and who declares it is not told that it silences nothing."""
+    """What is off until selected is no finding, and who declares it is not told that it suppresses nothing."""
     project.write(
         "encoders.py",
         """

@@ -129,7 +129,7 @@ def test_text_that_is_not_python_is_no_obstacle(text: str) -> None:
     ],
 )
 def test_an_attempt_that_ignores_nothing_is_told(comment: str) -> None:
-    """What is meant for an ignore and names no rule in brackets is found where it stands, and silences nothing."""
+    """What is meant for an ignore and names no rule in brackets is found where it stands, and suppresses nothing."""
     text = f"x = 1  # noqa # {comment}\n"
     assert [each for each in comments_in("net.py", text).all if each.pattern == "REG202"] == []
     ((found, place),) = [(each.malformed, each.place) for each in malformed_in("net.py", text)]

@@ -20,7 +20,7 @@ class Report:
 
     `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
     fail. `advice` are findings whose effect is not material and whose rule nobody selects: they are neither shown nor
-    counted, but what silences them silences something. `suppressed_by` are the declarations in code that suppressed a
+    counted, but a suppression of one is in use. `suppressed_by` are the declarations in code that suppressed a
     finding. `live` says that models were there to be measured: only what a
     measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that could
     not be built, traced or run. `files` is the number of source files that a scan looked at. `fx_graph` is the recorded

@@ -51,10 +51,10 @@ class ConfigSuppression:
 
 @dataclass(frozen=True)
 class SuppressionUse:
-    """One suppression in use: whether it silenced a finding, whether it lacks a required reason, and its rules.
+    """One suppression in use: whether it suppresses a finding, whether it lacks a required reason, and its rules.
 
     `known` says whether the pattern fits an existing rule, `meant` is the nearest code or name where it does not.
-    `idle` says of a suppression in code how it was seen to silence nothing.
+    `idle` says of a suppression in code why it suppresses nothing.
     """
 
     ignore: CommentSuppression | CodeSuppression

@@ -33,7 +33,7 @@ Line = tuple[str, str, int]
 """A rule's code, and the absolute path and the line of its finding."""
 
 NO_BLOCKS: Blocks = MappingProxyType({})
-CONFIRMED_ELSEWHERE = "it is confirmed in another model"
+CONFIRMED_ELSEWHERE = "this line is confirmed already"
 NOT_YET_MEASURED = Evidence(Verdict.UNMEASURED)
 
 

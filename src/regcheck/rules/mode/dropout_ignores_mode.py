@@ -24,9 +24,9 @@ torchvision and torchtune all shipped this.
 ## How it is confirmed
 
 The model runs in eval mode. Each random op draws from its own stream, so the measurement can change the suspect's
-stream alone. Replays with the same streams give the noise floor; runs with a changed stream must lie above it (an exact
-test, with twice the runs if the first do not decide). With that one call re-gated, that is, run with the arguments of
-eval mode (`training=False`, `dropout_p=0.0`), the runs must agree again.
+stream alone. Runs with the same streams show how much rounding changes the output; runs with a changed stream must
+differ by more (an exact test, with twice the runs if the first do not decide). With the arguments of eval mode at that
+one call (`training=False`, `dropout_p=0.0`), the runs must agree again.
 
 ## When to keep the code
 

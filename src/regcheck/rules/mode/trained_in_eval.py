@@ -7,14 +7,16 @@ the program made a prediction, and it did not call `train()` again. Mostly this 
 epoch, or after the first one. None of the model's dropout and batch norm layers act as in training any more. It does
 not matter which function calls `eval()`, nor whether it calls it on the model or on a module around it.
 
-Also found are a model that `from_pretrained` returned in eval mode and whose mode nobody has set since, where it is
-trained whole (a running program shows it as a part, too, as a backbone below a new head), and a program whose one line
-sets eval mode for training and train mode for predictions.
+It also finds:
+
+- a model that `from_pretrained` returned in eval mode and that is trained whole, although nobody set its mode; in a
+  running program also a part, such as a backbone below a new head;
+- a program in which one line sets eval mode for training and train mode for predictions.
 
 Where the first call after `eval()` trains, the program means to train in eval mode (fine-tuning on fixed statistics),
-and is left alone, also when it predicts later. So are models of which a part is held in eval mode or frozen, and passes
-that are no training, as in an attack: in a running program, the loss must be back-propagated through the result, and an
-optimizer that holds the model must step.
+and the rule ignores it, also if it predicts later. The rule also ignores models with a part that is pinned to eval mode
+or frozen, and passes that do not train, such as an attack: a running program trains only if a loss is back-propagated
+through the result and an optimizer that holds the model steps.
 
 ## Why it matters
 
@@ -24,8 +26,8 @@ curves merely look different from the first validation on.
 ## How it is confirmed
 
 On a copy of the model, with the input of the call: outputs with the layers' modes at the call against outputs in train
-mode. Each of the latter must lie farther from the former than any replay does (an exact rank test). If some layers do
-act at the call, the two are compared under equal draws.
+mode. Each train-mode output must differ from the output at the call by more than any replay does (an exact rank test).
+If some layers do act at the call, both run with the same random numbers.
 
 ## When to keep the code
 

@@ -11,7 +11,7 @@ A function that switches a model's mode temporarily, intends to restore it, and 
   mode. In a running program the part must have been put in eval mode once, by a call of its own, have been trained on
   so, and be trained on in train mode afterwards.
 
-Only source shows the second case. Where a program runs, its consequence is trained-in-eval or missing-eval.
+Only a scan reports the second case; a running program reports what it causes, trained-in-eval or missing-eval.
 
 It is a warning if the caller relies on the mode: it predicts, or continues to train, in the leftover mode. Otherwise it
 is advice, because no harm was seen. The rule ignores functions that set one mode only (their purpose), functions that
@@ -25,9 +25,9 @@ statistics, or training continues without them, and both depend on whether the f
 ## How it is confirmed
 
 On a copy of the model, with the input of the call that relied on the mode: predictions with the layers' modes at the
-call against predictions in eval mode. Each of the former must lie farther from an eval run than any other eval run does
-(an exact rank test). For a part, on the input of the training call: with its layers' modes at the call against eval
-mode, and with the same draws in all others.
+call against predictions in eval mode. Each prediction in the modes of the call must differ from an eval run by more than
+any other eval run does (an exact rank test). For a part, the input is that of the training call: the output with the
+part as it was is compared with the output with the part in eval mode, and all other layers draw the same numbers.
 
 ## When to keep the code
 

@@ -20,9 +20,9 @@ effective decay relative to the requested constant; if it is the same for all we
 
 For an optimizer with a `step` of its own there is no reference, so only its steps in a run count; a scan does not
 report its source. Its last step must equal, to rounding, one that it takes without decay on gradients with the decay
-added. And of two weights the one with large gradients must decay less: a random draw gives one of each pair large
-gradients and the other small ones, and in so many pairs it has at most half of the other's decay that a coin would give
-as many with a probability below α. Methods that scale a layer's gradient as a whole, such as LARS, do not pass. If an
+added. In addition, large gradients must lower the decay: in each pair of weights, a random draw gives one of them large
+gradients and the other small ones. The measurement counts the pairs in which the first decays at most half as much as
+the second; a fair coin must give a count this high with a probability below α. Methods that scale a layer's gradient as a whole, such as LARS, do not pass. If an
 optimizer leaves its steps to another one, as a lookahead does, that one is checked. One that needs a closure, cannot be
 copied, or computes too coarsely to decide is "not checked".
 
@@ -131,8 +131,8 @@ def _is_exported(tree: ast.Module, name: str) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     decay = probe.measure(Decay, suspicion.event)
-    spread = f"weights decay at {decay.p5:.3g} to {decay.p95:.3g} times the {decay.asked:g} asked for (5th to 95th "
-    spread += f"percentile of {decay.parameters} weights)"
+    spread = f"90 % of {decay.parameters} weights decay {decay.p5:.3g} to {decay.p95:.3g} times as fast as "
+    spread += f"the {decay.asked:g} asked for"
     if decay.is_uniform:
         return probe.evidence(Verdict.REFUTED, f"every weight decays by the same share of itself; {spread}", decay)
     if decay.is_nothing:
@@ -141,7 +141,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         verdict, because = without_reference(decay, decay.pairs, probe)
         return probe.evidence(verdict, f"{because}; {spread}", decay)
     if decay.is_coupled:
-        because = f"{spread}; one real step equals the coupled reference, not the decoupled one"
+        because = f"{spread}; one real step adds the decay to the gradient (coupled)"
         return probe.evidence(Verdict.CONFIRMED, because, decay)
     return probe.evidence(Verdict.UNMEASURED, f"one real step equals neither reference; {spread}", decay)
 

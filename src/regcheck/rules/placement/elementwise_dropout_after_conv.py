@@ -4,7 +4,7 @@
 
 `nn.Dropout` (elementwise) on a convolutional feature map with more than one spatial position. The rule ignores
 flattened features, pooled 1×1 maps and patch tokens, also if the dropout is just before the map is flattened. It also
-ignores the output of convolutions of width one alone: over tokens they are linear layers under another name.
+ignores maps made by 1×1 convolutions only, which act as linear layers on each position.
 
 ## Why it matters
 
@@ -13,7 +13,7 @@ and regularizes little. Spatial dropout drops whole channels instead.
 
 ## How it is confirmed
 
-The measurement reads the mask off the call in train mode: maps must be zeroed in part. A least-squares fit of the
+The measurement records which values the call zeroes in train mode: it must zero parts of a map, not whole maps. A least-squares fit of the
 dropped values on the mean of their surviving neighbours gives the share of their variance that neighbours explain (R²),
 with an F test; under the reference spatial dropout at the same rate that share is zero. From 5 % on it is material.
 After a convolution and ReLU, white noise gives 0.2 to 2 %, pictures with the spectrum of photographs (1/f²) 10 to 60 %,
@@ -73,7 +73,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
-                "neighbouring positions reveal the dropped values",
+                "the dropped values can be predicted from their neighbours, so this regularizes little",
                 fix=f"drop whole channels with `nn.Dropout{rank}d`, or drop after pooling",
             )
 
@@ -151,8 +151,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         return evidence(Verdict.UNMEASURED, f"too few values are dropped to decide whether {maps.maps} maps stay whole")
     if maps.partly == 0:
         return evidence(Verdict.REFUTED, f"all {maps.maps} maps are kept or dropped as a whole")
-    because = f"neighbouring positions explain {percent(maps.r_squared)} of the dropped values' variance"
-    because += f" ({percent(maps.reference)} with spatial dropout); harmful from {percent(MATERIAL)}"
+    because = f"neighbouring positions predict {percent(maps.r_squared)} of the variance of the dropped values"
+    because += f" ({percent(maps.reference)} with spatial dropout); material from {percent(MATERIAL)}"
     explains, immaterial = maps.p_value <= probe.alpha, maps.p_value_of_material <= probe.alpha
     if not explains and not immaterial:
         return evidence(Verdict.UNMEASURED, f"{because}, and too few values are dropped to decide")

@@ -15,8 +15,8 @@ receive values that they were never trained on.
 ## How it is confirmed
 
 In train mode the measurement follows the draw to its product with activations. By then it must consist of zeros and one
-other value; with that value and every number that scales before or after, an exact two-sided binomial test must reject
-that units survive with the probability that makes the average one.
+other value. Multiplied by every number that scales before or after, that value is the scale; an exact two-sided
+binomial test must reject that units survive with probability 1 divided by the scale.
 
 ## When to keep the code
 

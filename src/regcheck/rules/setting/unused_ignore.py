@@ -55,7 +55,7 @@ def check(ignores: Suppressions) -> Iterator[Suspicion]:
     for each in ignores.outcomes:
         why, remedy = useless(each)
         if why and not each.silenced:
-            yield Suspicion(Event(each.ignore.place), f"`{written(each.ignore)}` silences nothing: {why}", fix=remedy)
+            yield Suspicion(Event(each.ignore.place), f"`{written(each.ignore)}` suppresses nothing: {why}", fix=remedy)
 
 
 def written(ignore: CommentSuppression | CodeSuppression) -> str:
