@@ -49,10 +49,10 @@ batching of the data. At least one published medical result was computed this wa
 ## How it is confirmed
 
 On a copy of the model, with the input of the call: predictions with the layers' modes at the call against predictions
-in eval mode. Each prediction in the modes of the call must differ from an eval run by more than any other eval run
-does (an exact rank test). If an op draws in eval mode, too (an ungated dropout), eval runs differ from seed to seed; then each run is compared with
-the eval run of the same seed only. The figures are the change of the output that changes most, relative to the
-spread of its values, and the share of its predicted classes that flip.
+in eval mode. Each prediction in the modes of the call must differ from an eval run by more than any other eval run does
+(an exact rank test). If an op draws in eval mode, too (an ungated dropout), eval runs differ from seed to seed; then
+each run is compared with the eval run of the same seed only. The figures are the change of the output that changes
+most, relative to the spread of its values, and the share of its predicted classes that flip.
 
 ## When to keep the code
 

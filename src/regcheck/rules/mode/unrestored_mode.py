@@ -25,9 +25,9 @@ statistics, or training continues without them, and both depend on whether the f
 ## How it is confirmed
 
 On a copy of the model, with the input of the call that relied on the mode: predictions with the layers' modes at the
-call against predictions in eval mode. Each prediction in the modes of the call must differ from an eval run by more than
-any other eval run does (an exact rank test). For a part, the input is that of the training call: the output with the
-part as it was is compared with the output with the part in eval mode, and all other layers draw the same numbers.
+call against predictions in eval mode. Each prediction in the modes of the call must differ from an eval run by more
+than any other eval run does (an exact rank test). For a part, the input is that of the training call: the output with
+the part as it was is compared with the output with the part in eval mode, and all other layers draw the same numbers.
 
 ## When to keep the code
 

@@ -22,9 +22,9 @@ For an optimizer with a `step` of its own there is no reference, so only its ste
 report its source. Its last step must equal, to rounding, one that it takes without decay on gradients with the decay
 added. In addition, large gradients must lower the decay: in each pair of weights, a random draw gives one of them large
 gradients and the other small ones. The measurement counts the pairs in which the first decays at most half as much as
-the second; a fair coin must give a count this high with a probability below α. Methods that scale a layer's gradient as a whole, such as LARS, do not pass. If an
-optimizer leaves its steps to another one, as a lookahead does, that one is checked. One that needs a closure, cannot be
-copied, or computes too coarsely to decide is "not checked".
+the second; a fair coin must give a count this high with a probability below α. Methods that scale a layer's gradient as
+a whole, such as LARS, do not pass. If an optimizer leaves its steps to another one, as a lookahead does, that one is
+checked. One that needs a closure, cannot be copied, or computes too coarsely to decide is "not checked".
 
 ## When to keep the code
 

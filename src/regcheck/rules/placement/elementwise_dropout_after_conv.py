@@ -13,12 +13,12 @@ and regularizes little. Spatial dropout drops whole channels instead.
 
 ## How it is confirmed
 
-The measurement records which values the call zeroes in train mode: it must zero parts of a map, not whole maps. A least-squares fit of the
-dropped values on the mean of their surviving neighbours gives the share of their variance that neighbours explain (R²),
-with an F test; under the reference spatial dropout at the same rate that share is zero. From 5 % on it is material.
-After a convolution and ReLU, white noise gives 0.2 to 2 %, pictures with the spectrum of photographs (1/f²) 10 to 60 %,
-still 5 % after two strides, and smooth signals 80 % and more. Below 5 % the finding is lowered to `info`, which is
-shown if this rule is selected by name; if too little is dropped to decide, it is unproven.
+The measurement records which values the call zeroes in train mode: it must zero parts of a map, not whole maps. A
+least-squares fit of the dropped values on the mean of their surviving neighbours gives the share of their variance that
+neighbours explain (R²), with an F test; under the reference spatial dropout at the same rate that share is zero. From 5
+% on it is material. After a convolution and ReLU, white noise gives 0.2 to 2 %, pictures with the spectrum of
+photographs (1/f²) 10 to 60 %, still 5 % after two strides, and smooth signals 80 % and more. Below 5 % the finding is
+lowered to `info`, which is shown if this rule is selected by name; if too little is dropped to decide, it is unproven.
 
 ## When to keep the code
 
