@@ -6,11 +6,12 @@ from regcheck.config.options import Options
 from regcheck.config.select import chosen, ignored_in, ignored_within, ignores
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Severity
+from regcheck.core.graph import Kind
 from regcheck.core.rule import Rule
 
 
 def rule(code: str, name: str, severity: Severity = Severity.WARNING) -> Rule:
-    return Rule(code, name, severity, "", "", "graph", lambda graph: (), None)
+    return Rule(code, name, severity, "", "", "graph", lambda graph: (), None, begins_at=(Kind.DROPOUT,))
 
 
 RULES = (

@@ -398,4 +398,4 @@ print(found.evidence.verdict.value, found.evidence.device, found.evidence.becaus
 """,
         "widest=torch.float32",
     )
-    assert because.startswith("confirmed cpu ") and "on planted: not checked: planted has no float64" in because
+    assert because.startswith("confirmed cpu ") and "on planted: not measured: planted has no float64" in because
