@@ -119,7 +119,7 @@ def test_a_suspect_that_another_one_hides_is_found(made):
     report = audit(module.model, *module.inputs, options={"select": ["REG202"]})
     (hidden,) = (each for each in report.findings if {each.line} == lines_of(path, "hidden"))
     assert hidden.evidence.verdict is Verdict.CONFIRMED
-    assert "with 1 more off that hide it" in hidden.evidence.because
+    assert "with 1 more off that hide the effect" in hidden.evidence.because
 
 
 def test_taking_the_others_out_makes_no_one_guilty(made):

@@ -83,7 +83,7 @@ class Spread(Measurement):
             return f"only {changed} eval runs with new random numbers differ: too few to decide"
         if not self.acts:
             return f"{self.runs} eval runs agree whatever random numbers {suspect} draws"
-        hidden = f", with {self.others} other calls off that hide it" if self.others else ""
+        hidden = f", with {self.others} more off that hide the effect" if self.others else ""
         return (
             f"{changed} eval runs with other random numbers predict differently{hidden}: "
             f"the prediction varies by {percent(self.relative)} of its spread"
