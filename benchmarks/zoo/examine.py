@@ -17,6 +17,7 @@ from regcheck import audit
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import Finding
 from regcheck.core.graph import Flow, Graph, Kind, Mode
+from regcheck.plugins import example_inputs
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.factory import locate
 from regcheck.probe.process_state import world_untouched
@@ -97,7 +98,7 @@ def _looked(model: nn.Module, given: Inputs | None) -> tuple[Row, Inputs | None]
     row: Row = {"complete": False, "how": None, "origin": None}
     try:
         with world_untouched(), workspace(model) as fresh:
-            traced = trace_model(fresh(), type(model).__name__, given, locate)
+            traced = trace_model(fresh(), type(model).__name__, given, locate, sources=example_inputs)
     except CannotTrace as error:
         place = f" at {error.place}" if error.place else ""
         return {**row, "error": str(error) + place, "seconds": _since(start)}, None
