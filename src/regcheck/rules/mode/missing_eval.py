@@ -3,12 +3,15 @@
 ## What it finds
 
 A model called for inference while dropout or batch norm are still in train mode, because nobody called `eval()`. In
-source these are calls without gradients whose result is used, outside functions that train. A running program shows
-more, and this table decides:
+source these are calls without gradients whose result is used, outside functions that train, and some of the rows below.
+A running program shows more, and this table decides. The first row that fits wins; "at most" caps what later rows say.
+A call stands below a function if that function makes it, directly or through others.
 
 | gradients | the call stands | what else is seen | reported as |
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
+| off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
+| any | where one line sets train mode for predictions and eval mode for training | any | error |
 | any | anywhere | `train()` was asked for, and nothing was trained since | nothing |
 | any | in a test's own code | | nothing |
 | any | in a method of a model, which a test calls directly | any name but one that predicts or evaluates | nothing |
@@ -31,8 +34,6 @@ more, and this table decides:
 | on | in a function that trains, never trained on later | a decision | info |
 | on | anywhere else | | nothing |
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
-| off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
-| any | where one line sets train mode for predictions and eval mode for training | any | error |
 
 A function trains if it back-propagates, steps an optimizer, or calls a model through whose result a loss is
 back-propagated. So does the innermost function around a call and its backward pass, or around the backward pass and the
