@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,14 @@ def make_inputs():
 def raises():
     return torch.zeros(2) @ torch.zeros(3)
 """
+
+
+@pytest.fixture(autouse=True)
+def no_module_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another test may have a `net` of its own."""
+    monkeypatch.delitem(sys.modules, "net", raising=False)
+    yield
+    sys.modules.pop("net", None)
 
 
 @pytest.mark.parametrize(

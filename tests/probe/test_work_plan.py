@@ -63,7 +63,7 @@ def all_measurements() -> list[type[Measurement]]:
     """Every measurement of regcheck, from the modules of its package."""
     for module in pkgutil.iter_modules(measurements.__path__, f"{measurements.__name__}."):
         importlib.import_module(module.name)
-    return Measurement.__subclasses__()
+    return [each for each in Measurement.__subclasses__() if each.__module__.startswith(measurements.__name__)]
 
 
 NOT_ESTIMATED = {"Decay", "Shrinkage", "RankMasks", "ModeDifference"}
