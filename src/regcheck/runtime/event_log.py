@@ -20,8 +20,12 @@ class UsageLog:
 
     def __init__(self) -> None:
         self._events: dict[tuple[int, _Request | None], tuple[Event, _Request | None]] = {}
-        self._requests: dict[str, _Request] = {}
+        self._modes: dict[str, tuple[bool, int]] = {}
+        """For each model, the mode that the program last set since it trained, and how many events came before."""
+        self._latest: dict[int, int] = {}
+        """The calls with gradients since the program trained, by id: how many events came before the latest of each."""
         self._calls: dict[int, Called] = {}
+        self._count = 0
         self._interned: dict[Hashable, Event] = {}
 
     def __bool__(self) -> bool:
@@ -37,18 +41,26 @@ class UsageLog:
 
     def add(self, event: Event) -> None:
         """Append an event that `intern` returned."""
-        request = self._requests.get(event.model.key) if isinstance(event, Called) else None
+        request = self._request(event.model.key) if isinstance(event, Called) else None
         key = id(event), request
         if key not in self._events:
             self._events[key] = event, request
+        self._count += 1
         if isinstance(event, ModeSet):
-            self._requests[event.model.key] = event.training, frozenset()
+            self._modes[event.model.key] = event.training, self._count
         elif isinstance(event, (Backward, Stepped)):
-            self._requests.clear()
-        elif isinstance(event, Called) and event.grad and self._requests:
+            self._modes.clear()
+            self._latest.clear()
+        elif isinstance(event, Called) and event.grad and self._modes:
             self._calls[id(event)] = event
-            for model, (training, since) in self._requests.items():
-                self._requests[model] = training, since | {id(event)}
+            self._latest[id(event)] = self._count
+
+    def _request(self, model: str) -> _Request | None:
+        mode = self._modes.get(model)
+        if mode is None:
+            return None
+        training, since = mode
+        return training, frozenset(call for call, count in self._latest.items() if count > since)
 
     def events(self, trains: Callable[[Called], bool]) -> tuple[Event, ...]:
         """All events; a call between setting a mode and another call ends the request if it `trains`."""
