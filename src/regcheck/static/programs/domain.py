@@ -125,17 +125,25 @@ class ProgramDomain(Domain):
     def leave_function(self, node: ast.stmt) -> None:
         self.restoration.leave_function(node)
 
-    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
-        models = [*modules_in(value)]
-        if not models:
+    def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
+        self._set_training([module], [each for _, each in descendants(module)], training, node)
+
+    def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
+        models = [*modules_in(owner)]
+        if models:
+            self._set_training(models, models, training, node)
+        else:
             self.unsettle(self.state.created)
-            return
+
+    def _set_training(
+        self, models: Sequence[Module], switched: Iterable[Module], training: Value, node: ast.AST
+    ) -> None:
+        """The program sets the mode of models, by the flags of the modules `switched`."""
         self.restoration.before_mode_set(models, training, node)
-        for model in models:
-            for _, each in descendants(model):
-                self.state.set(each.cells, "training", training)
-                if isinstance(training, Constant) and self.log.is_model(each):
-                    self.log.add_mode(each, bool(training.value), node)
+        for each in switched:
+            self.state.set(each.cells, "training", training)
+            if isinstance(training, Constant) and self.log.is_model(each):
+                self.log.add_mode(each, bool(training.value), node)
 
     def copy_of(self, value: Value) -> Value:
         """A copy of a module with a mode of its own."""
