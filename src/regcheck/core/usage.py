@@ -5,6 +5,7 @@ The recorder of a running program and the interpreter of its source produce the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,11 @@ class Model:
     mode_dependent: tuple[str, ...] = ()
     learned: bool = True
 
+
+DECIDING = re.compile(
+    r"argmax|argsort|topk|cross_entropy|loss$|loss_|_loss|criterion|accura|metric|confusion|(?:^|_)auc"
+)
+"""Found in the lower-case names of functions that compute classes, a score or a loss from a prediction."""
 
 WEIGHT, BIAS, NORM_SCALE = "weights", "biases", "norm scales"
 
@@ -318,9 +324,7 @@ class Usage:
         for event in reversed(self.events[:index]):
             if isinstance(event, ModeSet) and event.model.key == called.model.key:
                 return event.training
-            if isinstance(event, (Backward, Stepped)):
-                return None
-            if isinstance(event, Called) and event.grad and event.backpropagated is not False:
+            if trains(event):
                 return None
         return None
 
