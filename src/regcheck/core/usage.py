@@ -79,12 +79,24 @@ class OptimizerInfo:
 class Event:
     """An event at `place`, in the function `function` of the program under examination.
 
-    `intended` holds the suppressions declared by the blocks around it, where a running program was watched.
+    Only a watched program sets the fields from `intended` on.
+
+    Attributes:
+        place: the line in the user's project.
+        intended: the suppressions declared by the blocks around it.
+        library: the line of an installed library where the event happens, if `place` only leads to it; `function` is
+            the library's function then.
     """
 
     place: Place | None = None
     function: str = ""
     intended: tuple[CodeSuppression, ...] = field(default=(), kw_only=True)
+    library: Place | None = field(default=None, kw_only=True)
+
+    @property
+    def line_of_code(self) -> Place | None:
+        """Where the event happens, in the user's project or in a library."""
+        return self.library or self.place
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,9 @@ def passes_on(usage: Usage, call: Called) -> bool:
     ):
         return False
     trained = [each for _, each in usage.calls() if each.backpropagated and each.function == call.function]
-    return bool(trained) and all(each.place == call.place and each.callers[:1] != call.callers[:1] for each in trained)
+    return bool(trained) and all(
+        each.line_of_code == call.line_of_code and each.callers[:1] != call.callers[:1] for each in trained
+    )
 
 
 def predicts_by_name(call: Called) -> bool:
