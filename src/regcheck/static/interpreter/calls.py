@@ -46,6 +46,7 @@ from .values import (
     argument,
     as_default,
     default_setting,
+    modules_in,
     options_of,
     tick,
     truth,
@@ -278,8 +279,12 @@ class Calls(Part):
             if isinstance(value, UnknownSetting) or setting is not None:
                 return setting or value
             return Unknown(varies=len(args) > 2) if isinstance(value, (Bound, Unknown)) else value
-        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance) and isinstance(args[1], Constant):
-            self.state.set(args[0].cells, str(args[1].value), args[2])
+        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance):
+            cells = args[0].cells
+            if isinstance(args[1], Constant):
+                self.state.set(cells, str(args[1].value), args[2])
+            elif any(modules_in(args[2])):
+                self.state.set(cells, f"*{len(cells)}", args[2])
             return NONE
         if name in _UNDECIDED:
             return FIXED
