@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
+from regcheck.static.interpreter.evaluator import Evaluator
 from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
 from regcheck.static.interpreter.values import Cells, Either, External, Function, Value
@@ -34,10 +35,15 @@ class ProgramStatements(Statements):
 
     def _expr(self, node: ast.Expr) -> None:
         super()._expr(node)
-        self.program.uncalled_methods.statement(node.value)
+        self.program.uncalled_methods.discarded(node.value)
+
+    def _assign(self, node: ast.Assign) -> None:
+        super()._assign(node)
+        if any(isinstance(each, ast.Name) and each.id == "_" for each in node.targets):
+            self.program.uncalled_methods.discarded(node.value)
 
     def _assert(self, node: ast.Assert) -> None:
-        self.program.uncalled_methods.assertion(node.test)
+        self.program.uncalled_methods.condition(node.test)
 
     def repeat(self, once: Callable[[], Next]) -> Next:
         """Runs the body twice, so that the start of a pass follows the end of another one."""
@@ -77,6 +83,18 @@ class ProgramStatements(Statements):
         head = manager.func if isinstance(manager, ast.Call) else manager
         value = self.state.project.resolve(self.state.frame.source, head)
         return isinstance(value, External) and value.name.startswith("torch.")
+
+
+class ProgramEvaluator(Evaluator):
+    """Evaluates the expressions of a program."""
+
+    def __init__(self, domain: ProgramDomain) -> None:
+        self.program = domain
+
+    def decide(self, node: ast.expr) -> tuple[bool | None, bool]:
+        if type(node) is ast.Attribute:
+            self.program.uncalled_methods.condition(node)
+        return super().decide(node)
 
 
 class ProgramCalls(Calls):
