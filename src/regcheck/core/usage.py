@@ -193,7 +193,7 @@ class ModeNotRestored(Event):
 
 @dataclass(frozen=True, slots=True)
 class MethodNotCalled(Event):
-    """A method of a model was named where only a call has an effect: as a statement, or in an assertion.
+    """A method of a model was named where only a call has an effect: its value is discarded, or a condition.
 
     `owner` is the source of what the method belongs to, `method` its name.
     """
@@ -201,7 +201,7 @@ class MethodNotCalled(Event):
     model: Model = field(kw_only=True)
     owner: str = field(kw_only=True)
     method: str = field(kw_only=True)
-    asserted: bool = field(default=False, kw_only=True)
+    as_condition: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Statements(Part):
         elif isinstance(target, ast.Attribute):
             owner = self.evaluator.evaluate(target.value)
             if target.attr == "training":
-                self.domain.set_training(owner, value, target)
+                self.domain.assign_training(owner, value, target)
             elif target.attr == "requires_grad" and isinstance(owner, ParameterOf) and owner.owner is not None:
                 self.state.set_requires_grad(owner.owner, truth(value))
             elif isinstance(owner, Instance) or (isinstance(owner, LayerValue) and not isinstance(value, TensorRef)):

@@ -57,6 +57,11 @@ _HARMLESS = frozenset(
 """Methods of modules that leave the mode alone."""
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
+_OBSERVERS = frozenset(
+    "torchsummary.summary torchinfo.summary torchsummaryX.summary torch_geometric.nn.summary wandb.watch"
+    " thop.profile fvcore.nn.FlopCountAnalysis torchviz.make_dot".split()
+)
+"""Functions of other packages that look at a model and leave its mode as it is."""
 
 
 class ProgramDomain(Domain):
@@ -129,17 +134,25 @@ class ProgramDomain(Domain):
     def leave_function(self, node: ast.stmt) -> None:
         self.restoration.leave_function(node)
 
-    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
-        models = [*modules_in(value)]
-        if not models:
+    def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
+        self._set_training([module], [each for _, each in descendants(module)], training, node)
+
+    def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
+        models = [*modules_in(owner)]
+        if models:
+            self._set_training(models, models, training, node)
+        else:
             self.unsettle(self.state.created)
-            return
+
+    def _set_training(
+        self, models: Sequence[Module], switched: Iterable[Module], training: Value, node: ast.AST
+    ) -> None:
+        """The program sets the mode of models, by the flags of the modules `switched`."""
         self.restoration.before_mode_set(models, training, node)
-        for model in models:
-            for _, each in descendants(model):
-                self.state.set(each.cells, "training", training)
-                if isinstance(training, Constant) and self.log.is_model(each):
-                    self.log.add_mode(each, bool(training.value), node)
+        for each in switched:
+            self.state.set(each.cells, "training", training)
+            if isinstance(training, Constant) and self.log.is_model(each):
+                self.log.add_mode(each, bool(training.value), node)
 
     def copy_of(self, value: Value) -> Value:
         """A copy of a module with a mode of its own."""
@@ -163,6 +176,8 @@ class ProgramDomain(Domain):
         package, _, last = name.rpartition(".")
         if package == "builtins" and last in _PASSING and (last != "getattr" or len(args) < 2):
             self.log.consume(args)
+        if name in _OBSERVERS:
+            return self.log.consume((*args, *kwargs.values()))
         return self.penalties.summed(args) if name == "builtins.sum" else None
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
