@@ -354,3 +354,68 @@ def test_calls_that_may_train_are_no_validation(tmp_path: Path) -> None:
     """A call whose loss may be back-propagated later, or that feeds a training step, is no validation."""
     reported, _ = found(tmp_path, RIGHT)
     assert reported == set()
+
+
+OBSERVED = {
+    "a summary before the training": """
+        from torchsummary import summary
+        import wandb
+
+        net = Net()
+        summary(net, (20,))
+        wandb.watch(net)
+
+        @torch.no_grad()
+        def evaluate(net):
+            for x, y in held_out:
+                report(net(x).argmax(1))  # <-
+
+        for x, y in loader:
+            F.cross_entropy(net(x), y).backward()
+        evaluate(net)
+        """,
+    "phases without a mode after a summary": """
+        from torchinfo import summary
+
+        def fit(net, loaders):
+            optimizer = optim.SGD(net.parameters(), lr=0.1)
+            criterion = nn.CrossEntropyLoss()
+            for epoch in range(10):
+                for phase in ("train", "val"):
+                    for x, y in loaders[phase]:
+                        scores = net(x)  # <-
+                        best = torch.max(scores, 1)[1]
+                        loss = criterion(scores, y)
+                        if phase == "train":
+                            optimizer.zero_grad()
+                            loss.backward()
+                            optimizer.step()
+                        else:
+                            print((best == y).sum().item())
+
+        net = Net()
+        summary(net, (8, 20))
+        fit(net, {"train": loader, "val": held_out})
+        """,
+    "a function of another package that may call eval()": """
+        from elsewhere import prepare
+
+        net = Net()
+        prepare(net)
+
+        @torch.no_grad()
+        def evaluate(net):
+            for x, y in held_out:
+                report(net(x).argmax(1))
+
+        for x, y in loader:
+            F.cross_entropy(net(x), y).backward()
+        evaluate(net)
+        """,
+}
+
+
+def test_a_summary_leaves_the_mode_alone(tmp_path: Path) -> None:
+    """A function that only describes a model does not hide its mode; any other function of a package may set it."""
+    reported, marked = found(tmp_path, OBSERVED)
+    assert reported == marked

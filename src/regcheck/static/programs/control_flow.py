@@ -8,9 +8,9 @@ from collections.abc import Callable
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.evaluator import Evaluator
-from regcheck.static.interpreter.state import Next
+from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
-from regcheck.static.interpreter.values import Either, External, Function, Value
+from regcheck.static.interpreter.values import Cells, Either, External, Function, Value
 from regcheck.static.project.entry_points import is_plain
 
 from .domain import GRADIENT_MODES, ProgramDomain
@@ -114,14 +114,15 @@ class ProgramCalls(Calls):
             enabled = log.gradients["enabled"]
             if not isinstance(function.node, ast.Lambda):
                 for each in function.node.decorator_list:
-                    self._decorate(each, (*args, *kwargs.values()))
+                    self._decorate(function, each, (*args, *kwargs.values()))
             result = super().call_function(function, args, kwargs, node)
             self.state.set(log.gradients, "enabled", enabled)
         return result
 
-    def _decorate(self, node: ast.expr, values: Args) -> None:
+    def _decorate(self, function: Function, node: ast.expr, values: Args) -> None:
         """A decorator may switch off gradients, or be unknown code that receives the arguments."""
-        decorator = self.evaluator.evaluate(node.func if isinstance(node, ast.Call) else node)
+        with self.state.within(Frame(None, function.source, Cells({OUTER: function.outer}))):
+            decorator = self.evaluator.evaluate(node.func if isinstance(node, ast.Call) else node)
         name = decorator.name if isinstance(decorator, External) else ""
         if name in ("torch.no_grad", "torch.inference_mode") or name.endswith(".no_grad"):
             self.program.log.set_gradients(False)

@@ -57,6 +57,11 @@ _HARMLESS = frozenset(
 """Methods of modules that leave the mode alone."""
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
+_OBSERVERS = frozenset(
+    "torchsummary.summary torchinfo.summary torchsummaryX.summary torch_geometric.nn.summary wandb.watch"
+    " thop.profile fvcore.nn.FlopCountAnalysis torchviz.make_dot".split()
+)
+"""Functions of other packages that look at a model and leave its mode as it is."""
 
 
 class ProgramDomain(Domain):
@@ -171,6 +176,8 @@ class ProgramDomain(Domain):
         package, _, last = name.rpartition(".")
         if package == "builtins" and last in _PASSING and (last != "getattr" or len(args) < 2):
             self.log.consume(args)
+        if name in _OBSERVERS:
+            return self.log.consume((*args, *kwargs.values()))
         return self.penalties.summed(args) if name == "builtins.sum" else None
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
