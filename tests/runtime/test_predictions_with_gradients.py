@@ -103,7 +103,7 @@ EARLIER = {
 @pytest.mark.parametrize("earlier", EARLIER)
 @pytest.mark.parametrize("case", ["predict() detaches, after training", "evaluate() counts hits, after training"])
 def test_what_ran_before_does_not_change_the_proof(tmp_path: Path, earlier: str, case: str) -> None:
-    """A prediction is confirmed on its own inputs, also if a piece of the run before it had a model of its structure."""
+    """A prediction is confirmed on its own inputs, also if the run had a model of its structure before."""
     session = Session({"select": ["REG201"], "devices": ["cpu"]})
     verdicts = []
     with EventRecorder(root=str(tmp_path)) as recorder:
