@@ -80,7 +80,6 @@ REASONS = {
         "REG403",
     ): "a scan does not know the draw's shape, which tells a mask",
     ("layer_switched_back_on_by_forward", "REG204"): "a scan makes no claim about a mode that `forward` itself sets",
-    ("train_override_that_stays_on", "REG204"): "a scan does not interpret the model's own `train()`",
     ("noise_from_distributions", "REG203"): _DISTRIBUTION,
     ("stochastic_policy", "REG203"): _DISTRIBUTION,
     ("standardized_by_the_batch", "REG205"): _BY_BATCH,

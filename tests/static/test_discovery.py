@@ -9,7 +9,9 @@ import pytest
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
-from regcheck.static.project.discovery import parse, python_files, read
+from regcheck.engine.scan import scan
+from regcheck.static.project import discovery
+from regcheck.static.project.discovery import MOST_IMPORTS, files_around, parse, python_files, read
 
 
 def write(folder: Path, *names: str) -> None:
@@ -51,11 +53,54 @@ def test_a_path_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
         list(python_files([tmp_path / "nowhere"]))
 
 
-def test_a_file_without_torch_is_not_read(tmp_path: Path) -> None:
-    """A file that never says torch is passed over, even where it is broken."""
+def test_a_file_without_torch_is_read_for_its_names_alone(tmp_path: Path) -> None:
+    """A file that never says torch is not examined, even where it is broken; a notebook without it is not read."""
     file = tmp_path / "other.py"
     file.write_text("def (")
+    assert read(file) == b"def ("
+    assert scan([file]).not_checked == ()
+    notebook = tmp_path / "other.ipynb"
+    notebook.write_text("{")
+    assert read(notebook) is None
+
+
+def test_a_package_that_gathers_a_library_is_not_read(tmp_path: Path) -> None:
+    """A file without the word torch that imports from very many others is passed over."""
+    file = tmp_path / "__init__.py"
+    file.write_text("".join(f"from .part{n} import *\n" for n in range(MOST_IMPORTS + 1)))
     assert read(file) is None
+    file.write_text("".join(f"from .part{n} import *\n" for n in range(MOST_IMPORTS)))
+    assert read(file) is not None
+
+
+def test_the_project_around_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the outermost folder with a project's file in the repository; else the working directory, or the package.
+
+    Nothing installed belongs to it, and of a project with too many files only the folders around the file.
+    """
+    write(tmp_path, "repo/tools/use.py", "repo/app/src/kit/net.py", "repo/app/src/kit/sub/loop.py", "repo/venv/x.py")
+    write(tmp_path, "above.py", "repo/app/src/kit/__init__.py", "repo/app/src/kit/sub/__init__.py")
+
+    def around(name: str) -> set[str]:
+        return {str(each.relative_to(tmp_path.resolve())) for each in files_around([tmp_path / name])}
+
+    kit = {f"repo/app/src/kit/{name}" for name in ("__init__.py", "net.py", "sub/__init__.py", "sub/loop.py")}
+    loop = "repo/app/src/kit/sub/loop.py"
+    assert around(loop) == kit
+    monkeypatch.chdir(tmp_path / "repo" / "tools")
+    assert around(loop) == kit
+    monkeypatch.chdir(tmp_path)
+    assert around(loop) == {*kit, "above.py", "repo/tools/use.py"}
+    (tmp_path / "repo" / "app" / "pyproject.toml").touch()
+    assert around(loop) == kit
+    (tmp_path / "repo" / ".git").mkdir()
+    (tmp_path / "setup.py").touch()
+    assert around(loop) == {*kit, "repo/tools/use.py"}
+    monkeypatch.setattr(discovery, "MOST_FILES", 4)
+    assert around(loop) == kit
+    write(tmp_path, "env/lib/site-packages/kit/net.py", "env/lib/site-packages/other.py")
+    monkeypatch.chdir(tmp_path / "env")
+    assert around("env/lib/site-packages/kit/net.py") == {"env/lib/site-packages/kit/net.py"}
 
 
 @pytest.mark.parametrize(

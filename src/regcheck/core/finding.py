@@ -76,6 +76,11 @@ class Suspicion:
         return self.at.place
 
     @property
+    def library(self) -> Place | None:
+        """The line of an installed library to which `place` leads, where the event happens there."""
+        return None if isinstance(self.at, Op) else self.at.library
+
+    @property
     def module(self) -> str:
         if isinstance(self.at, Op):
             more = len({op.module for op in self.ops}) - 1

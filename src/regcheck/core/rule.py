@@ -215,12 +215,12 @@ def by_code(rules: Iterable[Rule]) -> tuple[Rule, ...]:
 def finding(rule: Rule, suspicion: Suspicion, evidence: Evidence) -> Finding:
     """The finding that a rule's suspicion becomes with its evidence, which may lower the severity."""
     severities = (rule.severity, suspicion.severity, evidence.lowers_to)
-    place = suspicion.place
+    place, library = suspicion.place, suspicion.library
     return Finding(
         code=rule.code,
         name=rule.name,
         severity=min(each for each in severities if each is not None),
-        message=suspicion.message,
+        message=suspicion.message + (f" (in {library.in_package}:{library.line})" if library else ""),
         module=suspicion.module,
         path=place.path if place else None,
         line=place.line if place else None,

@@ -5,6 +5,7 @@ The recorder of a running program and the interpreter of its source produce the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,11 @@ class Model:
     mode_dependent: tuple[str, ...] = ()
     learned: bool = True
 
+
+DECIDING = re.compile(
+    r"argmax|argsort|topk|cross_entropy|loss$|loss_|_loss|criterion|accura|metric|confusion|(?:^|_)auc"
+)
+"""Found in the lower-case names of functions that compute classes, a score or a loss from a prediction."""
 
 WEIGHT, BIAS, NORM_SCALE = "weights", "biases", "norm scales"
 
@@ -73,12 +79,24 @@ class OptimizerInfo:
 class Event:
     """An event at `place`, in the function `function` of the program under examination.
 
-    `intended` holds the suppressions declared by the blocks around it, where a running program was watched.
+    Only a watched program sets the fields from `intended` on.
+
+    Attributes:
+        place: the line in the user's project.
+        intended: the suppressions declared by the blocks around it.
+        library: the line of an installed library where the event happens, if `place` only leads to it; `function` is
+            the library's function then.
     """
 
     place: Place | None = None
     function: str = ""
     intended: tuple[CodeSuppression, ...] = field(default=(), kw_only=True)
+    library: Place | None = field(default=None, kw_only=True)
+
+    @property
+    def line_of_code(self) -> Place | None:
+        """Where the event happens, in the user's project or in a library."""
+        return self.library or self.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +201,7 @@ class ModeNotRestored(Event):
 
 @dataclass(frozen=True, slots=True)
 class MethodNotCalled(Event):
-    """A method of a model was named where only a call has an effect: as a statement, or in an assertion.
+    """A method of a model was named where only a call has an effect: its value is discarded, or a condition.
 
     `owner` is the source of what the method belongs to, `method` its name.
     """
@@ -191,7 +209,7 @@ class MethodNotCalled(Event):
     model: Model = field(kw_only=True)
     owner: str = field(kw_only=True)
     method: str = field(kw_only=True)
-    asserted: bool = field(default=False, kw_only=True)
+    as_condition: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +344,7 @@ class Usage:
         for event in reversed(self.events[:index]):
             if isinstance(event, ModeSet) and event.model.key == called.model.key:
                 return event.training
-            if isinstance(event, (Backward, Stepped)):
-                return None
-            if isinstance(event, Called) and event.grad and event.backpropagated is not False:
+            if trains(event):
                 return None
         return None
 

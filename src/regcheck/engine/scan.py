@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from regcheck.core.usage import Usage
 from regcheck.files.text import text_of
 from regcheck.plugins import catalogue
 from regcheck.static.project import result_cache
-from regcheck.static.project.discovery import python_files, read
+from regcheck.static.project.context import with_context
+from regcheck.static.project.discovery import files_around, python_files, read
 from regcheck.static.project.files import Source
 from regcheck.suppression.apply import report_on, shown_path
 from regcheck.suppression.comments import MARK
@@ -66,7 +67,10 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
             unread.append(content)
         elif content is not None:
             sources.append(Source(str(path), content, path in wanted))
-    result = cached_result(sources, rules) if cached else fresh_result(sources, rules)
+    project, not_followed = in_project(sources)
+    unread += not_followed
+    result = cached_result(project, rules) if cached else fresh_result(project, rules)
+    result = about(result, {each.path for each in sources})
     findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two findings on one line the worse is reported
     subjects = tuple(shown_path(each.path) or "" for each in sources)
@@ -77,6 +81,30 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
     from regcheck.static.fixes.patches import with_patches
 
     return with_patches(report, rules, {shown_path(each.path): each for each in sources})
+
+
+def in_project(sources: Sequence[Source]) -> tuple[list[Source], list[NotChecked]]:
+    """The sources and the other files of their project that their findings depend on, in the order of the folders."""
+    around = {path: place for place, path in enumerate(files_around([each.path for each in sources]))}
+    known = {each.file for each in sources}
+    contents = ((path, read(path)) for path in around if path not in known)
+    others = [Source(shown_path(str(path)) or "", each) for path, each in contents if isinstance(each, bytes)]
+    together, left_out = with_context(sources, others) if others else ([*sources], 0)
+    together.sort(key=lambda each: around.get(each.file, len(around)))
+    if not left_out:
+        return together, []
+    reason = f"{left_out} more files of the project use the files that are scanned"
+    return together, [NotChecked("callers", reason, "scan the project's folder")]
+
+
+def about(result: result_cache.Result, paths: Collection[str]) -> result_cache.Result:
+    """The part of a result that is about the files with these paths."""
+    shown = {shown_path(each) for each in paths}
+    return result_cache.Result(
+        tuple(each for each in result.findings if each.path in paths),
+        tuple(each for each in result.not_checked if each.path in paths),
+        tuple(each for each in result.coverage if each.subject in shown),
+    )
 
 
 def cached_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:

@@ -8,11 +8,12 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Kind, Op
+from regcheck.core.graph import Kind, Mode, Op
 from regcheck.probe.factory import locate
 from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
 from regcheck.tracing.example_inputs import home_of, moved
+from regcheck.tracing.mode_switch import switch_mode
 from regcheck.tracing.strategies import TraceResult
 from regcheck.tracing.streams import hidden_draws
 
@@ -35,7 +36,9 @@ def unexplained_draws(twin: Callable[[], nn.Module], traced: TraceResult, seed: 
         return ()
     if repeats:
         return ()
-    hidden = hidden_draws(twin().eval(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
+    model = twin()
+    switch_mode(model, Mode.EVAL)
+    hidden = hidden_draws(model, moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
     lines = [(each.module, each.place, f"{each.source} random numbers are drawn here") for each in hidden]
     lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
     differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"

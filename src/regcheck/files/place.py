@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -12,6 +13,11 @@ class Place:
     path: str
     line: int
     column: int = 1
+
+    @property
+    def in_package(self) -> str:
+        """The path from the folder of installed packages on; the whole path of a file elsewhere."""
+        return re.split(r"[\\/](?:site|dist)-packages[\\/]", self.path)[-1]
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}"

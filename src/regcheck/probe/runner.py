@@ -17,6 +17,7 @@ from regcheck.core.graph import Mode, Site
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import Meter, overhead_of
 from regcheck.tracing.example_inputs import Inputs, home_of, mapped, moved
+from regcheck.tracing.mode_switch import switch_mode
 from regcheck.tracing.nested_values import tensors_in
 from regcheck.tracing.outputs import Output, outputs_of
 from regcheck.tracing.running import Locate
@@ -278,7 +279,7 @@ class Runner:
 
     def _set(self, modes: Modes) -> None:
         if isinstance(modes, Mode):
-            self.model.train(modes is Mode.TRAIN)
+            switch_mode(self.model, modes)
             return
         for path, module in self.model.named_modules():
             if path in modes:

@@ -12,7 +12,7 @@ import multiprocessing.pool
 import os
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -23,6 +23,7 @@ from regcheck.files.place import Place
 from regcheck.files.position import end_position, position
 
 from .models import parts
+from .project_files import ProjectFiles
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _RUNTIME = str(Path(__file__).parent) + os.sep
@@ -47,7 +48,12 @@ Stack = tuple[tuple[str, CodeType, int], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallSite:
-    """A call in the user's code. `end` is its end, line and column from 1 (None: Python does not record it)."""
+    """A call in the program or in a library of it.
+
+    Attributes:
+        end: the line and column of its end, from 1 (None: Python does not record them).
+        project: for a call in a library, the innermost call in the user's project that leads to it, if there is one.
+    """
 
     place: Place
     function: str
@@ -55,15 +61,28 @@ class CallSite:
     test_code: bool
     code: CodeType
     end: tuple[int, int] | None
+    project: CallSite | None = None
+
+    @property
+    def shown(self) -> Place:
+        """Where a finding about the call is placed: in the user's project, if a call there leads to it."""
+        return self.place if self.project is None else self.project.place
+
+    @property
+    def library(self) -> Place | None:
+        """The place of the call in a library, where `shown` is another one."""
+        return None if self.project is None else self.place
 
 
 class Sites:
-    """Finds call sites, memoized. `root` is the folder below which a folder named `tests` marks test code."""
+    """Finds call sites, memoized. `root` is the project's folder; below it a folder named `tests` marks test code."""
 
     def __init__(self, root: str, test_files: Collection[str] = ()) -> None:
         self._root = os.path.join(root, "")
         self._test_files = test_files
+        self._project = ProjectFiles(root)
         self._sites: dict[tuple[int, int, bool], CallSite] = {}
+        self._from_project: dict[tuple[CallSite, CallSite], CallSite] = {}
         self._module_methods: dict[int, tuple[CodeType, bool]] = {}
 
     def caller(self, frame: FrameType) -> FrameType:
@@ -91,7 +110,7 @@ class Sites:
         return entry[1]
 
     def of(self, frame: FrameType | None) -> CallSite | None:
-        """The innermost call in the user's own code, at or above `frame`; None where regcheck made the call."""
+        """The innermost call in the program or a library, at or above `frame`; None where regcheck made the call."""
         recalibrates = False
         while frame is not None:
             code = frame.f_code
@@ -102,15 +121,32 @@ class Sites:
                 if not path.startswith(_RUNTIME):
                     return None
             elif path not in _TRANSPARENT:
-                key = (id(code), frame.f_lasti, recalibrates)
-                site = self._sites.get(key)
-                if site is None:
-                    if len(self._sites) >= _MOST_SITES:  # a program can generate code without bound
-                        self._sites.clear()
-                    site = self._sites[key] = self._read(frame, recalibrates)
-                return site
+                site = self._at(frame, recalibrates)
+                return site if path in self._project else self._with_project(site, frame.f_back)
             frame = frame.f_back
         return None
+
+    def _at(self, frame: FrameType, recalibrates: bool = False) -> CallSite:
+        """The call that a frame is making."""
+        key = (id(frame.f_code), frame.f_lasti, recalibrates)
+        site = self._sites.get(key)
+        if site is None:
+            if len(self._sites) >= _MOST_SITES:  # a program can generate code without bound
+                self._sites.clear()
+                self._from_project.clear()
+            site = self._sites[key] = self._read(frame, recalibrates)
+        return site
+
+    def _with_project(self, site: CallSite, frame: FrameType | None) -> CallSite:
+        """The site of a call in a library, with the innermost call in the user's project that leads to it."""
+        for each in _running(frame):
+            if each.f_code.co_filename in self._project:
+                project = self._at(each)
+                key = (site, project)
+                if key not in self._from_project:
+                    self._from_project[key] = replace(site, project=project)
+                return self._from_project[key]
+        return site
 
     def of_forward_definition(self, module: nn.Module) -> CallSite | None:
         """The definition of a model's forward, as the site of a call whose caller is unknown."""

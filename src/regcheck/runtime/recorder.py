@@ -293,9 +293,10 @@ class EventRecorder:
             suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad)
             set_by = self._train_mode_set_by(module) if training and grad else None
             call = Called(
-                site.place,
+                site.shown,
                 site.function,
                 intended=intended,
+                library=site.library,
                 model=model,
                 training=training,
                 grad=grad,
@@ -353,7 +354,7 @@ class EventRecorder:
         state = (info.model_key, training, grad, call_form(module, args, kwargs))
         # A call inside training reveals more than the same call in a smoke test, so it gets one capture as well.
         is_captured = state in self._captured_states and (not grad or info.model_key in self._trained_structures)
-        key = (state, site.place if suspect else None)
+        key = (state, site.shown if suspect else None)
         index = journal.capture_index.get(key)
         if key not in journal.capture_index or journal.captures.has_raised(index):
             journal.capture_index[key] = None
@@ -406,7 +407,9 @@ class EventRecorder:
         site, training, intended = change.site, change.training, change.intended
 
         def make() -> Event:
-            return ModeSet(site.place, site.function, intended=intended, model=model, training=training)
+            return ModeSet(
+                site.shown, site.function, intended=intended, library=site.library, model=model, training=training
+            )
 
         return self._journal.log.intern((model, site, training, intended), make)
 
@@ -443,7 +446,7 @@ class EventRecorder:
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
         if site is not None:
-            self._build_sites[optimizer] = site.place, BLOCKS.get()
+            self._build_sites[optimizer] = site, BLOCKS.get()
 
     def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
         frame = sys._getframe(1)
@@ -456,7 +459,7 @@ class EventRecorder:
         self._trained.note_step(optimizer)
         journal.note_step_scopes(site, journal.step_scopes.on_step(frame))
         key = key_of(optimizer)
-        place, around = self._build_sites.get(optimizer, (site.place, ()))
+        built, around = self._build_sites.get(optimizer, (site, ()))
         intended = (*around, *(each for each in BLOCKS.get() if each not in around))
         event = journal.stepped.get((key, site, intended))
         if event is None:
@@ -467,7 +470,14 @@ class EventRecorder:
             }
             owners |= {name: None for name, module in loaded_in_eval.items() if trains_whole(optimizer, module)}
             info = optimizer_info(optimizer, live.values())
-            step = Stepped(place, site.function, intended=intended, optimizer=info, models=tuple(owners))
+            step = Stepped(
+                built.shown,
+                site.function,
+                intended=intended,
+                library=built.library,
+                optimizer=info,
+                models=tuple(owners),
+            )
             event = journal.stepped[key, site, intended] = journal.log.intern(step, lambda: step)
             journal.optimizers[key] = RevivableRef(optimizer)
         journal.log.add(event)

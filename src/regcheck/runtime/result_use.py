@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import linecache
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -12,6 +11,7 @@ from types import ModuleType
 
 from torch.nn import functional
 
+from regcheck.core.usage import DECIDING
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
@@ -19,9 +19,6 @@ from .call_sites import CallSite
 
 DECISION, VALUE, SHAPE = "decision", "value", "shape"
 
-_DECISION_NAMES = re.compile(
-    r"argmax|argsort|topk|cross_entropy|loss$|loss_|_loss|criterion|accura|metric|confusion|(?:^|_)auc"
-)
 _GRAPH_EXITS = frozenset(("detach", "numpy", "item", "tolist", "cpu"))
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
@@ -146,7 +143,7 @@ def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) ->
             if node.attr in METADATA:
                 yield SHAPE
                 return
-            if _DECISION_NAMES.search(node.attr) or _is_maximum(node, parents):
+            if DECIDING.search(node.attr) or _is_maximum(node, parents):
                 yield DECISION
                 return
             if node.attr in _GRAPH_EXITS:
@@ -156,7 +153,7 @@ def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) ->
             if name == "len":
                 yield SHAPE
                 return
-            if _DECISION_NAMES.search(name.lower()):
+            if DECIDING.search(name.lower()):
                 yield DECISION
                 return
             yield ""

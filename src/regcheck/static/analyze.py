@@ -81,7 +81,7 @@ def analyze(project: Project) -> Reading:
     constructors = ConstructorCache()
     classes: list[tuple[str, Place]] = []
     for definition in project.definitions:
-        if not definition.is_module:
+        if not (definition.source.analyzed and definition.is_module):
             continue
         place = Place(definition.source.path, definition.node.lineno)
         classes.append((definition.name, place))

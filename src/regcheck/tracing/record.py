@@ -31,6 +31,7 @@ from .call_interceptor import (
 from .copies.lazy import is_lazy
 from .cost import Meter, TooMuchWork
 from .identity import NewTensors, TensorIdentity, storage_of
+from .mode_switch import switch_mode
 from .nested_values import named_tensors, tensors_in
 from .outputs import ExtractedNumbers, Output, Outputs, outputs_of
 from .running import Locate
@@ -123,10 +124,10 @@ def set_mode(model: nn.Module, mode: Mode) -> None:
     """Set the mode of a copy of a model.
 
     Raises:
-        ForwardRaised: its `train()` raised; the error holds the line.
+        ForwardRaised: its `train()` or `eval()` raised; the error holds the line.
     """
     try:
-        model.train(mode is Mode.TRAIN)
+        switch_mode(model, mode)
     except BaseException as error:
         if stops(error):
             raise

@@ -8,6 +8,9 @@ A dropout that still drops when the model is in eval mode: `F.dropout(x)` withou
 flash-attn's `flash_attn_func` and xformers' `memory_efficient_attention(p=…)` do. If that rate comes from a
 configuration with unknown values, the finding is a warning, not an error.
 
+The mode is the one that `train()` and then `eval()` of the model leave, as its classes define these methods: a flag
+that `train()` sets and `eval()` does not take back keeps the dropout on.
+
 `torch.fx` (and tools based on it, such as PyG's `to_hetero`), `torch.export` and `torch.jit.trace` bake the value of
 `self.training` into the traced code. If they trace a model in train mode, correct code becomes such a dropout, which
 only an audit or a watched run can see; the finding is at the original line, if the tracer recorded it.

@@ -3,9 +3,10 @@
 ## What it finds
 
 A mode-dependent layer (dropout, batch norm, recurrent dropout, attention dropout) that is still in train mode after
-`eval()` of the model: it is in a plain list or dict or in a closure instead of being registered as a submodule, or a
-`train()` method or the forward itself switches it back on. The rule ignores layers that the model pins to eval mode
-(frozen batch norm).
+`train()` and then `eval()` of the model: it is in a plain list or dict or in a closure instead of being registered as a
+submodule, or a class overrides `train()` or `eval()` and does not pass the mode on, or the forward itself switches the
+layer back on. A training loop that is named `train()` is such an override: `eval()` calls it. The rule ignores layers
+that the model pins to eval mode (frozen batch norm).
 
 ## Why it matters
 
@@ -48,13 +49,13 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     for op in graph.eval:
         if op.reach in (Reach.REGISTERED, Reach.HIDDEN) and trains(op) and graph.eval.outputs_reached(op):
             hidden = op.reach is Reach.HIDDEN
-            why = "a plain list, dict or closure holds it" if hidden else "`train()` or `forward` switches it back"
-            fix = "store it in `nn.ModuleList` or `nn.ModuleDict`, or as an attribute of the module"
-            yield Suspicion(
-                op,
-                f"`{op.call}` stays in train mode after `eval()`: {why}",
-                fix=fix if hidden else "do not change the layer's mode in `train()` or `forward`",
-            )
+            if hidden:
+                why = "a plain list, dict or closure holds it"
+                fix = "store it in `nn.ModuleList` or `nn.ModuleDict`, or as an attribute of the module"
+            else:
+                why = "the model's own `train()`, `eval()` or `forward` leaves it on"
+                fix = "pass the mode on in `train()` (`return super().train(mode)`), and do not change it in `forward`"
+            yield Suspicion(op, f"`{op.call}` stays in train mode after `eval()`: {why}", fix)
 
 
 def trains(op: Op) -> bool:
@@ -117,6 +118,30 @@ class Net(nn.Module):
 
 model = Net()
 inputs = (torch.randn(8, 3, 8, 8),)
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 16)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(16, 4)
+        self.epochs = 0
+
+    def train(self, mode=True):
+        self.epochs += mode
+        return super().train()
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))  # <-
+
+
+model = Classifier()
+inputs = (torch.randn(8, 16),)
 """),
 )
 

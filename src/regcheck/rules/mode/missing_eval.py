@@ -32,6 +32,7 @@ A call stands below a function if that function makes it, directly or through ot
 | on | below a name that predicts or evaluates | taken out of the graph; an optimizer stepped the model | error |
 | on | below a name that predicts or evaluates | taken out of the graph; never stepped, or trained on later | info |
 | on | in a function that trains, never trained on later | a decision | info |
+| on, in source | below a name that predicts, or in a loop without training | a decision; trained elsewhere | error |
 | on | anywhere else | | nothing |
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
 
@@ -110,7 +111,7 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     asked = usage.requested_mode(index)
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) or predicts_once(usage, call) else None
-    found = with_gradients(usage, call) if call.grad else without_gradients(usage, index, call)
+    found = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
     return Severity.INFO if found and asked is False else found
 
 
@@ -150,7 +151,7 @@ def computes_a_loss(usage: Usage, call: Called) -> bool:
     return any(each.grad and each.function in around for _, each in usage.calls())
 
 
-def with_gradients(usage: Usage, call: Called) -> Severity | None:
+def with_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
     """The grade of a call that a loss could have been propagated back through, and was not."""
     if usage.predicts_beside_training(call) and call.result_use == "decision":
         return Severity.ERROR
@@ -158,8 +159,8 @@ def with_gradients(usage: Usage, call: Called) -> Severity | None:
         return None
     if call.weights_loaded and not usage.trains_anything:
         return Severity.ERROR
-    if call.backpropagated is None:
-        return None
+    if call.backpropagated is None:  # from source: the program back-propagates nothing through the result
+        return Severity.ERROR if scores_a_trained_model(usage, index, call) else None
     if predicts_by_name(call):
         return (
             Severity.ERROR
@@ -170,6 +171,20 @@ def with_gradients(usage: Usage, call: Called) -> Severity | None:
     return Severity.INFO if late_decision and usage.is_stepped(call.model) and usage.trains_in(call.function) else None
 
 
+def scores_a_trained_model(usage: Usage, index: int, call: Called) -> bool:
+    """Whether a program decides by a model that it trains at another place, and trains nothing any more.
+
+    The call stands below a name that predicts, or in a loop of its own, which does not train.
+    """
+    alike = [(at, each) for at, each in usage.calls() if each.model.key == call.model.key]
+    if call.result_use != "decision" or any(map(trains, usage.events[index + 1 :])):
+        return False
+    before = [at for at, each in alike if each.place == call.place and at < index]
+    in_a_row = bool(before) and not any(map(trains, usage.events[before[-1] : index]))
+    named = predicts_by_name(call) and not usage.trains_in(call.function)
+    return (named or in_a_row) and any(each.backpropagated and each.place != call.place for _, each in alike)
+
+
 def passes_on(usage: Usage, call: Called) -> bool:
     """Whether the function that makes the call only makes it for others, some of which train through that very line."""
     if any(
@@ -177,7 +192,9 @@ def passes_on(usage: Usage, call: Called) -> bool:
     ):
         return False
     trained = [each for _, each in usage.calls() if each.backpropagated and each.function == call.function]
-    return bool(trained) and all(each.place == call.place and each.callers[:1] != call.callers[:1] for each in trained)
+    return bool(trained) and all(
+        each.line_of_code == call.line_of_code and each.callers[:1] != call.callers[:1] for each in trained
+    )
 
 
 def predicts_by_name(call: Called) -> bool:

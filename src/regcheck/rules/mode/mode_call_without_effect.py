@@ -2,15 +2,16 @@
 
 ## What it finds
 
-`model.eval` or `model.train` as a statement of its own, or in an assertion, without the call's parentheses. The owner
-must be a model: an object of a module class, or a value that the same function calls, asks for its parameters or
-annotates as `nn.Module`. The rule ignores a property of that name, and a method that is passed on
-(`callback = model.eval`).
+`model.eval` or `model.train` without the call's parentheses, as a statement of its own (also in a tuple, a list
+comprehension or a conditional expression, or assigned to `_`) or as a condition: in an assertion, `if`, `while` or a
+conditional expression. The owner must be a model: an object of a module class, or a value that the same function or
+class calls, asks for its parameters, puts in eval mode or annotates as `nn.Module`. The rule ignores a property or a
+setting of that name, and a method that is passed on (`callback = model.eval`).
 
 ## Why it matters
 
 The statement does nothing, so the model keeps its mode: predictions use dropout and batch statistics, or training
-continues without them. An assertion of a method is always true and checks nothing.
+continues without them. A condition that names a method is always true and checks nothing.
 
 ## How it is confirmed
 
@@ -46,11 +47,9 @@ def check(usage: Usage) -> Iterator[Suspicion]:
     for event in usage.events:
         if isinstance(event, MethodNotCalled) and event.method in ("eval", "train"):
             named = f"`{event.owner}.{event.method}`"
-            if event.asserted:
-                message = (
-                    f"`assert {event.owner}.{event.method}` is always true: it names the method and checks nothing"
-                )
-                fix = f"assert the mode: `assert {'not ' * (event.method == 'eval')}{event.owner}.training`"
+            if event.as_condition:
+                message = f"the condition {named} is always true: it names the method and checks nothing"
+                fix = f"check the mode: `{'not ' * (event.method == 'eval')}{event.owner}.training`"
             else:
                 message = f"{named} names the method and does not call it, so the model keeps its mode"
                 fix = f"call it: `{event.owner}.{event.method}()`"

@@ -81,7 +81,8 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 def left_by(switched: ModeSet, call: Called, model: str, relied: str, fix: str) -> Suspicion:
     """The suspicion, where the mode was left, about the call that relied on it."""
     message = f"`{bare_name(switched.function)}` returns with {model} in train mode, unlike on entry, and {relied}"
-    return Suspicion(replace(call, place=switched.place, intended=(*switched.intended, *call.intended)), message, fix)
+    intended = (*switched.intended, *call.intended)
+    return Suspicion(replace(call, place=switched.place, library=switched.library, intended=intended), message, fix)
 
 
 def what(event: ModeNotRestored) -> str:

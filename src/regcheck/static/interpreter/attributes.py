@@ -74,7 +74,7 @@ class Attributes(Part):
             return owner
         if isinstance(owner, TensorRef):
             return self.domain.opaque((owner,), ast.Name(name, ast.Load()))
-        return Bound(owner, name)
+        return _wrapped(owner, name)
 
     def constant(self, node: ast.expr, frame: Frame) -> Value:
         """The value of an expression at the top of a file or a class; one with a state is unknown."""
@@ -109,7 +109,7 @@ class Attributes(Part):
             return self.attribute(owner.base, name)
         value = self._class_constant(owner.definition, name)
         if value == FIXED and owner.definition.is_module:
-            return Bound(owner, name)  # a base class outside of the scanned files may define it
+            return _wrapped(owner, name)  # a base class outside of the scanned files may define it
         return value
 
     def _class_constant(self, owner: ClassDefinition, name: str) -> Value:
@@ -136,3 +136,8 @@ class Attributes(Part):
         if row.function and row.rate is not None and name == row.rate.name:
             return owner.argument(*row.rate)
         return owner.kwargs.get(name, Bound(owner, name) if not owner.args else FIXED)
+
+
+def _wrapped(owner: Value, name: str) -> Value:
+    """An attribute that is not known; a model in `DataParallel`, as whose wrapper it counts, is its own `module`."""
+    return owner if name == "module" and isinstance(owner, Module) else Bound(owner, name)

@@ -46,6 +46,7 @@ from .values import (
     argument,
     as_default,
     default_setting,
+    modules_in,
     options_of,
     tick,
     truth,
@@ -59,6 +60,8 @@ _TRANSPARENT = frozenset(
 )
 """Functions and classes that return their first argument, or a wrapper or copy of it."""
 _UNDECIDED = frozenset("isinstance issubclass hasattr callable type any all print id repr".split())
+_MODE_METHODS = frozenset(("torch.nn.train", "torch.nn.eval"))
+"""The canonical names of `nn.Module.train` and `nn.Module.eval`."""
 _COLLECTIONS = frozenset("list tuple sorted reversed set".split())
 SELF_RETURNING = frozenset(
     "to cuda cpu half float double bfloat16 type requires_grad_ apply share_memory to_empty compile xpu ipu".split()
@@ -219,6 +222,8 @@ class Calls(Part):
         if result is not None:
             return result
         package, _, last = name.rpartition(".")
+        if name in _MODE_METHODS and args and isinstance(args[0], Module):
+            return self.module_method(args[0], last, args[1:], kwargs, node)
         if package == "torch.nn" and last[:1].isupper() and name not in _TRANSPARENT:
             if last == "Parameter":
                 return Weight(False if argument(args, kwargs, 1, "requires_grad") == Constant(False) else None)
@@ -274,8 +279,12 @@ class Calls(Part):
             if isinstance(value, UnknownSetting) or setting is not None:
                 return setting or value
             return Unknown(varies=len(args) > 2) if isinstance(value, (Bound, Unknown)) else value
-        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance) and isinstance(args[1], Constant):
-            self.state.set(args[0].cells, str(args[1].value), args[2])
+        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance):
+            cells = args[0].cells
+            if isinstance(args[1], Constant):
+                self.state.set(cells, str(args[1].value), args[2])
+            elif any(modules_in(args[2])):
+                self.state.set(cells, f"*{len(cells)}", args[2])
             return NONE
         if name in _UNDECIDED:
             return FIXED

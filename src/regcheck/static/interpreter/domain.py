@@ -105,11 +105,15 @@ class Domain(Part):
         mode: Value = module.cells.get("training", Constant(True))
         return mode
 
-    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
-        """`train()`, `eval()` or an assignment to `training`."""
-        if isinstance(value, Module):
-            for _, each in descendants(value):
-                self.state.set(each.cells, "training", training)
+    def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
+        """`train()` or `eval()` of a module."""
+        for _, each in descendants(module):
+            self.state.set(each.cells, "training", training)
+
+    def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
+        """`owner.training = …`: submodules keep their modes."""
+        if isinstance(owner, Module):
+            self.state.set(owner.cells, "training", training)
 
     def copy_of(self, value: Value) -> Value:
         """A copy of a value."""

@@ -117,7 +117,7 @@ class Statements(Part):
         elif isinstance(target, ast.Attribute):
             owner = self.evaluator.evaluate(target.value)
             if target.attr == "training":
-                self.domain.set_training(owner, value, target)
+                self.domain.assign_training(owner, value, target)
             elif target.attr == "requires_grad" and isinstance(owner, ParameterOf):
                 if owner.owner is not None and not owner.name:
                     self.state.set_requires_grad(owner.owner, truth(value))

@@ -26,6 +26,7 @@ from regcheck.static.interpreter.values import (
     Value,
     Weight,
     argument,
+    modules_in,
     options_of,
     truth,
     unknown_from,
@@ -54,6 +55,7 @@ from regcheck.torch_api.layers import layer_named
 
 from .emit import SETITEM, Emitter
 from .forward_cache import ForwardRunner
+from .mode_switch import ModeSwitch
 
 if TYPE_CHECKING:
     from regcheck.static.interpreter.interpreter import Interpreter
@@ -64,23 +66,28 @@ _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torc
 class ModelDomain(Domain):
     """Emits the ops of one model's forward.
 
-    `build_functions` are the functions that building the model entered, by the ids of their nodes.
+    `build_functions` are the functions that building the model entered, by the ids of their nodes. `switch` sets the
+    model's mode before the forward runs, where that is more than a flag.
     """
 
-    def __init__(self, emitter: Emitter, runner: ForwardRunner, build_functions: set[int]) -> None:
+    def __init__(self, emitter: Emitter, runner: ForwardRunner, build_functions: set[int], switch: ModeSwitch) -> None:
         self.emitter = emitter
         self.runner = runner
         self.build_functions = build_functions
+        self.switch = switch
         self.model = emitter.modules.model
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
-        self.emitter.connect(interpreter)
-        self.runner.connect(interpreter)
+        for part in (self.emitter, self.runner, self.switch):
+            part.connect(interpreter)
         self.emit = self.emitter.emit
 
     def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
         values = tuple(values)
+        if self.switch.running:
+            for module in modules_in(Items.of(values)):
+                self.switch.forget(module)
         origins = self.emitter.origins(values)
         if not origins:
             return unknown_from(values)
@@ -138,6 +145,21 @@ class ModelDomain(Domain):
             return VARYING
         result = self._function(name, (owner, *args), kwargs, node)
         return result if result is not None else self.opaque((owner, *args, *kwargs.values()), node)
+
+    def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        return self.switch.method(module, name, args, node) if self.switch.running else None
+
+    def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
+        if self.switch.running:
+            self.switch.set_training(module, training, node)
+        else:
+            super().set_training(module, training, node)
+
+    def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
+        if self.switch.running and isinstance(owner, Module):
+            self.switch.set_flag(owner, training)
+        else:
+            super().assign_training(owner, training, node)
 
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         package, _, function = name.rpartition(".")
@@ -287,7 +309,9 @@ class ModelDomain(Domain):
 
     def training(self, module: Module) -> Value:
         """A registered module has the mode of the model unless the model sets it; others stay as they were built."""
-        modules = self.emitter.modules
+        modules, switched = self.emitter.modules, self.switch.mode_of(module)
+        if switched is not None:
+            return switched
         if "training" in module.cells:
             mode: Value = module.cells["training"]
             if id(module) in modules.preset:

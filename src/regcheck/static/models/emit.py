@@ -80,6 +80,8 @@ class Emitter(Part):
         self.running: list[str] = [""]
         """The paths of the modules that are running."""
         self.seeded = False
+        self.switched = False
+        """Whether the model's own `train()` and `eval()` have set the modes."""
 
     def emit(
         self,

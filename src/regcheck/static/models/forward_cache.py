@@ -153,7 +153,7 @@ class ForwardRunner(Part):
             return self.calls.call_function(forward, args, kwargs, node)
         is_loss = any("loss" in each.name.lower() for each in state.frames)
         outer = min(len(state.frames), len(STEP_SHARES))
-        context = outer, bool(state.doubts), any(state.doubts), emitter.seeded, is_loss
+        context = outer, bool(state.doubts), any(state.doubts), emitter.seeded, emitter.switched, is_loss
         by_mode = self.cache.forwards.setdefault((call, context), {})
         cached = by_mode.get(None) or by_mode.get(emitter.mode)
         if cached is not None:

@@ -17,6 +17,7 @@ from .both_modes import BothModesEvaluator, SideEffect
 from .domain import ModelDomain
 from .emit import Emitter, RegisteredModules
 from .forward_cache import ForwardCache, ForwardRunner, expanded
+from .mode_switch import ModeSwitch, overrides_of
 from .outputs import named_outputs
 
 
@@ -29,8 +30,10 @@ def graph_of(
     """
     modules = RegisteredModules(model)
     train = _run(project, modules, Mode.TRAIN, build_functions, cache)
-    observed = train.emitter.tracker.observed
-    evaluation = _run(project, modules, Mode.EVAL, build_functions, cache) if observed else train
+    evaluation = _run_switched(project, modules, build_functions, cache)
+    if evaluation is None:
+        observed = train.emitter.tracker.observed
+        evaluation = _run(project, modules, Mode.EVAL, build_functions, cache) if observed else train
     if not (train.emitter.matters or evaluation.emitter.matters):
         return None
     flow = train.flow(Mode.TRAIN)
@@ -52,6 +55,20 @@ def _run(
     return run
 
 
+def _run_switched(
+    project: Project, modules: RegisteredModules, build_functions: set[int], cache: ForwardCache
+) -> ForwardRun | None:
+    """Runs a model's forward after the model's own `train()` and `eval()`; None where these do what torch's do."""
+    overrides = overrides_of(modules.model)
+    if not overrides:
+        return None
+    run = ForwardRun(project, Emitter(modules, Mode.EVAL), build_functions | overrides, cache, Evaluator())
+    if not run.switch():
+        return None
+    run.run()
+    return run
+
+
 class ForwardRun:
     """One run of a model's forward in one mode."""
 
@@ -60,22 +77,37 @@ class ForwardRun:
     ) -> None:
         self.emitter = emitter
         self.model = emitter.modules.model
-        domain = ModelDomain(emitter, ForwardRunner(cache, emitter, build_functions), build_functions)
+        self._switch = ModeSwitch(self.model)
+        self._build_functions = build_functions
+        runner = ForwardRunner(cache, emitter, build_functions)
+        domain = ModelDomain(emitter, runner, build_functions, self._switch)
         self.interpreter = Interpreter(project, domain, evaluator=evaluator)
         self.outputs: tuple[tuple[str, str], ...] = ()
         self._began = tick()
 
+    def switch(self) -> bool:
+        """Calls the model's own `train()` and `eval()`, and leaves it as these do; False if that is of no effect."""
+        with self.interpreter.state.within(self._frame()):
+            differs = self._switch.run()
+        if not differs:
+            self.undo()
+        self._build_functions |= self.interpreter.state.entered
+        self.emitter.switched = bool(differs)
+        return bool(differs)
+
     def run(self) -> None:
         """Interprets the forward, and leaves the model as it was."""
-        state = self.interpreter.state
-        own = self.model.definition.source if isinstance(self.model, Instance) else None
-        with state.within(Frame(None, own or state.project.sources[0], Cells())):
+        with self.interpreter.state.within(self._frame()):
             results = self._results()
         self.undo()
         self.outputs = tuple([pair for each in results for pair in named_outputs(each, "output")])
 
     def undo(self) -> None:
         self.interpreter.state.undo(0, self._began)
+
+    def _frame(self) -> Frame:
+        own = self.model.definition.source if isinstance(self.model, Instance) else None
+        return Frame(None, own or self.interpreter.state.project.sources[0], Cells())
 
     def flow(self, mode: Mode) -> Flow:
         """The ops in a mode; in the other mode than the run's own, if no more than the ops depends on the mode."""

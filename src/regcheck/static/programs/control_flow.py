@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
-from regcheck.static.interpreter.state import Next
+from regcheck.static.interpreter.evaluator import Evaluator
+from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
-from regcheck.static.interpreter.values import Either, External, Function, Module, ParameterOf, Value, Weight
+from regcheck.static.interpreter.values import Cells, Either, External, Function, Module, ParameterOf, Value, Weight
 from regcheck.static.project.entry_points import is_plain
 
 from .domain import GRADIENT_MODES, ProgramDomain
@@ -56,10 +57,15 @@ class ProgramStatements(Statements):
 
     def _expr(self, node: ast.Expr) -> None:
         super()._expr(node)
-        self.program.uncalled_methods.statement(node.value)
+        self.program.uncalled_methods.discarded(node.value)
+
+    def _assign(self, node: ast.Assign) -> None:
+        super()._assign(node)
+        if any(isinstance(each, ast.Name) and each.id == "_" for each in node.targets):
+            self.program.uncalled_methods.discarded(node.value)
 
     def _assert(self, node: ast.Assert) -> None:
-        self.program.uncalled_methods.assertion(node.test)
+        self.program.uncalled_methods.condition(node.test)
 
     def repeat(self, once: Callable[[], Next]) -> Next:
         """Runs the body twice, so that the start of a pass follows the end of another one."""
@@ -101,6 +107,18 @@ class ProgramStatements(Statements):
         return isinstance(value, External) and value.name.startswith("torch.")
 
 
+class ProgramEvaluator(Evaluator):
+    """Evaluates the expressions of a program."""
+
+    def __init__(self, domain: ProgramDomain) -> None:
+        self.program = domain
+
+    def decide(self, node: ast.expr) -> tuple[bool | None, bool]:
+        if type(node) is ast.Attribute:
+            self.program.uncalled_methods.condition(node)
+        return super().decide(node)
+
+
 class ProgramCalls(Calls):
     """Resolves the calls of a program."""
 
@@ -118,14 +136,15 @@ class ProgramCalls(Calls):
             enabled = log.gradients["enabled"]
             if not isinstance(function.node, ast.Lambda):
                 for each in function.node.decorator_list:
-                    self._decorate(each, (*args, *kwargs.values()))
+                    self._decorate(function, each, (*args, *kwargs.values()))
             result = super().call_function(function, args, kwargs, node)
             self.state.set(log.gradients, "enabled", enabled)
         return result
 
-    def _decorate(self, node: ast.expr, values: Args) -> None:
+    def _decorate(self, function: Function, node: ast.expr, values: Args) -> None:
         """A decorator may switch off gradients, or be unknown code that receives the arguments."""
-        decorator = self.evaluator.evaluate(node.func if isinstance(node, ast.Call) else node)
+        with self.state.within(Frame(None, function.source, Cells({OUTER: function.outer}))):
+            decorator = self.evaluator.evaluate(node.func if isinstance(node, ast.Call) else node)
         name = decorator.name if isinstance(decorator, External) else ""
         if name in ("torch.no_grad", "torch.inference_mode") or name.endswith(".no_grad"):
             self.program.log.set_gradients(False)

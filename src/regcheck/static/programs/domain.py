@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regcheck.core.usage import Backward, Stepped
+from regcheck.core.usage import DECIDING, Backward, Stepped
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.values import (
     VARYING,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, External("grad unknown"): None}
 """The values of context managers that switch gradients on or off; None: which of both is not known."""
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
+_THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _HARMLESS = frozenset(
     "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad get_parameter extra_repr"
@@ -60,6 +61,11 @@ _HARMLESS = frozenset(
 """Methods of modules that leave the mode alone."""
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
+_OBSERVERS = frozenset(
+    "torchsummary.summary torchinfo.summary torchsummaryX.summary torch_geometric.nn.summary wandb.watch"
+    " thop.profile fvcore.nn.FlopCountAnalysis torchviz.make_dot".split()
+)
+"""Functions of other packages that look at a model and leave its mode as it is."""
 
 
 class ProgramDomain(Domain):
@@ -111,16 +117,19 @@ class ProgramDomain(Domain):
     def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
         values = tuple(values)
         self.unsettle(values)
-        if isinstance(node, ast.Call) and _is_loss(node.func):
+        name = _last_name(node.func).lower() if isinstance(node, ast.Call) else ""
+        if any(each in name for each in _LOSS_WORDS):
             return self.log.consume_in_loss(values)
-        return self.log.consume(values)
+        return self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
 
     def arithmetic(self, name: str, values: Args, node: ast.AST) -> Value:
         if isinstance(node, ast.Compare) and len(values) == 2:
             compared = self.part_loops.comparison(node.ops[0], *values)
             if compared is not None:
                 return compared
-        return self.penalties.arithmetic(name, values, self.log.consume(values), node)
+        thresholds = isinstance(node, ast.Compare) and isinstance(node.ops[0], _THRESHOLDS)
+        used = self.log.decide(values) if thresholds else self.log.consume(values)
+        return self.penalties.arithmetic(name, values, used, node)
 
     def join_tensors(self, values: Sequence[Value]) -> Value:
         return TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
@@ -145,18 +154,26 @@ class ProgramDomain(Domain):
     def leave_function(self, node: ast.stmt) -> None:
         self.restoration.leave_function(node)
 
-    def set_training(self, value: Value, training: Value, node: ast.AST) -> None:
-        models = [*modules_in(value)]
-        if not models:
+    def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
+        self.freezing.set_mode(module, truth(training), node)
+        self._set_training([module], [each for _, each in descendants(module)], training, node)
+
+    def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
+        models = [*modules_in(owner)]
+        if models:
+            self._set_training(models, models, training, node)
+        else:
             self.unsettle(self.state.created)
-            return
+
+    def _set_training(
+        self, models: Sequence[Module], switched: Iterable[Module], training: Value, node: ast.AST
+    ) -> None:
+        """The program sets the mode of models, by the flags of the modules `switched`."""
         self.restoration.before_mode_set(models, training, node)
-        for model in models:
-            self.freezing.set_mode(model, truth(training), node)
-            for _, each in descendants(model):
-                self.state.set(each.cells, "training", training)
-                if isinstance(training, Constant) and self.log.is_model(each):
-                    self.log.add_mode(each, bool(training.value), node)
+        for each in switched:
+            self.state.set(each.cells, "training", training)
+            if isinstance(training, Constant) and self.log.is_model(each):
+                self.log.add_mode(each, bool(training.value), node)
 
     def copy_of(self, value: Value) -> Value:
         """A copy of a module with a mode of its own."""
@@ -190,6 +207,8 @@ class ProgramDomain(Domain):
         if name == "builtins.zip" and len(args) > 1:
             for each in args:
                 self.freezing.rewrite(each.owner if isinstance(each, Parameters) else None)
+        if name in _OBSERVERS:
+            return self.log.consume((*args, *kwargs.values()))
         return self.penalties.summed(args) if name == "builtins.sum" else None
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
@@ -219,7 +238,14 @@ class ProgramDomain(Domain):
         if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
             self.log.add_score(last, args, kwargs)
             return self.log.consume_in_loss(values)
-        return self.log.consume_in_loss(args) if last == "argmax" else self.log.consume(values)
+        return self._computed(last, values)
+
+    def _computed(self, name: str, values: Sequence[Value]) -> Value:
+        """The result of a function of torch; `max` along a dimension returns the index of the maximum as well."""
+        if name == "argmax":
+            return self.log.consume_in_loss(values)
+        decides = DECIDING.search(name) or (name == "max" and len(values) > 1)
+        return self.log.decide(values) if decides else self.log.consume(values)
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "backward":
@@ -256,7 +282,7 @@ class ProgramDomain(Domain):
             return None
         if name in METADATA:
             return VARYING
-        return self.log.consume_in_loss(given) if name == "argmax" else self.log.consume(given)
+        return self._computed(name, given)
 
     def _parameter_method(self, owner: ParameterOf, name: str, args: Args, kwargs: Kwargs) -> Value | None:
         """`parameter.name(…)`."""
@@ -286,6 +312,5 @@ class ProgramDomain(Domain):
         return None
 
 
-def _is_loss(node: ast.expr) -> bool:
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return any(each in name.lower() for each in _LOSS_WORDS)
+def _last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

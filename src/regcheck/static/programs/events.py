@@ -160,6 +160,11 @@ class EventLog(Part):
         """The program computes a loss, or predicted classes, from values; the value computed."""
         values = tuple(values)
         self.trained.update(map(identity, self.callees_of(values)))
+        return self.decide(values)
+
+    def decide(self, values: Iterable[Value]) -> Value:
+        """The program computes a score, a class or a loss from values, which need not be a whole model's."""
+        values = tuple(values)
         for index in self.origins(values):
             event = self.events[index]
             if isinstance(event, Called) and not event.result_use:

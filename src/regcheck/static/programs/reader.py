@@ -26,7 +26,7 @@ from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project, parameters_of
 
 from .alternation import mark_alternating_calls
-from .control_flow import ProgramCalls, ProgramStatements
+from .control_flow import ProgramCalls, ProgramEvaluator, ProgramStatements
 from .domain import ProgramDomain
 
 
@@ -36,7 +36,11 @@ class ProgramReader:
     def __init__(self, project: Project) -> None:
         self.domain = ProgramDomain()
         self.interpreter = Interpreter(
-            project, self.domain, calls=ProgramCalls(self.domain), statements=ProgramStatements(self.domain)
+            project,
+            self.domain,
+            evaluator=ProgramEvaluator(self.domain),
+            calls=ProgramCalls(self.domain),
+            statements=ProgramStatements(self.domain),
         )
         self.models: list[Module] = []
         for source in project.sources:

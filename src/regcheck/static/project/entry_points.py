@@ -71,6 +71,8 @@ def program_functions(project: Project) -> Iterator[Function]:
     built = _matching(functions, _BUILDING, *_BUILDING_WORDS)
     building = _calling(functions, {each for each in functions if each in built or _names_model(each, models)})
     for one in functions:
+        if not one.source.analyzed:
+            continue
         calls = one in using and one in building and (one in own or not _has_unknown_decorator(project, one.function))
         alone = one in built and project.prefilter.names_an_op(one.text)
         if one in decaying or project.prefilter.names_a_method(one.text) or (not one.owner and (calls or alone)):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from regcheck.core.finding import NotChecked
 from regcheck.files.escape import encode
@@ -18,8 +19,22 @@ from .discovery import parse
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
+_DEFINED = re.compile(rb"^[ \t]*(?:class|def|async[ \t]+def)[ \t]+(\w+)|^(\w+)[ \t]*[:=,]", re.MULTILINE)
+_COMMENT = re.compile(rb"#.*|\\\\\n")
+_HOOKS = frozenset((b"__getattr__", b"__dir__"))
 
 Binding = ast.stmt | ast.expr | None
+
+
+class Import(NamedTuple):
+    """An import statement: `level` counts its leading dots; `names` pairs each name with the one that it binds.
+
+    `module` is None for `import a.b`, and then the names are dotted.
+    """
+
+    level: int
+    module: str | None
+    names: tuple[tuple[str, str], ...]
 
 
 @dataclass(eq=False)
@@ -30,6 +45,8 @@ class Source:
     content: bytes
     named: bool = False
     """Whether the user named the file itself, not a folder above it."""
+    analyzed: bool = True
+    """Whether its models and functions are analyzed; of other files only names are looked up."""
     unread: NotChecked | None = None
     """The reason why the file cannot be parsed, once that was tried."""
 
@@ -76,13 +93,52 @@ class Source:
         return self.module.partition(".")[0] == "torch"
 
     @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        """The import statements anywhere in the file, read from its text, except imports of torch."""
+        found = []
+        for package, text in _IMPORT.findall(self.content):
+            module = package.lstrip(b".")
+            level = len(package) - len(module)
+            if module.partition(b".")[0] == b"torch" and not level:
+                continue
+            clauses = (
+                part.decode(errors="replace").split() for part in _COMMENT.sub(b"", text).strip(b"() \t").split(b",")
+            )
+            names = tuple((words[0], words[-1]) for words in clauses if words)
+            found.append(Import(level, module.decode(errors="replace") if package else None, names))
+        return tuple(found)
+
+    @cached_property
     def imported_words(self) -> frozenset[bytes]:
-        """Every word of the file's import statements, except imports of torch."""
+        """Every word of the file's import statements, except imports of torch; the folder's name for `from . import`.
+
+        A package that imports on demand may import whatever it mentions.
+        """
+        if self.is_package and b"__getattr__" in self.content:
+            return frozenset(_WORD.findall(self.content))
         found: set[bytes] = set()
         for package, names in _IMPORT.findall(self.content):
             if package.partition(b".")[0] != b"torch":
                 found.update(_WORD.findall(package), _WORD.findall(names))
+            if package and not package.strip(b"."):
+                found.add(encode(self.file.parents[min(len(package), len(self.file.parents)) - 1].name))
         return frozenset(found)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Every word of the file."""
+        return frozenset(each.decode(errors="replace") for each in _WORD.findall(self.content))
+
+    @cached_property
+    def offered(self) -> frozenset[str]:
+        """The names that other files may import from this one, read from its text; methods are among them."""
+        defined = {(one or other).decode(errors="replace") for one, other in _DEFINED.findall(self.content)}
+        return frozenset(defined.union(*({bound for _, bound in each.names} for each in self.imports)))
+
+    @cached_property
+    def is_facade(self) -> bool:
+        """Whether the file is a package's and defines no class and no function: it hands on what other files define."""
+        return self.is_package and not {one for one, _ in _DEFINED.findall(self.content) if one} - _HOOKS
 
     def text_of(self, node: ast.stmt) -> bytes:
         """The lines of a statement, its decorators included."""

@@ -25,6 +25,7 @@ from regcheck.static.interpreter.values import (
 from regcheck.torch_api.layers import CONTAINERS, layer_named
 
 from .files import Source, bindings_of, file_scope
+from .modules import Modules
 from .prefilter import Prefilter
 
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
@@ -188,10 +189,7 @@ class Project:
         self.sources = tuple(sources)
         self.starts = starts or StartingPoints()
         self.prefilter = Prefilter(self.starts)
-        self._by_file = {str(source.file): source for source in self.sources}
-        self._by_tail: dict[str, list[Source]] = {}
-        for source in self.sources:
-            self._by_tail.setdefault(source.tail, []).append(source)
+        self.modules = Modules(self.sources)
         self.constants: dict[ast.Constant, Constant] = {}
         """The values of constant nodes, memoized."""
         self.places: dict[ast.AST, Place] = {}
@@ -281,7 +279,7 @@ class Project:
         """`owner.name`, where the owner is a module or a package."""
         if not isinstance(owner, External):
             return Unknown()
-        inside = self._source_of(owner.name)
+        inside = self.modules.named(owner.name)
         if inside is not None:
             found = self.lookup(inside, name)
             if not isinstance(found, (ast.expr, Unknown)):
@@ -313,10 +311,31 @@ class Project:
                 found = self._through_star(source, star, name)
                 if found is not None:
                     return found
+            if "__getattr__" in source.bindings:
+                return self._on_demand(source, name)
+        return Unknown()
+
+    def _on_demand(self, source: Source, name: str) -> Value:
+        """The value of a name that a package imports when somebody asks for it.
+
+        It is in an import statement of the package's `__getattr__`, or in a table there: the name with its module
+        (`{"Net": ".net"}`), or the module with its names (`{"net": ["Net"]}`).
+        """
+        for each in ast.walk(source.tree):
+            if isinstance(each, ast.ImportFrom) and name in (alias.asname or alias.name for alias in each.names):
+                return self.imports_of(source, each)[name]
+            if isinstance(each, ast.Dict):
+                for key, value in zip(each.keys, each.values, strict=True):
+                    module = _module_in_table(key, value, name)
+                    if module is not None:
+                        dots = len(module) - len(module.lstrip("."))
+                        inside = not dots and isinstance(self.modules.imported(source, 1, module), Source)
+                        statement = ast.ImportFrom(module.lstrip("."), [ast.alias(name)], 1 if inside else dots)
+                        return self.imports_of(source, statement)[name]
         return Unknown()
 
     def _through_star(self, source: Source, star: ast.ImportFrom, name: str) -> Value | ast.expr | None:
-        module = self._module_of(source, star)
+        module = self.modules.imported(source, star.level, star.module or "")
         if isinstance(module, Source):
             found = self.lookup(module, name)
             return None if isinstance(found, Unknown) else found
@@ -332,7 +351,7 @@ class Project:
                 )
                 for alias in statement.names
             }
-        module = self._module_of(source, statement)
+        module = self.modules.imported(source, statement.level, statement.module or "")
         found: dict[str, Value] = {}
         for alias in statement.names:
             value: Value
@@ -346,39 +365,16 @@ class Project:
             found[alias.asname or alias.name] = value
         return found
 
-    def _module_of(self, source: Source, statement: ast.ImportFrom) -> Source | str:
-        """The source file, or the dotted name, that a `from … import` statement names."""
-        if not statement.level:
-            return self._source_of(statement.module or "", source) or statement.module or ""
-        package = source.module.split(".") if source.is_package else source.module.split(".")[:-1]
-        package = package[: len(package) - statement.level + 1]
-        dotted = ".".join((*package, *filter(None, [statement.module])))
-        if dotted.split(".")[0] == "torch":
-            return dotted
-        folder = source.file.parents[statement.level - 1]
-        target = folder.joinpath(*(statement.module or "").split(".")) if statement.module else folder
-        found = self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py"))
-        return found or dotted
 
-    def _source_of(self, dotted: str, near: Source | None = None) -> Source | None:
-        parts = dotted.split(".")
-        if parts[0] == "torch":
-            return None
-        matching = []
-        for source in self._by_tail.get(parts[-1], ()):
-            file = source.file
-            tail = file.parent.parts if source.is_package else (*file.parent.parts, file.stem)
-            loose = len(parts) > 1 or "." not in source.module
-            if source.module == dotted or (loose and tail[-len(parts) :] == tuple(parts)):
-                matching.append((_common(near, source), source))
-        return max(matching, key=lambda pair: pair[0])[1] if matching else None
-
-
-def _common(near: Source | None, source: Source) -> int:
-    if near is None:
-        return 0
-    pairs = zip(near.file.parts, source.file.parts, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), 99)
+def _module_in_table(key: ast.expr | None, value: ast.expr, name: str) -> str | None:
+    """The module that an entry of a table gives for a name."""
+    if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
+        return None
+    items = value.elts if isinstance(value, (ast.List, ast.Tuple, ast.Set)) else [value]
+    texts = [each.value for each in items if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    if key.value == name:
+        return texts[0] if texts else None
+    return key.value if name in texts and len(texts) == len(items) and not isinstance(value, ast.Constant) else None
 
 
 def _classes_in(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[ast.ClassDef, str]]:

@@ -26,6 +26,7 @@ from regcheck.core.usage import (
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED, kind_of
 from regcheck.torch_api.layers import LAYERS
 
+from .discovery import MARK
 from .files import Source
 
 MODEL = (b"def forward", b"Sequential(")
@@ -117,6 +118,8 @@ class Prefilter:
 
     def _matters(self, source: Source) -> bool:
         content = source.content
+        if MARK not in content:
+            return False
         if source.named or (Trait.DECAYS in self._starts and _says(content, WORDS[Trait.DECAYS])):
             return True
         used = _says(content, self._program_words) or self.names_a_method(content)

@@ -1,0 +1,105 @@
+"""Finds the files of a project that the findings in some of its files depend on.
+
+Another file may build a class with a rate, use it as a part, or call it in some mode. So a file is analyzed together
+with all files that use it, directly or not; in the files that those import, names are looked up. Packages without code
+of their own are transparent: a file that imports one name from them uses the file that defines it, and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .files import Import, Source
+from .modules import Modules
+
+MOST_BYTES = 3 << 20
+"""The limit on the text of the users that are analyzed: analyzing as much takes five to ten seconds."""
+
+
+class ImportGraph:
+    """Which files of a project use which, according to the text of their import statements."""
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self.sources = tuple(sources)
+        self._modules = Modules(self.sources)
+        self._used: dict[Source, frozenset[Source]] = {}
+
+    def used_by(self, source: Source) -> frozenset[Source]:
+        """The files that a file imports, or imports names of through a package."""
+        if source not in self._used:
+            self._used[source] = frozenset()
+            found: set[Source] = set()
+            for statement in source.imports:
+                star = any(name == "*" for name, _ in statement.names)
+                imported = {name for name, _ in statement.names}
+                names = source.words if star or statement.module is None else imported
+                for target in self._targets(source, statement):
+                    found |= self._through(target, names if target.tail not in imported else source.words, {source})
+            self._used[source] = frozenset(found)
+        return self._used[source]
+
+    def users(self, source: Source) -> Iterator[Source]:
+        """The files that use a file directly, or through a package."""
+        hints = [each.encode() for each in (source.tail, *source.module.split("."))]
+        for other in self.sources:
+            if other is not source and any(hint in other.content for hint in hints) and source in self.used_by(other):
+                yield other
+
+    def _targets(self, source: Source, statement: Import) -> Iterator[Source]:
+        """The files that an import statement itself names."""
+        found: list[Source | str | None] = []
+        if statement.module is None:
+            for name, _ in statement.names:
+                parts = name.split(".")
+                found += [self._modules.named(".".join(parts[:end]), source) for end in range(1, len(parts) + 1)]
+        else:
+            found.append(self._modules.imported(source, statement.level, statement.module))
+            for name, _ in statement.names:
+                dotted = f"{statement.module}.{name}" if statement.module else name
+                found.append(self._modules.imported(source, statement.level, dotted))
+        yield from dict.fromkeys(each for each in found if isinstance(each, Source))
+
+    def _through(self, target: Source, names: Iterable[str], seen: set[Source]) -> set[Source]:
+        """A file; for a package without code of its own, also those that it imports names from."""
+        if target in seen:
+            return set()
+        seen.add(target)
+        if not target.is_facade:
+            return {target}
+        found = {target}
+        wanted = {*names, *(name for each in target.imports for name, bound in each.names if bound in names)}
+        inner = {each: None for statement in target.imports for each in self._targets(target, statement)}
+        inside = wanted | target.words if b"__getattr__" in target.content else wanted
+        inner |= {each: None for each in self._modules.below(target) if each.tail in inside}
+        for each in inner:
+            if each.is_facade or each.tail in wanted or not wanted.isdisjoint(each.offered):
+                found |= self._through(each, wanted, seen)
+        return found
+
+
+def with_context(examined: Iterable[Source], others: Iterable[Source]) -> tuple[list[Source], int]:
+    """The examined files with the other files of the project that matter for them, and the number of users left out.
+
+    Users are left out where all of them are too much text; those at the greatest distance come last.
+    """
+    examined = [*examined]
+    graph = ImportGraph((*examined, *others))
+    analyzed, size, left_out = dict.fromkeys(examined), 0, 0
+    latest = examined
+    while latest:
+        users = dict.fromkeys(user for each in latest if not each.is_facade for user in graph.users(each))
+        latest = []
+        for user in sorted(users.keys() - analyzed.keys(), key=lambda each: each.path):
+            size += len(user.content)
+            if size > MOST_BYTES:
+                left_out += 1
+            else:
+                analyzed[user] = None
+                latest.append(user)
+    reached, latest = set(analyzed), [*analyzed]
+    while latest:
+        latest = [*{used for each in latest for used in graph.used_by(each)} - reached]
+        reached.update(latest)
+    for each in reached - analyzed.keys():
+        each.analyzed = False
+    return [each for each in graph.sources if each in reached], left_out

@@ -1,0 +1,60 @@
+"""Finds the files that import statements name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .files import Source
+
+
+class Modules:
+    """The files of a project by their dotted names and by their places."""
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._by_file: dict[str, Source] = {}
+        self._by_tail: dict[str, list[Source]] = {}
+        self._by_folder: dict[Path, list[Source]] = {}
+        for source in sources:
+            self._by_file[str(source.file)] = source
+            self._by_tail.setdefault(source.tail, []).append(source)
+            home = source.file.parent
+            self._by_folder.setdefault(home.parent if source.is_package else home, []).append(source)
+
+    def named(self, dotted: str, near: Source | None = None) -> Source | None:
+        """The file with a dotted name; of several, the one that shares the most folders with `near`."""
+        parts = dotted.split(".")
+        if parts[0] == "torch":
+            return None
+        matching = []
+        for source in self._by_tail.get(parts[-1], ()):
+            file = source.file
+            tail = file.parent.parts if source.is_package else (*file.parent.parts, file.stem)
+            loose = len(parts) > 1 or "." not in source.module
+            if source.module == dotted or (loose and tail[-len(parts) :] == tuple(parts)):
+                matching.append((_common(near, source), source))
+        return max(matching, key=lambda pair: pair[0])[1] if matching else None
+
+    def below(self, package: Source) -> Iterator[Source]:
+        """The files and the packages in the folder of a package."""
+        return iter(self._by_folder.get(package.file.parent, ()))
+
+    def imported(self, source: Source, level: int, module: str) -> Source | str:
+        """The file that `from … import` names in a file, or else its dotted name; `level` counts the leading dots."""
+        if not level:
+            return self.named(module, source) or module
+        package = source.module.split(".") if source.is_package else source.module.split(".")[:-1]
+        package = package[: len(package) - level + 1]
+        dotted = ".".join((*package, *filter(None, [module])))
+        if dotted.split(".")[0] == "torch":
+            return dotted
+        folder = source.file.parents[level - 1]
+        target = folder.joinpath(*module.split(".")) if module else folder
+        return self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py")) or dotted
+
+
+def _common(near: Source | None, source: Source) -> int:
+    if near is None:
+        return 0
+    pairs = zip(near.file.parts, source.file.parts, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), 99)
