@@ -36,7 +36,6 @@ _TRANSPARENT = {
     multiprocessing.pool.__file__,
     *(str(path) for each in (asyncio, concurrent.futures) for path in Path(each.__path__[0]).glob("*.py")),
 }
-_INSTALLED = {"site-packages", "dist-packages"}
 _RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))
 _MOST_CALLERS = 32
 _MOST_SITES = 20_000
@@ -172,8 +171,8 @@ class Sites:
         return tuple(functions)
 
     def is_own(self, site: CallSite) -> bool:
-        """Whether a site is in a file of the program itself, not of an installed library or a test."""
-        return not site.test_code and _INSTALLED.isdisjoint(Path(site.place.path).parts)
+        """Whether a site is in the user's project itself, and in no test's own code."""
+        return not site.test_code and site.place.path in self._project
 
     def is_tested(self, module: nn.Module, frame: FrameType, site: CallSite) -> bool:
         """Whether only methods of modules that contain this one are between the call and a test."""

@@ -249,17 +249,17 @@ class EventRecorder:
             if grad:
                 journal.log.add(record.event)
         record.tracker.note_call(journal.steps, args, kwargs)
-        if record.event.model.mode_dependent:
-            self._phases.note_call(module, record.tracker, grad)
+        has_mode = bool(record.event.model.mode_dependent)
+        witness = self._phases.note_call(module, record.tracker, grad) if has_mode else None
         begun = journal.captures.pop_begun()
-        if begun is None and (not grad or not record.tracker.follows):
+        if begun is None and witness is None and (not grad or not record.tracker.follows):
             return None
 
         def follow(result: Any) -> None:
             if begun is not None:
                 journal.captures.note_returned(begun)
             if grad:
-                record.tracker.follow(result)
+                record.tracker.follow(result, witness)
                 if type(result) is torch.Tensor and not torch._C._len_torch_dispatch_stack():
                     self._results[result] = record.tracker
 
@@ -290,7 +290,8 @@ class EventRecorder:
                 callers = self._sites.callers(frame, site) if submission is None else submission.callers
             loaded_in_eval = tuple(self._loaded_in_eval(module)) if grad else ()
             parts = self._eval_pinned.parts_of(module) if grad else {True: (), False: ()}
-            suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad)
+            may_train_in_eval = grad and not training and bool(kinds) and not site.test_code
+            suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad) or may_train_in_eval
             set_by = self._train_mode_set_by(module) if training and grad else None
             call = Called(
                 site.shown,
