@@ -61,6 +61,17 @@ def depends_on_mode(layer: Any) -> str:
     return _kind_by_code(layer)
 
 
+def updates_statistics(layer: nn.Module) -> bool:
+    """Whether a layer is a norm that moves running statistics in train mode."""
+    return bool(depends_on_mode(layer)) and layer_of_class(class_of(layer)).updates_statistics(partial(_setting, layer))
+
+
+def is_norm(layer: nn.Module) -> bool:
+    """Whether the parameters of a layer are the scale and the shift of a norm."""
+    cls = class_of(layer)
+    return layer_of_class(cls).is_norm or bool(_NORM_NAME.search(cls.__name__))
+
+
 def _setting(layer: nn.Module, name: str) -> Any:
     """The value of a layer's setting; a norm keeps running statistics if it has the buffers."""
     if name == "track_running_stats":

@@ -44,7 +44,7 @@ def depends_on_mode(model: Module) -> frozenset[str]:
 
     Its registered submodules do not count: each is a module of its own.
     """
-    layer = _layer_of(model)
+    layer = layer_of(model)
     row = NO_LAYER if layer is None else layer_named(layer.name)
     if layer is not None and row.by_mode:
         kind = row.mode_dependence(partial(setting, layer))
@@ -54,7 +54,7 @@ def depends_on_mode(model: Module) -> frozenset[str]:
     return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
 
 
-def _layer_of(model: Module) -> LayerValue | None:
+def layer_of(model: Module) -> LayerValue | None:
     """The layer of torch.nn that a module is, or that its class derives from."""
     base = model.base if isinstance(model, Instance) else model
     return base if isinstance(base, LayerValue) else None
@@ -62,7 +62,7 @@ def _layer_of(model: Module) -> LayerValue | None:
 
 def _copied(model: Module) -> Iterator[Module]:
     """The layer that a `TransformerEncoder` or `TransformerDecoder` stacks copies of."""
-    layer = _layer_of(model)
+    layer = layer_of(model)
     row = NO_LAYER if layer is None else layer_named(layer.name)
     if layer is not None and row.copies:
         yield from modules_in(layer.argument(*row.arguments[row.copies]))
@@ -121,7 +121,7 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
 def has_learned_layers(model: Module) -> bool:
     """Whether there are learned layers beside those that depend on the mode."""
     for _, each in descendants(model):
-        layer = _layer_of(each)
+        layer = layer_of(each)
         if layer is not None and layer_named(layer.name).learned:
             return True
         if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
@@ -157,6 +157,18 @@ def _kinds_of_layer(model: LayerValue) -> set[str]:
         return {NORM_SCALE, *biases} if truth(model.argument(*row.scale)) else set()
     single = bias is not None and row.kind in LEARNED and row.kind is not Kind.RECURRENT
     return {WEIGHT, *biases} if single else set()
+
+
+def parameter_names(model: Module) -> tuple[str, ...]:
+    """The names of the parameters that a module registers itself; of a layer, its weight and its bias."""
+    own = tuple(name for name, value in model.cells.items() if isinstance(value, Weight))
+    layer = layer_of(model)
+    row = NO_LAYER if layer is None else layer_named(layer.name)
+    scale, bias = row.scale, row.arguments.get("bias")
+    if layer is None or not (row.learned if scale is None else truth(layer.argument(*scale)) is not False):
+        return own
+    has_bias = bias is None or truth(layer.argument(*bias)) is not False
+    return tuple(dict.fromkeys((*own, "weight", *(("bias",) if has_bias else ()))))
 
 
 def identity(model: Module) -> object:
