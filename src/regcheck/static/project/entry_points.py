@@ -10,7 +10,7 @@ from functools import cached_property
 from regcheck.static.interpreter.values import External, Function, Value
 
 from .files import Source
-from .names import Project
+from .names import Project, parameters_of
 
 _GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
 _GRADIENT_WORDS = (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward")
@@ -56,6 +56,7 @@ class _Candidate:
 def program_functions(project: Project) -> Iterator[Function]:
     """The functions that build models or optimizers and use them, themselves or through scanned functions they call.
 
+    So do functions that build a model and need no arguments: only they know what its constructor is given.
     A method counts only if it builds an optimizer, or names a method without calling it: the earlier state of its
     object is not known. A function with an unknown decorator (a registry of model factories, say) counts only for its
     own code.
@@ -75,6 +76,7 @@ def program_functions(project: Project) -> Iterator[Function]:
             continue
         calls = one in using and one in building and (one in own or not _has_unknown_decorator(project, one.function))
         alone = one in built and project.prefilter.names_an_op(one.text)
+        alone = alone or (one in building and _needs_no_arguments(one.function))
         if one in decaying or project.prefilter.names_a_method(one.text) or (not one.owner and (calls or alone)):
             yield one.function
 
@@ -82,6 +84,12 @@ def program_functions(project: Project) -> Iterator[Function]:
 def is_plain(decorator: Value) -> bool:
     """Whether a decorator does not change what a function does to its arguments."""
     return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
+
+
+def _needs_no_arguments(function: Function) -> bool:
+    """Whether a function can be called without arguments, and takes none that it only hands on."""
+    spec = function.node.args
+    return spec.kwarg is None and all(default is not None for _, default in parameters_of(spec))
 
 
 def _last_word(text: bytes) -> re.Match[bytes] | None:
