@@ -36,7 +36,7 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.project.names import Definition
 from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DRAWING, DROPOUTS, DROPPING, LEARNED
-from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, layer_named
+from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, Layer, layer_named
 
 _NOISY: WeakKeyDictionary[ClassDefinition, tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]] = WeakKeyDictionary()
 _GATED: WeakKeyDictionary[ClassDefinition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
@@ -50,11 +50,19 @@ def depends_on_mode(model: Module) -> frozenset[str]:
     layer = _layer_of(model)
     row = NO_LAYER if layer is None else layer_named(layer.name)
     if layer is not None and row.by_mode:
-        kind = row.mode_dependence(partial(setting, layer))
+        kind = row.mode_dependence(partial(_assumed_setting, layer, row))
     else:
         kind = _dependence_of_class(model) if isinstance(model, Instance) else ""
     inside = (each for copied in _copied(model) for _, each in descendants(copied))
     return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
+
+
+def _assumed_setting(layer: LayerValue, row: Layer, name: str) -> Any:
+    """A setting of a layer; an unknown rate, or an unknown number of recurrent layers, is assumed to act."""
+    value = setting(layer, name)
+    if value is UNKNOWN and row.rate is not None and name == row.rate.name:
+        return DROPPING["dropout"].rate.default
+    return 2 if value is UNKNOWN and row.depth is not None and name == row.depth.name else value
 
 
 def _layer_of(model: Module) -> LayerValue | None:
@@ -77,7 +85,7 @@ def _dependence_of_class(model: Instance) -> str:
     if row is not None:
         return row.mode_dependence(partial(_attribute, model))
     rates = {_rate(model, node) for each in model.definition.mro for node in _gated_rates(each)}
-    if any(layer_named("Dropout").mode_dependence({"p": each}.get) for each in rates):
+    if UNKNOWN in rates or any(layer_named("Dropout").mode_dependence({"p": each}.get) for each in rates):
         return DROPOUT
     return NOISE if any(_adds_noise(model, each) for each in model.definition.mro) else ""
 
