@@ -131,6 +131,11 @@ class Called(Event):
             models in that mode.
         pinned: paths of parts that one call of their own put in eval mode, and that are in it.
         unpinned: paths of such parts that are in train mode nevertheless.
+        frozen_norms: paths of norms in train mode that move their running statistics, although the part of the model
+            that they belong to is never trained while the rest is.
+        undone: paths of parts in train mode that one `eval()` of their own had put in eval mode, and that a `train()`
+            of a module around them put back before anything used them.
+        train_set_at: where the program set the train mode of a training call, in a file of its own.
         structure: a key that models built alike share, empty where it is unknown.
         scored_by: torch's losses, by their names in `torch.nn.functional`, that take the very result as their input: a
             single tensor, and no value computed from it.
@@ -158,6 +163,9 @@ class Called(Event):
     loaded_in_eval: tuple[Model, ...] = field(default=(), kw_only=True)
     pinned: tuple[str, ...] = field(default=(), kw_only=True)
     unpinned: tuple[str, ...] = field(default=(), kw_only=True)
+    frozen_norms: tuple[str, ...] = field(default=(), kw_only=True)
+    undone: tuple[str, ...] = field(default=(), kw_only=True)
+    train_set_at: Place | None = field(default=None, kw_only=True)
     structure: str = field(default="", kw_only=True)
     scored_by: tuple[str, ...] = field(default=(), kw_only=True)
 

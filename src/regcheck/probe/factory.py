@@ -77,7 +77,8 @@ def usage_probes(
             model = copied(capture.model) if device == home_of(capture.model).type else capture.model
             around = partial(autocasting, capture.autocast)
             runner = Runner(model, capture.args, capture.kwargs, device, locate, budget, around=around)
-            return CallProbe(runner, capture.modes, seed)
+            statistics = capture.before.statistics if capture.before else None
+            return CallProbe(runner, capture.modes, seed, statistics)
         return BaseProbe(device, seed)
 
     return probe_on

@@ -23,6 +23,9 @@ ALPHA = 1e-6
 
 A = ParamSpec("A")
 
+Statistics = tuple[torch.Tensor, torch.Tensor]
+"""The running mean and variance of a norm."""
+
 
 class BaseProbe:
     """A probe without a subject: it refuses every measurement. The other probes derive from it."""
@@ -137,14 +140,18 @@ class RunningProbe(BaseProbe):
 class CallProbe(RunningProbe):
     """Measures one call that a program made, from its captured model state and inputs.
 
-    `modes` are the training flags that the modules had in that call, by path.
+    `modes` are the training flags that the modules had in that call, by path, and `statistics` the running mean and
+    variance of each norm that it moved.
     """
 
     no_subject = "the inputs of this call were not captured"
 
-    def __init__(self, runner: Runner, modes: Mapping[str, bool], seed: int) -> None:
+    def __init__(
+        self, runner: Runner, modes: Mapping[str, bool], seed: int, statistics: Mapping[str, Statistics] | None = None
+    ) -> None:
         super().__init__(runner, seed)
         self.modes = modes
+        self.statistics = statistics or {}
 
 
 class ModelProbe(RunningProbe):

@@ -170,6 +170,10 @@ class Sites:
         functions.pop(site.function, None)
         return tuple(functions)
 
+    def is_own(self, site: CallSite) -> bool:
+        """Whether a site is in the user's project itself, and in no test's own code."""
+        return not site.test_code and site.place.path in self._project
+
     def is_tested(self, module: nn.Module, frame: FrameType, site: CallSite) -> bool:
         """Whether only methods of modules that contain this one are between the call and a test."""
         method, outer = _frame_of(site, frame), site

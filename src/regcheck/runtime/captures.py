@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from .models import bytes_of, parts, stored
+from .trained_parameters import Snapshot, snapshot
 from .weak_state import RevivableRef
 
 MOST_ELEMENTS = 16_000_000
@@ -38,6 +40,7 @@ class Capture:
         model_key: the fingerprint of the model's structure, equal for models that are built alike.
         whole: False where a method of a larger module made the call: the model is a part of that module.
         autocast: device type and dtype of each autocast context that was active.
+        before: what a training call found in the model, where it moves running statistics.
     """
 
     model: nn.Module
@@ -47,6 +50,7 @@ class Capture:
     model_key: str
     whole: bool = True
     autocast: tuple[tuple[str, torch.dtype], ...] = ()
+    before: Snapshot | None = None
 
 
 def active_autocast() -> tuple[tuple[str, torch.dtype], ...]:
@@ -82,6 +86,7 @@ class Captures:
             raise CannotCopy(f"those of {MOST_CALLS} calls are captured already")
         if self._input_bytes >= MOST_BYTES:
             raise CannotCopy(f"{MOST_BYTES >> 20} MB are captured already")
+        grad = torch.is_grad_enabled()
         inputs = copy_inputs(args, kwargs)
         self._input_bytes += sum(part.nbytes for each in _leaves(inputs) for part in stored(each))
         size = bytes_of(model)
@@ -89,7 +94,10 @@ class Captures:
         self._model_bytes += 0 if weak_only else size
         flags = {name: each.training for name, each in model.named_modules() if hasattr(each, "training")}
         index = len(self._entries) if index is None else index
-        capture = Capture(_PLACEHOLDER, *inputs, flags, model_key, whole, autocast=active_autocast())
+        autocast = active_autocast()
+        with _copying():
+            before = snapshot(model) if grad else None
+        capture = Capture(_PLACEHOLDER, *inputs, flags, model_key, whole, autocast, before)
         self._entries[index : index + 1] = [(RevivableRef(model, weak_only), capture)]
         self._begun = index
         return index
@@ -169,9 +177,16 @@ def copy_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[An
     """
     if torch._C._len_torch_dispatch_stack():
         raise CannotCopy("it ran under a dispatch mode, which would see the copying")
-    with torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad():
+    with _copying():
         copier = _Copier()
         return tuple(copier(each) for each in args), {name: copier(each) for name, each in kwargs.items()}
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Copy tensors unseen by function modes, and without gradients."""
+    with torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 class _Copier:

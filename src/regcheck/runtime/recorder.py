@@ -8,9 +8,9 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, cast
 
@@ -35,6 +35,7 @@ from regcheck.runtime.optimizers import holds, key_of, optimizer_info, report_co
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.result_use import loss_of
 from regcheck.runtime.thread_targets import Submissions
+from regcheck.runtime.trained_parameters import TrainedParameters, has_frozen_norm
 from regcheck.runtime.weak_state import RevivableRef
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
@@ -103,6 +104,7 @@ class EventRecorder:
         self._build_sites: Any = WeakIdKeyDictionary()
         self._loaded, self._eval_pinned = LoadedInEval(), EvalPinnedParts()
         self._phases = ModePhases()
+        self._trained = TrainedParameters()
         self._numbers = itertools.count(1)
         self._captured_states: set[CallState] = set()
         self._trained_structures: set[str] = set()
@@ -161,6 +163,7 @@ class EventRecorder:
                     structure for ((structure, _, grad, _), _) in journal.capture_index if grad
                 }
         events, captures = journal.events()
+        events = tuple(self._with_frozen_norms(each, captures) for each in events)
         raised, vanished = journal.captures.raised_structures(), dict(journal.captures.vanished())
         uncaptured = {key: NotChecked(name, "its calls raised", RUN_ON_VALID_INPUTS) for key, name in raised.items()}
         uncaptured |= {key: NotChecked(name, VANISHED) for key, name in vanished.items()} | journal.uncaptured
@@ -170,6 +173,18 @@ class EventRecorder:
         return Observation(
             Usage(subject, events), captures, optimizers, tuple(journal.skipped), journal.structures, uncaptured
         )
+
+    def _with_frozen_norms(self, event: Event, captures: Sequence[Capture]) -> Event:
+        """A training call, with the norms that it moved although their part of the model is never trained."""
+        if not isinstance(event, Called) or event.capture is None or not event.backpropagated:
+            return event
+        capture = captures[event.capture]
+        if capture.before is None or event.test_code:
+            return event
+        frozen = self._trained.frozen_norms(capture.model, capture.before)
+        on_purpose = self._eval_pinned.is_in_train_mode_on_purpose
+        kept = tuple(path for path in frozen if not on_purpose(capture.model.get_submodule(path)))
+        return replace(event, frozen_norms=kept)
 
     def capture_again(self, structure: str) -> None:
         """Capture the next calls of a structure, because its captures so far cannot be checked."""
@@ -234,17 +249,17 @@ class EventRecorder:
             if grad:
                 journal.log.add(record.event)
         record.tracker.note_call(journal.steps, args, kwargs)
-        if record.event.model.mode_dependent:
-            self._phases.note_call(module, record.tracker, grad)
+        has_mode = bool(record.event.model.mode_dependent)
+        witness = self._phases.note_call(module, record.tracker, grad) if has_mode else None
         begun = journal.captures.pop_begun()
-        if begun is None and (not grad or not record.tracker.follows):
+        if begun is None and witness is None and (not grad or not record.tracker.follows):
             return None
 
         def follow(result: Any) -> None:
             if begun is not None:
                 journal.captures.note_returned(begun)
             if grad:
-                record.tracker.follow(result)
+                record.tracker.follow(result, witness)
                 if type(result) is torch.Tensor and not torch._C._len_torch_dispatch_stack():
                     self._results[result] = record.tracker
 
@@ -276,6 +291,10 @@ class EventRecorder:
             loaded_in_eval = tuple(self._loaded_in_eval(module)) if grad else ()
             parts = self._eval_pinned.parts_of(module) if grad else {True: (), False: ()}
             suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad)
+            # What a rule may say of this very line is measured on its own inputs, whatever ran before.
+            own_inputs = suspect or in_question or (grad and not training and bool(kinds) and not site.test_code)
+            own_inputs = own_inputs or (grad and has_frozen_norm(module))
+            set_by = self._train_mode_set_by(module) if training and grad else None
             call = Called(
                 site.shown,
                 site.function,
@@ -287,12 +306,14 @@ class EventRecorder:
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 under_test=suspect and self._sites.is_tested(module, frame, site),
-                capture=self._capture(module, info, args, kwargs, training, site, suspect),
+                capture=self._capture(module, info, args, kwargs, training, site, own_inputs),
                 callers=callers,
                 loaded_in_eval=loaded_in_eval,
                 weights_loaded=training and self._loaded.has_weights(module),
                 pinned=parts[False],
                 unpinned=parts[True],
+                undone=self._eval_pinned.undone_in(module, parts[True]),
+                train_set_at=set_by.site.place if set_by is not None and self._sites.is_own(set_by.site) else None,
                 structure=info.model_key,
             )
             event = cast(Called, journal.log.intern(call, lambda: call))
@@ -300,6 +321,7 @@ class EventRecorder:
             tracker = ResultTracker(site, around, journal.step_scopes.reached)
             tracker.compares = in_question and not grad
             record = journal.calls[call_key] = CallRecord(event, journal.trackers.setdefault(event, tracker), 0, 0)
+        self._eval_pinned.note_call(module)
         record.steps, record.mode_changes = journal.steps, journal.mode_change_count
         if record.event.training and not grad:
             self._note_related_mode_change(module, record.event.model)
@@ -322,9 +344,9 @@ class EventRecorder:
         kwargs: dict[str, Any],
         training: bool,
         site: CallSite,
-        suspect: bool,
+        own_inputs: bool,
     ) -> int | None:
-        """The index of the capture for this call (its own where the call is suspect), or None."""
+        """The index of the capture for this call, or None; with `own_inputs`, a capture of a call at this line."""
         if not info.learned:
             return None
         journal, grad = self._journal, torch.is_grad_enabled()
@@ -333,11 +355,11 @@ class EventRecorder:
         state = (info.model_key, training, grad, call_form(module, args, kwargs))
         # A call inside training reveals more than the same call in a smoke test, so it gets one capture as well.
         is_captured = state in self._captured_states and (not grad or info.model_key in self._trained_structures)
-        key = (state, site.shown if suspect else None)
+        key = (state, site.shown if own_inputs else None)
         index = journal.capture_index.get(key)
         if key not in journal.capture_index or journal.captures.has_raised(index):
             journal.capture_index[key] = None
-            if suspect or not is_captured or index is not None:
+            if own_inputs or not is_captured or index is not None:
                 journal.capture_index[key] = self._capture_inputs(module, info, args, kwargs, site, index)
                 if journal.capture_index[key] is not None:
                     self._captured_states.add(state)
@@ -373,6 +395,14 @@ class EventRecorder:
                     self._journal.log.add(self._mode_set(model, change))
                 return
 
+    def _train_mode_set_by(self, module: nn.Module) -> ModeChange | None:
+        """The last `train()` of a module, or of one around it, since the program trained."""
+        for change in reversed(self._journal.mode_changes.values()):
+            target = change.module()
+            if change.training and target is not None and any(each is module for each in models.parts(target)):
+                return change
+        return None
+
     def _mode_set(self, model: Model, change: ModeChange) -> Event:
         """The event of a mode change of a model."""
         site, training, intended = change.site, change.training, change.intended
@@ -389,7 +419,7 @@ class EventRecorder:
         if site is None:
             return
         journal = self._journal
-        self._eval_pinned.note(module, training, site.function)
+        self._eval_pinned.note(module, training, site, self._loaded.has_weights(module))
         for each in self._loaded.note(module, training, site.function):
             journal.loaded_in_eval.pop(self._info_of(each).key, None)
         if site.code.co_name == "__init__":
@@ -427,6 +457,7 @@ class EventRecorder:
         journal = self._journal
         journal.note_training_step()
         self._phases.note_training_step()
+        self._trained.note_step(optimizer)
         journal.note_step_scopes(site, journal.step_scopes.on_step(frame))
         key = key_of(optimizer)
         built, around = self._build_sites.get(optimizer, (site, ()))

@@ -93,8 +93,7 @@ class ResultTracker:
 
         A step must usually be one call, so that results which a step computes and leaves out do not count.
         """
-        self._settle()
-        return self.backpropagated and self._predicts
+        return self.backpropagated and (self._predicts or self._leaves_out)
 
     @property
     def follows(self) -> bool:
@@ -104,8 +103,13 @@ class ResultTracker:
 
     def _settle(self) -> None:
         """Decide on the calls in a row: a training step has followed, or the program has ended."""
-        self._predicts = self._predicts or not all(used for (used,) in self._unsettled)
+        self._predicts = self._predicts or self._leaves_out
         self._unsettled.clear()
+
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether no loss uses the result of one of the calls in a row."""
+        return not all(used for (used,) in self._unsettled)
 
     def _compare(self, tensor: torch.Tensor, trained: bool) -> None:
         """Count another input, or note that the first one comes back while nothing is trained."""
@@ -120,20 +124,28 @@ class ResultTracker:
         """Whether calls and training alternate: at most `STEPS_PER_ROUND` steps between two calls on average."""
         return self.rounds > 1 and self.last_step < steps <= self.first_step + self.rounds * STEPS_PER_ROUND
 
-    def follow(self, result: Any) -> None:
-        """Register hooks that note a backward pass through the result; the result itself stays untouched."""
-        if not self.follows or torch._C._len_torch_dispatch_stack():
+    def follow(self, result: Any, witness: Callable[[Any], None] | None = None) -> None:
+        """Register hooks that note a backward pass through the result; the result itself stays untouched.
+
+        Args:
+            result: what the call returned.
+            witness: another hook to register.
+        """
+        if torch._C._len_torch_dispatch_stack():
             return
-        note = self._use_of_one_call() if self.backpropagated else self._note_backward
-        hooks = 0
+        hooks = [] if witness is None else [witness]
+        if self.follows:
+            hooks.append(self._use_of_one_call() if self.backpropagated else self._note_backward)
+        tensors = 0
         for tensor in itertools.islice(_values(result), _MOST_VALUES):
             if type(tensor) not in (torch.Tensor, nn.Parameter):
                 continue
             if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or tensor.grad_fn is None:
                 continue
-            tensor.grad_fn.register_prehook(note)
-            hooks += 1
-            if hooks == _MOST_TENSORS:
+            for each in hooks:
+                tensor.grad_fn.register_prehook(each)
+            tensors += 1
+            if tensors == _MOST_TENSORS:
                 return
 
     def _use_of_one_call(self) -> Callable[[Any], None]:

@@ -93,6 +93,15 @@ class Layer:
             depends = depends and (self.depth is None or _exceeds(setting(self.depth.name), 1))
         return self.by_mode if depends else ""
 
+    def updates_statistics(self, setting: Settings) -> bool:
+        """Whether a norm in train mode moves running statistics by a share of each batch under these settings.
+
+        Without a momentum it averages all batches alike, which is how programs recalibrate.
+        """
+        momentum = self.arguments.get("momentum")
+        tracks = self.tracks is not None and self._value(self.tracks, setting) is True
+        return tracks and momentum is not None and bool(self._value(momentum, setting))
+
     @staticmethod
     def _value(argument: Argument, setting: Settings) -> Any:
         value = setting(argument.name)

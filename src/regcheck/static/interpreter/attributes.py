@@ -43,8 +43,12 @@ class Attributes(Part):
     def attribute(self, owner: Value, name: str) -> Value:
         """`owner.name`."""
         kind = type(owner)
+        if name == "__class__" and isinstance(owner, Module):
+            return self.domain.class_of(owner) or Bound(owner, name)
         if kind is Instance:
             return self._of_instance(owner, name)  # type: ignore[arg-type]
+        if kind is External and name == "__name__":
+            return Constant(owner.name.rpartition(".")[2])  # type: ignore[union-attr]
         if kind is External:
             return self.state.project.member(owner, name)
         value = self.domain.attribute(owner, name)

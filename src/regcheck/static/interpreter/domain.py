@@ -62,6 +62,10 @@ class Domain(Part):
         """`owner.name`."""
         return None
 
+    def class_of(self, module: Module) -> Value | None:
+        """`module.__class__`."""
+        return None
+
     def setting(self, owner: Instance, name: str, value: Value) -> Value:
         """An attribute of an object whose value is a constant or unknown."""
         return value

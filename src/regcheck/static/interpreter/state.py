@@ -211,8 +211,11 @@ class State:
         setting = VARYING if value is None else Constant(value)
         for _, each in descendants(module):
             self.set(each.cells, "requires_grad", setting)
-            for name in [name for name, cell in each.cells.items() if isinstance(cell, Weight)]:
-                self.set(each.cells, name, Weight(value))
+            for name, cell in list(each.cells.items()):
+                if isinstance(cell, Weight):
+                    self.set(each.cells, name, Weight(value))
+                elif name.endswith(".requires_grad"):
+                    self.set(each.cells, name, setting)
 
     def undo(self, mark: int, since: int) -> None:
         """Undoes the writes since the trail had length `mark`, except to cells that were created after `since`."""

@@ -118,8 +118,9 @@ class Statements(Part):
             owner = self.evaluator.evaluate(target.value)
             if target.attr == "training":
                 self.domain.assign_training(owner, value, target)
-            elif target.attr == "requires_grad" and isinstance(owner, ParameterOf) and owner.owner is not None:
-                self.state.set_requires_grad(owner.owner, truth(value))
+            elif target.attr == "requires_grad" and isinstance(owner, ParameterOf):
+                if owner.owner is not None and not owner.name:
+                    self.state.set_requires_grad(owner.owner, truth(value))
             elif isinstance(owner, Instance) or (isinstance(owner, LayerValue) and not isinstance(value, TensorRef)):
                 self.state.set(owner.cells, target.attr, value)
         elif isinstance(target, (ast.Tuple, ast.List)):

@@ -77,9 +77,10 @@ class Parameters(Unknown):
 
 @dataclass(frozen=True)
 class ParameterOf(Unknown):
-    """Any one of a module's parameters."""
+    """Any one of a module's parameters; with a name, that one of those that the module registers itself."""
 
     owner: Module | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
-    ClassDefinition,
     Constant,
     Container,
     Either,
@@ -35,12 +33,11 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.project.names import Definition
 from regcheck.static.torch_calls import setting
-from regcheck.torch_api.functions import DRAWING, DROPOUTS, DROPPING, LEARNED
-from regcheck.torch_api.layers import DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, layer_named
+from regcheck.torch_api.functions import DROPPING, LEARNED
+from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, layer_named
 from regcheck.torch_api.losses import LOSS_LAYERS
 
-_NOISY: WeakKeyDictionary[ClassDefinition, tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]] = WeakKeyDictionary()
-_GATED: WeakKeyDictionary[ClassDefinition, tuple[ast.expr | None, ...]] = WeakKeyDictionary()
+from .mode_gates import TrainOnly, train_only
 
 
 def depends_on_mode(model: Module) -> frozenset[str]:
@@ -48,7 +45,7 @@ def depends_on_mode(model: Module) -> frozenset[str]:
 
     Its registered submodules do not count: each is a module of its own.
     """
-    layer = _layer_of(model)
+    layer = layer_of(model)
     row = NO_LAYER if layer is None else layer_named(layer.name)
     if layer is not None and row.by_mode:
         kind = row.mode_dependence(partial(setting, layer))
@@ -58,7 +55,7 @@ def depends_on_mode(model: Module) -> frozenset[str]:
     return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
 
 
-def _layer_of(model: Module) -> LayerValue | None:
+def layer_of(model: Module) -> LayerValue | None:
     """The layer of torch.nn that a module is, or that its class derives from."""
     base = model.base if isinstance(model, Instance) else model
     return base if isinstance(base, LayerValue) else None
@@ -66,7 +63,7 @@ def _layer_of(model: Module) -> LayerValue | None:
 
 def _copied(model: Module) -> Iterator[Module]:
     """The layer that a `TransformerEncoder` or `TransformerDecoder` stacks copies of."""
-    layer = _layer_of(model)
+    layer = layer_of(model)
     row = NO_LAYER if layer is None else layer_named(layer.name)
     if layer is not None and row.copies:
         yield from modules_in(layer.argument(*row.arguments[row.copies]))
@@ -77,40 +74,19 @@ def _dependence_of_class(model: Instance) -> str:
     row = FOREIGN_LAYERS.get(name_of(model))
     if row is not None:
         return row.mode_dependence(partial(_attribute, model))
-    rates = {_rate(model, node) for each in model.definition.mro for node in _gated_rates(each)}
-    if any(layer_named("Dropout").mode_dependence({"p": each}.get) for each in rates):
-        return DROPOUT
-    return NOISE if any(_adds_noise(model, each) for each in model.definition.mro) else ""
+    kinds = {each.kind for each in train_only(model.definition) if _acts(model, each)}
+    return next((kind for kind in (DROPOUT, BATCH_NORM, NOISE) if kind in kinds), "")
 
 
-def _adds_noise(model: Instance, definition: ClassDefinition) -> bool:
-    """Whether a method draws random numbers in train mode only, by no number of the model that is zero."""
-    if definition not in _NOISY:
-        _NOISY[definition] = tuple(each for each in definition.methods.values() if any(_gated_draws(each.body, False)))
-    return any(not any(_is_zero(model, node) for node in ast.walk(each)) for each in _NOISY[definition])
+def _acts(model: Instance, action: TrainOnly) -> bool:
+    """Whether what a class does in train mode changes results, by the numbers that the model has for it."""
+    if action.kind == DROPOUT:
+        return bool(layer_named("Dropout").mode_dependence({"p": _rate(model, action.rate)}.get))
+    return action.kind == BATCH_NORM or not any(_is_zero(_attribute(model, each)) for each in action.settings)
 
 
-def _is_zero(model: Instance, node: ast.AST) -> bool:
-    owned = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
-    value = _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
-    return value == 0 and isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _gated_draws(body: Sequence[ast.stmt], gated: bool) -> Iterator[ast.Call]:
-    """The calls that draw, below `if self.training` or behind `if not self.training: return …`."""
-    for statement in body:
-        if isinstance(statement, ast.If):
-            asks = any(isinstance(node, ast.Attribute) and node.attr == "training" for node in ast.walk(statement.test))
-            denied = any(isinstance(node, ast.Not) for node in ast.walk(statement.test))
-            yield from _gated_draws(statement.body, gated or (asks and not denied))
-            yield from _gated_draws(statement.orelse, gated or (asks and denied))
-            gated = gated or (asks and denied and isinstance(statement.body[-1], ast.Return))
-        elif gated:
-            yield from (node for node in ast.walk(statement) if isinstance(node, ast.Call) and _name(node) in DRAWING)
-
-
-def _name(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
 
 
 def _attribute(model: Instance, name: str) -> Any:
@@ -126,25 +102,6 @@ def _rate(model: Instance, node: ast.expr | None) -> Any:
         return node.value
     owned = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
     return _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
-
-
-def _gated_rates(definition: ClassDefinition) -> tuple[ast.expr | None, ...]:
-    """The rates in a class's calls of functional dropouts whose switch is `.training`; None where none is given."""
-    if definition not in _GATED:
-        calls = (node for each in definition.methods.values() for node in ast.walk(each) if isinstance(node, ast.Call))
-        _GATED[definition] = tuple(rate for call in calls for rate in _gated_rate(call))
-    return _GATED[definition]
-
-
-def _gated_rate(call: ast.Call) -> Iterator[ast.expr | None]:
-    name = _name(call)
-    if name not in DROPOUTS or any(isinstance(each, ast.Starred) for each in call.args):
-        return
-    rate, keywords = DROPPING[name].rate, {each.arg: each.value for each in call.keywords if each.arg}
-    switch, given = DROPPING[name].switch(keywords), dict(enumerate(call.args))
-    gate = None if switch is None else keywords.get(switch.name, given.get(switch.position))
-    if isinstance(gate, ast.Attribute) and gate.attr == "training":
-        yield keywords.get(rate.name, given.get(rate.position))
 
 
 def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
@@ -165,7 +122,7 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
 def has_learned_layers(model: Module) -> bool:
     """Whether there are learned layers beside those that depend on the mode."""
     for _, each in descendants(model):
-        layer = _layer_of(each)
+        layer = layer_of(each)
         if layer is not None and layer_named(layer.name).learned:
             return True
         if isinstance(each, Instance) and any(isinstance(value, Weight) for value in each.cells.values()):
@@ -201,6 +158,18 @@ def _kinds_of_layer(model: LayerValue) -> set[str]:
         return {NORM_SCALE, *biases} if truth(model.argument(*row.scale)) else set()
     single = bias is not None and row.kind in LEARNED and row.kind is not Kind.RECURRENT
     return {WEIGHT, *biases} if single else set()
+
+
+def parameter_names(model: Module) -> tuple[str, ...]:
+    """The names of the parameters that a module registers itself; of a layer, its weight and its bias."""
+    own = tuple(name for name, value in model.cells.items() if isinstance(value, Weight))
+    layer = layer_of(model)
+    row = NO_LAYER if layer is None else layer_named(layer.name)
+    scale, bias = row.scale, row.arguments.get("bias")
+    if layer is None or not (row.learned if scale is None else truth(layer.argument(*scale)) is not False):
+        return own
+    has_bias = bias is None or truth(layer.argument(*bias)) is not False
+    return tuple(dict.fromkeys((*own, "weight", *(("bias",) if has_bias else ()))))
 
 
 def identity(model: Module) -> object:

@@ -10,7 +10,7 @@ from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.evaluator import Evaluator
 from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
-from regcheck.static.interpreter.values import Cells, Either, External, Function, Value
+from regcheck.static.interpreter.values import Cells, Either, External, Function, Module, ParameterOf, Value, Weight
 from regcheck.static.project.entry_points import is_plain
 
 from .domain import GRADIENT_MODES, ProgramDomain
@@ -19,7 +19,13 @@ from .domain import GRADIENT_MODES, ProgramDomain
 class ProgramStatements(Statements):
     """Runs the statements of a program."""
 
-    longest_loop = 4
+    @property
+    def longest_loop(self) -> int:  # type: ignore[override]  # a loop over the parts of a model runs for each
+        return self.program.part_loops.longest
+
+    def _for(self, node: ast.For | ast.AsyncFor) -> Next:
+        with self.program.part_loops.looping(node.iter, node.body):
+            return super()._for(node)
 
     def __init__(self, domain: ProgramDomain) -> None:
         self.program = domain
@@ -31,7 +37,23 @@ class ProgramStatements(Statements):
                 log.consume_in_loss([value])
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             log.consume([value])
+        if isinstance(target, ast.Attribute) and target.attr == "requires_grad":
+            self._set_requires_grad(target.value, value)
+        if isinstance(target, ast.Attribute) and target.attr == "train":
+            owner = self.evaluator.evaluate(target.value)
+            if isinstance(owner, Module):
+                self.state.set(owner.cells, "train", value)
         super().assign(target, value)
+
+    def _set_requires_grad(self, parameter: ast.expr, value: Value) -> None:
+        """`parameter.requires_grad = value` of one parameter."""
+        freezing, it = self.program.freezing, self.evaluator.evaluate(parameter)
+        if isinstance(it, ParameterOf) and it.owner is not None and it.name:
+            freezing.set_parameter(it.owner, it.name, value)
+        elif isinstance(it, Weight) and isinstance(parameter, ast.Attribute):
+            owner = self.evaluator.evaluate(parameter.value)
+            if isinstance(owner, Module):
+                freezing.set_parameter(owner, parameter.attr, value)
 
     def _expr(self, node: ast.Expr) -> None:
         super()._expr(node)

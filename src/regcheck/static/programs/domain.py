@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regcheck.core.usage import DECIDING, Backward, Stepped
+from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.values import (
     VARYING,
@@ -22,6 +23,7 @@ from regcheck.static.interpreter.values import (
     LayerValue,
     Module,
     OptimizerValue,
+    ParameterOf,
     Parameters,
     TensorRef,
     Unknown,
@@ -37,8 +39,10 @@ from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
 from .events import EventLog
+from .freezing import Freezing
 from .mode_restoration import ModeRestoration
 from .optimizers import optimizer_info
+from .part_loops import PartLoops
 from .penalties import PenalizedLoss, Penalties, Penalty
 from .uncalled_methods import UncalledMethods
 
@@ -75,10 +79,13 @@ class ProgramDomain(Domain):
         self.penalties = Penalties(self.log)
         self.restoration = ModeRestoration(self.log)
         self.uncalled_methods = UncalledMethods(self.log)
+        self.part_loops = PartLoops()
+        self.freezing = Freezing(self.log)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
-        for part in (self.log, self.penalties, self.restoration, self.uncalled_methods):
+        parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
+        for part in parts:
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -89,6 +96,7 @@ class ProgramDomain(Domain):
 
     def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         given = (*args, *kwargs.values())
+        self.freezing.use(module)
         if isinstance(module, LayerValue) and is_loss(module):
             self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
@@ -102,6 +110,7 @@ class ProgramDomain(Domain):
         for value in values:
             contents = value.cells.values() if isinstance(value, (Entries, Instance)) else ()
             for model in (*modules_in(value), *[each for inner in contents for each in modules_in(inner)]):
+                self.freezing.use(model)
                 for _, each in descendants(model):
                     self.state.set(each.cells, "training", VARYING)
                     self.restoration.settle(each)
@@ -109,12 +118,16 @@ class ProgramDomain(Domain):
     def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
         values = tuple(values)
         self.unsettle(values)
-        name = _last_name(node.func).lower() if isinstance(node, ast.Call) else ""
+        name = last_name(node.func).lower() if isinstance(node, ast.Call) else ""
         if any(each in name for each in _LOSS_WORDS):
             return self.log.consume_in_loss(values)
         return self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
 
     def arithmetic(self, name: str, values: Args, node: ast.AST) -> Value:
+        if isinstance(node, ast.Compare) and len(values) == 2:
+            compared = self.part_loops.comparison(node.ops[0], *values)
+            if compared is not None:
+                return compared
         thresholds = isinstance(node, ast.Compare) and isinstance(node.ops[0], _THRESHOLDS)
         used = self.log.decide(values) if thresholds else self.log.consume(values)
         return self.penalties.arithmetic(name, values, used, node)
@@ -126,8 +139,15 @@ class ProgramDomain(Domain):
         return self.penalties.items_of(value)
 
     def attribute(self, owner: Value, name: str) -> Value | None:
+        if isinstance(owner, ParameterOf) and name == "data":
+            self.freezing.rewrite(owner.owner)
+        if name == "__name__" and isinstance(owner, Definition):
+            return Constant(owner.node.name)
         is_metadata = isinstance(owner, TensorRef) and name in METADATA
-        return VARYING if is_metadata or isinstance(owner, (Parameters, Penalty)) else None
+        return VARYING if is_metadata or isinstance(owner, (Parameters, ParameterOf)) else None
+
+    def class_of(self, module: Module) -> Value | None:
+        return self.part_loops.class_of(module)
 
     def observe_format(self, value: Value) -> None:
         self.log.consume((value,))
@@ -136,6 +156,7 @@ class ProgramDomain(Domain):
         self.restoration.leave_function(node)
 
     def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
+        self.freezing.set_mode(module, truth(training), node)
         self._set_training([module], [each for _, each in descendants(module)], training, node)
 
     def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
@@ -160,13 +181,16 @@ class ProgramDomain(Domain):
         if not isinstance(value, (Instance, Container, LayerValue)):
             return value
         if isinstance(value, LayerValue):
-            return replace(value, cells=Cells(value.cells))
+            layer = replace(value, cells=Cells(value.cells))
+            self.freezing.copy(value, layer)
+            return layer
         if isinstance(value, Container):
             copy: Container | Instance = replace(
                 value, cells=Cells(value.cells), entries=self._copy_cells(value.entries)
             )
         else:
             copy = replace(value, cells=self._copy_cells(value.cells))
+        self.freezing.copy(value, copy)
         self.state.created.append(copy)
         return copy
 
@@ -177,6 +201,13 @@ class ProgramDomain(Domain):
         package, _, last = name.rpartition(".")
         if package == "builtins" and last in _PASSING and (last != "getattr" or len(args) < 2):
             self.log.consume(args)
+        if package == "builtins" and last in ("isinstance", "any", "all", "type"):
+            tested = self.part_loops.test(last, args)
+            if tested is not None:
+                return tested
+        if name == "builtins.zip" and len(args) > 1:
+            for each in args:
+                self.freezing.rewrite(each.owner if isinstance(each, Parameters) else None)
         if name in _OBSERVERS:
             return self.log.consume((*args, *kwargs.values()))
         return self.penalties.summed(args) if name == "builtins.sum" else None
@@ -201,6 +232,7 @@ class ProgramDomain(Domain):
         if package == "torch.optim" and last[:1].isupper():
             optimizer = optimizer_info(last, str(self.state.place(node)), args, kwargs, node)
             self.log.add(Stepped, node, optimizer=optimizer)
+            self.freezing.add_optimizer(argument(args, kwargs, 0, "params"))
             return OptimizerValue(optimizer)
         if name == "torch.autograd.grad":
             self.log.add(Backward, node)
@@ -223,6 +255,12 @@ class ProgramDomain(Domain):
             self.log.consume((*args, *kwargs.values()))
         if name == "load_from_checkpoint" and isinstance(owner, Definition) and owner.method(name) is None:
             return self._loaded(owner, node)
+        if isinstance(owner, ParameterOf):
+            return self._parameter_method(owner, name, args, kwargs)
+        if isinstance(owner, Constant):
+            computed = self.part_loops.text_method(owner, name, args)
+            if computed is not None:
+                return computed
         if not isinstance(owner, (Unknown, TensorRef, OptimizerValue, Bound, External)):
             return None
         given = (owner, *args, *kwargs.values())
@@ -232,6 +270,7 @@ class ProgramDomain(Domain):
             self.log.add(Backward, node)
             self.log.add_composed_steps(given, node)
             self.log.backpropagate(given)
+            self.freezing.train(given)
             return self.log.consume_in_loss(given)
         if name == "step":
             if isinstance(owner, OptimizerValue):
@@ -242,8 +281,6 @@ class ProgramDomain(Domain):
         if name in ("train", "eval") and not isinstance(owner, (TensorRef, External)):
             self.unsettle(self.state.created)
             return owner
-        if isinstance(owner, Penalty):
-            return self.penalties.method(owner, name, args, kwargs)
         if not isinstance(owner, TensorRef):
             return None
         if name in METADATA:
@@ -257,10 +294,25 @@ class ProgramDomain(Domain):
             self.log.load_weights(model)
         return model
 
+    def _parameter_method(self, owner: ParameterOf, name: str, args: Args, kwargs: Kwargs) -> Value | None:
+        """`parameter.name(…)`."""
+        if name == "requires_grad_" and owner.owner is not None and owner.name:
+            self.freezing.set_parameter(owner.owner, owner.name, argument(args, kwargs, 0, "requires_grad", True))
+            return owner
+        if name.endswith("_") and name not in ("requires_grad_", "zero_"):
+            self.freezing.rewrite(owner.owner)
+        return self.penalties.method(owner, name, args, kwargs) if isinstance(owner, Penalty) else None
+
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "apply" and args:
-            self.calls.call(args[0], (Unknown(),), {}, node)
+            with self.part_loops.applying(args[0]):
+                listed = self.part_loops.parts(module, "modules")
+                for each in listed.items if isinstance(listed, Items) else (Unknown(),):
+                    self.calls.call(args[0], (each,), {}, node)
             return module
+        listed = self.part_loops.parts(module, name) if not (args or kwargs) else None
+        if listed is not None:
+            return listed
         if name in ("parameters", "named_parameters") and not (args or kwargs):
             return self.penalties.parameters(module, name)
         if name == "manual_backward" and args:
@@ -270,7 +322,3 @@ class ProgramDomain(Domain):
         if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):
             return VARYING
         return None
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

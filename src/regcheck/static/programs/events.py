@@ -69,7 +69,7 @@ class EventLog(Part):
             grad=self.has_gradients is not False,
             result="discarded",
             mode_set_at=self._modes_set_at.get(id(module)),
-            weights_loaded=id(module) in self._weights_loaded,
+            weights_loaded=self.has_weights(module),
             test_code=frames[-1].source.is_test,
             callers=tuple([each.name for each in reversed(frames[:-1])]),
         )
@@ -84,6 +84,10 @@ class EventLog(Part):
     def load_weights(self, model: Module) -> None:
         """The program loads a state dict into a model."""
         self._weights_loaded.add(id(model))
+
+    def has_weights(self, model: Module) -> bool:
+        """Whether the program has loaded a state dict into a model."""
+        return id(model) in self._weights_loaded
 
     def add_score(self, loss: str, args: Args, kwargs: Kwargs) -> None:
         """Adds a loss function of torch to the model call whose result itself is the input of the loss."""

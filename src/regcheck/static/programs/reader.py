@@ -69,7 +69,7 @@ class ProgramReader:
         globals_of_file = self.interpreter.state.globals[source.path]
         with self.interpreter.state.within(Frame(None, source, globals_of_file)):
             self.interpreter.statements.run(source.tree.body)
-        return Usage(source.path, mark_alternating_calls(self.domain.log.events[start:]))
+        return self._usage(source.path, start)
 
     def uncalled(self) -> Iterator[Function]:
         """The functions that may have findings and that no code called so far; afterwards no model has a mode."""
@@ -101,7 +101,7 @@ class ProgramReader:
                 kwargs[OPEN] = Unknown()
             self.domain.log.consume([calls.call_function(function, (), kwargs, node)])
         state.trail.clear()
-        return Usage(f"{function.source.path}::{function.name}", mark_alternating_calls(self.domain.log.events[start:]))
+        return self._usage(f"{function.source.path}::{function.name}", start)
 
     def trainings(self) -> Iterator[Definition]:
         """The classes whose training a library runs, step by step."""
@@ -152,7 +152,13 @@ class ProgramReader:
         """Starts a program; the index of its first event."""
         self.interpreter.state.steps = 0
         self.domain.log.frames_around.clear()
+        self.domain.freezing.begin()
         return len(self.domain.log.events)
+
+    def _usage(self, subject: str, start: int) -> Usage:
+        """Ends a program whose events begin at this index."""
+        self.domain.freezing.end()
+        return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 
     def _collect_models(self) -> None:
         """Keeps the models that were created and are not part of another one, and forgets the other modules."""

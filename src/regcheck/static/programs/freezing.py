@@ -1,0 +1,216 @@
+"""Which parts of its models a program freezes: by `requires_grad`, by its optimizers, and by `eval()` on a part."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from regcheck.core.frozen_norms import OwnedParameters, frozen_norms
+from regcheck.core.usage import Called
+from regcheck.files.place import Place
+from regcheck.static.interpreter.part import Part
+from regcheck.static.interpreter.values import (
+    Constant,
+    Entries,
+    Instance,
+    Items,
+    Module,
+    ParameterOf,
+    Parameters,
+    Value,
+    Weight,
+    descendants,
+    element,
+    truth,
+)
+from regcheck.static.models.inspection import layer_of, parameter_names
+from regcheck.static.torch_calls import setting
+from regcheck.torch_api.layers import layer_named
+
+from .events import EventLog
+
+
+@dataclass
+class _Program:
+    """What one program freezes and trains. Modules are keyed by their ids.
+
+    `held` are the modules whose parameters its optimizers hold, None where that is unknown. `perhaps` and `surely` are
+    the modules whose parameters need gradients at a backward pass. `rewritten` are those whose parameters it changes by
+    other means, `copies` the modules that others were copied from. `pins` counts the `eval()` calls of parts, `unused`
+    are the pinned parts that it has not called since, `undone` those that a `train()` around them put back.
+    """
+
+    held: set[int] | None = field(default_factory=set)
+    has_optimizer: bool = False
+    perhaps: set[int] = field(default_factory=set)
+    surely: set[int] = field(default_factory=set)
+    rewritten: set[int] = field(default_factory=set)
+    moving: dict[int, frozenset[int]] = field(default_factory=dict)
+    train_set_at: dict[int, Place] = field(default_factory=dict)
+    pins: dict[int, int] = field(default_factory=dict)
+    unused: set[int] = field(default_factory=set)
+    undone: set[int] = field(default_factory=set)
+    on_purpose: set[int] = field(default_factory=set)
+
+
+class Freezing(Part):
+    """Follows what is frozen, and notes on each training call the frozen norms that it moves."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self._program = _Program()
+        self._copied_from: dict[int, int] = {}
+
+    def begin(self) -> None:
+        """A program begins."""
+        self._program = _Program()
+
+    def set_parameter(self, owner: Module, name: str, value: Value) -> None:
+        """`requires_grad` of one parameter is set."""
+        trained = truth(value)
+        if isinstance(owner.cells.get(name), Weight):
+            self.state.set(owner.cells, name, Weight(trained))
+            return
+        set_to = value if trained is None else Constant(trained)
+        self.state.set(owner.cells, f"{name}.requires_grad", set_to)
+        of_all = {_switch(owner, each) for each in parameter_names(owner)}
+        self.state.set(owner.cells, "requires_grad", Constant(trained) if of_all == {trained} else value)
+
+    def add_optimizer(self, parameters: Value) -> None:
+        """The program builds an optimizer of these parameters."""
+        owners = _owners_in(parameters)
+        held = None if owners is None else {id(each) for owner in owners for _, each in descendants(owner)}
+        program = self._program
+        program.held = None if held is None or program.held is None else program.held | held
+        program.has_optimizer = True
+
+    def rewrite(self, owner: Module | None) -> None:
+        """The program changes parameters of a module by hand."""
+        if owner is not None:
+            self._program.rewritten.update(id(each) for _, each in descendants(owner))
+
+    def copy(self, original: Module, copy: Module) -> None:
+        """The program copies a module."""
+        self._copied_from[id(copy)] = id(original)
+
+    def use(self, module: Module) -> None:
+        """The program calls a module, or hands it to unknown code."""
+        if self._program.unused:
+            self._program.unused.difference_update(id(each) for _, each in descendants(module))
+
+    def set_mode(self, module: Module, training: bool | None, node: ast.AST) -> None:
+        """`train()` or `eval()` of a module; None where the mode is unknown."""
+        program, place = self._program, self.state.place(node)
+        for path, each in descendants(module):
+            key = id(each)
+            if not path:
+                program.unused.discard(key)
+                program.undone.discard(key)
+            if training:
+                program.train_set_at[key] = place
+                if path and key in program.unused:
+                    program.undone.add(key)
+                    program.unused.discard(key)
+        if training:
+            program.pins.pop(id(module), None)
+            if _moves(module):
+                program.on_purpose.add(id(module))
+        elif training is False:
+            program.pins[id(module)] = program.pins.get(id(module), 0) + 1
+            builds = self.state.frame.name.rpartition(".")[2] in ("__init__", "from_pretrained")
+            is_habit = self.log.is_model(module) or builds or self.log.has_weights(module)
+            if not self.state.doubts and (_moves(module) or not is_habit):
+                program.unused.add(id(module))
+
+    def train(self, losses: Iterable[Value]) -> None:
+        """The program back-propagates losses."""
+        program = self._program
+        for index in dict.fromkeys(self.log.origins(losses)):
+            event = self.log.events[index]
+            if not isinstance(event, Called) or not event.grad:
+                continue
+            within = [each for _, each in descendants(self.log.callees[index])]
+            for each in within:
+                switches = {_switch(each, name) for name in parameter_names(each)}
+                program.surely.update({id(each)} if True in switches else ())
+                program.perhaps.update({id(each)} if switches - {False} else ())
+            if index not in program.moving:
+                program.moving[index] = frozenset(
+                    id(each) for each in within if each.cells.get("training", Constant(True)) == Constant(True)
+                )
+
+    def end(self) -> None:
+        """The program is over: notes on its training calls which frozen norms they move."""
+        for index, training in self._program.moving.items():
+            event, module = self.log.events[index], self.log.callees[index]
+            assert isinstance(event, Called)
+            pinned = tuple(
+                path
+                for path, each in descendants(module)
+                if id(each) in self._program.undone & training and self._program.pins.get(id(each)) == 1
+            )
+            frozen = frozen_norms([*self._owners(module, training)])
+            if frozen or pinned:
+                place = self._program.train_set_at.get(id(module))
+                self.log.events[index] = replace(event, frozen_norms=frozen, undone=pinned, train_set_at=place)
+
+    def _owners(self, model: Module, training: frozenset[int]) -> Iterator[OwnedParameters]:
+        program = self._program
+        own_modes = [path for path, each in descendants(model) if _sets_own_mode(each)]
+        ids = {id(each) for _, each in descendants(model)}
+        for path, each in descendants(model):
+            layer, names, key = layer_of(each), parameter_names(each), id(each)
+            norm = layer is not None and layer_named(layer.name).is_norm
+            if not (names or norm):
+                continue
+            held = program.held is None or not program.has_optimizer or key in program.held
+            rewritten = key in program.rewritten or self._copied_from.get(key) in ids
+            trained = None
+            if not held or key not in program.perhaps:
+                trained = False
+            elif key in program.surely and not rewritten:
+                trained = True
+            moves = key in training and key not in program.on_purpose and _moves(each)
+            kept = any(f"{path}.".startswith(f"{around}.") or not around for around in own_modes)
+            yield OwnedParameters(path, None if rewritten else trained, norm, not names, moves and not kept)
+
+
+def _switch(owner: Module, name: str) -> bool | None:
+    """Whether a parameter of a module needs gradients; None if unknown."""
+    weight = owner.cells.get(name)
+    if isinstance(weight, Weight):
+        return True if weight.requires_grad is None else weight.requires_grad
+    return truth(owner.cells.get(f"{name}.requires_grad", owner.cells.get("requires_grad", Constant(True))))
+
+
+def _moves(module: Module) -> bool:
+    """Whether a module is a norm that moves running statistics in train mode."""
+    layer = layer_of(module)
+    if layer is None or (isinstance(module, Instance) and module.definition.method("forward") is not None):
+        return False
+    return layer_named(layer.name).updates_statistics(partial(setting, layer))
+
+
+def _sets_own_mode(module: Module) -> bool:
+    """Whether a module has a `train()` of its own, which may keep parts of it in eval mode."""
+    is_replaced = "train" in module.cells
+    return is_replaced or (isinstance(module, Instance) and module.definition.method("train") is not None)
+
+
+def _owners_in(parameters: Value) -> list[Module] | None:
+    """The modules whose parameters an optimizer gets; None where that is unknown."""
+    if isinstance(parameters, (Parameters, ParameterOf)):
+        return None if parameters.owner is None else [parameters.owner]
+    if isinstance(parameters, Entries):
+        return _owners_in(parameters.cells.get("params", Constant(None)))
+    if not isinstance(parameters, Items):
+        return None
+    owners: list[Module] = []
+    for each in parameters.items:
+        inner = _owners_in(element(each))
+        if inner is None:
+            return None
+        owners += inner
+    return owners
