@@ -202,6 +202,40 @@ DECAYS = "AdamW(self.parameters(), lr=1e-3, weight_decay=1e-2)"
 NO_DECAY = "AdamW(self.parameters(), lr=1e-3, weight_decay=0.0)"
 COUPLED = "Adam(self.parameters(), lr=1e-3, weight_decay=1e-2)  # <- REG301"
 
+FROZEN = """\
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+class Fit(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU())
+        self.head = nn.Linear(32, 2)
+        for p in self.body.parameters():
+            p.requires_grad = False
+    {hook}
+    def training_step(self, batch, index):
+        return F.cross_entropy(self.head(self.body(batch[0])), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.head.parameters(), lr=0.1)
+"""
+HOOKS = (
+    "\n    def on_train_epoch_start(self):\n        self.body.eval()\n",
+    "\n    def on_train_batch_start(self, batch, index):\n        self.body[1].eval()\n",
+    "\n    def train(self, mode=True):\n        super().train(mode)\n        self.body.eval()\n        return self\n",
+)
+SETUP = """
+class Fit(L.LightningModule):
+    def setup(self, stage):
+        self.net = Scores()
+
+    def training_step(self, batch, index):
+        return F.cross_entropy(self.net(batch[0]), batch[1])
+"""
+
 LABEL = """
 
 {decorator}
@@ -224,6 +258,9 @@ PROGRAMS = [
     *(HIDDEN + fit for fit in FITS),
     DROPPED.replace("  # <- REG101", "") + ENCODED,
     HIDDEN + TEACHER,
+    DROPPED + SETUP,
+    HIDDEN + SETUP,
+    *(FROZEN.format(hook=hook) for hook in HOOKS),
     *(PENALTY.format(extra=step.format(mark="  # <- REG303"), optimizer=DECAYS) for step in STEPS),
     *(PENALTY.format(extra=step.format(mark=""), optimizer=NO_DECAY) for step in STEPS),
     PENALTY.format(

@@ -34,7 +34,16 @@ from .domain import ProgramDomain
 
 TRAINING_STEP = "training_step"
 OPTIMIZERS = "configure_optimizers"
-"""The methods of a model that Lightning calls to train it."""
+BEFORE_STEPS = (
+    "configure_model",
+    "setup",
+    OPTIMIZERS,
+    "on_fit_start",
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+)
+"""The methods of a model that Lightning calls to train it, those before the first step in their order."""
 
 
 class ProgramReader:
@@ -114,14 +123,15 @@ class ProgramReader:
                     yield definition
 
     def training_of(self, definition: Definition) -> Usage:
-        """The events of a training that a library runs: the optimizers, then a step and the backward pass."""
+        """The events of a training that a library runs: what precedes it, a step, and the backward pass."""
         start = self._begin()
         state = self.interpreter.state
         with state.within(Frame(None, definition.source, state.globals[definition.source.path])):
             task = Instance(state.place(definition.node), definition=definition)
             state.created.append(task)
             self.interpreter.calls.initialize(task, (), {}, definition.node)
-            self._call_method(task, OPTIMIZERS)
+            for name in BEFORE_STEPS:
+                self._call_method(task, name)
             try:
                 loss = _loss_in(self._call_method(task, TRAINING_STEP))
             except CannotTrace:
@@ -129,9 +139,10 @@ class ProgramReader:
                 self.entered.discard(id(optimizers.node if optimizers else None))  # it is read on its own
                 raise
             self.domain.method(loss, "backward", (), {}, ast.Name(TRAINING_STEP, ast.Load(), lineno=1, col_offset=0))
+        usage = self._usage(f"{definition.source.path}::{definition.name}", start)
         self._collect_models()
         state.trail.clear()
-        return Usage(f"{definition.source.path}::{definition.name}", tuple(self.domain.log.events[start:]))
+        return usage
 
     def _call_method(self, task: Instance, name: str) -> Value:
         """Calls a method of an object with unknown arguments, if it has the method."""
