@@ -21,6 +21,7 @@ from regcheck.static.interpreter.values import (
     TensorRef,
     Value,
     argument,
+    descendants,
     element,
 )
 from regcheck.static.models.inspection import kinds_of_parameters
@@ -77,11 +78,14 @@ class Penalties(Part):
 
     def _added(self, values: Args, node: ast.AST) -> Iterable[Penalized]:
         """The penalty among the terms of a sum, if it certainly acts on a model that the other terms come from."""
-        models = {str(id(each)) for each in self.log.callees_of(values)}
+        models = {id(each) for each in self.log.callees_of(values)}
         if self.state.doubts or not self.log.has_gradients:
             return
         for each in values:
-            if isinstance(each, Penalty) and each.stage == _SUM and each.model and each.model.key in models:
+            if not (isinstance(each, Penalty) and each.stage == _SUM and each.model):
+                continue
+            inside = {id(part) for _, part in descendants(each.owner)} if each.owner is not None else set()
+            if each.model.key in map(str, models) or not models.isdisjoint(inside):
                 yield Penalized(self.state.place(node), self.state.frame.name, model=each.model)
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
