@@ -10,6 +10,7 @@ from typing import Any
 from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
+    VARYING,
     Constant,
     Container,
     Either,
@@ -28,12 +29,12 @@ from regcheck.static.interpreter.values import (
     Unknown,
     Value,
     Weight,
+    by_default,
     descendants,
     modules_in,
     truth,
 )
 from regcheck.static.project.names import Definition
-from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DROPPING, LEARNED
 from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, Layer, layer_named
 from regcheck.torch_api.losses import LOSS_LAYERS
@@ -57,11 +58,18 @@ def depends_on_mode(model: Module) -> frozenset[str]:
 
 
 def _assumed_setting(layer: LayerValue, row: Layer, name: str) -> Any:
-    """A setting of a layer; an unknown rate, or an unknown number of recurrent layers, is assumed to act."""
-    value = setting(layer, name)
+    """A setting of a layer: by default where its user chooses it, and acting where a rate or a depth is unknown."""
+    value = _number(layer.argument(*row.arguments[name]))
     if value is UNKNOWN and row.rate is not None and name == row.rate.name:
         return DROPPING["dropout"].rate.default
     return 2 if value is UNKNOWN and row.depth is not None and name == row.depth.name else value
+
+
+def _number(value: Value) -> Any:
+    """A constant, or the number that a setting has by default."""
+    default = by_default(value)
+    is_number = isinstance(default, Constant) and isinstance(default.value, (int, float))
+    return default.value if isinstance(default, Constant) and (is_number or default is value) else UNKNOWN
 
 
 def layer_of(model: Module) -> LayerValue | None:
@@ -100,8 +108,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def _attribute(model: Instance, name: str) -> Any:
-    value = model.cells.get(name)
-    return value.value if isinstance(value, Constant) else UNKNOWN
+    return _number(model.cells.get(name, VARYING))
 
 
 def _rate(model: Instance, node: ast.expr | None) -> Any:
