@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
+
 import pytest
 
-from .watched_rows import CheckRow, Row
+from regcheck.core.finding import Verdict
+from regcheck.runtime.recorder import EventRecorder
+from regcheck.session.session import Session
+
+from .conftest import PRELUDE
+from .watched_rows import PARTS, CheckRow, Row
 
 ROWS = {
     "predict() detaches, after training": Row(
@@ -84,3 +92,26 @@ ROWS = {
 def test_row(case: str, check_row: CheckRow) -> None:
     """The report names the marked line and no other, with the code and the severity of the row, confirmed."""
     check_row(ROWS[case])
+
+
+EARLIER = {
+    "that trains the structure": "trained()\n",
+    "that predicts and trains in eval mode": "model = Net().eval()\nmodel(x)\nfit(model, sgd(model))\n",
+}
+
+
+@pytest.mark.parametrize("earlier", EARLIER)
+@pytest.mark.parametrize("case", ["predict() detaches, after training", "evaluate() counts hits, after training"])
+def test_what_ran_before_does_not_change_the_proof(tmp_path: Path, earlier: str, case: str) -> None:
+    """A prediction is confirmed on its own inputs, also if the run had a model of its structure before."""
+    session = Session({"select": ["REG201"], "devices": ["cpu"]})
+    verdicts = []
+    with EventRecorder(root=str(tmp_path)) as recorder:
+        names: dict[str, object] = {"__name__": "program"}
+        for number, source in enumerate((PRELUDE + PARTS, EARLIER[earlier], textwrap.dedent(ROWS[case].program))):
+            path = tmp_path / f"piece_{number}.py"
+            path.write_text(source, encoding="utf-8")
+            exec(compile(source, str(path), "exec"), names)
+            report = session.examine(recorder.drain(path.name)).ledger.report()
+            verdicts.append([each.evidence.verdict for each in report.findings])
+    assert verdicts == [[], [], [Verdict.CONFIRMED]]

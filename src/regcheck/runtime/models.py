@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,8 +18,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.files.escape import encode
-from regcheck.torch_api.functions import DRAWING, DROPPING
-from regcheck.torch_api.layers import CONTAINERS, DROPOUT, NOISE, UNKNOWN, layer_of_class
+from regcheck.torch_api.functions import DRAWING, DROPPING, STATISTICS
+from regcheck.torch_api.layers import BATCH_NORM, CONTAINERS, DROPOUT, NOISE, UNKNOWN, layer_of_class
 
 _LAZY = (UninitializedParameter, UninitializedBuffer)
 _NORM_NAME = re.compile(r"Norm(?:\dd)?$")
@@ -29,8 +29,9 @@ _WRAPPERS = {
     "DataParallel": "module",
     "_FabricModule": "_original_module",
 }
+_DRAWING = DRAWING | {"rsample"}
 _DROPPING = DROPPING.keys() | {f"{name}_" for name in DROPPING}
-_random_kinds: WeakKeyDictionary[type[nn.Module], str] = WeakKeyDictionary()
+_readers: WeakKeyDictionary[type[nn.Module], tuple[frozenset[str], ...]] = WeakKeyDictionary()
 
 
 def parts(module: nn.Module) -> Iterator[nn.Module]:
@@ -57,8 +58,7 @@ def depends_on_mode(layer: Any) -> str:
     row = layer_of_class(cls)
     if row.by_mode:
         return row.mode_dependence(partial(_setting, layer))
-    kind = _random_kind(cls)
-    return kind if kind and _has_rate(layer) else ""
+    return _kind_by_code(layer)
 
 
 def updates_statistics(layer: nn.Module) -> bool:
@@ -95,26 +95,41 @@ def _reads_mode(layer: ScriptModule) -> bool:
     return any(node.s("name") == "training" for graph in graphs for node in graph.findAllNodes("prim::GetAttr"))
 
 
-def _random_kind(cls: type[nn.Module]) -> str:
-    """What a class of the user's own does in a function that reads the mode: drop, draw random numbers, or neither."""
-    kind = _random_kinds.get(cls)
-    if kind is None:
-        names = [each for each in _names_in_functions(cls) if "training" in each]
-        drops = any(not _DROPPING.isdisjoint(each) for each in names)
-        draws = any(not DRAWING.isdisjoint(each) for each in names)
-        kind = _random_kinds[cls] = DROPOUT if drops else NOISE if draws else ""
-    return kind
+def _kind_by_code(layer: nn.Module) -> str:
+    """What a layer of the user's own class does in a function that reads the mode, or an empty string."""
+    readers = _mode_readers(type(layer))
+    if _has_rate(layer):
+        if any(not _DROPPING.isdisjoint(each) for each in readers):
+            return DROPOUT
+        if any(not _DRAWING.isdisjoint(each) for each in readers):
+            return NOISE
+    buffers = {name for name, each in layer._buffers.items() if each is not None}
+    by_batch = any(not buffers.isdisjoint(each) and not STATISTICS.isdisjoint(each) for each in readers)
+    return BATCH_NORM if by_batch else ""
 
 
-def _names_in_functions(cls: type[nn.Module]) -> Iterator[tuple[str, ...]]:
-    """The names that each function of a class uses."""
+def _mode_readers(cls: type[nn.Module]) -> tuple[frozenset[str], ...]:
+    """The names that each function of a class uses which reads the mode, with those in the functions that it calls."""
+    if cls not in _readers:
+        _readers[cls] = tuple(each for each in _names_in_functions(cls) if "training" in each)
+    return _readers[cls]
+
+
+def _names_in_functions(cls: type[nn.Module]) -> Iterator[frozenset[str]]:
+    """The names that each function of a class uses, with those in the user's functions that it names."""
     for base in cls.__mro__:
         if base.__module__.startswith("torch."):
             return
         for each in vars(base).values():
             function = inspect.unwrap(each) if isinstance(each, FunctionType) else None
             if isinstance(function, FunctionType):
-                yield function.__code__.co_names
+                names = function.__code__.co_names
+                named = [inspect.getattr_static(cls, name, function.__globals__.get(name)) for name in names]
+                yield frozenset(names).union(*[one.__code__.co_names for one in named if _is_users(one)])
+
+
+def _is_users(callee: Any) -> TypeGuard[FunctionType]:
+    return isinstance(callee, FunctionType) and not (callee.__module__ or "").startswith("torch.")
 
 
 def _has_rate(layer: nn.Module) -> bool:

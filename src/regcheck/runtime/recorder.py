@@ -290,8 +290,10 @@ class EventRecorder:
                 callers = self._sites.callers(frame, site) if submission is None else submission.callers
             loaded_in_eval = tuple(self._loaded_in_eval(module)) if grad else ()
             parts = self._eval_pinned.parts_of(module) if grad else {True: (), False: ()}
-            may_train_in_eval = grad and not training and bool(kinds) and not site.test_code
-            suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad) or may_train_in_eval
+            suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad)
+            # What a rule may say of this very line is measured on its own inputs, whatever ran before.
+            own_inputs = suspect or in_question or (grad and not training and bool(kinds) and not site.test_code)
+            own_inputs = own_inputs or (grad and has_frozen_norm(module))
             set_by = self._train_mode_set_by(module) if training and grad else None
             call = Called(
                 site.shown,
@@ -304,9 +306,7 @@ class EventRecorder:
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 under_test=suspect and self._sites.is_tested(module, frame, site),
-                capture=self._capture(
-                    module, info, args, kwargs, training, site, suspect or (grad and has_frozen_norm(module))
-                ),
+                capture=self._capture(module, info, args, kwargs, training, site, own_inputs),
                 callers=callers,
                 loaded_in_eval=loaded_in_eval,
                 weights_loaded=training and self._loaded.has_weights(module),
@@ -344,9 +344,9 @@ class EventRecorder:
         kwargs: dict[str, Any],
         training: bool,
         site: CallSite,
-        suspect: bool,
+        own_inputs: bool,
     ) -> int | None:
-        """The index of the capture for this call (its own where the call is suspect), or None."""
+        """The index of the capture for this call, or None; with `own_inputs`, a capture of a call at this line."""
         if not info.learned:
             return None
         journal, grad = self._journal, torch.is_grad_enabled()
@@ -355,11 +355,11 @@ class EventRecorder:
         state = (info.model_key, training, grad, call_form(module, args, kwargs))
         # A call inside training reveals more than the same call in a smoke test, so it gets one capture as well.
         is_captured = state in self._captured_states and (not grad or info.model_key in self._trained_structures)
-        key = (state, site.shown if suspect else None)
+        key = (state, site.shown if own_inputs else None)
         index = journal.capture_index.get(key)
         if key not in journal.capture_index or journal.captures.has_raised(index):
             journal.capture_index[key] = None
-            if suspect or not is_captured or index is not None:
+            if own_inputs or not is_captured or index is not None:
                 journal.capture_index[key] = self._capture_inputs(module, info, args, kwargs, site, index)
                 if journal.capture_index[key] is not None:
                     self._captured_states.add(state)

@@ -12,6 +12,7 @@ from types import ModuleType
 from torch.nn import functional
 
 from regcheck.core.usage import DECIDING
+from regcheck.files.dotted_name import last_name
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
@@ -149,7 +150,7 @@ def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) ->
             if node.attr in _GRAPH_EXITS:
                 yield VALUE
         elif isinstance(node, ast.Call) and child is not node.func:
-            name = _name(node.func)
+            name = last_name(node.func)
             if name == "len":
                 yield SHAPE
                 return
@@ -187,8 +188,3 @@ def _is_maximum(node: ast.Attribute, parents: Mapping[ast.AST, ast.AST]) -> bool
     """Whether this is `.max(dim)`, which returns the index of the maximum as well."""
     call = parents.get(node)
     return node.attr == "max" and isinstance(call, ast.Call) and bool(call.args or call.keywords)
-
-
-def _name(node: ast.AST) -> str:
-    """The last part of a dotted name."""
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

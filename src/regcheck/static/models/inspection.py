@@ -34,7 +34,7 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.project.names import Definition
 from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DROPPING, LEARNED
-from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, layer_named
+from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, Layer, layer_named
 
 from .mode_gates import TrainOnly, train_only
 
@@ -47,11 +47,19 @@ def depends_on_mode(model: Module) -> frozenset[str]:
     layer = layer_of(model)
     row = NO_LAYER if layer is None else layer_named(layer.name)
     if layer is not None and row.by_mode:
-        kind = row.mode_dependence(partial(setting, layer))
+        kind = row.mode_dependence(partial(_assumed_setting, layer, row))
     else:
         kind = _dependence_of_class(model) if isinstance(model, Instance) else ""
     inside = (each for copied in _copied(model) for _, each in descendants(copied))
     return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
+
+
+def _assumed_setting(layer: LayerValue, row: Layer, name: str) -> Any:
+    """A setting of a layer; an unknown rate, or an unknown number of recurrent layers, is assumed to act."""
+    value = setting(layer, name)
+    if value is UNKNOWN and row.rate is not None and name == row.rate.name:
+        return DROPPING["dropout"].rate.default
+    return 2 if value is UNKNOWN and row.depth is not None and name == row.depth.name else value
 
 
 def layer_of(model: Module) -> LayerValue | None:
@@ -80,7 +88,8 @@ def _dependence_of_class(model: Instance) -> str:
 def _acts(model: Instance, action: TrainOnly) -> bool:
     """Whether what a class does in train mode changes results, by the numbers that the model has for it."""
     if action.kind == DROPOUT:
-        return bool(layer_named("Dropout").mode_dependence({"p": _rate(model, action.rate)}.get))
+        rate = _rate(model, action.rate)
+        return rate is UNKNOWN or bool(layer_named("Dropout").mode_dependence({"p": rate}.get))
     return action.kind == BATCH_NORM or not any(_is_zero(_attribute(model, each)) for each in action.settings)
 
 

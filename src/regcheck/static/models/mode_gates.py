@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.values import ClassDefinition, Function
 from regcheck.static.project.names import Definition, parameters_of
 from regcheck.torch_api.arguments import Argument
@@ -104,7 +105,7 @@ class _Search:
             nodes = (node for each in self.definition.mro for node in ast.walk(each.node))
             return not any(isinstance(n, ast.Attribute) and n.attr in stored and _is_read(n) for n in nodes)
         value = statement.value if isinstance(statement, ast.Expr) else None
-        return isinstance(value, ast.Call) and not _name(value).endswith("_") and _is_draw(value)
+        return isinstance(value, ast.Call) and not last_name(value.func).endswith("_") and _is_draw(value)
 
     def _expression(self, node: ast.expr, gated: bool) -> None:
         scope = self._within[-1]
@@ -134,7 +135,7 @@ class _Search:
                     self._expression(inner, gated)
 
     def _call(self, node: ast.Call, gated: bool) -> None:
-        scope, name = self._within[-1], _name(node)
+        scope, name = self._within[-1], last_name(node.func)
         if name in DROPPING and not (isinstance(node.func, ast.Attribute) and _is_self(node.func.value)):
             self._drop(node, gated)
         elif gated and _is_draw(node):
@@ -149,7 +150,7 @@ class _Search:
 
     def _drop(self, node: ast.Call, gated: bool) -> None:
         """A dropout that only drops in train mode, by its switch or by its rate."""
-        scope, how = self._within[-1], DROPPING[_name(node)]
+        scope, how = self._within[-1], DROPPING[last_name(node.func)]
         switch = how.switch({each.arg: each.value for each in node.keywords if each.arg})
         rate = _argument(node, how.rate)
         if rate is None and not how.rate.default:
@@ -195,7 +196,7 @@ class _Scope:
 
     def is_mode(self, node: ast.expr | None) -> bool:
         """Whether an expression is the mode: true in train mode, false in eval mode."""
-        if isinstance(node, ast.Call) and _name(node) in ("bool", "int", "float") and len(node.args) == 1:
+        if isinstance(node, ast.Call) and last_name(node.func) in ("bool", "int", "float") and len(node.args) == 1:
             return self.is_mode(node.args[0])
         if isinstance(node, ast.Attribute):
             return node.attr == "training"
@@ -253,12 +254,12 @@ def _mentions_mode(scope: _Scope, node: ast.expr | None) -> bool:
 
 
 def _is_draw(call: ast.Call) -> bool:
-    name = _name(call)
+    name = last_name(call.func)
     return name in DRAWING or name in _SAMPLES or ast.unparse(call.func).startswith(_STREAMS)
 
 
 def _is_statistic(node: ast.expr) -> bool:
-    return any(isinstance(each, ast.Call) and _name(each) in STATISTICS for each in ast.walk(node))
+    return any(isinstance(each, ast.Call) and last_name(each.func) in STATISTICS for each in ast.walk(node))
 
 
 def _take_statistics(node: ast.If, in_body: bool) -> bool:
@@ -296,7 +297,3 @@ def _is_self(node: ast.expr) -> bool:
 
 def _is_read(node: ast.Attribute) -> bool:
     return isinstance(node.ctx, ast.Load)
-
-
-def _name(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

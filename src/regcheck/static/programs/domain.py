@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regcheck.core.usage import DECIDING, Backward, Stepped
+from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.values import (
     VARYING,
@@ -118,7 +119,7 @@ class ProgramDomain(Domain):
     def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
         values = tuple(values)
         self.unsettle(values)
-        name = _last_name(node.func).lower() if isinstance(node, ast.Call) else ""
+        name = last_name(node.func).lower() if isinstance(node, ast.Call) else ""
         if any(each in name for each in _LOSS_WORDS):
             return self.log.consume_in_loss(values)
         return self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
@@ -315,7 +316,3 @@ class ProgramDomain(Domain):
         if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):
             return VARYING
         return None
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

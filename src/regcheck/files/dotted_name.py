@@ -1,0 +1,10 @@
+"""Dotted names in source."""
+
+from __future__ import annotations
+
+import ast
+
+
+def last_name(node: ast.AST) -> str:
+    """The last part of a dotted name; empty for any other expression."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
