@@ -22,6 +22,7 @@ from regcheck.static.interpreter.values import (
     Maybe,
     Module,
     Partial,
+    Setting,
     Several,
     TensorRef,
     Unknown,
@@ -35,6 +36,7 @@ from regcheck.static.project.names import Definition
 from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DROPPING, LEARNED
 from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, Layer, layer_named
+from regcheck.torch_api.losses import LOSS_LAYERS
 
 from .mode_gates import TrainOnly, train_only
 
@@ -185,6 +187,31 @@ def identity(model: Module) -> object:
     return model.definition if isinstance(model, Instance) else model.place
 
 
+_WITHOUT_FORWARD = ("torch.nn.Module", ".LightningModule", "builtins.object", "abc.ABC")
+
+
+def is_loss(module: Module) -> bool:
+    """Whether a module is a loss of torch."""
+    return isinstance(module, LayerValue) and module.name in LOSS_LAYERS
+
+
+def parts_of(owner: Module) -> list[Module]:
+    """The modules that are registered in a module and run in its `forward`; none if it has no `forward`.
+
+    A module without one is no model, but a training task or a pair of networks: its parts are models of their own.
+    """
+    is_model = owner.is_module and not (isinstance(owner, Instance) and owner.base is None and _lacks_forward(owner))
+    return [each for _, each in owner.children()] if is_model else []
+
+
+def _lacks_forward(owner: Instance) -> bool:
+    definition = owner.definition
+    if definition.method("forward") is not None or not isinstance(definition, Definition):
+        return False
+    outside = (base for each in definition.mro for base in each.bases if not isinstance(base, Definition))
+    return all(isinstance(base, External) and base.name.endswith(_WITHOUT_FORWARD) for base in outside)
+
+
 def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
     """A key that is equal for models of the same structure whose layers may differ in size.
 
@@ -222,6 +249,8 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
         parts += [value.node, value.instance is not None and likeness(value.instance, known)]
     elif isinstance(value, Partial):
         parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+    elif isinstance(value, Setting):
+        parts += [value.origin, likeness(value.default, known)]
     elif isinstance(value, (Unknown, TensorRef, External, Definition)):
         parts += [value]
     return tuple(parts)
