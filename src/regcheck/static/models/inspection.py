@@ -22,6 +22,7 @@ from regcheck.static.interpreter.values import (
     Maybe,
     Module,
     Partial,
+    Setting,
     Several,
     TensorRef,
     Unknown,
@@ -248,6 +249,8 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
         parts += [value.node, value.instance is not None and likeness(value.instance, known)]
     elif isinstance(value, Partial):
         parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+    elif isinstance(value, Setting):
+        parts += [value.origin, likeness(value.default, known)]
     elif isinstance(value, (Unknown, TensorRef, External, Definition)):
         parts += [value]
     return tuple(parts)

@@ -135,6 +135,11 @@ class ProgramDomain(Domain):
     def join_tensors(self, values: Sequence[Value]) -> Value:
         return TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
 
+    def joined_with_default(self, joined: Value, default: Value) -> Value:
+        if isinstance(joined, TensorRef) and isinstance(default, PenalizedLoss):
+            return replace(default, ids=joined.ids)
+        return joined
+
     def items_of(self, value: Value) -> tuple[Value, ...] | None:
         return self.penalties.items_of(value)
 
@@ -230,7 +235,9 @@ class ProgramDomain(Domain):
                 self.log.set_gradients(enabled)
             return _GRADIENTS_OPEN if enabled is None else _GRADIENTS_ON if enabled else _GRADIENTS_OFF
         if package == "torch.optim" and last[:1].isupper():
-            optimizer = optimizer_info(last, str(self.state.place(node)), args, kwargs, node)
+            optimizer = optimizer_info(
+                last, str(self.state.place(node)), args, kwargs, node, self.state.is_off_by_default
+            )
             self.log.add(Stepped, node, optimizer=optimizer)
             self.freezing.add_optimizer(argument(args, kwargs, 0, "params"))
             return OptimizerValue(optimizer)
