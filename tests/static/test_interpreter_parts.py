@@ -54,6 +54,6 @@ def test_parts_of_an_interpreter_are_connected() -> None:
     project = Project([])
     for interpreter in (Builder(project).interpreter, ProgramReader(project).interpreter):
         parts = [each for each in vars(interpreter).values() if isinstance(each, Part)]
-        assert len(parts) == 6
+        assert len(parts) == 7
         for part in parts:
             assert {name: value for name, value in vars(part).items() if name in vars(interpreter)} == vars(interpreter)

@@ -112,7 +112,7 @@ DEMANDED = "@dataclass\nclass Config:\n    width: int\n    dropout: float\n"
         ("config.dropout", "", HALF, Severity.WARNING),
         ("config.dropout", "", DEMANDED, Severity.WARNING),
         ("config.dropout", "", TAKEN.format(default=0.1), Severity.WARNING),
-        ("getattr(config, 'dropout', 0.0)", "", HALF, None),
+        ("getattr(config, 'dropout', 0.0)", "", HALF, Severity.WARNING),
         ("config.get('dropout', 0.1)", "", "", Severity.WARNING),
         ("config.dropout", "", ZERO.replace("width", "size"), Severity.WARNING),
         ("config.dropout", "", ZERO + HALF.replace("Config", "OtherConfig"), Severity.WARNING),

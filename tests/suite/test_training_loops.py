@@ -65,3 +65,58 @@ def test_a_program_shows_each_loop_in_which_a_mode_lingers(tmp_path: Path, kind:
     assert done.returncode == (1 if kind == "faulty" else 0), done.stderr
     found = confirmed(json.loads((tmp_path / "report.json").read_text(encoding="utf-8")))
     assert found == (expected if kind == "faulty" else set())
+
+
+TRAINING = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+x, y = torch.randn(4, 8), torch.tensor([0, 1, 0, 1])
+
+def network():
+    return nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5), nn.Linear(16, 2))
+
+def fit():
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(3):
+        F.cross_entropy(net(x), y).backward()  # <-
+        optimizer.step()
+        score(net)
+        #net.train()
+    return net
+
+def score(net):
+    net.eval()
+    with torch.no_grad():
+        return (net(x).argmax(1) == y).float().mean()
+"""
+FITS = "(training.fit(), right.fit())\n"
+TESTS = {
+    "as a test file is imported": ("", f"import right, training\nnets = {FITS}def test_it():\n    assert nets\n"),
+    "as a script without a guard is imported": ("", "import script\ndef test_it():\n    assert script.nets\n"),
+    "in a fixture of a conftest": (
+        f"import pytest, right, training\n@pytest.fixture(scope='session')\ndef nets():\n    return {FITS}",
+        "def test_it(nets):\n    assert nets\n",
+    ),
+    "in a method of a unittest": (
+        "",
+        "import right, training, unittest\nclass TestFit(unittest.TestCase):\n    def setUp(self):\n"
+        f"        self.nets = {FITS}    def test_it(self):\n        assert self.nets\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", TESTS)
+def test_training_outside_of_a_test_function_is_watched(project: Project, where: str) -> None:
+    """What imports and fixtures train is reported like what a test function trains, and fails the session."""
+    conftest, test = TESTS[where]
+    project.write("conftest.py", conftest)
+    project.write("test_models.py", test)
+    project.write("script.py", f"import right, training\nnets = {FITS}")
+    project.write("training.py", TRAINING)
+    project.write("right.py", TRAINING.replace("#net", "net"))
+    done, document = project.report()
+    assert confirmed(document) == {("REG206", "training.py", marked(TRAINING))}
+    assert done.returncode == 1

@@ -125,6 +125,7 @@ class Op:
         reach: how the model stores the layer that makes the call (None: no layer of torch's makes it).
         has_running_stats: False for a batch norm without running statistics.
         latent: a dropout whose rate is zero by default, and that drops in this flow's mode at any other rate.
+        by_default: a clause for messages where the rate or the depth is a default that the user may change, else empty.
         within: functions on the stack of a draw, outermost first: the user's functions in source, those of
             `torch.distributions` in a recorded run.
         baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
@@ -149,6 +150,7 @@ class Op:
     reach: Reach | None = None
     has_running_stats: bool = True
     latent: bool = False
+    by_default: str = ""
     within: tuple[str, ...] = ()
     baked_in: BakedInMode | None = None
     integral: bool = False

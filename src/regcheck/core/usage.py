@@ -43,13 +43,15 @@ class Group:
 
     `parameter_kinds` classifies its parameters: `WEIGHT`, `BIAS`, `NORM_SCALE`, or an empty string where the kind is
     unknown. A live optimizer lists the kind of each parameter, in order; source lists the kinds that are certainly in
-    the group. `model` is set where source shows that the group holds all parameters of that model.
+    the group. `model` is set where source shows that the group holds all parameters of that model. `by_default` is a
+    clause for messages where the decay is a default that the user of the program may change, else empty.
     """
 
     weight_decay: float | None
     decoupled: bool | None = False
     parameter_kinds: tuple[str, ...] = ()
     model: Model | None = None
+    by_default: str = ""
 
     @property
     def is_mixed(self) -> bool:
@@ -235,9 +237,13 @@ class StepComposed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Penalized(Event):
-    """The program back-propagated a loss that includes the squares, or the 2-norms, of a model's parameters."""
+    """The program back-propagated a loss that includes the squares, or the 2-norms, of a model's parameters.
+
+    `by_default` is a clause for messages where their factor is a default that the user may change, else empty.
+    """
 
     model: Model = field(kw_only=True)
+    by_default: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)

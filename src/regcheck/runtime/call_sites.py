@@ -295,11 +295,18 @@ def mode_request_frame(frame: FrameType | None, module: nn.Module) -> FrameType 
 
 
 def is_called_by_owner(module: nn.Module, frame: FrameType, site: CallSite) -> bool:
-    """Whether a method of a module that contains this one runs between a frame and its site."""
+    """Whether a method of a module that contains this one runs between a frame and its site.
+
+    A module without a `forward` is no model: its parts are models of their own.
+    """
     at: FrameType | None = frame
-    while at is not None and not _has_part(at, module):
+    while at is not None and not (_has_part(at, module) and _has_forward(_self(at))):
         at = None if at.f_code is site.code else at.f_back
     return at is not None
+
+
+def _has_forward(owner: object) -> bool:
+    return isinstance(owner, nn.Module) and type(owner).forward is not nn.Module.forward
 
 
 def is_being_built(module: nn.Module, frame: FrameType) -> bool:

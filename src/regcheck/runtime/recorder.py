@@ -292,8 +292,8 @@ class EventRecorder:
             parts = self._eval_pinned.parts_of(module) if grad else {True: (), False: ()}
             suspect = bool(loaded_in_eval or parts[True]) or (in_question and not grad)
             # What a rule may say of this very line is measured on its own inputs, whatever ran before.
-            own_inputs = suspect or in_question or (grad and not training and bool(kinds) and not site.test_code)
-            own_inputs = own_inputs or (grad and has_frozen_norm(module))
+            may_train_in_eval = grad and not training and bool(kinds) and not site.test_code
+            own_inputs = suspect or in_question or may_train_in_eval or (grad and has_frozen_norm(module))
             set_by = self._train_mode_set_by(module) if training and grad else None
             call = Called(
                 site.shown,

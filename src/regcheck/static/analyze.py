@@ -18,7 +18,7 @@ from .interpreter.state import SECONDS
 from .interpreter.values import Instance, Module
 from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
-from .models.inspection import identity, likeness, name_of
+from .models.inspection import identity, likeness, name_of, parts_of
 from .models.lowering import graph_of
 from .programs.reader import ProgramReader
 from .project.names import Project
@@ -70,6 +70,9 @@ def analyze(project: Project) -> Reading:
     usages: list[Usage] = []
     for source in project.relevant:
         usages += attempts.attempt(source.module, source.path, 1, partial(program.top_of, source))
+    for definition in program.trainings():
+        where = definition.name, definition.source.path, definition.node.lineno
+        usages += attempts.attempt(*where, partial(program.training_of, definition))
     for function in program.uncalled():
         where = function.name, function.source.path, function.node.lineno
         usages += attempts.attempt(*where, partial(program.call_of, function))
@@ -162,5 +165,5 @@ class _Attempts:
 
 
 def _parts(models: Iterable[Module]) -> set[object]:
-    """The identities of the modules that are registered in models."""
-    return {identity(each) for owner in models if owner.is_module for _, each in owner.children()}
+    """The identities of the modules that run in the `forward` of models."""
+    return {identity(each) for owner in models for each in parts_of(owner)}

@@ -10,7 +10,18 @@ from regcheck.core.graph import Kind
 from regcheck.torch_api.functions import LEARNED, STACKED, kind_of
 from regcheck.torch_api.layers import UNKNOWN, layer_named
 
-from .interpreter.values import Constant, Items, LayerValue, TensorRef, Unknown, UnknownSetting, Value, argument, truth
+from .interpreter.values import (
+    Constant,
+    Items,
+    LayerValue,
+    Setting,
+    Unknown,
+    Value,
+    argument,
+    by_default,
+    clause_of,
+    truth,
+)
 
 Args = tuple[Value, ...]
 Kwargs = Mapping[str, Value]
@@ -35,11 +46,13 @@ class Rate:
         number: the rate; None where unknown.
         certain: whether it is certain to be a number; an unknown one counts as above zero then.
         default: whether it is the zero that a constructor or a configuration falls back on, and may be set otherwise.
+        clause: for messages, if the number is a default that the user may change.
     """
 
     number: float | None
     certain: bool
     default: bool = False
+    clause: str = ""
 
     @classmethod
     def of(cls, value: Value) -> Rate:
@@ -47,8 +60,11 @@ class Rate:
             return cls(None, False)
         if isinstance(value, Constant) and isinstance(value.value, (int, float)):
             return cls(float(value.value), True, value.default)
-        varies = not isinstance(value, Unknown) or value.varies
-        return cls(None, not varies and not isinstance(value, TensorRef), isinstance(value, UnknownSetting))
+        if isinstance(value, Setting):
+            number = number_of(value)
+            is_zero = number == 0
+            return cls(None if is_zero else number, True, is_zero, clause_of(value) if number else "")
+        return cls(None, isinstance(value, Unknown) and not value.varies)
 
 
 def is_active(rate: Rate, switch: Value) -> bool | None:
@@ -66,6 +82,7 @@ def dropout_fields(rate: Rate, switch: Value, certain: bool) -> dict[str, Any]:
         "rate": rate.number,
         "active": active if certain or not active else None,
         "latent": certain and rate.default and truth(switch) is True,
+        "by_default": rate.clause,
     }
 
 
@@ -110,19 +127,33 @@ def may_learn(kind: Kind) -> bool:
     return kind in LEARNED or kind in (Kind.BATCH_NORM, Kind.NORM, Kind.ATTENTION, Kind.OPAQUE)
 
 
+def number_of(value: Value) -> float | None:
+    """The number that a value is, by default at least; None for any other value and for a placeholder below zero."""
+    default = by_default(value)
+    number = default.value if isinstance(default, Constant) else None
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
+        return None
+    return float(number) if number >= 0 or default is value else None
+
+
 def setting(value: LayerValue, name: str) -> Any:
     """The value of a layer's setting; `UNKNOWN` where it is no constant."""
     given = value.argument(*layer_named(value.name).arguments[name])
     return given.value if isinstance(given, Constant) else UNKNOWN
 
 
-def stacking(value: LayerValue) -> tuple[int | None, float | None]:
-    """How many layers a recurrent layer stacks and its drop rate between them; None where unknown."""
+def stacking(value: LayerValue) -> tuple[int | None, float | None, str]:
+    """How many layers a recurrent layer stacks and its drop rate between them; None where unknown.
+
+    The last item is a clause for messages, if one of both is a default that the user may change.
+    """
     row = layer_named(value.name)
     if row.function not in STACKED or row.rate is None:
-        return None, None
-    depth = setting(value, "num_layers")
-    return (depth if isinstance(depth, int) else None), Rate.of(value.argument(*row.rate)).number
+        return None, None, ""
+    given, rate = value.argument(*row.arguments["num_layers"]), value.argument(*row.rate)
+    depth = by_default(given)
+    number = depth.value if isinstance(depth, Constant) and isinstance(depth.value, int) else None
+    return number, Rate.of(rate).number, clause_of(given, rate)
 
 
 def tracks(value: LayerValue) -> bool | None:
@@ -138,7 +169,7 @@ def layer_acts(value: LayerValue, kind: Kind, training: Value) -> bool | None:
     if kind is Kind.BATCH_NORM:
         keeps = tracks(value)
         return True if keeps is False else truth(training) if keeps else None
-    depth, rate = stacking(value)
+    depth, rate, _ = stacking(value)
     return truth(training) if depth is not None and depth > 1 and rate else False
 
 

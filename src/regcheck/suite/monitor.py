@@ -23,6 +23,9 @@ from regcheck.suite.settings import declared_by, options_of
 from regcheck.suite.worker_transfer import Message
 from regcheck.suppression.declare import SuppressionLog, class_declarations, open_log
 
+IMPORTS = "imports"
+"""The name of what runs while test files are imported."""
+
 _DECLARED: pytest.StashKey[tuple[CodeSuppression, ...]] = pytest.StashKey()
 
 
@@ -51,6 +54,16 @@ class TestMonitor:
             raise pytest.UsageError(f"regcheck: {error}") from None
         self._test_files.update(str(item.path) for item in items)
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Examine what ran as test files were imported: a script without a guard trains when it is imported."""
+        ledger = Ledger(self._options, self._root)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if not session.config.option.collectonly:
+                self._examine_recorded(IMPORTS, (), ledger)
+        if ledger:
+            self._send(Message(IMPORTS, ledger))
+
     def pytest_deselected(self) -> None:
         self._send(Message("", Ledger(self._options, self._root)))
 
@@ -73,22 +86,9 @@ class TestMonitor:
         ledger, is_conclusive = Ledger(self._options, self._root), self._outcomes == {"passed"}
         declared = (*item.stash.get(_DECLARED, ()), *(each for each in log.entered if self._is_test(each.place.path)))
         concerned = dict.fromkeys((*declared, *log.entered))
-        try:
-            observation = self._recording.drain(item.nodeid)
-            if observation is not None:
-                piece = self._session.examine(observation, item.nodeid, declared, self._lower_in_tests)
-                ledger.merge(piece.ledger)
-                self._recording.capture_again(piece.due)
-                is_conclusive = is_conclusive and piece.is_conclusive
-                modules = (module for capture in observation.captures for module in capture.model.modules())
-                concerned.update(dict.fromkeys(each for module in modules for each in class_declarations(module)))
-            ledger.add_missed(self._recording.missed(item.nodeid))
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            reason = f"judging it failed: {format_error(error)}"
-            ledger.add_missed([NotChecked(item.nodeid, reason, "please report this")])
-            is_conclusive = False
+        ends_clear, of_classes = self._examine_recorded(item.nodeid, declared, ledger)
+        is_conclusive = is_conclusive and ends_clear
+        concerned.update(of_classes)
         for requested in item.stash.get(REQUESTED, ()):
             is_conclusive = is_conclusive and not requested.report.not_checked
             ledger.add_report(self._lower_in_passed(requested.report), item.nodeid, declared)
@@ -102,6 +102,32 @@ class TestMonitor:
             uses.append(DeclarationUse(each, status, self._is_test(each.place.path)))
         if ledger or uses:
             self._send(Message(item.nodeid, ledger, tuple(uses)))
+
+    def _examine_recorded(
+        self, subject: str, declared: tuple[CodeSuppression, ...], ledger: Ledger
+    ) -> tuple[bool, dict[CodeSuppression, None]]:
+        """Examine what was recorded since the last time, and add what it shows to the ledger.
+
+        Returns whether nothing is left open, and the declarations of the classes of models that ran.
+        """
+        is_conclusive, of_classes = True, dict[CodeSuppression, None]()
+        try:
+            observation = self._recording.drain(subject)
+            if observation is not None:
+                piece = self._session.examine(observation, subject, declared, self._lower_in_tests)
+                ledger.merge(piece.ledger)
+                self._recording.capture_again(piece.due)
+                is_conclusive = piece.is_conclusive
+                modules = (module for capture in observation.captures for module in capture.model.modules())
+                of_classes.update(dict.fromkeys(each for module in modules for each in class_declarations(module)))
+            ledger.add_missed(self._recording.missed(subject))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            reason = f"judging it failed: {format_error(error)}"
+            ledger.add_missed([NotChecked(subject, reason, "please report this")])
+            is_conclusive = False
+        return is_conclusive, of_classes
 
     def _lower_in_passed(self, report: Report) -> Report:
         """A report that a test requested; if the test passed all the same, with advice in place of failures."""

@@ -93,8 +93,8 @@ def since(frozen: BakedInMode | None) -> str:
 
 
 def doubted(drop: Op) -> Severity | None:
-    """Attention may be given a rate of zero on purpose: where the rate is not known, this is a warning."""
-    return Severity.WARNING if drop.rate is None and drop.drops is Drops.ATTENTION else None
+    """Attention may be given a rate of zero on purpose: where the rate is unknown or a default, this is a warning."""
+    return Severity.WARNING if drop.drops is Drops.ATTENTION and (drop.rate is None or drop.by_default) else None
 
 
 def remedy(drop: Op) -> str:

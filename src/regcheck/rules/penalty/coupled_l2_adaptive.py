@@ -45,7 +45,7 @@ from regcheck.core.measurements.decay import Decay, Pairs
 from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
-from regcheck.core.usage import OptimizerInfo, Usage
+from regcheck.core.usage import Group, OptimizerInfo, Usage
 from regcheck.torch_api.optimizers import COUPLED, FLAG, OPTIMIZERS, UNLISTED
 
 CODE = "REG301"
@@ -55,22 +55,23 @@ BEGINS_AT = (Trait.DECAYS,)
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for stepped in usage.optimizers():
-        decay = coupled_decay(stepped.optimizer)
-        if decay:
+        group = coupled_group(stepped.optimizer)
+        if group:
             yield Suspicion(
                 stepped,
-                f"`{stepped.optimizer.name}(weight_decay={decay:g})` adds the decay to the gradient and "
-                "rescales both, so each weight decays by a different amount",
+                f"`{stepped.optimizer.name}(weight_decay={group.weight_decay:g})` adds the decay to the gradient and "
+                f"rescales both{group.by_default}, so each weight decays by a different amount",
                 fix=remedy(stepped.optimizer.update_rule),
                 tentative=stepped.optimizer.update_rule is None,
             )
 
 
-def coupled_decay(optimizer: OptimizerInfo) -> float | None:
-    """The largest decay among the coupled groups of an optimizer that is adaptive, or may be; None where none is."""
+def coupled_group(optimizer: OptimizerInfo) -> Group | None:
+    """The coupled group with the largest decay of an optimizer that is adaptive, or may be; None where none is."""
     if optimizer.update_rule is not None and optimizer.update_rule not in COUPLED:
         return None
-    return max((g.weight_decay for g in optimizer.groups if g.weight_decay and g.decoupled is False), default=None)
+    groups = [each for each in optimizer.groups if each.weight_decay and each.decoupled is False]
+    return max(groups, key=lambda group: group.weight_decay or 0.0, default=None)
 
 
 def remedy(rule: str | None) -> str:

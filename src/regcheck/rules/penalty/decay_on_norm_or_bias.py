@@ -53,10 +53,11 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if mixed:
             found = {kind for group in mixed for kind in group.parameter_kinds}
             what = " and ".join(kind for kind in (NORM_SCALE, BIAS) if kind in found)
-            decay = max(group.weight_decay or 0.0 for group in mixed)
+            most = max(mixed, key=lambda group: group.weight_decay or 0.0)
             yield Suspicion(
                 stepped,
-                f"`{optimizer.name}(weight_decay={decay:g})` decays {what} as well as weights",
+                f"`{optimizer.name}(weight_decay={most.weight_decay:g})` decays {what} as well as weights"
+                f"{most.by_default}",
                 fix=f"put {what} into their own parameter group with `weight_decay=0.0`",
                 tentative=optimizer.update_rule is None,
             )

@@ -56,13 +56,13 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if drop.rate >= 1:
             yield Suspicion(
                 drop,
-                f"`{drop.call}` drops all {what} in train mode: nothing gets through",
+                f"`{drop.call}` drops all {what} in train mode{drop.by_default}: nothing gets through",
                 fix="pass the share to drop; `p=0` drops nothing",
             )
         else:
             yield Suspicion(
                 drop,
-                f"`{drop.call}` keeps only {percent(1 - drop.rate)} of the {what} in train mode",
+                f"`{drop.call}` keeps only {percent(1 - drop.rate)} of the {what} in train mode{drop.by_default}",
                 fix=f"if {drop.rate:g} is the share to keep, pass `{1 - drop.rate:.3g}`",
             )
 

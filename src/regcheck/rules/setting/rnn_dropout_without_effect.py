@@ -47,7 +47,8 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if op.kind is Kind.RECURRENT and op.depth == 1 and op.rate:
             yield Suspicion(
                 op,
-                f"`{op.call}` has one layer, so its dropout does nothing: it acts only between stacked layers",
+                f"`{op.call}` has one layer{op.by_default}, so its dropout does nothing: it acts only between stacked "
+                "layers",
                 fix="drop the layer's output with `nn.Dropout`, stack layers, or remove the argument",
             )
 

@@ -7,10 +7,13 @@ import ast
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.layers import layer_named
 
+from .config_defaults import configuration_of
 from .part import Part
 from .state import OUTER, Frame
 from .values import (
     FIXED,
+    OPEN,
+    VARYING,
     Bound,
     Cells,
     ClassDefinition,
@@ -22,13 +25,15 @@ from .values import (
     Instance,
     LayerValue,
     Module,
+    Namespace,
+    Setting,
     Super,
     TensorRef,
     Unknown,
-    UnknownSetting,
     Value,
     Weight,
     as_default,
+    attributes_as_dict,
     options_of,
 )
 
@@ -43,6 +48,8 @@ class Attributes(Part):
     def attribute(self, owner: Value, name: str) -> Value:
         """`owner.name`."""
         kind = type(owner)
+        if name == "__dict__":
+            return attributes_as_dict(owner) or FIXED
         if name == "__class__" and isinstance(owner, Module):
             return self.domain.class_of(owner) or Bound(owner, name)
         if kind is Instance:
@@ -69,12 +76,20 @@ class Attributes(Part):
         if isinstance(owner, Super):
             return self._of_super(owner, name)
         if isinstance(owner, Configuration):
-            return UnknownSetting() if name in owner.zeros else FIXED
+            return owner.settings.get(name, FIXED)
+        if isinstance(owner, Setting):
+            return Unknown(owner.varies)
         if isinstance(owner, Unknown):
             return owner
+        if isinstance(owner, Namespace):
+            return self._of_namespace(owner, name)
         if isinstance(owner, TensorRef):
             return self.domain.opaque((owner,), ast.Name(name, ast.Load()))
         return _wrapped(owner, name)
+
+    def _of_namespace(self, owner: Namespace, name: str) -> Value:
+        value: Value = owner.cells.get(name, VARYING if OPEN in owner.cells else Bound(owner, name))
+        return value
 
     def constant(self, node: ast.expr, frame: Frame) -> Value:
         """The value of an expression at the top of a file or a class; one with a state is unknown."""
@@ -82,6 +97,8 @@ class Attributes(Part):
             return FIXED
         with self.state.within(frame):
             value = self.evaluator.evaluate(node)
+        if isinstance(value, Instance) and not value.is_module:
+            return configuration_of(self.state.project, value)
         return FIXED if isinstance(value, (Module, TensorRef)) else value
 
     def _of_instance(self, owner: Instance, name: str) -> Value:

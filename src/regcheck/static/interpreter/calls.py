@@ -14,6 +14,7 @@ from .config_defaults import configuration
 from .constant_folding import BUILTINS, MATH, METHODS
 from .domain import Args, Kwargs
 from .part import Part
+from .setting_apis import SAVING_PARAMETERS
 from .state import DEEPEST, OUTER, STEP_SHARES, Frame, Next, TooLong
 from .values import (
     ANY_ITEMS,
@@ -23,6 +24,7 @@ from .values import (
     VARYING,
     Bound,
     Cells,
+    Configuration,
     Constant,
     Container,
     Either,
@@ -34,18 +36,21 @@ from .values import (
     LayerValue,
     Maybe,
     Module,
+    Namespace,
+    OptionParser,
     ParameterOf,
     Parameters,
     Partial,
+    Setting,
     Several,
     Super,
     Unknown,
-    UnknownSetting,
     Value,
     Weight,
     argument,
     as_default,
-    default_setting,
+    by_default,
+    computed_from,
     modules_in,
     options_of,
     tick,
@@ -74,6 +79,7 @@ class Calls(Part):
 
     def call(self, callee: Value, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """`callee(…)`."""
+        callee = by_default(callee)
         if isinstance(callee, Function):
             return self.call_function(callee, args, kwargs, node)
         if isinstance(callee, External):
@@ -176,6 +182,9 @@ class Calls(Part):
             value = VARYING if OPEN in kwargs else FIXED
         if type(value) is not Unknown or value.varies or isinstance(function.node, ast.Lambda):
             return value
+        declared = self.options.of_decorators(function, name)
+        if declared is not None:
+            return declared
         key, configurations = (id(function.node), name), self.state.project.configurations
         if key not in configurations:
             configurations[key] = configuration(self.state.project, function, name)
@@ -198,12 +207,19 @@ class Calls(Part):
         elif definition.torch_base not in ("", "Module"):
             instance.base = self._layer(definition.torch_base, args, kwargs, instance.place)
         elif not definition.is_module:
-            for index, (name, default) in enumerate(definition.fields):
+            fields = {name: (each, default) for each in reversed(definition.mro) for name, default in each.fields}
+            for index, (name, (owner, default)) in enumerate(fields.items()):
                 value = argument(args, kwargs, index, name, ...)
                 if value == Constant(...):
-                    frame = Frame(None, definition.source, Cells(), definition.name)
+                    frame = Frame(None, owner.source, Cells(), owner.name)
                     value = FIXED if default is None else as_default(self.attributes.constant(default, frame))
                 self.state.set(instance.cells, name, value)
+            for name in [name for name in kwargs if name not in fields and name != OPEN]:
+                self.state.set(instance.cells, name, kwargs[name])
+            settle = definition.method("__post_init__") or definition.method("__attrs_post_init__")
+            if settle is not None:
+                settle.instance = instance
+                self.call_function(settle, (), {}, node)
 
     def _layer(self, name: str, args: Args, kwargs: Kwargs, place: Place | None) -> Container | LayerValue:
         """Creates a layer or a container of torch.nn."""
@@ -219,6 +235,8 @@ class Calls(Part):
     def _external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """A call of a function or class that the scanned files do not define."""
         result = self.domain.external(name, args, kwargs, node)
+        if result is None:
+            result = self.options.external(name, args, kwargs, node)
         if result is not None:
             return result
         package, _, last = name.rpartition(".")
@@ -249,9 +267,9 @@ class Calls(Part):
         return self.domain.opaque((*args, *kwargs.values()), node)
 
     def _compute(self, compute: Callable[..., object], args: Args, node: ast.AST) -> Value:
-        constants = [each.value for each in args if isinstance(each, Constant)]
+        constants = [each.value for each in map(by_default, args) if isinstance(each, Constant)]
         if args and len(constants) == len(args):
-            return self.state.compute(compute, *constants)
+            return computed_from(args, self.state.compute(compute, *constants))
         return self.domain.opaque(args, node)
 
     def _builtin(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -273,22 +291,36 @@ class Calls(Part):
         if name == "len" and args:
             is_exact = (isinstance(args[0], Items) and args[0].exact) or isinstance(args[0], Container)
             return Constant(len(containers.items_of(args[0]))) if is_exact else VARYING
-        if name == "getattr" and len(args) > 1 and isinstance(args[1], Constant) and isinstance(args[1].value, str):
-            value = self.attributes.attribute(args[0], args[1].value)
-            setting = default_setting(*args) if len(args) == 3 else None
-            if isinstance(value, UnknownSetting) or setting is not None:
-                return setting or value
-            return Unknown(varies=len(args) > 2) if isinstance(value, (Bound, Unknown)) else value
-        if name == "setattr" and len(args) == 3 and isinstance(args[0], Instance):
+        if name == "getattr" and len(args) > 1:
+            return self._getattr(args, kwargs, node)
+        if name == "setattr" and len(args) == 3 and isinstance(args[0], (Instance, Namespace)):
             cells = args[0].cells
             if isinstance(args[1], Constant):
                 self.state.set(cells, str(args[1].value), args[2])
             elif any(modules_in(args[2])):
                 self.state.set(cells, f"*{len(cells)}", args[2])
+            else:
+                self.options.forget(cells)
             return NONE
         if name in _UNDECIDED:
             return FIXED
         return self.domain.opaque((*args, *kwargs.values()), node)
+
+    def _getattr(self, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        """`getattr(owner, name[, default])`."""
+        owner, name = args[0], by_default(args[1])
+        if not isinstance(name, Constant) or not isinstance(name.value, str):
+            return self.domain.opaque((*args, *kwargs.values()), node)
+        value = self.attributes.attribute(owner, name.value)
+        if isinstance(value, Setting) or (value == Bound(owner, name.value) and isinstance(owner, Namespace)):
+            return value if isinstance(value, Setting) or len(args) < 3 else args[2]
+        if len(args) == 3 and not (isinstance(owner, Configuration) and name.value in owner.settings):
+            setting = self.containers.setting_of(owner, name, args[2], node)
+            if setting is not None:
+                return setting
+        if isinstance(value, (Bound, Unknown)):
+            return Unknown(varies=len(args) > 2)
+        return computed_from(args[1:2], value)
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """`owner.name(…)`."""
@@ -311,13 +343,16 @@ class Calls(Part):
             return self.module_method(owner, name, args, kwargs, node)
         if isinstance(owner, Items):
             return self.containers.list_method(owner, name, args, node)
+        if isinstance(owner, OptionParser):
+            return self.options.method(owner, name, args, kwargs, node)
         if isinstance(owner, Entries):
             return self.containers.dict_method(owner, name, args, kwargs, node)
         if isinstance(owner, (External, Definition)):
             return self.call(self.attributes.attribute(owner, name), args, kwargs, node)
-        if isinstance(owner, Constant) and (type(owner.value), name) in METHODS and not kwargs:
-            return self._compute(METHODS[type(owner.value), name], (owner, *args), node)
-        setting = default_setting(owner, *args) if name == "get" and len(args) == 2 else None
+        known = by_default(owner)
+        if isinstance(known, Constant) and (type(known.value), name) in METHODS and not kwargs:
+            return self._compute(METHODS[type(known.value), name], (owner, *args), node)
+        setting = self.containers.setting_of(owner, *args, node) if name == "get" and len(args) == 2 else None
         return setting or self.domain.opaque((owner, *args, *kwargs.values()), node)
 
     def super_object(self, node: ast.Call) -> Value:
@@ -362,6 +397,9 @@ class Calls(Part):
             return Parameters(True, owner=module)
         if name in ("forward", "__call__"):
             return self.domain.run_module(module, args, kwargs, node)
+        if name == SAVING_PARAMETERS:
+            self.state.set(module.cells, "hparams", self.options.saved_parameters(module, args))
+            return NONE
         target = module.base if isinstance(module, Instance) and isinstance(module.base, Container) else module
         if isinstance(target, Container):
             result = self.containers.container_method(target, name, args)

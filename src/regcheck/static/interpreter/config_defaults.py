@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from regcheck.files.place import Place
 from regcheck.static.project.names import Definition, Project, parameters_of
 
-from .values import Configuration, Function
+from .setting_apis import COPYING, DECLARATIONS
+from .values import FIXED, Configuration, Constant, External, Function, Instance, Origin, Setting, Unknown
 
 _NAMED = re.compile(r"conf|cfg|arg|param|setting|option|hp", re.IGNORECASE)
 
@@ -31,8 +33,18 @@ def configuration(project: Project, function: Function, parameter: str) -> Confi
         for node in ast.walk(function.node)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == parameter
     }
-    fitting = [each for each in _candidates(project, function) if read <= each.zeros | each.others] if read else []
+    fitting = [each for each in _candidates(project, function) if read <= each.settings.keys()] if read else []
     return fitting[0] if len(fitting) == 1 else None
+
+
+def configuration_of(project: Project, instance: Instance) -> Configuration:
+    """An object of a configuration's class that a file creates at its top: other code may have changed it."""
+    settings: dict[str, Unknown] = {}
+    for name, value in instance.cells.items():
+        origin = Origin(f"{instance.definition.name}.{name}", instance.place)
+        is_kept = isinstance(value, Constant) and name not in project.assigned_elsewhere
+        settings[name] = Setting(default=value, origin=origin) if is_kept else FIXED
+    return Configuration(settings=settings)
 
 
 def _candidates(project: Project, function: Function) -> Iterator[Configuration]:
@@ -45,37 +57,76 @@ def _candidates(project: Project, function: Function) -> Iterator[Configuration]
 
 def _settings(project: Project, definition: Definition) -> Configuration:
     """The settings of a configuration's class."""
-    zero: dict[str, bool] = {}
-    for each in reversed(definition.mro):
-        zero |= dict.fromkeys(each.methods, False)
-        zero |= {name: _is_zero(value) for name, value in each.constants.items()}
-        zero |= {name: _is_zero(value) for name, value in each.fields}
-        zero |= _initialized(each)
-    changed = {name for node, names in definition.reassigned if _name(node) != "__init__" for name in names}
-    zeros = {name for name, is_zero in zero.items() if is_zero and name not in project.assigned_elsewhere | changed}
-    return Configuration(zeros=frozenset(zeros), others=frozenset(zero.keys() - zeros))
+    if definition not in project.settings:
+        defaults: dict[str, Setting | None] = {}
+        for each in reversed(definition.mro):
+            defaults |= dict.fromkeys(each.methods, None)
+            defaults |= {name: _setting(each, name, value) for name, value in each.constants.items()}
+            defaults |= {name: _setting(each, name, value) for name, value in each.fields}
+            defaults |= _initialized(each)
+        changed = {name for node, names in definition.reassigned if _name(node) != "__init__" for name in names}
+        changed |= project.assigned_elsewhere | _passed(project, definition, [*defaults])
+        settings = {name: FIXED if name in changed else each or FIXED for name, each in defaults.items()}
+        project.settings[definition] = Configuration(settings=settings)
+    return project.settings[definition]
 
 
-def _initialized(definition: Definition) -> dict[str, bool]:
-    """The attributes that a constructor assigns; True for those that it assigns a parameter that is zero by default."""
+def _initialized(definition: Definition) -> Mapping[str, Setting | None]:
+    """The attributes that a constructor assigns: a constant, or a parameter with a constant default."""
     build = definition.methods.get("__init__")
     if build is None:
         return {}
-    zeros = {each.arg for each, default in parameters_of(build.args) if _is_zero(default)}
-    found: dict[str, bool] = {}
+    defaults = {each.arg: default for each, default in parameters_of(build.args)}
+    found: dict[str, Setting | None] = {}
     for node in (each for each in ast.walk(build) if isinstance(each, ast.Assign)):
-        plain = isinstance(node.value, ast.Name) and node.value.id in zeros
+        is_parameter = isinstance(node.value, ast.Name) and node.value.id in defaults
+        value = defaults[node.value.id] if is_parameter and isinstance(node.value, ast.Name) else node.value
         for target in node.targets:
             if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
-                found[target.attr] = plain and found.get(target.attr, True)
+                setting = _setting(definition, target.attr, value)
+                found[target.attr] = setting if found.get(target.attr, setting) == setting else None
     return found
 
 
-def _is_zero(default: ast.expr | None) -> bool:
-    """Whether a default is the number zero, also as the default of a dataclass's `field`."""
-    if isinstance(default, ast.Call):
-        default = next((each.value for each in default.keywords if each.arg == "default"), None)
-    return isinstance(default, ast.Constant) and type(default.value) in (int, float) and default.value == 0
+def _passed(project: Project, definition: Definition, fields: list[str]) -> set[str]:
+    """The settings that a scanned call of the class, or of a function that copies its objects, may give a value."""
+    name = definition.node.name
+    called = re.compile(rb"\b%s\s*\(" % name.encode())
+    build = definition.method("__init__")
+    order = [each.arg for each, _ in parameters_of(build.node.args)][1:] if build is not None else fields
+    passed: set[str] = set()
+    for source in project.sources:
+        if called.search(source.content) is None:
+            continue
+        for call in (node for node in ast.walk(source.tree) if isinstance(node, ast.Call)):
+            callee = call.func.attr if isinstance(call.func, ast.Attribute) else _name(call.func)
+            if callee == name or callee in COPYING:
+                keywords = {each.arg for each in call.keywords}
+                is_open = None in keywords or any(isinstance(each, ast.Starred) for each in call.args)
+                passed |= {*fields} if is_open else {each for each in keywords if each}
+                passed |= {*order[: len(call.args)]} if callee == name else set()
+    return passed
+
+
+def _setting(definition: Definition, name: str, default: ast.expr | None) -> Setting | None:
+    """The setting with a default, also as the default of a dataclass's `field`; None if it is no constant."""
+    project, source = definition.project, definition.source
+    node = default
+    if isinstance(node, ast.Call):
+        callee = project.resolve(source, node.func, definition.outer)
+        declaration = DECLARATIONS.get(callee.name) if isinstance(callee, External) else None
+        positional = dict(enumerate(node.args))
+        keywords = {each.arg: each.value for each in node.keywords}
+        node = keywords.get("default", positional.get(declaration.position) if declaration else None)
+    sign = -1 if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else 1
+    value = project.resolve(source, node.operand if isinstance(node, ast.UnaryOp) else node) if node else None
+    if not isinstance(value, Constant) or not isinstance(value.value, (int, float, str)):
+        return None
+    number = isinstance(value.value, (int, float)) and not isinstance(value.value, bool)
+    if isinstance(node, ast.UnaryOp) and not (number and isinstance(node.op, (ast.USub, ast.UAdd))):
+        return None
+    origin = Origin(f"{definition.name}.{name}", Place(source.path, getattr(default, "lineno", 1)))
+    return Setting(default=Constant(sign * value.value) if number else value, origin=origin)
 
 
 def _without_none(annotation: ast.expr) -> ast.expr:
@@ -91,4 +142,4 @@ def _without_none(annotation: ast.expr) -> ast.expr:
 
 
 def _name(node: ast.AST) -> str:
-    return getattr(node, "name", "")
+    return getattr(node, "name", getattr(node, "id", ""))

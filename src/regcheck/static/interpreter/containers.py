@@ -21,12 +21,17 @@ from .values import (
     Instance,
     Items,
     Maybe,
+    Module,
+    Origin,
     ParameterOf,
     Parameters,
+    Setting,
     Several,
     TensorRef,
     Unknown,
     Value,
+    by_default,
+    computed_from,
     element,
 )
 
@@ -66,6 +71,10 @@ class Containers(Part):
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
         """`owner[key]`."""
+        if isinstance(key, Setting) and isinstance(owner, (Entries, Items, Constant)):
+            value = self.item(owner, key.default, node)
+            if not isinstance(value, Module) and value != FIXED:
+                return computed_from((key,), value)
         if isinstance(owner, Instance) and isinstance(owner.base, Container):
             owner = owner.base
         if isinstance(owner, Container):
@@ -199,6 +208,13 @@ class Containers(Part):
             return Items.of(tuple([Items.of((Constant(key), entries[key]), mutable=False) for key in entries]))
         return None
 
+    def setting_of(self, owner: Value, name: Value, default: Value, node: ast.AST) -> Setting | None:
+        """What `getattr` or `get` returns for an unknown object and a default; None if the default tells little."""
+        telling = isinstance(default, Constant) and type(default.value) in (int, float, str)
+        if not isinstance(owner, Unknown) or not isinstance(name, Constant) or not telling:
+            return None
+        return Setting(default=default, origin=Origin(str(name.value), self.state.place(node)))
+
     def list_method(self, owner: Items, name: str, args: Args, node: ast.AST) -> Value:
         items = owner.items
         if name == "append" and len(args) == 1:
@@ -234,14 +250,21 @@ class Containers(Part):
             return Items.of((*map(Constant, entries), *(ANY_ITEMS if is_open else ())))
         if name == "values":
             return Items.of((*entries.values(), *(ANY_ITEMS if is_open else ())))
-        if name in ("get", "pop", "setdefault") and args and isinstance(args[0], Constant):
-            key = str(args[0].value)
+        if name in ("get", "pop", "setdefault") and args and isinstance(by_default(args[0]), Constant):
+            asked = by_default(args[0])
+            key = str(asked.value) if isinstance(asked, Constant) else ""
             default = args[1] if len(args) > 1 else NONE
-            value: Value = cells.get(key, FIXED if is_open else default)
+            value: Value
+            if key in cells or not is_open:
+                value = computed_from((args[0],), cells.get(key, default))
+            else:
+                value = self.setting_of(FIXED, asked, default, node) or FIXED
             if name == "setdefault":
                 state.set(cells, key, value)
             return value
         if name == "update":
+            if not all(isinstance(each, Entries) and OPEN not in each.cells for each in args) or OPEN in kwargs:
+                self.options.forget(cells)
             for each in args:
                 for key, value in (each.cells if isinstance(each, Entries) else {OPEN: FIXED}).items():
                     state.set(cells, key, value)

@@ -38,6 +38,10 @@ class Domain(Part):
         """The value that is one of several, some of them tensors."""
         return VARYING
 
+    def joined_with_default(self, joined: Value, default: Value) -> Value:
+        """The join of values of which one is the value unless the user of the program changes a setting."""
+        return joined
+
     def arithmetic(self, name: str, values: Args, node: ast.AST) -> Value:
         """The result of an operator on values that are not constants."""
         return self.opaque(values, node)

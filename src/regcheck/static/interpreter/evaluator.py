@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from time import process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .constant_folding import (
     BINARY,
@@ -24,7 +25,7 @@ from .constant_folding import (
 )
 from .domain import Args
 from .part import Part
-from .state import OUTER, SECONDS, Frame, Next, OutOfTime, TooLong
+from .state import OUTER, SECONDS, Choice, Frame, Next, OutOfTime, TooLong
 from .values import (
     ANY_ITEMS,
     FIXED,
@@ -38,11 +39,15 @@ from .values import (
     Function,
     Items,
     Maybe,
+    Setting,
     Several,
     TensorRef,
     Unknown,
     Value,
+    by_default,
+    computed_from,
     element,
+    is_atom,
     truth,
 )
 
@@ -50,6 +55,27 @@ if TYPE_CHECKING:
     from .interpreter import Interpreter
 
 _METHODS = {kind: f"_{kind.__name__.lower()}" for kind in ast.expr.__subclasses__()}
+
+
+class Condition(NamedTuple):
+    """Whether a condition holds: None where that is not known, and then whether it may differ from call to call.
+
+    If it depends on a setting, the default of `setting` says whether it holds unless the user chooses otherwise.
+    """
+
+    result: bool | None
+    doubt: bool = False
+    setting: Setting | None = None
+
+    @property
+    def inverted(self) -> Condition:
+        setting = self.setting and replace(self.setting, default=Constant(not truth(self.setting.default)))
+        return Condition(None if self.result is None else not self.result, self.doubt, setting)
+
+    @property
+    def choice(self) -> Choice | None:
+        """The default of the two branches that the condition selects."""
+        return None if self.setting is None else Choice(0 if truth(self.setting.default) else 1, self.setting)
 
 
 class Evaluator(Part):
@@ -163,6 +189,8 @@ class Evaluator(Part):
         for key, each in zip(node.keys, node.values, strict=True):
             value = self.evaluate(each)
             if key is None:
+                if not isinstance(value, Entries) or OPEN in value.cells:
+                    cells = {name: VARYING if isinstance(old, Setting) else old for name, old in cells.items()}
                 cells.update(value.cells if isinstance(value, Entries) else {OPEN: FIXED})
                 self.state.spend(len(cells))
             else:
@@ -208,15 +236,16 @@ class Evaluator(Part):
         return self.evaluate(node.value)
 
     def _ifexp(self, node: ast.IfExp) -> Value:
-        return self.choose(node, *self.decide(node.test))
+        return self.choose(node, self.decide(node.test))
 
-    def choose(self, node: ast.IfExp, test: bool | None, doubt: bool) -> Value:
+    def choose(self, node: ast.IfExp, test: Condition) -> Value:
         """The value of a conditional expression, given the result of its test."""
-        if test is not None:
-            return self.evaluate(node.body if test else node.orelse)
-        return self.alternatives([partial(self.evaluate, each) for each in (node.body, node.orelse)], doubt)
+        if test.result is not None:
+            return self.evaluate(node.body if test.result else node.orelse)
+        makers = [partial(self.evaluate, each) for each in (node.body, node.orelse)]
+        return self.alternatives(makers, test.doubt, test.choice)
 
-    def alternatives(self, makers: Sequence[Callable[[], Value]], doubt: bool) -> Value:
+    def alternatives(self, makers: Sequence[Callable[[], Value]], doubt: bool, default: Choice | None = None) -> Value:
         """The join of values of which the program computes one."""
         values: list[Value] = []
 
@@ -224,26 +253,32 @@ class Evaluator(Part):
             values.append(make())
             return Next.GO
 
-        self.state.branch([partial(run, make) for make in makers], doubt)
-        return self.state.join(values)
+        self.state.branch([partial(run, make) for make in makers], doubt, default)
+        return self.state.join_chosen(values, default)
 
-    def decide(self, node: ast.expr) -> tuple[bool | None, bool]:
-        """Whether a condition holds (None: not known), and whether that may differ from call to call."""
+    def decide(self, node: ast.expr) -> Condition:
+        """Whether a condition holds."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            result, doubt = self.decide(node.operand)
-            return (None if result is None else not result), doubt
+            return self.decide(node.operand).inverted
         if isinstance(node, ast.BoolOp):
             decisive = isinstance(node.op, ast.Or)
             results = []
             for each in node.values:
                 results.append(self.decide(each))
-                if results[-1][0] is decisive:
-                    return decisive, False
-            result = not decisive if all(each is not None for each, _ in results) else None
-            return result, any(doubt for each, doubt in results if each is None)
+                if results[-1].result is decisive:
+                    return results[-1]
+            undecided = [each for each in results if each.result is None]
+            if not undecided:
+                return Condition(not decisive)
+            settings = [each.setting for each in undecided if each.setting is not None]
+            telling = [each for each in settings if truth(each.default) is decisive]
+            setting = telling[0] if telling else settings[0] if len(settings) == len(undecided) else None
+            return Condition(None, any(each.doubt for each in undecided), setting)
         value = self.evaluate(node)
         result = truth(value)
-        return result, result is None and self.state.is_doubtful(node, value)
+        is_setting = isinstance(value, Setting) and truth(value.default) is not None
+        doubt = result is None and self.state.is_doubtful(node, value)
+        return Condition(result, doubt, value if is_setting else None)  # type: ignore[arg-type]
 
     def _boolop(self, node: ast.BoolOp) -> Value:
         decisive = isinstance(node.op, ast.Or)
@@ -258,6 +293,12 @@ class Evaluator(Part):
         last = self.evaluate(node.values[-1])
         if not undecided or (not decisive and truth(last) is False):
             return last
+        if all(isinstance(each, Setting) for each in undecided):
+            values = [*undecided, last]
+            telling = [each for each in undecided if truth(by_default(each)) is decisive]
+            chosen = by_default(telling[0] if telling else last)
+            if is_atom(chosen):
+                return computed_from(values, chosen)
         if any(isinstance(each, TensorRef) for each in undecided):
             return self.domain.opaque([*undecided, last], node)
         return self.state.join([*undecided, last])
@@ -265,10 +306,13 @@ class Evaluator(Part):
     def _unaryop(self, node: ast.UnaryOp) -> Value:
         value = self.evaluate(node.operand)
         if isinstance(node.op, ast.Not):
-            is_true = truth(value)
-            return Constant(not is_true) if is_true is not None else self.domain.opaque((value,), node)
-        if isinstance(value, Constant) and isinstance(value.value, (int, float)):
-            return self.state.compute(UNARY[type(node.op)], value.value)
+            is_true = truth(by_default(value))
+            if is_true is not None:
+                return computed_from((value,), Constant(not is_true))
+            return self.domain.opaque((value,), node)
+        operand = by_default(value)
+        if isinstance(operand, Constant) and isinstance(operand.value, (int, float)):
+            return computed_from((value,), self.state.compute(UNARY[type(node.op)], operand.value))
         return self.domain.arithmetic("neg", (value,), node)
 
     def _binop(self, node: ast.BinOp) -> Value:
@@ -277,8 +321,9 @@ class Evaluator(Part):
     def binary(self, op: ast.operator, left: Value, right: Value, node: ast.AST) -> Value:
         """`left op right`."""
         name, compute = BINARY.get(type(op), ("other", None))
-        if isinstance(left, Constant) and isinstance(right, Constant) and compute is not None:
-            return self._folded(compute, left.value, right.value)
+        one, other = by_default(left), by_default(right)
+        if isinstance(one, Constant) and isinstance(other, Constant) and compute is not None:
+            return computed_from((left, right), self._folded(compute, one.value, other.value))
         if name == "mul" and any(each in (Constant(0), Constant(0.0), Constant(False)) for each in (left, right)):
             return self.domain.zero_product((left, right), node)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
@@ -298,17 +343,20 @@ class Evaluator(Part):
     def _compare(self, node: ast.Compare) -> Value:
         values: Args = (self.evaluate(node.left), *[self.evaluate(each) for each in node.comparators])
         if len(values) == 2:
-            (left, right), op = values, node.ops[0]
+            (left, right), op = [by_default(each) for each in values], node.ops[0]
+            if left is not values[0] and isinstance(right, Items) and right.exact:
+                items = [each.value for each in right.items if isinstance(each, Constant)]
+                right = Constant(tuple(items)) if len(items) == len(right.items) else right
             if isinstance(op, (ast.Is, ast.IsNot)):
                 is_same = identical(left, right)
                 if is_same is not None:
-                    return Constant(is_same is isinstance(op, ast.Is))
+                    return computed_from(values, Constant(is_same is isinstance(op, ast.Is)))
             elif isinstance(left, Constant) and isinstance(right, Constant):
-                return self._folded(COMPARED[type(op)], left.value, right.value)
+                return computed_from(values, self._folded(COMPARED[type(op)], left.value, right.value))
             elif isinstance(op, (ast.In, ast.NotIn)) and isinstance(left, Constant) and isinstance(right, Entries):
                 is_key = str(left.value) in right.cells
                 if is_key or OPEN not in right.cells:
-                    return Constant(is_key is isinstance(op, ast.In))
+                    return computed_from(values, Constant(is_key is isinstance(op, ast.In)))
         return self.domain.arithmetic("compare", values, node)
 
     def _subscript(self, node: ast.Subscript) -> Value:
@@ -347,7 +395,7 @@ class Evaluator(Part):
         for each in self.containers.items_of(self.evaluate(first.iter)):
             is_repeated = isinstance(each, (Several, Maybe))
             self.statements.assign(first.target, element(each))
-            conditions = [self.decide(test)[0] for test in first.ifs]
+            conditions = [self.decide(test).result for test in first.ifs]
             if False in conditions:
                 continue
             for value in self._produced(rest, result):

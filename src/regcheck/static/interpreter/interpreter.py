@@ -12,6 +12,7 @@ from regcheck.static.project.names import Project
 from .attributes import Attributes
 from .calls import Calls
 from .containers import Containers
+from .declared_options import DeclaredOptions
 from .domain import Domain
 from .evaluator import Evaluator
 from .state import State
@@ -30,12 +31,14 @@ class Interpreter:
         calls: Calls | None = None,
         statements: Statements | None = None,
     ) -> None:
-        self.state = State(project, domain.join_tensors)
+        self.state = State(project, domain)
         self.domain = domain
         self.containers = Containers()
         self.attributes = Attributes()
+        self.options = DeclaredOptions()
         self.evaluator = evaluator or Evaluator()
         self.calls = calls or Calls()
         self.statements = statements or Statements()
-        for part in (domain, self.containers, self.attributes, self.evaluator, self.calls, self.statements):
+        parts = self.containers, self.attributes, self.options, self.evaluator, self.calls, self.statements
+        for part in (domain, *parts):
             part.connect(self)

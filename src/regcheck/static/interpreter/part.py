@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .attributes import Attributes
     from .calls import Calls
     from .containers import Containers
+    from .declared_options import DeclaredOptions
     from .domain import Domain
     from .evaluator import Evaluator
     from .interpreter import Interpreter
@@ -24,6 +25,7 @@ class Part:
     attributes: Attributes
     evaluator: Evaluator
     calls: Calls
+    options: DeclaredOptions
     statements: Statements
 
     def connect(self, interpreter: Interpreter) -> None:
@@ -33,4 +35,5 @@ class Part:
         self.attributes = interpreter.attributes
         self.evaluator = interpreter.evaluator
         self.calls = interpreter.calls
+        self.options = interpreter.options
         self.statements = interpreter.statements

@@ -6,9 +6,9 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regcheck.core.errors import CannotTrace
 from regcheck.files.place import Place
@@ -30,13 +30,20 @@ from .values import (
     Maybe,
     Module,
     Partial,
+    Setting,
     TensorRef,
     Unknown,
     Value,
     Weight,
+    by_default,
+    computed_from,
     descendants,
+    is_atom,
     tick,
 )
+
+if TYPE_CHECKING:
+    from .domain import Domain
 
 ABSENT = object()
 OUTER = "<outer>"
@@ -63,6 +70,20 @@ class TooLong(CannotTrace):
 
 class OutOfTime(CannotTrace):
     """A file takes more CPU time than it may."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An undecided branch around the current statement; it is true if the branch may differ between calls.
+
+    `off_by_default` says that the branch is taken only if the user of the program changes a default.
+    """
+
+    varies: bool
+    off_by_default: bool = False
+
+    def __bool__(self) -> bool:
+        return self.varies
 
 
 class Next(Enum):
@@ -95,22 +116,27 @@ class Work:
     depth: int = 0
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The alternative, by its index, that the default of a setting selects."""
+
+    index: int
+    setting: Setting
+
+
 class State:
-    """The state that the parts of one interpreter share.
+    """The state that the parts of one interpreter share; the domain joins tensors."""
 
-    `join_tensors` gives the value that is one of several values, some of them computed from tensors.
-    """
-
-    def __init__(self, project: Project, join_tensors: Callable[[Sequence[Value]], Value]) -> None:
+    def __init__(self, project: Project, domain: Domain) -> None:
         self.project = project
-        self.join_tensors = join_tensors
+        self.domain = domain
         self.limit = MOST_STEPS
         self.steps = 0
         self.frames: list[Frame] = []
         self.globals: dict[str, Cells] = {}
         """The names that running a file binds, by its path."""
-        self.doubts: list[bool] = []
-        """One entry for each undecided branch around the current statement: whether it may differ between calls."""
+        self.doubts: list[Doubt] = []
+        """One entry for each undecided branch around the current statement."""
         self.cuts = 0
         """The number of calls that were not followed because of a limit."""
         self.trail: list[tuple[Cells, str, object]] = []
@@ -229,12 +255,22 @@ class State:
             else:
                 cells[key] = before
 
-    def branch(self, runs: Sequence[Callable[[], Next]], doubt: bool) -> Next:
-        """Runs alternatives from the same state, and joins the states of those that go on."""
+    @property
+    def is_off_by_default(self) -> bool:
+        """Whether the current statement runs only if the user of the program changes a default."""
+        return any(each.off_by_default for each in self.doubts)
+
+    def branch(self, runs: Sequence[Callable[[], Next]], doubt: bool, default: Choice | None = None) -> Next:
+        """Runs alternatives from the same state, and joins the states of those that go on.
+
+        The alternative that is the `default` is not in doubt, and what it assigns is the default of what all assign.
+        """
+        is_chosen = default is not None
         outcomes: list[tuple[Next, dict[tuple[int, str], tuple[Cells, str, object]]]] = []
-        for each in runs:
+        for index, each in enumerate(runs):
             mark, doubts, since = len(self.trail), len(self.doubts), tick()
-            self.doubts.append(doubt)
+            if default is None or index != default.index:
+                self.doubts.append(Doubt(doubt, default is not None))
             end = each()
             del self.doubts[doubts:]
             written = {
@@ -244,26 +280,42 @@ class State:
             }
             self.undo(mark, since)
             outcomes.append((end, written))
-        going = [written for end, written in outcomes if end is not Next.RETURN and end is not Next.RAISE]
+        goes_on = [end is not Next.RETURN and end is not Next.RAISE for end, _ in outcomes]
+        going = [written for (_, written), goes in zip(outcomes, goes_on, strict=True) if goes]
+        if default is not None:
+            default = replace(default, index=sum(goes_on[: default.index])) if goes_on[default.index] else None
         for cells, key, _ in {where: cell for written in going for where, cell in written.items()}.values():
             before = cells.get(key, ABSENT)
             alternatives = [written.get((id(cells), key), (cells, key, before))[2] for written in going]
-            self.set(cells, key, self._join_cells(alternatives))
+            self.set(cells, key, self._join_cells(alternatives, default))
             if any(each is ABSENT for each in alternatives):
                 cells.doubtful |= {key}
         ends = {end for end, _ in outcomes}
         if not going:
             return Next.RETURN if Next.RETURN in ends else Next.RAISE
-        if Next.RETURN in ends:
-            self.doubts.append(doubt)
+        if Next.RETURN in ends and default is None:
+            self.doubts.append(Doubt(doubt, is_chosen))
         return ends.pop() if len(ends) == 1 else Next.GO
 
-    def _join_cells(self, alternatives: Sequence[object]) -> object:
+    def join_chosen(self, values: Sequence[Value], default: Choice | None) -> Value:
+        """The join of values, which is a setting where the default among them is a constant, a function or a class."""
+        if default is None:
+            return self.join(values)
+        chosen = by_default(values[default.index])
+        if is_atom(chosen) and any(each != values[default.index] for each in values):
+            return computed_from([default.setting], chosen)
+        return self.domain.joined_with_default(self.join(values), chosen)
+
+    def _join_cells(self, alternatives: Sequence[object], default: Choice | None) -> object:
         """The join of what branches leave in a cell: values, or the tuples that `Items` keep."""
         present = [each for each in alternatives if each is not ABSENT]
         if all(isinstance(each, tuple) for each in present):
             return self._join_items([each for each in present if isinstance(each, tuple)])
-        return self.join([each for each in present if not isinstance(each, tuple)])  # type: ignore[misc]
+        values: list[Value] = [each for each in present if not isinstance(each, tuple)]  # type: ignore[misc]
+        chosen = ABSENT if default is None else alternatives[default.index]
+        if default is not None and chosen in values:
+            default = replace(default, index=values.index(chosen))  # type: ignore[arg-type]
+        return self.join_chosen(values, None if chosen is ABSENT else default)
 
     def _join_items(self, sequences: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
         shortest, longest = min(sequences, key=len), max(sequences, key=len)
@@ -302,7 +354,7 @@ class State:
         if len(distinct) == 1:
             return distinct[0]
         if any(isinstance(each, TensorRef) for each in distinct):
-            return self.join_tensors(distinct)
+            return self.domain.join_tensors(distinct)
         if all(isinstance(each, Items) and each.exact for each in distinct):
             sequences = [each.items for each in distinct if isinstance(each, Items)]
             if len({len(each) for each in sequences}) == 1:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .part import Part
-from .state import Next
+from .state import Choice, Next
 from .values import (
     FIXED,
     NONE,
@@ -20,10 +20,13 @@ from .values import (
     Instance,
     Items,
     LayerValue,
+    Namespace,
     ParameterOf,
+    Setting,
     Several,
     TensorRef,
     Value,
+    by_default,
     element,
     truth,
 )
@@ -121,7 +124,9 @@ class Statements(Part):
             elif target.attr == "requires_grad" and isinstance(owner, ParameterOf):
                 if owner.owner is not None and not owner.name:
                     self.state.set_requires_grad(owner.owner, truth(value))
-            elif isinstance(owner, Instance) or (isinstance(owner, LayerValue) and not isinstance(value, TensorRef)):
+            elif isinstance(owner, (Instance, Namespace)) or (
+                isinstance(owner, LayerValue) and not isinstance(value, TensorRef)
+            ):
                 self.state.set(owner.cells, target.attr, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
             self._unpack(target.elts, value, target)
@@ -157,10 +162,12 @@ class Statements(Part):
             self._assign_base(target.value, self.domain.after_write(owner, key, value, target))
 
     def _if(self, node: ast.If) -> Next:
-        test, doubt = self.evaluator.decide(node.test)
-        if test is not None:
-            return self.run(node.body if test else node.orelse)
-        return self.state.branch([partial(self.run, node.body), partial(self.run, node.orelse)], doubt)
+        test = self.evaluator.decide(node.test)
+        if test.result is not None:
+            return self.run(node.body if test.result else node.orelse)
+        return self.state.branch(
+            [partial(self.run, node.body), partial(self.run, node.orelse)], test.doubt, test.choice
+        )
 
     def _for(self, node: ast.For | ast.AsyncFor) -> Next:
         items = self.containers.items_of(self.evaluator.evaluate(node.iter))
@@ -191,8 +198,7 @@ class Statements(Part):
         return end
 
     def _while(self, node: ast.While) -> Next:
-        test, _ = self.evaluator.decide(node.test)
-        if test is False:
+        if self.evaluator.decide(node.test).result is False:
             return self.run(node.orelse)
         return self.repeat(partial(self.run, node.body))
 
@@ -216,7 +222,34 @@ class Statements(Part):
     def _match(self, node: ast.Match) -> Next:
         subject = self.evaluator.evaluate(node.subject)
         doubt = self.state.is_doubtful(node.subject, subject)
-        return self.state.branch([*[partial(self.run, each.body) for each in node.cases], lambda: Next.GO], doubt)
+        runs: list[Callable[[], Next]] = [*[partial(self.run, each.body) for each in node.cases], lambda: Next.GO]
+        chosen = self._case_of(by_default(subject), node.cases)
+        if chosen is not None and not isinstance(subject, Setting):
+            return runs[chosen]()
+        default = Choice(chosen, subject) if chosen is not None and isinstance(subject, Setting) else None
+        return self.state.branch(runs, doubt, default)
+
+    def _case_of(self, subject: Value, cases: Sequence[ast.match_case]) -> int | None:
+        """The index of the case that a constant selects, which is their number if none does; None if unknown."""
+        for index, case in enumerate(cases):
+            matches = None if case.guard is not None else self._matches(subject, case.pattern)
+            if matches is not False:
+                return index if matches else None
+        return len(cases)
+
+    def _matches(self, subject: Value, pattern: ast.pattern) -> bool | None:
+        """Whether a constant matches a pattern without names; None if that is not known."""
+        if isinstance(pattern, ast.MatchAs) and pattern.pattern is None and pattern.name is None:
+            return True
+        if not isinstance(subject, Constant):
+            return None
+        if isinstance(pattern, ast.MatchOr):
+            found = [self._matches(subject, each) for each in pattern.patterns]
+            return True if True in found else None if None in found else False
+        if isinstance(pattern, ast.MatchSingleton):
+            return subject.value is pattern.value
+        expected = self.evaluator.evaluate(pattern.value) if isinstance(pattern, ast.MatchValue) else None
+        return bool(subject.value == expected.value) if isinstance(expected, Constant) else None
 
     def _functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         frame = self.state.frame

@@ -16,6 +16,7 @@ from .mode_values import ByMode
 from .values import (
     Bound,
     Cells,
+    Configuration,
     Constant,
     Container,
     Either,
@@ -27,7 +28,9 @@ from .values import (
     LayerValue,
     Maybe,
     Module,
+    Namespace,
     Partial,
+    Setting,
     Several,
     TensorRef,
     Unknown,
@@ -44,7 +47,7 @@ LARGEST = 20_000
 """The key of a value with more parts than this costs more than it can save."""
 
 _HASHABLE = frozenset((int, str, bytes, bool, type(None), type(...)))
-_SHARED = frozenset((Constant, Unknown, External, Weight, Definition))
+_SHARED = frozenset((Constant, Unknown, Setting, Configuration, External, Weight, Definition))
 """Values that a copy shares with its original."""
 
 
@@ -111,6 +114,10 @@ class StructuralKey:
             return tuple([self._op(name) for name in value.ids])
         if kind is Unknown:
             return bool(value.varies)
+        if kind is Setting:
+            return kind, value.varies, self.of(value.default), value.origin
+        if kind is Configuration:
+            return kind, id(value)  # a project keeps its configurations
         if kind is External:
             return str(value.name)
         if kind is Weight:
@@ -155,7 +162,7 @@ class StructuralKey:
         contents: Hashable
         if kind is Items:
             return kind, value.mutable, *map(self.of, value.items)
-        if kind is Entries:
+        if kind is Entries or kind is Namespace:
             return kind, self._named(value.cells)
         if kind is LayerValue:
             contents = value.name, *map(self.of, value.args), self._named(value.kwargs)
@@ -229,7 +236,7 @@ def rebuild(value: Any, objects: dict[int, Any], ids: Mapping[str, str] | None =
     is_module = kind in (LayerValue, Container, Function, Partial) or (
         kind is Instance and (value.is_module or value.base is not None)
     )
-    if (is_module and ids is not None) or (not is_module and kind is not Entries and kind is not Instance):
+    if (is_module and ids is not None) or (not is_module and kind not in (Entries, Namespace, Instance)):
         raise Incomparable
     if kind is Partial:
         callee, args = rebuild(value.callee, objects, ids), _all(value.args, objects, ids)

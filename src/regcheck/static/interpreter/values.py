@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import PurePath
 from typing import Any, Protocol
 
 from regcheck.core import usage
@@ -84,16 +85,34 @@ class ParameterOf(Unknown):
 
 
 @dataclass(frozen=True)
-class UnknownSetting(Unknown):
-    """A number of a configuration that is not given: zero by default, but a caller may pass another."""
+class Origin:
+    """The option, field or variable that a default belongs to, and the place where the default stands."""
+
+    name: str
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        """The clause with which a message says that a value is a default."""
+        where = f", {PurePath(self.place.path).name}:{self.place.line}" if self.place else ""
+        return f" by default (`{self.name}`{where})"
 
 
 @dataclass(frozen=True)
-class Configuration(Unknown):
-    """A configuration by the names of its settings: those that are zero by default, and all others."""
+class Setting(Unknown):
+    """A value that the user of a program chooses; `default` is the value unless the user chooses another.
 
-    zeros: frozenset[str] = frozenset()
-    others: frozenset[str] = frozenset()
+    It is unknown to whoever does not ask for the default, and no condition on it is decided.
+    """
+
+    default: Any = field(default=None, kw_only=True)
+    origin: Origin = field(default=Origin("default"), kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration(Unknown):
+    """A configuration of which only the class is known; `settings` are its attributes by name."""
+
+    settings: Mapping[str, Unknown] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -219,6 +238,18 @@ class Entries:
         return cls(Cells(entries))
 
 
+@dataclass(eq=False)
+class Namespace(Entries):
+    """An object whose entries are attributes too: parsed options, `SimpleNamespace`, hyperparameters."""
+
+
+@dataclass(eq=False)
+class OptionParser:
+    """A parser of command-line options; `options` holds the value of each option by its attribute."""
+
+    options: Cells
+
+
 OPEN = "**"
 
 
@@ -314,6 +345,7 @@ Value = (
     | Super
     | Items
     | Entries
+    | OptionParser
     | Function
     | LayerValue
     | Container
@@ -330,7 +362,11 @@ _SEQUENCES: dict[type, Callable[[Any], Iterable[Any]]] = {
     Several: lambda value: (value.item,),
     Either: lambda value: value.options,
 }
-_CONTAINERS = {**_SEQUENCES, Entries: lambda value: value.cells.values()}
+_CONTAINERS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    **_SEQUENCES,
+    Entries: lambda value: value.cells.values(),
+    Namespace: lambda value: value.cells.values(),
+}
 
 
 def leaves(*values: Any, dicts: bool = True) -> Iterator[Any]:
@@ -393,13 +429,32 @@ def as_default(value: Value) -> Value:
     return Constant(value.value, True) if isinstance(value, Constant) and number and value.value == 0 else value
 
 
-def default_setting(owner: Value, name: Value, default: Value) -> Value | None:
-    """What `getattr` or `get` returns for a configuration and a default of zero; None in any other case."""
-    if not isinstance(owner, Unknown) or not isinstance(name, Constant) or not isinstance(default, Constant):
-        return None
-    zero = as_default(default)
-    is_set = isinstance(owner, Configuration) and name.value in owner.others
-    return UnknownSetting() if isinstance(zero, Constant) and zero.default and not is_set else None
+def by_default(value: Value) -> Value:
+    """The value unless the user of the program chooses another."""
+    default: Value = value.default if isinstance(value, Setting) else value
+    return default
+
+
+def clause_of(*values: Value | None) -> str:
+    """The clause of a message that says which default the values rest on; empty if they rest on none."""
+    return next((str(each.origin) for each in values if isinstance(each, Setting)), "")
+
+
+def computed_from(operands: Iterable[Value], result: Value) -> Value:
+    """The result of an operation on the defaults of its operands: a setting if one of them is."""
+    first = next((each for each in operands if isinstance(each, Setting)), None)
+    return replace(first, default=result) if first is not None and is_atom(result) else result
+
+
+def attributes_as_dict(value: Value) -> Entries | None:
+    """`vars(value)`, for an object whose attributes are followed and that is no model; it shares them."""
+    is_object = isinstance(value, Namespace) or (isinstance(value, Instance) and not value.is_module)
+    return Entries(value.cells) if is_object and isinstance(value, (Namespace, Instance)) else None
+
+
+def is_atom(value: object) -> bool:
+    """Whether a value is a constant, a function or a class."""
+    return isinstance(value, (Constant, External, Function, Partial)) or hasattr(value, "mro")
 
 
 def truth(value: Value) -> bool | None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from regcheck.core.graph import Mode
-from regcheck.static.interpreter.evaluator import Evaluator
+from regcheck.static.interpreter.evaluator import Condition, Evaluator
 from regcheck.static.interpreter.mode_values import ByMode, in_mode
 from regcheck.static.interpreter.values import Constant, Unknown, Value
 
@@ -27,7 +27,7 @@ class BothModesEvaluator(Evaluator):
     def __init__(self, emitter: Emitter) -> None:
         self.emitter = emitter
 
-    def decide(self, node: ast.expr) -> tuple[bool | None, bool]:
+    def decide(self, node: ast.expr) -> Condition:
         tracker = self.emitter.tracker
         before, tracker.observed = tracker.observed, False
         result = super().decide(node)
@@ -40,13 +40,13 @@ class BothModesEvaluator(Evaluator):
         """Of a choice that the mode makes between constants, or unknown numbers, the result holds both."""
         tracker, mode = self.emitter.tracker, self.emitter.mode
         before, tracker.observed = tracker.observed, False
-        test, doubt = self.decide(node.test)
-        if test is None or not tracker.observed or not all(map(_is_plain, (node.test, node.body, node.orelse))):
+        test = self.decide(node.test)
+        if test.result is None or not tracker.observed or not all(map(_is_plain, (node.test, node.body, node.orelse))):
             tracker.observed |= before
-            return self.choose(node, test, doubt)
+            return self.choose(node, test)
         tracker.observed = before
-        other_test, _ = self._in_other_mode(partial(super().decide, node.test))
-        mine: Value = in_mode(self.evaluate(node.body if test else node.orelse), mode)
+        other_test: bool | None = self._in_other_mode(partial(super().decide, node.test)).result
+        mine: Value = in_mode(self.evaluate(node.body if test.result else node.orelse), mode)
         other = self._in_other_mode(partial(self.evaluate, node.body if other_test else node.orelse))
         other = in_mode(other, tracker.other)
         are_constant = isinstance(mine, (Constant, Unknown)) and isinstance(other, (Constant, Unknown))

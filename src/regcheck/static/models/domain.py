@@ -11,6 +11,7 @@ from regcheck.files.place import Place
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.mode_values import ByMode, in_mode
 from regcheck.static.interpreter.values import (
+    FIXED,
     NONE,
     VARYING,
     Constant,
@@ -276,9 +277,12 @@ class ModelDomain(Domain):
         function, values = row.function, (*args, *kwargs.values())
         if function in DROPPING:
             assert row.rate is not None
-            return self._drop(function, layer.argument(*row.rate), self.training(layer), values, place, layer)
+            rate = layer.argument(*row.rate)
+            if rate == VARYING:  # a layer keeps the rate that it is constructed with
+                rate = FIXED
+            return self._drop(function, rate, self.training(layer), values, place, layer)
         what = kind_of_layer(layer)
-        depth, between = stacking(layer)
+        depth, between, clause = stacking(layer)
         switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)
         mine, other = [
             layer_acts(layer, what.kind, in_mode(switch, mode))
@@ -296,6 +300,7 @@ class ModelDomain(Domain):
             learned=may_learn(what.kind),
             window=what.window,
             depth=depth,
+            by_default=clause,
             tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
             other={"active": other} if other is not mine else None,
         )

@@ -99,6 +99,7 @@ class Emitter(Part):
         depth: int | None = None,
         tracks: bool = True,
         latent: bool = False,
+        by_default: str = "",
         requires_grad: bool | None = None,
         other: Mapping[str, Any] | None = None,
     ) -> TensorRef:
@@ -125,6 +126,7 @@ class Emitter(Part):
             reach=None if layer is None else self.reach(layer),
             has_running_stats=tracks,
             latent=latent,
+            by_default=by_default,
             within=tuple([each.name for each in self.state.frames]) if kind is Kind.RANDOM else (),
             requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
         )

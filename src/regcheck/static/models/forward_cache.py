@@ -108,6 +108,7 @@ class CacheHit:
             op.reach,
             op.has_running_stats,
             op.latent,
+            op.by_default,
             (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
             requires_grad=op.requires_grad,
         )

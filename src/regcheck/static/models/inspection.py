@@ -22,6 +22,7 @@ from regcheck.static.interpreter.values import (
     Maybe,
     Module,
     Partial,
+    Setting,
     Several,
     TensorRef,
     Unknown,
@@ -34,7 +35,8 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.project.names import Definition
 from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DROPPING, LEARNED
-from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, layer_named
+from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, Layer, layer_named
+from regcheck.torch_api.losses import LOSS_LAYERS
 
 from .mode_gates import TrainOnly, train_only
 
@@ -47,11 +49,19 @@ def depends_on_mode(model: Module) -> frozenset[str]:
     layer = layer_of(model)
     row = NO_LAYER if layer is None else layer_named(layer.name)
     if layer is not None and row.by_mode:
-        kind = row.mode_dependence(partial(setting, layer))
+        kind = row.mode_dependence(partial(_assumed_setting, layer, row))
     else:
         kind = _dependence_of_class(model) if isinstance(model, Instance) else ""
     inside = (each for copied in _copied(model) for _, each in descendants(copied))
     return frozenset([kind] if kind else []).union(*map(depends_on_mode, inside))
+
+
+def _assumed_setting(layer: LayerValue, row: Layer, name: str) -> Any:
+    """A setting of a layer; an unknown rate, or an unknown number of recurrent layers, is assumed to act."""
+    value = setting(layer, name)
+    if value is UNKNOWN and row.rate is not None and name == row.rate.name:
+        return DROPPING["dropout"].rate.default
+    return 2 if value is UNKNOWN and row.depth is not None and name == row.depth.name else value
 
 
 def layer_of(model: Module) -> LayerValue | None:
@@ -80,7 +90,8 @@ def _dependence_of_class(model: Instance) -> str:
 def _acts(model: Instance, action: TrainOnly) -> bool:
     """Whether what a class does in train mode changes results, by the numbers that the model has for it."""
     if action.kind == DROPOUT:
-        return bool(layer_named("Dropout").mode_dependence({"p": _rate(model, action.rate)}.get))
+        rate = _rate(model, action.rate)
+        return rate is UNKNOWN or bool(layer_named("Dropout").mode_dependence({"p": rate}.get))
     return action.kind == BATCH_NORM or not any(_is_zero(_attribute(model, each)) for each in action.settings)
 
 
@@ -176,6 +187,31 @@ def identity(model: Module) -> object:
     return model.definition if isinstance(model, Instance) else model.place
 
 
+_WITHOUT_FORWARD = ("torch.nn.Module", ".LightningModule", "builtins.object", "abc.ABC")
+
+
+def is_loss(module: Module) -> bool:
+    """Whether a module is a loss of torch."""
+    return isinstance(module, LayerValue) and module.name in LOSS_LAYERS
+
+
+def parts_of(owner: Module) -> list[Module]:
+    """The modules that are registered in a module and run in its `forward`; none if it has no `forward`.
+
+    A module without one is no model, but a training task or a pair of networks: its parts are models of their own.
+    """
+    is_model = owner.is_module and not (isinstance(owner, Instance) and owner.base is None and _lacks_forward(owner))
+    return [each for _, each in owner.children()] if is_model else []
+
+
+def _lacks_forward(owner: Instance) -> bool:
+    definition = owner.definition
+    if definition.method("forward") is not None or not isinstance(definition, Definition):
+        return False
+    outside = (base for each in definition.mro for base in each.bases if not isinstance(base, Definition))
+    return all(isinstance(base, External) and base.name.endswith(_WITHOUT_FORWARD) for base in outside)
+
+
 def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
     """A key that is equal for models of the same structure whose layers may differ in size.
 
@@ -213,6 +249,8 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
         parts += [value.node, value.instance is not None and likeness(value.instance, known)]
     elif isinstance(value, Partial):
         parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+    elif isinstance(value, Setting):
+        parts += [value.origin, likeness(value.default, known)]
     elif isinstance(value, (Unknown, TensorRef, External, Definition)):
         parts += [value]
     return tuple(parts)

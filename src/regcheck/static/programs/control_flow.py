@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
-from regcheck.static.interpreter.evaluator import Evaluator
+from regcheck.static.interpreter.evaluator import Condition, Evaluator
 from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
 from regcheck.static.interpreter.values import Cells, Either, External, Function, Module, ParameterOf, Value, Weight
@@ -113,7 +113,7 @@ class ProgramEvaluator(Evaluator):
     def __init__(self, domain: ProgramDomain) -> None:
         self.program = domain
 
-    def decide(self, node: ast.expr) -> tuple[bool | None, bool]:
+    def decide(self, node: ast.expr) -> Condition:
         if type(node) is ast.Attribute:
             self.program.uncalled_methods.condition(node)
         return super().decide(node)

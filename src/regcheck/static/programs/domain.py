@@ -33,11 +33,11 @@ from regcheck.static.interpreter.values import (
     modules_in,
     truth,
 )
-from regcheck.static.models.inspection import identity
+from regcheck.static.models.inspection import identity, is_loss
 from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
-from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSS_LAYERS, LOSSES
+from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
 from .events import EventLog
 from .freezing import Freezing
@@ -99,7 +99,7 @@ class ProgramDomain(Domain):
     def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         given = (*args, *kwargs.values())
         self.freezing.use(module)
-        if isinstance(module, LayerValue) and module.name in LOSS_LAYERS:
+        if isinstance(module, LayerValue) and is_loss(module):
             self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
         self.log.feeding.update(map(identity, self.log.callees_of(given)))
@@ -136,6 +136,11 @@ class ProgramDomain(Domain):
 
     def join_tensors(self, values: Sequence[Value]) -> Value:
         return TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
+
+    def joined_with_default(self, joined: Value, default: Value) -> Value:
+        if isinstance(joined, TensorRef) and isinstance(default, PenalizedLoss):
+            return replace(default, ids=joined.ids)
+        return joined
 
     def items_of(self, value: Value) -> tuple[Value, ...] | None:
         return self.penalties.items_of(value)
@@ -250,7 +255,9 @@ class ProgramDomain(Domain):
                 self.log.set_gradients(enabled)
             return _GRADIENTS_OPEN if enabled is None else _GRADIENTS_ON if enabled else _GRADIENTS_OFF
         if package == "torch.optim" and last[:1].isupper():
-            optimizer = optimizer_info(last, str(self.state.place(node)), args, kwargs, node)
+            optimizer = optimizer_info(
+                last, str(self.state.place(node)), args, kwargs, node, self.state.is_off_by_default
+            )
             self.log.add(Stepped, node, optimizer=optimizer)
             self.freezing.add_optimizer(argument(args, kwargs, 0, "params"))
             return OptimizerValue(optimizer)
@@ -273,6 +280,8 @@ class ProgramDomain(Domain):
             self.restoration.propagate(owner)
         if isinstance(owner, (Items, Entries)):
             self.log.consume((*args, *kwargs.values()))
+        if name == "load_from_checkpoint" and isinstance(owner, Definition) and owner.method(name) is None:
+            return self._loaded(owner, node)
         if isinstance(owner, ParameterOf):
             return self._parameter_method(owner, name, args, kwargs)
         if isinstance(owner, Constant):
@@ -305,6 +314,13 @@ class ProgramDomain(Domain):
             return VARYING
         return self._computed(name, given)
 
+    def _loaded(self, definition: Definition, node: ast.expr) -> Value:
+        """The model that Lightning constructs and loads weights into: it is in train mode."""
+        model = self.calls.construct(definition, (), {}, node)
+        if isinstance(model, Instance):
+            self.log.load_weights(model)
+        return model
+
     def _parameter_method(self, owner: ParameterOf, name: str, args: Args, kwargs: Kwargs) -> Value | None:
         """`parameter.name(…)`."""
         if name == "requires_grad_" and owner.owner is not None and owner.name:
@@ -326,6 +342,8 @@ class ProgramDomain(Domain):
             return listed
         if name in ("parameters", "named_parameters") and not (args or kwargs):
             return self.penalties.parameters(module, name)
+        if name == "manual_backward" and args:
+            return self.method(args[0], "backward", (), {}, node)
         if name == "load_state_dict":
             self.log.load_weights(module)
         if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):

@@ -15,7 +15,7 @@ from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import Cells, Constant, Module, TensorRef, Unknown, Value, argument, leaves
-from regcheck.static.models.inspection import has_learned_layers, identity, modes, name_of
+from regcheck.static.models.inspection import has_learned_layers, identity, is_loss, modes, name_of, parts_of
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class EventLog(Part):
         """The ids of the modules that are registered in another one."""
         created = self.state.created
         if self._parts[0] != len(created):
-            families = [[id(child) for _, child in each.children()] for each in created if each.is_module]
+            families = [[id(child) for child in parts_of(each) if not is_loss(child)] for each in created]
             self._parts = len(created), frozenset(itertools.chain(*families))
             shared = {child for family in families if len(family) > 1 for child in family}
             self._only_children = self._parts[1] - shared

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from regcheck.core.usage import Group, OptimizerInfo
-from regcheck.static.interpreter.values import OPEN, Constant, Entries, Items, Parameters, Several, Value, argument
+from regcheck.static.interpreter.values import (
+    OPEN,
+    Constant,
+    Entries,
+    Items,
+    Parameters,
+    Several,
+    Value,
+    argument,
+    by_default,
+    clause_of,
+)
+from regcheck.static.torch_calls import number_of
 from regcheck.torch_api.arguments import BY_KEYWORD, Argument
 from regcheck.torch_api.optimizers import DECAY, FLAG, OPTIMIZERS, UNLISTED
 
@@ -15,15 +28,21 @@ _NO_FLAG = Argument(BY_KEYWORD, FLAG, False)
 
 
 def optimizer_info(
-    name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr
+    name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr, is_off_by_default: bool
 ) -> OptimizerInfo:
-    """The optimizer that `node`, a call of `torch.optim.name`, builds."""
+    """The optimizer that `node`, a call of `torch.optim.name`, builds.
+
+    A user who changes one default so that the call is made (`is_off_by_default`) may change that of the decay as well.
+    """
     row = OPTIMIZERS.get(name, UNLISTED)
     given = row.decay or _NO_DECAY
     decay, flag = argument(args, kwargs, *given), argument(args, kwargs, *(row.flag or _NO_FLAG))
     parameters = argument(args, kwargs, 0, "params")
     names = tuple(dict.fromkeys(_names(node, given))) if isinstance(node, ast.Call) else ()
-    return OptimizerInfo(key, name, name, tuple(_groups(parameters, decay, flag)), names)
+    groups = _groups(parameters, decay, flag)
+    if is_off_by_default:
+        groups = [replace(each, weight_decay=None) if each.by_default else each for each in groups]
+    return OptimizerInfo(key, name, name, tuple(groups), names)
 
 
 def _names(call: ast.Call, decay: Argument) -> Iterator[str]:
@@ -54,10 +73,8 @@ def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:
 
 def _group(decay: Value, flag: Value, is_open: bool, group: Value) -> Group:
     """A parameter group; `is_open` says that it may have entries that are unknown, a decay among them."""
-    number = isinstance(decay, Constant) and isinstance(decay.value, (int, float))
+    flag = by_default(flag)
     parameters = group.cells.get("params") if isinstance(group, Entries) else group
-    return Group(
-        float(decay.value) if number and isinstance(decay, Constant) and not is_open else None,
-        bool(flag.value) if isinstance(flag, Constant) else None,
-        *((parameters.holds, parameters.model) if isinstance(parameters, Parameters) else ()),
-    )
+    holds, model = (parameters.holds, parameters.model) if isinstance(parameters, Parameters) else ((), None)
+    is_decoupled = bool(flag.value) if isinstance(flag, Constant) else None
+    return Group(None if is_open else number_of(decay), is_decoupled, holds, model, clause_of(decay))

@@ -21,9 +21,12 @@ from regcheck.static.interpreter.values import (
     TensorRef,
     Value,
     argument,
+    clause_of,
+    descendants,
     element,
 )
 from regcheck.static.models.inspection import kinds_of_parameters
+from regcheck.static.torch_calls import number_of
 
 from .events import EventLog
 
@@ -36,10 +39,14 @@ _WEIGHT, _SQUARE, _SUM = "weight", "square", "sum"
 
 @dataclass(frozen=True)
 class Penalty(ParameterOf):
-    """A parameter of a model, its square, or a sum of squares (or 2-norms) of such parameters, times a number."""
+    """A parameter of a model, its square, or a sum of squares (or 2-norms) of such parameters, times a number.
+
+    `by_default` is a clause for messages where the number is a default.
+    """
 
     model: usage.Model | None = field(default=None, kw_only=True)
     stage: str = field(default=_WEIGHT, kw_only=True)
+    by_default: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,16 @@ class Penalties(Part):
 
     def _added(self, values: Args, node: ast.AST) -> Iterable[Penalized]:
         """The penalty among the terms of a sum, if it certainly acts on a model that the other terms come from."""
-        models = {str(id(each)) for each in self.log.callees_of(values)}
+        models = {id(each) for each in self.log.callees_of(values)}
         if self.state.doubts or not self.log.has_gradients:
             return
         for each in values:
-            if isinstance(each, Penalty) and each.stage == _SUM and each.model and each.model.key in models:
-                yield Penalized(self.state.place(node), self.state.frame.name, model=each.model)
+            if not (isinstance(each, Penalty) and each.stage == _SUM and each.model):
+                continue
+            inside = {id(part) for _, part in descendants(each.owner)} if each.owner is not None else set()
+            if each.model.key in map(str, models) or not models.isdisjoint(inside):
+                where = self.state.place(node), self.state.frame.name
+                yield Penalized(*where, model=each.model, by_default=each.by_default)
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
         """The result of a torch function, if that is a penalty."""
@@ -133,6 +144,8 @@ def _combined(name: str, values: Sequence[Value]) -> Penalty | None:
         return replace(first, stage=_SQUARE if first.stage == _WEIGHT else _SUM)
     if name == "add":
         return first if first.stage == _SUM else None
-    positive = isinstance(other, Constant) and isinstance(other.value, (int, float)) and other.value > 0
+    positive = other is not None and (number_of(other) or 0) > 0
     scaled = name == "mul" or (name == "div" and left is first)
-    return first if scaled and positive and first.stage != _WEIGHT else None
+    if not (scaled and positive and first.stage != _WEIGHT):
+        return None
+    return replace(first, by_default=first.by_default or clause_of(other))

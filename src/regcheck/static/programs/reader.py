@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from regcheck.core.errors import CannotTrace
 from regcheck.core.usage import Usage
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
@@ -13,21 +14,36 @@ from regcheck.static.interpreter.values import (
     Cells,
     Constant,
     Container,
+    Entries,
     Function,
     Instance,
+    Items,
     Module,
     Unknown,
     Value,
     descendants,
 )
 from regcheck.static.models.unregistered import unregistered_modules
-from regcheck.static.project.entry_points import program_functions
+from regcheck.static.project.entry_points import is_factory, program_functions
 from regcheck.static.project.files import Source
-from regcheck.static.project.names import Project, parameters_of
+from regcheck.static.project.names import Definition, Project, parameters_of
 
 from .alternation import mark_alternating_calls
 from .control_flow import ProgramCalls, ProgramEvaluator, ProgramStatements
 from .domain import ProgramDomain
+
+TRAINING_STEP = "training_step"
+OPTIMIZERS = "configure_optimizers"
+BEFORE_STEPS = (
+    "configure_model",
+    "setup",
+    OPTIMIZERS,
+    "on_fit_start",
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+)
+"""The methods of a model that Lightning calls to train it, those before the first step in their order."""
 
 
 class ProgramReader:
@@ -66,8 +82,7 @@ class ProgramReader:
 
     def uncalled(self) -> Iterator[Function]:
         """The functions that may have findings and that no code called so far; afterwards no model has a mode."""
-        self.domain.unsettle(self.interpreter.state.created)
-        self._collect_models()
+        self._leave_tops()
         for function in program_functions(self.interpreter.state.project):
             if id(function.node) not in self.entered:
                 yield function
@@ -79,7 +94,7 @@ class ProgramReader:
                     each.cells.pop("training", None)
 
     def call_of(self, function: Function) -> Usage:
-        """The events of a function that no scanned code calls; its arguments are unknown."""
+        """The events of a function that no scanned code calls; its arguments are unknown, or a factory's defaults."""
         start = self._begin()
         state, calls = self.interpreter.state, self.interpreter.calls
         with state.within(Frame(None, function.source, state.globals[function.source.path])):
@@ -89,12 +104,60 @@ class ProgramReader:
                 function.instance = instance
                 self.domain.unsettle(state.created)
             node = ast.Name(function.name, ast.Load(), lineno=1, col_offset=0)
-            kwargs: dict[str, Value] = {name: Unknown() for name in _unknown_parameters(function)}
+            unknown = () if is_factory(function) else _unknown_parameters(function)
+            kwargs: dict[str, Value] = {name: Unknown() for name in unknown}
             if function.node.args.kwarg is not None:
                 kwargs[OPEN] = Unknown()
             self.domain.log.consume([calls.call_function(function, (), kwargs, node)])
         state.trail.clear()
         return self._usage(f"{function.source.path}::{function.name}", start)
+
+    def trainings(self) -> Iterator[Definition]:
+        """The classes whose training a library runs, step by step."""
+        self._leave_tops()
+        called = frozenset(self.entered)
+        for definition in self.interpreter.state.project.definitions:
+            if definition.source.analyzed and definition.is_module:
+                step = definition.method(TRAINING_STEP)
+                if step is not None and id(step.node) not in called:
+                    yield definition
+
+    def training_of(self, definition: Definition) -> Usage:
+        """The events of a training that a library runs: what precedes it, a step, and the backward pass."""
+        start = self._begin()
+        state = self.interpreter.state
+        with state.within(Frame(None, definition.source, state.globals[definition.source.path])):
+            task = Instance(state.place(definition.node), definition=definition)
+            state.created.append(task)
+            self.interpreter.calls.initialize(task, (), {}, definition.node)
+            for name in BEFORE_STEPS:
+                self._call_method(task, name)
+            try:
+                loss = _loss_in(self._call_method(task, TRAINING_STEP))
+            except CannotTrace:
+                optimizers = definition.method(OPTIMIZERS)
+                self.entered.discard(id(optimizers.node if optimizers else None))  # it is read on its own
+                raise
+            self.domain.method(loss, "backward", (), {}, ast.Name(TRAINING_STEP, ast.Load(), lineno=1, col_offset=0))
+        usage = self._usage(f"{definition.source.path}::{definition.name}", start)
+        self._collect_models()
+        state.trail.clear()
+        return usage
+
+    def _call_method(self, task: Instance, name: str) -> Value:
+        """Calls a method of an object with unknown arguments, if it has the method."""
+        method = task.definition.method(name)
+        if method is None:
+            return Unknown()
+        method.instance = task
+        unknown: dict[str, Value] = {each: Unknown() for each in _unknown_parameters(method)}
+        node = ast.Name(name, ast.Load(), lineno=method.node.lineno, col_offset=0)
+        return self.interpreter.calls.call_function(method, (), unknown, node)
+
+    def _leave_tops(self) -> None:
+        """The files have run: code that is called later may have changed the modes of their models."""
+        self.domain.unsettle(self.interpreter.state.created)
+        self._collect_models()
 
     def _begin(self) -> int:
         """Starts a program; the index of its first event."""
@@ -115,6 +178,14 @@ class ProgramReader:
         self.models += [each for each in models if id(each) not in log.parts]
         state.created.clear()
         log.forget_parts()
+
+
+def _loss_in(result: Value) -> Value:
+    """The loss in the result of a training step: the result itself, its entry `loss`, or its first item."""
+    if isinstance(result, Entries):
+        loss: Value = result.cells.get("loss", Unknown())
+        return loss
+    return result.items[0] if isinstance(result, Items) and result.items else result
 
 
 def _unknown_parameters(function: Function) -> list[str]:

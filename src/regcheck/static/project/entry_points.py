@@ -10,7 +10,7 @@ from functools import cached_property
 from regcheck.static.interpreter.values import External, Function, Value
 
 from .files import Source
-from .names import Project
+from .names import Project, parameters_of
 
 _GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
 _GRADIENT_WORDS = (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward")
@@ -56,9 +56,10 @@ class _Candidate:
 def program_functions(project: Project) -> Iterator[Function]:
     """The functions that build models or optimizers and use them, themselves or through scanned functions they call.
 
-    A method counts only if it builds an optimizer, or names a method without calling it: the earlier state of its
-    object is not known. A function with an unknown decorator (a registry of model factories, say) counts only for its
-    own code.
+    So does a function that needs no arguments and returns what it builds: it gives a model class the rates and parts
+    that the project uses. A method counts only if it builds an optimizer, or names a method without calling it: the
+    earlier state of its object is not known. A function with an unknown decorator (a registry of model factories, say)
+    counts only for its own code.
     """
     functions = [_Candidate(each) for each in project.functions()]
     models: dict[bytes, list[Source]] = {}
@@ -75,8 +76,20 @@ def program_functions(project: Project) -> Iterator[Function]:
             continue
         calls = one in using and one in building and (one in own or not _has_unknown_decorator(project, one.function))
         alone = one in built and project.prefilter.names_an_op(one.text)
-        if one in decaying or project.prefilter.names_a_method(one.text) or (not one.owner and (calls or alone)):
+        builds = not one.owner and (calls or alone or (one in building and is_factory(one.function)))
+        if one in decaying or project.prefilter.names_a_method(one.text) or builds:
             yield one.function
+
+
+def is_factory(function: Function) -> bool:
+    """Whether a function needs no arguments and returns the result of a call."""
+    node = function.node
+    if isinstance(node, ast.Lambda) or node.args.vararg or node.args.kwarg:
+        return False
+    if any(default is None for _, default in parameters_of(node.args)):
+        return False
+    last = node.body[-1]
+    return isinstance(last, ast.Return) and isinstance(last.value, (ast.Call, ast.Name))
 
 
 def is_plain(decorator: Value) -> bool:

@@ -71,11 +71,15 @@ class Definition:
 
     @cached_property
     def fields(self) -> list[tuple[str, ast.expr | None]]:
-        """The annotated attributes with their defaults, in order: the parameters of a dataclass."""
+        """The annotated or declared attributes with their defaults, in order: the parameters of a dataclass."""
+        annotated = [each for each in self.node.body if isinstance(each, ast.AnnAssign)]
+        if annotated:
+            return [(each.target.id, each.value) for each in annotated if isinstance(each.target, ast.Name)]
+        declared = ((name, each) for name, each in self.constants.items() if isinstance(each, ast.Call))
         return [
-            (each.target.id, each.value)
-            for each in self.node.body
-            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+            (name, each)
+            for name, each in declared
+            if isinstance(each.func, ast.Attribute) and each.func.attr in ("ib", "attrib", "field")
         ]
 
     @cached_property
@@ -198,6 +202,8 @@ class Project:
         """Whether conditions mention the mode, memoized."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}
         """The configurations that parameters without a value expect, by function and name, memoized."""
+        self.settings: dict[Definition, Configuration] = {}
+        """The configurations that classes describe, memoized."""
         self.deadline = inf
         """The process's CPU time, in seconds, at which the current file's time is used up."""
         self._definitions: dict[int, Definition] = {}
