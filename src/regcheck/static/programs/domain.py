@@ -18,6 +18,7 @@ from regcheck.static.interpreter.values import (
     Container,
     Entries,
     External,
+    Function,
     Instance,
     Items,
     LayerValue,
@@ -226,7 +227,7 @@ class ProgramDomain(Domain):
         package, _, last = name.rpartition(".")
         if package == "builtins" and last in _PASSING and (last != "getattr" or len(args) < 2):
             self.log.consume(args)
-        if package == "builtins" and last in ("isinstance", "any", "all", "type"):
+        if name == "itertools.chain" or (package == "builtins" and last in ("isinstance", "any", "all", "type")):
             tested = self.part_loops.test(last, args)
             if tested is not None:
                 return tested
@@ -300,6 +301,9 @@ class ProgramDomain(Domain):
             self.freezing.train(given)
             return self.log.consume_in_loss(given)
         if name == "step":
+            closure = argument(args, kwargs, 0, "closure")
+            if isinstance(closure, Function):
+                self.calls.call(closure, (), {}, node)
             if isinstance(owner, OptimizerValue):
                 self.log.add(Stepped, node, optimizer=owner.described)
             else:
@@ -346,6 +350,7 @@ class ProgramDomain(Domain):
             return self.method(args[0], "backward", (), {}, node)
         if name == "load_state_dict":
             self.log.load_weights(module)
+            self.freezing.load(module, node)
         if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):
             return VARYING
         return None
