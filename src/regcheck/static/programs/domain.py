@@ -35,6 +35,7 @@ from regcheck.static.interpreter.values import (
     truth,
 )
 from regcheck.static.models.inspection import identity, is_loss
+from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
@@ -77,6 +78,7 @@ class ProgramDomain(Domain):
 
     def __init__(self) -> None:
         self.log = EventLog()
+        self._following = False
         self.penalties = Penalties(self.log)
         self.restoration = ModeRestoration(self.log)
         self.uncalled_methods = UncalledMethods(self.log)
@@ -162,8 +164,25 @@ class ProgramDomain(Domain):
         self.restoration.leave_function(node)
 
     def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
-        self.freezing.set_mode(module, truth(training), node)
+        running = [each.function.instance for each in self.state.frames if each.function and each.function.owner]
+        tops = [child for _, child in module.children()] if any(each is module for each in running) else [module]
+        own = [each for top in tops for each in overriding(top)]
+        before = [(each, self.training(each)) for top in own for _, each in descendants(top)]
+        if not self._following:
+            self.freezing.set_mode(module, truth(training), node)
         self._set_training([module], [each for _, each in descendants(module)], training, node)
+        for each, mode in before:
+            self.state.set(each.cells, "training", mode)
+        for each in own:
+            self._follow(each, training)
+
+    def _follow(self, module: Module, training: Value) -> None:
+        """Calls the `train()` of a module's class, which may set other modes; what it does is no event."""
+        following, self._following = self._following, True
+        try:
+            self.calls.method(module, "train", (training,), {}, ast.Name("train", ast.Load()))
+        finally:
+            self._following = following
 
     def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
         models = [*modules_in(owner)]
@@ -176,10 +195,11 @@ class ProgramDomain(Domain):
         self, models: Sequence[Module], switched: Iterable[Module], training: Value, node: ast.AST
     ) -> None:
         """The program sets the mode of models, by the flags of the modules `switched`."""
-        self.restoration.before_mode_set(models, training, node)
+        if not self._following:
+            self.restoration.before_mode_set(models, training, node)
         for each in switched:
             self.state.set(each.cells, "training", training)
-            if isinstance(training, Constant) and self.log.is_model(each):
+            if not self._following and isinstance(training, Constant) and self.log.is_model(each):
                 self.log.add_mode(each, bool(training.value), node)
 
     def copy_of(self, value: Value) -> Value:
