@@ -273,6 +273,11 @@ class Usage:
         """Whether some optimizer that holds the model steps."""
         return any(isinstance(event, Stepped) and model.key in event.models for event in self.events)
 
+    def moves_frozen_norms(self, model: Model, part: str) -> bool:
+        """Whether a training call moves norms in this part of a model although it is frozen."""
+        norms = [each for _, call in self.calls() if call.model.key == model.key for each in call.frozen_norms]
+        return any(f"{each}.".startswith(f"{part}.") for each in norms)
+
     @cached_property
     def training_functions(self) -> frozenset[str]:
         """The functions that back-propagate, step an optimizer, or make a call that is back-propagated.

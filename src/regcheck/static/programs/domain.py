@@ -18,6 +18,7 @@ from regcheck.static.interpreter.values import (
     Container,
     Entries,
     External,
+    Function,
     Instance,
     Items,
     LayerValue,
@@ -34,6 +35,7 @@ from regcheck.static.interpreter.values import (
     truth,
 )
 from regcheck.static.models.inspection import identity, is_loss
+from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
@@ -76,6 +78,7 @@ class ProgramDomain(Domain):
 
     def __init__(self) -> None:
         self.log = EventLog()
+        self._following = False
         self.penalties = Penalties(self.log)
         self.restoration = ModeRestoration(self.log)
         self.uncalled_methods = UncalledMethods(self.log)
@@ -161,8 +164,25 @@ class ProgramDomain(Domain):
         self.restoration.leave_function(node)
 
     def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
-        self.freezing.set_mode(module, truth(training), node)
+        running = [each.function.instance for each in self.state.frames if each.function and each.function.owner]
+        tops = [child for _, child in module.children()] if any(each is module for each in running) else [module]
+        own = [each for top in tops for each in overriding(top)]
+        before = [(each, self.training(each)) for top in own for _, each in descendants(top)]
+        if not self._following:
+            self.freezing.set_mode(module, truth(training), node)
         self._set_training([module], [each for _, each in descendants(module)], training, node)
+        for each, mode in before:
+            self.state.set(each.cells, "training", mode)
+        for each in own:
+            self._follow(each, training)
+
+    def _follow(self, module: Module, training: Value) -> None:
+        """Calls the `train()` of a module's class, which may set other modes; what it does is no event."""
+        following, self._following = self._following, True
+        try:
+            self.calls.method(module, "train", (training,), {}, ast.Name("train", ast.Load()))
+        finally:
+            self._following = following
 
     def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
         models = [*modules_in(owner)]
@@ -175,10 +195,11 @@ class ProgramDomain(Domain):
         self, models: Sequence[Module], switched: Iterable[Module], training: Value, node: ast.AST
     ) -> None:
         """The program sets the mode of models, by the flags of the modules `switched`."""
-        self.restoration.before_mode_set(models, training, node)
+        if not self._following:
+            self.restoration.before_mode_set(models, training, node)
         for each in switched:
             self.state.set(each.cells, "training", training)
-            if isinstance(training, Constant) and self.log.is_model(each):
+            if not self._following and isinstance(training, Constant) and self.log.is_model(each):
                 self.log.add_mode(each, bool(training.value), node)
 
     def copy_of(self, value: Value) -> Value:
@@ -206,7 +227,7 @@ class ProgramDomain(Domain):
         package, _, last = name.rpartition(".")
         if package == "builtins" and last in _PASSING and (last != "getattr" or len(args) < 2):
             self.log.consume(args)
-        if package == "builtins" and last in ("isinstance", "any", "all", "type"):
+        if name == "itertools.chain" or (package == "builtins" and last in ("isinstance", "any", "all", "type")):
             tested = self.part_loops.test(last, args)
             if tested is not None:
                 return tested
@@ -280,6 +301,9 @@ class ProgramDomain(Domain):
             self.freezing.train(given)
             return self.log.consume_in_loss(given)
         if name == "step":
+            closure = argument(args, kwargs, 0, "closure")
+            if isinstance(closure, Function):
+                self.calls.call(closure, (), {}, node)
             if isinstance(owner, OptimizerValue):
                 self.log.add(Stepped, node, optimizer=owner.described)
             else:
@@ -326,6 +350,7 @@ class ProgramDomain(Domain):
             return self.method(args[0], "backward", (), {}, node)
         if name == "load_state_dict":
             self.log.load_weights(module)
+            self.freezing.load(module, node)
         if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):
             return VARYING
         return None

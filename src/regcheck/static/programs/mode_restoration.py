@@ -79,7 +79,7 @@ class ModeRestoration(Part):
             yield
         finally:
             self._calls.pop()
-        if not call.exits or _is_generator(function):
+        if not call.exits or is_generator(function):
             return
         if not any(isinstance(each, (Backward, Stepped)) for each in self.log.events[start:]):
             self._report(call, node, start)
@@ -226,6 +226,6 @@ class ModeRestoration(Part):
                 self.log.events[index] = replace(event, next_use=event.next_use or self.log.events[call].place)
 
 
-def _is_generator(function: Function) -> bool:
+def is_generator(function: Function) -> bool:
     """Whether a function may be a context manager, whose end runs later."""
     return any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(function.node))
