@@ -27,6 +27,8 @@ from regcheck.static.interpreter.values import (
     Several,
     TensorRef,
     Unknown,
+    UnknownModel,
+    UnknownObject,
     Value,
     Weight,
     by_default,
@@ -124,6 +126,9 @@ def _rate(model: Instance, node: ast.expr | None) -> Any:
 def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
     """Whether any layer acts as in training (None: unknown), and the kinds of layer that depend on the mode."""
     acting: dict[object, set[str]] = {}
+    if isinstance(model, UnknownModel):
+        mode = model.cells.get("training")
+        return (bool(mode.value) if isinstance(mode, Constant) else None), ()
     for _, each in descendants(model):
         kinds = depends_on_mode(each)
         if kinds:
@@ -137,7 +142,9 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
 
 
 def has_learned_layers(model: Module) -> bool:
-    """Whether there are learned layers beside those that depend on the mode."""
+    """Whether there are learned layers beside those that depend on the mode; of an unknown model they are assumed."""
+    if isinstance(model, UnknownModel):
+        return True
     for _, each in descendants(model):
         layer = layer_of(each)
         if layer is not None and layer_named(layer.name).learned:
@@ -256,6 +263,8 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
         parts += [value.node, value.instance is not None and likeness(value.instance, known)]
     elif isinstance(value, Partial):
         parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+    elif isinstance(value, UnknownObject):
+        parts += [value.varies]
     elif isinstance(value, Setting):
         parts += [value.origin, likeness(value.default, known)]
     elif isinstance(value, (Unknown, TensorRef, External, Definition)):
@@ -266,7 +275,7 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
 def name_of(model: Module) -> str:
     if isinstance(model, Instance):
         return model.definition.name.rpartition(".")[2]
-    return model.name if isinstance(model, (LayerValue, Container)) else "model"
+    return model.name if isinstance(model, (LayerValue, Container, UnknownModel)) else "model"
 
 
 def single(value: Value) -> Value:
