@@ -184,13 +184,11 @@ def scores_a_trained_model(usage: Usage, index: int, call: Called) -> bool:
 
     The call stands below a name that predicts, or in a loop of its own, which does not train.
     """
-    alike = [(at, each) for at, each in usage.calls() if each.model.key == call.model.key]
     if call.result_use != "decision" or any(map(trains, usage.events[index + 1 :])):
         return False
-    before = [at for at, each in alike if each.place == call.place and at < index]
-    in_a_row = bool(before) and not any(map(trains, usage.events[before[-1] : index]))
     named = predicts_by_name(call) and not usage.trains_in(call.function)
-    return (named or in_a_row) and any(each.backpropagated and each.place != call.place for _, each in alike)
+    elsewhere = (each for each in usage.calls_of(call.model.key) if each.place != call.place)
+    return (named or usage.calls_in_a_row(index)) and any(each.backpropagated for each in elsewhere)
 
 
 def passes_on(usage: Usage, call: Called) -> bool:
