@@ -91,16 +91,16 @@ def _initialized(definition: Definition) -> Mapping[str, Setting | None]:
 def _passed(project: Project, definition: Definition, fields: list[str]) -> set[str]:
     """The settings that a scanned call of the class, or of a function that copies its objects, may give a value."""
     name = definition.node.name
-    called = re.compile(rb"\b%s\s*\(" % name.encode())
+    word = name.encode()
+    called = re.compile(rb"\b%s\s*\(" % word)
     build = definition.method("__init__")
     order = [each.arg for each, _ in parameters_of(build.node.args)][1:] if build is not None else fields
     passed: set[str] = set()
     for source in project.sources:
-        if called.search(source.content) is None:
+        if word not in source.content or called.search(source.content) is None:
             continue
-        for call in (node for node in ast.walk(source.tree) if isinstance(node, ast.Call)):
-            callee = call.func.attr if isinstance(call.func, ast.Attribute) else _name(call.func)
-            if callee == name or callee in COPYING:
+        for callee in (name, *COPYING):
+            for call in source.calls.get(callee, ()):
                 keywords = {each.arg for each in call.keywords}
                 is_open = None in keywords or any(isinstance(each, ast.Starred) for each in call.args)
                 passed |= {*fields} if is_open else {each for each in keywords if each}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 from regcheck.files.dotted_name import last_name
@@ -98,12 +99,17 @@ class _Search:
             for name in ("body", "orelse", "finalbody"):
                 self._block(getattr(statement, name, []), gated)
 
+    @cached_property
+    def _read(self) -> frozenset[str]:
+        """The attributes that the class reads, of whatever object."""
+        nodes = (node for each in self.definition.mro for node in ast.walk(each.node))
+        return frozenset([each.attr for each in nodes if isinstance(each, ast.Attribute) and _is_read(each)])
+
     def _is_for_the_record(self, statement: ast.stmt) -> bool:
         """Whether a statement stores a value in an attribute that the class never reads, or discards it."""
         if isinstance(statement, ast.Assign) and all(isinstance(each, ast.Attribute) for each in statement.targets):
             stored = {each.attr for each in statement.targets if isinstance(each, ast.Attribute)}
-            nodes = (node for each in self.definition.mro for node in ast.walk(each.node))
-            return not any(isinstance(n, ast.Attribute) and n.attr in stored and _is_read(n) for n in nodes)
+            return self._read.isdisjoint(stored)
         value = statement.value if isinstance(statement, ast.Expr) else None
         return isinstance(value, ast.Call) and not last_name(value.func).endswith("_") and _is_draw(value)
 

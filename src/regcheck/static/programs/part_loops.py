@@ -38,6 +38,7 @@ class PartLoops(Part):
 
     def __init__(self) -> None:
         self._depth = 0
+        self._switching: dict[ast.expr, bool] = {}
 
     @property
     def is_listing(self) -> bool:
@@ -52,8 +53,10 @@ class PartLoops(Part):
     @contextmanager
     def looping(self, over: ast.expr, body: Sequence[ast.stmt]) -> Iterator[None]:
         """Runs the block for a loop with this body over an expression."""
-        listed = not _LISTS.isdisjoint(_attributes_in([over]))
-        switches = listed and not _SWITCHES.isdisjoint(_attributes_in(body))
+        if over not in self._switching:
+            listed = not _LISTS.isdisjoint(_attributes_in([over]))
+            self._switching[over] = listed and not _SWITCHES.isdisjoint(_attributes_in(body))
+        switches = self._switching[over]
         self._depth += switches
         try:
             yield

@@ -1,19 +1,20 @@
 """Finds the files of a project that the findings in some of its files depend on.
 
 Another file may build a class with a rate, use it as a part, or call it in some mode. So a file is analyzed together
-with all files that use it, directly or not; in the files that those import, names are looked up. Packages are
-transparent: a file that imports one name from a package uses the file that defines it, and no other.
+with all files that use it, directly or not, except tests; in the files that those import, names are looked up. Packages
+are transparent: a file that imports one name from a package uses the file that defines it, and no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from .discovery import MARK
 from .files import Import, Source
 from .modules import Modules
 
-MOST_BYTES = 3 << 20
-"""The limit on the text of the users that are analyzed: analyzing as much takes five to ten seconds."""
+MOST_BYTES = 400_000
+"""The limit on the text of the users that are analyzed: analyzing as much takes about a second."""
 
 
 class ImportGraph:
@@ -50,8 +51,14 @@ class ImportGraph:
         """The files that use a file directly, or through a package."""
         hints = [each.encode() for each in (source.tail, *source.module.split("."))]
         for other in self.sources:
-            if other is not source and any(hint in other.content for hint in hints) and source in self.used_by(other):
+            if other is source or _tests(other, source):
+                continue
+            if any(hint in other.content for hint in hints) and source in self.used_by(other):
                 yield other
+
+    def has_subjects(self, source: Source) -> bool:
+        """Whether a file can have findings: it names torch, or looks up names in a file that does."""
+        return MARK in source.content or any(MARK in each.content for each in self.looked_up_by(source))
 
     def _targets(self, source: Source, statement: Import) -> Iterator[Source]:
         """The files that an import statement itself names."""
@@ -85,15 +92,21 @@ class ImportGraph:
         return found
 
 
+def _tests(user: Source, source: Source) -> bool:
+    """Whether a file that uses a source is a test, or lies in a folder of tests that the source is not in."""
+    return user.is_test or not {"test", "tests"}.isdisjoint({*user.file.parts} - {*source.file.parts})
+
+
 def with_context(examined: Iterable[Source], others: Iterable[Source]) -> tuple[list[Source], int]:
     """The examined files with the other files of the project that matter for them, and the number of users left out.
 
-    Users are left out where all of them are too much text; those at the greatest distance come last.
+    Users are left out where all of them are too much text; those at the greatest distance come last. What a test does
+    with the code of a project says nothing about it.
     """
     examined = [*examined]
     graph = ImportGraph((*examined, *others))
     analyzed, size, left_out = dict.fromkeys(examined), 0, 0
-    latest = examined
+    latest = [each for each in examined if graph.has_subjects(each)]
     while latest:
         users = dict.fromkeys(user for each in latest for user in graph.users(each))
         latest = []

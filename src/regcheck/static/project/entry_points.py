@@ -15,6 +15,7 @@ from .names import Project, parameters_of
 _GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
 _GRADIENT_WORDS = (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward")
 _BUILDING_WORDS = (b"Sequential", b"Transformer", b"MultiheadAttention")
+_SETS_TRAIN_MODE = re.compile(rb"\.train\(\s*(?:mode\s*=\s*)?(?:True\s*)?\)")
 _DECAY = re.compile(rb"\bweight_decay\b")
 _BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
 _LAST_WORD = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\Z")
@@ -111,7 +112,7 @@ def _mode_setting(functions: list[_Candidate], using: set[_Candidate]) -> set[_C
     The models may be unknown: handed in, or built by other packages.
     """
     possible = [each for each in functions if each in using and not (each.source.is_test or each.is_of_module)]
-    return _calling(possible, {each for each in possible if b".train(" in each.text})
+    return _calling(possible, _matching(possible, _SETS_TRAIN_MODE, b".train("))
 
 
 def _from_callers_on(functions: list[_Candidate]) -> Iterator[Function]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from regcheck.core.finding import NotChecked
+from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
 
 from .discovery import parse
@@ -146,6 +147,15 @@ class Source:
         top = self.module.partition(".")[0]
         inside = (each.names for each in self.imports if each.level or (each.module or "").partition(".")[0] == top)
         return self.own_names.union(*({bound for _, bound in names} for names in inside))
+
+    @cached_property
+    def calls(self) -> Mapping[str, Sequence[ast.Call]]:
+        """The calls anywhere in the file by the last part of the callee's name."""
+        found: dict[str, list[ast.Call]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                found.setdefault(last_name(node.func), []).append(node)
+        return found
 
     def text_of(self, node: ast.stmt) -> bytes:
         """The lines of a statement, its decorators included."""

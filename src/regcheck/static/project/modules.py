@@ -15,6 +15,7 @@ class Modules:
         self._by_file: dict[str, Source] = {}
         self._by_tail: dict[str, list[Source]] = {}
         self._by_folder: dict[Path, list[Source]] = {}
+        self._named: dict[tuple[str, Source | None], Source | None] = {}
         for source in sources:
             self._by_file[str(source.file)] = source
             self._by_tail.setdefault(source.tail, []).append(source)
@@ -23,6 +24,12 @@ class Modules:
 
     def named(self, dotted: str, near: Source | None = None) -> Source | None:
         """The file with a dotted name; of several, the one that shares the most folders with `near`."""
+        key = dotted, near
+        if key not in self._named:
+            self._named[key] = self._find(dotted, near)
+        return self._named[key]
+
+    def _find(self, dotted: str, near: Source | None) -> Source | None:
         parts = dotted.split(".")
         if parts[0] == "torch":
             return None
