@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
 from regcheck.files.place import Place
 
@@ -132,6 +133,7 @@ class Op:
         integral: an input of integers or flags: indices, not features.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
+        axis_arguments: the arguments by name that decide which axes the call moves, see `torch_api.axes`.
     """
 
     id: str
@@ -155,6 +157,7 @@ class Op:
     baked_in: BakedInMode | None = None
     integral: bool = False
     requires_grad: bool | None = None
+    axis_arguments: tuple[tuple[str, Any], ...] = ()
 
     @property
     def place(self) -> Place | None:
