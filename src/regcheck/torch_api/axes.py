@@ -105,8 +105,9 @@ def axis_arguments(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     names = [*signature(text).values()][1:]
     if function in _VARIADIC and len(args) > 1 and not isinstance(args[1], tuple):
         return (("sizes", tuple(args[1:])),)
+    given = {"dim": kwargs["axis"], **kwargs} if "axis" in kwargs else kwargs
     return tuple(
-        (each.name, kwargs.get(each.name, args[each.position] if len(args) > each.position else each.default))
+        (each.name, given.get(each.name, args[each.position] if len(args) > each.position else each.default))
         for each in names
     )
 
@@ -295,10 +296,10 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _from_end(rank: int | None, axes: Iterable[Any]) -> tuple[int, ...] | None:
-    """Axes counted from the end; None where one is unknown, or counted from the front of an unknown rank."""
+    """Axes counted from the end; None where one is unknown, does not exist, or counts from the front of any rank."""
     found = []
     for axis in axes:
-        if not isinstance(axis, int) or (axis >= 0 and rank is None):
+        if not isinstance(axis, int) or (axis >= 0 if rank is None else not -rank <= axis < rank):
             return None
         found.append(axis if axis < 0 or rank is None else axis - rank)
     return tuple(found)
@@ -322,10 +323,11 @@ def _swapped(rank: int | None, first: Any, second: Any) -> tuple[int, ...] | Non
 
 
 def _shifted(rank: int | None, source: Any, destination: Any) -> tuple[int, ...] | None:
-    if rank is None or not isinstance(source, int) or not isinstance(destination, int):
+    pair = _from_end(rank, (source, destination))
+    if pair is None or rank is None:
         return None
     order = [*range(-rank, 0)]
-    order.insert(destination % rank, order.pop(source % rank))
+    order.insert(pair[1] + rank, order.pop(pair[0]))
     return tuple(order)
 
 
@@ -399,9 +401,10 @@ def _flat(op: Op, axes: Axes | None, inputs: Sequence[Op]) -> Axes | None:
     if (start, end) == (1, -1):
         return Axes(2, -1)
     rank = len(shape) if shape is not None else axes.rank if axes is not None else None
-    if axes is None or rank is None or not isinstance(start, int) or not isinstance(end, int):
+    ends = _from_end(rank, (start, end))
+    if axes is None or rank is None or ends is None or ends[0] > ends[1]:
         return None
-    merged = range(start % rank - rank, end % rank - rank + 1)
+    merged = range(ends[0], ends[1] + 1)
     moves = {axis: axis + len(merged) - 1 for axis in range(-rank, merged.start)}
     moves |= dict.fromkeys(merged, merged[-1])
     return _renumbered(replace(axes, positions=axes.positions - set(merged)), rank - len(merged) + 1, moves)

@@ -3,9 +3,9 @@
 ## What it finds
 
 `nn.Dropout` (elementwise) on a convolutional feature map with more than one spatial position. A map stays a map when it
-is cropped, padded, enlarged, shuffled, gated or joined with another one. The rule ignores flattened features, pooled 1×1
-maps, single positions and patch tokens, also if the dropout is just before the map is flattened. It also ignores maps
-made by 1×1 convolutions only, which act as linear layers on each position.
+is cropped, padded, enlarged, shuffled, gated or joined with another one. The rule ignores flattened features, single
+positions, pooled 1×1 maps and patch tokens, also if the dropout is just before the map is flattened. It also ignores
+maps made by 1×1 convolutions only, which act as linear layers on each position.
 
 ## Why it matters
 
