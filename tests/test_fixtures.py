@@ -70,7 +70,6 @@ REASONS = {
     ("assertion_of_a_method", "REG210"): _UNCALLED,
     ("scores_with_eval_left_uncalled", "REG210"): _UNCALLED,
     ("trainer_with_uncalled_modes", "REG210"): _UNCALLED,
-    ("labels_drawn_once", "REG201"): "a scan does not know whether inputs come back, as in Monte-Carlo dropout",
     ("validation_that_gives_up_early", "REG208"): "this run does not take the path that leaves without restoring",
     ("classifier_ending_in_alpha_dropout", "REG101"): _NO_LOSS,
     ("predictions_assembled_by_slices", "REG101"): _NO_LOSS,

@@ -39,8 +39,10 @@ class _Program:
 
     `held` are the modules whose parameters its optimizers hold, None where that is unknown. `perhaps` and `surely` are
     the modules whose parameters need gradients at a backward pass. `rewritten` are those whose parameters it changes by
-    other means, `copies` the modules that others were copied from. `pins` counts the `eval()` calls of parts, `unused`
-    are the pinned parts that it has not called since, `undone` those that a `train()` around them put back.
+    other means. `moving` holds the modules in train mode of each call that trains, by the index of its event,
+    `train_set_at` the last `train()` of each module. `pins` counts the `eval()` calls of parts, `unused` are the pinned
+    parts that it has not called since, `undone` those that a `train()` around them put back, `on_purpose` the norms in
+    train mode by a call of their own.
     """
 
     held: set[int] | None = field(default_factory=set)
