@@ -106,7 +106,8 @@ class DrawnMask:
         found = {self.draw.id: self.draw}
         for op in self.flow:
             names = [name for name in op.inputs if name not in self.constants]
-            if op.kind is not Kind.RANDOM and names and all(name in found for name in names):
+            is_fixed = op.kind is not Kind.RANDOM and not op.learned
+            if is_fixed and names and all(name in found for name in names):
                 found[op.id] = op
         return found
 

@@ -105,7 +105,8 @@ def is_loss(op: Op) -> bool:
 
 def is_returned(flow: Flow, draw: Op) -> bool:
     """Whether the draw, or what is computed from it alone, is an output."""
-    return any(output in DrawnMask(flow, draw).masks for _, output in flow.outputs)
+    drawn = DrawnMask(flow, draw)
+    return drawn.is_fair and any(output in drawn.masks for _, output in flow.outputs)
 
 
 def is_generated(flow: Flow, draw: Op) -> bool:
