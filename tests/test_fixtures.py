@@ -74,10 +74,6 @@ REASONS = {
     ("classifier_ending_in_alpha_dropout", "REG101"): _NO_LOSS,
     ("predictions_assembled_by_slices", "REG101"): _NO_LOSS,
     ("topics_of_as_many_words", "REG101"): _NO_LOSS,
-    (
-        "handmade_dropout_without_scale",
-        "REG403",
-    ): "a scan does not know the draw's shape, which tells a mask",
     ("layer_switched_back_on_by_forward", "REG204"): "a scan makes no claim about a mode that `forward` itself sets",
     ("noise_from_distributions", "REG203"): _DISTRIBUTION,
     ("stochastic_policy", "REG203"): _DISTRIBUTION,

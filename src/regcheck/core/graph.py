@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from types import EllipsisType
+from typing import Any
 
 from regcheck.files.place import Place
 
@@ -97,6 +99,10 @@ class BakedInMode:
     place: Place | None = None
 
 
+Operand = str | float | EllipsisType | None
+"""An argument: the id of an op, a number, `...` for all sizes of a tensor, None for anything else or unknown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The call that an op comes from: the `occurrence`-th call of `function` from `place` inside `module`.
@@ -132,6 +138,9 @@ class Op:
         integral: an input of integers or flags: indices, not features.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
+        axis_arguments: the arguments by name that decide which axes the call moves, see `torch_api.axes`.
+        operands: the arguments of a function that masks are made of or applied with (`torch_api.functions.MASKING`),
+            in order; empty for any other op.
     """
 
     id: str
@@ -155,6 +164,8 @@ class Op:
     baked_in: BakedInMode | None = None
     integral: bool = False
     requires_grad: bool | None = None
+    axis_arguments: tuple[tuple[str, Any], ...] = ()
+    operands: tuple[Operand, ...] = ()
 
     @property
     def place(self) -> Place | None:

@@ -114,7 +114,7 @@ class StructuralKey:
         if kind is TensorRef:
             return tuple([self._op(name) for name in value.ids])
         if kind is Unknown or kind is UnknownObject:
-            return bool(value.varies)
+            return bool(value.varies), bool(value.sizes)
         if kind is Setting:
             return kind, value.varies, self.of(value.default), value.origin
         if kind is Configuration:

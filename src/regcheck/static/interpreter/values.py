@@ -62,9 +62,13 @@ class Constant:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A value that is not known. `varies`: it may differ from call to call (a choice, a size, an input)."""
+    """A value that is not known.
+
+    `varies`: it may differ from call to call (a choice, a size, an input). `sizes`: it is the whole shape of a tensor.
+    """
 
     varies: bool = False
+    sizes: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -532,6 +536,7 @@ def element(item: Value) -> Value:
 
 NONE = Constant(None)
 FIXED, VARYING = Unknown(), Unknown(varies=True)
+SIZES = Unknown(varies=True, sizes=True)
 ANY_ITEMS: tuple[Value, ...] = (Several(VARYING),)
 """The items of a sequence of which nothing is known."""
 

@@ -13,6 +13,7 @@ from regcheck.static.interpreter.mode_values import ByMode, in_mode
 from regcheck.static.interpreter.values import (
     FIXED,
     NONE,
+    SIZES,
     VARYING,
     Constant,
     Container,
@@ -42,18 +43,22 @@ from regcheck.static.torch_calls import (
     stacking,
     tracks,
 )
+from regcheck.torch_api.arguments import Argument
 from regcheck.torch_api.functions import (
     BATCH_NORM_TRAINING,
+    COIN_TOSSES,
     DROPPING,
     EAGER_ONLY,
     FACTORIES,
     FOREIGN,
     METADATA,
+    NOT_OPERANDS,
     SOURCE_ALIASES,
     kind_of,
 )
 from regcheck.torch_api.layers import layer_named
 
+from .axis_arguments import axis_arguments_of, axis_arguments_of_layer, index_of
 from .emit import SETITEM, Emitter
 from .forward_cache import ForwardRunner
 from .mode_switch import ModeSwitch
@@ -102,8 +107,8 @@ class ModelDomain(Domain):
         if not tensors:
             return self.opaque(values, node)
         scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in values)
-        kind = Kind.SCALE if name == "neg" else kind_of(name, scalar)
-        return self.emit(kind, name, values, place=self.state.place(node))
+        kind = Kind.SCALE if name in ("neg", "invert") else kind_of(name, scalar)
+        return self.emit(kind, name, values, place=self.state.place(node), operands=values)
 
     def zero_product(self, values: Args, node: ast.AST) -> Value:
         if any(isinstance(each, TensorRef) for each in values):
@@ -112,7 +117,9 @@ class ModelDomain(Domain):
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
         if isinstance(owner, TensorRef):
-            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.state.place(node))
+            arguments = (("key", index_of(key, node)),)
+            place = self.state.place(node)
+            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=place, axis_arguments=arguments)
         return self.opaque((owner, key), node)
 
     def after_write(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
@@ -120,13 +127,14 @@ class ModelDomain(Domain):
             return self.opaque((owner, value), target)
         if _is_everything(target.slice):
             return self.emit(Kind.IDENTITY, "copy", (value,), place=self.state.place(target))
-        return self.emit(Kind.CONCAT, SETITEM, (owner, key, value), place=self.state.place(target))
+        values = (owner, key, value)
+        return self.emit(Kind.CONCAT, SETITEM, values, place=self.state.place(target), operands=values)
 
     def attribute(self, owner: Value, name: str) -> Value | None:
         if not isinstance(owner, (TensorRef, Weight)):
             return None
         if name in METADATA:
-            return VARYING
+            return SIZES if name == "shape" else VARYING
         kind = kind_of(SOURCE_ALIASES[name]) if name in SOURCE_ALIASES else Kind.OPAQUE
         return self.emit(kind, SOURCE_ALIASES.get(name, name), (owner,), place=None)
 
@@ -143,7 +151,9 @@ class ModelDomain(Domain):
         if not isinstance(owner, (TensorRef, Weight)):
             return None
         if name in METADATA:
-            return VARYING
+            return SIZES if name == "size" and not (args or kwargs) else VARYING
+        if name == "sample" and isinstance(owner, TensorRef) and owner.ids[0] in self.emitter.coin_tosses:
+            return self._sample(owner, args, kwargs, node)
         result = self._function(name, (owner, *args), kwargs, node)
         return result if result is not None else self.opaque((owner, *args, *kwargs.values()), node)
 
@@ -172,7 +182,25 @@ class ModelDomain(Domain):
             return Constant(False)
         if name == "torch.manual_seed":
             self.emitter.seeded = True
+        if function in COIN_TOSSES and package.startswith("torch.distributions"):
+            return self._coin_tosses(COIN_TOSSES[function], args, kwargs, node)
         return self._function(function, args, kwargs, node) if package in _TORCH else None
+
+    def _coin_tosses(self, probability: Argument, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        """A distribution of zeros and ones at a constant rate, as an op that its samples come from."""
+        values = (*args, *kwargs.values())
+        count = kwargs.get("total_count", args[0] if probability.position and args else Constant(1))
+        if self.emitter.origins(values) or count != Constant(1):
+            return None
+        made = self.emit(Kind.CONSTANT, "distribution", (), place=self.state.place(node))
+        self.emitter.coin_tosses[made.ids[0]] = argument(args, kwargs, *probability)
+        return made
+
+    def _sample(self, distribution: TensorRef, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        probability = self.emitter.coin_tosses[distribution.ids[0]]
+        sizes = (*args, *kwargs.values(), probability)
+        level = self.emit(Kind.CONSTANT, "full", (), place=self.state.place(node), operands=sizes)
+        return self._function("bernoulli", (level,), {}, node) or level
 
     def _function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         """A torch function or a tensor's method; None if it is not in torch's table."""
@@ -186,13 +214,15 @@ class ModelDomain(Domain):
             values = [in_mode(each, mode) for each in (*args, *kwargs.values())]
             return self._drop(function, rate, switch, values, place)
         values = [*args, *kwargs.values()]
+        operands = [*args, *(value for key, value in kwargs.items() if key not in NOT_OPERANDS)]
         if kind_of(function) is Kind.RANDOM:
             is_loss = any("loss" in each.name.lower() for each in self.state.frames)
             is_seeded = self.emitter.seeded or kwargs.get("generator", NONE) != NONE
             is_certain = not (self.state.doubts or is_seeded or is_loss)
-            return self.emit(Kind.RANDOM, function, values, place=place, active=True if is_certain else None)
+            draws = True if is_certain else None
+            return self.emit(Kind.RANDOM, function, values, place=place, active=draws, operands=operands)
         if function in FACTORIES:
-            return self.emit(Kind.CONSTANT, function, (), place=place)
+            return self.emit(Kind.CONSTANT, function, (), place=place, operands=operands)
         tensors = [each for each in values if isinstance(each, (TensorRef, Weight, Items))]
         scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in args)
         what = kind_of_call(function, args, kwargs, scalar)
@@ -201,7 +231,16 @@ class ModelDomain(Domain):
         active: bool | None = False
         if what.kind is Kind.BATCH_NORM:
             active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
-        return self.emit(what.kind, function, values, place=place, window=what.window, active=active)
+        return self.emit(
+            what.kind,
+            function,
+            values,
+            place=place,
+            window=what.window,
+            active=active,
+            axis_arguments=axis_arguments_of(function, args, kwargs),
+            operands=operands,
+        )
 
     def _drop(
         self,
@@ -302,6 +341,7 @@ class ModelDomain(Domain):
             depth=depth,
             by_default=clause,
             tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
+            axis_arguments=axis_arguments_of_layer(layer),
             other={"active": other} if other is not mine else None,
         )
 
