@@ -317,7 +317,7 @@ class ModelDomain(Domain):
         if function in DROPPING:
             assert row.rate is not None
             rate = layer.argument(*row.rate)
-            if rate == VARYING:  # a layer keeps the rate that it is constructed with
+            if rate == VARYING or isinstance(rate, UnknownObject):  # a layer keeps the rate that it is constructed with
                 rate = FIXED
             return self._drop(function, rate, self.training(layer), values, place, layer)
         what = kind_of_layer(layer)

@@ -1,8 +1,8 @@
 """Finds the files of a project that the findings in some of its files depend on.
 
 Another file may build a class with a rate, use it as a part, or call it in some mode. So a file is analyzed together
-with all files that use it, directly or not, except tests; in the files that those import, names are looked up. Packages
-are transparent: a file that imports one name from a package uses the file that defines it, and no other.
+with all files that use it, directly or not; in the files that those import, names are looked up. Packages are
+transparent: a file that imports one name from a package uses the file that defines it, and no other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from .modules import Modules
 
 MOST_BYTES = 400_000
 """The limit on the text of the users that are analyzed: analyzing as much takes about a second."""
+MOST_BYTES_OF_TESTS = 100_000
+"""The limit on the text of the users that are tests."""
 
 
 class ImportGraph:
@@ -51,9 +53,7 @@ class ImportGraph:
         """The files that use a file directly, or through a package."""
         hints = [each.encode() for each in (source.tail, *source.module.split("."))]
         for other in self.sources:
-            if other is source or _tests(other, source):
-                continue
-            if any(hint in other.content for hint in hints) and source in self.used_by(other):
+            if other is not source and any(hint in other.content for hint in hints) and source in self.used_by(other):
                 yield other
 
     def has_subjects(self, source: Source) -> bool:
@@ -92,31 +92,36 @@ class ImportGraph:
         return found
 
 
-def _tests(user: Source, source: Source) -> bool:
-    """Whether a file that uses a source is a test, or lies in a folder of tests that the source is not in."""
-    return user.is_test or not {"test", "tests"}.isdisjoint({*user.file.parts} - {*source.file.parts})
+def _is_of_tests(user: Source, examined: Iterable[Source]) -> bool:
+    """Whether a file is a test, or lies in a folder of tests that no examined file is in."""
+    folders = {"test", "tests"}.intersection(user.file.parts)
+    return user.is_test or bool(folders.difference(*(each.file.parts for each in examined)))
 
 
 def with_context(examined: Iterable[Source], others: Iterable[Source]) -> tuple[list[Source], int]:
     """The examined files with the other files of the project that matter for them, and the number of users left out.
 
-    Users are left out where all of them are too much text; those at the greatest distance come last. What a test does
-    with the code of a project says nothing about it.
+    Users are left out where all of them are too much text: first tests, which say least and are not counted, then
+    those at the greatest distance.
     """
     examined = [*examined]
     graph = ImportGraph((*examined, *others))
-    analyzed, size, left_out = dict.fromkeys(examined), 0, 0
-    latest = [each for each in examined if graph.has_subjects(each)]
-    while latest:
-        users = dict.fromkeys(user for each in latest for user in graph.users(each))
-        latest = []
-        for user in sorted(users.keys() - analyzed.keys(), key=lambda each: each.path):
-            size += len(user.content)
-            if size > MOST_BYTES:
-                left_out += 1
-            else:
-                analyzed[user] = None
-                latest.append(user)
+    analyzed, left_out = dict.fromkeys(examined), 0
+    for of_tests, most in ((False, MOST_BYTES), (True, MOST_BYTES_OF_TESTS)):
+        size = 0
+        latest = [each for each in analyzed if graph.has_subjects(each)]
+        while latest:
+            users = dict.fromkeys(user for each in latest for user in graph.users(each))
+            latest = []
+            for user in sorted(users.keys() - analyzed.keys(), key=lambda each: each.path):
+                if _is_of_tests(user, examined) and not of_tests:
+                    continue
+                size += len(user.content)
+                if size <= most:
+                    analyzed[user] = None
+                    latest.append(user)
+                elif not of_tests:
+                    left_out += 1
     reached, latest = set(analyzed), [*analyzed]
     while latest:
         latest = [*{used for each in latest for used in graph.looked_up_by(each)} - reached]

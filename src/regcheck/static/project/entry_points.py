@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import count
 
 from regcheck.static.interpreter.values import External, Function, Value
 
@@ -107,12 +108,12 @@ def is_plain(decorator: Value) -> bool:
 
 
 def _mode_setting(functions: list[_Candidate], using: set[_Candidate]) -> set[_Candidate]:
-    """The functions that put a model in train mode and use it, themselves or through scanned functions they call.
+    """The functions that put a model in train mode and use it, themselves or through few scanned functions they call.
 
     The models may be unknown: handed in, or built by other packages.
     """
     possible = [each for each in functions if each in using and not (each.source.is_test or each.is_of_module)]
-    return _calling(possible, _matching(possible, _SETS_TRAIN_MODE, b".train("))
+    return _calling(possible, _matching(possible, _SETS_TRAIN_MODE, b".train("), depth=3)
 
 
 def _from_callers_on(functions: list[_Candidate]) -> Iterator[Function]:
@@ -134,10 +135,12 @@ def _matching(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: b
     return {each for each in functions if each.source in files and pattern.search(each.text)}
 
 
-def _calling(functions: list[_Candidate], known: set[_Candidate]) -> set[_Candidate]:
-    """The known functions, and all that call one of them, or the class of one, directly or not."""
+def _calling(functions: list[_Candidate], known: set[_Candidate], depth: int | None = None) -> set[_Candidate]:
+    """The known functions, and all that call one of them, or the class of one, directly or through up to `depth`."""
     reached, latest = set(known), set(known)
-    while latest:
+    for _ in count() if depth is None else range(depth):
+        if not latest:
+            break
         targets: dict[bytes, list[_Candidate]] = {}
         for each in latest:
             for name in filter(None, (each.name, each.owner)):
