@@ -17,7 +17,7 @@ from regcheck.probe.probes import ModelProbe, measures
 from regcheck.probe.reductions import wide
 from regcheck.reference.dropout import inverted_dropout
 from regcheck.torch_api.drawn_masks import FILLS
-from regcheck.torch_api.functions import FACTORIES, KINDS
+from regcheck.torch_api.functions import FACTORIES, FORMING, KINDS
 from regcheck.tracing.nested_values import tensors_in
 
 Source = tuple[str, int]
@@ -119,13 +119,13 @@ class MaskFollower:
             self._note(site, name, args, kwargs, each)
 
     def _note(self, site: Site | None, name: str, args: Any, kwargs: Any, result: Tensor) -> None:
-        given = [each for each in tensors_in((args, kwargs)) if each.dim() > 0]
+        given = [each for each in tensors_in((args[:1] if name in FORMING else args, kwargs)) if each.dim() > 0]
         masks = [each for each in given if id(each) in self._masks]
         values = [each for each in given if id(each) not in self._masks | self._fixed]
         if site is not None and site == self._site:
             self._masks.add(id(result))
             self._drawn = result.numel()
-        elif name in FACTORIES or KINDS.get(name) is Kind.RANDOM or not (values or masks):
+        elif name in FACTORIES or KINDS.get(name) is Kind.RANDOM or not (values or masks) or is_zeroed(name, args):
             self._fixed.add(id(result))
         elif not values:
             self._masks.add(id(result))
@@ -186,6 +186,11 @@ def scaling(name: str, args: Any) -> float | None:
     if len(numbers) != 1 or numbers[0] == 0:
         return None
     return numbers[0] if name == "mul" else 1 / numbers[0]
+
+
+def is_zeroed(name: str, args: Any) -> bool:
+    """Whether a call multiplies by the number zero."""
+    return name == "mul" and any(isinstance(each, (int, float)) and each == 0 for each in args)
 
 
 def is_scalar(value: Any) -> bool:

@@ -62,6 +62,8 @@ UNCHANGED = {Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE}
 SINGLE = {Kind.ACTIVATION, Kind.SIGMOID, Kind.SOFTMAX, Kind.NORM, Kind.BATCH_NORM, Kind.POOL, Kind.JOIN, Kind.DROPOUT}
 MIXES = {Kind.COMBINE, Kind.CONCAT}
 ADDS = {"add", "radd", "sub", "rsub"}
+INTEGERS = {"randint", "randint_like"}
+"""Draws that select by index where values are filled in, and are masks of zeros and ones where they multiply."""
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -84,7 +86,11 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 def drops_activations(flow: Flow, mask: DrawnMask, drop: Drop) -> bool:
     """Whether hidden activations are dropped: features one by one anywhere, whole samples on a residual branch."""
     functions = {op.site.function for op in mask.masks.values()}
-    if CUTS.isdisjoint(functions) and not ("randperm" in functions and drop.op.site.function in FILLS):
+    if drop.op.site.function in FILLS:
+        is_mask = not (CUTS - INTEGERS).isdisjoint(functions) or mask.draw.site.function == "randperm"
+    else:
+        is_mask = not CUTS.isdisjoint(functions)
+    if not is_mask:
         return False
     if not is_hidden(flow, drop.values):
         return False
