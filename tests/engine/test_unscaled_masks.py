@@ -63,7 +63,44 @@ model = Net()
 inputs = (torch.randn(16, 3, 8, 8),)
 """
 
+SKIPS = """\
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, rate=0.4):
+        super().__init__()
+        self.rate = rate
+        self.body = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+        self.second = nn.Linear(16, 16)
+
+    def forward(self, x):
+        {body}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block, self.head = nn.Linear(8, 16), Block(), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.block(torch.relu(self.stem(x))))
+
+
+model = Net()
+inputs = (torch.randn(32, 8),)
+"""
+
 FAULTY = {
+    "branch_skipped": (
+        SKIPS,
+        "if self.training and torch.rand(1).item() < self.rate:\n    return x\nreturn x + self.body(x)",
+    ),
+    "branch_run": (
+        SKIPS,
+        "if not self.training or torch.rand(()) > self.rate:\n    x = x + self.body(x)\nreturn x",
+    ),
     "divided_by_rate": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) > self.rate) / self.rate"),
     "keeps_the_dropped": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) < self.rate) / self.keep"),
     "multiplied_by_keep": (ROWS, "if self.training:\n    h = h * (torch.rand(h.shape) < self.keep) * self.keep"),
@@ -153,6 +190,25 @@ FAULTY = {
 }
 
 SOUND = {
+    "branch_divided": (
+        SKIPS,
+        "if self.training:\n    if torch.rand(1).item() < self.rate:\n        return x\n"
+        "    return x + self.body(x) / (1 - self.rate)\nreturn x + self.body(x)",
+    ),
+    "branch_multiplied_in_eval": (
+        SKIPS,
+        "if self.training:\n    return x if torch.rand(1).item() < self.rate else x + self.body(x)\n"
+        "return x + (1 - self.rate) * self.body(x)",
+    ),
+    "layer_skipped": (
+        SKIPS,
+        "if self.training and torch.rand(1).item() < self.rate:\n    return x\n"
+        "x = x + self.body(x)\nreturn x + self.second(x)",
+    ),
+    "flipped": (
+        SKIPS,
+        "if self.training and torch.rand(1).item() < self.rate:\n    x = x.flip(0)\nreturn x + self.body(x)",
+    ),
     "divided_by_keep": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) > self.rate) / self.keep"),
     "kept_where_below": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) < self.keep) / self.keep"),
     "multiplied_by_inverse": (

@@ -183,8 +183,8 @@ _FUNCTIONAL = {
 MASKING = frozenset(
     "rand rand_like uniform bernoulli randint randint_like randperm full full_like new_full empty empty_like new_empty"
     " zeros zeros_like new_zeros ones ones_like new_ones lt le gt ge less less_equal greater greater_equal eq ne floor"
-    " ceil round add radd sub rsub mul div invert logical_not bitwise_not where masked_fill setitem index_fill index_put"
-    " mean sum".split()
+    " ceil round add radd sub rsub mul div invert logical_not bitwise_not where masked_fill setitem index_fill"
+    " index_put mean sum".split()
 )
 """The functions that masks are drawn, made, applied and summed up with; ops hold their operands."""
 
