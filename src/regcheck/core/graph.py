@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from types import EllipsisType
+from typing import Any
 
 from regcheck.files.place import Place
 
@@ -137,6 +138,7 @@ class Op:
         integral: an input of integers or flags: indices, not features.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
+        axis_arguments: the arguments by name that decide which axes the call moves, see `torch_api.axes`.
         operands: the arguments of a function that masks are made of or applied with (`torch_api.functions.MASKING`),
             in order; empty for any other op.
     """
@@ -162,6 +164,7 @@ class Op:
     baked_in: BakedInMode | None = None
     integral: bool = False
     requires_grad: bool | None = None
+    axis_arguments: tuple[tuple[str, Any], ...] = ()
     operands: tuple[Operand, ...] = ()
 
     @property

@@ -58,6 +58,7 @@ from regcheck.torch_api.functions import (
 )
 from regcheck.torch_api.layers import layer_named
 
+from .axis_arguments import axis_arguments_of, axis_arguments_of_layer, index_of
 from .emit import SETITEM, Emitter
 from .forward_cache import ForwardRunner
 from .mode_switch import ModeSwitch
@@ -116,7 +117,9 @@ class ModelDomain(Domain):
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
         if isinstance(owner, TensorRef):
-            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.state.place(node))
+            arguments = (("key", index_of(key, node)),)
+            place = self.state.place(node)
+            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=place, axis_arguments=arguments)
         return self.opaque((owner, key), node)
 
     def after_write(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
@@ -228,7 +231,16 @@ class ModelDomain(Domain):
         active: bool | None = False
         if what.kind is Kind.BATCH_NORM:
             active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
-        return self.emit(what.kind, function, values, place=place, window=what.window, active=active, operands=operands)
+        return self.emit(
+            what.kind,
+            function,
+            values,
+            place=place,
+            window=what.window,
+            active=active,
+            axis_arguments=axis_arguments_of(function, args, kwargs),
+            operands=operands,
+        )
 
     def _drop(
         self,
@@ -329,6 +341,7 @@ class ModelDomain(Domain):
             depth=depth,
             by_default=clause,
             tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
+            axis_arguments=axis_arguments_of_layer(layer),
             other={"active": other} if other is not mine else None,
         )
 
