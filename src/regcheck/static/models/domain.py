@@ -25,6 +25,7 @@ from regcheck.static.interpreter.values import (
     Module,
     Several,
     TensorRef,
+    UnknownObject,
     Value,
     Weight,
     argument,
