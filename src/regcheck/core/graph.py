@@ -130,6 +130,7 @@ class Op:
             `torch.distributions` in a recorded run.
         baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
         integral: an input of integers or flags: indices, not features.
+        discarded: no code reads the result of a dropout that changes nothing in place.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
     """
@@ -155,6 +156,7 @@ class Op:
     baked_in: BakedInMode | None = None
     integral: bool = False
     requires_grad: bool | None = None
+    discarded: bool = False
 
     @property
     def place(self) -> Place | None:

@@ -78,4 +78,5 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         has_running_stats=seen.has_running_stats,
         within=seen.within,
         baked_in=seen.baked_in,
+        discarded=seen.discarded,
     )

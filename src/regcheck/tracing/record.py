@@ -14,6 +14,8 @@ from torch import fx, nn
 from regcheck.core.errors import CannotTrace, message_of, stops
 from regcheck.core.graph import BakedInMode, Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
+from regcheck.files.discarded_results import discards_at
+from regcheck.files.text import text_of
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 
 from .baked_in_mode import baked_in_call, baked_in_script
@@ -80,6 +82,7 @@ class CallMetadata:
     has_running_stats: bool = True
     within: tuple[str, ...] = ()
     baked_in: BakedInMode | None = None
+    discarded: bool = False
     blocks: tuple[CodeSuppression, ...] = field(default_factory=BLOCKS.get)
 
 
@@ -198,6 +201,7 @@ class Recorder(TorchCallInterceptor):
         self._drew_unseen = False
         self._returned_storages: set[int] = set()
         self._returns_input = False
+        self._dropped: list[fx.Node] = []
 
     def bind_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         named = {**{f"input_{i}": value for i, value in enumerate(args)}, **kwargs}
@@ -241,6 +245,8 @@ class Recorder(TorchCallInterceptor):
                 self._returned_storages.add(storage_of(result))
             node = self._node("call_function", func, name or "call", *inputs)
             self._describe(node, func, name, site, args, kwargs, result)
+            if name in DROPPING and not changed and self.running.returns_to_code:
+                self._dropped.append(node)
             if drawing and name in DROPPING and node.meta[META].active:
                 node.meta[META].baked_in = baked_in_call(self.running.innermost, func, name)
             if drawing:
@@ -416,6 +422,10 @@ class Recorder(TorchCallInterceptor):
         outputs = tuple((name, node) for name, node in found if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
+        for node in self._dropped:
+            place = node.meta[META].site.place
+            if not node.users and place is not None:
+                node.meta[META].discarded = discards_at(text_of(place.path), place.line, place.column)
         unfollowed = result.unfollowed if outputs else (*result.unfollowed, NO_OUTPUT)
         ran, operations = frozenset(self.running.ran), self.meter.operations
         return Recording(

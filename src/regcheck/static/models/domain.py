@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from regcheck.core.graph import Kind, Reach
+from regcheck.files.discarded_results import FunctionBody
 from regcheck.files.place import Place
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.mode_values import ByMode, in_mode
@@ -48,6 +49,7 @@ from regcheck.torch_api.functions import (
     EAGER_ONLY,
     FACTORIES,
     FOREIGN,
+    IN_PLACE,
     METADATA,
     SOURCE_ALIASES,
     kind_of,
@@ -61,6 +63,7 @@ from .mode_switch import ModeSwitch
 if TYPE_CHECKING:
     from regcheck.static.interpreter.interpreter import Interpreter
 
+_HOOK = b"register_forward_hook"
 _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
 
 
@@ -184,7 +187,8 @@ class ModelDomain(Domain):
             gate = how.switch(kwargs)
             switch = Constant(True) if gate is None else argument(args, kwargs, *gate)
             values = [in_mode(each, mode) for each in (*args, *kwargs.values())]
-            return self._drop(function, rate, switch, values, place)
+            discarded = not name.endswith("_") and self._discards(node, argument(args, kwargs, *IN_PLACE))
+            return self._drop(function, rate, switch, values, place, discarded=discarded)
         values = [*args, *kwargs.values()]
         if kind_of(function) is Kind.RANDOM:
             is_loss = any("loss" in each.name.lower() for each in self.state.frames)
@@ -211,6 +215,7 @@ class ModelDomain(Domain):
         values: Iterable[Value],
         place: Place | None,
         layer: LayerValue | None = None,
+        discarded: bool = False,
     ) -> Value:
         """Emits a dropping op; `switch` is the value that turns it on."""
         is_certain = not any(self.state.doubts)
@@ -226,16 +231,27 @@ class ModelDomain(Domain):
             layer=layer,
             drops=DROPPING[function].drops,
             learned=function == "multi_head_attention_forward",
+            discarded=discarded,
             **mine,
             other=other if other != mine else None,
         )
+
+    def _discards(self, call: ast.expr, in_place: Value) -> bool:
+        """Whether the running function reads nothing of what a dropout returns, and the dropout is not in place."""
+        function = self.state.frame.function
+        if truth(in_place) is not False or function is None or isinstance(function.node, ast.Lambda):
+            return False
+        bodies = self.state.project.bodies
+        if function.node not in bodies:
+            bodies[function.node] = FunctionBody(function.node)
+        return bodies[function.node].discards(call)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         return self._run(module, args, kwargs, node, self.state.place(node))
 
     def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
         if isinstance(module, LayerValue):
-            return self._run_layer(module, args, kwargs, place)
+            return self._run_layer(module, args, kwargs, node, place)
         if isinstance(module, Container):
             if module.name != "Sequential" or not args:
                 return self.opaque(args, node)
@@ -272,7 +288,7 @@ class ModelDomain(Domain):
             return self._run(element, (value,), {}, node, element.place)
         return self.calls.call(element, (value,), {}, node)
 
-    def _run_layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
+    def _run_layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
         row = layer_named(layer.name)
         function, values = row.function, (*args, *kwargs.values())
         if function in DROPPING:
@@ -280,7 +296,11 @@ class ModelDomain(Domain):
             rate = layer.argument(*row.rate)
             if rate == VARYING:  # a layer keeps the rate that it is constructed with
                 rate = FIXED
-            return self._drop(function, rate, self.training(layer), values, place, layer)
+            # A `Sequential` calls its elements itself, and a hook reads what a layer returns.
+            is_read = place != self.state.place(node) or _HOOK in self.state.frame.source.content
+            in_place = row.arguments.get("inplace")
+            discarded = in_place is not None and not is_read and self._discards(node, layer.argument(*in_place))
+            return self._drop(function, rate, self.training(layer), values, place, layer, discarded)
         what = kind_of_layer(layer)
         depth, between, clause = stacking(layer)
         switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)

@@ -101,6 +101,7 @@ class Emitter(Part):
         latent: bool = False,
         by_default: str = "",
         requires_grad: bool | None = None,
+        discarded: bool = False,
         other: Mapping[str, Any] | None = None,
     ) -> TensorRef:
         """Adds an op; `other` holds the fields that differ in the other mode."""
@@ -129,6 +130,7 @@ class Emitter(Part):
             by_default=by_default,
             within=tuple([each.name for each in self.state.frames]) if kind is Kind.RANDOM else (),
             requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
+            discarded=discarded,
         )
         in_other = None
         if other is not None:

@@ -111,6 +111,7 @@ class CacheHit:
             op.by_default,
             (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
             requires_grad=op.requires_grad,
+            discarded=op.discarded,
         )
 
 
