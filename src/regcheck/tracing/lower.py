@@ -79,4 +79,5 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         within=seen.within,
         baked_in=seen.baked_in,
         discarded=seen.discarded,
+        reused_mask=seen.reused_mask,
     )

@@ -55,6 +55,7 @@ from regcheck.torch_api.functions import (
     kind_of,
 )
 from regcheck.torch_api.layers import layer_named
+from regcheck.torch_api.reused_masks import PRODUCTS
 
 from .emit import SETITEM, Emitter
 from .forward_cache import ForwardRunner
@@ -106,7 +107,8 @@ class ModelDomain(Domain):
             return self.opaque(values, node)
         scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in values)
         kind = Kind.SCALE if name == "neg" else kind_of(name, scalar)
-        return self.emit(kind, name, values, place=self.state.place(node))
+        reused = "" if scalar else self._reused_mask(name, node)
+        return self.emit(kind, name, values, place=self.state.place(node), reused_mask=reused)
 
     def zero_product(self, values: Args, node: ast.AST) -> Value:
         if any(isinstance(each, TensorRef) for each in values):
@@ -205,7 +207,10 @@ class ModelDomain(Domain):
         active: bool | None = False
         if what.kind is Kind.BATCH_NORM:
             active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
-        return self.emit(what.kind, function, values, place=place, window=what.window, active=active)
+        reused = self._reused_mask(function, node)
+        return self.emit(
+            what.kind, function, values, place=place, window=what.window, active=active, reused_mask=reused
+        )
 
     def _drop(
         self,
@@ -245,6 +250,13 @@ class ModelDomain(Domain):
         if function.node not in bodies:
             bodies[function.node] = FunctionBody(function.node)
         return bodies[function.node].discards(call)
+
+    def _reused_mask(self, function: str, node: ast.AST) -> str:
+        """The words that say when the mask of a product is drawn, if it is drawn once; empty for any other op."""
+        if function not in PRODUCTS:
+            return ""
+        place = self.state.place(node)
+        return self.state.frames[-1].source.products.get((place.line, place.column), "")
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         return self._run(module, args, kwargs, node, self.state.place(node))

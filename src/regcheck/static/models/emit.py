@@ -102,6 +102,7 @@ class Emitter(Part):
         by_default: str = "",
         requires_grad: bool | None = None,
         discarded: bool = False,
+        reused_mask: str = "",
         other: Mapping[str, Any] | None = None,
     ) -> TensorRef:
         """Adds an op; `other` holds the fields that differ in the other mode."""
@@ -131,6 +132,7 @@ class Emitter(Part):
             within=tuple([each.name for each in self.state.frames]) if kind is Kind.RANDOM else (),
             requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
             discarded=discarded,
+            reused_mask=reused_mask,
         )
         in_other = None
         if other is not None:

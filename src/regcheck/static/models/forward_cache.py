@@ -112,6 +112,7 @@ class CacheHit:
             (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
             requires_grad=op.requires_grad,
             discarded=op.discarded,
+            reused_mask=op.reused_mask,
         )
 
 
