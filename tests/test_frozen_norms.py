@@ -13,6 +13,7 @@ from regcheck.session.block import watch
 PRELUDE = """\
 import argparse
 import copy
+import itertools
 
 import torch
 from torch import nn
@@ -271,6 +272,28 @@ for epoch in range(2):
     #net.stem.eval()
     #net.features.eval()
 """,
+    "a validation that restores the whole model": """
+net = Birds()
+for part in (net.stem, net.features):
+    part.requires_grad_(False)
+    part.eval()
+def validate(net):
+    net.eval()
+    with torch.no_grad():
+        hits = sum((net(x).argmax(1) == y).sum().item() for x, y in batches)
+    net.train()  # <-
+    #net.stem.eval()
+    #net.features.eval()
+    return hits
+optimizer = torch.optim.SGD(net.head.parameters(), lr=0.1)
+for epoch in range(2):
+    for x, y in batches:
+        loss = F.cross_entropy(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(validate(net))
+""",
     "batch norms frozen in a constructor": """
 class Masks(nn.Module):
     def __init__(self):
@@ -367,6 +390,102 @@ class Tuning:
             loss.backward()
             self.optimizer.step()
 Tuning().run()
+""",
+    "the tutorial of transfer learning": """
+def set_parameter_requires_grad(model, feature_extracting):
+    if feature_extracting:
+        for param in model.parameters():
+            param.requires_grad = False
+def initialize(num_classes, feature_extract):
+    model = Birds()
+    set_parameter_requires_grad(model, feature_extract)
+    model.head = nn.Linear(8, num_classes)
+    return model
+def train_model(model, dataloaders, criterion, optimizer, num_epochs=2):
+    best = copy.deepcopy(model.state_dict())
+    for epoch in range(num_epochs):
+        for phase in ["train", "val"]:
+            if phase == "train":
+                model.train()  # <-
+                #model.stem.eval(), model.features.eval()
+            else:
+                model.eval()
+            running = 0
+            for inputs, labels in dataloaders[phase]:
+                optimizer.zero_grad()
+                with torch.set_grad_enabled(phase == "train"):
+                    outputs = model(inputs)
+                    loss = criterion(outputs, labels)
+                    _, preds = torch.max(outputs, 1)
+                    if phase == "train":
+                        loss.backward()
+                        optimizer.step()
+                running += torch.sum(preds == labels.data)
+    return model
+model = initialize(3, True)
+params = []
+for name, param in model.named_parameters():
+    if param.requires_grad == True:
+        params.append(param)
+optimizer = torch.optim.SGD(params, lr=0.1, momentum=0.9)
+train_model(model, {"train": batches, "val": batches}, nn.CrossEntropyLoss(), optimizer)
+""",
+    "parameters of several parts, and an optimizer with a closure": """
+net = Birds()
+for parameter in itertools.chain(net.stem.parameters(), net.features.parameters()):
+    parameter.requires_grad = False
+optimizer = torch.optim.LBFGS(net.head.parameters(), lr=0.1)
+net.train()  # <-
+#[part.eval() for part in (net.stem, net.features)]
+for x, y in batches:
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        return loss
+    optimizer.step(closure)
+""",
+    "a flag that freezes": """
+parser = argparse.ArgumentParser()
+parser.add_argument("--freeze", action="store_true", default=True)
+args = parser.parse_args([])
+net = Birds()
+if args.freeze:
+    net.stem.requires_grad_(False)
+    net.features.requires_grad_(False)
+optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+for epoch in range(2):
+    net.train()  # <-
+    #if args.freeze:
+    #    net.stem.eval()
+    #    net.features.eval()
+    for x, y in batches:
+        loss = F.cross_entropy(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+""",
+    "a flag that freezes batch norms": """
+parser = argparse.ArgumentParser()
+parser.add_argument("--freeze-bn", action="store_true", default=True)
+args = parser.parse_args([])
+def freeze_bn(net):
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+net = Birds()
+&if args.freeze_bn:
+&    freeze_bn(net)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+for epoch in range(2):
+    net.train()  # <-
+    #if args.freeze_bn:
+    #    freeze_bn(net)
+    for x, y in batches:
+        loss = F.cross_entropy(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 """,
     "a part in eval mode ahead of the training": """
 def run(net):
@@ -635,6 +754,97 @@ for epoch in range(3):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
     fit(net, optimizer)
+""",
+    "train() calls the method that freezes": """
+class Net(Birds):
+    def __init__(self):
+        super().__init__()
+        self.freeze_norms()
+    def freeze_norms(self):
+        for m in self.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.eval()
+    def train(self, mode=True):
+        super().train(mode)
+        self.freeze_norms()
+        return self
+net = Net()
+net.train()
+fit(net, torch.optim.SGD(net.parameters(), lr=0.1))
+""",
+    "statistics that do not move": """
+net = Birds()
+for m in net.modules():
+    if isinstance(m, nn.BatchNorm2d):
+        m.momentum = 0.0
+net.stem.requires_grad_(False)
+net.features.requires_grad_(False)
+net.train()
+fit(net, torch.optim.SGD(net.head.parameters(), lr=0.1))
+""",
+    "a context manager keeps them": """
+import contextlib
+@contextlib.contextmanager
+def fixed(net):
+    net.stem.eval()
+    net.features.eval()
+    yield
+    net.train()
+net = Birds()
+net.stem.requires_grad_(False)
+net.features.requires_grad_(False)
+net.train()
+with fixed(net):
+    fit(net, torch.optim.SGD(net.head.parameters(), lr=0.1))
+""",
+    "a teacher that begins as the student": """
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.student = nn.Sequential(Stage(3, 6), Stage(6, 8))
+        self.teacher = nn.Sequential(Stage(3, 6), Stage(6, 8))
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.requires_grad_(False)
+    def forward(self, x):
+        return F.mse_loss(self.student(x), self.teacher(x.flip(3)))
+pair = Pair()
+pair.train()
+optimizer = torch.optim.SGD(pair.student.parameters(), lr=0.1)
+loss = pair(batches[0][0])
+loss.backward()
+optimizer.step()
+""",
+    "another norm": """
+from functools import partial
+class B(nn.Module):
+    def __init__(self, norm=nn.BatchNorm2d):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = norm(8)
+        self.fc = nn.Linear(8, 3)
+    def forward(self, x):
+        return self.fc(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+net = B(norm=partial(nn.GroupNorm, 4))
+for n, p in net.named_parameters():
+    p.requires_grad = n.startswith("fc")
+net.train()
+fit(net, torch.optim.SGD(net.fc.parameters(), lr=0.1))
+""",
+    "norms that are fixed by their class": """
+class Fixed(nn.BatchNorm2d):
+    def train(self, mode=True):
+        return super().train(False)
+class Fixed2(nn.BatchNorm2d):
+    def forward(self, x):
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
+net = nn.Sequential(
+    nn.Conv2d(3, 8, 3), Fixed(8), nn.Conv2d(8, 8, 1), Fixed2(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+)
+for p in net.parameters():
+    p.requires_grad = False
+net[6].requires_grad_(True)
+net.train()
+fit(net, torch.optim.SGD(net[6].parameters(), lr=0.1))
 """,
     "trained whole": """
 net = Birds()

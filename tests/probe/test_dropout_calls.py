@@ -89,7 +89,7 @@ def test_a_rectified_input_hides_no_drop() -> None:
 
 
 def handmade_mask(does: Any) -> HandmadeMask:
-    model, x = Doing(does), torch.randn(256, 6)
+    model, x = Doing(lambda x, on: does(x, on) if on else x), torch.randn(256, 6)
     graph = trace_model(model, "model", Inputs((x,))).graph
     (op,) = (op for op in graph.train if op.kind is Kind.RANDOM)
     return ModelProbe(Runner(model, (x,), {}, "cpu"), graph, 0).measure(HandmadeMask, op)

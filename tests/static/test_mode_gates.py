@@ -89,7 +89,7 @@ return x + self.inner(x)
         """
 if self.training:
     gone = torch.rand(x.shape, device=x.device) < self.rate
-    x = x.masked_fill(gone, 0.0)
+    x = x.masked_fill(gone, 0.0) / 0.7
 return x
 """,
     ),

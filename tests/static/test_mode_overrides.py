@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from regcheck.core.finding import Verdict
+from regcheck.core.rule import Example
 from regcheck.engine.audit import audit
 from regcheck.engine.scan import scan
 
@@ -326,3 +327,45 @@ def imported(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+PROGRAM = (
+    HEADER
+    + """
+class Part(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(32)
+        self.drop = nn.Dropout(0.5)
+    def train(self, mode=True):
+        super().train(SWITCH)
+        return self
+    def forward(self, x):
+        return self.drop(self.norm(x))
+"""
+    + NET
+    + """
+def main():
+    net, batches = Net(), [(torch.randn(16, 8), torch.zeros(16).long()) for _ in range(2)]
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    net.train()
+    for _ in range(3):
+        for x, y in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()  # <-
+            optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            print(sum((net(x).argmax(-1) == y).sum().item() for x, y in batches))
+main()
+"""
+)
+
+
+@pytest.mark.parametrize(("switch", "code"), [("mode", "REG206"), ("False", "")])
+def test_a_program_follows_the_overrides_of_parts(switch: str, code: str, tmp_path: Path) -> None:
+    """An `eval()` that is left on matters only where `train()` would switch something back on."""
+    text = PROGRAM.replace("SWITCH", switch)
+    (tmp_path / "program.py").write_text(text, "utf-8")
+    found = {(each.line, each.code) for each in scan([tmp_path]).findings}
+    assert found == ({(line, code) for line in Example(text).marked} if code else set())

@@ -137,6 +137,50 @@ PROGRAMS = {
 
         print(evaluate(Net(rate_of("body"))))
         """,
+    "an option that is zero by default": """
+        import argparse
+
+        class Net(nn.Module):
+            def __init__(self, rate):
+                super().__init__()
+                self.body, self.head, self.drop = nn.Linear(8, 8), nn.Linear(8, 2), nn.Dropout(rate)
+
+            def forward(self, x):
+                return self.head(self.drop(torch.relu(self.body(x))))
+
+        @torch.no_grad()
+        def evaluate(net):
+            return [net(x).argmax(1) for x, _ in load("test")]
+
+        def main():
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--dropout", type=float, default=0)
+            print(evaluate(Net(parser.parse_args().dropout)))
+
+        main()
+        """,
+    "an option that is not zero by default": """
+        import argparse
+
+        class Net(nn.Module):
+            def __init__(self, rate):
+                super().__init__()
+                self.rate, self.body, self.head = rate, nn.Linear(8, 8), nn.Linear(8, 2)
+
+            def forward(self, x):
+                return self.head(F.dropout(torch.relu(self.body(x)), self.rate, self.training))
+
+        @torch.no_grad()
+        def evaluate(net):
+            return [net(x).argmax(1) for x, _ in load("test")]  # <- REG201
+
+        def main():
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--dropout", type=float, default=0.1)
+            print(evaluate(Net(parser.parse_args().dropout)))
+
+        main()
+        """,
     "the same net in eval mode": """
         class Net(nn.Module):
             def __init__(self, rate):

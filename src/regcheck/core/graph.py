@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from types import EllipsisType
 
 from regcheck.files.place import Place
 
@@ -97,6 +98,10 @@ class BakedInMode:
     place: Place | None = None
 
 
+Operand = str | float | EllipsisType | None
+"""An argument: the id of an op, a number, `...` for all sizes of a tensor, None for anything else or unknown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The call that an op comes from: the `occurrence`-th call of `function` from `place` inside `module`.
@@ -134,6 +139,8 @@ class Op:
         reused_mask: when the mask is drawn that a product reuses at each call, in words; empty for any other op.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
+        operands: the arguments of a function that masks are made of or applied with (`torch_api.functions.MASKING`),
+            in order; empty for any other op.
     """
 
     id: str
@@ -159,6 +166,7 @@ class Op:
     requires_grad: bool | None = None
     discarded: bool = False
     reused_mask: str = ""
+    operands: tuple[Operand, ...] = ()
 
     @property
     def place(self) -> Place | None:

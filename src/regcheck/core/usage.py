@@ -20,13 +20,20 @@ class Model:
     """A model of the program: `name` for messages, `key` to identify the live object.
 
     `mode_dependent` names the kinds of layer whose result depends on the mode. `learned` is True where the model has
-    learned layers beside them: a lone dropout or batch norm is a layer, not a model.
+    learned layers beside them: a lone dropout or batch norm is a layer, not a model. `known` is False where source does
+    not say what the model is: then it follows the mode, because the program sets one.
     """
 
     key: str
     name: str
     mode_dependent: tuple[str, ...] = ()
     learned: bool = True
+    known: bool = True
+
+    @property
+    def follows_mode(self) -> bool:
+        """Whether the result depends on the mode, or may depend on it."""
+        return bool(self.mode_dependent) or not self.known
 
 
 DECIDING = re.compile(
@@ -105,7 +112,7 @@ class Event:
 class Called(Event):
     """The program called a model as a whole (not from inside another model).
 
-    Only a watched program sets the fields from `callers` on; they summarize all equal calls.
+    A watched program sets the fields from `callers` on for all equal calls together; source sets some of them.
 
     Attributes:
         training: the model's mode, None where it is unknown.
@@ -119,6 +126,7 @@ class Called(Event):
         trained_after: the program trained something after the last of these calls.
         alternating: calls and training alternated, with no more than two training steps between two calls.
         repeats_input: the program passed one input again and again.
+        passes_again: from source: loops around the call may pass each input again.
         result_use: `decision` where the code computes a class, a score or a loss from the result, `value` where it only
             takes the result out of the graph, `shape` where it reads nothing but the shape, else empty.
         requested: the mode that the program last set before, None where it set none or has trained since.
@@ -161,6 +169,7 @@ class Called(Event):
     weights_loaded: bool = field(default=False, kw_only=True)
     eval_left_on: Place | None = field(default=None, kw_only=True)
     repeats_input: bool = field(default=False, kw_only=True)
+    passes_again: bool = field(default=False, kw_only=True)
     result_use: str = field(default="", kw_only=True)
     loaded_in_eval: tuple[Model, ...] = field(default=(), kw_only=True)
     pinned: tuple[str, ...] = field(default=(), kw_only=True)
@@ -273,6 +282,11 @@ class Usage:
         """Whether some optimizer that holds the model steps."""
         return any(isinstance(event, Stepped) and model.key in event.models for event in self.events)
 
+    def moves_frozen_norms(self, model: Model, part: str) -> bool:
+        """Whether a training call moves norms in this part of a model although it is frozen."""
+        norms = [each for _, call in self.calls() if call.model.key == model.key for each in call.frozen_norms]
+        return any(f"{each}.".startswith(f"{part}.") for each in norms)
+
     @cached_property
     def training_functions(self) -> frozenset[str]:
         """The functions that back-propagate, step an optimizer, or make a call that is back-propagated.
@@ -305,7 +319,7 @@ class Usage:
         """
         call = self.events[index]
         assert isinstance(call, Called)
-        if call.trained_after is not None:
+        if call.trained_after is not None or call.eval_left_on is not None:
             return call.eval_left_on
         place, predicted, left_on = None, False, None
         for event in self.events[: index + 1]:
@@ -323,6 +337,17 @@ class Usage:
     def trains_anything(self) -> bool:
         """Whether anything is trained at all."""
         return any(map(trains, self.events))
+
+    def calls_in_a_row(self, index: int) -> bool:
+        """Whether the call at `index` is made again, just before or after, and nothing is trained between."""
+        call = self.events[index]
+        for following in (self.events[index + 1 :], reversed(self.events[:index])):
+            for event in following:
+                if trains(event):
+                    break
+                if isinstance(event, Called) and isinstance(call, Called) and event.place == call.place:
+                    return True
+        return False
 
     def predicts_beside_training(self, call: Called) -> bool:
         """Whether the program trains through some calls at the place of `call`, but not through it and others."""

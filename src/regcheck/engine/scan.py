@@ -17,7 +17,7 @@ from regcheck.core.graph import Graph
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
-from regcheck.core.usage import Usage
+from regcheck.core.usage import Model, Usage
 from regcheck.files.text import text_of
 from regcheck.plugins import catalogue
 from regcheck.static.project import result_cache
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 NO_FILES = "no Python files found"
 READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
+UNKNOWN_MODEL = Evidence(Verdict.UNMEASURED, because="read from the source, where the model is not known")
 
 
 def scan(
@@ -146,7 +147,9 @@ def findings_of(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
     for rule in rules:
         for subject in subjects_of(rule, reading):
             for suspicion in merged(rule.check(*subject)):
-                yield finding(rule, suspicion, READ)
+                model = getattr(suspicion.at, "model", None)
+                is_known = not isinstance(model, Model) or model.known
+                yield finding(rule, suspicion, READ if is_known else UNKNOWN_MODEL)
 
 
 def subjects_of(rule: Rule, reading: Reading) -> Iterable[tuple[Graph | Usage, ...]]:

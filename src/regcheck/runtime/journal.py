@@ -57,7 +57,7 @@ class Journal:
     def __init__(self) -> None:
         self.log = UsageLog()
         self.captures = Captures()
-        self.capture_index: dict[tuple[CallState, Place | None], int | None] = {}
+        self.capture_index: dict[tuple[CallState, Place | None, tuple[str, ...]], int | None] = {}
         self.optimizers: dict[str, RevivableRef[torch.optim.Optimizer]] = {}
         self.skipped: dict[NotChecked, None] = {}
         self.uncaptured: dict[str, NotChecked] = {}

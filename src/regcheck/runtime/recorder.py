@@ -160,7 +160,7 @@ class EventRecorder:
             self._phases.clear()
             if journal.trained:
                 self._trained_structures |= {
-                    structure for ((structure, _, grad, _), _) in journal.capture_index if grad
+                    structure for ((structure, _, grad, _), _, _) in journal.capture_index if grad
                 }
         events, captures = journal.events()
         events = tuple(self._with_frozen_norms(each, captures) for each in events)
@@ -306,7 +306,7 @@ class EventRecorder:
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 under_test=suspect and self._sites.is_tested(module, frame, site),
-                capture=self._capture(module, info, args, kwargs, training, site, own_inputs),
+                capture=self._capture(module, info, args, kwargs, training, site, own_inputs, parts[True]),
                 callers=callers,
                 loaded_in_eval=loaded_in_eval,
                 weights_loaded=training and self._loaded.has_weights(module),
@@ -345,8 +345,12 @@ class EventRecorder:
         training: bool,
         site: CallSite,
         own_inputs: bool,
+        unpinned: tuple[str, ...],
     ) -> int | None:
-        """The index of the capture for this call, or None; with `own_inputs`, a capture of a call at this line."""
+        """The index of the capture for this call, or None; with `own_inputs`, a capture of a call at this line.
+
+        A call that finds other `unpinned` parts in train mode has a capture of its own: it runs in other modes.
+        """
         if not info.learned:
             return None
         journal, grad = self._journal, torch.is_grad_enabled()
@@ -355,7 +359,7 @@ class EventRecorder:
         state = (info.model_key, training, grad, call_form(module, args, kwargs))
         # A call inside training reveals more than the same call in a smoke test, so it gets one capture as well.
         is_captured = state in self._captured_states and (not grad or info.model_key in self._trained_structures)
-        key = (state, site.shown if own_inputs else None)
+        key = (state, site.shown if own_inputs else None, unpinned)
         index = journal.capture_index.get(key)
         if key not in journal.capture_index or journal.captures.has_raised(index):
             journal.capture_index[key] = None

@@ -68,7 +68,8 @@ class TrainedParameters:
     def frozen_norms(self, model: nn.Module, before: Snapshot) -> tuple[str, ...]:
         """The paths of norms that a call moved after this snapshot, and whose part of the model is frozen so far.
 
-        A parameter that the program changed by other means, as in a moving average of weights, is not frozen.
+        A parameter that the program changed by other means, as in a moving average of weights, is not frozen, nor is a
+        copy of a trained one, as in a teacher.
         """
         modules = dict(model.named_modules())
         moved = [modules[path] for path in before.statistics if path in modules]
@@ -77,13 +78,26 @@ class TrainedParameters:
         return frozen_norms([*self._owners(modules, before)])
 
     def _owners(self, modules: Mapping[str, nn.Module], before: Snapshot) -> Iterator[OwnedParameters]:
+        named = modules[""].named_parameters()
+        copied = {_values(each, before, name) for name, each in named if each in self._trained and each.dim() > 1}
         for path, module in modules.items():
             own = {name: each for name, each in module._parameters.items() if each is not None}
             norm = is_norm(module)
             if own or norm:
                 names = {f"{path}.{name}" if path else name: each for name, each in own.items()}
-                trained = any(each in self._trained or _has_changed(each, before, name) for name, each in names.items())
+                trained = any(
+                    each in self._trained
+                    or _has_changed(each, before, name)
+                    or (each.dim() > 1 and _values(each, before, name) in copied)
+                    for name, each in names.items()
+                )
                 yield OwnedParameters(path, trained, norm, not own, path in before.statistics)
+
+
+def _values(parameter: nn.Parameter, before: Snapshot, name: str) -> tuple[object, ...]:
+    """The shape and the first elements of a parameter: equal for a parameter and its copy."""
+    sample = before.samples.get(name)
+    return tuple(parameter.shape), id(parameter) if sample is None else tuple(sample.tolist())
 
 
 def _has_changed(parameter: nn.Parameter, before: Snapshot, name: str) -> bool:

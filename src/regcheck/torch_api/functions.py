@@ -183,6 +183,23 @@ _FUNCTIONAL = {
     *(name for name in KINDS if name.startswith(("gumbel", "fractional"))),
 }
 
+MASKING = frozenset(
+    "rand rand_like uniform bernoulli randperm full full_like new_full empty empty_like new_empty zeros zeros_like"
+    " new_zeros ones ones_like new_ones lt le gt ge less less_equal greater greater_equal eq ne floor ceil round add"
+    " radd sub rsub mul div invert logical_not bitwise_not where masked_fill setitem index_fill index_put"
+    " mean sum".split()
+)
+"""The functions that masks are drawn, made, applied and summed up with; ops hold their operands."""
+
+COIN_TOSSES = {
+    "Bernoulli": signature("probs=None logits=None")["probs"],
+    "Binomial": signature("total_count=1 probs=None logits=None")["probs"],
+}
+"""Distributions of zeros and ones, with the argument that holds the probability of a one."""
+
+NOT_OPERANDS = frozenset("device dtype layout requires_grad pin_memory generator memory_format out".split())
+"""Keyword arguments that say nothing about the values of a result."""
+
 NOT_ZERO_AT_ZERO = frozenset("sigmoid logsigmoid hardsigmoid softplus exp cos".split())
 """Activations that do not map zero to zero."""
 

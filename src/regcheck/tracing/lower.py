@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import fx
 
-from regcheck.core.graph import Flow, Kind, Mode, Op, Site
+from regcheck.core.graph import Flow, Kind, Mode, Op, Operand, Site
 from regcheck.core.suppressions import CodeSuppression
-from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, call_text, kind_of
+from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, MASKING, NOT_OPERANDS, call_text, kind_of
 
 from .record import META, CallMetadata
 
@@ -80,4 +80,18 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         baked_in=seen.baked_in,
         discarded=seen.discarded,
         reused_mask=seen.reused_mask,
+        operands=tuple(_operands((node.args, node.kwargs))) if seen.name in MASKING else (),
     )
+
+
+def _operands(value: object) -> Iterator[Operand]:
+    """The arguments in nested tuples and dicts, as an op holds them."""
+    if isinstance(value, Mapping):
+        value = tuple(each for key, each in value.items() if key not in NOT_OPERANDS)
+    if isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _operands(each)
+    elif isinstance(value, fx.Node):
+        yield value.name
+    else:
+        yield float(value) if isinstance(value, (int, float)) else None

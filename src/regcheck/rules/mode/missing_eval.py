@@ -34,6 +34,7 @@ A call stands below a function if that function makes it, directly or through ot
 | on | in a function that trains, never trained on later | a decision | info |
 | on, in source | below a name that predicts, or in a loop without training | a decision; trained elsewhere | error |
 | on | anywhere else | | nothing |
+| any | any of these, in source | the class of the model is not known | warning at most |
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
 
 A function trains if it back-propagates, steps an optimizer, or calls a model through whose result a loss is
@@ -42,6 +43,10 @@ optimizer's step: a step may consist of helper functions, and `accelerator.backw
 A decision is an argmax, a top k, a loss or a metric; `detach`, `numpy`, `item` and `tolist` take a result out of the
 graph, too. So the rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a
 validation at the end of the function that trains.
+
+In source a model may be unknown: handed in, built by name, by a registry or by another package. The rule finds a
+prediction with it in the train mode that the program itself has set by `train()`, if the model was trained since and
+no code in between may have called `eval()`. Where the program sets no mode, nothing is reported.
 
 ## Why it matters
 
@@ -93,7 +98,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(call.model.mode_dependent)
             yield Suspicion(
                 call,
-                f"`{call.model.name}` predicts with {layers} in train mode",
+                f"`{call.model.name}` predicts {f'with {layers} ' if layers else ''}in train mode",
                 fix="call `model.eval()` before predicting, and `model.train()` before training goes on",
                 severity=severity,
             )
@@ -103,7 +108,7 @@ def is_prediction(call: Called) -> bool:
     """Whether the values of a result, computed in train mode by the code under test, may be meant as a prediction."""
     kept = call.result == "used" and call.result_use != "shape"
     of_a_test = call.test_code or (call.under_test and not predicts_by_name(call))
-    return call.training is True and kept and not of_a_test and call.model.learned and bool(call.model.mode_dependent)
+    return call.training is True and kept and not of_a_test and call.model.learned and call.model.follows_mode
 
 
 def graded(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -112,7 +117,9 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) or predicts_once(usage, call) else None
     found = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
-    return Severity.INFO if found and asked is False else found
+    if found and (asked is False or not call.model.known):
+        return Severity.INFO if asked is False else min(found, Severity.WARNING)
+    return found
 
 
 def predicts_once(usage: Usage, call: Called) -> bool:
@@ -122,7 +129,8 @@ def predicts_once(usage: Usage, call: Called) -> bool:
     """
     decides = call.weights_loaded and not call.grad and call.result_use == "decision"
     drops = not any("norm" in kind for kind in call.model.mode_dependent)
-    return decides and drops and call.inputs > 1 and not call.repeats_input and not usage.trains_anything
+    repeats = call.repeats_input or call.passes_again
+    return decides and drops and call.model.known and call.inputs > 1 and not repeats and not usage.trains_anything
 
 
 def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -131,12 +139,12 @@ def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None
     within_training = trains_here or any(map(usage.trains_in, call.callers))
     followed = call.trained_after
     if followed is None:  # from source, which does not know either through which results a loss is propagated
-        followed = trains_here or any(map(trains, usage.events[index + 1 :]))
+        validates = call.result_use == "decision" and usage.calls_in_a_row(index)
+        followed = (trains_here and not validates) or any(map(trains, usage.events[index + 1 :]))
         within_training = within_training or computes_a_loss(usage, call)
     by_name = not trains_here and predicts_by_name(call)
     if followed and within_training:
-        watched = call.trained_after is not None
-        between = watched and call.result_use == "decision" and not (call.repeats_input or call.alternating)
+        between = call.result_use == "decision" and not (call.repeats_input or call.alternating)
         return (Severity.ERROR if between else Severity.INFO) if by_name else None
     if call.repeats_input or call.alternating:
         return Severity.INFO
@@ -176,13 +184,11 @@ def scores_a_trained_model(usage: Usage, index: int, call: Called) -> bool:
 
     The call stands below a name that predicts, or in a loop of its own, which does not train.
     """
-    alike = [(at, each) for at, each in usage.calls() if each.model.key == call.model.key]
     if call.result_use != "decision" or any(map(trains, usage.events[index + 1 :])):
         return False
-    before = [at for at, each in alike if each.place == call.place and at < index]
-    in_a_row = bool(before) and not any(map(trains, usage.events[before[-1] : index]))
     named = predicts_by_name(call) and not usage.trains_in(call.function)
-    return (named or in_a_row) and any(each.backpropagated and each.place != call.place for _, each in alike)
+    elsewhere = (each for each in usage.calls_of(call.model.key) if each.place != call.place)
+    return (named or usage.calls_in_a_row(index)) and any(each.backpropagated for each in elsewhere)
 
 
 def passes_on(usage: Usage, call: Called) -> bool:

@@ -5,13 +5,22 @@
 Any random draw other than dropout that happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
 `gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth.
 
-A draw from a `torch.distributions` distribution that the model computes from its input, such as a policy's action, is
-advice (`info`) and fails nothing: the sample is the prediction.
+Some draws are advice (`info`) and fail nothing, because the forward shows what they are for:
+
+- a draw from a `torch.distributions` distribution that the model computes from its input, such as a policy's action:
+  the sample is the prediction;
+- noise that enters the network by its own layers or beside a condition, and every draw behind it: generators, vocoders,
+  diffusion samplers start from noise;
+- a draw that reaches outputs by way of a loss alone: masks of pretraining, samples of a posterior, noise to predict;
+- a draw that `forward` returns, as itself or as a mask made of it alone.
+
+Noise that is added to hidden values in both modes is none of these.
 
 Source does not show whether a draw is intended, so `regcheck scan` warns; only a measurement makes it an error. If the
-code shows that it samples on purpose, a scan gives advice, too, which `--extend-select REG203` shows: the draw is in a
-function named after sampling, reparameterizing, generating or masking; it is multiplied by an exponential, as in a
-variational autoencoder's `mean + exp(log_std) * eps`; or only draws, and no input, produce the output.
+names and formulas show that the code samples on purpose, a scan gives advice, too, which `--extend-select REG203`
+shows: the draw is in a function named after sampling, reparameterizing, generating or masking; it is multiplied by an
+exponential, as in a variational autoencoder's `mean + exp(log_std) * eps`; or only draws, and no input, produce the
+output.
 
 ## Why it matters
 
@@ -43,6 +52,8 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.rule import Example, Probe
+from regcheck.torch_api.drawn_masks import DrawnMask
+from regcheck.torch_api.losses import LOSS_FUNCTIONS
 
 CODE = "REG203"
 SEVERITY = Severity.ERROR
@@ -50,6 +61,8 @@ BEGINS_AT = (Kind.RANDOM,)
 ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
 )
+NOISE = {"rand", "randn", "normal", "uniform", "rand_like", "randn_like"}
+LAYERS = {Kind.LINEAR, Kind.CONV, Kind.RECURRENT}
 GUARD = "draw only in training (`if self.training:`), or declare the randomness with an ignore"
 DECLARE = "if the randomness is intended, declare it with an ignore; else draw only in training (`if self.training:`)"
 
@@ -59,7 +72,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if draw.baked_in or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
             continue
         message = f"`{draw.call}` draws random numbers in eval mode, so predictions are random"
-        if is_predicted(graph.eval, draw):
+        if is_meant(graph.eval, draw):
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         elif not graph.assumed:
             yield Suspicion(draw, message, GUARD)
@@ -67,6 +80,55 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         else:
             yield Suspicion(draw, message, GUARD, (), Severity.WARNING)
+
+
+def is_meant(flow: Flow, draw: Op) -> bool:
+    """Whether the forward shows that a draw is its purpose, or no part of a prediction."""
+    return (
+        is_predicted(flow, draw)
+        or not flow.outputs_reached(draw, is_before_loss)
+        or is_returned(flow, draw)
+        or is_generated(flow, draw)
+    )
+
+
+def is_before_loss(op: Op) -> bool:
+    return followed(op) and not is_loss(op)
+
+
+def is_loss(op: Op) -> bool:
+    """Whether an op returns a loss: it reduces all samples to one number."""
+    function = op.site.function
+    is_reduced = op.shape == () or (op.shape is None and len(op.operands) == 1)
+    return function in LOSS_FUNCTIONS or (function in ("mean", "sum") and is_reduced)
+
+
+def is_returned(flow: Flow, draw: Op) -> bool:
+    """Whether the draw, or what is computed from it alone, is an output."""
+    drawn = DrawnMask(flow, draw)
+    return drawn.is_fair and any(output in drawn.masks for _, output in flow.outputs)
+
+
+def is_generated(flow: Flow, draw: Op) -> bool:
+    """Whether all outputs that the draw reaches are generated from noise."""
+    starts = [op for op in flow if op.kind is Kind.RANDOM and op.active and starts_network(flow, op)]
+    generated = {name for op in starts for name in flow.outputs_reached(op, followed)}
+    return generated.issuperset(flow.outputs_reached(draw, followed))
+
+
+def starts_network(flow: Flow, draw: Op) -> bool:
+    """Whether a draw is the input of layers, alone or beside a condition; noise shaped like hidden values is not."""
+    if draw.site.function not in NOISE:
+        return False
+    if draw.site.function.endswith("_like") and any(op.kind is not Kind.INPUT for op in flow.inputs_of(draw)):
+        return False
+    passed, stopped = flow.ahead(draw, lambda op: passive(op) or op.kind in (Kind.CONCAT, Kind.JOIN))
+    ids = {draw.id, *(op.id for op in passed)}
+    for op in stopped:
+        given = [each for each in flow.inputs_of(op) if each.kind not in (Kind.PARAMETER, Kind.CONSTANT)]
+        if op.kind in LAYERS and op.learned and given and all(each.id in ids for each in given):
+            return True
+    return False
 
 
 def is_predicted(flow: Flow, draw: Op) -> bool:

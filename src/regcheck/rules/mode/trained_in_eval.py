@@ -13,6 +13,8 @@ It also finds:
   running program also a part, such as a backbone below a new head;
 - a program in which one line sets eval mode for training and train mode for predictions.
 
+In source the rule also follows models of unknown classes, if the program calls their `train()` anywhere.
+
 Where the first call after `eval()` trains, the program means to train in eval mode (fine-tuning on fixed statistics),
 and the rule ignores it, also if it predicts later. The rule also ignores models with a part that is pinned to eval mode
 or frozen, and passes that do not train, such as an attack: a running program trains only if a loss is back-propagated
@@ -58,20 +60,19 @@ BEGINS_AT = (ModeSet, Backward)
 def check(usage: Usage) -> Iterator[Suspicion]:
     for left in usage.events:
         if isinstance(left, ModeNotRestored) and stays_off(usage, left):
-            layers = " and ".join(left.model.mode_dependent)
             yield Suspicion(
                 replace(left, place=left.next_use),
-                f"`{left.model.name}` trains in eval mode, as `{left.mode_setter}` leaves it, with {layers} off",
+                f"`{left.model.name}` trains in eval mode, as `{left.mode_setter}` leaves it{off(left.model)}",
                 fix="call `model.train()` after validating",
             )
     for index, call in usage.calls():
         asleep = [part for part in call.loaded_in_eval if is_trained(usage, call, part)]
         layers = " and ".join(call.model.mode_dependent)
-        trained = trains_in_eval(call) and is_trained(usage, call, call.model)
+        trained = trains_in_eval(call) and is_trained(usage, call, call.model) and is_meant_to_train(usage, call.model)
         if trained and (usage.eval_left_on(index) is not None or usage.inverts_modes(call)):
             yield Suspicion(
                 call,
-                f"`{call.model.name}` trains in eval mode, with {layers} off",
+                f"`{call.model.name}` trains in eval mode{off(call.model)}",
                 fix="call `model.train()` at the start of each training epoch, or after validating",
             )
         elif trained and came_in_eval(usage, index, call):
@@ -88,18 +89,32 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             yield Suspicion(call, message, fix=LOADED)
 
 
+def off(model: Model) -> str:
+    """The layers that eval mode switches off, as the end of a message."""
+    return f", with {' and '.join(model.mode_dependent)} off" if model.mode_dependent else ""
+
+
 LOADED = "call `model.train()` before training; `from_pretrained` returns models in eval mode"
 
 
 def stays_off(usage: Usage, left: ModeNotRestored) -> bool:
     """Whether training goes on in the eval mode that a validation left behind, on some path and not on each."""
     known = any(trains_in_eval(call) and call.place == left.next_use for _, call in usage.calls())
-    return not left.restores and left.next_use is not None and bool(left.model.mode_dependent) and not known
+    return not left.restores and left.next_use is not None and left.model.follows_mode and not known
 
 
 def trains_in_eval(event: Event) -> bool:
-    """Whether a call with gradients was made while all that depends on the mode was in eval mode."""
-    return isinstance(event, Called) and event.grad and event.training is False and bool(event.model.mode_dependent)
+    """Whether a call with gradients was made, on some path, while all that depends on the mode was in eval mode."""
+    if not isinstance(event, Called) or not event.grad or not event.model.follows_mode:
+        return False
+    on_some_path = event.trained_after is None and event.training is None and event.eval_left_on is not None
+    return event.training is False or on_some_path
+
+
+def is_meant_to_train(usage: Usage, model: Model) -> bool:
+    """Whether the mode matters: of an unknown model, only the program's own `train()` says so."""
+    set_to_train = (each.model.key for each in usage.events if isinstance(each, ModeSet) and each.training)
+    return model.known or model.key in set_to_train
 
 
 def is_trained(usage: Usage, call: Called, model: Model) -> bool:

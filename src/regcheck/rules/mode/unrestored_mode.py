@@ -9,7 +9,7 @@ A function that switches a model's mode temporarily, intends to restore it, and 
 - one of its paths restores the mode, and an early `return` does not;
 - it restores the mode of the whole model, and a part that was pinned to eval mode (frozen batch norm) returns in train
   mode. In a running program the part must have been put in eval mode once, by a call of its own, have been trained on
-  so, and be trained on in train mode afterwards.
+  so, and be trained on in train mode afterwards. Where its weights are frozen too, frozen-norm-drifts reports it.
 
 Only a scan reports the second case; a running program reports what it causes, trained-in-eval or missing-eval.
 
@@ -59,6 +59,8 @@ BEGINS_AT = (ModeSet,)
 def check(usage: Usage) -> Iterator[Suspicion]:
     for event in usage.events:
         if isinstance(event, ModeNotRestored) and event.restores:
+            if event.part and usage.moves_frozen_norms(event.model, event.part):
+                continue  # which is frozen-norm-drifts
             message = f"`{event.mode_setter}` returns with {what(event)} mode, unlike on entry"
             message += f", and it trains in that mode {where(event.next_use)}" if event.next_use else ""
             fix = "restore each part's own mode" if event.part else "restore the mode in a `finally` block"
@@ -131,7 +133,7 @@ def still_thawed(usage: Usage, index: int, call: Called) -> tuple[str, ...]:
         return ()
     before = [each for at, each in usage.calls() if at < index and each.model.key == call.model.key]
     trained = {path for each in before if each.backpropagated for path in each.pinned}
-    return tuple(path for path in call.unpinned if path in trained)
+    return tuple(path for path in call.unpinned if path in trained and not usage.moves_frozen_norms(call.model, path))
 
 
 def blanket(usage: Usage, index: int, call: Called) -> ModeSet | None:

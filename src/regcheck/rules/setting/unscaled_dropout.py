@@ -2,10 +2,15 @@
 
 ## What it finds
 
-A hand-written mask (`torch.rand(…) < keep`, `torch.bernoulli`) that zeroes activations in train mode only, without
-scaling by 1 / (1 - p): neither of the mask, nor of the activations, nor of the product, nor in eval mode. The rule
-ignores masked inputs and embeddings (augmentation, masked modelling, word dropout), and masks over the content of whole
-samples anywhere but on a residual branch: there they usually drop a condition on purpose.
+A hand-written mask that zeroes activations in train mode only, so that train mode passes on more or less than eval mode
+does on average. The mask may be drawn by `rand`, `bernoulli`, `randperm`, a distribution or a dropout of ones, and
+multiplied, chosen with `where`, filled in or assigned. The scale that makes up for it, 1 / (1 - p) in train mode or
+1 - p in eval mode, may stand on the mask, the activations or the product. It is missing, or it is another number.
+
+The rule ignores masked inputs and embeddings (augmentation, masked modelling, word dropout), values that something else
+replaces, and masks of whole samples or positions anywhere but on a residual branch: there they usually drop a condition
+or a token on purpose. A scan reports only what the numbers in the source prove: where a rate is not known, any scale
+counts as the right one.
 
 ## Why it matters
 
@@ -14,9 +19,10 @@ receive values that they were never trained on.
 
 ## How it is confirmed
 
-In train mode the measurement follows the draw to its product with activations. By then it must consist of zeros and one
-other value. Multiplied by every number that scales before or after, that value is the scale; an exact two-sided
-binomial test must reject that units survive with probability 1 divided by the scale.
+In train mode the measurement follows the draw to the activations that it drops, and applies the same call to ones: the
+result must consist of zeros and one other value. Multiplied by every number that scales before or after in train mode,
+and divided by those of eval mode, that value is the scale; an exact two-sided binomial test must reject that units
+survive with probability 1 divided by the scale. A gap of less than 2 % of the activation is advice.
 
 ## When to keep the code
 
@@ -30,36 +36,44 @@ Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 5 (scal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Gate, Graph, Kind, Mode, Op
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.handmade_mask import HandmadeMask
 from regcheck.core.rule import Example, Probe
+from regcheck.core.starting_points import Trait
+from regcheck.torch_api.drawn_masks import CUTS, FILLS, SCALES, DrawnMask, Drop, is_scaling, scale_of
 
 CODE = "REG403"
 SEVERITY = Severity.WARNING
-BEGINS_AT = (Kind.RANDOM,)
+BEGINS_AT = (Kind.RANDOM, Trait.DROPS)
 
-CUTS = {"lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal", "compare", "floor", "bernoulli"}
-SCALES = {"mul", "div", "truediv", "rmul", "rtruediv"}
+MATERIAL = 0.02
+"""A gap of less than 2 % of the activation is advice."""
+
 HIDDEN = {Kind.LINEAR, Kind.CONV, Kind.ATTENTION, Kind.RECURRENT, Kind.MATMUL}
-NOT_HIDDEN = {Kind.INPUT, Kind.EMBEDDING, Kind.OPAQUE, Kind.CONSTANT, Kind.PARAMETER}
-PASSES = {Kind.IDENTITY, Kind.ACTIVATION, Kind.RESHAPE, Kind.SCALE, Kind.NORM, Kind.BATCH_NORM, Kind.POOL}
-BECOMES_MASK = {Kind.IDENTITY, Kind.RESHAPE, Kind.OTHER, Kind.SCALE, Kind.ACTIVATION}
+NOT_HIDDEN = {Kind.INPUT, Kind.EMBEDDING, Kind.OPAQUE}
+FIXED = {Kind.CONSTANT, Kind.PARAMETER}
+UNCHANGED = {Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE}
+SINGLE = {Kind.ACTIVATION, Kind.SIGMOID, Kind.SOFTMAX, Kind.NORM, Kind.BATCH_NORM, Kind.POOL, Kind.JOIN, Kind.DROPOUT}
+MIXES = {Kind.COMBINE, Kind.CONCAT}
+ADDS = {"add", "radd", "sub", "rsub"}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
-    for draw in graph.randoms(active_in=Mode.TRAIN):
-        if graph.gate(draw) is not Gate.MODE or scaled_in_eval(graph, draw.module):
+    for draw in (*graph.randoms(active_in=Mode.TRAIN), *graph.dropouts(active_in=Mode.TRAIN)):
+        if graph.gate(draw) is not Gate.MODE:
             continue
-        passed, stopped = flow.ahead(draw, becomes_mask)
-        made = [draw, *passed]
-        if not any(op.site.function in CUTS for op in made) or any(is_scaling(op) for op in made):
+        mask = DrawnMask(flow, draw)
+        if not mask.is_fair:
             continue
-        if any(masks_activations(flow, product, made, draw) for product in stopped):
+        balanced = [is_balanced(graph, mask, drop) for drop in mask.drops() if drops_activations(flow, mask, drop)]
+        if False in balanced or (None in balanced and not graph.assumed):
             yield Suspicion(
                 draw,
                 f"`{draw.call}` drops activations in train mode without scaling the rest by 1 / (1 - p)",
@@ -67,39 +81,120 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             )
 
 
-def becomes_mask(op: Op) -> bool:
-    return op.kind in BECOMES_MASK
-
-
-def is_scaling(op: Op) -> bool:
-    """Whether the only tensor of a product or quotient is scaled by a number, a known one or not."""
-    return op.site.function in SCALES and len(op.inputs) == 1
-
-
-def scaled_in_eval(graph: Graph, module: str) -> bool:
-    """Whether the module scales in eval mode instead of in train mode, which compensates for dropping as well."""
-    counts = [sum(op.module == module and is_scaling(op) for op in flow) for flow in (graph.train, graph.eval)]
-    return counts[1] > counts[0]
-
-
-def masks_activations(flow: Flow, product: Op, made: list[Op], draw: Op) -> bool:
-    """Whether hidden activations are multiplied with the mask, and neither they nor the product are scaled."""
-    if product.kind is not Kind.COMBINE or product.site.function not in SCALES:
+def drops_activations(flow: Flow, mask: DrawnMask, drop: Drop) -> bool:
+    """Whether hidden activations are dropped: features one by one anywhere, whole samples on a residual branch."""
+    functions = {op.site.function for op in mask.masks.values()}
+    if CUTS.isdisjoint(functions) and not ("randperm" in functions and drop.op.site.function in FILLS):
         return False
-    masks = {op.id for op in made}
-    values = [op for op in flow.inputs_of(product) if op.id not in masks]
-    if len(values) != 1 or is_scaling(values[0]) or any(is_scaling(op) for op in flow.users_of(product)):
+    if not is_hidden(flow, drop.values):
         return False
-    behind = [values[0]] if values[0].kind not in PASSES else flow.behind(values[0], passes)
-    kinds = {op.kind for op in behind}
-    if not kinds & HIDDEN or kinds & NOT_HIDDEN:
+    ends = [drop.op, *flow.ahead(drop.op, unchanged)[0]]
+    sums = [user for each in ends for user in flow.users_of(each) if user.site.function in ADDS]
+    others = [op for each in sums for op in flow.behind(each, unchanged) if op is not drop.op]
+    if any(op.id in mask.masks or not mask.masks.keys().isdisjoint(op.inputs) for op in others):
+        return False  # what is dropped is replaced
+    return bool(sums) or is_by_feature(flow, mask, drop)
+
+
+def is_hidden(flow: Flow, values: Op) -> bool:
+    """Whether layers compute the values, which are neither the input nor an embedding."""
+    nearest = {op.kind for op in sources(flow, values, passes)} - FIXED
+    if nearest & NOT_HIDDEN:
         return False
-    elementwise = draw.site.function.endswith("_like") or (draw.shape is not None and draw.shape == values[0].shape)
-    return elementwise or any(op.site.function in ("add", "radd") for op in flow.users_of(product))
+    if nearest & MIXES:
+        nearest = {op.kind for op in sources(flow, values, lambda op: passes(op) or op.kind in MIXES)} - FIXED
+        return bool(nearest & HIDDEN) and Kind.INPUT not in nearest and Kind.OPAQUE not in nearest
+    return bool(nearest & HIDDEN)
+
+
+def sources(flow: Flow, op: Op, through: Callable[[Op], bool]) -> list[Op]:
+    return flow.behind(op, through) if through(op) else [op]
+
+
+def is_by_feature(flow: Flow, mask: DrawnMask, drop: Drop) -> bool:
+    """Whether the mask differs from feature to feature, and not from sample to sample or position to position alone."""
+    over_time = any(op.kind is Kind.CONV for op in sources(flow, drop.values, passes))
+    shape, drawn = drop.values.shape, mask.draw.shape
+    if drop.op.site.function in FILLS and mask.draw.site.function == "randperm":
+        axis = indexed_axis(drop)
+        return axis is not None and axis > 0 and (shape is None or axis in feature_axes(len(shape), over_time))
+    if shape is not None and drawn is not None:
+        drawn = drawn if len(drawn) == len(shape) else drop.mask.shape or drawn
+        drawn = (1,) * (len(shape) - len(drawn)) + drawn
+        return any(drawn[axis] == shape[axis] > 1 for axis in feature_axes(len(shape), over_time))
+    sizes = mask.sizes()
+    if sizes == (...,):
+        return True
+    return len(sizes) > 1 and any(sizes[axis] != 1 for axis in feature_axes(len(sizes), over_time))
+
+
+def feature_axes(rank: int, over_time: bool) -> tuple[int, ...]:
+    """The axes that may hold features: the last of rows and sequences, the second of maps."""
+    if rank > 3:
+        return (1,)
+    return (rank - 1, 1) if over_time and rank == 3 else (rank - 1,)
+
+
+def indexed_axis(drop: Drop) -> int | None:
+    """The axis along which a mask of indices selects."""
+    operands = drop.op.operands[1:-1]
+    if drop.op.site.function == "index_fill":
+        return int(operands[0]) if isinstance(operands[0], float) else None
+    return operands.index(drop.mask.id) if drop.mask.id in operands else None
+
+
+def is_balanced(graph: Graph, mask: DrawnMask, drop: Drop) -> bool | None:
+    """Whether train mode passes on as much as eval mode does on average; None if some scale is not known."""
+    flow = graph.train
+    around = [*behind_and_self(flow, drop.values), *flow.ahead(drop.op, passes)[0]]
+    mine, other = (Counter(scale_key(op) for op in scalings(each, mask.draw.module)) for each in (flow, graph.eval))
+    only_here, only_in_eval = mine - other, other - mine
+    own = [op for op in around if is_scaling(op) and scale_key(op) in only_here]
+    later = [op for op in flow.ahead(drop.op, lambda op: op.module == mask.draw.module)[0] if op not in around]
+    by_mask = [op for op in later if op.site.function in SCALES and mask.masks.keys() & {*op.inputs}]
+    elsewhere = [op for op in later if is_scaling(op) and scale_key(op) in only_here and op.id not in mask.masks]
+    if by_mask or elsewhere:
+        return None
+    factors = mask.factors(drop)
+    numbers = [*map(scale_of, own), *(number and 1 / number for _, _, number in only_in_eval.elements())]
+    if factors is None:
+        is_scaled = mask.draw.kind is Kind.DROPOUT or any(op.site.function in SCALES for op in mask.masks.values())
+        return None if numbers or is_scaled else False
+    if 0 not in factors:
+        return True
+    known = [each for each in numbers if each is not None]
+    if len(known) < len(numbers):
+        return None
+    return abs(1 - math.fsum(factors) / len(factors) * math.prod(known)) <= MATERIAL
+
+
+def behind_and_self(flow: Flow, op: Op) -> list[Op]:
+    """An op and those before it that pass on its values, scaled or not."""
+    found: dict[str, Op] = {}
+    todo = [op]
+    while todo:
+        each = todo.pop()
+        if each.id not in found and passes(each):
+            found[each.id] = each
+            todo.extend(flow.inputs_of(each))
+    return [*found.values()]
+
+
+def scalings(flow: Flow, module: str) -> Iterator[Op]:
+    """The ops of a module, and of those around it, that scale by a number."""
+    return (op for op in flow if is_scaling(op) and f"{module}.".startswith(f"{op.module}.".lstrip(".")))
+
+
+def scale_key(op: Op) -> tuple[str, str, float | None]:
+    return op.module, op.site.function, scale_of(op)
+
+
+def unchanged(op: Op) -> bool:
+    return op.kind in UNCHANGED
 
 
 def passes(op: Op) -> bool:
-    return op.kind in PASSES or (op.kind is Kind.DROPOUT and not op.active)
+    return op.kind in UNCHANGED or op.kind in SINGLE or is_scaling(op)
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
@@ -109,7 +204,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     because = f"train mode passes on {percent(mask.mean)} of the activation that eval mode does, on average"
     because += f"; reference dropout at the same rate passes on {percent(mask.reference_mean)}"
     verdict = Verdict.CONFIRMED if mask.p_value <= probe.alpha else Verdict.REFUTED
-    return probe.evidence(verdict, because, mask)
+    lowers_to = Severity.INFO if abs(1 - mask.mean) < MATERIAL else None
+    return probe.evidence(verdict, because, mask, material_from=MATERIAL, lowers_to=lowers_to)
 
 
 BAD = (

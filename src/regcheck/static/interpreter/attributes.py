@@ -30,6 +30,7 @@ from .values import (
     Super,
     TensorRef,
     Unknown,
+    UnknownObject,
     Value,
     Weight,
     as_default,
@@ -79,6 +80,8 @@ class Attributes(Part):
             return owner.settings.get(name, FIXED)
         if isinstance(owner, Setting):
             return Unknown(owner.varies)
+        if isinstance(owner, UnknownObject):
+            return owner.part(name)
         if isinstance(owner, Unknown):
             return owner
         if isinstance(owner, Namespace):

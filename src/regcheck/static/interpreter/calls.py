@@ -45,6 +45,7 @@ from .values import (
     Several,
     Super,
     Unknown,
+    UnknownObject,
     Value,
     Weight,
     argument,
@@ -180,7 +181,9 @@ class Calls(Part):
                 value = as_default(value)
         if value is None:
             value = VARYING if OPEN in kwargs else FIXED
-        if type(value) is not Unknown or value.varies or isinstance(function.node, ast.Lambda):
+        if not isinstance(value, Unknown) or value.varies or isinstance(function.node, ast.Lambda):
+            return value
+        if type(value) not in (Unknown, UnknownObject):
             return value
         declared = self.options.of_decorators(function, name)
         if declared is not None:
@@ -318,6 +321,8 @@ class Calls(Part):
             setting = self.containers.setting_of(owner, name, args[2], node)
             if setting is not None:
                 return setting
+        if isinstance(value, UnknownObject) and len(args) == 2:
+            return value
         if isinstance(value, (Bound, Unknown)):
             return Unknown(varies=len(args) > 2)
         return computed_from(args[1:2], value)

@@ -313,7 +313,7 @@ class Evaluator(Part):
         operand = by_default(value)
         if isinstance(operand, Constant) and isinstance(operand.value, (int, float)):
             return computed_from((value,), self.state.compute(UNARY[type(node.op)], operand.value))
-        return self.domain.arithmetic("neg", (value,), node)
+        return self.domain.arithmetic("invert" if isinstance(node.op, ast.Invert) else "neg", (value,), node)
 
     def _binop(self, node: ast.BinOp) -> Value:
         return self.binary(node.op, self.evaluate(node.left), self.evaluate(node.right), node)
@@ -357,7 +357,8 @@ class Evaluator(Part):
                 is_key = str(left.value) in right.cells
                 if is_key or OPEN not in right.cells:
                     return computed_from(values, Constant(is_key is isinstance(op, ast.In)))
-        return self.domain.arithmetic("compare", values, node)
+        compute = COMPARED.get(type(node.ops[0])) if len(node.ops) == 1 else None
+        return self.domain.arithmetic(compute.__name__ if compute else "compare", values, node)
 
     def _subscript(self, node: ast.Subscript) -> Value:
         owner, index = self.evaluate(node.value), node.slice

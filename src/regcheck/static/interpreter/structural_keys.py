@@ -34,6 +34,7 @@ from .values import (
     Several,
     TensorRef,
     Unknown,
+    UnknownObject,
     Value,
     Weight,
 )
@@ -112,8 +113,8 @@ class StructuralKey:
             return self._constant(value.value), value.default
         if kind is TensorRef:
             return tuple([self._op(name) for name in value.ids])
-        if kind is Unknown:
-            return bool(value.varies)
+        if kind is Unknown or kind is UnknownObject:
+            return bool(value.varies), bool(value.sizes)
         if kind is Setting:
             return kind, value.varies, self.of(value.default), value.origin
         if kind is Configuration:

@@ -62,9 +62,13 @@ class Constant:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A value that is not known. `varies`: it may differ from call to call (a choice, a size, an input)."""
+    """A value that is not known.
+
+    `varies`: it may differ from call to call (a choice, a size, an input). `sizes`: it is the whole shape of a tensor.
+    """
 
     varies: bool = False
+    sizes: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -325,6 +329,46 @@ class Instance(Module):
 
 
 @dataclass(eq=False)
+class UnknownModel(Module):
+    """A module of an unknown class: only its mode is followed, once the program sets it. `name` is its source."""
+
+    name: str = "model"
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownObject(Unknown):
+    """An object of an unknown class, distinct from other ones.
+
+    Attributes:
+        model: the mode of the object, if it is a model.
+        owner: the object that this one is an attribute or an item of, by its `name`.
+        origins: the unknown objects that it was built from, any of which it may contain.
+        parts: its attributes and items by name, as far as the program has read them.
+    """
+
+    model: UnknownModel = field(default_factory=lambda: UnknownModel(None))
+    owner: UnknownObject | None = None
+    name: str = ""
+    origins: tuple[UnknownObject, ...] = ()
+    parts: dict[str, UnknownObject] = field(default_factory=dict)
+
+    def part(self, name: str) -> UnknownObject:
+        """An attribute or an item; `module` of a wrapper around a model is the model."""
+        if name == "module":
+            return self
+        if name not in self.parts:
+            part = self.parts[name] = UnknownObject(self.varies, owner=self, name=name)
+            part.model.cells.born = self.model.cells.born  # a branch that reads it first does not create it
+        return self.parts[name]
+
+    def within(self) -> Iterator[UnknownObject]:
+        """The object and its parts, at any depth."""
+        yield self
+        for each in self.parts.values():
+            yield from each.within()
+
+
+@dataclass(eq=False)
 class OptimizerValue:
     """An optimizer of torch.optim."""
 
@@ -492,6 +536,7 @@ def element(item: Value) -> Value:
 
 NONE = Constant(None)
 FIXED, VARYING = Unknown(), Unknown(varies=True)
+SIZES = Unknown(varies=True, sizes=True)
 ANY_ITEMS: tuple[Value, ...] = (Several(VARYING),)
 """The items of a sequence of which nothing is known."""
 

@@ -14,6 +14,7 @@ from regcheck.static.interpreter.mode_values import ByMode, in_mode
 from regcheck.static.interpreter.values import (
     FIXED,
     NONE,
+    SIZES,
     VARYING,
     Constant,
     Container,
@@ -43,14 +44,17 @@ from regcheck.static.torch_calls import (
     stacking,
     tracks,
 )
+from regcheck.torch_api.arguments import Argument
 from regcheck.torch_api.functions import (
     BATCH_NORM_TRAINING,
+    COIN_TOSSES,
     DROPPING,
     EAGER_ONLY,
     FACTORIES,
     FOREIGN,
     IN_PLACE,
     METADATA,
+    NOT_OPERANDS,
     SOURCE_ALIASES,
     kind_of,
 )
@@ -106,9 +110,9 @@ class ModelDomain(Domain):
         if not tensors:
             return self.opaque(values, node)
         scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in values)
-        kind = Kind.SCALE if name == "neg" else kind_of(name, scalar)
+        kind = Kind.SCALE if name in ("neg", "invert") else kind_of(name, scalar)
         reused = "" if scalar else self._reused_mask(name, node)
-        return self.emit(kind, name, values, place=self.state.place(node), reused_mask=reused)
+        return self.emit(kind, name, values, place=self.state.place(node), operands=values, reused_mask=reused)
 
     def zero_product(self, values: Args, node: ast.AST) -> Value:
         if any(isinstance(each, TensorRef) for each in values):
@@ -125,13 +129,14 @@ class ModelDomain(Domain):
             return self.opaque((owner, value), target)
         if _is_everything(target.slice):
             return self.emit(Kind.IDENTITY, "copy", (value,), place=self.state.place(target))
-        return self.emit(Kind.CONCAT, SETITEM, (owner, key, value), place=self.state.place(target))
+        values = (owner, key, value)
+        return self.emit(Kind.CONCAT, SETITEM, values, place=self.state.place(target), operands=values)
 
     def attribute(self, owner: Value, name: str) -> Value | None:
         if not isinstance(owner, (TensorRef, Weight)):
             return None
         if name in METADATA:
-            return VARYING
+            return SIZES if name == "shape" else VARYING
         kind = kind_of(SOURCE_ALIASES[name]) if name in SOURCE_ALIASES else Kind.OPAQUE
         return self.emit(kind, SOURCE_ALIASES.get(name, name), (owner,), place=None)
 
@@ -148,7 +153,9 @@ class ModelDomain(Domain):
         if not isinstance(owner, (TensorRef, Weight)):
             return None
         if name in METADATA:
-            return VARYING
+            return SIZES if name == "size" and not (args or kwargs) else VARYING
+        if name == "sample" and isinstance(owner, TensorRef) and owner.ids[0] in self.emitter.coin_tosses:
+            return self._sample(owner, args, kwargs, node)
         result = self._function(name, (owner, *args), kwargs, node)
         return result if result is not None else self.opaque((owner, *args, *kwargs.values()), node)
 
@@ -177,7 +184,25 @@ class ModelDomain(Domain):
             return Constant(False)
         if name == "torch.manual_seed":
             self.emitter.seeded = True
+        if function in COIN_TOSSES and package.startswith("torch.distributions"):
+            return self._coin_tosses(COIN_TOSSES[function], args, kwargs, node)
         return self._function(function, args, kwargs, node) if package in _TORCH else None
+
+    def _coin_tosses(self, probability: Argument, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        """A distribution of zeros and ones at a constant rate, as an op that its samples come from."""
+        values = (*args, *kwargs.values())
+        count = kwargs.get("total_count", args[0] if probability.position and args else Constant(1))
+        if self.emitter.origins(values) or count != Constant(1):
+            return None
+        made = self.emit(Kind.CONSTANT, "distribution", (), place=self.state.place(node))
+        self.emitter.coin_tosses[made.ids[0]] = argument(args, kwargs, *probability)
+        return made
+
+    def _sample(self, distribution: TensorRef, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        probability = self.emitter.coin_tosses[distribution.ids[0]]
+        sizes = (*args, *kwargs.values(), probability)
+        level = self.emit(Kind.CONSTANT, "full", (), place=self.state.place(node), operands=sizes)
+        return self._function("bernoulli", (level,), {}, node) or level
 
     def _function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         """A torch function or a tensor's method; None if it is not in torch's table."""
@@ -192,13 +217,15 @@ class ModelDomain(Domain):
             discarded = not name.endswith("_") and self._discards(node, argument(args, kwargs, *IN_PLACE))
             return self._drop(function, rate, switch, values, place, discarded=discarded)
         values = [*args, *kwargs.values()]
+        operands = [*args, *(value for key, value in kwargs.items() if key not in NOT_OPERANDS)]
         if kind_of(function) is Kind.RANDOM:
             is_loss = any("loss" in each.name.lower() for each in self.state.frames)
             is_seeded = self.emitter.seeded or kwargs.get("generator", NONE) != NONE
             is_certain = not (self.state.doubts or is_seeded or is_loss)
-            return self.emit(Kind.RANDOM, function, values, place=place, active=True if is_certain else None)
+            draws = True if is_certain else None
+            return self.emit(Kind.RANDOM, function, values, place=place, active=draws, operands=operands)
         if function in FACTORIES:
-            return self.emit(Kind.CONSTANT, function, (), place=place)
+            return self.emit(Kind.CONSTANT, function, (), place=place, operands=operands)
         tensors = [each for each in values if isinstance(each, (TensorRef, Weight, Items))]
         scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in args)
         what = kind_of_call(function, args, kwargs, scalar)
@@ -209,7 +236,14 @@ class ModelDomain(Domain):
             active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
         reused = self._reused_mask(function, node)
         return self.emit(
-            what.kind, function, values, place=place, window=what.window, active=active, reused_mask=reused
+            what.kind,
+            function,
+            values,
+            place=place,
+            window=what.window,
+            active=active,
+            operands=operands,
+            reused_mask=reused,
         )
 
     def _drop(

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regcheck.core.graph import Drops, Kind, Mode, Op, Reach, Site
+from regcheck.core.graph import Drops, Kind, Mode, Op, Operand, Reach, Site
 from regcheck.files.place import Place
 from regcheck.static.interpreter.mode_values import ModeTracker
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     Constant,
     Instance,
+    Items,
     LayerValue,
     Module,
+    Several,
     TensorRef,
     Unknown,
     Value,
     Weight,
+    by_default,
     descendants,
     leaves,
     truth,
 )
-from regcheck.torch_api.functions import PARTS, call_text
+from regcheck.torch_api.functions import MASKING, PARTS, call_text
 
 from .unregistered import unregistered_modules
 
@@ -77,6 +80,8 @@ class Emitter(Part):
         """Which parameters the source says are trained, and which are not."""
         self.assembled: set[str] = set()
         """The ops whose result was written to in part."""
+        self.coin_tosses: dict[str, Value] = {}
+        """The probability of each distribution of zeros and ones that does not depend on tensors, by its op."""
         self.running: list[str] = [""]
         """The paths of the modules that are running."""
         self.seeded = False
@@ -103,9 +108,13 @@ class Emitter(Part):
         requires_grad: bool | None = None,
         discarded: bool = False,
         reused_mask: str = "",
+        operands: Iterable[Value] = (),
         other: Mapping[str, Any] | None = None,
     ) -> TensorRef:
-        """Adds an op; `other` holds the fields that differ in the other mode."""
+        """Adds an op; `other` holds the fields that differ in the other mode.
+
+        `operands` are the arguments of a function that masks are made with (see `Op.operands`).
+        """
         module = self.running[-1] if layer is None else self.modules.path_below(layer, self.running[-1])
         ids = tuple(dict.fromkeys(self.origins(inputs)))
         if function in PARTS and not self.assembled.isdisjoint(ids):
@@ -133,6 +142,7 @@ class Emitter(Part):
             requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
             discarded=discarded,
             reused_mask=reused_mask,
+            operands=tuple(_operands(operands)) if operands and function in MASKING else (),
         )
         in_other = None
         if other is not None:
@@ -181,3 +191,19 @@ class Emitter(Part):
         if id(module) in self.modules.hidden:
             return Reach.HIDDEN
         return Reach.NEW if any(module is each for each in self.state.created) else None
+
+
+def _operands(values: Iterable[Value]) -> Iterator[Operand]:
+    """The arguments of a call as an op holds them, those in sequences one by one."""
+    for each in values:
+        value = by_default(each)
+        if isinstance(value, Items):
+            yield from _operands(value.items)
+        elif isinstance(value, Several):
+            yield from _operands((value.item,))
+        elif isinstance(value, TensorRef):
+            yield value.ids[0] if len(value.ids) == 1 else None
+        elif isinstance(value, Constant) and isinstance(value.value, (int, float)):
+            yield float(value.value)
+        else:
+            yield ... if isinstance(value, Unknown) and value.sizes else None

@@ -10,6 +10,7 @@ from typing import Any
 from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.static.interpreter.values import (
+    VARYING,
     Constant,
     Container,
     Either,
@@ -26,14 +27,16 @@ from regcheck.static.interpreter.values import (
     Several,
     TensorRef,
     Unknown,
+    UnknownModel,
+    UnknownObject,
     Value,
     Weight,
+    by_default,
     descendants,
     modules_in,
     truth,
 )
 from regcheck.static.project.names import Definition
-from regcheck.static.torch_calls import setting
 from regcheck.torch_api.functions import DROPPING, LEARNED
 from regcheck.torch_api.layers import BATCH_NORM, DROPOUT, FOREIGN_LAYERS, NO_LAYER, NOISE, UNKNOWN, Layer, layer_named
 from regcheck.torch_api.losses import LOSS_LAYERS
@@ -57,11 +60,18 @@ def depends_on_mode(model: Module) -> frozenset[str]:
 
 
 def _assumed_setting(layer: LayerValue, row: Layer, name: str) -> Any:
-    """A setting of a layer; an unknown rate, or an unknown number of recurrent layers, is assumed to act."""
-    value = setting(layer, name)
+    """A setting of a layer: by default where its user chooses it, and acting where a rate or a depth is unknown."""
+    value = _number(layer.argument(*row.arguments[name]))
     if value is UNKNOWN and row.rate is not None and name == row.rate.name:
         return DROPPING["dropout"].rate.default
     return 2 if value is UNKNOWN and row.depth is not None and name == row.depth.name else value
+
+
+def _number(value: Value) -> Any:
+    """A constant, or the number that a setting has by default."""
+    default = by_default(value)
+    is_number = isinstance(default, Constant) and isinstance(default.value, (int, float))
+    return default.value if isinstance(default, Constant) and (is_number or default is value) else UNKNOWN
 
 
 def layer_of(model: Module) -> LayerValue | None:
@@ -100,8 +110,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def _attribute(model: Instance, name: str) -> Any:
-    value = model.cells.get(name)
-    return value.value if isinstance(value, Constant) else UNKNOWN
+    return _number(model.cells.get(name, VARYING))
 
 
 def _rate(model: Instance, node: ast.expr | None) -> Any:
@@ -117,6 +126,9 @@ def _rate(model: Instance, node: ast.expr | None) -> Any:
 def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
     """Whether any layer acts as in training (None: unknown), and the kinds of layer that depend on the mode."""
     acting: dict[object, set[str]] = {}
+    if isinstance(model, UnknownModel):
+        mode = model.cells.get("training")
+        return (bool(mode.value) if isinstance(mode, Constant) else None), ()
     for _, each in descendants(model):
         kinds = depends_on_mode(each)
         if kinds:
@@ -130,7 +142,9 @@ def modes(model: Module) -> tuple[bool | None, tuple[str, ...]]:
 
 
 def has_learned_layers(model: Module) -> bool:
-    """Whether there are learned layers beside those that depend on the mode."""
+    """Whether there are learned layers beside those that depend on the mode; of an unknown model they are assumed."""
+    if isinstance(model, UnknownModel):
+        return True
     for _, each in descendants(model):
         layer = layer_of(each)
         if layer is not None and layer_named(layer.name).learned:
@@ -249,6 +263,8 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
         parts += [value.node, value.instance is not None and likeness(value.instance, known)]
     elif isinstance(value, Partial):
         parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+    elif isinstance(value, UnknownObject):
+        parts += [value.varies]
     elif isinstance(value, Setting):
         parts += [value.origin, likeness(value.default, known)]
     elif isinstance(value, (Unknown, TensorRef, External, Definition)):
@@ -259,7 +275,7 @@ def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
 def name_of(model: Module) -> str:
     if isinstance(model, Instance):
         return model.definition.name.rpartition(".")[2]
-    return model.name if isinstance(model, (LayerValue, Container)) else "model"
+    return model.name if isinstance(model, (LayerValue, Container, UnknownModel)) else "model"
 
 
 def single(value: Value) -> Value:

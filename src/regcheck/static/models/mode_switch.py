@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
 from regcheck.core.errors import CannotTrace
 from regcheck.static.interpreter.domain import Args
@@ -112,6 +113,19 @@ def overrides_of(model: Module) -> frozenset[int]:
     return frozenset([id(each.node) for each in methods if each is not None])
 
 
+def overriding(module: Module) -> Iterator[Module]:
+    """The uppermost of a module and its submodules whose classes override `train()`."""
+    todo, seen = [module], set[int]()
+    while todo:
+        each = todo.pop()
+        own = each.definition.method("train") if isinstance(each, Instance) else None
+        if own is not None and _requests_mode(own):
+            yield each
+        elif id(each) not in seen:
+            seen.add(id(each))
+            todo += [child for _, child in each.children()]
+
+
 def _own_train(module: Module) -> Function | None:
     """The `train` method of a module's class, if it overrides torch's.
 
@@ -128,6 +142,8 @@ def _requests_mode(train: Function) -> bool:
     """Whether a `train` method takes a mode, and is not a training loop."""
     given = _parameters(train)
     default = given[0][1] if given else None
+    if sum(each is None for _, each in given) > 1:
+        return False
     return default is None or (isinstance(default, ast.Constant) and isinstance(default.value, bool))
 
 

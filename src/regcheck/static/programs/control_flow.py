@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from functools import partial
 
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.evaluator import Condition, Evaluator
 from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
-from regcheck.static.interpreter.values import Cells, Either, External, Function, Module, ParameterOf, Value, Weight
+from regcheck.static.interpreter.values import (
+    NONE,
+    Cells,
+    Either,
+    External,
+    Function,
+    Instance,
+    Module,
+    ParameterOf,
+    UnknownObject,
+    Value,
+    Weight,
+)
 from regcheck.static.project.entry_points import is_plain
 
 from .domain import GRADIENT_MODES, ProgramDomain
@@ -88,15 +101,28 @@ class ProgramStatements(Statements):
         log = self.program.log
         enabled = log.gradients["enabled"]
         with self.program.restoration.guarded(not all(self._is_of_torch(each.context_expr) for each in node.items)):
+            exits: list[Callable[[], object]] = []
             for each in node.items:
-                value = self.evaluator.evaluate(each.context_expr)
+                value = self._enter(each.context_expr, exits)
                 if isinstance(value, External) and value in GRADIENT_MODES:
                     log.set_gradients(GRADIENT_MODES[value])
                 if each.optional_vars is not None:
                     self.assign(each.optional_vars, value)
             end = self.run(node.body)
+            for leave in reversed(exits):
+                leave()
             self.state.set(log.gradients, "enabled", enabled)
         return end
+
+    def _enter(self, node: ast.expr, exits: list[Callable[[], object]]) -> Value:
+        """Enters a context manager and returns the value that it gives; adds to `exits` what leaves it."""
+        with self.program.restoration.generator_around() as modes:
+            value = self.evaluator.evaluate(node)
+        exits.append(modes.enter())
+        if isinstance(value, Instance) and value.definition.method("__enter__") is not None:
+            exits.append(partial(self.calls.method, value, "__exit__", (NONE, NONE, NONE), {}, node))
+            return self.calls.method(value, "__enter__", (), {}, node)
+        return value
 
     _asyncwith = _with
 
@@ -126,7 +152,15 @@ class ProgramCalls(Calls):
         self.program = domain
 
     def call(self, callee: Value, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        if isinstance(callee, UnknownObject):
+            if self.program.unknown_models.is_model(callee):
+                return self.program.run_module(callee.model, args, kwargs, node)
+            if callee.owner is not None and callee.name.isidentifier():
+                return self.method(callee.owner, callee.name, args, kwargs, node)
         if isinstance(callee, Either):
+            models = self.program.models_of_one_mode(callee)
+            if models:
+                return self.program.join_tensors([self.call(each, args, kwargs, node) for each in models])
             return self.program.opaque((*callee.options, *args, *kwargs.values()), node)
         return super().call(callee, args, kwargs, node)
 
@@ -135,8 +169,9 @@ class ProgramCalls(Calls):
         with self.program.restoration.function_call(function, node):
             enabled = log.gradients["enabled"]
             if not isinstance(function.node, ast.Lambda):
+                bound = () if function.instance is None else (function.instance,)
                 for each in function.node.decorator_list:
-                    self._decorate(function, each, (*args, *kwargs.values()))
+                    self._decorate(function, each, (*bound, *args, *kwargs.values()))
             result = super().call_function(function, args, kwargs, node)
             self.state.set(log.gradients, "enabled", enabled)
         return result

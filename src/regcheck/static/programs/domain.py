@@ -16,8 +16,10 @@ from regcheck.static.interpreter.values import (
     Cells,
     Constant,
     Container,
+    Either,
     Entries,
     External,
+    Function,
     Instance,
     Items,
     LayerValue,
@@ -27,13 +29,18 @@ from regcheck.static.interpreter.values import (
     Parameters,
     TensorRef,
     Unknown,
+    UnknownModel,
+    UnknownObject,
     Value,
     argument,
     descendants,
+    leaves,
     modules_in,
+    options_of,
     truth,
 )
-from regcheck.static.models.inspection import identity, is_loss
+from regcheck.static.models.inspection import identity, is_loss, modes
+from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
@@ -45,6 +52,7 @@ from .optimizers import optimizer_info
 from .part_loops import PartLoops
 from .penalties import PenalizedLoss, Penalties, Penalty
 from .uncalled_methods import UncalledMethods
+from .unknown_models import BESIDE_MODES, LEAVING_MODES, UnknownModels
 
 if TYPE_CHECKING:
     from regcheck.static.interpreter.interpreter import Interpreter
@@ -54,12 +62,6 @@ GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, Extern
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
-_HARMLESS = frozenset(
-    "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad get_parameter extra_repr"
-    " register_forward_hook register_forward_pre_hook register_full_backward_hook modules named_modules children"
-    " named_children get_submodule get_buffer double_ float_".split()
-)
-"""Methods of modules that leave the mode alone."""
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
 _OBSERVERS = frozenset(
@@ -76,16 +78,18 @@ class ProgramDomain(Domain):
 
     def __init__(self) -> None:
         self.log = EventLog()
+        self._following = False
         self.penalties = Penalties(self.log)
         self.restoration = ModeRestoration(self.log)
         self.uncalled_methods = UncalledMethods(self.log)
+        self.unknown_models = UnknownModels(self.log)
         self.part_loops = PartLoops()
         self.freezing = Freezing(self.log)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
         parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in parts:
+        for part in (*parts, self.unknown_models):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -103,25 +107,48 @@ class ProgramDomain(Domain):
         self.log.feeding.update(map(identity, self.log.callees_of(given)))
         if not self.log.is_model(module):
             return self.opaque(given, node)
-        return self.log.add_call(module, given, node)
+        result = self.log.add_call(module, given, node)
+        self.restoration.note_call(module, int(result.ids[0]))
+        return result
 
     def unsettle(self, values: Iterable[Value]) -> None:
         """Unknown code receives values: the modes of the models among them are no longer known."""
         for value in values:
             contents = value.cells.values() if isinstance(value, (Entries, Instance)) else ()
-            for model in (*modules_in(value), *[each for inner in contents for each in modules_in(inner)]):
-                self.freezing.use(model)
-                for _, each in descendants(model):
-                    self.state.set(each.cells, "training", VARYING)
-                    self.restoration.settle(each)
+            for each in leaves(value, *contents, dicts=False):
+                if isinstance(each, UnknownObject):
+                    self.unknown_models.unsettle(each)
+                elif isinstance(each, Module) and each.is_module:
+                    self._unsettle_module(each)
+
+    def _unsettle_module(self, module: Module) -> None:
+        self.freezing.use(module)
+        for _, each in descendants(module):
+            self.state.set(each.cells, "training", VARYING)
+            self.restoration.settle(each)
 
     def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
         values = tuple(values)
+        if isinstance(node, ast.Yield):
+            self.restoration.note_yield()
         self.unsettle(values)
         name = last_name(node.func).lower() if isinstance(node, ast.Call) else ""
         if any(each in name for each in _LOSS_WORDS):
             return self.log.consume_in_loss(values)
-        return self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
+        result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
+        is_new = isinstance(node, ast.Call) and not isinstance(result, TensorRef)
+        return self.unknown_models.result_of(values) if is_new else result
+
+    def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
+        if isinstance(owner, UnknownObject) and isinstance(key, Constant):
+            return owner.part(f"[{key.value!r}]")
+        return super().item(owner, key, node)
+
+    def training(self, module: Module) -> Value:
+        if isinstance(module, UnknownModel):
+            mode: Value = module.cells.get("training", VARYING)
+            return mode
+        return super().training(module)
 
     def arithmetic(self, name: str, values: Args, node: ast.AST) -> Value:
         if isinstance(node, ast.Compare) and len(values) == 2:
@@ -161,8 +188,25 @@ class ProgramDomain(Domain):
         self.restoration.leave_function(node)
 
     def set_training(self, module: Module, training: Value, node: ast.AST) -> None:
-        self.freezing.set_mode(module, truth(training), node)
+        running = [each.function.instance for each in self.state.frames if each.function and each.function.owner]
+        tops = [child for _, child in module.children()] if any(each is module for each in running) else [module]
+        own = [each for top in tops for each in overriding(top)]
+        before = [(each, self.training(each)) for top in own for _, each in descendants(top)]
+        if not self._following:
+            self.freezing.set_mode(module, truth(training), node)
         self._set_training([module], [each for _, each in descendants(module)], training, node)
+        for each, mode in before:
+            self.state.set(each.cells, "training", mode)
+        for each in own:
+            self._follow(each, training)
+
+    def _follow(self, module: Module, training: Value) -> None:
+        """Calls the `train()` of a module's class, which may set other modes; what it does is no event."""
+        following, self._following = self._following, True
+        try:
+            self.calls.method(module, "train", (training,), {}, ast.Name("train", ast.Load()))
+        finally:
+            self._following = following
 
     def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
         models = [*modules_in(owner)]
@@ -170,19 +214,35 @@ class ProgramDomain(Domain):
             self._set_training(models, models, training, node)
         else:
             self.unsettle(self.state.created)
+            self.unknown_models.unsettle_all()
 
     def _set_training(
         self, models: Sequence[Module], switched: Iterable[Module], training: Value, node: ast.AST
     ) -> None:
         """The program sets the mode of models, by the flags of the modules `switched`."""
-        self.restoration.before_mode_set(models, training, node)
+        if not self._following:
+            self.restoration.before_mode_set(models, training, node)
         for each in switched:
             self.state.set(each.cells, "training", training)
-            if isinstance(training, Constant) and self.log.is_model(each):
+            if not self._following and isinstance(training, Constant) and self.log.is_model(each):
                 self.log.add_mode(each, bool(training.value), node)
+
+    def _set_mode_of_each(self, owner: Either, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        """`train()` or `eval()` of one of several models: whichever it is, it has the mode afterwards."""
+        for each in sorted(options_of(owner), key=lambda each: isinstance(each, Module)):  # a known mode comes last
+            self.calls.method(each, name, args, kwargs, node)
+        return owner
+
+    def models_of_one_mode(self, choice: Either) -> list[Module]:
+        """The whole models that a value may be, if they have the same mode."""
+        models = [each for each in options_of(choice) if isinstance(each, Module)]
+        found = {modes(each)[0] if self.log.is_model(each) else None for each in models}
+        return models if len(found) == 1 and None not in found else []
 
     def copy_of(self, value: Value) -> Value:
         """A copy of a module with a mode of its own."""
+        if isinstance(value, UnknownObject):
+            return self.unknown_models.copy_of(value)
         if not isinstance(value, (Instance, Container, LayerValue)):
             return value
         if isinstance(value, LayerValue):
@@ -206,7 +266,7 @@ class ProgramDomain(Domain):
         package, _, last = name.rpartition(".")
         if package == "builtins" and last in _PASSING and (last != "getattr" or len(args) < 2):
             self.log.consume(args)
-        if package == "builtins" and last in ("isinstance", "any", "all", "type"):
+        if name == "itertools.chain" or (package == "builtins" and last in ("isinstance", "any", "all", "type")):
             tested = self.part_loops.test(last, args)
             if tested is not None:
                 return tested
@@ -258,6 +318,12 @@ class ProgramDomain(Domain):
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "backward":
             self.restoration.propagate(owner)
+        if isinstance(owner, Either) and name in ("train", "eval") and any(modules_in(owner)):
+            return self._set_mode_of_each(owner, name, args, kwargs, node)
+        if isinstance(owner, Instance) and not (
+            owner.is_module or name in owner.cells or owner.definition.method(name)
+        ):
+            self.unsettle((owner,))  # a method of an unknown base class
         if isinstance(owner, (Items, Entries)):
             self.log.consume((*args, *kwargs.values()))
         if name == "load_from_checkpoint" and isinstance(owner, Definition) and owner.method(name) is None:
@@ -280,14 +346,25 @@ class ProgramDomain(Domain):
             self.freezing.train(given)
             return self.log.consume_in_loss(given)
         if name == "step":
+            closure = argument(args, kwargs, 0, "closure")
+            if isinstance(closure, Function):
+                self.calls.call(closure, (), {}, node)
             if isinstance(owner, OptimizerValue):
                 self.log.add(Stepped, node, optimizer=owner.described)
             else:
                 self.log.add(Backward, node)
             return Unknown()
         if name in ("train", "eval") and not isinstance(owner, (TensorRef, External)):
-            self.unsettle(self.state.created)
-            return owner
+            for each in filter(lambda created: created.is_module, self.state.created):
+                self._unsettle_module(each)
+            if not isinstance(owner, UnknownObject):
+                self.unknown_models.unsettle_all()
+                return owner
+        if isinstance(owner, UnknownObject):
+            if name in LEAVING_MODES or name in BESIDE_MODES:
+                self.unsettle(given[1:])
+                return self.log.consume(given)
+            return self.unknown_models.method(owner, name, args, kwargs, node)
         if not isinstance(owner, TensorRef):
             return None
         if name in METADATA:
@@ -326,6 +403,7 @@ class ProgramDomain(Domain):
             return self.method(args[0], "backward", (), {}, node)
         if name == "load_state_dict":
             self.log.load_weights(module)
-        if name in _HARMLESS and not (isinstance(module, Container) and name in ("children", "named_children")):
+            self.freezing.load(module, node)
+        if name in LEAVING_MODES and not (isinstance(module, Container) and name in ("children", "named_children")):
             return VARYING
         return None

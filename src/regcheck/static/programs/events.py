@@ -14,8 +14,20 @@ from regcheck.files.place import Place
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
-from regcheck.static.interpreter.values import Cells, Constant, Module, TensorRef, Unknown, Value, argument, leaves
+from regcheck.static.interpreter.values import (
+    Cells,
+    Constant,
+    Module,
+    TensorRef,
+    Unknown,
+    UnknownModel,
+    Value,
+    argument,
+    leaves,
+)
 from regcheck.static.models.inspection import has_learned_layers, identity, is_loss, modes, name_of, parts_of
+
+from .repetition import Repetition, repetition_of
 
 
 @dataclass(frozen=True)
@@ -61,18 +73,25 @@ class EventLog(Part):
         """Appends a call of a whole model."""
         self.consume(args)
         frames = self.state.frames
+        grad, training = self.has_gradients is not False, modes(module)[0]
+        repetition = repetition_of(node, frames) if training is True and not grad else Repetition()
         index = self.add(
             Called,
             node,
             model=self.subject(module),
-            training=modes(module)[0],
-            grad=self.has_gradients is not False,
+            training=training,
+            grad=grad,
             result="discarded",
+            repeats_input=repetition.of_one_input,
+            inputs=2 if repetition.of_inputs else 0,
+            passes_again=repetition.again,
             mode_set_at=self._modes_set_at.get(id(module)),
             weights_loaded=self.has_weights(module),
             test_code=frames[-1].source.is_test,
             callers=tuple([each.name for each in reversed(frames[:-1])]),
         )
+        if repetition.at_once and repetition.of_inputs:
+            self.events.append(self.events[index])  # as a loop, which is followed twice
         self.callees[index], self.frames_around[index] = module, tuple(frames)
         return CallResult((str(index),))
 
@@ -116,7 +135,8 @@ class EventLog(Part):
                 self.events[index] = replace(event, backpropagated=True)
 
     def subject(self, model: Module) -> Subject:
-        return Subject(str(id(model)), name_of(model), modes(model)[1], has_learned_layers(model))
+        known = not isinstance(model, UnknownModel)
+        return Subject(str(id(model)), name_of(model), modes(model)[1], has_learned_layers(model), known)
 
     @property
     def parts(self) -> frozenset[int]:

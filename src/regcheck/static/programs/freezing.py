@@ -30,6 +30,7 @@ from regcheck.static.torch_calls import setting
 from regcheck.torch_api.layers import layer_named
 
 from .events import EventLog
+from .mode_restoration import is_generator
 
 
 @dataclass
@@ -38,8 +39,10 @@ class _Program:
 
     `held` are the modules whose parameters its optimizers hold, None where that is unknown. `perhaps` and `surely` are
     the modules whose parameters need gradients at a backward pass. `rewritten` are those whose parameters it changes by
-    other means, `copies` the modules that others were copied from. `pins` counts the `eval()` calls of parts, `unused`
-    are the pinned parts that it has not called since, `undone` those that a `train()` around them put back.
+    other means. `moving` holds the modules in train mode of each call that trains, by the index of its event,
+    `train_set_at` the last `train()` of each module. `pins` counts the `eval()` calls of parts, `unused` are the pinned
+    parts that it has not called since, `undone` those that a `train()` around them put back, `on_purpose` the norms in
+    train mode by a call of their own.
     """
 
     held: set[int] | None = field(default_factory=set)
@@ -91,6 +94,12 @@ class Freezing(Part):
         if owner is not None:
             self._program.rewritten.update(id(each) for _, each in descendants(owner))
 
+    def load(self, module: Module, node: ast.AST) -> None:
+        """The program loads weights into a module; into a part from a live model, as teachers begin."""
+        given = node.args[0] if isinstance(node, ast.Call) and node.args else None
+        if isinstance(given, ast.Call) and isinstance(given.func, ast.Attribute) and given.func.attr == "state_dict":
+            self.rewrite(None if self.log.is_model(module) else module)
+
     def copy(self, original: Module, copy: Module) -> None:
         """The program copies a module."""
         self._copied_from[id(copy)] = id(original)
@@ -103,6 +112,9 @@ class Freezing(Part):
     def set_mode(self, module: Module, training: bool | None, node: ast.AST) -> None:
         """`train()` or `eval()` of a module; None where the mode is unknown."""
         program, place = self._program, self.state.place(node)
+        if training and self._restores_later():
+            program.on_purpose.update(id(each) for _, each in descendants(module))
+            self.use(module)
         for path, each in descendants(module):
             key = id(each)
             if not path:
@@ -121,8 +133,12 @@ class Freezing(Part):
             program.pins[id(module)] = program.pins.get(id(module), 0) + 1
             builds = self.state.frame.name.rpartition(".")[2] in ("__init__", "from_pretrained")
             is_habit = self.log.is_model(module) or builds or self.log.has_weights(module)
-            if not self.state.doubts and (_moves(module) or not is_habit):
+            if _moves(module) or not (is_habit or self.state.doubts):
                 program.unused.add(id(module))
+
+    def _restores_later(self) -> bool:
+        """Whether a generator is running: a context manager sets the mode back after the code that it surrounds."""
+        return any(each.function is not None and is_generator(each.function) for each in self.state.frames)
 
     def train(self, losses: Iterable[Value]) -> None:
         """The program back-propagates losses."""
@@ -188,7 +204,9 @@ def _switch(owner: Module, name: str) -> bool | None:
 def _moves(module: Module) -> bool:
     """Whether a module is a norm that moves running statistics in train mode."""
     layer = layer_of(module)
-    if layer is None or (isinstance(module, Instance) and module.definition.method("forward") is not None):
+    if layer is None or not module.cells.keys().isdisjoint(("momentum", "track_running_stats")):
+        return False
+    if isinstance(module, Instance) and module.definition.method("forward") is not None:
         return False
     return layer_named(layer.name).updates_statistics(partial(setting, layer))
 

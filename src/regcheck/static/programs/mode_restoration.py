@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from regcheck.core.usage import Backward, Called, ModeNotRestored, ModeSet, Stepped
 from regcheck.core.usage import Model as Subject
 from regcheck.files.place import Place
 from regcheck.static.interpreter.part import Part
+from regcheck.static.interpreter.state import State
 from regcheck.static.interpreter.values import (
     NONE,
     Cells,
@@ -24,6 +26,8 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.models.inspection import depends_on_mode
 
 from .events import EventLog
+
+_MODE = "training"
 
 
 @dataclass(eq=False)
@@ -56,6 +60,32 @@ class _FunctionCall:
     guards: int = 0
 
 
+@dataclass(eq=False)
+class _GeneratorModes:
+    """The modes that a generator, called as a context manager, sets: those at its `yield` hold within the block.
+
+    The interpreter runs the whole generator at its call. `start` is where the trail began there.
+    """
+
+    state: State
+    start: int
+    at_yield: list[tuple[Cells, Value]] = field(default_factory=list)
+
+    def note_yield(self) -> None:
+        written = [cells for cells, key, _ in self.state.trail[self.start :] if key == _MODE]
+        self.at_yield = [(cells, cells[_MODE]) for cells in written if _MODE in cells]
+
+    def enter(self) -> Callable[[], None]:
+        """Sets the modes within the block; the result sets those after it."""
+        after = [(cells, cells[_MODE]) for cells, _ in self.at_yield if _MODE in cells]
+        self._set(self.at_yield)
+        return partial(self._set, after)
+
+    def _set(self, modes: Iterable[tuple[Cells, Value]]) -> None:
+        for cells, mode in modes:
+            self.state.set(cells, _MODE, mode)
+
+
 class ModeRestoration(Part):
     """Compares, at each end of a function, the modes of models with their modes on entry.
 
@@ -67,6 +97,9 @@ class ModeRestoration(Part):
         self.log = log
         self._calls: list[_FunctionCall] = []
         self._debts = Cells()
+        self._lapses = Cells()
+        """Where `eval()` was called for the latest prediction, on some path; by the ids of models."""
+        self._generators: list[_GeneratorModes] = []
         self._awaited: dict[int, set[int]] = {}
         """By the index of a model call, the events that a backward pass through the call completes."""
 
@@ -79,7 +112,7 @@ class ModeRestoration(Part):
             yield
         finally:
             self._calls.pop()
-        if not call.exits or _is_generator(function):
+        if not call.exits or is_generator(function):
             return
         if not any(isinstance(each, (Backward, Stepped)) for each in self.log.events[start:]):
             self._report(call, node, start)
@@ -150,8 +183,23 @@ class ModeRestoration(Part):
 
     def settle(self, module: Module) -> None:
         """The mode of a module is restored, or may be."""
-        if str(id(module)) in self._debts:
-            self.state.set(self._debts, str(id(module)), NONE)
+        for cells in (self._debts, self._lapses):
+            if str(id(module)) in cells:
+                self.state.set(cells, str(id(module)), NONE)
+
+    def note_call(self, module: Module, call: int) -> None:
+        """The event `call` calls a model: a prediction in eval mode, or training in a mode that may be left from one.
+
+        Where the mode is set on some path only, its cell joins the paths; a lapse stays until any path sets the mode.
+        """
+        event, key = self.log.events[call], str(id(module))
+        assert isinstance(event, Called)
+        if event.training is False and not event.grad and event.mode_set_at is not None:
+            self.state.set(self._lapses, key, Constant(event.mode_set_at))
+        elif event.training is None and event.grad:
+            lapse = self._lapses.get(key, NONE)
+            if isinstance(lapse, Constant) and lapse != NONE:
+                self.log.events[call] = replace(event, eval_left_on=lapse.value)
 
     def before_mode_set(self, models: Iterable[Module], training: Value, node: ast.AST) -> None:
         """The program is about to set the mode of models."""
@@ -171,8 +219,9 @@ class ModeRestoration(Part):
 
     def break_loop(self) -> None:
         """The loop ends: its next pass does not meet the modes that the current path leaves behind."""
-        for key in [*self._debts]:
-            self.state.set(self._debts, key, NONE)
+        for cells in (self._debts, self._lapses):
+            for key in [*cells]:
+                self.state.set(cells, key, NONE)
 
     def leave_function(self, node: ast.stmt) -> None:
         """The current function ends after a statement."""
@@ -196,6 +245,21 @@ class ModeRestoration(Part):
         was_in_eval = call.before.get(str(id(module))) == Constant(False)
         is_in_train = self.domain.training(module) == Constant(True)
         return was_in_eval and is_in_train and bool(depends_on_mode(module))
+
+    @contextmanager
+    def generator_around(self) -> Iterator[_GeneratorModes]:
+        """Runs the block, which calls a context manager; the modes at the `yield` of a generator are noted."""
+        modes = _GeneratorModes(self.state, len(self.state.trail))
+        self._generators.append(modes)
+        try:
+            yield modes
+        finally:
+            self._generators.pop()
+
+    def note_yield(self) -> None:
+        """A generator yields: the block that it is the context manager of begins."""
+        if self._generators:
+            self._generators[-1].note_yield()
 
     @contextmanager
     def guarded(self, guards: bool) -> Iterator[None]:
@@ -226,6 +290,6 @@ class ModeRestoration(Part):
                 self.log.events[index] = replace(event, next_use=event.next_use or self.log.events[call].place)
 
 
-def _is_generator(function: Function) -> bool:
+def is_generator(function: Function) -> bool:
     """Whether a function may be a context manager, whose end runs later."""
     return any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(function.node))

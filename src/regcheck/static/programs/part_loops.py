@@ -28,13 +28,13 @@ from regcheck.static.project.names import Definition
 from regcheck.torch_api.layers import layer_named
 
 _LISTS = frozenset("parameters named_parameters modules named_modules children named_children".split())
-_SWITCHES = frozenset("requires_grad requires_grad_ eval train".split())
+_SWITCHES = frozenset("requires_grad requires_grad_ eval train momentum track_running_stats".split())
 _MOST_PARTS = 512
 """A model of more parts than this is not listed."""
 
 
 class PartLoops(Part):
-    """Lists the parts of a model for the loops that switch `requires_grad` or the mode of some of them."""
+    """Lists the parts of a model for the loops that switch gradients, the mode or the statistics of some of them."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -105,6 +105,8 @@ class PartLoops(Part):
             decisive = name == "any"
             known = Constant(not decisive) if None not in answers and args[0].exact else None
             return Constant(decisive) if decisive in answers else known
+        if name == "chain":
+            return Items.of(tuple([item for each in args for item in self.containers.items_of(each)]))
         return self.class_of(args[0]) if name == "type" and len(args) == 1 and isinstance(args[0], Module) else None
 
     def class_of(self, module: Module) -> Value | None:

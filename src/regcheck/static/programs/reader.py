@@ -12,6 +12,7 @@ from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
     OPEN,
     Cells,
+    ClassDefinition,
     Constant,
     Container,
     Entries,
@@ -20,6 +21,7 @@ from regcheck.static.interpreter.values import (
     Items,
     Module,
     Unknown,
+    UnknownObject,
     Value,
     descendants,
 )
@@ -100,12 +102,12 @@ class ProgramReader:
         with state.within(Frame(None, function.source, state.globals[function.source.path])):
             if function.owner is not None:
                 instance = Instance(None, definition=function.owner)
-                calls.initialize(instance, (), {}, function.owner.node)
+                calls.initialize(instance, (), _required_arguments(function.owner), function.owner.node)
                 function.instance = instance
                 self.domain.unsettle(state.created)
             node = ast.Name(function.name, ast.Load(), lineno=1, col_offset=0)
             unknown = () if is_factory(function) else _unknown_parameters(function)
-            kwargs: dict[str, Value] = {name: Unknown() for name in unknown}
+            kwargs: dict[str, Value] = {name: UnknownObject() for name in unknown}
             if function.node.args.kwarg is not None:
                 kwargs[OPEN] = Unknown()
             self.domain.log.consume([calls.call_function(function, (), kwargs, node)])
@@ -162,6 +164,7 @@ class ProgramReader:
     def _begin(self) -> int:
         """Starts a program; the index of its first event."""
         self.interpreter.state.steps = 0
+        self.domain.unknown_models.begin()
         self.domain.log.frames_around.clear()
         self.domain.freezing.begin()
         return len(self.domain.log.events)
@@ -178,6 +181,16 @@ class ProgramReader:
         self.models += [each for each in models if id(each) not in log.parts]
         state.created.clear()
         log.forget_parts()
+
+
+def _required_arguments(definition: ClassDefinition) -> dict[str, Value]:
+    """The arguments of a constructor that have no default, all unknown."""
+    method = definition.method("__init__")
+    if method is not None:
+        names = [each.arg for each, default in parameters_of(method.node.args)[1:] if default is None]
+    else:
+        names = [name for name, default in definition.fields if default is None]
+    return {name: UnknownObject() for name in names}
 
 
 def _loss_in(result: Value) -> Value:

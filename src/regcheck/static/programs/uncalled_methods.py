@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from regcheck.core.usage import MethodNotCalled
 from regcheck.core.usage import Model as Subject
 from regcheck.static.interpreter.part import Part
-from regcheck.static.interpreter.values import ClassDefinition, External, Instance, Module, Unknown
+from regcheck.static.interpreter.values import (
+    ClassDefinition,
+    External,
+    Instance,
+    Module,
+    Unknown,
+    UnknownObject,
+)
 from regcheck.static.project.names import Definition
 
 from .events import EventLog
@@ -42,7 +49,7 @@ class UncalledMethods(Part):
         owner, text = self.evaluator.evaluate(node.value), ast.unparse(node.value)
         if isinstance(owner, Module) and owner.is_module and _is_inherited(owner, node.attr):
             model = self.log.subject(owner)
-        elif type(owner) is Unknown and self._is_used_as_model(text):
+        elif type(owner) in (Unknown, UnknownObject) and self._is_used_as_model(text):
             model = Subject("", text)
         else:
             return

@@ -1,8 +1,8 @@
 """Finds the files of a project that the findings in some of its files depend on.
 
 Another file may build a class with a rate, use it as a part, or call it in some mode. So a file is analyzed together
-with all files that use it, directly or not; in the files that those import, names are looked up. Packages without code
-of their own are transparent: a file that imports one name from them uses the file that defines it, and no other.
+with all files that use it, directly or not; in the files that those import, names are looked up. Packages are
+transparent: a file that imports one name from a package uses the file that defines it, and no other.
 """
 
 from __future__ import annotations
@@ -22,21 +22,29 @@ class ImportGraph:
     def __init__(self, sources: Iterable[Source]) -> None:
         self.sources = tuple(sources)
         self._modules = Modules(self.sources)
-        self._used: dict[Source, frozenset[Source]] = {}
+        self._uses: dict[Source, tuple[frozenset[Source], frozenset[Source]]] = {}
 
     def used_by(self, source: Source) -> frozenset[Source]:
-        """The files that a file imports, or imports names of through a package."""
-        if source not in self._used:
-            self._used[source] = frozenset()
+        """The files whose own names a file imports, through packages or not."""
+        return self._uses_of(source)[0]
+
+    def looked_up_by(self, source: Source) -> frozenset[Source]:
+        """The files that a file uses, and the packages on the way to them."""
+        return frozenset().union(*self._uses_of(source))
+
+    def _uses_of(self, source: Source) -> tuple[frozenset[Source], frozenset[Source]]:
+        if source not in self._uses:
             found: set[Source] = set()
+            passed: set[Source] = set()
             for statement in source.imports:
-                star = any(name == "*" for name, _ in statement.names)
                 imported = {name for name, _ in statement.names}
-                names = source.words if star or statement.module is None else imported
+                names = source.words if "*" in imported else source.attributes if statement.module is None else imported
                 for target in self._targets(source, statement):
-                    found |= self._through(target, names if target.tail not in imported else source.words, {source})
-            self._used[source] = frozenset(found)
-        return self._used[source]
+                    seen: set[Source] = set()
+                    found |= self._through(target, names if target.tail not in imported else source.attributes, seen)
+                    passed |= seen
+            self._uses[source] = frozenset(found), frozenset(passed)
+        return self._uses[source]
 
     def users(self, source: Source) -> Iterator[Source]:
         """The files that use a file directly, or through a package."""
@@ -59,21 +67,21 @@ class ImportGraph:
                 found.append(self._modules.imported(source, statement.level, dotted))
         yield from dict.fromkeys(each for each in found if isinstance(each, Source))
 
-    def _through(self, target: Source, names: Iterable[str], seen: set[Source]) -> set[Source]:
-        """A file; for a package without code of its own, also those that it imports names from."""
-        if target in seen:
-            return set()
-        seen.add(target)
-        if not target.is_facade:
+    def _through(self, target: Source, names: Iterable[str], passed: set[Source]) -> set[Source]:
+        """A file; of a package, the files that define the names, which may be the package's own. `passed` grows."""
+        if not target.is_package:
             return {target}
-        found = {target}
         wanted = {*names, *(name for each in target.imports for name, bound in each.names if bound in names)}
+        found = set() if wanted.isdisjoint(target.own_names) else {target}
+        if target in passed:
+            return found
+        passed.add(target)
         inner = {each: None for statement in target.imports for each in self._targets(target, statement)}
         inside = wanted | target.words if b"__getattr__" in target.content else wanted
         inner |= {each: None for each in self._modules.below(target) if each.tail in inside}
         for each in inner:
-            if each.is_facade or each.tail in wanted or not wanted.isdisjoint(each.offered):
-                found |= self._through(each, wanted, seen)
+            if each.is_package or each.tail in wanted or not wanted.isdisjoint(each.offered):
+                found |= self._through(each, wanted, passed)
         return found
 
 
@@ -87,7 +95,7 @@ def with_context(examined: Iterable[Source], others: Iterable[Source]) -> tuple[
     analyzed, size, left_out = dict.fromkeys(examined), 0, 0
     latest = examined
     while latest:
-        users = dict.fromkeys(user for each in latest if not each.is_facade for user in graph.users(each))
+        users = dict.fromkeys(user for each in latest for user in graph.users(each))
         latest = []
         for user in sorted(users.keys() - analyzed.keys(), key=lambda each: each.path):
             size += len(user.content)
@@ -98,7 +106,7 @@ def with_context(examined: Iterable[Source], others: Iterable[Source]) -> tuple[
                 latest.append(user)
     reached, latest = set(analyzed), [*analyzed]
     while latest:
-        latest = [*{used for each in latest for used in graph.used_by(each)} - reached]
+        latest = [*{used for each in latest for used in graph.looked_up_by(each)} - reached]
         reached.update(latest)
     for each in reached - analyzed.keys():
         each.analyzed = False

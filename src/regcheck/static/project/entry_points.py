@@ -43,6 +43,11 @@ class _Candidate:
         self.owner = function.owner.node.name.encode() if function.owner is not None else b""
         self.text = self.source.text_of(function.node)
 
+    @property
+    def is_of_module(self) -> bool:
+        """Whether this is a method of a model."""
+        return self.function.owner is not None and self.function.owner.is_module
+
     @cached_property
     def called(self) -> frozenset[bytes]:
         heads = (_last_word(each) for each in self.text.split(b"(")[:-1])
@@ -79,6 +84,9 @@ def program_functions(project: Project) -> Iterator[Function]:
         builds = not one.owner and (calls or alone or (one in building and is_factory(one.function)))
         if one in decaying or project.prefilter.names_a_method(one.text) or builds:
             yield one.function
+    setting = _mode_setting(functions, using)
+    chosen = [each for each in functions if each in setting and not _has_unknown_decorator(project, each.function)]
+    yield from _from_callers_on(chosen)
 
 
 def is_factory(function: Function) -> bool:
@@ -95,6 +103,22 @@ def is_factory(function: Function) -> bool:
 def is_plain(decorator: Value) -> bool:
     """Whether a decorator does not change what a function does to its arguments."""
     return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
+
+
+def _mode_setting(functions: list[_Candidate], using: set[_Candidate]) -> set[_Candidate]:
+    """The functions that put a model in train mode and use it, themselves or through scanned functions they call.
+
+    The models may be unknown: handed in, or built by other packages.
+    """
+    possible = [each for each in functions if each in using and not (each.source.is_test or each.is_of_module)]
+    return _calling(possible, {each for each in possible if b".train(" in each.text})
+
+
+def _from_callers_on(functions: list[_Candidate]) -> Iterator[Function]:
+    """The functions, those first that none of the others calls: they show what they call with its arguments."""
+    names = {name for each in functions for name in each.called}
+    for each in sorted(functions, key=lambda each: each.name in names or each.owner in names):
+        yield each.function
 
 
 def _last_word(text: bytes) -> re.Match[bytes] | None:

@@ -20,9 +20,9 @@ from .discovery import parse
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
+_ATTRIBUTE = re.compile(rb"\.[ \t]*(\w+)")
 _DEFINED = re.compile(rb"^[ \t]*(?:class|def|async[ \t]+def)[ \t]+(\w+)|^(\w+)[ \t]*[:=,]", re.MULTILINE)
 _COMMENT = re.compile(rb"#.*|\\\\\n")
-_HOOKS = frozenset((b"__getattr__", b"__dir__"))
 
 Binding = ast.stmt | ast.expr | None
 
@@ -136,15 +136,22 @@ class Source:
         return frozenset(each.decode(errors="replace") for each in _WORD.findall(self.content))
 
     @cached_property
-    def offered(self) -> frozenset[str]:
-        """The names that other files may import from this one, read from its text; methods are among them."""
-        defined = {(one or other).decode(errors="replace") for one, other in _DEFINED.findall(self.content)}
-        return frozenset(defined.union(*({bound for _, bound in each.names} for each in self.imports)))
+    def attributes(self) -> frozenset[str]:
+        """Every word of the file that stands after a dot."""
+        return frozenset(each.decode(errors="replace") for each in _ATTRIBUTE.findall(self.content))
 
     @cached_property
-    def is_facade(self) -> bool:
-        """Whether the file is a package's and defines no class and no function: it hands on what other files define."""
-        return self.is_package and not {one for one, _ in _DEFINED.findall(self.content) if one} - _HOOKS
+    def own_names(self) -> frozenset[str]:
+        """The names that the file defines, read from its text: methods are among them, `__all__` and its like not."""
+        found = {(one or other).decode(errors="replace") for one, other in _DEFINED.findall(self.content)}
+        return frozenset(each for each in found if not each.startswith("__"))
+
+    @cached_property
+    def offered(self) -> frozenset[str]:
+        """The names that a package may hand on from this file: its own, and those that it imports from its package."""
+        top = self.module.partition(".")[0]
+        inside = (each.names for each in self.imports if each.level or (each.module or "").partition(".")[0] == top)
+        return self.own_names.union(*({bound for _, bound in names} for names in inside))
 
     def text_of(self, node: ast.stmt) -> bytes:
         """The lines of a statement, its decorators included."""
