@@ -225,7 +225,12 @@ class MethodNotCalled(Event):
 
 @dataclass(frozen=True, slots=True)
 class Backward(Event):
-    """The program back-propagated a loss."""
+    """The program back-propagated a loss.
+
+    `constants` is the number of summands of the loss without a gradient, which only a watched program shows.
+    """
+
+    constants: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,20 @@ class Penalized(Event):
 
     model: Model = field(kw_only=True)
     by_default: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PenaltyWithoutGradient(Event):
+    """The program back-propagated a loss that includes the magnitudes of a model's parameters as a mere number.
+
+    Attributes:
+        lost_by: the code that took the penalty out of the graph, as source writes it.
+        constants: the number of summands without a gradient that the loss had in a watched program.
+    """
+
+    model: Model = field(kw_only=True)
+    lost_by: str = field(kw_only=True)
+    constants: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -150,8 +150,11 @@ def wrap_load_state_dict(
     return load_state_dict
 
 
-def wrap_backward(original: Callable[..., Any], note: Callable[[FrameType], None]) -> Callable[..., Any]:
-    """`torch.autograd.backward` (also of `Tensor.backward`) or `torch.autograd.grad`; reports each call to `note`."""
+def wrap_backward(original: Callable[..., Any], note: Callable[[FrameType, Any], None]) -> Callable[..., Any]:
+    """`torch.autograd.backward` (also of `Tensor.backward`) or `torch.autograd.grad`.
+
+    Reports each call to `note`, with the first argument: the tensors that the backward pass starts from.
+    """
     is_compiling = torch.compiler.is_compiling
 
     @functools.wraps(original)
@@ -159,7 +162,7 @@ def wrap_backward(original: Callable[..., Any], note: Callable[[FrameType], None
         __tracebackhide__ = True
         result = original(*args, **kwargs)
         if not is_compiling():
-            note(caller_frame(sys._getframe()))
+            note(caller_frame(sys._getframe()), args[0] if args else next(iter(kwargs.values())))
         return result
 
     return propagate

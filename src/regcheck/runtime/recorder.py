@@ -30,6 +30,7 @@ from regcheck.runtime.captures import CallState, CannotCopy, Capture, call_form
 from regcheck.runtime.eval_pinned import EvalPinnedParts
 from regcheck.runtime.journal import CallKey, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import LoadedInEval
+from regcheck.runtime.loss_terms import constants_in
 from regcheck.runtime.mode_phases import ModePhases
 from regcheck.runtime.optimizers import holds, key_of, optimizer_info, report_construction, trains_whole
 from regcheck.runtime.result_tracking import ResultTracker
@@ -440,12 +441,19 @@ class EventRecorder:
         if site is not None and not site.test_code and site.code.co_name != "__init__":
             self._loaded.note_weights(module)
 
-    def _on_backward(self, frame: FrameType) -> None:
+    def _on_backward(self, frame: FrameType, losses: Any) -> None:
         site = self._sites.of(frame)
         if site is not None:
             self._journal.note_training_step()
             self._phases.note_training_step()
-            self._journal.log.add(self._journal.log.intern(site, lambda: Backward(site.place, site.function)))
+            log, constants = self._journal.log, constants_in(losses)
+            intended = BLOCKS.get() if constants else ()
+            log.add(
+                log.intern(
+                    (site, constants, intended),
+                    lambda: Backward(site.place, site.function, intended=intended, constants=constants),
+                )
+            )
             self._journal.note_step_scopes(site, self._journal.step_scopes.on_backward(site, frame))
 
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:

@@ -38,6 +38,10 @@ class Domain(Part):
         """The value that is one of several, some of them tensors."""
         return VARYING
 
+    def join_parameters(self, values: Sequence[Value]) -> Value | None:
+        """The value that is one of these, among which are parameters; None where they have nothing in common."""
+        return None
+
     def joined_with_default(self, joined: Value, default: Value) -> Value:
         """The join of values of which one is the value unless the user of the program changes a setting."""
         return joined

@@ -39,6 +39,7 @@ from .values import (
     Function,
     Items,
     Maybe,
+    ParameterOf,
     Setting,
     Several,
     TensorRef,
@@ -330,7 +331,8 @@ class Evaluator(Part):
             return Items.of(self.containers.limited((*left.items, *right.items)))
         if isinstance(left, Items) and name == "mul":
             return self.containers.repeat(left, right)
-        if name == "div" and isinstance(left, Unknown) and isinstance(right, Unknown):
+        is_parameter = isinstance(left, ParameterOf)
+        if name == "div" and isinstance(left, Unknown) and isinstance(right, Unknown) and not is_parameter:
             return Unknown(varies=left.varies or right.varies)
         return self.domain.arithmetic(name, (left, right), node)
 

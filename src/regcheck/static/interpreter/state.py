@@ -29,6 +29,7 @@ from .values import (
     Items,
     Maybe,
     Module,
+    ParameterOf,
     Partial,
     Setting,
     TensorRef,
@@ -355,6 +356,10 @@ class State:
             return distinct[0]
         if any(isinstance(each, TensorRef) for each in distinct):
             return self.domain.join_tensors(distinct)
+        if any(isinstance(each, ParameterOf) for each in distinct):
+            joined = self.domain.join_parameters(distinct)
+            if joined is not None:
+                return joined
         if all(isinstance(each, Items) and each.exact for each in distinct):
             sequences = [each.items for each in distinct if isinstance(each, Items)]
             if len({len(each) for each in sequences}) == 1:

@@ -50,7 +50,7 @@ from .freezing import Freezing
 from .mode_restoration import ModeRestoration
 from .optimizers import optimizer_info
 from .part_loops import PartLoops
-from .penalties import PenalizedLoss, Penalties, Penalty
+from .penalties import LayerWeight, PenalizedLoss, Penalties, Zero
 from .uncalled_methods import UncalledMethods
 from .unknown_models import BESIDE_MODES, LEAVING_MODES, UnknownModels
 
@@ -79,12 +79,12 @@ class ProgramDomain(Domain):
     def __init__(self) -> None:
         self.log = EventLog()
         self._following = False
-        self.penalties = Penalties(self.log)
         self.restoration = ModeRestoration(self.log)
         self.uncalled_methods = UncalledMethods(self.log)
         self.unknown_models = UnknownModels(self.log)
         self.part_loops = PartLoops()
         self.freezing = Freezing(self.log)
+        self.penalties = Penalties(self.log, self.freezing)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
@@ -137,7 +137,9 @@ class ProgramDomain(Domain):
             return self.log.consume_in_loss(values)
         result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
         is_new = isinstance(node, ast.Call) and not isinstance(result, TensorRef)
-        return self.unknown_models.result_of(values) if is_new else result
+        if is_new:
+            return self.unknown_models.result_of(values)
+        return self.penalties.keep_terms(name, values, result, node)
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
         if isinstance(owner, UnknownObject) and isinstance(key, Constant):
@@ -160,7 +162,11 @@ class ProgramDomain(Domain):
         return self.penalties.arithmetic(name, values, used, node)
 
     def join_tensors(self, values: Sequence[Value]) -> Value:
-        return TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
+        joined = TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
+        return self.penalties.join_losses(values, joined)
+
+    def join_parameters(self, values: Sequence[Value]) -> Value | None:
+        return self.penalties.join(values)
 
     def joined_with_default(self, joined: Value, default: Value) -> Value:
         if isinstance(joined, TensorRef) and isinstance(default, PenalizedLoss):
@@ -175,6 +181,9 @@ class ProgramDomain(Domain):
             self.freezing.rewrite(owner.owner)
         if name == "__name__" and isinstance(owner, Definition):
             return Constant(owner.node.name)
+        weights = self.penalties.attribute(owner, name)
+        if weights is not None:
+            return weights
         is_metadata = isinstance(owner, TensorRef) and name in METADATA
         return VARYING if is_metadata or isinstance(owner, (Parameters, ParameterOf)) else None
 
@@ -275,7 +284,7 @@ class ProgramDomain(Domain):
                 self.freezing.rewrite(each.owner if isinstance(each, Parameters) else None)
         if name in _OBSERVERS:
             return self.log.consume((*args, *kwargs.values()))
-        return self.penalties.summed(args) if name == "builtins.sum" else None
+        return self.penalties.external(name, args, kwargs, node)
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         result = self._torch_function(name, args, kwargs, node)
@@ -306,14 +315,15 @@ class ProgramDomain(Domain):
         if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
             self.log.add_score(last, args, kwargs)
             return self.log.consume_in_loss(values)
-        return self._computed(last, values)
+        return self._computed(last, values, node)
 
-    def _computed(self, name: str, values: Sequence[Value]) -> Value:
+    def _computed(self, name: str, values: Sequence[Value], node: ast.AST) -> Value:
         """The result of a function of torch; `max` along a dimension returns the index of the maximum as well."""
         if name == "argmax":
             return self.log.consume_in_loss(values)
         decides = DECIDING.search(name) or (name == "max" and len(values) > 1)
-        return self.log.decide(values) if decides else self.log.consume(values)
+        result = self.log.decide(values) if decides else self.log.consume(values)
+        return self.penalties.keep_terms(name, values, result, node)
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "backward":
@@ -328,8 +338,10 @@ class ProgramDomain(Domain):
             self.log.consume((*args, *kwargs.values()))
         if name == "load_from_checkpoint" and isinstance(owner, Definition) and owner.method(name) is None:
             return self._loaded(owner, node)
-        if isinstance(owner, ParameterOf):
+        if isinstance(owner, ParameterOf) and name != "backward":
             return self._parameter_method(owner, name, args, kwargs)
+        if isinstance(owner, (LayerWeight, Zero)):
+            return self.penalties.method(owner, name, args, kwargs)
         if isinstance(owner, Constant):
             computed = self.part_loops.text_method(owner, name, args)
             if computed is not None:
@@ -338,8 +350,8 @@ class ProgramDomain(Domain):
             return None
         given = (owner, *args, *kwargs.values())
         if name == "backward":
-            if isinstance(owner, PenalizedLoss):
-                self.log.events += owner.terms
+            for each in given:
+                self.log.events += each.terms if isinstance(each, PenalizedLoss) else ()
             self.log.add(Backward, node)
             self.log.add_composed_steps(given, node)
             self.log.backpropagate(given)
@@ -369,7 +381,7 @@ class ProgramDomain(Domain):
             return None
         if name in METADATA:
             return VARYING
-        return self._computed(name, given)
+        return self._computed(name, given, node)
 
     def _loaded(self, definition: Definition, node: ast.expr) -> Value:
         """The model that Lightning constructs and loads weights into: it is in train mode."""
@@ -385,7 +397,7 @@ class ProgramDomain(Domain):
             return owner
         if name.endswith("_") and name not in ("requires_grad_", "zero_"):
             self.freezing.rewrite(owner.owner)
-        return self.penalties.method(owner, name, args, kwargs) if isinstance(owner, Penalty) else None
+        return self.penalties.method(owner, name, args, kwargs)
 
     def module_method(self, module: Module, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "apply" and args:
@@ -405,5 +417,5 @@ class ProgramDomain(Domain):
             self.log.load_weights(module)
             self.freezing.load(module, node)
         if name in LEAVING_MODES and not (isinstance(module, Container) and name in ("children", "named_children")):
-            return VARYING
+            return self.penalties.parts(module, name) or VARYING
         return None

@@ -89,6 +89,13 @@ class Freezing(Part):
         program.held = None if held is None or program.held is None else program.held | held
         program.has_optimizer = True
 
+    def may_train(self, module: Module) -> bool:
+        """Whether optimizers hold parameters of a module that need gradients; True where that is unknown."""
+        program, within = self._program, [each for _, each in descendants(module)]
+        held = program.held is None or not program.has_optimizer or any(id(each) in program.held for each in within)
+        switches = {_switch(each, name) for each in within for name in parameter_names(each)}
+        return held and switches != {False}
+
     def rewrite(self, owner: Module | None) -> None:
         """The program changes parameters of a module by hand."""
         if owner is not None:

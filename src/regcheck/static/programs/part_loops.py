@@ -18,7 +18,6 @@ from regcheck.static.interpreter.values import (
     Items,
     LayerValue,
     Module,
-    ParameterOf,
     Value,
     descendants,
     truth,
@@ -26,6 +25,8 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.models.inspection import layer_of, parameter_names
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.layers import layer_named
+
+from .penalties import Penalty
 
 _LISTS = frozenset("parameters named_parameters modules named_modules children named_children".split())
 _SWITCHES = frozenset("requires_grad requires_grad_ eval train momentum track_running_stats".split())
@@ -72,7 +73,7 @@ class PartLoops(Part):
             pairs = [each for each in within if each[0] and "." not in each[0]]
         elif name.endswith("parameters"):
             pairs = [
-                (f"{path}.{each}" if path else each, ParameterOf(True, owner, each))
+                (f"{path}.{each}" if path else each, Penalty(True, owner, each, module=module))
                 for path, owner in within
                 for each in parameter_names(owner)
             ]

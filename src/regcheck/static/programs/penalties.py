@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from regcheck.core import usage
-from regcheck.core.usage import Penalized
+from regcheck.core.usage import Called, Penalized, PenaltyWithoutGradient
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     VARYING,
     Constant,
     Items,
+    LayerValue,
     Module,
     ParameterOf,
     Parameters,
     Several,
     TensorRef,
+    Unknown,
     Value,
+    Weight,
     argument,
     clause_of,
     descendants,
@@ -29,101 +32,283 @@ from regcheck.static.models.inspection import kinds_of_parameters
 from regcheck.static.torch_calls import number_of
 
 from .events import EventLog
+from .freezing import Freezing
 
+_WEIGHT, _MAGNITUDE, _SUM = "weight", "magnitude", "sum"
 _SUMS = ("sum", "mean")
-_FUNCTIONS = frozenset(
+_TWO = (Constant(2), Constant(2.0))
+_MAGNITUDES = frozenset(("abs", "absolute", "square", "pow", "norm"))
+_REDUCTIONS = frozenset("sum mean norm max amax fsum".split())
+_RESHAPING = frozenset(
+    "view reshape flatten ravel clone contiguous to cpu cuda float double half type array asarray as_tensor"
+    " concatenate hstack cat stack sqrt squeeze".split()
+)
+"""Methods and functions whose result is zero where the weights are, as far as they reduce or sum nothing."""
+_LEAVING = {each: f".{each}()" for each in ("detach", "item", "numpy", "tolist")} | {"data": ".data"}
+"""The methods and the attribute of a tensor that take it out of the graph, as source writes them."""
+_TO_NUMBERS = {"builtins.float": "float()", "torch.tensor": "torch.tensor()"}
+"""Functions that copy a tensor out of the graph, as source writes them."""
+_L2_FUNCTIONS = frozenset(
     "torch.norm torch.linalg.norm torch.linalg.vector_norm torch.square torch.pow torch.sum torch.mean".split()
 )
-_WEIGHT, _SQUARE, _SUM = "weight", "square", "sum"
+_ON_NUMBERS = ("numpy", "numpy.linalg", "math")
+_JOINING = frozenset("cat stack hstack concatenate sum fsum tensor".split())
+"""Functions that take a list of tensors."""
+_KEEPING = frozenset("mean sum squeeze float scale".split())
+"""Methods and functions whose result holds the terms of a loss that they are given."""
 
 
 @dataclass(frozen=True)
 class Penalty(ParameterOf):
-    """A parameter of a model, its square, or a sum of squares (or 2-norms) of such parameters, times a number.
+    """A parameter of a model, the magnitudes of its elements, or a sum of such magnitudes, times a number.
 
-    `by_default` is a clause for messages where the number is a default.
+    Attributes:
+        model: the model whose parameters these are, if that is certain.
+        module: that model as a value.
+        by_default: a clause for messages where the number is a default.
+        is_l2: it consists of squares, or of 2-norms, of whole parameters times a number above zero.
+        lost_by: the code that took it out of the graph, as source writes it; empty where it has a gradient.
     """
 
     model: usage.Model | None = field(default=None, kw_only=True)
+    module: Module | None = field(default=None, kw_only=True)
     stage: str = field(default=_WEIGHT, kw_only=True)
     by_default: str = field(default="", kw_only=True)
+    is_l2: bool = field(default=True, kw_only=True)
+    lost_by: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class LayerWeight(Weight):
+    """The weight or the bias of a layer."""
+
+    layer: Module | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class PartOf(Unknown):
+    """Any part of a module."""
+
+    module: Module | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Zero(Unknown):
+    """A tensor of zeros, which penalties are added to."""
 
 
 @dataclass(frozen=True)
 class PenalizedLoss(TensorRef):
     """A loss of a model that contains penalties on the model's weights."""
 
-    terms: tuple[Penalized, ...] = ()
+    terms: tuple[Penalized | PenaltyWithoutGradient, ...] = ()
 
 
 class Penalties(Part):
     """Follows the parameters that a program asks its models for."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, freezing: Freezing) -> None:
         self.log = log
+        self.freezing = freezing
 
     def parameters(self, module: Module, name: str) -> Value:
         """The result of `module.parameters()` or `module.named_parameters()`."""
         model = None if self.state.doubts else self.log.subject(module)
         if name == "named_parameters":
-            return Items.of((Several(Items.of((VARYING, Penalty(True, model=model)), mutable=False)),))
+            each = Penalty(True, model=model, module=module)
+            return Items.of((Several(Items.of((VARYING, each), mutable=False)),))
         may_freeze = b"requires_grad" in self.state.frame.source.content
         return Parameters(True, () if may_freeze else kinds_of_parameters(module), model, module)
 
-    def items_of(self, value: Value) -> tuple[Value, ...] | None:
-        return (Several(Penalty(True, value.owner, model=value.model)),) if isinstance(value, Parameters) else None
+    def parts(self, module: Module, name: str) -> Value | None:
+        """The result of `module.modules()`, `module.named_modules()` and so on; None of another method."""
+        part = PartOf(True, module=module)
+        if name in ("named_modules", "named_children"):
+            return Items.of((Several(Items.of((VARYING, part), mutable=False)),))
+        return Items.of((Several(part),)) if name in ("modules", "children") else None
 
-    def arithmetic(self, name: str, values: Args, result: Value, node: ast.AST) -> Value:
+    def items_of(self, value: Value) -> tuple[Value, ...] | None:
+        if not isinstance(value, Parameters):
+            return None
+        return (Several(Penalty(True, value.owner, model=value.model, module=value.owner)),)
+
+    def arithmetic(self, name: str, values: Sequence[Value], result: Value, node: ast.AST) -> Value:
         """The result of an operator, which is `result` unless there are penalties among the values."""
         if not isinstance(result, TensorRef):
-            return _combined(name, values) or result
-        terms = [term for each in values if isinstance(each, PenalizedLoss) for term in each.terms]
-        if name == "add":
-            terms += self._added(values, node)
-        return PenalizedLoss(result.ids, tuple(terms)) if terms and name in ("add", "mul", "div") else result
+            return self._computed(_combined(name, [_penalty(each) or each for each in values])) or result
+        if name not in ("add", "mul", "div"):
+            return result
+        terms = (*self._terms(values), *(self._added(values, node) if name == "add" else ()))
+        return _with_terms(result, terms)
 
-    def _added(self, values: Args, node: ast.AST) -> Iterable[Penalized]:
-        """The penalty among the terms of a sum, if it certainly acts on a model that the other terms come from."""
-        models = {id(each) for each in self.log.callees_of(values)}
-        if self.state.doubts or not self.log.has_gradients:
-            return
+    def _terms(self, values: Iterable[Value]) -> Iterator[Penalized | PenaltyWithoutGradient]:
         for each in values:
-            if not (isinstance(each, Penalty) and each.stage == _SUM and each.model):
+            if isinstance(each, PenalizedLoss):
+                yield from each.terms
+
+    def _added(self, values: Sequence[Value], node: ast.AST) -> Iterator[Penalized | PenaltyWithoutGradient]:
+        """The penalty among the terms of a sum, if it certainly acts on a model that the other terms come from."""
+        if not self.log.has_gradients:
+            return
+        where = self.state.place(node), self.state.frame.name
+        models = {id(each) for each in self.log.callees_of(values)}
+        for each in values:
+            if not isinstance(each, Penalty) or each.stage != _SUM:
                 continue
-            inside = {id(part) for _, part in descendants(each.owner)} if each.owner is not None else set()
-            if each.model.key in map(str, models) or not models.isdisjoint(inside):
-                where = self.state.place(node), self.state.frame.name
-                yield Penalized(*where, model=each.model, by_default=each.by_default)
+            if each.lost_by:
+                if each.module is not None and self._is_trained(each.module, values):
+                    model = self.log.subject(each.module)
+                    yield PenaltyWithoutGradient(*where, model=model, lost_by=each.lost_by)
+            elif each.is_l2 and each.model and not self.state.doubts:
+                inside = {id(part) for _, part in descendants(each.owner)} if each.owner is not None else set()
+                if each.model.key in map(str, models) or not models.isdisjoint(inside):
+                    yield Penalized(*where, model=each.model, by_default=each.by_default)
 
-    def torch_function(self, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
-        """The result of a torch function, if that is a penalty."""
-        first = args[0] if args else None
-        if isinstance(first, Penalty) and name in _FUNCTIONS:
-            return _changed(first, name.rpartition(".")[2].replace("vector_norm", "norm"), args[1:], kwargs)
-        return self.summed(args) if name == "torch.stack" else None
+    def _is_trained(self, module: Module, losses: Sequence[Value]) -> bool:
+        """Whether the program trains a module, and losses come from a call of it, of a part or of a model around it."""
+        for index in self.log.origins(losses):
+            event, callee = self.log.events[index], self.log.callees[index]
+            related = any(each is module for _, each in descendants(callee)) or any(
+                each is callee for _, each in descendants(module)
+            )
+            if related and isinstance(event, Called) and event.grad:
+                return self.freezing.may_train(module)
+        return False
 
-    def method(self, owner: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
-        """The result of a tensor's method, if that is a penalty."""
-        return _changed(owner, name, args, kwargs)
+    def keep_terms(self, name: str, values: Sequence[Value], result: Value, node: ast.AST) -> Value:
+        """The result of a function on losses, with the terms of these losses if its result holds them."""
+        if name in ("add", "add_"):
+            return self.arithmetic("add", values[:2], result, node)
+        return _with_terms(result, tuple(self._terms(values))) if name in _KEEPING else result
 
-    def summed(self, args: Args) -> Penalty | None:
-        """The sum of the list in the first argument, if its items are penalties on one model."""
-        items = {element(each) for each in args[0].items} if args and isinstance(args[0], Items) else set()
-        first = items.pop() if len(items) == 1 else None
-        return first if isinstance(first, Penalty) and first.stage == _SUM else None
+    def join_losses(self, values: Iterable[Value], joined: TensorRef) -> Value:
+        """One of several losses; a term without a gradient has no effect whichever it is."""
+        terms = [each for each in self._terms(values) if isinstance(each, PenaltyWithoutGradient)]
+        return _with_terms(joined, tuple(dict.fromkeys(terms)))
+
+    def join(self, values: Sequence[Value]) -> Value | None:
+        """One of several values, if each is zero or a penalty without a gradient."""
+        lost = [each for each in values if isinstance(each, Penalty) and each.lost_by and each.stage == _SUM]
+        rest = [each for each in values if each not in lost]
+        return lost[0] if lost and all(isinstance(each, Zero) or number_of(each) == 0 for each in rest) else None
+
+    def attribute(self, owner: Value, name: str) -> Value | None:
+        """`owner.name`, if that is a penalty, or the weight or the bias of a layer."""
+        if isinstance(owner, (LayerValue, PartOf)) and name in ("weight", "bias"):
+            return LayerWeight(layer=owner if isinstance(owner, LayerValue) else owner.module)
+        penalty = _penalty(owner)
+        return _changed(penalty, name, (), {}) if penalty is not None and name == "data" else None
+
+    def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> Value | None:
+        """The result of a function of another package, if that is a penalty, or a loss with penalties."""
+        package = name.rpartition(".")[0]
+        if package in _ON_NUMBERS or name in ("builtins.abs", "builtins.float"):
+            return self._result_of(name, args, kwargs)
+        if name != "builtins.sum" or not (args and isinstance(args[0], Items)):
+            return None
+        items = [element(each) for each in args[0].items]
+        if any(isinstance(each, TensorRef) for each in items):
+            return self.arithmetic("add", items, self.log.consume(items), node)
+        return _joined(args)
+
+    def torch_function(self, name: str, args: Args, kwargs: Kwargs) -> Value | None:
+        """The result of a torch function, if that is a penalty, or zero."""
+        last = name.rpartition(".")[2]
+        if last == "zeros" or (last == "tensor" and number_of(argument(args, kwargs, 0, "data")) == 0):
+            return Zero(True)
+        if last == "parameters_to_vector" and args and isinstance(args[0], Parameters):
+            return self._computed(Penalty(True, module=args[0].owner, is_l2=False))
+        return self._result_of(name, args, kwargs)
+
+    def _result_of(self, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
+        package, _, last = name.rpartition(".")
+        last = "norm" if last in ("vector_norm", "matrix_norm") else last
+        listed = bool(args) and isinstance(args[0], Items)
+        penalty = (_joined(args) if last in _JOINING else None) if listed else _penalty(args[0]) if args else None
+        if penalty is None:
+            return None
+        if name in _TO_NUMBERS or package in _ON_NUMBERS:
+            penalty = replace(penalty, lost_by=penalty.lost_by or _TO_NUMBERS.get(name, f"{name}()"))
+        if listed or name in _TO_NUMBERS:
+            return self._computed(replace(penalty, is_l2=penalty.is_l2 and last == "stack" and penalty.stage == _SUM))
+        is_l2 = penalty.is_l2 and name in _L2_FUNCTIONS
+        return self._computed(_changed(replace(penalty, is_l2=is_l2), last, args[1:], kwargs))
+
+    def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs) -> Value | None:
+        """The result of a tensor's method, if that is a penalty, or zero."""
+        if isinstance(owner, Zero):
+            return owner if name in _RESHAPING else None
+        penalty = _penalty(owner)
+        return None if penalty is None else self._computed(_changed(penalty, name, args, kwargs))
+
+    def _computed(self, penalty: Penalty | None) -> Penalty | None:
+        """A penalty that the program computes here: without gradients, it is out of the graph."""
+        if penalty is None or penalty.lost_by or self.log.has_gradients is not False:
+            return penalty
+        return replace(penalty, lost_by="torch.no_grad()")
+
+
+def _with_terms(result: Value, terms: tuple[Penalized | PenaltyWithoutGradient, ...]) -> Value:
+    return PenalizedLoss(result.ids, terms) if terms and isinstance(result, TensorRef) else result
+
+
+def _penalty(value: Value) -> Penalty | None:
+    """The parameter, or what is computed from parameters, that a value is."""
+    if isinstance(value, LayerWeight):
+        return Penalty(True, module=value.layer)
+    return value if isinstance(value, Penalty) else None
+
+
+def _joined(args: Args) -> Penalty | None:
+    """The penalty that stands for all items of the list in the first argument, if they are alike."""
+    items = [element(each) for each in args[0].items] if args and isinstance(args[0], Items) else []
+    penalties = [each for each in map(_penalty, items) if each is not None]
+    if not penalties or len(penalties) < len(items):
+        return None
+    first, *others = dict.fromkeys(penalties)
+    if not others:
+        return first
+    alike = {(each.stage, bool(each.lost_by)) for each in penalties}
+    return replace(first, is_l2=False, model=None) if len(alike) == 1 and first.lost_by else None
 
 
 def _changed(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
     """The result of a tensor function on a penalty, if that is a penalty."""
+    changed = _changed_l2(penalty, name, args, kwargs) if penalty.is_l2 else None
+    if changed is not None:
+        return changed
+    if name in _LEAVING:
+        return replace(penalty, lost_by=penalty.lost_by or _LEAVING[name])
+    stage = penalty.stage
+    along_axis = len(args) > 1 or not kwargs.keys().isdisjoint(("dim", "axis"))
+    if name in _RESHAPING:
+        pass
+    elif stage == _SUM:
+        if name not in _MAGNITUDES | _REDUCTIONS:
+            return None
+    elif stage == _WEIGHT:
+        exponent = argument(args, kwargs, 0, "exponent")
+        if name not in _MAGNITUDES or (name == "pow" and exponent not in _TWO):
+            return None
+        stage = _SUM if name == "norm" and not along_axis else _MAGNITUDE
+    elif name in _REDUCTIONS:
+        stage = _MAGNITUDE if along_axis or (args and name != "norm") else _SUM
+    elif name not in _MAGNITUDES:
+        return None
+    return replace(penalty, stage=stage, is_l2=False)
+
+
+def _changed_l2(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
+    """The result of a tensor function on an L2 penalty, if that is one."""
     if penalty.stage == _SUM:
         return penalty if name in _SUMS else None
-    if penalty.stage == _SQUARE:
+    if penalty.stage == _MAGNITUDE:
         return replace(penalty, stage=_SUM) if name in _SUMS and not (args or kwargs) else None
-    if name == "square" or (name == "pow" and argument(args, kwargs, 0, "exponent") in (Constant(2), Constant(2.0))):
-        return replace(penalty, stage=_SQUARE)
+    if name == "square" or (name == "pow" and argument(args, kwargs, 0, "exponent") in _TWO):
+        return replace(penalty, stage=_MAGNITUDE)
     order = argument(args, kwargs, 0, "ord" if "ord" in kwargs else "p", 2)
     of_all = len(args) + len(kwargs) < 2 and kwargs.keys() <= {"p", "ord"}
-    euclidean = of_all and order in (Constant(2), Constant(2.0), Constant("fro"))
+    euclidean = of_all and order in (*_TWO, Constant("fro"))
     return replace(penalty, stage=_SUM) if name == "norm" and euclidean else None
 
 
@@ -133,19 +318,28 @@ def _combined(name: str, values: Sequence[Value]) -> Penalty | None:
     penalties = [each for each in values if isinstance(each, Penalty)]
     if not penalties or len(values) != 2:
         return None
-    stages = {(each.stage, each.model) for each in penalties}
     first = penalties[0]
     if len(penalties) == 2:
-        if name == "mul" and stages == {(_WEIGHT, first.model)}:
-            return replace(first, stage=_SQUARE)
-        return first if name == "add" and stages == {(_SUM, first.model)} else None
+        return _of_two(name, first, penalties[1])
     other = right if left is first else left
-    if name == "pow" and left is first and first.stage != _SQUARE and other in (Constant(2), Constant(2.0)):
-        return replace(first, stage=_SQUARE if first.stage == _WEIGHT else _SUM)
+    if name == "pow" and left is first and other in _TWO:
+        return first if first.is_l2 and first.stage == _SUM else _changed(first, name, (Constant(2),), {})
     if name == "add":
-        return first if first.stage == _SUM else None
-    positive = other is not None and (number_of(other) or 0) > 0
-    scaled = name == "mul" or (name == "div" and left is first)
-    if not (scaled and positive and first.stage != _WEIGHT):
+        return first if first.stage == _SUM or (first.lost_by and isinstance(other, Constant)) else None
+    if not (name == "mul" or (name == "div" and left is first)) or isinstance(other, (Weight, TensorRef)):
         return None
-    return replace(first, by_default=first.by_default or clause_of(other))
+    positive = other is not None and (number_of(other) or 0) > 0
+    is_l2 = first.is_l2 and positive and first.stage != _WEIGHT
+    return replace(first, is_l2=is_l2, by_default=first.by_default or clause_of(other))
+
+
+def _of_two(name: str, one: Penalty, other: Penalty) -> Penalty | None:
+    """The result of an operator on two penalties, of which both or none have a gradient."""
+    if bool(one.lost_by) is not bool(other.lost_by):
+        return None
+    are_l2 = one.is_l2 and other.is_l2 and one.model == other.model
+    if name == "mul" and one.stage == other.stage == _WEIGHT and one.module is other.module:
+        return replace(one, stage=_MAGNITUDE, is_l2=are_l2)
+    if name == "add" and one.stage == other.stage == _SUM:
+        return replace(one, is_l2=are_l2) if are_l2 or one.lost_by else None
+    return None

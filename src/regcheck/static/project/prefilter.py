@@ -20,6 +20,7 @@ from regcheck.core.usage import (
     ModeNotRestored,
     ModeSet,
     Penalized,
+    PenaltyWithoutGradient,
     StepComposed,
     Stepped,
 )
@@ -61,6 +62,7 @@ WORDS: Mapping[Start, tuple[bytes, ...]] = {
     Backward: (b".backward(",),
     StepComposed: (b".backward(",),
     Penalized: (b".backward(",),
+    PenaltyWithoutGradient: (b".backward(", b"def training_step"),
     Stepped: (b"optim",),
 }
 """What a file says that holds such a start, where the table of torch does not tell it."""
