@@ -34,6 +34,11 @@ class FunctionBody:
                 names.update(each.id for each in ast.walk(node) if isinstance(each, ast.Name))
         return frozenset(names)
 
+    @cached_property
+    def _read(self) -> frozenset[str]:
+        """The names that the function reads."""
+        return frozenset(_names_read_in(self._function))
+
     def discards(self, call: ast.AST) -> bool:
         """Whether no code of the function reads the result of a call in it, on any path."""
         value, statement = call, self._parents[call]
@@ -57,9 +62,9 @@ class FunctionBody:
 
     def _is_unread(self, name: str, assignment: ast.stmt) -> bool:
         """Whether every path after an assignment ends, or assigns the name again, before anything reads the name."""
-        if name in self._shared or any(_reads(self._function, each) for each in _READERS_OF_ALL):
+        if name in self._shared or not _READERS_OF_ALL.isdisjoint(self._read):
             return False
-        return not _reads(self._function, name) or self._is_dead(name, assignment)
+        return name not in self._read or self._is_dead(name, assignment)
 
     def _is_dead(self, name: str, statement: ast.AST) -> bool:
         """Whether the name is dead after a statement that is, or contains, its assignment."""
@@ -110,10 +115,18 @@ def _after(statement: ast.AST, parent: ast.AST) -> Sequence[ast.stmt]:
 
 
 def _reads(node: ast.AST, name: str) -> bool:
-    """Whether code reads a name; an augmented assignment does."""
-    changed = [each.target for each in ast.walk(node) if isinstance(each, ast.AugAssign)]
-    loaded = [each for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)]
-    return any(isinstance(each, ast.Name) and each.id == name for each in (*changed, *loaded))
+    """Whether code reads a name."""
+    return name in _names_read_in(node)
+
+
+def _names_read_in(node: ast.AST) -> Iterator[str]:
+    """The names that code reads, as augmented assignments do."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name):
+            if isinstance(each.ctx, ast.Load):
+                yield each.id
+        elif isinstance(each, ast.AugAssign) and isinstance(each.target, ast.Name):
+            yield each.target.id
 
 
 def _ends_path(node: ast.AST, name: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 from regcheck.files.dotted_name import last_name
@@ -20,7 +20,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Products = Mapping[tuple[int, int], str]
 
 _BITS = frozenset(("bernoulli", "bernoulli_", "Bernoulli", "binomial"))
-_UNIFORM = frozenset(("rand", "rand_like", "uniform_", "uniform", "random"))
+_UNIFORM = frozenset(("rand", "rand_like", "uniform_", "uniform"))
 _CUTS = frozenset("lt gt le ge less greater less_equal greater_equal floor floor_ ceil round round_".split())
 _CACHES = frozenset(("cache", "lru_cache", "cached_property"))
 PRODUCTS = frozenset("mul masked_fill where".split())
@@ -31,8 +31,9 @@ _VIEWS = frozenset(
     "to type type_as float half double bool view view_as reshape expand expand_as unsqueeze squeeze div mul clone"
     " contiguous detach get cuda cpu t transpose permute logical_not".split()
 )
-_DRAWN = re.compile(rb"ernoulli|binomial|\brand(?:_like|om)?\(|uniform_?\(|ropout\w*\([^#\n]*\bones")
+_DRAWN = re.compile(rb"ernoulli|binomial|\brand(?:_like)?\(|(?<!init)\.uniform_?\(|ropout\w*\([^#\n]*\bones")
 _DEEPEST = 4
+_ANY = "*"
 _EMPTY = (ast.Dict, ast.List)
 
 
@@ -85,6 +86,7 @@ class _File:
     def __init__(self, tree: ast.Module) -> None:
         self.tree = tree
         self.functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
+        self._classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
         self._parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         self._origins: dict[tuple[ast.ClassDef | None, str], str] = {}
 
@@ -182,10 +184,33 @@ class _File:
                 return ""
         return origins[0] if origins else ""
 
+    @cached_property
+    def _changing(self) -> Mapping[str, list[ast.AST]]:
+        """The statements and calls that may change a variable, by each name in what they change."""
+        found: dict[str, list[ast.AST]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Global):
+                names = {*node.names}
+            elif isinstance(node, (ast.Assign, ast.Delete)):
+                names = {last_name(each) for target in node.targets for each in ast.walk(target)}
+            elif isinstance(node, (ast.AnnAssign, ast.AugAssign, ast.For)):
+                names = {last_name(each) for each in ast.walk(node.target)}
+            elif isinstance(node, ast.Call):
+                of = node.func.value if isinstance(node.func, ast.Attribute) else None
+                texts = {each.value for each in node.args[:2] if isinstance(each, ast.Constant)}
+                named = {each.value.value for each in node.keywords if isinstance(each.value, ast.Constant)}
+                sets = last_name(node.func) in ("setattr", "delattr")
+                names = {last_name(of) if of else "", *map(str, texts | named), *([_ANY] if sets else [])}
+            else:
+                continue
+            for name in names:
+                found.setdefault(name, []).append(node)
+        return found
+
     def _stores(self, owner: ast.ClassDef | None, name: str) -> Iterator[tuple[ast.AST, ast.expr | None]]:
         """Whatever may change a variable: each node, with the value that it assigns (None: another change)."""
         own = [owner, *self._subclasses(owner)] if owner is not None else []
-        for node in ast.walk(self.tree):
+        for node in (*self._changing.get(name, ()), *self._changing.get(_ANY, ())):
             if isinstance(node, (ast.Assign, ast.AnnAssign)):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 for target in targets:
@@ -227,8 +252,7 @@ class _File:
         return function is None or not _assigned(function, node.id) or _is_declared_global(function, node.id)
 
     def _subclasses(self, owner: ast.ClassDef) -> list[ast.ClassDef]:
-        classes = [node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)]
-        return [each for each in classes if any(last_name(base) == owner.name for base in each.bases)]
+        return [each for each in self._classes if any(last_name(base) == owner.name for base in each.bases)]
 
     def _function_of(self, node: ast.AST) -> Function | None:
         while node in self._parents:
@@ -326,14 +350,17 @@ def _assigned(function: Function, name: str) -> list[ast.expr | None]:
     return found
 
 
-def _own_nodes(function: Function) -> Iterator[ast.AST]:
+@lru_cache(maxsize=64)
+def _own_nodes(function: Function) -> Sequence[ast.AST]:
     """The nodes of a function's body without those of inner functions."""
-    todo: list[ast.AST] = [*function.body]
+    nodes: list[ast.AST] = []
+    todo: list[ast.AST] = [*reversed(function.body)]
     while todo:
-        node = todo.pop(0)
-        yield node
+        node = todo.pop()
+        nodes.append(node)
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            todo += ast.iter_child_nodes(node)
+            todo += reversed([*ast.iter_child_nodes(node)])
+    return nodes
 
 
 def _defaults(function: Function) -> dict[str, ast.expr]:
