@@ -63,7 +63,44 @@ model = Net()
 inputs = (torch.randn(16, 3, 8, 8),)
 """
 
+SKIPS = """\
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, rate=0.4):
+        super().__init__()
+        self.rate = rate
+        self.body = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+        self.second = nn.Linear(16, 16)
+
+    def forward(self, x):
+        {body}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block, self.head = nn.Linear(8, 16), Block(), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.block(torch.relu(self.stem(x))))
+
+
+model = Net()
+inputs = (torch.randn(32, 8),)
+"""
+
 FAULTY = {
+    "branch_skipped": (
+        SKIPS,
+        "if self.training and torch.rand(1).item() < self.rate:\n    return x\nreturn x + self.body(x)",
+    ),
+    "branch_run": (
+        SKIPS,
+        "if not self.training or torch.rand(()) > self.rate:\n    x = x + self.body(x)\nreturn x",
+    ),
     "divided_by_rate": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) > self.rate) / self.rate"),
     "keeps_the_dropped": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) < self.rate) / self.keep"),
     "multiplied_by_keep": (ROWS, "if self.training:\n    h = h * (torch.rand(h.shape) < self.keep) * self.keep"),
@@ -109,6 +146,36 @@ FAULTY = {
         "if self.training:\n    h = h * (torch.rand_like(h) > self.rate)\nelse:\n    h = h * self.rate",
     ),
     "after_a_sum": (ROWS, "h = h + self.second(h)\nif self.training:\n    h = h * (torch.rand_like(h) > self.rate)"),
+    "of_another_type": (
+        ROWS,
+        "if self.training:\n    kept = torch.rand(h.shape, device=h.device).ge(self.rate)\n    h = h * kept.type_as(h)",
+    ),
+    "multiplied_in_place": (ROWS, "if self.training:\n    h = h.clone()\n    h *= torch.rand_like(h) > self.rate"),
+    "zeroed_where_lost": (ROWS, "if self.training:\n    h = h.clone()\n    h[torch.rand_like(h) < self.rate] *= 0"),
+    "chosen_among_products": (ROWS, "if self.training:\n    h = torch.where(torch.rand_like(h) < self.rate, h * 0, h)"),
+    "uniform_in_place": (ROWS, "if self.training:\n    h = h * (torch.empty(h.shape).uniform_(0, 1) > self.rate)"),
+    "coins": (ROWS, "if self.training:\n    h = h * torch.randint(0, 2, h.shape)"),
+    "binomial": (
+        ROWS,
+        "if self.training:\n    h = h * torch.distributions.Binomial(1, 1 - self.rate).sample(h.size())",
+    ),
+    "index_filled": (ROWS, "if self.training:\n    h = h.index_fill(1, torch.randperm(32)[:6], 0)"),
+    "compared_to_one": (
+        ROWS,
+        "if self.training:\n    kept = torch.bernoulli(torch.full_like(h, self.keep))\n"
+        "    h = torch.where(kept == 1, h, torch.zeros_like(h))",
+    ),
+    "subtracted": (ROWS, "if self.training:\n    h = h - h * (torch.rand_like(h) < self.rate)"),
+    "dropout_undone": (ROWS, "if self.training:\n    h = h * (F.dropout(torch.ones_like(h), self.rate) * self.keep)"),
+    "attention_weights": (
+        ROWS,
+        "a = (h @ h.t()).softmax(-1)\nif self.training:\n    a = a * (torch.rand_like(a) > self.rate)\nh = a @ h",
+    ),
+    "in_a_closure": (
+        ROWS,
+        "def cut(v):\n    if not self.training or self.rate == 0.0:\n        return v\n"
+        "    return v * (torch.rand_like(v) > self.rate)\nh = cut(h)",
+    ),
     "branch": (MAPS, "if self.training:\n    h = h * (torch.rand(len(x), 1, 1, 1) > self.rate)\nh = x + h"),
     "branch_behind_norm": (
         MAPS,
@@ -123,6 +190,25 @@ FAULTY = {
 }
 
 SOUND = {
+    "branch_divided": (
+        SKIPS,
+        "if self.training:\n    if torch.rand(1).item() < self.rate:\n        return x\n"
+        "    return x + self.body(x) / (1 - self.rate)\nreturn x + self.body(x)",
+    ),
+    "branch_multiplied_in_eval": (
+        SKIPS,
+        "if self.training:\n    return x if torch.rand(1).item() < self.rate else x + self.body(x)\n"
+        "return x + (1 - self.rate) * self.body(x)",
+    ),
+    "layer_skipped": (
+        SKIPS,
+        "if self.training and torch.rand(1).item() < self.rate:\n    return x\n"
+        "x = x + self.body(x)\nreturn x + self.second(x)",
+    ),
+    "flipped": (
+        SKIPS,
+        "if self.training and torch.rand(1).item() < self.rate:\n    x = x.flip(0)\nreturn x + self.body(x)",
+    ),
     "divided_by_keep": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) > self.rate) / self.keep"),
     "kept_where_below": (ROWS, "if self.training:\n    h = h * (torch.rand_like(h) < self.keep) / self.keep"),
     "multiplied_by_inverse": (
@@ -155,6 +241,32 @@ SOUND = {
     "dropout_of_ones": (ROWS, "if self.training:\n    h = h * F.dropout(torch.ones_like(h), self.rate)"),
     "inverted": (ROWS, "if self.training:\n    lost = torch.rand_like(h) < self.rate\n    h = h * ~lost / self.keep"),
     "rounded": (ROWS, "if self.training:\n    h = h / self.keep * torch.floor(torch.rand_like(h) + self.keep)"),
+    "of_another_type": (
+        ROWS,
+        "if self.training:\n    kept = torch.rand(h.shape, device=h.device).ge(self.rate)\n"
+        "    h = h * kept.type_as(h) / self.keep",
+    ),
+    "zeroed_where_lost": (ROWS, "if self.training:\n    h = h / self.keep\n    h[torch.rand_like(h) < self.rate] *= 0"),
+    "coins": (ROWS, "if self.training:\n    h = h * torch.randint(0, 2, h.shape) * 2"),
+    "binomial": (
+        ROWS,
+        "if self.training:\n    h = h * torch.distributions.Binomial(1, 1 - self.rate).sample(h.size()) / self.keep",
+    ),
+    "attention_weights": (
+        ROWS,
+        "a = (h @ h.t()).softmax(-1)\nif self.training:\n    a = a * (torch.rand_like(a) > self.rate) / self.keep\n"
+        "h = a @ h",
+    ),
+    "in_a_closure": (
+        ROWS,
+        "def cut(v):\n    if not self.training or self.rate == 0.0:\n        return v\n"
+        "    return v * (torch.rand_like(v) > self.rate) / (1 - self.rate)\nh = cut(h)",
+    ),
+    "signs_flipped": (
+        ROWS,
+        "if self.training:\n    h = h * (2 * torch.bernoulli(torch.full_like(h, self.keep)) - 1)",
+    ),
+    "rows_exchanged": (ROWS, "if self.training:\n    h = h.clone()\n    h[torch.randint(len(h), (4,))] = 0.0"),
     "classic": (
         ROWS,
         "if self.training:\n    h = h * (torch.rand_like(h) > self.rate)\nelse:\n    h = h * self.keep",

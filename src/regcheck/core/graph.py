@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from types import EllipsisType
+from typing import Any
 
 from regcheck.files.place import Place
 
@@ -139,6 +140,7 @@ class Op:
         reused_mask: when the mask is drawn that a product reuses at each call, in words; empty for any other op.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
+        axis_arguments: the arguments by name that decide which axes the call moves, see `torch_api.axes`.
         operands: the arguments of a function that masks are made of or applied with (`torch_api.functions.MASKING`),
             in order; empty for any other op.
     """
@@ -166,6 +168,7 @@ class Op:
     requires_grad: bool | None = None
     discarded: bool = False
     reused_mask: str = ""
+    axis_arguments: tuple[tuple[str, Any], ...] = ()
     operands: tuple[Operand, ...] = ()
 
     @property

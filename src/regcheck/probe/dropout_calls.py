@@ -21,18 +21,14 @@ UNITS = 20_000
 CALLS = 64
 """and at most this many times."""
 
-EXTENTS = {"linear": 0, **{f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}}
-"""How many axes follow the feature axis in a layer's result."""
-
 
 @dataclass(frozen=True)
 class Call:
-    """A torch call as the model makes it; `channel` is the feature axis of its input."""
+    """A torch call as the model makes it."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    channel: int | None
 
 
 def capture(runner: Runner, op: Op, seed: int) -> Call:
@@ -42,20 +38,13 @@ def capture(runner: Runner, op: Op, seed: int) -> Call:
         CannotMeasure: the call does not run.
     """
     calls: list[Call] = []
-    channels: dict[tuple[int, ...], int] = {}
 
     def stop(function: Any, args: Any, kwargs: Any) -> Any:
-        given = args[0] if args else kwargs.get("input")
-        calls.append(Call(function, tuple(args), dict(kwargs), channels.get(tuple(given.shape))))
+        calls.append(Call(function, tuple(args), dict(kwargs)))
         raise Enough
 
-    def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
-        extents = EXTENTS.get(name)
-        if extents is not None and isinstance(result, Tensor):
-            channels[tuple(result.shape)] = result.dim() - 1 - extents
-
     runner.plan(1, mode=op.mode)
-    runner.run(op.mode, seed, replace={op.site: stop}, observe=look)
+    runner.run(op.mode, seed, replace={op.site: stop})
     if not calls:
         raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
     return calls[0]

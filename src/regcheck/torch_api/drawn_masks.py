@@ -13,9 +13,12 @@ from functools import cached_property
 
 from regcheck.core.graph import Flow, Kind, Op, Operand
 
-from .functions import FACTORIES, PARTS
+from .functions import FACTORIES, FORMING, PARTS
 
-CUTS = frozenset("lt gt le ge less greater less_equal greater_equal floor ceil round bernoulli dropout".split())
+CUTS = frozenset(
+    "lt gt le ge less greater less_equal greater_equal floor ceil round bernoulli binomial"
+    " randint randint_like dropout".split()
+)
 """Functions that make zeros and ones of a draw, or draw them."""
 
 SCALES = frozenset("mul div truediv rmul rtruediv".split())
@@ -30,6 +33,9 @@ _TRUTH: Mapping[str, Callable[[float], float]] = {
     "invert": lambda a: float(not a),
     "logical_not": lambda a: float(not a),
     "bitwise_not": lambda a: float(not a),
+    "bool": lambda a: float(bool(a)),
+    "int": int,
+    "long": int,
     "floor": math.floor,
     "ceil": math.ceil,
     "round": round,
@@ -105,7 +111,8 @@ class DrawnMask:
         """The draw, and the ops computed from it and constants alone."""
         found = {self.draw.id: self.draw}
         for op in self.flow:
-            names = [name for name in op.inputs if name not in self.constants]
+            given = op.inputs[:1] if op.site.function in FORMING else op.inputs
+            names = [name for name in given if name not in self.constants]
             is_fixed = op.kind is not Kind.RANDOM and not op.learned
             if is_fixed and names and all(name in found for name in names):
                 found[op.id] = op
@@ -141,7 +148,9 @@ class DrawnMask:
         if isinstance(operand, str):
             op = self.flow.ops.get(operand)
             return op is not None and (
-                op.site.function in ("zeros", "zeros_like", "new_zeros", "zero") or self._level(operand) == 0
+                op.site.function in ("zeros", "zeros_like", "new_zeros", "zero")
+                or (op.kind is Kind.CONSTANT and op.site.function == "mul" and 0.0 in op.operands)
+                or self._level(operand) == 0
             )
         return operand == 0
 
@@ -171,6 +180,10 @@ class DrawnMask:
         if function == "bernoulli":
             keep = self._keep()
             return None if keep is None else [float(each < keep) for each in uniform]
+        if function in ("randint", "randint_like"):
+            numbers = [each for each in self.draw.operands if isinstance(each, float)]
+            low, high = ([0.0, *numbers] if len(numbers) == 1 else numbers)[:2] if numbers else (0.0, 0.0)
+            return [math.floor(low + each * (high - low)) for each in uniform] if high > low else None
         rate = self.draw.rate
         if function != "dropout" or rate is None or rate >= 1:
             return None
@@ -206,7 +219,7 @@ class DrawnMask:
 
     def _computed(self, op: Op, known: Mapping[str, Sequence[float]]) -> Sequence[float] | None:
         function = op.site.function
-        if op.kind in _UNCHANGED and len(op.inputs) == 1:
+        if op.kind in _UNCHANGED and (len(op.inputs) == 1 or function in FORMING):
             return known.get(op.inputs[0])
         if function in _TRUTH:
             values = known.get(op.inputs[0])

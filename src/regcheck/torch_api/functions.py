@@ -184,10 +184,10 @@ _FUNCTIONAL = {
 }
 
 MASKING = frozenset(
-    "rand rand_like uniform bernoulli randperm full full_like new_full empty empty_like new_empty zeros zeros_like"
-    " new_zeros ones ones_like new_ones lt le gt ge less less_equal greater greater_equal eq ne floor ceil round add"
-    " radd sub rsub mul div invert logical_not bitwise_not where masked_fill setitem index_fill index_put"
-    " mean sum".split()
+    "rand rand_like uniform bernoulli randint randint_like randperm full full_like new_full empty empty_like new_empty"
+    " zeros zeros_like new_zeros ones ones_like new_ones lt le gt ge less less_equal greater greater_equal eq ne floor"
+    " ceil round add radd sub rsub mul div invert logical_not bitwise_not where masked_fill setitem index_fill"
+    " index_put mean sum".split()
 )
 """The functions that masks are drawn, made, applied and summed up with; ops hold their operands."""
 
@@ -196,6 +196,9 @@ COIN_TOSSES = {
     "Binomial": signature("total_count=1 probs=None logits=None")["probs"],
 }
 """Distributions of zeros and ones, with the argument that holds the probability of a one."""
+
+FORMING = frozenset("type_as expand_as view_as reshape_as to".split())
+"""Functions that take no values from their second argument, but its type or shape."""
 
 NOT_OPERANDS = frozenset("device dtype layout requires_grad pin_memory generator memory_format out".split())
 """Keyword arguments that say nothing about the values of a result."""

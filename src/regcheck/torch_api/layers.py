@@ -263,7 +263,15 @@ _PLAIN: Mapping[str, Layer] = {
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d",
         "output_size",
     ),
-    **_rows("Flatten Unflatten Identity", "flatten unflatten identity"),
+    **_rows("Flatten", "flatten", "start_dim=1 end_dim=-1"),
+    **_rows("Unflatten Identity", "unflatten identity"),
+    **_rows("Upsample UpsamplingNearest2d UpsamplingBilinear2d", "interpolate interpolate interpolate"),
+    **_rows("PixelShuffle PixelUnshuffle ChannelShuffle", "pixel_shuffle pixel_unshuffle channel_shuffle"),
+    **_rows("MaxUnpool1d MaxUnpool2d MaxUnpool3d", "max_unpool1d max_unpool2d max_unpool3d"),
+    **_rows("ConstantPad1d ConstantPad2d ConstantPad3d ZeroPad1d ZeroPad2d ZeroPad3d", "pad pad pad pad pad pad"),
+    **_rows("ReflectionPad1d ReflectionPad2d ReflectionPad3d", "pad pad pad"),
+    **_rows("ReplicationPad1d ReplicationPad2d ReplicationPad3d", "pad pad pad"),
+    **_rows("CircularPad1d CircularPad2d CircularPad3d", "pad pad pad"),
 }
 
 LAYERS: Mapping[str, Layer] = {**_LEARNED, **_NORMS, **_DROPPING, **_PLAIN}

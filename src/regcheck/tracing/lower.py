@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from torch import fx
 
 from regcheck.core.graph import Flow, Kind, Mode, Op, Operand, Site
 from regcheck.core.suppressions import CodeSuppression
+from regcheck.torch_api.axes import NEW, ONE, REST, SLICE, UNKNOWN, axis_arguments
 from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, MASKING, NOT_OPERANDS, call_text, kind_of
 
 from .record import META, CallMetadata
@@ -80,6 +82,7 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         baked_in=seen.baked_in,
         discarded=seen.discarded,
         reused_mask=seen.reused_mask,
+        axis_arguments=_axis_arguments(seen.name, node),
         operands=tuple(_operands((node.args, node.kwargs))) if seen.name in MASKING else (),
     )
 
@@ -95,3 +98,26 @@ def _operands(value: object) -> Iterator[Operand]:
         yield value.name
     else:
         yield float(value) if isinstance(value, (int, float)) else None
+
+
+def _axis_arguments(function: str, node: fx.Node) -> tuple[tuple[str, Any], ...]:
+    part = _index_part if function == "getitem" else _plain
+    return axis_arguments(
+        function, [part(each) for each in node.args], {key: part(each) for key, each in node.kwargs.items()}
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple([_plain(each) for each in value])
+    return value if value is None or isinstance(value, (int, float, str)) else UNKNOWN
+
+
+def _index_part(value: Any) -> Any:
+    """An argument of `getitem` as `torch_api.axes` names it."""
+    if isinstance(value, slice):
+        is_single = (value.start == -1 and value.stop is None) or (value.start in (None, 0) and value.stop == 1)
+        return ONE if is_single else SLICE
+    if isinstance(value, (tuple, list)):
+        return tuple([_index_part(each) for each in value])
+    return NEW if value is None else REST if value is ... else value if isinstance(value, int) else UNKNOWN

@@ -370,7 +370,7 @@ class Recorder(TorchCallInterceptor):
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return self._node_of(value)
-        if value is None or isinstance(value, (int, float, str)):
+        if value is None or value is ... or isinstance(value, (int, float, str)):
             return value
         if isinstance(value, (tuple, list)):
             return [self._argument(each) for each in value]

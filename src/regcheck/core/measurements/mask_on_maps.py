@@ -19,7 +19,7 @@ class MaskOnMaps(Measurement):
     drops at the same rate. `p_value` is that of the F test, on the values' ranks, whose null hypothesis says that
     neighbours explain nothing; `p_value_of_material` that of the test, on the same ranks, whose null hypothesis says
     that they explain a material share. `extent` is the map's spatial extent; `conv_map` says whether a convolution or
-    pooling of this run returned maps of that extent. `whole` is the probability that elementwise draws leave every map
+    pooling of this run returned maps of that rank. `whole` is the probability that elementwise draws leave every map
     whole.
     """
 

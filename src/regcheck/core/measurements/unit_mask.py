@@ -16,7 +16,7 @@ class UnitMask(BinomialShare, Measurement):
 
     The call drops a `share` of `units`; `expected` is its rate, `interval` the exact binomial interval around the rate.
     A unit is what one draw decides: it extends in full along those `axes` of the `shape`. `channel` is the feature
-    axis, according to the last linear layer or convolution that returned values of this shape (None: there is none);
+    axis, to which the last layer before the call wrote its features (None: it is unknown);
     `reference_axes` are the axes that a unit of the reference extends along, which drops features at the same rate.
     """
 

@@ -17,7 +17,7 @@ from regcheck.probe.probes import ModelProbe, measures
 from regcheck.probe.reductions import wide
 from regcheck.reference.dropout import inverted_dropout
 from regcheck.torch_api.drawn_masks import FILLS
-from regcheck.torch_api.functions import FACTORIES, KINDS
+from regcheck.torch_api.functions import FACTORIES, FORMING, KINDS
 from regcheck.tracing.nested_values import tensors_in
 
 Source = tuple[str, int]
@@ -45,6 +45,8 @@ def measure(probe: ModelProbe, op: Op) -> HandmadeMask:
     while len(masks) < wanted:
         follower, turn = MaskFollower(op.site), len(masks)
         runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, observe=follower)
+        if follower.mask is None and turn == 0:
+            return skipped_branch(probe, op)
         if follower.mask is None:
             raise CannotMeasure("the draw drops no activations in train mode")
         masks.append(wide(follower.mask).flatten() * follower.factor)
@@ -71,6 +73,25 @@ def measure(probe: ModelProbe, op: Op) -> HandmadeMask:
     return HandmadeMask(survivors, total, scale, p_value, float(inverted_dropout(ones, keep, rate).mean()))
 
 
+def skipped_branch(probe: ModelProbe, op: Op) -> HandmadeMask:
+    """In how many train runs the one residual branch runs that the draw of `op` decides about.
+
+    A draw that decides something else passes on everything: its p-value is one.
+    """
+    runner, runs = probe.runner, statistics.REPLAYS
+    runner.plan(runs)
+    calls: list[Counter[str]] = []
+    for turn in range(runs):
+        follower = MaskFollower(None)
+        runner.run(Mode.TRAIN, probe.seed, vary={op.site: probe.seed + turn}, observe=follower)
+        calls.append(follower.calls)
+    longest, shortest = max(calls, key=Counter.total), min(calls, key=Counter.total)
+    survivors = calls.count(longest)
+    is_branch = (longest - shortest)["add"] == 1 and survivors + calls.count(shortest) == runs
+    p_value = two_sided(survivors, runs, 1.0) if is_branch else 1.0
+    return HandmadeMask(survivors, runs, 1.0, p_value, 1.0)
+
+
 def scale_in_eval(probe: ModelProbe, source: Source) -> float:
     """The number that eval mode scales some activations by."""
     follower = MaskFollower(None)
@@ -94,7 +115,7 @@ class MaskFollower:
 
     `mask` is what the first op that combines it with activations does to ones, `units` how many of its values are drawn
     independently, `source` where the activations come from, `factor` the product of the numbers that scale them before
-    or afterwards. `scales` holds that product for all activations by their source.
+    or afterwards. `scales` holds that product for all activations by their source, `calls` counts the calls on them.
     """
 
     def __init__(self, site: Site | None) -> None:
@@ -111,7 +132,7 @@ class MaskFollower:
         """Constants, and what is computed from these and from other draws alone."""
         self._scaled: dict[int, tuple[Source, float]] = {}
         self._products: set[int] = set()
-        self._calls: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
 
     def __call__(self, site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
         self._seen.append((args, kwargs, result))
@@ -119,13 +140,13 @@ class MaskFollower:
             self._note(site, name, args, kwargs, each)
 
     def _note(self, site: Site | None, name: str, args: Any, kwargs: Any, result: Tensor) -> None:
-        given = [each for each in tensors_in((args, kwargs)) if each.dim() > 0]
+        given = [each for each in tensors_in((args[:1] if name in FORMING else args, kwargs)) if each.dim() > 0]
         masks = [each for each in given if id(each) in self._masks]
         values = [each for each in given if id(each) not in self._masks | self._fixed]
         if site is not None and site == self._site:
             self._masks.add(id(result))
             self._drawn = result.numel()
-        elif name in FACTORIES or KINDS.get(name) is Kind.RANDOM or not (values or masks):
+        elif name in FACTORIES or KINDS.get(name) is Kind.RANDOM or not (values or masks) or is_zeroed(name, args):
             self._fixed.add(id(result))
         elif not values:
             self._masks.add(id(result))
@@ -151,16 +172,16 @@ class MaskFollower:
                 self.factor = factor
                 self._products.add(id(result))
         else:
-            source, factor = (name, self._calls[name]), 1.0
-            self._calls[name] += 1
+            source, factor = (name, self.calls[name]), 1.0
+            self.calls[name] += 1
         self._scaled[id(result)] = source, factor
         self.scales[source] = factor
 
     def _source_of(self, values: Tensor) -> tuple[Source, float]:
         """The source of some activations, and what scales them; what no call of this run returned is an input."""
         if id(values) not in self._scaled:
-            self._scaled[id(values)] = ("", self._calls[""]), 1.0
-            self._calls[""] += 1
+            self._scaled[id(values)] = ("", self.calls[""]), 1.0
+            self.calls[""] += 1
         return self._scaled[id(values)]
 
 
@@ -186,6 +207,11 @@ def scaling(name: str, args: Any) -> float | None:
     if len(numbers) != 1 or numbers[0] == 0:
         return None
     return numbers[0] if name == "mul" else 1 / numbers[0]
+
+
+def is_zeroed(name: str, args: Any) -> bool:
+    """Whether a call multiplies by the number zero."""
+    return name == "mul" and any(isinstance(each, (int, float)) and each == 0 for each in args)
 
 
 def is_scalar(value: Any) -> bool:

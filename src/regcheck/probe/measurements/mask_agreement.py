@@ -33,7 +33,7 @@ def measure(probe: ModelProbe, op: Op) -> MaskAgreement:
 
     def drop(function: Any, args: Any, kwargs: Any) -> Tensor:
         values: Tensor = args[0] if args else kwargs["input"]
-        masks.append(dropped_by(spot, Call(function, tuple(args), dict(kwargs), None)))
+        masks.append(dropped_by(spot, Call(function, tuple(args), dict(kwargs))))
         return inverted_dropout(values, ~masks[-1], rate)
 
     agreeing = units = turn = 0

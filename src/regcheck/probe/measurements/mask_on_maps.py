@@ -25,13 +25,13 @@ def measure(probe: ModelProbe, op: Op, material: float) -> MaskOnMaps:
     """
     runner, seed = probe.runner, probe.seed
     calls: list[tuple[torch.Tensor, torch.Tensor]] = []
-    extents: set[tuple[int, ...]] = set()
+    ranks: set[int] = set()
 
     def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
         if site == op.site:
             calls.append((args[0] if args else kwargs["input"], result))
         elif KINDS.get(name) in (Kind.CONV, Kind.POOL) and isinstance(result, torch.Tensor):
-            extents.add(tuple(result.shape[2:]))
+            ranks.add(result.dim())
 
     def inputs_and_result(replace: dict[Site, Replacement] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         calls.clear()
@@ -56,7 +56,7 @@ def measure(probe: ModelProbe, op: Op, material: float) -> MaskOnMaps:
     reference, _, _ = statistics.neighbour_fit(values, (spatial == 0) & (values != 0), spatial != 0)
     ranked = statistics.neighbour_fit(values, dropped, surviving, ranked=True)
     p_value, p_material = statistics.fit_test(*ranked), statistics.material_fit_test(*ranked, material)
-    conv_map = extent in extents
+    conv_map = values.dim() in ranks
     maps = values.shape[0] * values.shape[1]
     whole = whole_chance((values != 0).flatten(2).sum(2), op.rate)
     return MaskOnMaps(partly, maps, r_squared, reference, p_value, samples, extent, conv_map, whole, p_material)

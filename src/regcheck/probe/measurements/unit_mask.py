@@ -15,6 +15,7 @@ from regcheck.probe.probes import ModelProbe, measures
 from regcheck.probe.reductions import constant_axes, tally
 from regcheck.probe.seeds import seed_streams
 from regcheck.reference.dropout import inverted_dropout
+from regcheck.torch_api.axes import AxesInFlow
 
 
 @measures(ModelProbe, forwards=1)
@@ -37,8 +38,10 @@ def measure(probe: ModelProbe, op: Op) -> UnitMask:
     units = unit_count(shape, axes) * len(tallies)
     share = sum(each.zeros for each in tallies) / sum(each.size for each in tallies)
     interval = statistics.binomial_interval(units, op.rate, probe.alpha)
-    reference_axes = feature_axes(shape, device, call.channel, op.rate, len(tallies))
-    return UnitMask(share, units, op.rate, interval, axes, tuple(shape), call.channel, reference_axes)
+    found = AxesInFlow(probe.graph.flow(op.mode)).of(op)
+    channel = None if found is None or found.features is None else len(shape) + found.features
+    reference_axes = feature_axes(shape, device, channel, op.rate, len(tallies))
+    return UnitMask(share, units, op.rate, interval, axes, tuple(shape), channel, reference_axes)
 
 
 def feature_axes(

@@ -2,9 +2,10 @@
 
 ## What it finds
 
-`nn.Dropout` (elementwise) on a convolutional feature map with more than one spatial position. The rule ignores
-flattened features, pooled 1×1 maps and patch tokens, also if the dropout is just before the map is flattened. It also
-ignores maps made by 1×1 convolutions only, which act as linear layers on each position.
+`nn.Dropout` (elementwise) on a convolutional feature map with more than one spatial position. A map stays a map when it
+is cropped, padded, enlarged, shuffled, gated or joined with another one. The rule ignores flattened features, single
+positions, pooled 1×1 maps and patch tokens, also if the dropout is just before the map is flattened. It also ignores
+maps made by 1×1 convolutions only, which act as linear layers on each position.
 
 ## Why it matters
 
@@ -35,12 +36,13 @@ import ast
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Drops, Graph, Kind, Mode, Op
+from regcheck.core.graph import Drops, Flow, Graph, Kind, Mode, Op
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.mask_on_maps import MaskOnMaps
 from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
+from regcheck.torch_api.axes import AxesInFlow
 
 CODE = "REG102"
 SEVERITY = Severity.WARNING
@@ -49,57 +51,40 @@ BEGINS_AT = (Trait.DROPS,)
 MATERIAL = 0.05
 """The share of dropped values' variance that neighbours explain where the effect is material."""
 
-KEEPS_THE_MAP = {
-    Kind.IDENTITY,
-    Kind.ACTIVATION,
-    Kind.SIGMOID,
-    Kind.BATCH_NORM,
-    Kind.NORM,
-    Kind.POOL,
-    Kind.SCALE,
-    Kind.COMBINE,
-    Kind.CONCAT,
-}
-
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
+    axes = AxesInFlow(flow)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
-        behind = flow.behind(drop, lambda op: keeps_the_map(op) or (op.kind is Kind.CONV and not op.window))
-        elementwise = drop.kind is Kind.DROPOUT and drop.drops is Drops.ELEMENTS
-        from_conv = elementwise and any(op.kind is Kind.CONV and op.window for op in behind)
-        if from_conv and has_extent(graph, drop) and not is_unfolded(graph, drop):
-            rank = len(drop.shape) - 2 if drop.shape else 2
+        if drop.kind is not Kind.DROPOUT or drop.drops is not Drops.ELEMENTS:
+            continue
+        found = axes.of(drop)
+        if found is not None and found.is_map and has_extent(flow, drop, axes) and not is_unfolded(flow, drop, axes):
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
                 "the dropped values can be predicted from their neighbours, so this regularizes little",
-                fix=f"drop whole channels with `nn.Dropout{rank}d`, or drop after pooling",
+                fix=f"drop whole channels with `nn.Dropout{len(found.positions)}d`, or drop after pooling",
             )
 
 
-def keeps_the_map(op: Op) -> bool:
-    return op.kind in KEEPS_THE_MAP or (op.kind is Kind.DROPOUT and not op.active)
-
-
-def has_extent(graph: Graph, drop: Op) -> bool:
+def has_extent(flow: Flow, drop: Op, axes: AxesInFlow) -> bool:
     """Whether the map has more than one position: by its shape, or else because a window moves over it later on."""
     if drop.extent is not None:
         return any(size > 1 for size in drop.extent)
-    passed, stopped = graph.train.ahead(drop, lambda op: not op.window and (keeps_the_map(op) or op.kind is Kind.CONV))
+    passed, stopped = flow.ahead(drop, lambda op: not op.window and is_map(op, axes))
     return any(op.window for op in (*passed, *stopped))
 
 
-def is_unfolded(graph: Graph, drop: Op) -> bool:
+def is_unfolded(flow: Flow, drop: Op, axes: AxesInFlow) -> bool:
     """Whether the map is at once taken apart into tokens or features: then it might as well be dropped after that."""
-    rank = len(drop.shape or ())
-
-    def stays_a_map(op: Op) -> bool:
-        is_map = op.shape is not None and len(op.shape) == rank
-        return (keeps_the_map(op) and op.kind is not Kind.POOL) or (op.kind is Kind.RESHAPE and is_map)
-
-    _, stopped = graph.train.ahead(drop, stays_a_map)
+    _, stopped = flow.ahead(drop, lambda op: op.kind not in (Kind.POOL, Kind.CONV) and is_map(op, axes))
     return bool(stopped) and all(op.kind in (Kind.RESHAPE, Kind.LINEAR, Kind.ATTENTION) for op in stopped)
+
+
+def is_map(op: Op, axes: AxesInFlow) -> bool:
+    found = axes.of(op)
+    return found is not None and found.is_map
 
 
 def size(drop: Op) -> str:

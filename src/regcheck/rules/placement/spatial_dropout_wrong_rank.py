@@ -5,7 +5,8 @@
 `Dropout1d`, `Dropout2d` or `Dropout3d` on an input where torch's dropped unit is no channel. On flat features,
 `Dropout1d` (and `Dropout3d`) drop whole samples, `Dropout2d` drops single values. On tokens with features last, whole
 positions are dropped. `Dropout3d` on (N, C, H, W) treats the batch as channels and drops whole samples. `Dropout2d` on
-one image without a batch axis drops rows. The rule ignores a dropout of another rank that still drops channels
+one image without a batch axis drops rows. The axis of the features is that of the last linear, convolutional, recurrent
+or attention layer, wherever transposes move it. The rule ignores a dropout of another rank that still drops channels
 (`Dropout2d` on (N, C, L)), and results of an embedding, where dropping whole words may be intended.
 
 ## Why it matters
@@ -17,8 +18,7 @@ values is plain dropout, and neither is the regularization that the code names.
 
 The call of train mode repeats, many times, on ones of its input's shape. A unit extends along the axes along which no
 mask ever changes; independent draws look like that with a probability of at most (1 - 2p(1-p)) to the power of the
-number of units, which must not exceed α. These axes must differ from the spatial axes of the last layer before the
-dropout, which follow its features.
+number of units, which must not exceed α. These axes must differ from those that follow the axis of the features.
 
 ## When to keep the code
 
@@ -36,25 +36,29 @@ from collections.abc import Iterator
 from math import prod
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
+from regcheck.core.graph import Graph, Mode
 from regcheck.core.measurements.unit_mask import UnitMask
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
+from regcheck.torch_api.axes import AxesInFlow
 
 CODE = "REG105"
 SEVERITY = Severity.WARNING
 BEGINS_AT = (Trait.DROPS,)
 
 RANKED = {"dropout1d": 1, "dropout2d": 2, "dropout3d": 3}
-KEEPS_THE_AXES = {Kind.IDENTITY, Kind.ACTIVATION, Kind.SIGMOID, Kind.BATCH_NORM, Kind.NORM, Kind.SCALE}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
+    axes = AxesInFlow(graph.train)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.site.function not in RANKED:
             continue
-        extents = extents_behind(graph.train, drop)
-        wrong = dropped_instead(drop, extents)
+        found = axes.of(drop)
+        if found is None or found.features is None:
+            continue
+        extents = -found.features - 1
+        wrong = dropped_instead(RANKED[drop.site.function], found.rank, extents)
         if wrong:
             right = f"nn.Dropout{extents}d" if extents else "nn.Dropout"
             yield Suspicion(
@@ -64,36 +68,20 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             )
 
 
-def extents_behind(flow: Flow, drop: Op) -> int | None:
-    """How many axes follow that of the features, by the layers that made the input; None where they do not say."""
-    found: set[int | None] = set()
-    for op in flow.behind(drop, keeps_the_axes):
-        flat = op.kind is Kind.LINEAR or op.site.function == "flatten"
-        known = op.kind is Kind.CONV and op.site.function[-2:-1].isdigit()
-        found.add(0 if flat else int(op.site.function[-2]) if known else None)
-    return found.pop() if len(found) == 1 else None
+def dropped_instead(named: int, rank: int | None, extents: int) -> str:
+    """The unit that `Dropout1d`, `2d` or `3d` drops if it is not a channel, else an empty string.
 
-
-def keeps_the_axes(op: Op) -> bool:
-    return op.kind in KEEPS_THE_AXES or (op.kind is Kind.DROPOUT and not op.active)
-
-
-def dropped_instead(drop: Op, extents: int | None) -> str:
-    """The unit that is dropped if it is not a channel, else an empty string."""
-    named = RANKED[drop.site.function]
-    if drop.shape is not None:
-        rank: int | None = len(drop.shape)
-    else:
-        rank = extents + 2 if extents else None
-    if extents == 0 and rank is None:
+    `extents` axes follow that of the features; the `rank` is None where it is unknown.
+    """
+    if rank is None and extents == 0:
         return {1: "whole samples or positions", 2: "single values or whole positions", 3: "whole samples"}[named]
-    if rank == 2 and extents != 1:
-        return "single values" if named == 2 else "whole samples"
-    if extents == 0 and rank is not None and rank > 2:
-        return "whole samples" if named == 3 and rank < 5 else "whole positions"
-    if extents == 2:
-        return "whole samples" if named == 3 and rank == 4 else "rows of an image" if rank == 3 else ""
-    return ""
+    rank = rank or extents + 2
+    features, last = rank - 1 - extents, 0 if (named, rank) == (1, 2) or (named == 3 and rank != 5) else 1
+    if features > last:
+        return "whole samples" if last == 0 else "whole positions"
+    if features < last:
+        return "rows of an image" if rank > 2 else "single values"
+    return "" if extents else "single values"
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
@@ -101,7 +89,7 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     rank = len(mask.shape)
     channel = rank - 1 if mask.channel is None and rank == 2 else mask.channel
     if channel is None:
-        because = "no linear layer or convolution shows which axis holds the features"
+        because = "no layer before this call shows which axis holds the features"
         return probe.evidence(Verdict.UNMEASURED, because, mask)
     if suspicion.op.site.function not in RANKED:
         return probe.evidence(Verdict.REFUTED, "this call does not drop channels", mask)

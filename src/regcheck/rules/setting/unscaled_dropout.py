@@ -12,6 +12,9 @@ replaces, and masks of whole samples or positions anywhere but on a residual bra
 or a token on purpose. A scan reports only what the numbers in the source prove: where a rate is not known, any scale
 counts as the right one.
 
+A drawn number by which a module skips its only residual branch is such a mask, too. Layers of several branches that are
+skipped as a whole (LayerDrop) are not.
+
 ## Why it matters
 
 In eval mode nothing is masked, so everything after it is larger by 1 / (1 - p) than in training. The following layers
@@ -62,6 +65,8 @@ UNCHANGED = {Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE}
 SINGLE = {Kind.ACTIVATION, Kind.SIGMOID, Kind.SOFTMAX, Kind.NORM, Kind.BATCH_NORM, Kind.POOL, Kind.JOIN, Kind.DROPOUT}
 MIXES = {Kind.COMBINE, Kind.CONCAT}
 ADDS = {"add", "radd", "sub", "rsub"}
+INTEGERS = {"randint", "randint_like"}
+"""Draws that select by index where values are filled in, and are masks of zeros and ones where they multiply."""
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -79,12 +84,56 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 f"`{draw.call}` drops activations in train mode without scaling the rest by 1 / (1 - p)",
                 fix="divide by the keep probability, 1 - p, or use `torch.nn.functional.dropout`",
             )
+        elif skips_branch(graph, mask):
+            yield Suspicion(
+                draw,
+                f"`{draw.call}` skips a residual branch in train mode, and nothing scales the branch by 1 / (1 - p)",
+                fix="divide the branch by the probability that it runs, or multiply it by that in eval mode",
+            )
+
+
+def skips_branch(graph: Graph, mask: DrawnMask) -> bool:
+    """Whether one drawn number decides whether the only residual branch of a module runs, and nothing scales it."""
+    flow, module = graph.train, mask.draw.module
+    is_number = math.prod(mask.draw.shape) == 1 if mask.draw.shape is not None else {*mask.draw.operands} <= {1.0}
+    ends = {user.id for op in mask.masks.values() for user in flow.users_of(op)}
+    if mask.draw.kind is not Kind.RANDOM or not is_number or not ends <= mask.masks.keys():
+        return False
+    mine, other = (Counter(scale_key(op) for op in scalings(each, module)) for each in (flow, graph.eval))
+    sums = [op for op in graph.eval if op.module == module and is_residual(graph.eval, op)]
+    if mine - other or other - mine or len(sums) != 1:
+        return False
+    return not graph.assumed or any(op.module == module and is_choice(flow, op) for op in flow)
+
+
+def is_residual(flow: Flow, op: Op) -> bool:
+    """Whether an op adds to some values what the layers of a branch compute from them."""
+    if op.site.function not in ("add", "radd") or len(op.inputs) != 2:
+        return False
+    one, other = flow.inputs_of(op)
+
+    def leads(values: Op, branch: Op) -> bool:
+        within = f"{op.module}.".lstrip(".")
+        inside = flow.behind(branch, lambda each: each.id != values.id and f"{each.module}.".startswith(within))
+        return is_hidden(flow, branch) and values in inside
+
+    return leads(one, other) or leads(other, one)
+
+
+def is_choice(flow: Flow, op: Op) -> bool:
+    """Whether a branch of the code leaves values either as they are, or with a residual branch added."""
+    given = flow.inputs_of(op) if op.kind is Kind.JOIN else ()
+    return any(is_residual(flow, each) and not {*each.inputs}.isdisjoint(op.inputs) for each in given)
 
 
 def drops_activations(flow: Flow, mask: DrawnMask, drop: Drop) -> bool:
     """Whether hidden activations are dropped: features one by one anywhere, whole samples on a residual branch."""
     functions = {op.site.function for op in mask.masks.values()}
-    if CUTS.isdisjoint(functions) and not ("randperm" in functions and drop.op.site.function in FILLS):
+    if drop.op.site.function in FILLS:
+        is_mask = not (CUTS - INTEGERS).isdisjoint(functions) or mask.draw.site.function == "randperm"
+    else:
+        is_mask = not CUTS.isdisjoint(functions)
+    if not is_mask:
         return False
     if not is_hidden(flow, drop.values):
         return False

@@ -61,6 +61,7 @@ from regcheck.torch_api.functions import (
 from regcheck.torch_api.layers import layer_named
 from regcheck.torch_api.reused_masks import PRODUCTS
 
+from .axis_arguments import axis_arguments_of, axis_arguments_of_layer, index_of
 from .emit import SETITEM, Emitter
 from .forward_cache import ForwardRunner
 from .mode_switch import ModeSwitch
@@ -121,7 +122,9 @@ class ModelDomain(Domain):
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
         if isinstance(owner, TensorRef):
-            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=self.state.place(node))
+            arguments = (("key", index_of(key, node)),)
+            place = self.state.place(node)
+            return self.emit(Kind.RESHAPE, "getitem", (owner, key), place=place, axis_arguments=arguments)
         return self.opaque((owner, key), node)
 
     def after_write(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> Value:
@@ -242,8 +245,9 @@ class ModelDomain(Domain):
             place=place,
             window=what.window,
             active=active,
-            operands=operands,
             reused_mask=reused,
+            axis_arguments=axis_arguments_of(function, args, kwargs),
+            operands=operands,
         )
 
     def _drop(
@@ -368,6 +372,7 @@ class ModelDomain(Domain):
             depth=depth,
             by_default=clause,
             tracks=what.kind is not Kind.BATCH_NORM or tracks(layer) is not False,
+            axis_arguments=axis_arguments_of_layer(layer),
             other={"active": other} if other is not mine else None,
         )
 
