@@ -136,6 +136,8 @@ class Op:
             `torch.distributions` in a recorded run.
         baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
         integral: an input of integers or flags: indices, not features.
+        discarded: no code reads the result of a dropout that changes nothing in place.
+        reused_mask: when the mask is drawn that a product reuses at each call, in words; empty for any other op.
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
         axis_arguments: the arguments by name that decide which axes the call moves, see `torch_api.axes`.
@@ -164,6 +166,8 @@ class Op:
     baked_in: BakedInMode | None = None
     integral: bool = False
     requires_grad: bool | None = None
+    discarded: bool = False
+    reused_mask: str = ""
     axis_arguments: tuple[tuple[str, Any], ...] = ()
     operands: tuple[Operand, ...] = ()
 

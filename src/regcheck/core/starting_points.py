@@ -19,6 +19,7 @@ class Trait(Enum):
 
     DROPS = "an op that drops at a rate above zero, or would at another rate"
     BATCH_STATISTICS = "a batch norm that may normalize by its batch after `eval()`"
+    REUSES_MASK = "a product with a random mask that is drawn once"
     NO_GRADIENTS = "a model call without gradients"
     WEIGHTS_LOADED = "a call of a model whose weights the program has loaded"
     DECAYS = "an optimizer that decays weights"
@@ -26,7 +27,7 @@ class Trait(Enum):
     @property
     def is_of_ops(self) -> bool:
         """Whether an op has the trait, and not an event."""
-        return self in (Trait.DROPS, Trait.BATCH_STATISTICS)
+        return self in (Trait.DROPS, Trait.BATCH_STATISTICS, Trait.REUSES_MASK)
 
 
 Start = Kind | Trait | type[Event]
@@ -66,6 +67,8 @@ class StartingPoints:
         if op.kind in self._kinds:
             return True
         if Trait.DROPS in self and _drops(op, other):
+            return True
+        if op.reused_mask and Trait.REUSES_MASK in self:
             return True
         return op.kind is Kind.BATCH_NORM and Trait.BATCH_STATISTICS in self and _in_eval(op, other).active is not False
 

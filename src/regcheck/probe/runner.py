@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -84,6 +84,7 @@ class Runner:
         self._overhead = overhead_of(self.model)
         self.operations = 0
         self.notes: list[str] = []
+        self._is_in_succession = False
         self._unsteady: set[str] | None = None  # outputs that differ between replays, such as times
 
     def inputs(self) -> list[torch.Tensor]:
@@ -170,6 +171,16 @@ class Runner:
         self.plan(runs)
         return outputs
 
+    @contextmanager
+    def in_succession(self) -> Iterator[None]:
+        """Within the block, a run begins with the state that the run before it has left."""
+        self._is_in_succession = True
+        try:
+            yield
+        finally:
+            self._is_in_succession = False
+            self._state.restore()
+
     @runs_the_model
     def run(
         self,
@@ -254,7 +265,8 @@ class Runner:
             raise CannotMeasure(f"forward raised {format_error(error)}") from error
         finally:
             self.operations = meter.operations
-            self._state.restore()
+            if not self._is_in_succession:
+                self._state.restore()
 
     @runs_the_model
     def _needed_around(self) -> Callable[[], Any]:

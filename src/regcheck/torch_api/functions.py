@@ -113,6 +113,9 @@ _HEADS = (
 )
 _VARLEN = "cu_seqlens_q cu_seqlens_k max_seqlen_q max_seqlen_k"
 
+IN_PLACE = signature("input p=0.5 training=True inplace=False")["inplace"]
+"""The argument by which a dropout function changes its input, and its result need not be read."""
+
 DROPPING: Mapping[str, Dropping] = {
     "dropout": _dropping(Drops.ELEMENTS, _TRAINED, _ATEN),
     "dropout1d": _dropping(Drops.CHANNELS, _TRAINED),

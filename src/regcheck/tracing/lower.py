@@ -80,6 +80,8 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         has_running_stats=seen.has_running_stats,
         within=seen.within,
         baked_in=seen.baked_in,
+        discarded=seen.discarded,
+        reused_mask=seen.reused_mask,
         axis_arguments=_axis_arguments(seen.name, node),
         operands=tuple(_operands((node.args, node.kwargs))) if seen.name in MASKING else (),
     )

@@ -14,7 +14,10 @@ from torch import fx, nn
 from regcheck.core.errors import CannotTrace, message_of, stops
 from regcheck.core.graph import BakedInMode, Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
+from regcheck.files.discarded_results import discards_at
+from regcheck.files.text import text_of
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
+from regcheck.torch_api.reused_masks import PRODUCTS, Products, products_in
 
 from .baked_in_mode import baked_in_call, baked_in_script
 from .call_interceptor import (
@@ -36,7 +39,7 @@ from .nested_values import named_tensors, tensors_in
 from .outputs import ExtractedNumbers, Output, Outputs, outputs_of
 from .running import Locate
 from .streams import TorchStream, numpy_state, python_state
-from .user_line import distributions_running, raising_place, runs_the_model
+from .user_line import calling_place, distributions_running, raising_place, runs_the_model
 from .writes import versions_of, written
 
 META = "regcheck"
@@ -80,6 +83,8 @@ class CallMetadata:
     has_running_stats: bool = True
     within: tuple[str, ...] = ()
     baked_in: BakedInMode | None = None
+    discarded: bool = False
+    reused_mask: str = ""
     blocks: tuple[CodeSuppression, ...] = field(default_factory=BLOCKS.get)
 
 
@@ -198,6 +203,8 @@ class Recorder(TorchCallInterceptor):
         self._drew_unseen = False
         self._returned_storages: set[int] = set()
         self._returns_input = False
+        self._dropped: list[fx.Node] = []
+        self._products: dict[str, Products] = {}
 
     def bind_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         named = {**{f"input_{i}": value for i, value in enumerate(args)}, **kwargs}
@@ -241,6 +248,11 @@ class Recorder(TorchCallInterceptor):
                 self._returned_storages.add(storage_of(result))
             node = self._node("call_function", func, name or "call", *inputs)
             self._describe(node, func, name, site, args, kwargs, result)
+            if name in DROPPING and self.running.returns_to_code:
+                if not arguments_by_name(func, name, args, kwargs).get("inplace") and not changed:
+                    self._dropped.append(node)
+            elif name in PRODUCTS and len(given) > 1:
+                self._note_product(node, name)
             if drawing and name in DROPPING and node.meta[META].active:
                 node.meta[META].baked_in = baked_in_call(self.running.innermost, func, name)
             if drawing:
@@ -332,6 +344,18 @@ class Recorder(TorchCallInterceptor):
             self._sites[key] = Site(*key)
         return self._sites[key]
 
+    def _note_product(self, node: fx.Node, name: str) -> None:
+        """Give a product its place, if its source says that one of its factors is a mask that is drawn once."""
+        place = calling_place()
+        if place is None:
+            return
+        if place.path not in self._products:
+            self._products[place.path] = products_in(text_of(place.path))
+        words = self._products[place.path].get((place.line, place.column), "")
+        if words:
+            node.meta[META].site = Site(self.running.module, name, place)
+            node.meta[META].reused_mask = words
+
     def _bind_result(self, result: Any, node: fx.Node) -> None:
         if isinstance(result, torch.Tensor):
             self._identity.bind(result, node)
@@ -416,6 +440,10 @@ class Recorder(TorchCallInterceptor):
         outputs = tuple((name, node) for name, node in found if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
+        for node in self._dropped:
+            place = node.meta[META].site.place
+            if not node.users and place is not None:
+                node.meta[META].discarded = discards_at(text_of(place.path), place.line, place.column)
         unfollowed = result.unfollowed if outputs else (*result.unfollowed, NO_OUTPUT)
         ran, operations = frozenset(self.running.ran), self.meter.operations
         return Recording(

@@ -82,6 +82,14 @@ class ModuleStack:
         return known
 
     @property
+    def returns_to_code(self) -> bool:
+        """Whether the user's code alone gets what the running layer returns: no hook of it, no `Sequential` around."""
+        if not self.layer:
+            return True
+        hooked = bool(self._stack[-1]._forward_hooks)
+        return not hooked and not (len(self._stack) > 1 and isinstance(self._stack[-2], nn.Sequential))
+
+    @property
     def reach(self) -> Reach | None:
         """How the model stores the running torch.nn layer; None inside the user's own `forward`."""
         if not self.layer:

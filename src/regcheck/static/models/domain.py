@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from regcheck.core.graph import Kind, Reach
+from regcheck.files.discarded_results import FunctionBody
 from regcheck.files.place import Place
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.mode_values import ByMode, in_mode
@@ -52,12 +53,14 @@ from regcheck.torch_api.functions import (
     EAGER_ONLY,
     FACTORIES,
     FOREIGN,
+    IN_PLACE,
     METADATA,
     NOT_OPERANDS,
     SOURCE_ALIASES,
     kind_of,
 )
 from regcheck.torch_api.layers import layer_named
+from regcheck.torch_api.reused_masks import PRODUCTS
 
 from .axis_arguments import axis_arguments_of, axis_arguments_of_layer, index_of
 from .emit import SETITEM, Emitter
@@ -67,6 +70,7 @@ from .mode_switch import ModeSwitch
 if TYPE_CHECKING:
     from regcheck.static.interpreter.interpreter import Interpreter
 
+_HOOK = b"register_forward_hook"
 _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
 
 
@@ -109,7 +113,8 @@ class ModelDomain(Domain):
             return self.opaque(values, node)
         scalar = len(tensors) == 1 and all(isinstance(each, (TensorRef, Weight, Constant)) for each in values)
         kind = Kind.SCALE if name in ("neg", "invert") else kind_of(name, scalar)
-        return self.emit(kind, name, values, place=self.state.place(node), operands=values)
+        reused = "" if scalar else self._reused_mask(name, node)
+        return self.emit(kind, name, values, place=self.state.place(node), operands=values, reused_mask=reused)
 
     def zero_product(self, values: Args, node: ast.AST) -> Value:
         if any(isinstance(each, TensorRef) for each in values):
@@ -213,7 +218,8 @@ class ModelDomain(Domain):
             gate = how.switch(kwargs)
             switch = Constant(True) if gate is None else argument(args, kwargs, *gate)
             values = [in_mode(each, mode) for each in (*args, *kwargs.values())]
-            return self._drop(function, rate, switch, values, place)
+            discarded = not name.endswith("_") and self._discards(node, argument(args, kwargs, *IN_PLACE))
+            return self._drop(function, rate, switch, values, place, discarded=discarded)
         values = [*args, *kwargs.values()]
         operands = [*args, *(value for key, value in kwargs.items() if key not in NOT_OPERANDS)]
         if kind_of(function) is Kind.RANDOM:
@@ -232,6 +238,7 @@ class ModelDomain(Domain):
         active: bool | None = False
         if what.kind is Kind.BATCH_NORM:
             active = truth(argument(args, kwargs, *BATCH_NORM_TRAINING))
+        reused = self._reused_mask(function, node)
         return self.emit(
             what.kind,
             function,
@@ -239,6 +246,7 @@ class ModelDomain(Domain):
             place=place,
             window=what.window,
             active=active,
+            reused_mask=reused,
             axis_arguments=axis_arguments_of(function, args, kwargs),
             operands=operands,
         )
@@ -251,6 +259,7 @@ class ModelDomain(Domain):
         values: Iterable[Value],
         place: Place | None,
         layer: LayerValue | None = None,
+        discarded: bool = False,
     ) -> Value:
         """Emits a dropping op; `switch` is the value that turns it on."""
         is_certain = not any(self.state.doubts)
@@ -266,16 +275,34 @@ class ModelDomain(Domain):
             layer=layer,
             drops=DROPPING[function].drops,
             learned=function == "multi_head_attention_forward",
+            discarded=discarded,
             **mine,
             other=other if other != mine else None,
         )
+
+    def _discards(self, call: ast.expr, in_place: Value) -> bool:
+        """Whether the running function reads nothing of what a dropout returns, and the dropout is not in place."""
+        function = self.state.frame.function
+        if truth(in_place) is not False or function is None or isinstance(function.node, ast.Lambda):
+            return False
+        bodies = self.state.project.bodies
+        if function.node not in bodies:
+            bodies[function.node] = FunctionBody(function.node)
+        return bodies[function.node].discards(call)
+
+    def _reused_mask(self, function: str, node: ast.AST) -> str:
+        """The words that say when the mask of a product is drawn, if it is drawn once; empty for any other op."""
+        if function not in PRODUCTS:
+            return ""
+        place = self.state.place(node)
+        return self.state.frames[-1].source.products.get((place.line, place.column), "")
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         return self._run(module, args, kwargs, node, self.state.place(node))
 
     def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
         if isinstance(module, LayerValue):
-            return self._run_layer(module, args, kwargs, place)
+            return self._run_layer(module, args, kwargs, node, place)
         if isinstance(module, Container):
             if module.name != "Sequential" or not args:
                 return self.opaque(args, node)
@@ -312,7 +339,7 @@ class ModelDomain(Domain):
             return self._run(element, (value,), {}, node, element.place)
         return self.calls.call(element, (value,), {}, node)
 
-    def _run_layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, place: Place | None) -> Value:
+    def _run_layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
         row = layer_named(layer.name)
         function, values = row.function, (*args, *kwargs.values())
         if function in DROPPING:
@@ -320,7 +347,11 @@ class ModelDomain(Domain):
             rate = layer.argument(*row.rate)
             if rate == VARYING or isinstance(rate, UnknownObject):  # a layer keeps the rate that it is constructed with
                 rate = FIXED
-            return self._drop(function, rate, self.training(layer), values, place, layer)
+            # A `Sequential` calls its elements itself, and a hook reads what a layer returns.
+            is_read = place != self.state.place(node) or _HOOK in self.state.frame.source.content
+            in_place = row.arguments.get("inplace")
+            discarded = in_place is not None and not is_read and self._discards(node, layer.argument(*in_place))
+            return self._drop(function, rate, self.training(layer), values, place, layer, discarded)
         what = kind_of_layer(layer)
         depth, between, clause = stacking(layer)
         switch = self.training(layer) if what.kind is Kind.BATCH_NORM or between else Constant(True)

@@ -106,6 +106,8 @@ class Emitter(Part):
         latent: bool = False,
         by_default: str = "",
         requires_grad: bool | None = None,
+        discarded: bool = False,
+        reused_mask: str = "",
         axis_arguments: tuple[tuple[str, Any], ...] = (),
         operands: Iterable[Value] = (),
         other: Mapping[str, Any] | None = None,
@@ -139,6 +141,8 @@ class Emitter(Part):
             by_default=by_default,
             within=tuple([each.name for each in self.state.frames]) if kind is Kind.RANDOM else (),
             requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
+            discarded=discarded,
+            reused_mask=reused_mask,
             axis_arguments=axis_arguments,
             operands=tuple(_operands(operands)) if operands and function in MASKING else (),
         )

@@ -111,6 +111,8 @@ class CacheHit:
             op.by_default,
             (*self.outer, *op.within[self.forward.outer :]) if op.within else (),
             requires_grad=op.requires_grad,
+            discarded=op.discarded,
+            reused_mask=op.reused_mask,
             axis_arguments=op.axis_arguments,
             operands=tuple([self.names[each] if isinstance(each, str) else each for each in op.operands]),
         )

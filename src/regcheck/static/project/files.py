@@ -14,6 +14,7 @@ from typing import NamedTuple
 from regcheck.core.finding import NotChecked
 from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
+from regcheck.torch_api.reused_masks import Products, may_draw, products_of
 
 from .discovery import parse
 
@@ -62,6 +63,11 @@ class Source:
     @cached_property
     def file(self) -> Path:
         return Path(os.path.realpath(self.path))
+
+    @cached_property
+    def products(self) -> Products:
+        """The products with a random mask that is drawn once."""
+        return products_of(self.tree) if may_draw(self.content) else {}
 
     @cached_property
     def module(self) -> str:

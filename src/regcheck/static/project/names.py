@@ -11,6 +11,7 @@ from functools import cached_property
 from math import inf
 
 from regcheck.core.starting_points import StartingPoints
+from regcheck.files.discarded_results import FunctionBody
 from regcheck.files.place import Place
 from regcheck.static.interpreter.values import (
     Cells,
@@ -198,6 +199,8 @@ class Project:
         """The values of constant nodes, memoized."""
         self.places: dict[ast.AST, Place] = {}
         """The positions of nodes, memoized."""
+        self.bodies: dict[ast.AST, FunctionBody] = {}
+        """The bodies of functions, memoized."""
         self.about_mode: dict[ast.expr, bool] = {}
         """Whether conditions mention the mode, memoized."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}
