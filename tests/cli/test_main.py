@@ -75,7 +75,7 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
         ("scan --seed", "argument --seed: expected one argument"),
         ("scan --config nowhere.toml", "nowhere.toml: cannot be read"),
         ("scan --output-file . sound.py", "--output-file .: cannot be written"),
-        ("rule REG209", "unknown rule 'REG209' (did you mean 'REG2"),
+        ("rule REG299", "unknown rule 'REG299' (did you mean 'REG2"),
         ("rule missing-evil", "(did you mean 'missing-eval'?)"),
         ("audit", "name a TARGET"),
         ("audit --input 3x0 sound.py:Net", "--input 3x0: an input is written as `1x3x224x224`, `float32[4,3,32,32]`, "),

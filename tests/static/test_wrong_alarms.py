@@ -176,7 +176,7 @@ class Net(nn.Module):
         more="myself = Net()\nmyself.p = 0.0\n",
     ),
     "alpha dropout is off unless asked": model(LINEAR, "return self.fc(F.alpha_dropout(x, 0.5))"),
-    "result never used": model(LINEAR, "y = F.dropout(x, 0.5)\nreturn self.fc(x)"),
+    "result never used": model(LINEAR, "y = torch.rand_like(x)\nreturn self.fc(x)"),
     "seeded draw": model(LINEAR, "g = torch.Generator()\nreturn self.fc(x + torch.randn(4, 16, generator=g))"),
     "drop path of rate zero": model(
         "self.fc = nn.Linear(16, 16)\nself.rate = rate",
