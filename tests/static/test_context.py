@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -319,3 +320,11 @@ def test_users_beyond_the_limit_are_counted(tmp_path: Path, monkeypatch: pytest.
     (left_out,) = scan([tmp_path / "net.py"]).not_checked
     assert left_out.reason.startswith("3 more files")
     assert scan([tmp_path]).not_checked == ()
+
+
+def test_a_name_that_is_no_text_has_users(tmp_path: Path) -> None:
+    """The users of a file are looked for whatever bytes its name has."""
+    path = os.fsdecode(bytes(tmp_path) + b"/caf\xe9.py")
+    Path(path).write_text(NET)
+    (tmp_path / "use.py").write_text("import torch\n")
+    assert scan([path]).not_checked == ()

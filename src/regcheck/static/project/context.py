@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from regcheck.files.escape import encode
+
 from .discovery import MARK
 from .files import Import, Source
 from .modules import Modules
@@ -51,7 +53,7 @@ class ImportGraph:
 
     def users(self, source: Source) -> Iterator[Source]:
         """The files that use a file directly, or through a package."""
-        hints = [each.encode() for each in (source.tail, *source.module.split("."))]
+        hints = [encode(each) for each in (source.tail, *source.module.split("."))]
         for other in self.sources:
             if other is not source and any(hint in other.content for hint in hints) and source in self.used_by(other):
                 yield other
