@@ -1,4 +1,4 @@
-"""Dotted names in source."""
+"""Names in source."""
 
 from __future__ import annotations
 
@@ -8,3 +8,8 @@ import ast
 def last_name(node: ast.AST) -> str:
     """The last part of a dotted name; empty for any other expression."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def is_self(node: ast.AST) -> bool:
+    """Whether an expression is the name `self`."""
+    return isinstance(node, ast.Name) and node.id == "self"

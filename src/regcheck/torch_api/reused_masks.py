@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
-from regcheck.files.dotted_name import last_name
+from regcheck.files.dotted_name import is_self, last_name
 from regcheck.files.escape import encode
 
 from .functions import DROPPING
@@ -95,7 +95,7 @@ class _File:
         if depth > _DEEPEST:
             return ""
         inner: list[ast.expr] = []
-        if isinstance(node, ast.Attribute) and _is_self(node.value):
+        if isinstance(node, ast.Attribute) and is_self(node.value):
             return self._slot_origin(self._class_of(function), node.attr)
         if isinstance(node, ast.Name):
             return self._origin_of_name(node.id, function, depth)
@@ -141,7 +141,7 @@ class _File:
 
     def _callee(self, func: ast.expr, function: Function) -> Function | None:
         """The method of the same class, or the function at the top of the file, that a call enters."""
-        if isinstance(func, ast.Attribute) and _is_self(func.value):
+        if isinstance(func, ast.Attribute) and is_self(func.value):
             return self._method(self._class_of(function), func.attr)
         named = [each for each in self.tree.body if isinstance(each, Function) and isinstance(func, ast.Name)]
         return next((each for each in named if each.name == getattr(func, "id", "")), None)
@@ -244,7 +244,7 @@ class _File:
             return isinstance(node, ast.Name) and node.id == name and self._is_global(node)
         if not isinstance(node, ast.Attribute) or node.attr != name:
             return isinstance(node, ast.Name) and node.id == name and self._parents.get(self._parents[node]) is owner
-        return not _is_self(node.value) or self._class_of(node) in own
+        return not is_self(node.value) or self._class_of(node) in own
 
     def _is_global(self, node: ast.Name) -> bool:
         """Whether a name is one of the file, and not one that its function assigns as a whole."""
@@ -276,7 +276,7 @@ class _File:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Attribute):
                 function = self._function_of(node)
-                in_constructor = function is not None and function.name == "__init__" and _is_self(node.value)
+                in_constructor = function is not None and function.name == "__init__" and is_self(node.value)
                 within[node.attr] = within.get(node.attr, True) and in_constructor
         methods = {each.name for each in self.functions} - {"forward"}
         return frozenset(name for name, only in within.items() if only and name in methods)
@@ -396,7 +396,3 @@ def _is_nothing(value: ast.expr) -> bool:
 
 def _is_declared_global(function: Function, name: str) -> bool:
     return any(isinstance(node, ast.Global) and name in node.names for node in ast.walk(function))
-
-
-def _is_self(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "self"

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 
+from regcheck.files.dotted_name import is_self
 from regcheck.files.place import Place
 from regcheck.static.project.names import Definition, Project, parameters_of
 
@@ -82,7 +83,7 @@ def _initialized(definition: Definition) -> Mapping[str, Setting | None]:
         is_parameter = isinstance(node.value, ast.Name) and node.value.id in defaults
         value = defaults[node.value.id] if is_parameter and isinstance(node.value, ast.Name) else node.value
         for target in node.targets:
-            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
+            if isinstance(target, ast.Attribute) and is_self(target.value):
                 setting = _setting(definition, target.attr, value)
                 found[target.attr] = setting if found.get(target.attr, setting) == setting else None
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from regcheck.core.graph import Kind
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
+from regcheck.files.dotted_name import is_self
 from regcheck.static.interpreter.values import (
     VARYING,
     Constant,
@@ -119,7 +120,7 @@ def _rate(model: Instance, node: ast.expr | None) -> Any:
         return DROPPING["dropout"].rate.default
     if isinstance(node, ast.Constant):
         return node.value
-    owned = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    owned = isinstance(node, ast.Attribute) and is_self(node.value)
     return _attribute(model, node.attr) if isinstance(node, ast.Attribute) and owned else UNKNOWN
 
 

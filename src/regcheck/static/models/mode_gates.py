@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
-from regcheck.files.dotted_name import last_name
+from regcheck.files.dotted_name import is_self, last_name
 from regcheck.static.interpreter.values import ClassDefinition, Function
 from regcheck.static.project.names import Definition, parameters_of
 from regcheck.torch_api.arguments import Argument
@@ -142,7 +142,7 @@ class _Search:
 
     def _call(self, node: ast.Call, gated: bool) -> None:
         scope, name = self._within[-1], last_name(node.func)
-        if name in DROPPING and not (isinstance(node.func, ast.Attribute) and _is_self(node.func.value)):
+        if name in DROPPING and not (isinstance(node.func, ast.Attribute) and is_self(node.func.value)):
             self._drop(node, gated)
         elif gated and _is_draw(node):
             self._add(NOISE)
@@ -169,7 +169,7 @@ class _Search:
 
     def _callee(self, func: ast.expr) -> Function | None:
         """The method of the class, or the function of the project, that a call enters."""
-        if isinstance(func, ast.Attribute) and _is_self(func.value):
+        if isinstance(func, ast.Attribute) and is_self(func.value):
             return self.definition.method(func.attr)
         source = self._within[-1].function.source
         if isinstance(self.definition, Definition) and isinstance(func, (ast.Name, ast.Attribute)):
@@ -244,7 +244,7 @@ class _Scope:
 
 def _settings(function: ast.AST) -> frozenset[str]:
     """The attributes of the object that a function reads and does not write."""
-    own = [each for each in ast.walk(function) if isinstance(each, ast.Attribute) and _is_self(each.value)]
+    own = [each for each in ast.walk(function) if isinstance(each, ast.Attribute) and is_self(each.value)]
     return frozenset({each.attr for each in own} - {each.attr for each in own if not _is_read(each)})
 
 
@@ -284,7 +284,7 @@ def _names(node: ast.Assign) -> Iterator[ast.Name]:
 
 
 def _reads_self(node: ast.expr) -> bool:
-    return any(isinstance(each, ast.Attribute) and _is_self(each.value) for each in ast.walk(node))
+    return any(isinstance(each, ast.Attribute) and is_self(each.value) for each in ast.walk(node))
 
 
 def _has_effect(body: Sequence[ast.stmt]) -> bool:
@@ -295,10 +295,6 @@ def _has_effect(body: Sequence[ast.stmt]) -> bool:
 
 def _leaves(body: Sequence[ast.stmt]) -> bool:
     return bool(body) and isinstance(body[-1], (ast.Return, ast.Raise))
-
-
-def _is_self(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "self"
 
 
 def _is_read(node: ast.Attribute) -> bool:
