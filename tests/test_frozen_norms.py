@@ -10,6 +10,8 @@ from regcheck.core.finding import Severity, Verdict
 from regcheck.engine.scan import scan
 from regcheck.session.block import watch
 
+from .faulty_and_right import marked, marked_form
+
 PRELUDE = """\
 import argparse
 import copy
@@ -858,10 +860,7 @@ fit(net, torch.optim.SGD(net.parameters(), lr=0.1))
 
 def variant(loop: str, faulty: bool) -> str:
     """The faulty or the right form of a program."""
-    mine, other = ("&", "#") if faulty else ("#", "&")
-    lines = [line for line in loop.splitlines() if not line.strip().startswith(other)]
-    lines = [line.replace(mine, "", 1) if line.strip()[:1] == mine else line for line in lines]
-    return PRELUDE + "\n".join(lines if faulty else [line.replace("  # <-", "") for line in lines]) + "\n"
+    return PRELUDE + marked_form(loop, faulty) + "\n"
 
 
 PROGRAMS = {
@@ -869,10 +868,6 @@ PROGRAMS = {
     **{f"{name} (right)": variant(loop, False) for name, loop in LOOPS.items()},
     **{name: PRELUDE + STEP + program for name, program in RIGHT.items()},
 }
-
-
-def marked(source: str) -> set[int]:
-    return {number for number, line in enumerate(source.splitlines(), 1) if line.endswith("# <-")}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from regcheck.core.finding import Severity, Verdict
 from regcheck.engine.audit import audit
 from regcheck.engine.scan import scan
 
+from .faulty_and_right import marked, marked_form
+
 PRELUDE = """\
 import functools
 
@@ -291,25 +293,13 @@ class Net(Base):
 }
 
 
-def variant(forward: str, faulty: bool) -> str:
-    """The faulty or the right form of a model."""
-    mine, other = ("&", "#") if faulty else ("#", "&")
-    lines = [line for line in forward.splitlines() if not line.strip().startswith(other)]
-    lines = [line.replace(mine, "", 1) if line.strip()[:1] == mine else line for line in lines]
-    return "\n".join(lines if faulty else [line.replace("  # <-", "") for line in lines])
-
-
 MODELS = {
-    **{f"{name} (faulty)": variant(forward, True) for name, forward in FORWARDS.items()},
-    **{f"{name} (right)": variant(forward, False) for name, forward in FORWARDS.items()},
+    **{f"{name} (faulty)": marked_form(forward, True) for name, forward in FORWARDS.items()},
+    **{f"{name} (right)": marked_form(forward, False) for name, forward in FORWARDS.items()},
     **RIGHT,
 }
 END = "\n\nmodel = Net()\ninputs = (torch.randn(6, 8),)\n"
 SOURCES = {name: PRELUDE + model + END for name, model in MODELS.items()}
-
-
-def marked(source: str) -> set[int]:
-    return {number for number, line in enumerate(source.splitlines(), 1) if line.endswith("# <-")}
 
 
 @pytest.fixture(scope="module")

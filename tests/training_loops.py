@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .faulty_and_right import form
 from .runtime.conftest import PRELUDE
 
 COMMON = """\
@@ -522,11 +523,7 @@ for row in rows:
 
 
 def variant(loop: str, faulty: bool) -> str:
-    mine, other = ("&", "#") if faulty else ("#", "&")
-    lines = [line for line in loop.splitlines() if not line.strip().startswith(other)]
-    return (
-        PRELUDE + COMMON + "\n".join(line.replace(mine, "", 1) if line.strip()[:1] == mine else line for line in lines)
-    )
+    return PRELUDE + COMMON + form(loop, faulty)
 
 
 def marked(source: str) -> int:
