@@ -65,7 +65,8 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
         if counts(graph, drop) and not drop.latent:
-            message = f"`{drop.call}` still drops {what(drop)} after `eval()`{since(drop.baked_in)}"
+            when = "when the model is called without `training`" if is_keras(drop) else "after `eval()`"
+            message = f"`{drop.call}` still drops {what(drop)} {when}{since(drop.baked_in)}"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
     for script in graph.randoms(active_in=Mode.EVAL):
         if script.baked_in and counts(graph, script):
@@ -87,6 +88,11 @@ def what(drop: Op) -> str:
     return drop.drops.value if drop.drops else ""
 
 
+def is_keras(drop: Op) -> bool:
+    """Whether a layer of Keras drops: the argument `training` of a call holds its mode."""
+    return drop.call.startswith("keras.")
+
+
 def since(frozen: BakedInMode | None) -> str:
     """Why a traced dropout stays in train mode."""
     return f": the code that {frozen.tracer} wrote holds train mode as a constant" if frozen else ""
@@ -101,6 +107,8 @@ def remedy(drop: Op) -> str:
     if drop.baked_in:
         layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
         return "call `eval()` before it is traced" + (layers if drop.baked_in.tracer == "torch.fx" else "")
+    if is_keras(drop):
+        return "call the layer without `training=True`, and pass that to the model where it trains"
     how = DROPPING.get(drop.site.function)
     if how is not None and how.training is None:
         return f"pass `{how.rate[1]}=… if self.training else 0.0`"

@@ -88,6 +88,9 @@ CODE = "REG201"
 SEVERITY = Severity.ERROR
 BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Backward)
 
+FIX = "call `model.eval()` before predicting, and `model.train()` before training goes on"
+KERAS_FIX = "pass `training=False`, or no `training`, to the call that predicts"
+
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
@@ -99,7 +102,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             yield Suspicion(
                 call,
                 f"`{call.model.name}` predicts {f'with {layers} ' if layers else ''}in train mode",
-                fix="call `model.eval()` before predicting, and `model.train()` before training goes on",
+                fix=KERAS_FIX if call.mode_argument else FIX,
                 severity=severity,
             )
 
@@ -116,6 +119,8 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     asked = usage.requested_mode(index)
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) or predicts_once(usage, call) else None
+    if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
+        return Severity.ERROR
     found = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)
