@@ -51,7 +51,8 @@ class Group:
     `parameter_kinds` classifies its parameters: `WEIGHT`, `BIAS`, `NORM_SCALE`, or an empty string where the kind is
     unknown. A live optimizer lists the kind of each parameter, in order; source lists the kinds that are certainly in
     the group. `model` is set where source shows that the group holds all parameters of that model. `by_default` is a
-    clause for messages where the decay is a default that the user of the program may change, else empty.
+    clause for messages where the decay is a default that the user of the program may change, else empty. `set_later`
+    is True where source sets the decay after the construction of the optimizer.
     """
 
     weight_decay: float | None
@@ -59,6 +60,7 @@ class Group:
     parameter_kinds: tuple[str, ...] = ()
     model: Model | None = None
     by_default: str = ""
+    set_later: bool = False
 
     @property
     def is_mixed(self) -> bool:
@@ -82,6 +84,16 @@ class OptimizerInfo:
     update_rule: str | None
     groups: tuple[Group, ...] = ()
     decay_names: tuple[str, ...] = ()
+
+    @property
+    def decays(self) -> bool:
+        """Whether it is known to decay a group."""
+        return any(each.weight_decay for each in self.groups)
+
+    def with_decay(self, group: Group) -> str:
+        """The optimizer with the decay of one of its groups, for messages."""
+        when = " (set after its construction)" if group.set_later else group.by_default
+        return f"`{self.name}(weight_decay={group.weight_decay:g})`{when}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,12 +305,14 @@ class Usage:
         return (event for _, event in self.calls() if event.model.key == model)
 
     def optimizers(self) -> Iterator[Stepped]:
-        """The first event of every optimizer, once for each set of declarations around it."""
-        seen: set[object] = set()
+        """One event of every optimizer for each set of declarations around it: the first with decay, or the first."""
+        chosen: dict[object, Stepped] = {}
         for event in self.events:
-            if isinstance(event, Stepped) and (event.optimizer.key, event.intended) not in seen:
-                seen.add((event.optimizer.key, event.intended))
-                yield event
+            if isinstance(event, Stepped):
+                first = chosen.setdefault((event.optimizer.key, event.intended), event)
+                if event.optimizer.decays and not first.optimizer.decays:
+                    chosen[event.optimizer.key, event.intended] = event
+        yield from chosen.values()
 
     def is_stepped(self, model: Model) -> bool:
         """Whether some optimizer that holds the model steps."""

@@ -39,6 +39,17 @@ def optimizer_info(optimizer: Any, models: Iterable[nn.Module] = ()) -> Optimize
     return OptimizerInfo(key_of(optimizer), name, update_rule(type(optimizer)), groups)
 
 
+def decayed_groups(optimizer: Any) -> tuple[bool, ...]:
+    """Whether each parameter group has a weight decay above zero, or of a type that only torch compares.
+
+    An optimizer of Keras has no groups.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return ()
+    decays = [group.get(DECAY) for group in optimizer.param_groups]
+    return tuple([each != 0 if isinstance(each, (int, float)) else each is not None for each in decays])
+
+
 def key_of(optimizer: Any) -> str:
     """The name and number of an optimizer, the same for its lifetime."""
     if optimizer not in _keys:

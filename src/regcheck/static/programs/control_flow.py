@@ -19,6 +19,7 @@ from regcheck.static.interpreter.values import (
     Function,
     Instance,
     Module,
+    ParameterGroup,
     ParameterOf,
     UnknownObject,
     Value,
@@ -57,6 +58,11 @@ class ProgramStatements(Statements):
             if isinstance(owner, Module):
                 self.state.set(owner.cells, "train", value)
         super().assign(target, value)
+
+    def set_item(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> None:
+        super().set_item(owner, key, value, target)
+        if isinstance(owner, ParameterGroup):
+            self.program.optimizers.note_write(owner)
 
     def _set_requires_grad(self, parameter: ast.expr, value: Value) -> None:
         """`parameter.requires_grad = value` of one parameter."""

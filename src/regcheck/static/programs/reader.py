@@ -167,11 +167,13 @@ class ProgramReader:
         self.domain.unknown_models.begin()
         self.domain.log.frames_around.clear()
         self.domain.freezing.begin()
+        self.domain.optimizers.begin()
         return len(self.domain.log.events)
 
     def _usage(self, subject: str, start: int) -> Usage:
         """Ends a program whose events begin at this index."""
         self.domain.freezing.end()
+        self.domain.optimizers.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 
     def _collect_models(self) -> None:
