@@ -84,7 +84,8 @@ def of_logits(layers: Layers, word: str) -> Model:
         def __init__(self) -> None:
             super().__init__()
             self.body = [layers.Dense(16, activation="gelu"), layers.LayerNormalization()]
-            self.drop, self.head = layers.Dropout(0.3), layers.Dense(4)
+            self.drop = layers.Dropout(0.3)
+            self.head = layers.Dense(4)
 
         def call(self, x: Any, training: Any = None) -> Any:
             for layer in self.body:
@@ -134,7 +135,8 @@ def in_a_block(layers: Layers, word: str) -> Model:
     class Block(layers.Layer):  # type: ignore[misc, name-defined, unused-ignore]
         def __init__(self) -> None:
             super().__init__()
-            self.dense, self.drop = layers.Dense(8), layers.Dropout(0.3)
+            self.dense = layers.Dense(8)
+            self.drop = layers.Dropout(0.3)
 
         def call(self, x: Any, training: Any = None) -> Any:
             return x + self.drop(self.dense(x), training=True if word == "always" else training)
@@ -331,7 +333,9 @@ def subclassed_fit(layers: Layers, word: Any) -> None:
     class Net(keras.Model):  # type: ignore[misc, name-defined, unused-ignore]
         def __init__(self) -> None:
             super().__init__()
-            self.body, self.drop, self.head = layers.Dense(16), layers.Dropout(0.5), layers.Dense(3)
+            self.body = layers.Dense(16)
+            self.drop = layers.Dropout(0.5)
+            self.head = layers.Dense(3)
 
         def call(self, x: Any) -> Any:
             return self.head(self.drop(self.body(x)))

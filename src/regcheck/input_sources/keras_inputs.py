@@ -37,7 +37,9 @@ def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and bool(value) and all(isinstance(each, (int, type(None))) for each in value)
+    return (
+        isinstance(value, (tuple, list)) and bool(value) and all(isinstance(each, (int, type(None))) for each in value)
+    )
 
 
 def _drawn(model: nn.Module, shape: tuple[int | None, ...], dtype: str) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Run a model for a measurement: a Keras model in the mode of its torch flag, with Keras' random calls as torch's.
 
-Keras draws from generators of its own, and masks channels by arithmetic. While regcheck runs a copy, the same draws come
-from torch's stream through torch's dropout functions, and batch norm runs as one call: a recorder sees the calls that
-the rules know.
+Keras draws from generators of its own, and masks channels by arithmetic. While regcheck runs a copy, the same draws
+come from torch's stream through torch's dropout functions, and batch norm runs as one call: a recorder sees the calls
+that the rules know.
 """
 
 from __future__ import annotations
@@ -129,14 +129,18 @@ def _dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None
     if noise == shape:
         last = len(shape) - 1 if sys.modules["keras.src.backend"].image_data_format() == "channels_last" else 1
         return functional.dropout(inputs.movedim(last, 1), p=rate, training=True).movedim(1, last)
-    drawn = [axis for axis, size in enumerate(noise) if size > 1]
-    axis = next((axis for axis in (len(shape) - 1, 1) if drawn == [0, axis] or drawn == [axis] and shape[0] == 1), None)
+    axis = next((axis for axis in (len(shape) - 1, 1) if noise == _by_channel(shape, axis)), None)
     if axis is not None and 3 <= len(shape) <= 5:
         drop = getattr(functional, f"dropout{len(shape) - 2}d")
         return drop(inputs.movedim(axis, 1), p=rate, training=True).movedim(1, axis)
     torch = sys.modules["torch"]
     mask = functional.dropout(torch.ones(noise, dtype=inputs.dtype, device=inputs.device), p=rate, training=True)
     return inputs * mask
+
+
+def _by_channel(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """The shape of noise that has one value for each channel of each sample."""
+    return tuple(size if at in (0, axis) else 1 for at, size in enumerate(shape))
 
 
 def _normalized(x: Any, axis: int, offset: Any = None, scale: Any = None, epsilon: float = 1e-3) -> Any:

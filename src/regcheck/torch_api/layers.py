@@ -1,4 +1,4 @@
-"""The layer classes of torch and of Keras: which function each calls, whether it holds weights, when its result depends on its mode.
+"""The layer classes of torch and Keras: which function each calls, whether it holds weights, when its mode matters.
 
 A layer's settings are its constructor's arguments. A caller passes a function that looks one up by name: for a live
 layer it reads an attribute, for a layer in source code an argument of the call.
@@ -66,8 +66,9 @@ class Layer:
     @property
     def rates(self) -> tuple[Argument, ...]:
         """The arguments that hold probabilities to drop: Keras' recurrent layers have two."""
+        if self.by_mode not in (DROPOUT, STOCHASTIC_DEPTH):
+            return ()
         names = ("p", "rate", "dropout", "drop_prob", "recurrent_dropout")
-        names = names if self.by_mode in (DROPOUT, STOCHASTIC_DEPTH) else ()
         return tuple(self.arguments[name] for name in names if name in self.arguments)
 
     @property
@@ -77,7 +78,7 @@ class Layer:
 
     @property
     def tracks(self) -> Argument | None:
-        """The argument that says whether a norm keeps running statistics for eval mode; a frozen one of Keras stays in it."""
+        """The argument that says whether a norm keeps running statistics for eval mode, or trains, as Keras' do."""
         return self.arguments.get("track_running_stats", self.arguments.get("trainable"))
 
     @property

@@ -136,7 +136,11 @@ class ModuleStack:
         path = self._paths[id(self._stack[-1])]
         for module in reversed(self._stack[:-1]):
             prefix = self._paths.get(id(module))
-            if prefix is not None and path.startswith(prefix) and not type(module).__module__.startswith(("torch.nn.", "keras.src.")):
+            if (
+                prefix is not None
+                and path.startswith(prefix)
+                and not type(module).__module__.startswith(("torch.nn.", "keras.src."))
+            ):
                 yield type(module), path[len(prefix) :].lstrip(".")
             if not layer_of(module):
                 return
