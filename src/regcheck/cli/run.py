@@ -19,6 +19,7 @@ from regcheck.core.errors import RegcheckError
 from regcheck.core.usage import Called, Event
 from regcheck.files.escape import visible_lines
 from regcheck.session.block import WatchSession
+from regcheck.session.rank_reports import Launch, report_of_all_ranks
 
 
 def run(argv: Sequence[str]) -> int:
@@ -29,6 +30,7 @@ def run(argv: Sequence[str]) -> int:
     arguments, words = parser.parse_leading(argv, ends=("-m",))
     options = with_absolute_paths(arguments, options_from(arguments))
     program = Script.of(words)
+    launch = Launch.of(os.environ)
     watch = WatchSession(without_new_baseline(options, arguments), program.name, not_test_code)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
     execute = program.become()
@@ -37,15 +39,19 @@ def run(argv: Sequence[str]) -> int:
     code = 0
     if os.getpid() == process:  # a forked process reports nothing: its parent goes on
         with inside(folder):
-            code = report_exit(watch, arguments, options, stream, failed=ended.status != 0)
+            code = report_exit(watch, launch, arguments, options, stream, failed=ended.status != 0)
     if ended.interrupted:
         sys.excepthook = lambda *error: None  # it has been shown, and Python is still to end as interrupted
         raise KeyboardInterrupt
     return ended.status or code
 
 
-def report_exit(watch: WatchSession, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
+def report_exit(
+    watch: WatchSession, launch: Launch | None, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool
+) -> int:
     """Examine the run and write the report, below the program's output; return the report's exit code.
+
+    Of several ranks the first one writes the report of all, and the others return 0.
 
     Raises:
         UsageError: a device is unusable, or a file cannot be written; where the program failed, this is only printed.
@@ -54,7 +60,8 @@ def report_exit(watch: WatchSession, arguments: Namespace, options: Options, str
         sys.stdout.flush()
     try:
         watch.stop(whole=not failed)
-        return publish(watch.report, arguments, options, stream=stream)
+        with report_of_all_ranks(launch, watch.report) as report:
+            return publish(report, arguments, options, stream=stream) if report is not None else 0
     except RegcheckError as error:
         if not failed:
             raise
