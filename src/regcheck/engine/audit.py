@@ -15,7 +15,7 @@ from torch import nn
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
-from regcheck.core.finding import NotChecked, Suspicion
+from regcheck.core.finding import Finding, NotChecked, Suspicion
 from regcheck.core.graph import Wholeness
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule
@@ -44,7 +44,8 @@ from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.memory import uncollected
 from regcheck.tracing.strategies import TraceResult, trace_model
 from regcheck.tracing.uncalled_layers import uncalled_dropouts
-from regcheck.tracing.unwrap import Subject, obstacle, subject_of
+from regcheck.tracing.unsharding import followable, with_arbitrary_values
+from regcheck.tracing.unwrap import Subject, subject_of
 
 
 def audit(
@@ -124,10 +125,12 @@ def _check_model(
     def not_traced(*missed: NotChecked) -> Report:
         return replace(check.report(name, (), missed), coverage=(module_coverage.untraced(model, name),))
 
-    if spread := obstacle(model):
-        return not_traced(NotChecked(name, spread, "audit the model before it is wrapped, in one process"))
-    not_run = reason_not_run(model) if options.run else NO_RUN
     meeting = rendezvous(check, subject)
+    try:
+        model, spread = followable(subject)
+    except CannotMeasure as error:
+        return not_traced(NotChecked(name, str(error), "audit the model before it is wrapped, in one process"))
+    not_run = spread or reason_not_run(model) if options.run else NO_RUN
     with workspace(model) as fresh, ExitStack() as until_measured:
         if given is not None:
             until_measured.enter_context(uncollected())
@@ -152,7 +155,12 @@ def _check_model(
         twin = cache(fresh)
         if pairs or meeting is not None:
             until_measured.close()
-        findings, missed = compare_ranks(check, *meeting, twin, whole) if meeting is not None else ([], ())
+        findings: list[Finding] = []
+        missed: tuple[NotChecked, ...] = ()
+        if meeting is not None and (spread or not whole.unmeasurable):
+            # The values of the parameters do not matter to a mask.
+            runs = cache(partial(with_arbitrary_values, subject)) if spread else twin
+            findings, missed = compare_ranks(check, *meeting, runs, whole)
         probe_on = model_probes(twin, traced, options.seed, partial(budget_of, options), note)
         findings = [*check.prove(name, pairs, probe_on, traced.blocks), *findings]
         unexplained = unexplained_draws(twin, traced, options.seed)
