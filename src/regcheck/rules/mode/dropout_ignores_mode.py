@@ -49,7 +49,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import BakedInMode, Drops, Graph, Kind, Mode, Op, Reach
+from regcheck.core.graph import Drops, Graph, Mode, Op, Reach
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
@@ -58,7 +58,7 @@ from regcheck.torch_api.functions import DROPPING, FOREIGN
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR
-BEGINS_AT = (Trait.DROPS, Kind.RANDOM)
+BEGINS_AT = (Trait.DROPS,)
 ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain", re.IGNORECASE)
 
 
@@ -66,12 +66,8 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
         if counts(graph, drop) and not drop.latent:
             when = "when the model is called without `training`" if is_keras(drop) else "after `eval()`"
-            message = f"`{drop.call}` still drops {what(drop)} {when}{since(drop.baked_in)}"
+            message = f"`{drop.call}` still drops {what(drop)} {when}{since(drop)}"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
-    for script in graph.randoms(active_in=Mode.EVAL):
-        if script.baked_in and counts(graph, script):
-            message = f"`{script.baked_in.call}` still drops {script.baked_in.drops.value} after `eval()`"
-            yield Suspicion(script, message + since(script.baked_in), remedy(script))
     for drop in graph.latent_dropouts(Mode.EVAL):
         if counts(graph, drop):
             would = f"it drops {what(drop)} after `eval()`"
@@ -93,9 +89,9 @@ def is_keras(drop: Op) -> bool:
     return drop.call.startswith("keras.")
 
 
-def since(frozen: BakedInMode | None) -> str:
+def since(drop: Op) -> str:
     """Why a traced dropout stays in train mode."""
-    return f": the code that {frozen.tracer} wrote holds train mode as a constant" if frozen else ""
+    return f": the code that {drop.traced_by} wrote holds train mode as a constant" if drop.traced_by else ""
 
 
 def doubted(drop: Op) -> Severity | None:
@@ -104,9 +100,9 @@ def doubted(drop: Op) -> Severity | None:
 
 
 def remedy(drop: Op) -> str:
-    if drop.baked_in:
+    if drop.traced_by:
         layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
-        return "call `eval()` before it is traced" + (layers if drop.baked_in.tracer == "torch.fx" else "")
+        return "call `eval()` before it is traced" + (layers if drop.traced_by == "torch.fx" else "")
     if is_keras(drop):
         return "call the layer without `training=True`, and pass that to the model where it trains"
     how = DROPPING.get(drop.site.function)
