@@ -39,7 +39,7 @@ from regcheck.static.interpreter.values import (
     options_of,
     truth,
 )
-from regcheck.static.models.inspection import identity, is_loss, modes
+from regcheck.static.models.inspection import LOSS_WORDS, identity, is_function, is_loss, modes, name_of
 from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
@@ -61,7 +61,6 @@ GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, Extern
 """The values of context managers that switch gradients on or off; None: which of both is not known."""
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
-_LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
 _OBSERVERS = frozenset(
@@ -102,8 +101,14 @@ class ProgramDomain(Domain):
         given = (*args, *kwargs.values())
         self.freezing.use(module)
         if isinstance(module, LayerValue) and is_loss(module):
+            if not LOSSES[module.name]:
+                self.log.feeding.update(map(identity, self.log.callees_of(given)))  # its own layers make the scores
             self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
+        if is_function(module):
+            names = name_of(module).lower(), last_name(node.func).lower() if isinstance(node, ast.Call) else ""
+            is_named_loss = any(word in name for name in names for word in LOSS_WORDS)
+            return self.log.consume_in_loss(given) if is_named_loss else self.log.consume(given)
         self.log.feeding.update(map(identity, self.log.callees_of(given)))
         if not self.log.is_model(module):
             return self.opaque(given, node)
@@ -133,7 +138,7 @@ class ProgramDomain(Domain):
             self.restoration.note_yield()
         self.unsettle(values)
         name = last_name(node.func).lower() if isinstance(node, ast.Call) else ""
-        if any(each in name for each in _LOSS_WORDS):
+        if any(each in name for each in LOSS_WORDS):
             return self.log.consume_in_loss(values)
         result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
         is_new = isinstance(node, ast.Call) and not isinstance(result, TensorRef)
@@ -356,7 +361,7 @@ class ProgramDomain(Domain):
             self.log.add_composed_steps(given, node)
             self.log.backpropagate(given)
             self.freezing.train(given)
-            return self.log.consume_in_loss(given)
+            return self.log.consume_in_training(given)
         if name == "step":
             closure = argument(args, kwargs, 0, "closure")
             if isinstance(closure, Function):
@@ -365,6 +370,7 @@ class ProgramDomain(Domain):
                 self.log.add(Stepped, node, optimizer=owner.described)
             else:
                 self.log.add(Backward, node)
+            self.log.steps = True
             return Unknown()
         if name in ("train", "eval") and not isinstance(owner, (TensorRef, External)):
             for each in filter(lambda created: created.is_module, self.state.created):

@@ -46,13 +46,16 @@ class EventLog(Part):
         """The model of each call, by the index of its event."""
         self.frames_around: dict[int, tuple[Frame, ...]] = {}
         """The frames of each call in the current program, by the index of its event."""
-        self.trained: set[object] = set()
+        self.scored: set[object] = set()
         """The identities of the models whose results go into a loss: each is a whole model."""
+        self.steps = False
+        """Whether the current program steps an optimizer."""
+        self._backpropagated: set[object] = set()
         self.feeding: set[object] = set()
         """The identities of the models whose results go into another model."""
         self._modes_set_at: dict[int, Place | None] = {}
         self._weights_loaded: set[int] = set()
-        self._only_children = frozenset[int]()
+        self._owners: dict[int, Module] = {}
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
 
     @property
@@ -146,12 +149,13 @@ class EventLog(Part):
             families = [[id(child) for child in parts_of(each) if not is_loss(child)] for each in created]
             self._parts = len(created), frozenset(itertools.chain(*families))
             shared = {child for family in families if len(family) > 1 for child in family}
-            self._only_children = self._parts[1] - shared
+            owned = zip(created, families, strict=True)
+            self._owners = {child: owner for owner, family in owned for child in family if child not in shared}
         return self._parts[1]
 
     def is_model(self, module: Module) -> bool:
         """Whether a module is a model of its own: no part of another one, or the only part of a module."""
-        return id(module) not in self.parts or id(module) in self._only_children
+        return id(module) not in self.parts or id(module) in self._owners
 
     def forget_parts(self) -> None:
         """The list of created modules starts again."""
@@ -179,8 +183,36 @@ class EventLog(Part):
     def consume_in_loss(self, values: Iterable[Value]) -> Value:
         """The program computes a loss, or predicted classes, from values; the value computed."""
         values = tuple(values)
-        self.trained.update(map(identity, self.callees_of(values)))
+        self.scored.update(self._whole_models(values))
         return self.decide(values)
+
+    def consume_in_training(self, values: Iterable[Value]) -> Value:
+        """The program back-propagates values: a test may do so to try out a part, but steps no optimizer then."""
+        values = tuple(values)
+        is_test = self.state.frames[-1].source.is_test
+        (self._backpropagated if is_test else self.scored).update(self._whole_models(values))
+        return self.decide(values)
+
+    def begin(self) -> None:
+        """Starts a program."""
+        self.frames_around.clear()
+        self._backpropagated.clear()
+        self.steps = False
+
+    def end(self) -> None:
+        """Ends a program."""
+        if self.steps:
+            self.scored |= self._backpropagated
+
+    def _whole_models(self, values: Iterable[Value]) -> Iterator[object]:
+        """The identities of the models that values come from, and of the modules that only wrap one."""
+        for model in self.callees_of(values):
+            owner: Module | None = model
+            seen: set[int] = set()
+            while owner is not None and id(owner) not in seen:
+                seen.add(id(owner))
+                yield identity(owner)
+                owner = self._owners.get(id(owner)) if self.is_model(owner) else None
 
     def decide(self, values: Iterable[Value]) -> Value:
         """The program computes a score, a class or a loss from values, which need not be a whole model's."""

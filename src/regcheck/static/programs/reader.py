@@ -70,9 +70,14 @@ class ProgramReader:
         return self.interpreter.state.entered
 
     @property
-    def whole(self) -> set[object]:
-        """The identities of the models whose results go into a loss and not into another model."""
-        return self.domain.log.trained - self.domain.log.feeding
+    def scored(self) -> set[object]:
+        """The identities of the models whose results go into a loss, a score or a choice."""
+        return self.domain.log.scored
+
+    @property
+    def feeding(self) -> set[object]:
+        """The identities of the models whose results go into another model."""
+        return self.domain.log.feeding
 
     def top_of(self, source: Source) -> Usage:
         """The events of running a file."""
@@ -165,13 +170,14 @@ class ProgramReader:
         """Starts a program; the index of its first event."""
         self.interpreter.state.steps = 0
         self.domain.unknown_models.begin()
-        self.domain.log.frames_around.clear()
+        self.domain.log.begin()
         self.domain.freezing.begin()
         return len(self.domain.log.events)
 
     def _usage(self, subject: str, start: int) -> Usage:
         """Ends a program whose events begin at this index."""
         self.domain.freezing.end()
+        self.domain.log.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 
     def _collect_models(self) -> None:
