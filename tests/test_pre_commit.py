@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,48 +33,78 @@ class Net(nn.Module):
 GOOD = BAD.replace("(x)))", "(x), training=self.training))")
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="pre-commit installs hooks from a git repository only")
-def test_the_hook_installs_without_torch_and_blocks_a_bad_commit(tmp_path: Path) -> None:
-    """Installed from nothing the hook brings no torch along, stops a faulty commit, and lets the mended one pass."""
-    venv.create(tmp_path / "env", with_pip=True)
-    bin = tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin")
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables of a process that finds pre-commit, which installs its hooks into folders of its own."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("pre-commit installs hooks from a git repository only")
+    folder = tmp_path_factory.mktemp("pre-commit")
+    venv.create(folder / "env", with_pip=True)
+    bin = folder / "env" / ("Scripts" if sys.platform == "win32" else "bin")
     subprocess.run([bin / "python", "-m", "pip", "install", "--quiet", "pre-commit"], check=True, capture_output=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHON"))}
-    environment = {
+    return {
         **inherited,
         "PATH": os.pathsep.join((str(bin), os.environ["PATH"])),
-        "PRE_COMMIT_HOME": str(tmp_path / "hooks"),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PRE_COMMIT_HOME": str(folder / "hooks"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
     }
-    project = tmp_path / "project"
-    project.mkdir()
 
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+
+@dataclass
+class Repository:
+    """A git repository whose pre-commit configuration names the hook."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def __post_init__(self) -> None:
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        hook = f"- repo: {ROOT.as_uri()}\n    rev: {revision.stdout.strip()}\n    hooks:\n      - id: regcheck"
+        (self.folder / ".pre-commit-config.yaml").write_text(f"repos:\n  {hook}\n", encoding="utf-8")
+        assert self.run("git", "init", "--quiet").returncode == 0
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+
+def test_the_hook_installs_without_torch_and_blocks_a_bad_commit(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Installed from nothing the hook brings no torch along, stops a faulty commit, and lets the mended one pass."""
+    repository = Repository(tmp_path, environment)
+    assert repository.run("pre-commit", "install").returncode == 0
 
     def committed(text: str) -> subprocess.CompletedProcess[str]:
-        (project / "net.py").write_text(text, encoding="utf-8")
-        run("git", "add", ".")
-        return run("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-m", "A model")
-
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    (project / ".pre-commit-config.yaml").write_text(
-        f"repos:\n  - repo: {ROOT.as_uri()}\n    rev: {revision.stdout.strip()}\n    hooks:\n      - id: regcheck\n",
-        encoding="utf-8",
-    )
-    assert run("git", "init", "--quiet").returncode == 0
-    assert run("pre-commit", "install").returncode == 0
+        (tmp_path / "net.py").write_text(text, encoding="utf-8")
+        repository.run("git", "add", ".")
+        return repository.run("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-m", "A model")
 
     blocked = committed(BAD)
     assert blocked.returncode == 1
     assert "net.py:12:26 REG202 dropout-ignores-mode" in blocked.stdout + blocked.stderr
-    assert run("git", "rev-parse", "HEAD").returncode != 0, "nothing was committed"
+    assert repository.run("git", "rev-parse", "HEAD").returncode != 0, "nothing was committed"
 
     passed = committed(GOOD)
     assert passed.returncode == 0, passed.stdout + passed.stderr
     assert "Passed" in passed.stdout + passed.stderr
-    assert run("git", "rev-parse", "HEAD").returncode == 0
+    assert repository.run("git", "rev-parse", "HEAD").returncode == 0
 
-    installed = {each.name.partition("-")[0] for each in (tmp_path / "hooks").rglob("*.dist-info")}
+    installed = {each.name.partition("-")[0] for each in Path(environment["PRE_COMMIT_HOME"]).rglob("*.dist-info")}
     assert {"regcheck", "pluggy", "rich"} <= installed
     assert "torch" not in installed
+
+
+def test_the_hook_finds_in_a_project_what_a_scan_finds(tmp_path: Path, environment: dict[str, str]) -> None:
+    """pre-commit names the files of a whole project, in one process, and the report is that of a scan of the folder.
+
+    The copies of one file are more than pre-commit passes to one of several processes.
+    """
+    shutil.copytree(ROOT / "fixtures" / "projects" / "quickstart", tmp_path, dirs_exist_ok=True)
+    for number in range(40):
+        (tmp_path / f"unused_{number}.py").write_text(GOOD, encoding="utf-8")
+    repository = Repository(tmp_path, environment)
+    repository.run("git", "add", ".")
+    hook = repository.run("pre-commit", "run", "--all-files", "--verbose")
+    scan = subprocess.run([sys.executable, "-m", "regcheck", "scan"], cwd=tmp_path, capture_output=True, text=True)
+    findings = [line for line in scan.stdout.splitlines() if re.search(r" REG\d+ ", line)]
+    assert findings
+    assert [line for line in hook.stdout.splitlines() if re.search(r" REG\d+ ", line)] == findings

@@ -253,3 +253,65 @@ def test_wrong_usage_is_told_before_anything_runs(tmp_path: Path, words: tuple[s
     done = run(tmp_path, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr and done.stderr.startswith("regcheck: error: ") and done.stderr.count("\n") == 1
+
+
+def notebook(*cells: str) -> str:
+    """A notebook with a title and these code cells."""
+    rows = [{"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": c} for c in cells]
+    title = {"cell_type": "markdown", "metadata": {}, "source": "# Tides"}
+    return json.dumps({"cells": [title, *rows], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def test_the_cells_of_a_notebook_run_in_order(tmp_path: Path) -> None:
+    """They share their names, run in the notebook's folder, and show the value of a last expression as Jupyter does."""
+    cells = (
+        "%matplotlib inline\nimport os\nfrom __future__ import annotations\ndef area(x: Undefined): return x * x;",
+        "os.path.basename(os.getcwd())\ndisplay('shown', get_ipython())\n%time area(3)",
+        "area(4)\n\n",
+        "area(5);",
+        "print(__name__, '__file__' in globals())\nif True:\n    area(6)",
+        "# nothing",
+    )
+    write(tmp_path / "there" / "tides.ipynb", notebook(*cells))
+    done = run(tmp_path, "there/tides.ipynb")
+    assert (done.returncode, done.stdout) == (0, "shown None\n16\n__main__ False\n"), done.stderr
+    assert done.stderr.startswith("not checked: there/tides.ipynb: no model ran")
+
+
+def test_a_notebook_names_positions_in_its_cells(tmp_path: Path) -> None:
+    """A finding, an exception and a line that only IPython runs are placed by cell and line, in each format."""
+    cells = (
+        FAULTY,
+        "!python prepare.py",
+        "net = Net()\n\n%time predict(net)",
+        "def mean(x):\n    return 1 / 0\nmean(1)",
+    )
+    write(tmp_path / "test_tides.ipynb", notebook(*cells))
+    done = run(tmp_path, "--output-format", "json", "--output-file", "report.json", "test_tides.ipynb")
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    (found,), (missed,) = report["findings"], report["not_checked"]
+    line = FAULTY.split("\n").index("        return net(torch.ones(4, 8))") + 1
+    assert (found["code"], found["path"], found["cell"], found["line"]) == ("REG201", "test_tides.ipynb", 2, line)
+    assert found["evidence"]["verdict"] == "confirmed"
+    assert "cell 3, line 1 (`!python prepare.py`)" in missed["reason"]
+    shown = [each for each in done.stderr.splitlines() if each.startswith("  File")]
+    file = tmp_path / "test_tides.ipynb"
+    assert done.returncode == 1
+    assert shown == [f'  File "{file}: cell 5", line {at}' for at in ("3, in <module>", "2, in mean")]
+    assert "    return 1 / 0\n" in done.stderr and done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not a notebook"),
+        (notebook("x = 1", "x = ("), "syntax error in cell 3, line 1"),
+        (notebook(), "there is no Python code in this notebook"),
+    ],
+)
+def test_a_notebook_that_cannot_run_is_wrong_usage(tmp_path: Path, text: str, said: str) -> None:
+    """A file that is no notebook of Python code runs in no part, and the message says why."""
+    write(tmp_path / "tides.ipynb", text)
+    done = run(tmp_path, "tides.ipynb")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and "Traceback" not in done.stderr

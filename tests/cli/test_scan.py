@@ -219,3 +219,18 @@ def test_a_scan_of_what_is_excluded_is_no_error(folder: Path) -> None:
     done = scan(folder, "old", "--strict")
     assert (done.returncode, done.stdout) == (0, "0 files looked at\n0 findings\n")
     assert done.stderr == "note: no Python files found: the configuration excludes all of them\n"
+
+
+def test_an_excluded_file_is_not_rewritten(folder: Path) -> None:
+    """`exclude` protects a file that a hook names, and standard input, from fixes; the command line overrides it."""
+    (folder / "pyproject.toml").write_text('[tool.regcheck]\nexclude = ["old/*"]\n')
+    (folder / "old").mkdir()
+    excluded = folder / "old" / "net.py"
+    excluded.write_text(NET)
+    assert scan(folder, "old/net.py", "--fix").returncode == 0
+    assert scan(folder, "-", "--stdin-filename", "old/net.py", "--fix", stdin=NET.encode()).stdout == NET
+    assert excluded.read_text() == NET
+    assert scan(folder, "old/net.py", "--exclude", "older").returncode == 1
+    assert scan(folder, "old/net.py", "--exclude", "older", "--extend-exclude", "old").returncode == 0
+    assert "1 fixed" in scan(folder, "old/net.py", "--fix", "--no-force-exclude").stdout
+    assert excluded.read_text() != NET

@@ -69,7 +69,10 @@ def test_an_ignore_in_a_cell_counts(path: Path, cell: bool) -> None:
 @pytest.mark.parametrize(
     ("source", "python"),
     [
-        ("%time x = 1\ny = 2", "pass\ny = 2\n"),
+        ("%time x = 1\ny = 2", "if 1: x = 1\ny = 2\n"),
+        ("if x:\n    %timeit f(x)", "if x:\n    if True:f(x)\n"),
+        ("x = %time f(1)", "x =       f(1)\n"),
+        ("%timeit -n 10 f(x)\n%time for y in x: f(y)\n%cd data", "pass\npass\npass\n"),
         ("if x:\n    !ls -l 'a", "if x:\n    pass\n"),
         ("!pip install \\\n  torch \\\n  foo\nx = 1", "pass\n\n\nx = 1\n"),
         ("x = !ls\ny = %pwd", "x = None\ny = None\n"),
@@ -86,6 +89,22 @@ def test_an_ignore_in_a_cell_counts(path: Path, cell: bool) -> None:
 def test_what_only_ipython_understands_is_taken_out(source: str, python: str) -> None:
     """Magics, shell commands and help requests are replaced line by line; everything else stays in place."""
     assert parse_notebook(notebook(code(source))).text == python
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("%matplotlib inline\n!pip install x\n%pip install x\n?print\nprint??", ()),
+        ("x = 1\n!python train.py \\\n  --fast\n%run -i train.py\nnames = !ls", (2, 4, 5)),
+        ("\n%%bash\npython train.py", (2,)),
+        ("%%time\n%time x = 1\n%timeit -n 10 f(x)", (3,)),
+        ("%%capture\nx = (5\n  % 3)", ()),
+    ],
+)
+def test_syntax_that_may_run_code_is_listed(source: str, lines: tuple[int, ...]) -> None:
+    """A cell names the lines whose code is not in its Python; help, settings and installations are no such code."""
+    (cell,) = parse_notebook(notebook(code(source))).cells
+    assert cell.skipped == lines
 
 
 @pytest.mark.parametrize(

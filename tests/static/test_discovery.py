@@ -40,8 +40,19 @@ def test_excluded_files_are_skipped(tmp_path: Path, glob: str) -> None:
     assert found(tmp_path, glob) == ["a.py"]
 
 
-def test_a_named_file_is_always_read_and_only_once(tmp_path: Path) -> None:
-    """A path that is named is taken even where a folder would skip it, and never twice."""
+def test_excluded_files_are_skipped_where_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A glob takes out a named file, and all files of a folder that it matches, however their paths are written."""
+    write(tmp_path, "a.py", "pkg/deep/c.py")
+    monkeypatch.chdir(tmp_path)
+    for path in ("pkg/deep/c.py", "./pkg/deep/c.py", tmp_path / "pkg/deep/c.py", "pkg"):
+        for glob in ("pkg", "pkg/*"):
+            assert [*python_files([path, "a.py"], [glob])] == [Path("a.py")]
+            assert len([*python_files([path, "a.py"], [tmp_path.name, "other/*"])]) == 2
+    assert [*python_files(["pkg/deep/c.py"], ["pkg"], force=False)] == [Path("pkg/deep/c.py")]
+
+
+def test_a_hidden_file_is_read_where_it_is_named_and_only_once(tmp_path: Path) -> None:
+    """A named path is read even where its folder would skip it, and never twice."""
     write(tmp_path, ".hidden/build.py")
     file = tmp_path / ".hidden" / "build.py"
     assert list(python_files([file, file, tmp_path / ".hidden"])) == [file]

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TextIO
 
+from regcheck.cli import notebook_program
 from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
 from regcheck.cli.output import publish
 from regcheck.cli.printing import show
 from regcheck.cli.script_runner import Script, run_to_its_end
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError
+from regcheck.core.finding import NotChecked
 from regcheck.core.usage import Called, Event
 from regcheck.files.escape import visible_lines
 from regcheck.session.block import WatchSession
@@ -24,11 +26,16 @@ from regcheck.session.block import WatchSession
 def run(argv: Sequence[str]) -> int:
     """Run the program and report on standard error; return its exit code if it failed, and else the report's."""
     parser = Parser("regcheck run", "Run a program as Python does, and check every model and optimizer of it.")
-    parser.usage = "regcheck run [OPTION…] script.py [ARG…]\n       regcheck run [OPTION…] -m package.module [ARG…]"
+    parser.usage = (
+        "regcheck run [OPTION…] script.py [ARG…]\n"
+        "       regcheck run [OPTION…] notebook.ipynb [ARG…]\n"
+        "       regcheck run [OPTION…] -m package.module [ARG…]"
+    )
     add_common_options(parser)
     arguments, words = parser.parse_leading(argv, ends=("-m",))
     options = with_absolute_paths(arguments, options_from(arguments))
     program = Script.of(words)
+    skipped = notebook_program.skipped_syntax(program.name) if program.is_notebook else None
     watch = WatchSession(without_new_baseline(options, arguments), program.name, not_test_code)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
     execute = program.become()
@@ -37,15 +44,31 @@ def run(argv: Sequence[str]) -> int:
     code = 0
     if os.getpid() == process:  # a forked process reports nothing: its parent goes on
         with inside(folder):
-            code = report_exit(watch, arguments, options, stream, failed=ended.status != 0)
+            code = report_exit(watch, skipped, arguments, options, stream, failed=ended.status != 0)
     if ended.interrupted:
         sys.excepthook = lambda *error: None  # it has been shown, and Python is still to end as interrupted
         raise KeyboardInterrupt
     return ended.status or code
 
 
-def report_exit(watch: WatchSession, arguments: Namespace, options: Options, stream: TextIO, *, failed: bool) -> int:
+def report_exit(
+    watch: WatchSession,
+    skipped: NotChecked | None,
+    arguments: Namespace,
+    options: Options,
+    stream: TextIO,
+    *,
+    failed: bool,
+) -> int:
     """Examine the run and write the report, below the program's output; return the report's exit code.
+
+    Args:
+        watch: the watched run.
+        skipped: what `regcheck run` did not execute of the program.
+        arguments: the command line.
+        options: the options of the command line and the configuration together.
+        stream: where to print.
+        failed: whether the program failed.
 
     Raises:
         UsageError: a device is unusable, or a file cannot be written; where the program failed, this is only printed.
@@ -54,7 +77,10 @@ def report_exit(watch: WatchSession, arguments: Namespace, options: Options, str
         sys.stdout.flush()
     try:
         watch.stop(whole=not failed)
-        return publish(watch.report, arguments, options, stream=stream)
+        report = watch.report
+        if skipped:
+            report = replace(report, not_checked=(*report.not_checked, skipped))
+        return publish(report, arguments, options, stream=stream)
     except RegcheckError as error:
         if not failed:
             raise
@@ -64,7 +90,8 @@ def report_exit(watch: WatchSession, arguments: Namespace, options: Options, str
 
 def not_test_code(event: Event) -> Event:
     """The event; a call in the program's own file is no test code, whatever the file is called."""
-    own = event.place is not None and event.place.path == getattr(sys.modules["__main__"], "__file__", None)
+    path = event.place.path if event.place else ""
+    own = notebook_program.is_notebook(path) or path == getattr(sys.modules["__main__"], "__file__", None)
     return replace(event, test_code=False) if own and isinstance(event, Called) else event
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
+from regcheck.cli.common_options import (
+    Parser,
+    add_common_options,
+    comma_separated,
+    options_from,
+    without_new_baseline,
+)
 from regcheck.cli.output import publish
 from regcheck.cli.printing import note, show
 from regcheck.config.options import Options
@@ -29,6 +36,21 @@ def run(argv: Sequence[str]) -> int:
         help="files, notebooks and folders, or - for standard input (default: the working directory)",
     )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write the result cache")
+    chosen = parser.add_argument_group("files")
+    for option, text in (
+        ("--exclude", "skip files and folders that match these globs, instead of the configured ones"),
+        ("--extend-exclude", "also skip these"),
+    ):
+        chosen.add_argument(
+            option, metavar="GLOBS", type=comma_separated, action="extend", default=argparse.SUPPRESS, help=text
+        )
+    chosen.add_argument(
+        "--no-force-exclude",
+        dest="force_exclude",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="scan excluded files that are named",
+    )
     fixes = parser.add_argument_group("fixes")
     fixes.add_argument("--fix", action="store_true", help="apply safe fixes, and report what remains")
     fixes.add_argument("--diff", action="store_true", help="show what --fix would change; exit 1 if anything")

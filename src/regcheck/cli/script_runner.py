@@ -17,6 +17,7 @@ from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
+from regcheck.cli import notebook_program
 from regcheck.core.errors import UsageError
 
 _OURS = (__file__, str(Path(__file__).parent.parent / "runtime") + os.sep)
@@ -32,7 +33,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Script:
-    """A script, or a module to run as one, with its own arguments."""
+    """A script, a notebook, or a module to run as a script, with its own arguments."""
 
     name: str
     arguments: tuple[str, ...] = ()
@@ -40,10 +41,10 @@ class Script:
 
     @classmethod
     def of(cls, words: Sequence[str]) -> Script:
-        """Parses a command line: `script.py ARG…` or `-m package.module ARG…`.
+        """Parses a command line: `script.py ARG…`, `notebook.ipynb ARG…` or `-m package.module ARG…`.
 
         Raises:
-            UsageError: no program is named, or the file does not exist.
+            UsageError: no program is named, the file does not exist, or it is a notebook that cannot be run.
         """
         is_module = [*words[:1]] == ["-m"]
         name, *arguments = words[is_module:] or [""]
@@ -52,7 +53,14 @@ class Script:
         if not is_module and not os.path.isfile(name):
             inside = os.path.join(name, "__main__.py")
             raise UsageError(f"there is no file {name!r}" + (f"; name {inside}" if os.path.isfile(inside) else ""))
-        return cls(name, tuple(arguments), is_module)
+        script = cls(name, tuple(arguments), is_module)
+        if script.is_notebook:
+            notebook_program.notebook_at(name)
+        return script
+
+    @property
+    def is_notebook(self) -> bool:
+        return not self.is_module and notebook_program.is_notebook(self.name)
 
     def become(self) -> Callable[[], None]:
         """Set up `sys.argv`, `sys.path` and `__main__` for the program, and return the function that runs it.
@@ -64,6 +72,8 @@ class Script:
             sys.path[0] = os.getcwd() if self.is_module else os.path.dirname(os.path.realpath(self.name))
         sys.argv[:] = ["-m" if self.is_module else self.name, *self.arguments]
         main = sys.modules["__main__"] = ModuleType("__main__")
+        if self.is_notebook:
+            return self._become_notebook(main)
         spec = self._spec() if self.is_module else None
         file = (spec.origin or "") if spec else os.path.join(os.getcwd(), self.name)
         loader: Any = spec.loader if spec else SourceFileLoader("__main__", file)
@@ -75,6 +85,18 @@ class Script:
         def execute() -> None:
             code = loader.get_code(spec.name) if spec else _compiled(file)
             exec(code, vars(main))
+
+        return execute
+
+    def _become_notebook(self, main: ModuleType) -> Callable[[], None]:
+        """Set up `__main__` for a notebook, which runs in its folder and has no `__file__`, as under Jupyter."""
+        file = os.path.abspath(self.name)
+        vars(main).update(__builtins__=builtins, **notebook_program.names_of_ipython())
+        sys.excepthook = notebook_program.show_error
+
+        def execute() -> None:
+            os.chdir(os.path.dirname(file))
+            exec(notebook_program.compiled(file), vars(main))
 
         return execute
 

@@ -19,9 +19,10 @@ class Options:
     and every accelerator present. `confirm` measures suspicions. Where models run, only confirmed findings fail;
     `fail_on_unproven` lets those fail, too, that could not be measured.
     `budget` bounds the work of proving the findings of one model, in seconds of one ordinary core. `baseline` is the
-    file of findings to live with. Without `run` no forward of a model runs and no optimizer steps: models are followed
-    on fake tensors, and nothing is measured. Two fields are no keys: `budget_named` is the name of
-    `budget` on the way in at hand; `notes` tell the user about deprecated keys and their replacements.
+    file of findings to live with. `exclude` and `extend_exclude` hold globs of files and folders that a scan skips,
+    also named ones if `force_exclude`. Without `run` no forward of a model runs and no optimizer steps: models are
+    followed on fake tensors, and nothing is measured. Two fields are no keys: `budget_named` is the name of `budget`
+    on the way in at hand; `notes` tell the user about deprecated keys and their replacements.
     """
 
     select: tuple[str, ...] = ()
@@ -37,6 +38,8 @@ class Options:
     budget: float = 60.0
     strict: bool = False
     exclude: tuple[str, ...] = ()
+    extend_exclude: tuple[str, ...] = ()
+    force_exclude: bool = True
     per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_module_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     models: tuple[str, ...] = ()

@@ -275,6 +275,8 @@ class Graph:
     """A model's two flows; `assumed` is True when a front end guessed values to obtain them.
 
     `model` is the key of the model in the usage that a rule is given along with the graph (see `usage.Model`).
+    `uncalled` are the dropout layers with a rate above zero that the model registers, that neither flow calls and no
+    code reads, as ops at the places that construct them; it is filled in where a rule starts from them.
     """
 
     subject: str
@@ -283,6 +285,7 @@ class Graph:
     wholeness: Wholeness = Wholeness.WHOLE
     assumed: bool = False
     model: str = ""
+    uncalled: tuple[Op, ...] = ()
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _calls_by_place: dict[Mode, dict[Site, list[bool | None]]] = field(
         init=False, repr=False, compare=False, default_factory=dict

@@ -19,6 +19,7 @@ from regcheck.core.finding import NotChecked, Suspicion
 from regcheck.core.graph import Wholeness
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule
+from regcheck.core.starting_points import Trait
 from regcheck.core.suppressions import BLOCKS
 from regcheck.core.usage import Stepped, Usage
 from regcheck.engine.check import Check, Suspicions
@@ -41,6 +42,7 @@ from regcheck.tracing.example_inputs import Inputs, elsewhere
 from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.memory import uncollected
 from regcheck.tracing.strategies import TraceResult, trace_model
+from regcheck.tracing.uncalled_layers import uncalled_dropouts
 from regcheck.tracing.unwrap import Subject, obstacle, subject_of
 
 
@@ -139,6 +141,10 @@ def _check_model(
             return not_traced(NotChecked(name, str(error), "keep what cannot be copied outside of the model"))
         except CannotTrace as error:
             return not_traced(untraceable(name, error, elsewhere(model, given)))
+        coverage = module_coverage.coverage_of(model, whole)
+        if any(Trait.UNCALLED in rule.begins_at for rule in check.rules):
+            uncalled = uncalled_dropouts(model, whole, coverage)
+            whole = replace(whole, graph=replace(whole.graph, uncalled=uncalled))
         suspicions = check.suspect("graph", whole.graph, blocks=whole.blocks)
         traced, pairs, note = _on_affordable_batch(check, model, whole, suspicions, fresh)
         twin = cache(fresh)
@@ -148,7 +154,6 @@ def _check_model(
         probe_on = model_probes(twin, traced, options.seed, partial(budget_of, options), note)
         findings = [*check.prove(name, pairs, probe_on, traced.blocks), *findings]
         unexplained = unexplained_draws(twin, traced, options.seed)
-    coverage = module_coverage.coverage_of(model, whole)
     unfollowed = module_coverage.unfollowed(model, whole, coverage, apart)
     report = check.report(
         name,
@@ -181,6 +186,7 @@ def _on_affordable_batch(
         part = trace_model(fresh(), traced.graph.subject, few, locate, traced.graph.wholeness)
     except CannotTrace:
         return traced, pairs, ""
+    part = replace(part, graph=replace(part.graph, uncalled=traced.graph.uncalled))
     again = check.suspect("graph", part.graph, blocks=part.blocks).pairs
     same = [(rule.code, each.place) for rule, each in again] == [(rule.code, each.place) for rule, each in pairs]
     if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):

@@ -59,8 +59,9 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
     wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
     unread: list[NotChecked] = []
-    files = [*python_files(wanted, options.exclude)]
-    if not files and not (options.exclude and any(python_files(wanted))):
+    exclude = (*options.exclude, *options.extend_exclude)
+    files = [*python_files(wanted, exclude, force=options.force_exclude)]
+    if not files and not (exclude and any(python_files(wanted))):
         unread.append(NotChecked(" ".join(map(str, wanted)), NO_FILES, "name the files and folders to scan"))
     for path in files:
         content = read(path)

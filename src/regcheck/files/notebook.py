@@ -18,6 +18,11 @@ _ASSIGNED = re.compile(r"(?P<target>[\w.,\s]+=\s*)[%!].*")
 _PASSES = 100
 """Limit on parses of one cell, one for each line of IPython syntax; beyond it all such lines are replaced at once."""
 _PYTHON_MAGICS = ("time", "timeit", "capture", "prun")
+_MEASURED = re.compile(r"(?P<before>\s*|[\w.,\s]+=\s*)%(?P<magic>time|timeit|prun) (?P<statement>\s*\S.*)")
+_RUNS_NO_MODEL = re.compile(
+    r"[^%!]*(?:%%?\s*(?:matplotlib|autoreload|load_ext|reload_ext|config|pip|conda)\b.*|!\s*pip\b.*)?"
+)
+"""Requests for help, and syntax that configures IPython or installs packages."""
 
 
 class BrokenNotebook(ValueError):
@@ -26,11 +31,19 @@ class BrokenNotebook(ValueError):
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell: its number among all cells, from 1, its source, and the source as plain Python."""
+    """A code cell.
+
+    Attributes:
+        number: its number among all cells, from 1.
+        source: the text in the notebook.
+        python: the source as plain Python, with as many lines.
+        skipped: the lines, from 1, with IPython syntax that may run code which is not in `python`.
+    """
 
     number: int
     source: str
     python: str
+    skipped: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,7 @@ def parse_notebook(content: bytes) -> Notebook:
         raise BrokenNotebook(f"not a notebook: {str(error) or type(error).__name__}") from None
     if str(language).lower() != "python":
         return Notebook(())
-    return Notebook(tuple(Cell(number, source, _python(number, source)) for number, source in cells))
+    return Notebook(tuple(_cell(number, source) for number, source in cells))
 
 
 def code_cells(document: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -100,25 +113,30 @@ def source_of(cell: dict[str, Any]) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _python(number: int, source: str) -> str:
-    """Returns the source with IPython syntax replaced on its line, so that no other text moves."""
+def _cell(number: int, source: str) -> Cell:
+    """Returns the cell with IPython syntax replaced on its line, so that no other text moves."""
     lines = source.split("\n")
+    replaced = set()
     first = next((index for index, line in enumerate(lines) if line.strip()), 0)
     if lines[first].startswith("%%"):
         is_python = lines[first][2:].split(" ")[0] in _PYTHON_MAGICS
+        if not is_python:
+            replaced.add(first)
         lines = [("" if index <= first or not is_python else line) for index, line in enumerate(lines)]
     for _ in range(_PASSES):
         error = _error(lines)
-        if error is None or not _neutralize(lines, (error.lineno or 0) - 1):
+        if error is None or not _neutralize(lines, (error.lineno or 0) - 1, replaced):
             break
     if error:
         # A lone quote in a shell command makes a later line the syntax error.
         for index in range(len(lines)):
-            _neutralize(lines, index)
+            _neutralize(lines, index, replaced)
         error = _error(lines)
     if error:
         raise BrokenNotebook(f"syntax error in cell {number}, line {error.lineno}: {error.msg}")
-    return "\n".join(lines) + "\n"
+    texts = source.split("\n")
+    skipped = tuple(index + 1 for index in sorted(replaced) if not _RUNS_NO_MODEL.fullmatch(texts[index]))
+    return Cell(number, source, "\n".join(lines) + "\n", skipped)
 
 
 def _error(lines: list[str]) -> SyntaxError | None:
@@ -133,18 +151,27 @@ def _error(lines: list[str]) -> SyntaxError | None:
     return None
 
 
-def _neutralize(lines: list[str], index: int) -> bool:
-    """Replace the magic, shell or help line at `index`, with its continuation lines; False for any other line."""
+def _neutralize(lines: list[str], index: int, replaced: set[int]) -> bool:
+    """Replace the magic, shell or help line at `index`, with its continuation lines; False for any other line.
+
+    A statement that a magic measures stays at its column; every other line joins `replaced`.
+    """
     if not 0 <= index < len(lines):
         return False
     line = lines[index]
-    assigned = _ASSIGNED.fullmatch(line)
+    measured, assigned = _MEASURED.fullmatch(line), _ASSIGNED.fullmatch(line)
+    if measured and _error([measured["statement"].strip()]) is None:
+        condition = "" if measured["before"].strip() else "if True:" if measured["magic"] == "timeit" else "if 1:"
+        lines[index] = measured["before"] + condition.ljust(len(measured["magic"]) + 2) + measured["statement"]
+        if _error([lines[index].strip()]) is None:
+            return True
     if assigned:
         lines[index] = f"{assigned['target']}None"
     elif _SHELL.match(line):
         lines[index] = line[: len(line) - len(line.lstrip())] + "pass"
     else:
         return False
+    replaced.add(index)
     while line.endswith("\\") and index + 1 < len(lines):
         index += 1
         line, lines[index] = lines[index], ""

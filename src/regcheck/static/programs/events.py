@@ -46,11 +46,17 @@ class EventLog(Part):
         """The model of each call, by the index of its event."""
         self.frames_around: dict[int, tuple[Frame, ...]] = {}
         """The frames of each call in the current program, by the index of its event."""
+        self._fed_by: dict[int, tuple[int, ...]] = {}
+        """The calls whose results each call receives."""
+        self._repetitions: dict[int, Repetition] = {}
+        """How loops repeat each call without gradients in train mode of the current program."""
+        self.training_loops: set[ast.AST] = set()
+        """The loops in which a program trains."""
         self.scored: set[object] = set()
         """The identities of the models whose results go into a loss: each is a whole model."""
         self.steps = False
         """Whether the current program steps an optimizer."""
-        self._backpropagated: set[object] = set()
+        self._tried_out: set[object] = set()
         self.feeding: set[object] = set()
         """The identities of the models whose results go into another model."""
         self._modes_set_at: dict[int, Place | None] = {}
@@ -67,6 +73,24 @@ class EventLog(Part):
     def set_gradients(self, enabled: bool | None) -> None:
         self.state.set(self.gradients, "enabled", Unknown() if enabled is None else Constant(enabled))
 
+    def begin(self) -> None:
+        """A program begins."""
+        self.frames_around.clear()
+        self._repetitions.clear()
+        self._tried_out.clear()
+        self.steps = False
+
+    def end(self) -> None:
+        """The program is over: notes on its calls whether an input comes again before anything is trained.
+
+        What a test sends gradients through counts as scored if the test steps an optimizer.
+        """
+        self.scored |= self._tried_out if self.steps else set()
+        for index, repetition in self._repetitions.items():
+            event = self.events[index]
+            if isinstance(event, Called) and repetition.is_again(self.training_loops):
+                self.events[index] = replace(event, passes_again=True)
+
     def add(self, make: type[Event], node: ast.AST, **details: Any) -> int:
         """Appends an event at a node; its index."""
         self.events.append(make(self.state.place(node), self.state.frame.name, **details))
@@ -74,6 +98,7 @@ class EventLog(Part):
 
     def add_call(self, module: Module, args: Iterable[Value], node: ast.AST) -> CallResult:
         """Appends a call of a whole model."""
+        fed_by = tuple(self.origins(args := tuple(args)))
         self.consume(args)
         frames = self.state.frames
         grad, training = self.has_gradients is not False, modes(module)[0]
@@ -87,7 +112,7 @@ class EventLog(Part):
             result="discarded",
             repeats_input=repetition.of_one_input,
             inputs=2 if repetition.of_inputs else 0,
-            passes_again=repetition.again,
+            single=repetition.single,
             mode_set_at=self._modes_set_at.get(id(module)),
             weights_loaded=self.has_weights(module),
             test_code=frames[-1].source.is_test,
@@ -96,6 +121,7 @@ class EventLog(Part):
         if repetition.at_once and repetition.of_inputs:
             self.events.append(self.events[index])  # as a loop, which is followed twice
         self.callees[index], self.frames_around[index] = module, tuple(frames)
+        self._repetitions[index], self._fed_by[index] = repetition, fed_by
         return CallResult((str(index),))
 
     def add_mode(self, model: Module, training: bool, node: ast.AST) -> None:
@@ -133,9 +159,15 @@ class EventLog(Part):
     def backpropagate(self, losses: Iterable[Value]) -> None:
         """The program back-propagates a loss through the results of the calls that it comes from."""
         for index in self.origins(losses):
-            event = self.events[index]
-            if isinstance(event, Called) and event.grad:
-                self.events[index] = replace(event, backpropagated=True)
+            self._backpropagate(index)
+
+    def _backpropagate(self, index: int) -> None:
+        """A call is back-propagated; one of a module that learns nothing, a loss say, hands the gradient on."""
+        event = self.events[index]
+        if isinstance(event, Called) and event.grad and not event.backpropagated:
+            self.events[index] = replace(event, backpropagated=True)
+            for each in () if event.model.learned else self._fed_by[index]:
+                self._backpropagate(each)
 
     def subject(self, model: Module) -> Subject:
         known = not isinstance(model, UnknownModel)
@@ -190,35 +222,43 @@ class EventLog(Part):
         """The program back-propagates values: a test may do so to try out a part, but steps no optimizer then."""
         values = tuple(values)
         is_test = self.state.frames[-1].source.is_test
-        (self._backpropagated if is_test else self.scored).update(self._whole_models(values))
+        (self._tried_out if is_test else self.scored).update(self._whole_models(values))
         return self.decide(values)
 
-    def begin(self) -> None:
-        """Starts a program."""
-        self.frames_around.clear()
-        self._backpropagated.clear()
-        self.steps = False
-
-    def end(self) -> None:
-        """Ends a program."""
-        if self.steps:
-            self.scored |= self._backpropagated
-
     def _whole_models(self, values: Iterable[Value]) -> Iterator[object]:
-        """The identities of the models that values come from, and of the modules that only wrap one."""
-        for model in self.callees_of(values):
-            owner: Module | None = model
+        """The identities of the models that values come from, also through losses, and of those that only wrap one."""
+        calls = {*self.origins(values)}
+        todo = [*calls]
+        while todo:
+            index = todo.pop()
+            owner: Module | None = self.callees[index]
             seen: set[int] = set()
             while owner is not None and id(owner) not in seen:
                 seen.add(id(owner))
                 yield identity(owner)
                 owner = self._owners.get(id(owner)) if self.is_model(owner) else None
+            todo += [] if self._learns(index) else {*self._fed_by[index]} - calls
+            calls.update(todo)
+
+    def _learns(self, index: int) -> bool:
+        """Whether the call at an index is one of a module with learned layers; any other hands gradients on."""
+        event = self.events[index]
+        return isinstance(event, Called) and event.model.learned
+
+    def take_out(self, values: Iterable[Value]) -> Value:
+        """The program takes values out of the graph, as an array or a number; the value computed."""
+        values = tuple(values)
+        for index in self.origins(values):
+            event = self.events[index]
+            if isinstance(event, Called) and not event.result_use:
+                self.events[index] = replace(event, result_use="value")
+        return self.consume(values)
 
     def decide(self, values: Iterable[Value]) -> Value:
         """The program computes a score, a class or a loss from values, which need not be a whole model's."""
         values = tuple(values)
         for index in self.origins(values):
             event = self.events[index]
-            if isinstance(event, Called) and not event.result_use:
+            if isinstance(event, Called) and event.result_use != "decision":
                 self.events[index] = replace(event, result_use="decision")
         return self.consume(values)

@@ -172,11 +172,13 @@ class ProgramReader:
         self.domain.unknown_models.begin()
         self.domain.log.begin()
         self.domain.freezing.begin()
+        self.domain.optimizers.begin()
         return len(self.domain.log.events)
 
     def _usage(self, subject: str, start: int) -> Usage:
         """Ends a program whose events begin at this index."""
         self.domain.freezing.end()
+        self.domain.optimizers.end()
         self.domain.log.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 

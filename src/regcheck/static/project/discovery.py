@@ -37,10 +37,11 @@ MOST_FOLDERS = 20_000
 _PROJECT = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
 
-def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> Iterator[Path]:
+def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = (), *, force: bool = True) -> Iterator[Path]:
     """The Python files and notebooks at and below `paths`, each once: no hidden, generated, installed or excluded ones.
 
-    A path that is named is always taken; only what lies below a named folder is skipped.
+    A named path may be hidden, generated or installed, and without `force` it may be excluded; below a named folder
+    all these are skipped.
 
     Raises:
         UsageError: a path that does not exist.
@@ -49,6 +50,8 @@ def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> It
     for path in map(Path, paths):
         if not path.exists() and not is_overlaid(path):
             raise UsageError(f"{path}: no such file or folder")
+        if force and _is_named_and_excluded(path, exclude):
+            continue
         is_file = is_overlaid(path) or not path.is_dir()
         for file in [path] if is_file else chain.from_iterable(_by_folder(path, exclude)):
             known = os.path.realpath(file)  # which survives links that lead to themselves
@@ -120,6 +123,13 @@ def _by_folder(top: Path, exclude: Sequence[str]) -> Iterator[list[Path]]:
 def _is_skipped(folder: Path, exclude: Sequence[str]) -> bool:
     hidden = folder.name.startswith(".") or folder.name in SKIPPED or folder.name.endswith(".egg-info")
     return hidden or (folder / "pyvenv.cfg").exists() or _is_excluded(folder, exclude)
+
+
+def _is_named_and_excluded(path: Path, exclude: Sequence[str]) -> bool:
+    """Whether globs exclude a path or, below the working directory, a folder that contains it."""
+    below = Path(os.path.relpath(path)) if exclude else path
+    folders = () if ".." in below.parts else below.parents
+    return any(_is_excluded(each, exclude) for each in (path, *folders))
 
 
 def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:

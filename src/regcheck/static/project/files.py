@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regcheck.core.finding import NotChecked
+from regcheck.files.attribute_reads import FileReads, attribute_reads
 from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
 from regcheck.torch_api.reused_masks import Products, may_draw, products_of
@@ -68,6 +69,11 @@ class Source:
     def products(self) -> Products:
         """The products with a random mask that is drawn once."""
         return products_of(self.tree) if may_draw(self.content) else {}
+
+    @cached_property
+    def attribute_reads(self) -> FileReads:
+        """What the file's code reads of objects' attributes."""
+        return attribute_reads(self.tree)
 
     @cached_property
     def module(self) -> str:
