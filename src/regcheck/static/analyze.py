@@ -22,7 +22,7 @@ from .models.inspection import identity, likeness, name_of, parts_of
 from .models.lowering import graph_of
 from .models.scoring_methods import scores_itself
 from .programs.reader import ProgramReader
-from .project.names import Project
+from .project.names import Definition, Project
 
 Result = TypeVar("Result")
 
@@ -98,8 +98,7 @@ def analyze(project: Project) -> Reading:
                 models.lower(each, builder.entered, attempts)
             parts |= _parts(builder.created)
             children |= _parts(filter(None, built))
-    scored = program.scored.union(filter(scores_itself, project.definitions))
-    graphs = models.graphs(scored - parts - program.feeding, parts | program.feeding | children)
+    graphs = models.graphs(program.scored - parts - program.feeding, parts | program.feeding | children)
     return Reading(graphs, tuple(usages), tuple(attempts.not_checked), tuple(classes), models.by_key)
 
 
@@ -137,7 +136,9 @@ class _Models:
         def wholeness(known: object) -> Wholeness:
             if known in scored:
                 return Wholeness.SCORED
-            return Wholeness.UNKNOWN if known in parts else Wholeness.ALONE
+            if known in parts:
+                return Wholeness.UNKNOWN
+            return Wholeness.SCORED if isinstance(known, Definition) and scores_itself(known) else Wholeness.ALONE
 
         return tuple([replace(each, wholeness=wholeness(known)) for known, each in self._graphs])
 
