@@ -39,6 +39,7 @@ from regcheck.suppression.declare import class_declarations, declarations_around
 from regcheck.tracing import module_coverage
 from regcheck.tracing.cost import TooMuchWork, overhead_of
 from regcheck.tracing.example_inputs import Inputs, elsewhere
+from regcheck.tracing.exported_programs import opened
 from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.memory import uncollected
 from regcheck.tracing.strategies import TraceResult, trace_model
@@ -48,7 +49,7 @@ from regcheck.tracing.unwrap import Subject, subject_of
 
 
 def audit(
-    model: nn.Module,
+    model: nn.Module | torch.export.ExportedProgram,
     *args: Any,
     optimizer: torch.optim.Optimizer | None = None,
     options: Options | Mapping[str, Any] | None = None,
@@ -57,7 +58,8 @@ def audit(
     """Check a model, and prove what is wrong with it by measuring a copy of it.
 
     Args:
-        model: the model, or what is around it (DDP, FSDP, `torch.compile`, a trainer, …). It is left exactly as it is.
+        model: the model, what is around it (DDP, FSDP, `torch.compile`, a trainer, …), or an exported program. It is
+            left exactly as it is.
         args: positional inputs of its `forward`; inferred where none are given.
         kwargs: keyword inputs of its `forward`.
         optimizer: checked too, on copies of its parameters.
@@ -72,7 +74,7 @@ def audit(
     check = Check.of(Options.of(options))
 
     def check_all() -> Report:
-        subject = subject_of(model)
+        subject = subject_of(opened(model) if isinstance(model, torch.export.ExportedProgram) else model)
         if not isinstance(subject.model, nn.Module):
             raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
         classes = (each for part in parts(subject.model) for each in class_declarations(part))

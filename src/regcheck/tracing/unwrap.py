@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed
-from torch import nn
+from torch import fx, nn
 
 from .call_interceptor import script_name
+from .exported_programs import class_name
 
 _INNER = {
     "OptimizedModule": "_orig_mod",
@@ -153,4 +154,6 @@ def _is_sharded_in_place(model: nn.Module) -> bool:
 def _name(model: Any) -> str:
     if isinstance(model, nn.Module) and _is_sharded_in_place(model):
         return next(base.__name__ for base in type(model).__bases__ if base.__name__ != "FSDPModule")
+    if isinstance(model, fx.GraphModule):
+        return class_name(model)
     return script_name(model) if isinstance(model, torch.jit.ScriptModule) else type(model).__name__
