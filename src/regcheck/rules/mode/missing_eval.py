@@ -105,6 +105,10 @@ PREDICTS = re.compile(
 )
 SAMPLES = re.compile(r"(?:^|_)mc|monte|stochast|dropout|uncertain|bayes|sampl|ensemble|adapt|calibrat|statistic", re.I)
 
+FIX = "call `model.eval()` before predicting, and `model.train()` before training goes on"
+EXPORT_FIX = "call `model.eval()` before the export, and `model.train()` before training goes on"
+KERAS_FIX = "pass `training=False`, or no `training`, to the call that predicts"
+
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
@@ -115,13 +119,11 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(call.model.mode_dependent)
             place = call.mode_set_at if usage.requested_mode(index) else None
             asked = f", which line {place.line} of {PurePath(place.path).name} sets" if place else ""
-            does, until = (
-                (f"is exported by `{call.exporter}`", "the export") if call.exporter else ("predicts", "predicting")
-            )
+            does = f"is exported by `{call.exporter}`" if call.exporter else "predicts"
             yield Suspicion(
                 call,
                 f"`{call.model.name}` {does} {f'with {layers} ' if layers else ''}in train mode{asked}",
-                fix=f"call `model.eval()` before {until}, and `model.train()` before training goes on",
+                fix=KERAS_FIX if call.mode_argument else EXPORT_FIX if call.exporter else FIX,
                 severity=severity,
             )
 
@@ -140,6 +142,8 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
         return None if asked else Severity.INFO if call.trained_after else Severity.ERROR
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
+    if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
+        return Severity.ERROR
     found = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)
