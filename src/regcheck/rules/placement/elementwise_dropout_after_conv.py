@@ -54,10 +54,11 @@ MATERIAL = 0.05
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
-    axes = AxesInFlow(flow)
+    known, assumed = AxesInFlow(flow), AxesInFlow(flow, assumed=True)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.kind is not Kind.DROPOUT or drop.drops is not Drops.ELEMENTS:
             continue
+        axes = assumed if known.of(drop) is None else known
         found = axes.of(drop)
         if found is not None and found.is_map and has_extent(flow, drop, axes) and not is_unfolded(flow, drop, axes):
             yield Suspicion(
@@ -65,6 +66,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
                 "the dropped values can be predicted from their neighbours, so this regularizes little",
                 fix=f"drop whole channels with `nn.Dropout{len(found.positions)}d`, or drop after pooling",
+                undecided=known.lost_at(drop) if axes is assumed else None,
             )
 
 

@@ -50,10 +50,11 @@ RANKED = {"dropout1d": 1, "dropout2d": 2, "dropout3d": 3}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
-    axes = AxesInFlow(graph.train)
+    known, assumed = AxesInFlow(graph.train), AxesInFlow(graph.train, assumed=True)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.site.function not in RANKED:
             continue
+        axes = assumed if known.of(drop) is None else known
         found = axes.of(drop)
         if found is None or found.features is None:
             continue
@@ -65,6 +66,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 drop,
                 f"`{drop.call}` drops {wrong} here, not channels",
                 fix="add a batch axis" if wrong == "rows of an image" else f"use `{right}`",
+                undecided=known.lost_at(drop) if axes is assumed else None,
             )
 
 
