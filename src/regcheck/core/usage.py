@@ -51,7 +51,8 @@ class Group:
     `parameter_kinds` classifies its parameters: `WEIGHT`, `BIAS`, `NORM_SCALE`, or an empty string where the kind is
     unknown. A live optimizer lists the kind of each parameter, in order; source lists the kinds that are certainly in
     the group. `model` is set where source shows that the group holds all parameters of that model. `by_default` is a
-    clause for messages where the decay is a default that the user of the program may change, else empty.
+    clause for messages where the decay is a default that the user of the program may change, else empty. `set_later`
+    is True where source sets the decay after the construction of the optimizer.
     """
 
     weight_decay: float | None
@@ -59,6 +60,7 @@ class Group:
     parameter_kinds: tuple[str, ...] = ()
     model: Model | None = None
     by_default: str = ""
+    set_later: bool = False
 
     @property
     def is_mixed(self) -> bool:
@@ -82,6 +84,16 @@ class OptimizerInfo:
     update_rule: str | None
     groups: tuple[Group, ...] = ()
     decay_names: tuple[str, ...] = ()
+
+    @property
+    def decays(self) -> bool:
+        """Whether it is known to decay a group."""
+        return any(each.weight_decay for each in self.groups)
+
+    def with_decay(self, group: Group) -> str:
+        """The optimizer with the decay of one of its groups, for messages."""
+        when = " (set after its construction)" if group.set_later else group.by_default
+        return f"`{self.name}(weight_decay={group.weight_decay:g})`{when}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +138,8 @@ class Called(Event):
         trained_after: the program trained something after the last of these calls.
         alternating: calls and training alternated, with no more than two training steps between two calls.
         repeats_input: the program passed one input again and again.
-        passes_again: from source: loops around the call may pass each input again.
+        passes_again: from source: loops around the call that train nothing may pass each input again.
+        single: from source: the input is one sample, as a batch of its own.
         result_use: `decision` where the code computes a class, a score or a loss from the result, `value` where it only
             takes the result out of the graph, `shape` where it reads nothing but the shape, else empty.
         requested: the mode that the program last set before, None where it set none or has trained since.
@@ -170,6 +183,7 @@ class Called(Event):
     eval_left_on: Place | None = field(default=None, kw_only=True)
     repeats_input: bool = field(default=False, kw_only=True)
     passes_again: bool = field(default=False, kw_only=True)
+    single: bool = field(default=False, kw_only=True)
     result_use: str = field(default="", kw_only=True)
     loaded_in_eval: tuple[Model, ...] = field(default=(), kw_only=True)
     pinned: tuple[str, ...] = field(default=(), kw_only=True)
@@ -290,12 +304,14 @@ class Usage:
         return (event for _, event in self.calls() if event.model.key == model)
 
     def optimizers(self) -> Iterator[Stepped]:
-        """The first event of every optimizer, once for each set of declarations around it."""
-        seen: set[object] = set()
+        """One event of every optimizer for each set of declarations around it: the first with decay, or the first."""
+        chosen: dict[object, Stepped] = {}
         for event in self.events:
-            if isinstance(event, Stepped) and (event.optimizer.key, event.intended) not in seen:
-                seen.add((event.optimizer.key, event.intended))
-                yield event
+            if isinstance(event, Stepped):
+                first = chosen.setdefault((event.optimizer.key, event.intended), event)
+                if event.optimizer.decays and not first.optimizer.decays:
+                    chosen[event.optimizer.key, event.intended] = event
+        yield from chosen.values()
 
     def is_stepped(self, model: Model) -> bool:
         """Whether some optimizer that holds the model steps."""
@@ -375,6 +391,12 @@ class Usage:
         alike = [other for _, other in self.calls() if (other.place, other.model.key) == (call.place, call.model.key)]
         unused = [other for other in alike if other.grad and other.backpropagated is None]
         return call in unused and len(unused) > 1 and any(other.backpropagated for other in alike)
+
+    def sets_train_for_predictions(self, call: Called) -> bool:
+        """Whether the program trains the model of `call`, in a mode that another line sets. From source alone."""
+        trained = [each for each in self.calls_of(call.model.key) if each.backpropagated]
+        apart = call.mode_set_at is not None and all(each.mode_set_at != call.mode_set_at for each in trained)
+        return call.trained_after is None and bool(trained) and apart
 
     def inverts_modes(self, call: Called) -> bool:
         """Whether one line sets eval mode for training and train mode for predictions, and `call` is one of these."""

@@ -64,7 +64,7 @@ class Journal:
         self.mode_changes: dict[str, ModeChange] = {}
         self.calls: dict[CallKey, CallRecord] = {}
         self.trackers: dict[Called, ResultTracker] = {}
-        self.stepped: dict[tuple[str, CallSite, tuple[CodeSuppression, ...]], Event] = {}
+        self.stepped: dict[tuple[str, CallSite, tuple[CodeSuppression, ...], tuple[bool, ...]], Event] = {}
         self.live_models: dict[str, weakref.ref[nn.Module]] = {}
         self.loaded_in_eval: dict[str, weakref.ref[nn.Module]] = {}
         self.structures: dict[str, tuple[CodeSuppression, ...]] = {}

@@ -37,6 +37,12 @@ def optimizer_info(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module]
     return OptimizerInfo(key_of(optimizer), name, update_rule(type(optimizer)), groups)
 
 
+def decayed_groups(optimizer: torch.optim.Optimizer) -> tuple[bool, ...]:
+    """Whether each parameter group has a weight decay above zero, or of a type that only torch compares."""
+    decays = [group.get(DECAY) for group in optimizer.param_groups]
+    return tuple([each != 0 if isinstance(each, (int, float)) else each is not None for each in decays])
+
+
 def key_of(optimizer: torch.optim.Optimizer) -> str:
     """The name and number of an optimizer, the same for its lifetime."""
     if optimizer not in _keys:

@@ -32,7 +32,14 @@ from regcheck.runtime.journal import CallKey, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import LoadedInEval
 from regcheck.runtime.loss_terms import constants_in
 from regcheck.runtime.mode_phases import ModePhases
-from regcheck.runtime.optimizers import holds, key_of, optimizer_info, report_construction, trains_whole
+from regcheck.runtime.optimizers import (
+    decayed_groups,
+    holds,
+    key_of,
+    optimizer_info,
+    report_construction,
+    trains_whole,
+)
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.result_use import loss_of
 from regcheck.runtime.thread_targets import Submissions
@@ -474,7 +481,8 @@ class EventRecorder:
         key = key_of(optimizer)
         built, around = self._build_sites.get(optimizer, (site, ()))
         intended = (*around, *(each for each in BLOCKS.get() if each not in around))
-        event = journal.stepped.get((key, site, intended))
+        decayed = decayed_groups(optimizer)
+        event = journal.stepped.get((key, site, intended, decayed))
         if event is None:
             live = {name: module for name, each in journal.live_models.items() if (module := each()) is not None}
             owners = {name: None for name, module in live.items() if holds(optimizer, module)}
@@ -491,6 +499,6 @@ class EventRecorder:
                 optimizer=info,
                 models=tuple(owners),
             )
-            event = journal.stepped[key, site, intended] = journal.log.intern(step, lambda: step)
+            event = journal.stepped[key, site, intended, decayed] = journal.log.intern(step, lambda: step)
             journal.optimizers[key] = RevivableRef(optimizer)
         journal.log.add(event)

@@ -32,7 +32,8 @@ class Decay(Measurement):
     `coupled` and `decoupled` are the largest relative distances of the real step to the two references. `p5` and `p95`
     are percentiles, over the parameters that decay, of the effective decay relative to the constant that the user
     `asked` for. Where no reference implements the optimizer's method, steps of the optimizer itself are the references,
-    and `pairs` show whether it scales the decay as it scales the gradient.
+    and `pairs` show whether it scales the decay as it scales the gradient. `share` is the size of the decay's effect
+    relative to that of the step without decay (2-norms).
     """
 
     measured_by: ClassVar = "regcheck.probe.measurements.decay"
@@ -45,6 +46,7 @@ class Decay(Measurement):
     parameters: int
     tolerance: float
     pairs: Pairs | None = None
+    share: float = inf
 
     @property
     def is_coupled(self) -> bool:

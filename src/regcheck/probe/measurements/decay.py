@@ -88,6 +88,7 @@ def measure_decay(
             asked=max(sample.decay for sample in samples),
             parameters=effective.numel(),
             tolerance=tolerance,
+            share=_share(decayed - undecayed, undecayed - before),
         )
         if references is None and not (decay.is_uniform or decay.is_nothing):
             decay = replace(decay, coupled=_gap(decayed, step_with_folded_decay(steps, samples, counted)) / unit)
@@ -117,6 +118,12 @@ def _references(rule: str | None, samples: Sequence[Sample]) -> tuple[Tensor, Te
 
     coupled, decoupled = (torch.cat([after(sample, how) for sample in samples]) for how in (False, True))
     return coupled, decoupled
+
+
+def _share(effect: Tensor, step: Tensor) -> float:
+    """The size of an effect relative to that of a step; infinite for a step of zero."""
+    size = float(step.norm())
+    return float(effect.norm()) / size if size else math.inf
 
 
 def _gap(one: Tensor, other: Tensor) -> float:

@@ -4,8 +4,9 @@
 
 An adaptive optimizer that adds its `weight_decay` to the gradient before it divides the gradient by its scale: `Adam`,
 `NAdam`, `RAdam`, `Adamax`, `Adagrad`, `RMSprop`, `Adadelta` with `weight_decay` above zero, and any other optimizer,
-hand-written or from a library, whose own steps prove it. The rule ignores `AdamW`, the `decoupled_weight_decay=True`
-flag, zero decay and `SGD`.
+hand-written or from a library, whose own steps prove it. The decay counts that the optimizer steps with, also where
+the program sets it later (`param_groups`, `add_param_group`). The rule ignores `AdamW`, the
+`decoupled_weight_decay=True` flag, zero decay and `SGD`. A decay below 1e-4 is advice (`info`).
 
 ## Why it matters
 
@@ -16,7 +17,8 @@ gradients are hardly regularized at all. The applied regularization is not the r
 
 The optimizer takes real steps on copies of a sample of its parameters, in float64. The last step must equal the coupled
 reference and differ from the decoupled one. The figure is the spread (5th to 95th percentile over weights) of the
-effective decay relative to the requested constant; if it is the same for all weights, the suspicion is refuted.
+effective decay relative to the requested constant; if it is the same for all weights, the suspicion is refuted. If the
+decay changes less than 1e-5 of the step, the finding is advice.
 
 For an optimizer with a `step` of its own there is no reference, so only its steps in a run count; a scan does not
 report its source. Its last step must equal, to rounding, one that it takes without decay on gradients with the decay
@@ -52,6 +54,11 @@ CODE = "REG301"
 SEVERITY = Severity.WARNING
 BEGINS_AT = (Trait.DECAYS,)
 
+MATERIAL = 1e-4
+"""The weight decay from which it matters how it is applied."""
+MATERIAL_SHARE = 1e-5
+"""The size of the decay's effect, relative to that of the step, from which it is material."""
+
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for stepped in usage.optimizers():
@@ -59,9 +66,10 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if group:
             yield Suspicion(
                 stepped,
-                f"`{stepped.optimizer.name}(weight_decay={group.weight_decay:g})` adds the decay to the gradient and "
-                f"rescales both{group.by_default}, so each weight decays by a different amount",
+                f"{stepped.optimizer.with_decay(group)} adds the decay to the gradient and rescales both, so each "
+                "weight decays by a different amount",
                 fix=remedy(stepped.optimizer.update_rule),
+                severity=Severity.INFO if (group.weight_decay or 0.0) < MATERIAL else None,
                 tentative=stepped.optimizer.update_rule is None,
             )
 
@@ -94,6 +102,8 @@ def fix(code: Code) -> Patch | None:
         row = OPTIMIZERS.get(name.removeprefix("torch.optim."), UNLISTED)
         if row.decoupled_class:
             found = renamed(code, call.func)
+            if found and "weight_decay" not in code.text_of(call) and len(call.args) <= 1:
+                found += code.with_argument(call, "weight_decay=0.0")  # a decay that is set later need not reach all
             return Patch(f"use `{row.decoupled_class}`; retune the decay", False, found) if found else None
         if row.flag is not None:
             edits = code.with_argument(call, f"{FLAG}=True")
@@ -140,11 +150,16 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
         return probe.evidence(Verdict.REFUTED, "one real step is the same without the decay", decay)
     if decay.pairs is not None:
         verdict, because = without_reference(decay, decay.pairs, probe)
-        return probe.evidence(verdict, f"{because}; {spread}", decay)
+        return probe.evidence(verdict, f"{because}; {spread}", decay, lowers_to=lowered(decay))
     if decay.is_coupled:
         because = f"{spread}; one real step adds the decay to the gradient (coupled)"
-        return probe.evidence(Verdict.CONFIRMED, because, decay)
+        return probe.evidence(Verdict.CONFIRMED, because, decay, lowers_to=lowered(decay))
     return probe.evidence(Verdict.UNMEASURED, f"one real step equals neither reference; {spread}", decay)
+
+
+def lowered(decay: Decay) -> Severity | None:
+    """The severity of a decay that is lost in the optimizer's steps; None for any other."""
+    return Severity.INFO if decay.share < MATERIAL_SHARE else None
 
 
 def without_reference(decay: Decay, pairs: Pairs, probe: Probe) -> tuple[Verdict, str]:

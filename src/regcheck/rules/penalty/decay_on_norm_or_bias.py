@@ -56,8 +56,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             most = max(mixed, key=lambda group: group.weight_decay or 0.0)
             yield Suspicion(
                 stepped,
-                f"`{optimizer.name}(weight_decay={most.weight_decay:g})` decays {what} as well as weights"
-                f"{most.by_default}",
+                f"{optimizer.with_decay(most)} decays {what} as well as weights",
                 fix=f"put {what} into their own parameter group with `weight_decay=0.0`",
                 tentative=optimizer.update_rule is None,
             )

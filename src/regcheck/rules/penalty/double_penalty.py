@@ -44,17 +44,17 @@ BEGINS_AT = (Trait.DECAYS,)
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     decaying = {
-        group.model.key: (f"{stepped.optimizer.name}(weight_decay={group.weight_decay:g})", group.by_default)
+        group.model.key: stepped.optimizer.with_decay(group)
         for stepped in usage.optimizers()
         for group in stepped.optimizer.groups
         if group.model and group.weight_decay
     }
     for event in usage.events:
         if isinstance(event, Penalized) and event.model.key in decaying:
-            decayed_by, by_default = decaying[event.model.key]
+            decayed_by = decaying[event.model.key]
             yield Suspicion(
                 event,
-                f"the loss penalizes weights that `{decayed_by}` already decays{by_default or event.by_default}",
+                f"the loss penalizes weights{event.by_default} that {decayed_by} already decays",
                 fix="keep either the penalty in the loss or `weight_decay`, and retune it",
             )
 

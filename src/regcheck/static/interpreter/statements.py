@@ -146,7 +146,10 @@ class Statements(Part):
             self.assign(target, self.containers.item(value, VARYING if is_starred else Constant(index), node))
 
     def _assign_item(self, target: ast.Subscript, value: Value) -> None:
-        owner, key = self.evaluator.evaluate(target.value), self.evaluator.evaluate(target.slice)
+        self.set_item(self.evaluator.evaluate(target.value), self.evaluator.evaluate(target.slice), value, target)
+
+    def set_item(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> None:
+        """`owner[key] = value`."""
         if isinstance(owner, Entries) and isinstance(key, Constant):
             self.state.set(owner.cells, str(key.value), value)
         elif isinstance(owner, Container) and isinstance(key, Constant) and not isinstance(key.value, bool):

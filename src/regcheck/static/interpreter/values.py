@@ -369,10 +369,19 @@ class UnknownObject(Unknown):
 
 
 @dataclass(eq=False)
+class ParameterGroup(Entries):
+    """A parameter group of an optimizer, with the weight decay that it is constructed with."""
+
+    constructed_with: Value
+
+
+@dataclass(eq=False)
 class OptimizerValue:
-    """An optimizer of torch.optim."""
+    """An optimizer of torch.optim; `described` has no groups, which `groups` holds."""
 
     described: usage.OptimizerInfo
+    defaults: Mapping[str, Value]
+    groups: Items
 
 
 Value = (

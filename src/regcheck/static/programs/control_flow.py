@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
+from regcheck.core.usage import trains
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.evaluator import Condition, Evaluator
@@ -19,6 +21,7 @@ from regcheck.static.interpreter.values import (
     Function,
     Instance,
     Module,
+    ParameterGroup,
     ParameterOf,
     UnknownObject,
     Value,
@@ -37,8 +40,21 @@ class ProgramStatements(Statements):
         return self.program.part_loops.longest
 
     def _for(self, node: ast.For | ast.AsyncFor) -> Next:
-        with self.program.part_loops.looping(node.iter, node.body):
+        with self.program.part_loops.looping(node.iter, node.body), self._noting_training(node):
             return super()._for(node)
+
+    def _while(self, node: ast.While) -> Next:
+        with self._noting_training(node):
+            return super()._while(node)
+
+    @contextmanager
+    def _noting_training(self, loop: ast.AST) -> Iterator[None]:
+        """Notes whether a loop trains."""
+        log = self.program.log
+        start = len(log.events)
+        yield
+        if any(map(trains, log.events[start:])):
+            log.training_loops.add(loop)
 
     def __init__(self, domain: ProgramDomain) -> None:
         self.program = domain
@@ -57,6 +73,11 @@ class ProgramStatements(Statements):
             if isinstance(owner, Module):
                 self.state.set(owner.cells, "train", value)
         super().assign(target, value)
+
+    def set_item(self, owner: Value, key: Value, value: Value, target: ast.Subscript) -> None:
+        super().set_item(owner, key, value, target)
+        if isinstance(owner, ParameterGroup):
+            self.program.optimizers.note_write(owner)
 
     def _set_requires_grad(self, parameter: ast.expr, value: Value) -> None:
         """`parameter.requires_grad = value` of one parameter."""

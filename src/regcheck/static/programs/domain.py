@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regcheck.core.usage import DECIDING, Backward, Stepped
+from regcheck.core.usage import DECIDING, Backward
 from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.values import (
+    NONE,
     VARYING,
     Bound,
     Cells,
@@ -48,7 +49,7 @@ from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 from .events import EventLog
 from .freezing import Freezing
 from .mode_restoration import ModeRestoration
-from .optimizers import optimizer_info
+from .optimizers import Optimizers
 from .part_loops import PartLoops
 from .penalties import LayerWeight, PenalizedLoss, Penalties, Zero
 from .uncalled_methods import UncalledMethods
@@ -61,6 +62,7 @@ GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, Extern
 """The values of context managers that switch gradients on or off; None: which of both is not known."""
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
+_LEAVING_THE_GRAPH = frozenset(("item", "tolist", "numpy"))
 _LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
@@ -84,12 +86,13 @@ class ProgramDomain(Domain):
         self.unknown_models = UnknownModels(self.log)
         self.part_loops = PartLoops()
         self.freezing = Freezing(self.log)
+        self.optimizers = Optimizers(self.log, self.freezing)
         self.penalties = Penalties(self.log, self.freezing)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
         parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in (*parts, self.unknown_models):
+        for part in (*parts, self.unknown_models, self.optimizers):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -136,9 +139,8 @@ class ProgramDomain(Domain):
         if any(each in name for each in _LOSS_WORDS):
             return self.log.consume_in_loss(values)
         result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
-        is_new = isinstance(node, ast.Call) and not isinstance(result, TensorRef)
-        if is_new:
-            return self.unknown_models.result_of(values)
+        if isinstance(node, ast.Call) and not isinstance(result, TensorRef):
+            return self.unknown_models.result_of(values, node)
         return self.penalties.keep_terms(name, values, result, node)
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
@@ -179,6 +181,8 @@ class ProgramDomain(Domain):
     def attribute(self, owner: Value, name: str) -> Value | None:
         if isinstance(owner, ParameterOf) and name == "data":
             self.freezing.rewrite(owner.owner)
+        if name == "param_groups" and isinstance(owner, OptimizerValue):
+            return owner.groups
         if name == "__name__" and isinstance(owner, Definition):
             return Constant(owner.node.name)
         weights = self.penalties.attribute(owner, name)
@@ -304,12 +308,7 @@ class ProgramDomain(Domain):
                 self.log.set_gradients(enabled)
             return _GRADIENTS_OPEN if enabled is None else _GRADIENTS_ON if enabled else _GRADIENTS_OFF
         if package == "torch.optim" and last[:1].isupper():
-            optimizer = optimizer_info(
-                last, str(self.state.place(node)), args, kwargs, node, self.state.is_off_by_default
-            )
-            self.log.add(Stepped, node, optimizer=optimizer)
-            self.freezing.add_optimizer(argument(args, kwargs, 0, "params"))
-            return OptimizerValue(optimizer)
+            return self.optimizers.construct(last, args, kwargs, node)
         if name == "torch.autograd.grad":
             self.log.add(Backward, node)
         if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
@@ -321,6 +320,8 @@ class ProgramDomain(Domain):
         """The result of a function of torch; `max` along a dimension returns the index of the maximum as well."""
         if name == "argmax":
             return self.log.consume_in_loss(values)
+        if name in _LEAVING_THE_GRAPH:
+            return self.log.take_out(values)
         decides = DECIDING.search(name) or (name == "max" and len(values) > 1)
         result = self.log.decide(values) if decides else self.log.consume(values)
         return self.penalties.keep_terms(name, values, result, node)
@@ -362,10 +363,13 @@ class ProgramDomain(Domain):
             if isinstance(closure, Function):
                 self.calls.call(closure, (), {}, node)
             if isinstance(owner, OptimizerValue):
-                self.log.add(Stepped, node, optimizer=owner.described)
+                self.optimizers.step(owner, node)
             else:
                 self.log.add(Backward, node)
             return Unknown()
+        if name == "add_param_group" and isinstance(owner, OptimizerValue):
+            self.optimizers.add_group(owner, argument(args, kwargs, 0, "param_group"))
+            return NONE
         if name in ("train", "eval") and not isinstance(owner, (TensorRef, External)):
             for each in filter(lambda created: created.is_module, self.state.created):
                 self._unsettle_module(each)

@@ -1,48 +1,137 @@
-"""Optimizers in source code: the call that builds one gives its decay and its parameter groups."""
+"""Optimizers in source code: the parameter groups that they are constructed with, and later changes of these."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from regcheck.core.usage import Group, OptimizerInfo
+from regcheck.core.usage import Group, OptimizerInfo, Stepped
+from regcheck.static.interpreter.domain import Args, Kwargs
+from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     OPEN,
+    VARYING,
+    Cells,
     Constant,
     Entries,
     Items,
+    Maybe,
+    OptimizerValue,
+    ParameterGroup,
     Parameters,
+    Setting,
     Several,
     Value,
     argument,
     by_default,
     clause_of,
+    element,
 )
 from regcheck.static.torch_calls import number_of
 from regcheck.torch_api.arguments import BY_KEYWORD, Argument
 from regcheck.torch_api.optimizers import DECAY, FLAG, OPTIMIZERS, UNLISTED
 
+from .events import EventLog
+from .freezing import Freezing
+
 _NO_DECAY = Argument(BY_KEYWORD, DECAY, 0.0)
 _NO_FLAG = Argument(BY_KEYWORD, FLAG, False)
 
 
-def optimizer_info(
-    name: str, key: str, args: tuple[Value, ...], kwargs: Mapping[str, Value], node: ast.expr, is_off_by_default: bool
-) -> OptimizerInfo:
-    """The optimizer that `node`, a call of `torch.optim.name`, builds.
+@dataclass(eq=False)
+class _Built:
+    """An optimizer, the index of the event of its construction, and the groups that it steps with."""
 
-    A user who changes one default so that the call is made (`is_off_by_default`) may change that of the decay as well.
-    """
-    row = OPTIMIZERS.get(name, UNLISTED)
-    given = row.decay or _NO_DECAY
-    decay, flag = argument(args, kwargs, *given), argument(args, kwargs, *(row.flag or _NO_FLAG))
-    parameters = argument(args, kwargs, 0, "params")
-    names = tuple(dict.fromkeys(_names(node, given))) if isinstance(node, ast.Call) else ()
-    groups = _groups(parameters, decay, flag)
-    if is_off_by_default:
-        groups = [replace(each, weight_decay=None) if each.by_default else each for each in groups]
-    return OptimizerInfo(key, name, name, tuple(groups), names)
+    optimizer: OptimizerValue
+    event: int
+    stepped: dict[Group, None] = field(default_factory=dict)
+
+
+class Optimizers(Part):
+    """Follows the parameter groups of optimizers, and records their construction and their steps."""
+
+    def __init__(self, log: EventLog, freezing: Freezing) -> None:
+        self.log = log
+        self.freezing = freezing
+        self._built: list[_Built] = []
+
+    def begin(self) -> None:
+        """A program begins."""
+        self._built.clear()
+
+    def end(self) -> None:
+        """The program is over: the event of each construction gets the groups that the optimizer steps with."""
+        for each in self._built:
+            event = self.log.events[each.event]
+            assert isinstance(event, Stepped)
+            groups = tuple(each.stepped) or _groups_of(each.optimizer)
+            self.log.events[each.event] = replace(event, optimizer=replace(event.optimizer, groups=groups))
+
+    def construct(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> OptimizerValue:
+        """`torch.optim.name(…)`."""
+        row = OPTIMIZERS.get(name, UNLISTED)
+        given = row.decay or _NO_DECAY
+        defaults = {
+            DECAY: argument(args, kwargs, *given),
+            FLAG: argument(args, kwargs, *(row.flag or _NO_FLAG)),
+        }
+        names = tuple(dict.fromkeys(_names(node, given))) if isinstance(node, ast.Call) else ()
+        parameters = argument(args, kwargs, 0, "params")
+        described = OptimizerInfo(str(self.state.place(node)), name, name, (), names)
+        groups = Items.of(self._groups(parameters, defaults))
+        optimizer = OptimizerValue(described, defaults, groups)
+        self.freezing.add_optimizer(parameters)
+        self._built.append(_Built(optimizer, self.log.add(Stepped, node, optimizer=described)))
+        return optimizer
+
+    def step(self, optimizer: OptimizerValue, node: ast.AST) -> None:
+        """`optimizer.step()`."""
+        groups = _groups_of(optimizer)
+        self.log.add(Stepped, node, optimizer=replace(optimizer.described, groups=groups))
+        for each in self._built:
+            if each.optimizer is optimizer:
+                each.stepped.update(dict.fromkeys(groups))
+
+    def add_group(self, optimizer: OptimizerValue, group: Value) -> None:
+        """`optimizer.add_param_group(group)`."""
+        added = self._groups(Items.of((group,)), optimizer.defaults)
+        self.state.set(optimizer.groups.cells, "items", (*optimizer.groups.items, *added))
+        self.freezing.add_optimizer(group)
+
+    def note_write(self, group: ParameterGroup) -> None:
+        """The program sets an entry of a group; in a branch that some passes of a loop take, it steps with that."""
+        doubts = self.state.doubts
+        if doubts and all(each.varies and not each.off_by_default for each in doubts):
+            for each in self._built:
+                if any(element(item) is group for item in each.optimizer.groups.items):
+                    each.stepped[_group(group)] = None
+
+    def _groups(self, parameters: Value, defaults: Mapping[str, Value]) -> tuple[Value, ...]:
+        """The parameter groups, each with the optimizer's settings unless it gives its own."""
+        given = parameters.items if isinstance(parameters, Items) else ()
+        if given and all(isinstance(element(each), Entries) for each in given):
+            groups = [self._group(element(each), defaults) for each in given]
+            return tuple(
+                Several(group) if isinstance(each, Several) else group
+                for each, group in zip(given, groups, strict=True)
+            )
+        group = self._group(Entries.of({"params": parameters}), defaults)
+        is_one = isinstance(parameters, Parameters) or bool(given)
+        return (group,) if is_one else (Several(group),)
+
+    def _group(self, own: Value, defaults: Mapping[str, Value]) -> ParameterGroup:
+        """A group; its decay is unknown where it has unknown entries, a decay perhaps among them.
+
+        It is unknown, too, if it is a default, and the user changes another default so that the call is made.
+        """
+        assert isinstance(own, Entries)
+        cells = Cells({**defaults, **own.cells})
+        is_open = cells.pop(OPEN, None) is not None
+        decay = cells[DECAY]
+        if is_open or (self.state.is_off_by_default and isinstance(decay, Setting)):
+            decay = cells[DECAY] = VARYING
+        return ParameterGroup(cells, decay)
 
 
 def _names(call: ast.Call, decay: Argument) -> Iterator[str]:
@@ -59,22 +148,17 @@ def _names(call: ast.Call, decay: Argument) -> Iterator[str]:
             yield str(node.slice.value)
 
 
-def _groups(parameters: Value, decay: Value, flag: Value) -> list[Group]:
-    """The parameter groups, each with the optimizer's decay and flag unless it gives its own."""
-    groups = parameters.items if isinstance(parameters, Items) else ()
-    inner = [each.item if isinstance(each, Several) else each for each in groups]
-    found = [
-        _group(each.cells.get(DECAY, decay), each.cells.get(FLAG, flag), OPEN in each.cells, each)
-        for each in inner
-        if isinstance(each, Entries)
-    ]
-    return found if found and len(found) == len(inner) else [_group(decay, flag, False, parameters)]
+def _groups_of(optimizer: OptimizerValue) -> tuple[Group, ...]:
+    """The groups that an optimizer certainly has at this time."""
+    groups = [element(each) for each in optimizer.groups.items if not isinstance(each, Maybe)]
+    return tuple(_group(each) for each in groups if isinstance(each, ParameterGroup))
 
 
-def _group(decay: Value, flag: Value, is_open: bool, group: Value) -> Group:
-    """A parameter group; `is_open` says that it may have entries that are unknown, a decay among them."""
-    flag = by_default(flag)
-    parameters = group.cells.get("params") if isinstance(group, Entries) else group
+def _group(group: ParameterGroup) -> Group:
+    """A parameter group as rules see it."""
+    decay, flag = group.cells[DECAY], by_default(group.cells[FLAG])
+    parameters = group.cells.get("params")
     holds, model = (parameters.holds, parameters.model) if isinstance(parameters, Parameters) else ((), None)
     is_decoupled = bool(flag.value) if isinstance(flag, Constant) else None
-    return Group(None if is_open else number_of(decay), is_decoupled, holds, model, clause_of(decay))
+    is_set_later = decay is not group.constructed_with
+    return Group(number_of(decay), is_decoupled, holds, model, clause_of(decay), is_set_later)

@@ -1,0 +1,237 @@
+"""REG301: optimizers whose weight decay changes after their construction, and the same programs without the defect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from regcheck.core.finding import Severity, Verdict
+from regcheck.engine.scan import scan
+from regcheck.session.block import watch
+
+PRELUDE = """\
+import argparse
+import torch
+from torch import nn, optim
+from torch.nn import functional as F
+
+torch.manual_seed(0)
+batches = [(torch.randn(8, 6), torch.randint(3, (8,))) for _ in range(2)]
+net = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 3))
+
+
+def fit(optimizer, model=net):
+    for x, y in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+"""
+
+TWINS = {
+    "in a loop over groups": (
+        """
+optimizer = optim.Adam(net.parameters(), lr=1e-3)  # <-
+for group in optimizer.param_groups:
+    group["weight_decay"] = SLOT
+fit(optimizer)
+""",
+        "1e-2",
+        "0.0",
+    ),
+    "by index in a trainer": (
+        """
+class Trainer:
+    def __init__(self, model, decay):
+        self.model = model
+        self.optimizer = optim.SLOT(model.parameters(), lr=1e-3)  # <-
+        self.decay = decay
+
+    def begin(self):
+        self.optimizer.param_groups[0]["weight_decay"] = self.decay
+
+    def run(self):
+        self.begin()
+        fit(self.optimizer, self.model)
+
+
+Trainer(net, 5e-3).run()
+""",
+        "RMSprop",
+        "SGD",
+    ),
+    "by a group that is added": (
+        """
+optimizer = optim.NAdam(net[0].parameters(), lr=1e-3)  # <-
+optimizer.add_param_group({"params": net[2].parameters(), "weight_decay": SLOT})
+fit(optimizer)
+""",
+        "1e-2",
+        "0",
+    ),
+    "by a scheduler": (
+        """
+class DecaySchedule:
+    def __init__(self, optimizer, values):
+        self.optimizer, self.values, self.passed = optimizer, values, 0
+
+    def step(self):
+        for group in self.optimizer.param_groups:
+            group.update(weight_decay=self.values[self.passed])
+        self.passed += 1
+
+
+optimizer = optim.SLOT([{"params": net[0].parameters()}, {"params": net[2].parameters()}], lr=1e-3)  # <-
+schedule = DecaySchedule(optimizer, [0.0, 1e-3, 1e-2])
+for epoch in range(3):
+    fit(optimizer)
+    schedule.step()
+fit(optimizer)
+""",
+        "Adam",
+        "AdamW",
+    ),
+    "after a warm-up of unknown length": (
+        """
+def train(epochs, warm):
+    optimizer = optim.Adam(net.parameters(), 1e-3)  # <-
+    for epoch in range(epochs):
+        if epoch == warm:
+            for group in optimizer.param_groups:
+                group["SLOT"] = 1e-3
+        fit(optimizer)
+
+
+train(int("3"), int("1"))
+""",
+        "weight_decay",
+        "lr",
+    ),
+    "by a closure, as an option says": (
+        """
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--wd", type=float, default=SLOT)
+    args = parser.parse_args([])
+    optimizer = optim.Adam(net.parameters(), lr=1e-3)  # <-
+
+    def prepare():
+        for index, group in enumerate(optimizer.param_groups):
+            group["weight_decay"] = args.wd
+
+    prepare()
+    fit(optimizer)
+
+
+main()
+""",
+        "0.01",
+        "0.0",
+    ),
+    "of the group of weights only": (
+        """
+weights = [p for p in net.parameters() if p.dim() > 1]
+others = [p for p in net.parameters() if p.dim() < 2]
+optimizer = optim.Adam([{"params": weights}, {"params": others}], lr=1e-3SLOT)  # <-
+for group, decay in zip(optimizer.param_groups, (0.05, 0.0)):
+    group["weight_decay"] = decay
+fit(optimizer)
+""",
+        "",
+        ", decoupled_weight_decay=True",
+    ),
+    "taken back before the first step": (
+        """
+optimizer = optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-2)  # <-
+for group in optimizer.param_groups:
+    group["SLOT"] = 0.0
+    group["lr"] = 2e-3
+fit(optimizer)
+""",
+        "betas_of_nobody",
+        "weight_decay",
+    ),
+    "taken back after some steps": (
+        """
+optimizer = optim.Adam(net.parameters(), lr=1e-3, weight_decay=SLOT)  # <-
+fit(optimizer)
+optimizer.param_groups[0]["lr"] *= 0.1
+fit(optimizer)
+""",
+        "1e-2",
+        "0.0",
+    ),
+}
+
+PROGRAMS = {
+    **{f"{name}, faulty": body.replace("SLOT", faulty) for name, (body, faulty, _) in TWINS.items()},
+    **{name: body.replace("SLOT", sound).replace("  # <-", "") for name, (body, _, sound) in TWINS.items()},
+}
+
+
+def path_of(name: str, folder: Path) -> Path:
+    return folder / f"program_{[*PROGRAMS].index(name)}.py"
+
+
+def marked(name: str) -> list[int]:
+    lines = (PRELUDE + PROGRAMS[name]).splitlines()
+    return [number for number, line in enumerate(lines, 1) if line.endswith("# <-")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("programs")
+    for name, body in PROGRAMS.items():
+        path_of(name, folder).write_text(PRELUDE + body)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scanned(folder: Path) -> dict[str, list[int]]:
+    """The lines of the findings of one scan of all programs."""
+    lines: dict[str, list[int]] = {}
+    for each in scan([folder], {"select": ["REG301"]}).findings:
+        lines.setdefault(Path(str(each.path)).name, []).append(each.line or 0)
+    return lines
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_scan_reports_the_decay_of_the_steps(name: str, folder: Path, scanned: dict[str, list[int]]) -> None:
+    """A scan reports an adaptive optimizer that steps with a coupled decay, whenever the program sets the decay."""
+    assert scanned.get(path_of(name, folder).name, []) == marked(name)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_run_confirms_the_decay_of_the_steps(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run reports the same optimizers, and a real step confirms each."""
+    monkeypatch.chdir(folder)
+    path = path_of(name, folder)
+    with watch({"select": ["REG301"], "devices": ["cpu"]}) as watched:
+        exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__", "__file__": str(path)})
+    found = [(each.line, each.evidence.verdict) for each in watched.report.findings]
+    assert found == [(line, Verdict.CONFIRMED) for line in marked(name)]
+
+
+@pytest.mark.parametrize(("decay", "severity"), [("1e-5", Severity.INFO), ("1e-4", Severity.WARNING)])
+def test_a_small_decay_is_advice(decay: str, severity: Severity, tmp_path: Path) -> None:
+    """A decay too small to matter is advice, to a scan and to a run."""
+    path = tmp_path / "train.py"
+    path.write_text(f"{PRELUDE}fit(optim.Adam(net.parameters(), lr=1e-3, weight_decay={decay}))\n")
+    with watch({"select": ["REG301"], "devices": ["cpu"]}) as watched:
+        exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__", "__file__": str(path)})
+    reports = scan([path], {"select": ["REG301"]}), watched.report
+    assert [[each.severity for each in report.findings] for report in reports] == [[severity], [severity]]
+
+
+def test_a_decay_lost_in_the_steps_is_advice(tmp_path: Path) -> None:
+    """A run measures how much of a step the decay is, and lowers the severity where that is next to nothing."""
+    path = tmp_path / "train.py"
+    path.write_text(
+        f"{PRELUDE}optimizer = optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-3)\n"
+        "for x, y in batches:\n    (1e4 * F.cross_entropy(net(x), y)).backward()\n    optimizer.step()\n"
+    )
+    with watch({"select": ["REG301"], "devices": ["cpu"]}) as watched:
+        exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__", "__file__": str(path)})
+    assert [each.severity for each in watched.report.findings] == [Severity.INFO]
