@@ -7,6 +7,10 @@ is cropped, padded, enlarged, shuffled, gated or joined with another one. The ru
 positions, pooled 1×1 maps and patch tokens, also if the dropout is just before the map is flattened. It also ignores
 maps made by 1×1 convolutions only, which act as linear layers on each position.
 
+Where an op between the convolution and the dropout may move axes in an unknown way (a call of another library, a view
+to computed sizes), the dropout is not checked. The report lists this once for each file or model, with the number of
+dropouts and the op.
+
 ## Why it matters
 
 Neighbouring positions of a feature map are nearly equal, so the neighbours reveal a dropped value: the mask costs noise

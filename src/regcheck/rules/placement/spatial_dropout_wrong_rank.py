@@ -9,6 +9,8 @@ one image without a batch axis drops rows. The axis of the features is that of t
 or attention layer, wherever transposes move it. The rule ignores a dropout of another rank that still drops channels
 (`Dropout2d` on (N, C, L)), and results of an embedding, where dropping whole words may be intended.
 
+Where an op may move the axes in an unknown way, the dropout is not checked, and the report says so.
+
 ## Why it matters
 
 torch does not refuse these inputs, and at most warns. Losing whole samples at random is label noise, losing single
