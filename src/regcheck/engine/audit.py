@@ -28,6 +28,7 @@ from regcheck.engine.program import check_usage
 from regcheck.engine.rank_comparison import compare_ranks, rendezvous
 from regcheck.engine.undecided import entries
 from regcheck.engine.unexplained_draws import unexplained_draws
+from regcheck.keras_api.layer_tree import named_parts
 from regcheck.plugins import catalogue, example_inputs
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.batch_slice import affordable, batch_size, differ_in_batch_only, first_samples
@@ -167,7 +168,7 @@ def _check_model(
         probe_on = model_probes(twin, traced, options.seed, partial(budget_of, options), note)
         findings = [*check.prove(name, pairs, probe_on, traced.blocks), *findings]
         unexplained = unexplained_draws(twin, traced, options.seed)
-    declared = partial(declarations_around, dict(model.named_modules()))
+    declared = partial(declarations_around, dict(named_parts(model)))
     undecided = entries(suspicions.undecided, findings, options, ASK_THE_USER, name, declared)
     unfollowed = module_coverage.unfollowed(model, whole, coverage, apart)
     report = check.report(

@@ -251,7 +251,7 @@ def kind_of(function: str, scalar: bool = False) -> Kind:
 def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
     """The call as messages show it: `nn.Dropout(p=0.5)`, `F.dropout(p=0.5)`, `torch.rand_like`."""
     if layer:
-        name = f"nn.{layer}"
+        name = layer if layer.startswith("keras.") else f"nn.{layer}"
     elif function in _FUNCTIONAL:
         name = f"F.{function}"
     elif function in _FILLING:
@@ -263,5 +263,5 @@ def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
     if rate is None or not (function in DROPPING or function in STACKED):
         return name
     named = layer == "MultiheadAttention" or function in STACKED
-    argument = "dropout" if named else DROPPING[function].rate.name
+    argument = "dropout" if named else "rate" if layer.startswith("keras.") else DROPPING[function].rate.name
     return f"{name}({argument}={rate:g})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -183,11 +183,9 @@ class EventLog(Part):
         """The list of created modules starts again."""
         self._parts = (-1, frozenset())
 
-    def origins(self, values: Iterable[Value]) -> Iterator[int]:
+    def origins(self, values: Iterable[Value]) -> list[int]:
         """The model calls that values come from, by the indices of their events."""
-        for each in leaves(*values):
-            if isinstance(each, TensorRef):
-                yield from map(int, each.ids)
+        return [int(index) for each in leaves(*values) if isinstance(each, TensorRef) for index in each.ids]
 
     def callees_of(self, values: Iterable[Value]) -> list[Module]:
         """The models that values come from."""
@@ -195,7 +193,7 @@ class EventLog(Part):
 
     def consume(self, values: Iterable[Value]) -> Value:
         """The program uses values; the value computed from them."""
-        indices = tuple(dict.fromkeys(self.origins(values)))
+        indices = dict.fromkeys(self.origins(values))
         for index in indices:
             event = self.events[index]
             if isinstance(event, Called) and event.result == "discarded":
