@@ -143,6 +143,7 @@ class Op:
         axis_arguments: the arguments by name that decide which axes the call moves, see `torch_api.axes`.
         operands: the arguments of a function that masks are made of or applied with (`torch_api.functions.MASKING`),
             in order; empty for any other op.
+        keep_name: the name in source of a keep probability that a dropout takes as its rate, else empty.
     """
 
     id: str
@@ -170,6 +171,7 @@ class Op:
     reused_mask: str = ""
     axis_arguments: tuple[tuple[str, Any], ...] = ()
     operands: tuple[Operand, ...] = ()
+    keep_name: str = ""
 
     @property
     def place(self) -> Place | None:

@@ -108,6 +108,7 @@ class Emitter(Part):
         requires_grad: bool | None = None,
         discarded: bool = False,
         reused_mask: str = "",
+        keep_name: str = "",
         axis_arguments: tuple[tuple[str, Any], ...] = (),
         operands: Iterable[Value] = (),
         other: Mapping[str, Any] | None = None,
@@ -143,6 +144,7 @@ class Emitter(Part):
             requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
             discarded=discarded,
             reused_mask=reused_mask,
+            keep_name=keep_name,
             axis_arguments=axis_arguments,
             operands=tuple(_operands(operands)) if operands and function in MASKING else (),
         )
