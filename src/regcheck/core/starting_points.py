@@ -20,6 +20,7 @@ class Trait(Enum):
     DROPS = "an op that drops at a rate above zero, or would at another rate"
     BATCH_STATISTICS = "a batch norm that may normalize by its batch after `eval()`"
     REUSES_MASK = "a product with a random mask that is drawn once"
+    UNCALLED = "a dropout layer that a model registers and never calls"
     NO_GRADIENTS = "a model call without gradients"
     WEIGHTS_LOADED = "a call of a model whose weights the program has loaded"
     DECAYS = "an optimizer that decays weights"
@@ -27,7 +28,7 @@ class Trait(Enum):
     @property
     def is_of_ops(self) -> bool:
         """Whether an op has the trait, and not an event."""
-        return self in (Trait.DROPS, Trait.BATCH_STATISTICS, Trait.REUSES_MASK)
+        return self in (Trait.DROPS, Trait.BATCH_STATISTICS, Trait.REUSES_MASK, Trait.UNCALLED)
 
 
 Start = Kind | Trait | type[Event]

@@ -138,7 +138,8 @@ class Called(Event):
         trained_after: the program trained something after the last of these calls.
         alternating: calls and training alternated, with no more than two training steps between two calls.
         repeats_input: the program passed one input again and again.
-        passes_again: from source: loops around the call may pass each input again.
+        passes_again: from source: loops around the call that train nothing may pass each input again.
+        single: from source: the input is one sample, as a batch of its own.
         result_use: `decision` where the code computes a class, a score or a loss from the result, `value` where it only
             takes the result out of the graph, `shape` where it reads nothing but the shape, else empty.
         requested: the mode that the program last set before, None where it set none or has trained since.
@@ -182,6 +183,7 @@ class Called(Event):
     eval_left_on: Place | None = field(default=None, kw_only=True)
     repeats_input: bool = field(default=False, kw_only=True)
     passes_again: bool = field(default=False, kw_only=True)
+    single: bool = field(default=False, kw_only=True)
     result_use: str = field(default="", kw_only=True)
     loaded_in_eval: tuple[Model, ...] = field(default=(), kw_only=True)
     pinned: tuple[str, ...] = field(default=(), kw_only=True)
@@ -389,6 +391,12 @@ class Usage:
         alike = [other for _, other in self.calls() if (other.place, other.model.key) == (call.place, call.model.key)]
         unused = [other for other in alike if other.grad and other.backpropagated is None]
         return call in unused and len(unused) > 1 and any(other.backpropagated for other in alike)
+
+    def sets_train_for_predictions(self, call: Called) -> bool:
+        """Whether the program trains the model of `call`, in a mode that another line sets. From source alone."""
+        trained = [each for each in self.calls_of(call.model.key) if each.backpropagated]
+        apart = call.mode_set_at is not None and all(each.mode_set_at != call.mode_set_at for each in trained)
+        return call.trained_after is None and bool(trained) and apart
 
     def inverts_modes(self, call: Called) -> bool:
         """Whether one line sets eval mode for training and train mode for predictions, and `call` is one of these."""

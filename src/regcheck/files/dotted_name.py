@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import ast
 
+SETTINGS = (
+    r"(?:\b|_)(?:arg|argument|cfg|conf|config|configuration|flag|hparam|hp|namespace|opt|option|param|setting)s?\Z"
+)
+"""A pattern for the end of a name that holds settings, as `args` and `self.config` do."""
+
 
 def last_name(node: ast.AST) -> str:
     """The last part of a dotted name; empty for any other expression."""

@@ -11,6 +11,8 @@ A call stands below a function if that function makes it, directly or through ot
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
+| off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
+| off, in source | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
 | any | where one line sets train mode for predictions and eval mode for training | any | error |
 | any | anywhere | `train()` was asked for, and nothing was trained since | nothing |
 | any | in a test's own code | | nothing |
@@ -44,9 +46,14 @@ A decision is an argmax, a top k, a loss or a metric; `detach`, `numpy`, `item` 
 graph, too. So the rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a
 validation at the end of the function that trains.
 
+A `train()` stands for predictions alone if the program trains the model after another one. It may be meant: for
+Monte-Carlo dropout, which passes each input several times, or for the statistics of the test batch, of which a single
+sample has none. A function whose name says so (`evaluate_with_dropout`, `mc_predict`, `adapt`) is believed.
+
 In source a model may be unknown: handed in, built by name, by a registry or by another package. The rule finds a
 prediction with it in the train mode that the program itself has set by `train()`, if the model was trained since and
-no code in between may have called `eval()`. Where the program sets no mode, nothing is reported.
+no code in between may have called `eval()`. Where the program sets no mode, nothing is reported. `generate()` of a
+model of transformers is a prediction as well: it leaves the mode alone.
 
 ## Why it matters
 
@@ -75,6 +82,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from typing import TypeGuard
 
 from regcheck.core.finding import Evidence, Severity, Suspicion
@@ -87,6 +95,10 @@ from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
 BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Backward)
+PREDICTS = re.compile(
+    r"(?:^|[_.])(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
+)
+SAMPLES = re.compile(r"(?:^|_)mc|monte|stochast|dropout|uncertain|bayes|sampl|ensemble|adapt|calibrat|statistic", re.I)
 
 
 def check(usage: Usage) -> Iterator[Suspicion]:
@@ -96,9 +108,11 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         severity = graded(usage, index, call)
         if severity is not None:
             layers = " and ".join(call.model.mode_dependent)
+            place = call.mode_set_at if usage.requested_mode(index) else None
+            asked = f", which line {place.line} of {PurePath(place.path).name} sets" if place else ""
             yield Suspicion(
                 call,
-                f"`{call.model.name}` predicts {f'with {layers} ' if layers else ''}in train mode",
+                f"`{call.model.name}` predicts {f'with {layers} ' if layers else ''}in train mode{asked}",
                 fix="call `model.eval()` before predicting, and `model.train()` before training goes on",
                 severity=severity,
             )
@@ -115,22 +129,30 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     """How certain it is that a prediction was meant; None where train mode may be wanted."""
     asked = usage.requested_mode(index)
     if asked:
-        return Severity.ERROR if usage.inverts_modes(call) or predicts_once(usage, call) else None
+        return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     found = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)
     return found
 
 
-def predicts_once(usage: Usage, call: Called) -> bool:
-    """Whether a program that loads weights and trains nothing decides by one random pass for each of several inputs.
+def after_train(usage: Usage, index: int, call: Called) -> Severity | None:
+    """The grade of a prediction without gradients right after `train()`, where `eval()` may have been meant.
 
-    Monte-Carlo dropout passes each input several times. Batch norm may be meant to normalize by the test batch.
+    Monte-Carlo dropout passes each input several times, and batch norm may be meant to normalize by the test batch.
     """
-    decides = call.weights_loaded and not call.grad and call.result_use == "decision"
-    drops = not any("norm" in kind for kind in call.model.mode_dependent)
-    repeats = call.repeats_input or call.passes_again
-    return decides and drops and call.model.known and call.inputs > 1 and not repeats and not usage.trains_anything
+    may_be_meant = call.repeats_input or call.passes_again or says_so((call.function, *call.callers[:2]), SAMPLES)
+    if call.grad or may_be_meant:
+        return None
+    decides = call.result_use == "decision"
+    by_statistics = any("norm" in kind for kind in call.model.mode_dependent) or not call.model.known
+    found = Severity.WARNING if by_statistics else Severity.ERROR
+    if call.weights_loaded and call.model.known and not usage.trains_anything:
+        if decides and call.inputs > 1 and not by_statistics:
+            return Severity.ERROR
+        return found if call.single and call.result_use in ("decision", "value") else None
+    validates = decides and usage.sets_train_for_predictions(call)
+    return found if validates and without_gradients(usage, index, call) is Severity.ERROR else None
 
 
 def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -208,15 +230,10 @@ def predicts_by_name(call: Called) -> bool:
     return says_so((call.function, *call.callers[:2]))
 
 
-def says_so(functions: Iterable[str]) -> bool:
-    """Whether the name of a function says that it predicts or evaluates."""
+def says_so(functions: Iterable[str], words: re.Pattern[str] = PREDICTS) -> bool:
+    """Whether the name of a function has certain words in it: by default, that it predicts or evaluates."""
     names = [bare_name(each) for each in functions]
-    return any(PREDICTS.search(name) for name in names if not name.startswith("test_"))
-
-
-PREDICTS = re.compile(
-    r"(?:^|[_.])(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
-)
+    return any(words.search(name) for name in names if not name.startswith("test_"))
 
 
 def fix(code: Code) -> Patch | None:

@@ -5,6 +5,12 @@
 A functional dropout with a rate above zero that is off in train mode as in eval mode: an explicit `training=False`, or
 the default of `F.alpha_dropout` and `F.feature_alpha_dropout`. The rule ignores layers that are pinned to eval mode.
 
+Also a dropout layer with a rate above zero that a constructor assigns to an attribute and nothing calls, though all
+other layers with parameters of that module run. No code may read the attribute: no method of the class, of its bases or
+its subclasses, and no other code that is scanned or loaded. The rule ignores members of containers, and classes that
+read attributes by computed names, run their `children()`, or restore pickled objects. It ignores a layer that any
+branch reads, also if no run takes the branch.
+
 ## Why it matters
 
 The model trains without the regularization that its code shows.
@@ -13,7 +19,8 @@ The model trains without the regularization that its code shows.
 
 In train mode, with all other random ops fixed: runs with other draws of this call only, and a run with it replaced by
 identity, must not differ from one another by more than replays do. If every run with other draws lies above the replays
-(an exact rank test), the suspicion is refuted.
+(an exact rank test), the suspicion is refuted. A layer that nothing calls is watched in train-mode runs with other
+random numbers: none may call it.
 
 ## When to keep the code
 
@@ -30,13 +37,14 @@ from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Gate, Graph, Kind
+from regcheck.core.measurements.layer_calls import LayerCalls
 from regcheck.core.measurements.output_change import OutputChange
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 
 CODE = "REG207"
 SEVERITY = Severity.INFO
-BEGINS_AT = (Trait.DROPS,)
+BEGINS_AT = (Trait.DROPS, Trait.UNCALLED)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
@@ -48,9 +56,20 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 f"`{drop.call}` never drops: its `training` is False in train mode too",
                 fix="pass `training=self.training`, or remove the call",
             )
+    for drop in graph.uncalled:
+        name = drop.module.rpartition(".")[2]
+        yield Suspicion(
+            drop,
+            f"`{drop.call}` never drops: it is built as `self.{name}`, and no code calls it",
+            fix=f"call `self.{name}` where it is to drop, or remove it",
+        )
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    if suspicion.op.reach is not None:
+        calls = probe.measure(LayerCalls, suspicion.op)
+        verdict = Verdict.REFUTED if calls.calling else Verdict.CONFIRMED
+        return probe.evidence(verdict, f"{calls.calling} of {calls.runs} train runs call it", calls)
     change = probe.measure(OutputChange, suspicion.op)
     runs = f"{len(change.changed)} train runs with new random numbers"
     if change.is_nothing:
@@ -101,9 +120,47 @@ class Net(nn.Module):
 model = Net()
 inputs = (torch.randn(8, 16),)
 """),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.drop = nn.Dropout(0.3)  # <-
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.hidden(x)))
+
+
+model = Net()
+inputs = (torch.randn(8, 16),)
+"""),
 )
 
 GOOD = (
+    Example("""\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.hidden(x))))
+
+
+model = Net()
+inputs = (torch.randn(8, 16),)
+"""),
     Example("""\
 import torch
 import torch.nn.functional as F

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site, Wholeness
+from regcheck.core.starting_points import Trait
 from regcheck.static.interpreter.evaluator import Evaluator
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
@@ -19,6 +20,7 @@ from .emit import Emitter, RegisteredModules
 from .forward_cache import ForwardCache, ForwardRunner, expanded
 from .mode_switch import ModeSwitch, overrides_of
 from .outputs import named_outputs
+from .uncalled_layers import uncalled_dropouts
 
 
 def graph_of(
@@ -34,10 +36,13 @@ def graph_of(
     if evaluation is None:
         observed = train.emitter.tracker.observed
         evaluation = _run(project, modules, Mode.EVAL, build_functions, cache) if observed else train
-    if not (train.emitter.matters or evaluation.emitter.matters):
+    uncalled = uncalled_dropouts(project, model) if Trait.UNCALLED in project.starts else ()
+    if not (train.emitter.matters or evaluation.emitter.matters or uncalled):
         return None
     flow = train.flow(Mode.TRAIN)
-    return Graph(subject, flow, evaluation.flow(Mode.EVAL), Wholeness.UNKNOWN, assumed=True) if flow.outputs else None
+    if not flow.outputs:
+        return None
+    return Graph(subject, flow, evaluation.flow(Mode.EVAL), Wholeness.UNKNOWN, assumed=True, uncalled=uncalled)
 
 
 def _run(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
+from regcheck.core.usage import trains
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.evaluator import Condition, Evaluator
@@ -38,8 +40,21 @@ class ProgramStatements(Statements):
         return self.program.part_loops.longest
 
     def _for(self, node: ast.For | ast.AsyncFor) -> Next:
-        with self.program.part_loops.looping(node.iter, node.body):
+        with self.program.part_loops.looping(node.iter, node.body), self._noting_training(node):
             return super()._for(node)
+
+    def _while(self, node: ast.While) -> Next:
+        with self._noting_training(node):
+            return super()._while(node)
+
+    @contextmanager
+    def _noting_training(self, loop: ast.AST) -> Iterator[None]:
+        """Notes whether a loop trains."""
+        log = self.program.log
+        start = len(log.events)
+        yield
+        if any(map(trains, log.events[start:])):
+            log.training_loops.add(loop)
 
     def __init__(self, domain: ProgramDomain) -> None:
         self.program = domain

@@ -62,6 +62,7 @@ GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, Extern
 """The values of context managers that switch gradients on or off; None: which of both is not known."""
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
+_LEAVING_THE_GRAPH = frozenset(("item", "tolist", "numpy"))
 _LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
@@ -138,9 +139,8 @@ class ProgramDomain(Domain):
         if any(each in name for each in _LOSS_WORDS):
             return self.log.consume_in_loss(values)
         result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
-        is_new = isinstance(node, ast.Call) and not isinstance(result, TensorRef)
-        if is_new:
-            return self.unknown_models.result_of(values)
+        if isinstance(node, ast.Call) and not isinstance(result, TensorRef):
+            return self.unknown_models.result_of(values, node)
         return self.penalties.keep_terms(name, values, result, node)
 
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
@@ -320,6 +320,8 @@ class ProgramDomain(Domain):
         """The result of a function of torch; `max` along a dimension returns the index of the maximum as well."""
         if name == "argmax":
             return self.log.consume_in_loss(values)
+        if name in _LEAVING_THE_GRAPH:
+            return self.log.take_out(values)
         decides = DECIDING.search(name) or (name == "max" and len(values) > 1)
         result = self.log.decide(values) if decides else self.log.consume(values)
         return self.penalties.keep_terms(name, values, result, node)

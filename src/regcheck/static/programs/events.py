@@ -46,6 +46,12 @@ class EventLog(Part):
         """The model of each call, by the index of its event."""
         self.frames_around: dict[int, tuple[Frame, ...]] = {}
         """The frames of each call in the current program, by the index of its event."""
+        self._fed_by: dict[int, tuple[int, ...]] = {}
+        """The calls whose results each call receives."""
+        self._repetitions: dict[int, Repetition] = {}
+        """How loops repeat each call without gradients in train mode of the current program."""
+        self.training_loops: set[ast.AST] = set()
+        """The loops in which a program trains."""
         self.trained: set[object] = set()
         """The identities of the models whose results go into a loss: each is a whole model."""
         self.feeding: set[object] = set()
@@ -64,6 +70,18 @@ class EventLog(Part):
     def set_gradients(self, enabled: bool | None) -> None:
         self.state.set(self.gradients, "enabled", Unknown() if enabled is None else Constant(enabled))
 
+    def begin(self) -> None:
+        """A program begins."""
+        self.frames_around.clear()
+        self._repetitions.clear()
+
+    def end(self) -> None:
+        """The program is over: notes on its calls whether an input comes again before anything is trained."""
+        for index, repetition in self._repetitions.items():
+            event = self.events[index]
+            if isinstance(event, Called) and repetition.is_again(self.training_loops):
+                self.events[index] = replace(event, passes_again=True)
+
     def add(self, make: type[Event], node: ast.AST, **details: Any) -> int:
         """Appends an event at a node; its index."""
         self.events.append(make(self.state.place(node), self.state.frame.name, **details))
@@ -71,6 +89,7 @@ class EventLog(Part):
 
     def add_call(self, module: Module, args: Iterable[Value], node: ast.AST) -> CallResult:
         """Appends a call of a whole model."""
+        fed_by = tuple(self.origins(args := tuple(args)))
         self.consume(args)
         frames = self.state.frames
         grad, training = self.has_gradients is not False, modes(module)[0]
@@ -84,7 +103,7 @@ class EventLog(Part):
             result="discarded",
             repeats_input=repetition.of_one_input,
             inputs=2 if repetition.of_inputs else 0,
-            passes_again=repetition.again,
+            single=repetition.single,
             mode_set_at=self._modes_set_at.get(id(module)),
             weights_loaded=self.has_weights(module),
             test_code=frames[-1].source.is_test,
@@ -93,6 +112,7 @@ class EventLog(Part):
         if repetition.at_once and repetition.of_inputs:
             self.events.append(self.events[index])  # as a loop, which is followed twice
         self.callees[index], self.frames_around[index] = module, tuple(frames)
+        self._repetitions[index], self._fed_by[index] = repetition, fed_by
         return CallResult((str(index),))
 
     def add_mode(self, model: Module, training: bool, node: ast.AST) -> None:
@@ -130,9 +150,15 @@ class EventLog(Part):
     def backpropagate(self, losses: Iterable[Value]) -> None:
         """The program back-propagates a loss through the results of the calls that it comes from."""
         for index in self.origins(losses):
-            event = self.events[index]
-            if isinstance(event, Called) and event.grad:
-                self.events[index] = replace(event, backpropagated=True)
+            self._backpropagate(index)
+
+    def _backpropagate(self, index: int) -> None:
+        """A call is back-propagated; one of a module that learns nothing, a loss say, hands the gradient on."""
+        event = self.events[index]
+        if isinstance(event, Called) and event.grad and not event.backpropagated:
+            self.events[index] = replace(event, backpropagated=True)
+            for each in () if event.model.learned else self._fed_by[index]:
+                self._backpropagate(each)
 
     def subject(self, model: Module) -> Subject:
         known = not isinstance(model, UnknownModel)
@@ -182,11 +208,20 @@ class EventLog(Part):
         self.trained.update(map(identity, self.callees_of(values)))
         return self.decide(values)
 
+    def take_out(self, values: Iterable[Value]) -> Value:
+        """The program takes values out of the graph, as an array or a number; the value computed."""
+        values = tuple(values)
+        for index in self.origins(values):
+            event = self.events[index]
+            if isinstance(event, Called) and not event.result_use:
+                self.events[index] = replace(event, result_use="value")
+        return self.consume(values)
+
     def decide(self, values: Iterable[Value]) -> Value:
         """The program computes a score, a class or a loss from values, which need not be a whole model's."""
         values = tuple(values)
         for index in self.origins(values):
             event = self.events[index]
-            if isinstance(event, Called) and not event.result_use:
+            if isinstance(event, Called) and event.result_use != "decision":
                 self.events[index] = replace(event, result_use="decision")
         return self.consume(values)

@@ -165,7 +165,7 @@ class ProgramReader:
         """Starts a program; the index of its first event."""
         self.interpreter.state.steps = 0
         self.domain.unknown_models.begin()
-        self.domain.log.frames_around.clear()
+        self.domain.log.begin()
         self.domain.freezing.begin()
         self.domain.optimizers.begin()
         return len(self.domain.log.events)
@@ -174,6 +174,7 @@ class ProgramReader:
         """Ends a program whose events begin at this index."""
         self.domain.freezing.end()
         self.domain.optimizers.end()
+        self.domain.log.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 
     def _collect_models(self) -> None:

@@ -1,18 +1,22 @@
-"""The loops around a model call in source: whether each pass hands in another input."""
+"""The loops around a model call in source: whether each pass hands in another input, and of how many samples."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.state import Frame
 
 _Loop = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _COPYING = frozenset(("repeat", "repeat_interleave", "expand", "tile"))
 """Methods that hand one input in several times, as a batch."""
+_NEW_AXIS = frozenset(("unsqueeze", "unsqueeze_", "expand_dims"))
+_SHAPING = frozenset(("view", "reshape"))
+_JOINING = frozenset(("cat", "concat", "concatenate", "stack", "vstack", "pad_sequence"))
 
 
 @dataclass(frozen=True)
@@ -22,28 +26,74 @@ class Repetition:
     Attributes:
         of_inputs: the innermost loop hands in another input at each pass.
         of_one_input: it hands in the same one.
-        again: another loop, of any function around the call, or a copy within a batch, hands each input in again.
+        loops: the other loops, of any function around the call, that may hand each input in again.
+        copies: the code around copies inputs within a batch.
         at_once: the innermost loop is a comprehension, in which nothing is trained.
+        single: the input is one sample, as a batch of its own.
     """
 
     of_inputs: bool = False
     of_one_input: bool = False
-    again: bool = False
+    loops: tuple[ast.AST, ...] = ()
+    copies: bool = False
     at_once: bool = False
+    single: bool = False
+
+    def is_again(self, training: Container[ast.AST]) -> bool:
+        """Whether an input may come again before anything is trained; `training` are the loops that train."""
+        return self.copies or any(each not in training for each in self.loops)
 
 
 def repetition_of(call: ast.AST, frames: Sequence[Frame]) -> Repetition:
     """How the loops of running functions repeat a call in the innermost one."""
     body = _body_of(frames[-1])
-    loops = _loops_around(body, call)
-    if not loops:
-        return Repetition()
-    called_again = any(
-        inner.name.rpartition(".")[2] in _called_in_loops(_body_of(outer)) for outer, inner in pairwise(frames)
-    )
-    again = called_again or len(loops) > 1 or not _COPYING.isdisjoint(_names_called(body))
-    hands_in = _hands_in(loops[-1], call)
-    return Repetition(hands_in, not hands_in, again, not isinstance(loops[-1], _LOOPS))
+    inner = _loops_around(body, call)
+    around: list[ast.AST] = []
+    for outer, called in pairwise(frames):
+        calling = _loops_that_call(called.name.rpartition(".")[2], _body_of(outer))
+        around += [loop for loop, each in calling if inner or not _hands_in(loop, each)]
+    copies = not _COPYING.isdisjoint(_names_called(body))
+    found = Repetition(loops=(*around, *inner[:-1]), copies=copies, single=not copies and _is_single(call, body))
+    if not inner:
+        return found
+    hands_in = _hands_in(inner[-1], call)
+    at_once = not isinstance(inner[-1], _LOOPS)
+    return replace(found, of_inputs=hands_in, of_one_input=not hands_in, at_once=at_once)
+
+
+def _is_single(call: ast.AST, body: ast.AST) -> bool:
+    """Whether code makes a batch of one sample, from which it computes an argument of a call."""
+    assigned: dict[str, list[ast.expr]] = {}
+    for each in ast.walk(body):
+        if isinstance(each, ast.Assign):
+            for target in each.targets:
+                if isinstance(target, ast.Name):
+                    assigned.setdefault(target.id, []).append(each.value)
+    found, seen = False, set[str]()
+    todo = [*call.args] if isinstance(call, ast.Call) else []
+    while todo:
+        for each in ast.walk(todo.pop()):
+            if isinstance(each, ast.Call) and last_name(each.func) in _JOINING:
+                return False
+            if isinstance(each, ast.Name) and each.id not in seen:
+                seen.add(each.id)
+                todo += assigned.get(each.id, ())
+            found = found or _adds_axis(each)
+    return found
+
+
+def _adds_axis(node: ast.AST) -> bool:
+    """Whether an expression puts one axis, of length one, ahead of all others."""
+    if isinstance(node, ast.Subscript):
+        first = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) and node.slice.elts else node.slice
+        return (isinstance(first, ast.Constant) and first.value is None) or last_name(first) == "newaxis"
+    if not isinstance(node, ast.Call):
+        return False
+    name, positions = last_name(node.func), [each.value for each in node.args if isinstance(each, ast.Constant)]
+    axes = [each.value.value for each in node.keywords if isinstance(each.value, ast.Constant)]
+    if name in _NEW_AXIS:
+        return 0 in (*positions[-1:], *axes)
+    return name in _SHAPING and isinstance(node.args[0] if node.args else None, ast.Constant) and positions[0] == 1
 
 
 def _body_of(frame: Frame) -> ast.AST:
@@ -86,13 +136,13 @@ def _names(node: ast.AST) -> set[str]:
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
-def _called_in_loops(body: ast.AST) -> frozenset[str]:
-    """The names of the functions and methods that loops call."""
-    loops = (each for each in ast.walk(body) if isinstance(each, _Loop))
-    return frozenset[str]().union(*map(_names_called, loops))
+def _loops_that_call(name: str, body: ast.AST) -> Iterator[tuple[_Loop, ast.Call]]:
+    """The loops that call a function or method of this name, with each of the calls."""
+    for loop in (each for each in ast.walk(body) if isinstance(each, _Loop)):
+        for each in ast.walk(loop):
+            if isinstance(each, ast.Call) and last_name(each.func) == name:
+                yield loop, each
 
 
 def _names_called(body: ast.AST) -> frozenset[str]:
-    callees = (each.func for each in ast.walk(body) if isinstance(each, ast.Call))
-    names = (each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in callees)
-    return frozenset(names)
+    return frozenset([last_name(each.func) for each in ast.walk(body) if isinstance(each, ast.Call)])

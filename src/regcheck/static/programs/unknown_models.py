@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
+from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.calls import SELF_RETURNING
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
@@ -12,12 +13,14 @@ from regcheck.static.interpreter.values import (
     VARYING,
     Cells,
     Constant,
+    External,
     UnknownModel,
     UnknownObject,
     Value,
     argument,
     leaves,
 )
+from regcheck.static.project.names import parameters_of
 
 from .events import EventLog
 
@@ -43,6 +46,7 @@ class UnknownModels(Part):
     def __init__(self, log: EventLog) -> None:
         self.log = log
         self._models: list[UnknownObject] = []
+        self._of_transformers: set[UnknownObject] = set()
 
     def begin(self) -> None:
         """A program begins: nobody has set a mode."""
@@ -50,9 +54,32 @@ class UnknownModels(Part):
             each.model.cells.pop("training", None)
         self._models.clear()
 
-    def result_of(self, values: Iterable[Value]) -> UnknownObject:
+    def result_of(self, values: Iterable[Value], call: ast.Call) -> UnknownObject:
         """The result of unknown code that receives values."""
-        return UnknownObject(True, origins=tuple([each for each in leaves(*values) if isinstance(each, UnknownObject)]))
+        origins = tuple([each for each in leaves(*values) if isinstance(each, UnknownObject)])
+        result = UnknownObject(True, origins=origins)
+        if last_name(call.func) == "from_pretrained" and self._names_transformers(call.func):
+            self._of_transformers.add(result)
+        return result
+
+    def _names_transformers(self, node: ast.expr) -> bool:
+        """Whether an expression names something of transformers."""
+        found = self.state.project.resolve(self.state.frame.source, node)
+        return isinstance(found, External) and found.name.startswith("transformers.")
+
+    def _is_of_transformers(self, value: UnknownObject, node: ast.expr) -> bool:
+        """Whether transformers loads an object, or what it was built from, or the annotation of its name says so."""
+        if not self._of_transformers.isdisjoint({value, *_sources(value)}):
+            return True
+        function = self.state.frame.function
+        if function is None or not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            return False
+        annotations = (
+            each.annotation
+            for each, _ in parameters_of(function.node.args)
+            if isinstance(node.func.value, ast.Name) and each.arg == node.func.value.id
+        )
+        return any(each is not None and self._names_transformers(each) for each in annotations)
 
     def copy_of(self, value: UnknownObject) -> UnknownObject:
         """A copy with a mode of its own."""
@@ -95,6 +122,8 @@ class UnknownModels(Part):
             return owner
         if name in ("forward", "__call__") and self.is_model(owner):
             return self.domain.run_module(owner.model, args, kwargs, node)
+        if name == "generate" and self.is_model(owner) and self._is_of_transformers(owner, node):
+            return self.log.decide([self.domain.run_module(owner.model, args, kwargs, node)])
         if name in owner.parts and self.is_model(owner.parts[name]):
             return self.domain.run_module(owner.parts[name].model, args, kwargs, node)
         self._unsettle_related(owner)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regcheck.core.finding import NotChecked
+from regcheck.files.attribute_reads import FileReads, attribute_reads
 from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
 from regcheck.torch_api.keep_probabilities import KeepNames, keep_names_of, may_keep
@@ -74,6 +75,11 @@ class Source:
     def keep_names(self) -> KeepNames:
         """The names of keep probabilities that dropouts take as their rates."""
         return keep_names_of(self.tree) if may_keep(self.content) else {}
+
+    @cached_property
+    def attribute_reads(self) -> FileReads:
+        """What the file's code reads of objects' attributes."""
+        return attribute_reads(self.tree)
 
     @cached_property
     def module(self) -> str:

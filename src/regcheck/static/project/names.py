@@ -11,7 +11,9 @@ from functools import cached_property
 from math import inf
 
 from regcheck.core.starting_points import StartingPoints
+from regcheck.files.attribute_reads import AttributeReaders
 from regcheck.files.discarded_results import FunctionBody
+from regcheck.files.dotted_name import SETTINGS
 from regcheck.files.place import Place
 from regcheck.static.interpreter.values import (
     Cells,
@@ -33,10 +35,7 @@ _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "Bas
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
 _OWN = re.compile(rb"(?:^|[^\w.])self\Z")
 _ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
-_SETTINGS = re.compile(
-    rb"(?:\b|_)(?:arg|argument|cfg|conf|config|configuration|flag|hparam|hp|namespace|opt|option|param|setting)s?\Z",
-    re.I,
-)
+_SETTINGS = re.compile(SETTINGS.encode(), re.I)
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
 
 
@@ -257,6 +256,11 @@ class Project:
             for source in self.relevant
             for node, name in _classes_in(source.tree.body, "")
         )
+
+    @cached_property
+    def attribute_readers(self) -> AttributeReaders:
+        """The code that may read an attribute, in all files but those of torch."""
+        return AttributeReaders(each.attribute_reads for each in self.sources if not each.is_torch)
 
     def functions(self) -> Iterator[Function]:
         """Every function at the top of a file and every method of a class at the top of a file."""

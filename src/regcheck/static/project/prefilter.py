@@ -54,6 +54,7 @@ SPELLED = frozenset(
 WORDS: Mapping[Start, tuple[bytes, ...]] = {
     Trait.BATCH_STATISTICS: (b"atch_norm", b"atchNorm", b"running_stats"),
     Trait.REUSES_MASK: (b"ernoulli", b"binomial", b"rand", b"uniform", b"ropout"),
+    Trait.UNCALLED: (b"ropout",),
     Trait.NO_GRADIENTS: (b"no_grad", b"inference_mode", b"set_grad_enabled", b"enable_grad"),
     Trait.WEIGHTS_LOADED: (b"load_state_dict",),
     Trait.DECAYS: (b"weight_decay",),

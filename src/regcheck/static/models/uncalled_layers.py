@@ -1,0 +1,75 @@
+"""Dropout layers that a class registers and no code reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regcheck.core.graph import Kind, Op, Reach, Site
+from regcheck.files.attribute_reads import FRAMEWORK_BASES, AttributeReaders, ClassReads
+from regcheck.static.interpreter.values import External, Instance, LayerValue, Module, descendants, modules_in
+from regcheck.static.project.names import Definition, Project
+from regcheck.static.torch_calls import Rate
+from regcheck.torch_api.functions import DROPPING, call_text, kind_of
+from regcheck.torch_api.layers import layer_named
+
+
+def uncalled_dropouts(project: Project, model: Module) -> tuple[Op, ...]:
+    """The dropout layers with a rate above zero in a model that no code of the project reads, as ops that never run.
+
+    All other layers of the module that registers one must be read, so that it is no remnant among others.
+    """
+    readers = project.attribute_readers
+    return tuple(op for path, owner in descendants(model) for op in _uncalled_in(owner, path, readers))
+
+
+def _uncalled_in(owner: Module, path: str, readers: AttributeReaders) -> Iterator[Op]:
+    if not isinstance(owner, Instance) or not isinstance(owner.definition, Definition) or owner.base is not None:
+        return
+    definition = owner.definition
+    layers = {name: layer for name, value in owner.cells.items() for layer in modules_in(value)}
+    dropouts = {name: each for name, each in layers.items() if isinstance(each, LayerValue) and _drops(each)}
+    if not dropouts or not _is_followed(definition):
+        return
+    rest = [name for name, each in layers.items() if not isinstance(each, LayerValue) or layer_named(each.name).learned]
+    statements = [*_statements(definition)]
+
+    def is_read(name: str) -> bool:
+        return any(readers.may_read(each, name) for each in statements)
+
+    for name, layer in dropouts.items():
+        built = [call for each in statements for call in each.built.get(name, ())]
+        place = layer.place
+        if place is None or (place.line, place.column) not in [(each.lineno, each.col_offset + 1) for each in built]:
+            continue
+        row = layer_named(layer.name)
+        assert row.rate is not None
+        rate = Rate.of(layer.argument(*row.rate))
+        if rate.number == 0 or rate.default or is_read(name):
+            continue
+        if all(map(is_read, rest)):
+            yield Op(
+                id=f"uncalled {path}.{name}",
+                kind=kind_of(row.function),
+                site=Site(f"{path}.{name}".lstrip("."), row.function, place),
+                call=call_text(row.function, layer.name, rate.number),
+                rate=rate.number,
+                drops=DROPPING[row.function].drops,
+                reach=Reach.REGISTERED,
+            )
+
+
+def _drops(layer: LayerValue) -> bool:
+    return kind_of(layer_named(layer.name).function) is Kind.DROPOUT
+
+
+def _is_followed(definition: Definition) -> bool:
+    """Whether all classes that may read an attribute of an object of this class are in the project."""
+    outside = (base for each in definition.mro for base in each.bases if not isinstance(base, Definition))
+    known = all(isinstance(base, External) and base.name.endswith(FRAMEWORK_BASES) for base in outside)
+    return known and definition.method("forward") is not None
+
+
+def _statements(definition: Definition) -> Iterator[ClassReads]:
+    """The class statements of a class and of those that it derives from."""
+    for each in definition.mro:
+        yield from (found for found in each.source.attribute_reads.classes if found.line == each.node.lineno)
