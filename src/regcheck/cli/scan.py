@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -63,6 +65,7 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError("--unsafe-fixes needs --fix or --diff")
     if STDIN in paths and len(paths) > 1:
         raise UsageError("- must be the only PATH: standard input is one file")
+    atexit.register(gc.freeze)  # an ending process need not search the scan's objects for garbage
     with ExitStack() as stack:
         if paths == [STDIN]:
             paths = [arguments.stdin_filename or STDIN]

@@ -133,13 +133,20 @@ def fresh_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cac
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Pause garbage collection, which would traverse all live syntax trees again and again."""
+    """Pause garbage collection, which would traverse all live syntax trees again and again.
+
+    Afterwards all objects belong to the oldest generation, unless the program has frozen objects: nothing is traversed
+    until a full collection is due.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -28,12 +28,14 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.torch_api.functions import MASKING, PARTS, call_text
 
+from .class_counts import width_counts_classes
 from .unregistered import unregistered_modules
 
 if TYPE_CHECKING:
     from .forward_cache import CacheHit
 
 SETITEM = "setitem"
+_PREDICTING = (Kind.LINEAR, Kind.CONV)
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
 
 
@@ -147,6 +149,7 @@ class Emitter(Part):
             keep_name=keep_name,
             axis_arguments=axis_arguments,
             operands=tuple(_operands(operands)) if operands and function in MASKING else (),
+            of_classes=kind in _PREDICTING and layer is not None and width_counts_classes(layer),
         )
         in_other = None
         if other is not None:

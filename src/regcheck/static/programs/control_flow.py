@@ -62,7 +62,7 @@ class ProgramStatements(Statements):
     def assign(self, target: ast.expr, value: Value) -> None:
         log = self.program.log
         if isinstance(target, ast.Name):
-            if "loss" in target.id.lower() and any(True for _ in log.origins([value])):
+            if "loss" in target.id.lower() and log.origins([value]):
                 log.consume_in_loss([value])
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             log.consume([value])

@@ -40,7 +40,7 @@ from regcheck.static.interpreter.values import (
     options_of,
     truth,
 )
-from regcheck.static.models.inspection import identity, is_loss, modes
+from regcheck.static.models.inspection import LOSS_WORDS, identity, is_function, is_loss, modes
 from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
@@ -63,7 +63,6 @@ GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, Extern
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _LEAVING_THE_GRAPH = frozenset(("item", "tolist", "numpy"))
-_LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
 _OBSERVERS = frozenset(
@@ -105,9 +104,14 @@ class ProgramDomain(Domain):
         given = (*args, *kwargs.values())
         self.freezing.use(module)
         if isinstance(module, LayerValue) and is_loss(module):
+            if not LOSSES[module.name]:
+                self.log.feeding.update(map(identity, self.log.callees_of(given)))  # its own layers make the scores
             self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
-        self.log.feeding.update(map(identity, self.log.callees_of(given)))
+        if not is_function(module):
+            self.log.feeding.update(map(identity, self.log.callees_of(given)))
+        elif is_loss(module) or any(word in _callee(node) for word in LOSS_WORDS):
+            self.log.consume_in_loss(given)
         if not self.log.is_model(module):
             return self.opaque(given, node)
         result = self.log.add_call(module, given, node)
@@ -135,8 +139,8 @@ class ProgramDomain(Domain):
         if isinstance(node, ast.Yield):
             self.restoration.note_yield()
         self.unsettle(values)
-        name = last_name(node.func).lower() if isinstance(node, ast.Call) else ""
-        if any(each in name for each in _LOSS_WORDS):
+        name = _callee(node)
+        if any(each in name for each in LOSS_WORDS):
             return self.log.consume_in_loss(values)
         result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
         if isinstance(node, ast.Call) and not isinstance(result, TensorRef):
@@ -357,7 +361,7 @@ class ProgramDomain(Domain):
             self.log.add_composed_steps(given, node)
             self.log.backpropagate(given)
             self.freezing.train(given)
-            return self.log.consume_in_loss(given)
+            return self.log.consume_in_training(given)
         if name == "step":
             closure = argument(args, kwargs, 0, "closure")
             if isinstance(closure, Function):
@@ -366,6 +370,7 @@ class ProgramDomain(Domain):
                 self.optimizers.step(owner, node)
             else:
                 self.log.add(Backward, node)
+            self.log.steps = True
             return Unknown()
         if name == "add_param_group" and isinstance(owner, OptimizerValue):
             self.optimizers.add_group(owner, argument(args, kwargs, 0, "param_group"))
@@ -423,3 +428,8 @@ class ProgramDomain(Domain):
         if name in LEAVING_MODES and not (isinstance(module, Container) and name in ("children", "named_children")):
             return self.penalties.parts(module, name) or VARYING
         return None
+
+
+def _callee(node: ast.AST) -> str:
+    """The last part of the name that a call calls, in lower case; empty for no call, or a callee without a name."""
+    return last_name(node.func).lower() if isinstance(node, ast.Call) else ""

@@ -70,9 +70,14 @@ class ProgramReader:
         return self.interpreter.state.entered
 
     @property
-    def whole(self) -> set[object]:
-        """The identities of the models whose results go into a loss and not into another model."""
-        return self.domain.log.trained - self.domain.log.feeding
+    def scored(self) -> set[object]:
+        """The identities of the models whose results go into a loss, a score or a choice."""
+        return self.domain.log.scored
+
+    @property
+    def feeding(self) -> set[object]:
+        """The identities of the models whose results go into another model."""
+        return self.domain.log.feeding
 
     def top_of(self, source: Source) -> Usage:
         """The events of running a file."""
