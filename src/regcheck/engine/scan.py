@@ -56,14 +56,23 @@ def scan(
     return scan_with(paths, chosen, select.chosen(catalogue(), chosen), cached)
 
 
+def files_to_scan(paths: Iterable[str | Path], options: Options) -> list[Path]:
+    """The files and notebooks at and below `paths`, without those that the options exclude.
+
+    Raises:
+        UsageError: a path that does not exist.
+    """
+    return [*python_files(paths, (*options.exclude, *options.extend_exclude), force=options.force_exclude)]
+
+
 def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
     """Scan the source at `paths` with the given rules."""
     wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
     unread: list[NotChecked] = []
-    exclude = (*options.exclude, *options.extend_exclude)
-    files = [*python_files(wanted, exclude, force=options.force_exclude)]
-    if not files and not (exclude and any(python_files(wanted))):
+    files = files_to_scan(wanted, options)
+    excludes = options.exclude or options.extend_exclude
+    if not files and not (excludes and any(python_files(wanted))):
         unread.append(NotChecked(" ".join(map(str, wanted)), NO_FILES, "name the files and folders to scan"))
     for path in files:
         content = read(path)

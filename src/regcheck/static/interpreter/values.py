@@ -352,6 +352,9 @@ class UnknownObject(Unknown):
     origins: tuple[UnknownObject, ...] = ()
     parts: dict[str, UnknownObject] = field(default_factory=dict)
 
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def part(self, name: str) -> UnknownObject:
         """An attribute or an item; `module` of a wrapper around a model is the model."""
         if name == "module":

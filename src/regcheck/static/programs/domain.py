@@ -52,6 +52,7 @@ from .mode_restoration import ModeRestoration
 from .optimizers import Optimizers
 from .part_loops import PartLoops
 from .penalties import LayerWeight, PenalizedLoss, Penalties, Zero
+from .trainers import Trainers
 from .uncalled_methods import UncalledMethods
 from .unknown_models import BESIDE_MODES, LEAVING_MODES, UnknownModels
 
@@ -72,6 +73,12 @@ _OBSERVERS = frozenset(
 """Functions of other packages that look at a model and leave its mode as it is."""
 
 
+OF_TASKS = frozenset(
+    "log log_dict optimizers lr_schedulers print clip_gradients all_gather toggle_optimizer untoggle_optimizer".split()
+)
+"""Methods of Lightning's modules that leave their modes alone."""
+
+
 class ProgramDomain(Domain):
     """Records what a program does with its models."""
 
@@ -87,11 +94,12 @@ class ProgramDomain(Domain):
         self.freezing = Freezing(self.log)
         self.optimizers = Optimizers(self.log, self.freezing)
         self.penalties = Penalties(self.log, self.freezing)
+        self.trainers = Trainers(self.log)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
         parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in (*parts, self.unknown_models, self.optimizers):
+        for part in (*parts, self.unknown_models, self.optimizers, self.trainers):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -225,6 +233,14 @@ class ProgramDomain(Domain):
         finally:
             self._following = following
 
+    def library_sets_training(self, module: Module, training: Constant) -> None:
+        """A library sets the mode of a model by its `train()`, which is no event of the program."""
+        following, self._following = self._following, True
+        try:
+            self.set_training(module, training, ast.Name("train", ast.Load(), lineno=1, col_offset=0))
+        finally:
+            self._following = following
+
     def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
         models = [*modules_in(owner)]
         if models:
@@ -292,7 +308,8 @@ class ProgramDomain(Domain):
                 self.freezing.rewrite(each.owner if isinstance(each, Parameters) else None)
         if name in _OBSERVERS:
             return self.log.consume((*args, *kwargs.values()))
-        return self.penalties.external(name, args, kwargs, node)
+        trainer = self.trainers.built(name, args, kwargs, node)
+        return trainer or self.penalties.external(name, args, kwargs, node)
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         result = self._torch_function(name, args, kwargs, node)
@@ -333,6 +350,9 @@ class ProgramDomain(Domain):
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "backward":
             self.restoration.propagate(owner)
+        trained = self.trainers.method(owner, name, args, kwargs, node)
+        if trained is not None:
+            return trained
         if isinstance(owner, Either) and name in ("train", "eval") and any(modules_in(owner)):
             return self._set_mode_of_each(owner, name, args, kwargs, node)
         if isinstance(owner, Instance) and not (
@@ -422,6 +442,9 @@ class ProgramDomain(Domain):
             return self.penalties.parameters(module, name)
         if name == "manual_backward" and args:
             return self.method(args[0], "backward", (), {}, node)
+        if name in OF_TASKS:
+            self.unsettle((*args, *kwargs.values()))
+            return self.log.consume((*args, *kwargs.values()))
         if name == "load_state_dict":
             self.log.load_weights(module)
             self.freezing.load(module, node)
