@@ -137,6 +137,7 @@ class Op:
         of_classes: the source names the width of a layer as a number of classes.
         operands: the arguments of a function that masks are made of or applied with (`torch_api.functions.MASKING`),
             in order; empty for any other op.
+        keep_name: the name in source of a keep probability that a dropout takes as its rate, else empty.
     """
 
     id: str
@@ -164,6 +165,7 @@ class Op:
     reused_mask: str = ""
     axis_arguments: tuple[tuple[str, Any], ...] = ()
     operands: tuple[Operand, ...] = ()
+    keep_name: str = ""
     of_classes: bool = False
 
     @property
