@@ -42,6 +42,47 @@ inputs = (torch.randn(8, 16),)
 """
 
 
+SHARDED = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+alone = 0
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down, self.head = nn.Linear(16, 64), nn.Linear(64, 16), nn.Linear(16, 4)
+        self.tied = self.down
+        self.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
+
+    def forward(self, x):
+        return self.head(F.dropout(self.down(self.up(x).relu()), 0.1))
+
+
+def mesh():
+    return init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+
+
+def begin(rank):
+    torch.manual_seed(rank)
+    return {shard}.eval()
+
+
+inputs = (torch.randn(8, 16),)
+"""
+SHARDINGS = {
+    "in_place": "fully_shard(Net(), mesh=mesh())",
+    "flat": "FullyShardedDataParallel(Net(), device_id=torch.device('cpu'))",
+    "flat_by_name": "FullyShardedDataParallel(Net(), device_id=torch.device('cpu'), use_orig_params=True)",
+    "tensors": "parallelize_module(Net(), mesh(), {'up': ColwiseParallel(), 'down': RowwiseParallel()})",
+}
+
+
 def audited(folder, size, files):
     """What each rank of a gloo group said of each file."""
     command = [sys.executable, str(RANK)]
@@ -61,10 +102,13 @@ def audited(folder, size, files):
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
-    """What two ranks said of the fixtures, and of a model that only the first of them audits."""
+    """What two ranks said of the fixtures, and of models that only the first of them audits."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "left_alone.py").write_text(PARTS.format(parts="alone = 0", seed=0, rate=0.5))
-    return audited(folder, 2, [*FIXTURES, folder / "left_alone.py", *FIXTURES[:1]])
+    for name, shard in SHARDINGS.items():
+        (folder / f"{name}.py").write_text(SHARDED.replace("{shard}", shard))
+    sharded = [folder / f"{name}.py" for name in SHARDINGS]
+    return audited(folder, 2, [*FIXTURES, folder / "left_alone.py", *sharded, *FIXTURES[:1]])
 
 
 def marked(path):
@@ -93,6 +137,18 @@ def test_a_rank_that_audits_alone_says_so(two_ranks):
     assert other is None
     assert alone["findings"] == []
     assert ["ranks" in each["reason"] and "5 seconds" in each["reason"] for each in alone["not_checked"]] == [True]
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS)
+def test_a_sharded_model_is_followed_whole(two_ranks, sharding):
+    """One rank alone follows all modules of a sharded model and names the faulty line, unproven as it cannot run."""
+    report = two_ranks[0][sharding]
+    (line,) = (n for n, text in enumerate(SHARDED.splitlines(), 1) if "F.dropout" in text)
+    found = [(each["code"], each["line"], each["evidence"]["verdict"]) for each in report["findings"]]
+    assert found == [("REG202", line, "unmeasured")]
+    assert "spread over 2 processes" in report["findings"][0]["evidence"]["because"]
+    (coverage,) = report["coverage"]
+    assert (coverage["traced"], coverage["modules"], report["not_checked"]) == (4, 4, [])
 
 
 def test_only_ranks_that_are_alike_are_named(tmp_path):

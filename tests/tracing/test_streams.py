@@ -41,9 +41,28 @@ class Noise(nn.Module):
         return x + torch.rand_like(x)
 
 
+class Box:
+    """An object of TorchScript's own, which no other interpreter can make."""
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+
+class Boxed(nn.Module):
+    """A script that cannot be run op by op."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.part(x)
+        return y * Box(2.0).by
+
+
 @pytest.fixture
 def scripted() -> nn.Module:
-    return torch.jit.script(Noise())  # type: ignore[no-any-return]
+    return torch.jit.script(Boxed(Noise()))  # type: ignore[no-any-return]
 
 
 @torch.library.custom_op("regcheck_tests::noise", mutates_args=())
@@ -61,7 +80,7 @@ def twice(x: torch.Tensor) -> torch.Tensor:
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # users still have scripted code
 
 
-def test_a_scripted_module_that_draws_is_proven_by_its_line(scripted: nn.Module) -> None:
+def test_an_opaque_script_that_draws_is_proven_by_its_line(scripted: nn.Module) -> None:
     """It is one random op at the line that calls it; varying what it draws changes the predictions."""
 
     def forward(self: Any, h: torch.Tensor) -> Any:
@@ -88,9 +107,11 @@ def test_a_draw_of_an_operator_that_follows_the_mode_has_that_gate() -> None:
     assert not [*graph.randoms(Mode.EVAL)]
 
 
-def test_a_scripted_module_that_draws_nothing_is_opaque() -> None:
+def test_an_opaque_script_that_draws_nothing_is_not_random() -> None:
     """It is not called random."""
-    graph = trace_model(Model(lambda self, h: self.noise(h), torch.jit.script(nn.ReLU())), "model", Inputs((X,))).graph
+    graph = trace_model(
+        Model(lambda self, h: self.noise(h), torch.jit.script(Boxed(nn.ReLU()))), "model", Inputs((X,))
+    ).graph
     assert Kind.OPAQUE in {op.kind for op in graph.eval}
     assert not [*graph.randoms(Mode.EVAL)]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from regcheck import audit
 from regcheck.core.report import Report
@@ -47,6 +50,14 @@ def audited(model: Any, *args: Any) -> Report:
 def process_group() -> Iterator[None]:
     """A process group of this process alone."""
     dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def two_processes() -> Iterator[None]:
+    """A process group in which this process is one of two, and the other is not there."""
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
     yield
     dist.destroy_process_group()
 
@@ -168,20 +179,23 @@ def test_a_model_sharded_in_place_keeps_its_name(process_group: None) -> None:
     assert report.findings[0].evidence.verdict.value == "confirmed" or report.not_checked
 
 
-def test_a_model_spread_over_processes_is_not_run(process_group: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of several processes cannot run a sharded model alone: that would wait for ever, so it is not checked."""
+@pytest.mark.filterwarnings("ignore")  # torch's own deprecations while sharding
+def test_a_sharded_model_that_cannot_be_copied_is_not_checked(two_processes: None) -> None:
+    """The whole of a sharded model is followed as a copy; where there is none, the report says both reasons."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
 
-    class FSDPModule:
-        pass
-
-    class Sharded(FSDPModule, Net):
-        pass
-
-    assert obstacle(Sharded()) == ""
-    monkeypatch.setattr(dist, "get_world_size", lambda: 8)
-    report = audited(Sharded())
-    (missed,) = report.not_checked
-    assert "spread over 8 processes" in missed.reason and "before it is wrapped" in missed.what_to_do
+    model = fully_shard(Net(), mesh=init_device_mesh("cpu", (2,)))
+    assert [each.evidence.verdict.value for each in audited(model).findings] == ["unmeasured"]
+    stop = threading.Event()
+    model.head.queue, model.head.thread = queue.Queue(), threading.Thread(target=stop.wait)
+    model.head.thread.start()
+    try:
+        (missed,) = audited(model).not_checked
+    finally:
+        stop.set()
+    assert "spread over 2 processes" in missed.reason and "has a queue and a running thread" in missed.reason
+    assert "before it is wrapped" in missed.what_to_do
     assert obstacle(Net()) == ""
 
 

@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
 from regcheck.cli.inputs import FORMS, InputSpec, build_arguments, parse_input
 from regcheck.cli.output import publish
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
-from regcheck.core.finding import NotChecked
+from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report, asked_by_name, gathered
 
 
@@ -23,8 +24,9 @@ def run(argv: Sequence[str]) -> int:
         "targets",
         metavar="TARGET",
         nargs="*",
-        help="pkg.mod:Name, file.py:Name, torchvision:NAME, timm:NAME or hf:NAME; a Name is a model, or a class or a "
-        "function without required arguments (default: the configured `models`)",
+        help="pkg.mod:Name, file.py:Name, an exported program or TorchScript (model.pt2, scripted.pt), "
+        "torchvision:NAME, timm:NAME or hf:NAME; a Name is a model, or a class or a function without required "
+        "arguments (default: the configured `models`)",
     )
     parser.add_argument(
         "--input",
@@ -58,6 +60,7 @@ def run(argv: Sequence[str]) -> int:
 
 def examine(target: str, given: list[InputSpec], options: Options) -> Report:
     """Returns the report on one target; a model that cannot be built is "not checked"."""
+    from regcheck.engine.artifacts import is_artifact
     from regcheck.engine.audit import audit
     from regcheck.engine.targets import build
     from regcheck.suppression.apply import report_under, shown_path
@@ -69,4 +72,14 @@ def examine(target: str, given: list[InputSpec], options: Options) -> Report:
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
         return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)
-    return asked_by_name(audit(model, *args, options=options, **kwargs), target, ran=options.run)
+    report = audit(model, *args, options=options, **kwargs)
+    if is_artifact(target):
+        report = replace(report, findings=tuple(_in_file(each, target) for each in report.findings))
+    return asked_by_name(report, target, ran=options.run)
+
+
+def _in_file(finding: Finding, artifact: str) -> Finding:
+    """A finding without a line names the file in which the op is."""
+    if finding.path is not None:
+        return finding
+    return replace(finding, module=f"{artifact} at {finding.module}" if finding.module else artifact)

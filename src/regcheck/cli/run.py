@@ -21,6 +21,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.usage import Called, Event
 from regcheck.files.escape import visible_lines
 from regcheck.session.block import WatchSession
+from regcheck.session.rank_reports import Launch, report_of_all_ranks
 
 
 def run(argv: Sequence[str]) -> int:
@@ -36,6 +37,7 @@ def run(argv: Sequence[str]) -> int:
     options = with_absolute_paths(arguments, options_from(arguments))
     program = Script.of(words)
     skipped = notebook_program.skipped_syntax(program.name) if program.is_notebook else None
+    launch = Launch.of(os.environ)
     watch = WatchSession(without_new_baseline(options, arguments), program.name, not_test_code)
     folder, process, stream = os.getcwd(), os.getpid(), sys.stderr
     execute = program.become()
@@ -44,7 +46,8 @@ def run(argv: Sequence[str]) -> int:
     code = 0
     if os.getpid() == process:  # a forked process reports nothing: its parent goes on
         with inside(folder):
-            code = report_exit(watch, skipped, arguments, options, stream, failed=ended.status != 0)
+            failed = ended.status != 0
+            code = report_exit(watch, skipped, launch, arguments, options, stream, failed=failed)
     if ended.interrupted:
         sys.excepthook = lambda *error: None  # it has been shown, and Python is still to end as interrupted
         raise KeyboardInterrupt
@@ -54,6 +57,7 @@ def run(argv: Sequence[str]) -> int:
 def report_exit(
     watch: WatchSession,
     skipped: NotChecked | None,
+    launch: Launch | None,
     arguments: Namespace,
     options: Options,
     stream: TextIO,
@@ -62,9 +66,12 @@ def report_exit(
 ) -> int:
     """Examine the run and write the report, below the program's output; return the report's exit code.
 
+    Of several ranks the first one writes the report of all, and the others return 0.
+
     Args:
         watch: the watched run.
         skipped: what `regcheck run` did not execute of the program.
+        launch: this process among the ranks of one launch, if it is one.
         arguments: the command line.
         options: the options of the command line and the configuration together.
         stream: where to print.
@@ -77,10 +84,11 @@ def report_exit(
         sys.stdout.flush()
     try:
         watch.stop(whole=not failed)
-        report = watch.report
+        own = watch.report
         if skipped:
-            report = replace(report, not_checked=(*report.not_checked, skipped))
-        return publish(report, arguments, options, stream=stream)
+            own = replace(own, not_checked=(*own.not_checked, skipped))
+        with report_of_all_ranks(launch, own) as report:
+            return publish(report, arguments, options, stream=stream) if report is not None else 0
     except RegcheckError as error:
         if not failed:
             raise

@@ -85,20 +85,6 @@ class Wholeness(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class BakedInMode:
-    """A dropout in code that `tracer` generated, which holds the mode of the traced model as a constant.
-
-    `call` is the source text of a dropout inside a scripted module, empty elsewhere. `place` is the line of the model's
-    own code that makes the call, where the tracer recorded it.
-    """
-
-    tracer: str
-    drops: Drops
-    call: str = ""
-    place: Place | None = None
-
-
 Operand = str | float | EllipsisType | None
 """An argument: the id of an op, a number, `...` for all sizes of a tensor, None for anything else or unknown."""
 
@@ -133,8 +119,9 @@ class Op:
         latent: a dropout whose rate is zero by default, and that drops in this flow's mode at any other rate.
         by_default: a clause for messages where the rate or the depth is a default that the user may change, else empty.
         within: functions on the stack of a draw, outermost first: the user's functions in source, those of
-            `torch.distributions` in a recorded run.
-        baked_in: set for a dropout whose mode a tracer fixed; a scripted module that contains one is a random op.
+            `torch.distributions` in a recorded run, and both where a tracer wrote the call.
+        traced_by: the tracer (`torch.export`, say) that wrote the call and its mode as a constant; empty where the
+            model's own code makes the call.
         integral: an input of integers or flags: indices, not features.
         discarded: no code reads the result of a dropout that changes nothing in place.
         reused_mask: when the mask is drawn that a product reuses at each call, in words; empty for any other op.
@@ -163,7 +150,7 @@ class Op:
     latent: bool = False
     by_default: str = ""
     within: tuple[str, ...] = ()
-    baked_in: BakedInMode | None = None
+    traced_by: str = ""
     integral: bool = False
     requires_grad: bool | None = None
     discarded: bool = False
@@ -173,7 +160,7 @@ class Op:
 
     @property
     def place(self) -> Place | None:
-        return self.baked_in.place if self.baked_in and self.baked_in.place else self.site.place
+        return self.site.place
 
     @property
     def module(self) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
-from regcheck.core.finding import NotChecked, Suspicion
+from regcheck.core.finding import Finding, NotChecked, Suspicion
 from regcheck.core.graph import Wholeness
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule
@@ -39,15 +39,17 @@ from regcheck.suppression.declare import class_declarations, declarations_around
 from regcheck.tracing import module_coverage
 from regcheck.tracing.cost import TooMuchWork, overhead_of
 from regcheck.tracing.example_inputs import Inputs, elsewhere
+from regcheck.tracing.exported_programs import opened
 from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.memory import uncollected
 from regcheck.tracing.strategies import TraceResult, trace_model
 from regcheck.tracing.uncalled_layers import uncalled_dropouts
-from regcheck.tracing.unwrap import Subject, obstacle, subject_of
+from regcheck.tracing.unsharding import followable, with_arbitrary_values
+from regcheck.tracing.unwrap import Subject, subject_of
 
 
 def audit(
-    model: nn.Module,
+    model: nn.Module | torch.export.ExportedProgram,
     *args: Any,
     optimizer: torch.optim.Optimizer | None = None,
     options: Options | Mapping[str, Any] | None = None,
@@ -56,7 +58,8 @@ def audit(
     """Check a model, and prove what is wrong with it by measuring a copy of it.
 
     Args:
-        model: the model, or what is around it (DDP, FSDP, `torch.compile`, a trainer, …). It is left exactly as it is.
+        model: the model, what is around it (DDP, FSDP, `torch.compile`, a trainer, …), or an exported program. It is
+            left exactly as it is.
         args: positional inputs of its `forward`; inferred where none are given.
         kwargs: keyword inputs of its `forward`.
         optimizer: checked too, on copies of its parameters.
@@ -71,7 +74,7 @@ def audit(
     check = Check.of(Options.of(options))
 
     def check_all() -> Report:
-        subject = subject_of(model)
+        subject = subject_of(opened(model) if isinstance(model, torch.export.ExportedProgram) else model)
         if not isinstance(subject.model, nn.Module):
             raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
         classes = (each for part in parts(subject.model) for each in class_declarations(part))
@@ -122,10 +125,12 @@ def _check_model(
     def not_traced(*missed: NotChecked) -> Report:
         return replace(check.report(name, (), missed), coverage=(module_coverage.untraced(model, name),))
 
-    if spread := obstacle(model):
-        return not_traced(NotChecked(name, spread, "audit the model before it is wrapped, in one process"))
-    not_run = reason_not_run(model) if options.run else NO_RUN
     meeting = rendezvous(check, subject)
+    try:
+        model, spread = followable(subject)
+    except CannotMeasure as error:
+        return not_traced(NotChecked(name, str(error), "audit the model before it is wrapped, in one process"))
+    not_run = spread or reason_not_run(model) if options.run else NO_RUN
     with workspace(model) as fresh, ExitStack() as until_measured:
         if given is not None:
             until_measured.enter_context(uncollected())
@@ -150,7 +155,12 @@ def _check_model(
         twin = cache(fresh)
         if pairs or meeting is not None:
             until_measured.close()
-        findings, missed = compare_ranks(check, *meeting, twin, whole) if meeting is not None else ([], ())
+        findings: list[Finding] = []
+        missed: tuple[NotChecked, ...] = ()
+        if meeting is not None and (spread or not whole.unmeasurable):
+            # The values of the parameters do not matter to a mask.
+            runs = cache(partial(with_arbitrary_values, subject)) if spread else twin
+            findings, missed = compare_ranks(check, *meeting, runs, whole)
         probe_on = model_probes(twin, traced, options.seed, partial(budget_of, options), note)
         findings = [*check.prove(name, pairs, probe_on, traced.blocks), *findings]
         unexplained = unexplained_draws(twin, traced, options.seed)

@@ -20,6 +20,7 @@ from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
+from regcheck.probe.communication import without_communication
 from regcheck.probe.factory import ProbeOn, combined
 from regcheck.suppression.apply import report_on
 from regcheck.suppression.decide import Context, decide
@@ -77,7 +78,8 @@ class Check:
             if capturing():
                 what = "audit it before or after the capture"
                 return self.report(subject, (), (NotChecked(subject, "a CUDA graph is being captured", what),))
-            return check()
+            with without_communication():
+                return check()
         except (UsageError, BrokenRule, Failed):
             raise
         except BaseException as error:

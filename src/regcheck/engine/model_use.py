@@ -35,7 +35,8 @@ from regcheck.tracing.cost import TooMuchWork
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.strategies import trace_model
-from regcheck.tracing.unwrap import Subject, obstacle, subject_of
+from regcheck.tracing.unsharding import followable
+from regcheck.tracing.unwrap import Subject, subject_of
 
 if TYPE_CHECKING:
     from regcheck.runtime.recorder import Capture, Observation
@@ -106,10 +107,14 @@ def _check_model_use(
     probe_event: ProbeOn,
     keep: Callable[[Graph], None],
 ) -> Report:
-    model, options = subject.model, check.options
-    if not uses or obstacle(model):
+    options = check.options
+    if not uses:
         return check.report(subject.name, (), ())
-    not_run = reason_not_run(model) if options.run else NO_RUN
+    try:
+        model, spread = followable(subject)
+    except CannotMeasure:
+        return check.report(subject.name, (), ())
+    not_run = spread or reason_not_run(model) if options.run else NO_RUN
     limit = budget_of(options).left
     with workspace(model) as fresh:
         seed_everything(options.seed)

@@ -35,7 +35,7 @@ def compare_ranks(
     check: Check, meeting: Rendezvous, stream: bytes, twin: Callable[[], nn.Module], traced: TraceResult
 ) -> tuple[list[Finding], tuple[NotChecked, ...]]:
     """The findings of the rules about ranks, without the ranks that do not audit the model as well."""
-    if traced.inputs is None or traced.unmeasurable or not [*traced.graph.dropouts(Mode.TRAIN)]:
+    if traced.inputs is None or not [*traced.graph.dropouts(Mode.TRAIN)]:
         return [], ()
     try:
         digests = meeting.exchange("stream", state_digest(stream), meeting.everyone)

@@ -13,14 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from regcheck import plugins
 from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, format_error, nearest
+from regcheck.engine import artifacts
 from regcheck.probe.seeds import seed_everything
+from regcheck.tracing.exported_programs import opened
 
 T = TypeVar("T")
-FORMS = "`pkg.mod:Name`, `file.py:Name`, `torchvision:NAME`, `timm:NAME` or `hf:NAME`"
+FORMS = "`pkg.mod:Name`, `file.py:Name`, `model.pt2`, `scripted.pt`, `torchvision:NAME`, `timm:NAME` or `hf:NAME`"
 
 
 def build(target: str, seed: int = 0) -> nn.Module:
@@ -35,6 +38,8 @@ def build(target: str, seed: int = 0) -> nn.Module:
     """
     seed_everything(seed)
     model = _attempt(lambda: plugins.call("regcheck_targets", target=target), "a plugin cannot build it")
+    if model is None and artifacts.is_artifact(target):
+        model = artifacts.load(target)
     if model is None:
         where, _, name = target.rpartition(":")
         if not where or not name:
@@ -45,6 +50,9 @@ def build(target: str, seed: int = 0) -> nn.Module:
             found = _member(_module(where), name, target)
             seed_everything(seed)
             model = _instantiate(target, found)
+    if isinstance(model, torch.export.ExportedProgram):
+        program = model
+        model = _attempt(lambda: opened(program), "cannot be audited", "audit the program that is deployed")
     if not isinstance(model, nn.Module):
         raise CannotBuild(f"is of type {type(model).__name__}, not an nn.Module", "return the model itself")
     return model

@@ -14,7 +14,7 @@ from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError, UsageError, format_error, stops
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report, gathered
-from regcheck.core.usage import Called, Event
+from regcheck.core.usage import Event
 from regcheck.plugins import catalogue
 from regcheck.session.ledger import Ledger
 from regcheck.session.recording import DeferredRecorder
@@ -143,7 +143,7 @@ class WatchSession:
 
     def _examine(self, observation: Observation) -> None:
         try:
-            piece = self._session.examine(_without_reruns(_read(observation, self._read_as)))
+            piece = self._session.examine(_read(observation, self._read_as))
             self._ledger.merge(piece.ledger)
             self._recording.capture_again(piece.due)
         except RegcheckError:
@@ -165,18 +165,6 @@ class WatchSession:
             )
             idle = "what was watched showed no such finding" if is_idle else ""
             yield from unused_declaration(each, each in self._log.used, catalogue(), self._options, idle)
-
-
-def _without_reruns(observation: Observation) -> Observation:
-    """In one of several processes, the observation without captures: a run here might wait for the other processes."""
-    from regcheck.tracing.unwrap import processes
-
-    if processes() == 1:
-        return observation
-    reason = f"this is one of {processes()} processes, and what one runs alone may wait for the others"
-    missed = NotChecked(observation.usage.subject, f"nothing was measured: {reason}", "watch a run in one process, too")
-    observation = _read(observation, lambda event: replace(event, capture=None) if isinstance(event, Called) else event)
-    return replace(observation, captures=(), optimizers={}, skipped=(*observation.skipped, missed))
 
 
 def _read(observation: Observation, read_as: Callable[[Event], Event | None]) -> Observation:

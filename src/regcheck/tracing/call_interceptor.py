@@ -31,6 +31,7 @@ from regcheck.torch_api.functions import (
 )
 
 from .running import Locate, ModuleStack
+from .script_interpreter import interpreting, is_interpretable, is_opaque_script
 
 _DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
 _PLACED = _DRAWING | STATISTICS | {"batch_norm"} | {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
@@ -108,6 +109,7 @@ class TorchCallInterceptor(TorchFunctionMode):
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
         super().__init__()
         self.running = ModuleStack(model, locate)
+        self._scripts = [each for each in model.modules() if is_interpretable(each)]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -117,7 +119,7 @@ class TorchCallInterceptor(TorchFunctionMode):
         def enter(module: nn.Module, args: Any) -> None:
             if threading.get_ident() == here:  # hooks see the modules of all threads, the mode only this one's calls
                 self.running.enter(module)
-                if isinstance(module, torch.jit.ScriptModule):
+                if is_opaque_script(module):
                     self.script_begins(module)
 
         def leave(module: nn.Module, args: Any, result: Any) -> None:
@@ -128,14 +130,14 @@ class TorchCallInterceptor(TorchFunctionMode):
         before = register_module_forward_pre_hook(enter)
         after = register_module_forward_hook(leave, always_call=True)
         try:
-            with self:
+            with interpreting(self._scripts, self.running.note), self:
                 yield
         finally:
             before.remove()
             after.remove()
 
     def script_begins(self, module: nn.Module) -> None:
-        """Called as a scripted or traced module begins, inside of which no call is seen."""
+        """Called as a scripted or traced module begins that runs as it is: no call of it is seen."""
 
     def left(self, module: nn.Module, args: Any, result: Any) -> None:
         """Called as each module's forward returns; `result` is None where it raised."""

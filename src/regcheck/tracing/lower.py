@@ -79,7 +79,7 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         reach=seen.reach,
         has_running_stats=seen.has_running_stats,
         within=seen.within,
-        baked_in=seen.baked_in,
+        traced_by=seen.traced_by,
         discarded=seen.discarded,
         reused_mask=seen.reused_mask,
         axis_arguments=_axis_arguments(seen.name, node),

@@ -18,6 +18,7 @@ from regcheck.torch_api.functions import DROPPING, KINDS, call_text
 from regcheck.torch_api.layers import layer_named
 
 from .running import layer_of
+from .script_interpreter import is_interpretable
 from .strategies import TraceResult
 
 _PASSIVE = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict, nn.Identity)
@@ -33,7 +34,7 @@ def coverage_of(model: nn.Module, traced: TraceResult) -> Coverage:
     modules = dict(model.named_modules())
     ran = {mode.value: paths & modules.keys() for mode, paths in traced.ran.items()}
     everywhere = frozenset[str]().union(*ran.values())
-    scripts = {path for path in everywhere if isinstance(modules[path], torch.jit.ScriptModule)}
+    scripts = {path for path in everywhere if _is_opaque(modules[path])}
     sealed = _opaque_paths(traced) | scripts
     seen = everywhere | _read_directly(model, traced)
     seen |= {above for path in seen for above in _above(path)}
@@ -90,10 +91,15 @@ def unfollowed(
     yield from _never_called(modules, traced, seen, judged | {*apart})
 
 
+def _is_opaque(module: nn.Module) -> bool:
+    """Whether a module is a script that cannot be run op by op."""
+    return isinstance(module, torch.jit.ScriptModule) and not is_interpretable(module)
+
+
 def _judged(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:
     """The ids of the layers whose calls were recorded."""
     ran = frozenset[str]().union(*traced.ran.values()) & modules.keys() if traced.inputs is not None else ()
-    return {id(modules[path]) for path in ran if not isinstance(modules[path], torch.jit.ScriptModule)}
+    return {id(modules[path]) for path in ran if not _is_opaque(modules[path])}
 
 
 def _never_called(
@@ -184,8 +190,8 @@ def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
     For scripted code, whose calls are not recorded, these include functions that use batch statistics by mode. Layers
     in `seen` are left out: opaque code around them hides nothing of them.
     """
-    if isinstance(module, torch.jit.ScriptModule):
-        graph = str(getattr(module, "inlined_graph", ""))  # a part may have none
+    for script in (each for each in module.modules() if isinstance(each, torch.jit.ScriptModule)):
+        graph = str(getattr(script, "inlined_graph", ""))  # a part may have none
         for function in re.findall(r"aten::(?:native_)?(\w+?)_*\b", graph):
             if KINDS.get(function) in (Kind.RANDOM, Kind.BATCH_NORM) or function in DROPPING:
                 yield function, f"torch.{function}"

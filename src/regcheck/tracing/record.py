@@ -12,14 +12,13 @@ import torch
 from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, message_of, stops
-from regcheck.core.graph import BakedInMode, Kind, Mode, Reach, Site
+from regcheck.core.graph import Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.files.discarded_results import discards_at
 from regcheck.files.text import text_of
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 from regcheck.torch_api.reused_masks import PRODUCTS, Products, products_in
 
-from .baked_in_mode import baked_in_call, baked_in_script
 from .call_interceptor import (
     TorchCallInterceptor,
     arguments_by_name,
@@ -38,8 +37,10 @@ from .mode_switch import switch_mode
 from .nested_values import named_tensors, tensors_in
 from .outputs import ExtractedNumbers, Output, Outputs, outputs_of
 from .running import Locate
+from .script_interpreter import is_opaque_script
 from .streams import TorchStream, numpy_state, python_state
-from .user_line import calling_place, distributions_running, raising_place, runs_the_model
+from .traced_code import tracer_of
+from .user_line import calling_place, functions_around, raising_place, runs_the_model
 from .writes import versions_of, written
 
 META = "regcheck"
@@ -82,7 +83,7 @@ class CallMetadata:
     reach: Reach | None = None
     has_running_stats: bool = True
     within: tuple[str, ...] = ()
-    baked_in: BakedInMode | None = None
+    traced_by: str = ""
     discarded: bool = False
     reused_mask: str = ""
     blocks: tuple[CodeSuppression, ...] = field(default_factory=BLOCKS.get)
@@ -198,7 +199,7 @@ class Recorder(TorchCallInterceptor):
         self._escaped: dict[fx.Node, None] = {}
         self._left = ExtractedNumbers()
         self._differentiated: list[fx.Node] = []
-        self._scripts: list[Site] = []
+        self._opaque_scripts: list[Site] = []
         self._stream = TorchStream()
         self._drew_unseen = False
         self._returned_storages: set[int] = set()
@@ -253,10 +254,10 @@ class Recorder(TorchCallInterceptor):
                     self._dropped.append(node)
             elif name in PRODUCTS and len(given) > 1:
                 self._note_product(node, name)
-            if drawing and name in DROPPING and node.meta[META].active:
-                node.meta[META].baked_in = baked_in_call(self.running.innermost, func, name)
+            if site is not None and node.meta[META].active:
+                node.meta[META].traced_by = tracer_of(self.running.innermost, func, name)
             if drawing:
-                node.meta[META].within = distributions_running()
+                node.meta[META].within = functions_around()
             if drew and "::" in name:
                 node.meta[META].active = True
             for tensor in changed:
@@ -286,22 +287,19 @@ class Recorder(TorchCallInterceptor):
         return node
 
     def script_begins(self, module: nn.Module) -> None:
-        self._scripts.append(self.running.site(script_name(module)))
+        self._opaque_scripts.append(self.running.site(script_name(module)))
         self._drew_unseen |= self._stream.moved()
 
     def left(self, module: nn.Module, args: Any, result: Any) -> None:
-        """A scripted module becomes one op: random if a generator advanced, else opaque."""
+        """A scripted module that runs as it is becomes one op: random if a generator advanced, else opaque."""
         with torch._C.DisableTorchFunction():
             unknown = [tensor for tensor in tensors_in(result) if not self._is_known(tensor)]
-            if isinstance(module, torch.jit.ScriptModule):
-                site, drew = self._scripts.pop(), self._stream.moved()
+            if is_opaque_script(module):
+                site, drew = self._opaque_scripts.pop(), self._stream.moved()
                 inputs = self._anything(*map(self._node_of, tensors_in(args)))  # torch reports no keyword arguments
                 node = self._node("call_module", site.module, site.function, inputs, {})
                 kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
-                frozen = baked_in_script(module) if drew else None
-                node.meta[META] = CallMetadata(
-                    site.function, site, kind=kind, active=drew, shape=shape, baked_in=frozen
-                )
+                node.meta[META] = CallMetadata(site.function, site, kind=kind, active=drew, shape=shape)
                 for tensor in unknown:
                     self._identity.bind(tensor, node)
             else:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from torch import nn
+from torch import fx, nn
 
 from regcheck.core.graph import Reach, Site
 from regcheck.files.place import Place
 
+from .traced_code import traced_module
 from .unregistered import unregistered_modules
 from .user_line import calling_place
 
@@ -44,6 +46,10 @@ class ModuleStack:
 
     def enter(self, module: nn.Module) -> None:
         self._stack.append(module)
+        self.note(module)
+
+    def note(self, module: nn.Module) -> None:
+        """Note that a module runs, if it is registered."""
         known = self._paths.get(id(module))
         if known is not None:
             self.ran.add(known)
@@ -103,6 +109,8 @@ class ModuleStack:
     def site(self, name: str) -> Site:
         """The site of the current call; ask once per call, because it counts occurrences."""
         module = self.module
+        if isinstance(self.innermost, fx.GraphModule):
+            module = ".".join(filter(None, (module, traced_module(sys._getframe(1)))))
         place = self._place()
         occurrence = self._occurrences[module, name, place]
         self._occurrences[module, name, place] += 1

@@ -19,6 +19,7 @@ from regcheck.files.place import Place
 from .accelerators import in_use, states
 from .call_interceptor import TorchCallInterceptor, eager, is_placed, name_of
 from .running import Locate
+from .script_interpreter import is_opaque_script
 from .user_line import calling_place, is_user_code, runs_the_model
 
 State = tuple[Any, ...]
@@ -110,7 +111,7 @@ class _Listener(TorchCallInterceptor):
         return result
 
     def left(self, module: nn.Module, args: Any, result: Any) -> None:
-        if isinstance(module, torch.jit.ScriptModule):
+        if is_opaque_script(module):
             self._states["torch's"] = torch_state()
 
     def trace(self, frame: FrameType, event: str, arg: Any) -> Any:

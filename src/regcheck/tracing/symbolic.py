@@ -20,10 +20,10 @@ from regcheck.core.graph import Kind, Site
 from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED
 from regcheck.torch_api.layers import layer_named
 
-from .baked_in_mode import baked_in_call
 from .call_interceptor import arguments_of, eager, is_placed, name_of
 from .record import META, NO_OUTPUT, CallMetadata, Recording
 from .running import Locate, ModuleStack, layer_of
+from .traced_code import tracer_of
 from .user_line import raising_place, runs_the_model
 
 
@@ -186,8 +186,8 @@ class LeafyTracer(fx.Tracer):
         if name in DROPPING:
             rate, active = arguments_of(target, name, args, kwargs)
         site = self._running.site(name) if is_placed(name) else Site(path, name)
-        frozen = baked_in_call(self._running.innermost, target, name) if name in DROPPING and active else None
-        return CallMetadata(name, site, layer, None, rate, active, baked_in=frozen)
+        tracer = tracer_of(self._running.innermost, target, name) if active else ""
+        return CallMetadata(name, site, layer, None, rate, active, traced_by=tracer)
 
     def _kernel(self, path: str) -> tuple[int, ...]:
         """The kernel size of a layer as a tuple; 1 for layers without a kernel."""

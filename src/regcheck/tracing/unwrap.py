@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed
-from torch import nn
+from torch import fx, nn
 
 from .call_interceptor import script_name
+from .exported_programs import class_name
 
 _INNER = {
     "OptimizedModule": "_orig_mod",
@@ -32,13 +33,15 @@ class Subject:
     """The model to examine, and the classes of its wrappers, outermost first.
 
     `shown` is the model that reports name, where it is not the one to run: the model inside an adapter. `group` is the
-    process group of a data-parallel training, if any.
+    process group of a data-parallel training with several ranks, if any. `sharded` is the outermost wrapper that shards
+    the model's parameters, if any.
     """
 
     model: Any
     around: tuple[str, ...] = ()
     shown: Any = None
     group: Any = None
+    sharded: Any = None
 
     @property
     def name(self) -> str:
@@ -58,17 +61,20 @@ def subject_of(model: Any) -> Subject:
     around: list[str] = []
     shown: Any = None
     group: Any = None
+    sharded: Any = None
     while (inner := _inside(model)) is not None:
         around.append(type(model).__name__)
+        sharded = sharded or (model if around[-1] in _SHARDING else None)
         group = _data_parallel(model) or group
         model = inner
     if isinstance(model, nn.Module) and _is_sharded_in_place(model):
         around.append("fully_shard")
+        group = _data_parallel(model) or group
     adapted = _adapted(model)
     if adapted is not None:
         around.append(type(model).__name__)
         shown = adapted
-    return Subject(model, tuple(around), shown, group)
+    return Subject(model, tuple(around), shown, group, sharded)
 
 
 def obstacle(model: Any) -> str:
@@ -114,11 +120,23 @@ def _only_part(model: nn.Module) -> nn.Module | None:
 
 
 def _data_parallel(wrapper: Any) -> Any:
-    """The process group of a DDP wrapper in train mode with several ranks, else None."""
-    if not any(base.__name__ == "DistributedDataParallel" for base in type(wrapper).__mro__) or not wrapper.training:
+    """The process group over which a DDP or FSDP module in train mode averages gradients, of several ranks; or None."""
+    names = {base.__name__ for base in type(wrapper).__mro__}
+    if names.isdisjoint(("DistributedDataParallel", *_SHARDING)) or not wrapper.training:
         return None
-    group = getattr(wrapper, "process_group", None)
+    group = _sharding_group(wrapper) if "FSDPModule" in names else getattr(wrapper, "process_group", None)
     return group if group is not None and torch.distributed.is_initialized() and group.size() > 1 else None
+
+
+def _sharding_group(model: nn.Module) -> Any:
+    """The process group over which `fully_shard` shards the parameters of a model or of its first part."""
+    for each in model.modules():
+        state = each._get_fsdp_state() if _is_sharded_in_place(each) else None  # type: ignore[operator]
+        groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
+        for found in groups:
+            if (group := getattr(getattr(found, "mesh_info", None), "shard_process_group", None)) is not None:
+                return group
+    return None
 
 
 def _adapted(model: Any) -> Any:
@@ -136,4 +154,6 @@ def _is_sharded_in_place(model: nn.Module) -> bool:
 def _name(model: Any) -> str:
     if isinstance(model, nn.Module) and _is_sharded_in_place(model):
         return next(base.__name__ for base in type(model).__bases__ if base.__name__ != "FSDPModule")
+    if isinstance(model, fx.GraphModule):
+        return class_name(model)
     return script_name(model) if isinstance(model, torch.jit.ScriptModule) else type(model).__name__

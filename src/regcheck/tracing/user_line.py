@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import sysconfig
 from pathlib import Path
@@ -14,11 +15,14 @@ import torch
 from regcheck.files.place import Place
 from regcheck.files.position import position
 
+from .traced_code import TracedFrame, is_traced_code, traced_frames
+
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _DISTRIBUTIONS = _TORCH + "distributions/"
 _OURS = str(Path(__file__).parent.parent) + "/"
 _STDLIB = sysconfig.get_path("stdlib") + "/"
 _PACKAGES = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("platlib") + "/", _STDLIB + "site-packages/")
+_SAMPLES = re.compile(r"\.(\w*sample\w*)\(")
 Function = TypeVar("Function")
 
 
@@ -35,12 +39,16 @@ def runs_the_model(function: Function) -> Function:
 def calling_place(frame: FrameType | None = None) -> Place | None:
     """The line of the innermost frame of the model's own code, from `frame` (default: the caller's) outwards.
 
-    None where regcheck itself calls torch.
+    Code that a tracer wrote stands for the lines that it was traced from. None where regcheck itself calls torch.
     """
     frame = frame or sys._getframe(1)
     while frame is not None and id(frame.f_code) not in _runs:
         if is_user_code(frame.f_code.co_filename):
             return _place_in(frame)
+        if is_traced_code(frame.f_code):
+            place = next((Place(each.path, each.line) for each in traced_frames(frame) if _is_user_frame(each)), None)
+            if place is not None:
+                return place
         frame = frame.f_back
     return None
 
@@ -55,15 +63,39 @@ def _place_in(frame: FrameType) -> Place:
     return entry[1]
 
 
-def distributions_running() -> tuple[str, ...]:
-    """The functions of `torch.distributions` between this call and the model's own code, outermost first."""
+def functions_around() -> tuple[str, ...]:
+    """The functions of `torch.distributions` between this call and the model's own code, outermost first.
+
+    In code that a tracer wrote, also the functions that the call was traced from.
+    """
     names: list[str] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_user_code(frame.f_code.co_filename):
+        if is_traced_code(frame.f_code):
+            return _traced_functions(frame)
         if frame.f_code.co_filename.startswith(_DISTRIBUTIONS):
             names.insert(0, f"torch.distributions.{frame.f_code.co_name}")
         frame = frame.f_back
     return tuple(names)
+
+
+def _traced_functions(frame: FrameType) -> tuple[str, ...]:
+    """The functions around a traced call, outermost first: the user's, and those of `torch.distributions`.
+
+    A tracer may leave out the frames of torch: then the user's line tells that it samples.
+    """
+    names: list[str] = []
+    for each in traced_frames(frame):
+        if "/torch/distributions/" in each.path:
+            names.append(f"torch.distributions.{each.function}")
+        elif _is_user_frame(each):
+            names += [*_SAMPLES.findall(each.text), each.function]
+    return tuple(names[::-1])
+
+
+def _is_user_frame(frame: TracedFrame) -> bool:
+    """Whether a frame belongs to the model, also where another machine with another installation traced it."""
+    return is_user_code(frame.path) and "-packages/torch/" not in frame.path
 
 
 def raising_place(traceback: TracebackType | None) -> Place | None:

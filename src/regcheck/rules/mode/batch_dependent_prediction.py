@@ -9,6 +9,9 @@ layer and group norm, and outputs that are one number for the batch or a table o
 scores). It finds hand-written statistics in a run only, and only where rows are samples: not where an input links rows,
 as the edges of a graph do.
 
+If `torch.export` or `torch.jit.trace` traces a model in train mode, its batch norms normalize by the batch for ever,
+whatever running statistics they hold: `eval()` no longer reaches them.
+
 ## Why it matters
 
 The same sample gets another prediction in another batch, and none at all on its own. Scores depend on the batch
@@ -19,6 +22,9 @@ size and the order of the test data.
 In eval mode the first sample of the batch stays and the others are exchanged, twelve times. Each time its output must
 move farther than in any of the same batches with the statistics of this call fixed at their first values (an exact rank
 test): those differences are rounding.
+
+A traced batch norm whose input holds one sample has no others to exchange. It uses its running statistics in twelve
+runs, each of which must differ from the prediction by more than any replay does.
 
 ## When to keep the code
 
@@ -38,6 +44,7 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
 from regcheck.core.measurements.batch_dependence import BatchDependence
+from regcheck.core.measurements.running_statistics import RunningStatistics
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import INDEXING, STATISTICS
@@ -52,6 +59,14 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     size = batch_size(flow)
     linked = any(links_rows(flow, op, size) for op in flow)
     for op in flow:
+        if holds_train_mode(op) and flow.outputs_reached(op):
+            because = f"the code that {op.traced_by} wrote holds train mode as a constant"
+            yield Suspicion(
+                op,
+                f"`{op.call}` normalizes by its batch after `eval()`: {because}",
+                fix="call `eval()` before it is traced, so that it uses its running statistics",
+            )
+            continue
         by_batch = normalizes_by_batch(flow, op, size)
         by_hand = not linked and reduces_the_batch(flow, op, size)
         if not (by_batch or by_hand) or not enters_predictions(flow, op, size):
@@ -96,6 +111,11 @@ def links_rows(flow: Flow, op: Op, size: int | None) -> bool:
     return any(each.shape == (size, size) and told(each) for each in pairs)
 
 
+def holds_train_mode(op: Op) -> bool:
+    """Whether a tracer wrote a batch norm that ignores its running statistics."""
+    return op.kind is Kind.BATCH_NORM and op.active is True and op.has_running_stats and bool(op.traced_by)
+
+
 def normalizes_by_batch(flow: Flow, op: Op, size: int | None) -> bool:
     """Whether a batch norm of activations has no running statistics to use, or is told not to use them."""
     if op.kind is not Kind.BATCH_NORM or not op.active:
@@ -135,7 +155,11 @@ def enters_predictions(flow: Flow, op: Op, size: int | None) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    found = probe.measure(BatchDependence, suspicion.op)
+    found: BatchDependence | RunningStatistics
+    if holds_train_mode(suspicion.op) and suspicion.op.shape is not None and suspicion.op.shape[:1] == (1,):
+        found = probe.measure(RunningStatistics, suspicion.op)  # there are no other samples to exchange
+    else:
+        found = probe.measure(BatchDependence, suspicion.op)
     return probe.evidence(found.verdict, found.describe("this call"), found)
 
 

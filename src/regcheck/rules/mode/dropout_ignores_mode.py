@@ -49,7 +49,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import BakedInMode, Drops, Graph, Kind, Mode, Op, Reach
+from regcheck.core.graph import Drops, Graph, Mode, Op, Reach
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
@@ -58,19 +58,15 @@ from regcheck.torch_api.functions import DROPPING, FOREIGN
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR
-BEGINS_AT = (Trait.DROPS, Kind.RANDOM)
+BEGINS_AT = (Trait.DROPS,)
 ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain", re.IGNORECASE)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
         if counts(graph, drop) and not drop.latent:
-            message = f"`{drop.call}` still drops {what(drop)} after `eval()`{since(drop.baked_in)}"
+            message = f"`{drop.call}` still drops {what(drop)} after `eval()`{since(drop)}"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
-    for script in graph.randoms(active_in=Mode.EVAL):
-        if script.baked_in and counts(graph, script):
-            message = f"`{script.baked_in.call}` still drops {script.baked_in.drops.value} after `eval()`"
-            yield Suspicion(script, message + since(script.baked_in), remedy(script))
     for drop in graph.latent_dropouts(Mode.EVAL):
         if counts(graph, drop):
             would = f"it drops {what(drop)} after `eval()`"
@@ -87,9 +83,9 @@ def what(drop: Op) -> str:
     return drop.drops.value if drop.drops else ""
 
 
-def since(frozen: BakedInMode | None) -> str:
+def since(drop: Op) -> str:
     """Why a traced dropout stays in train mode."""
-    return f": the code that {frozen.tracer} wrote holds train mode as a constant" if frozen else ""
+    return f": the code that {drop.traced_by} wrote holds train mode as a constant" if drop.traced_by else ""
 
 
 def doubted(drop: Op) -> Severity | None:
@@ -98,9 +94,9 @@ def doubted(drop: Op) -> Severity | None:
 
 
 def remedy(drop: Op) -> str:
-    if drop.baked_in:
+    if drop.traced_by:
         layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
-        return "call `eval()` before it is traced" + (layers if drop.baked_in.tracer == "torch.fx" else "")
+        return "call `eval()` before it is traced" + (layers if drop.traced_by == "torch.fx" else "")
     how = DROPPING.get(drop.site.function)
     if how is not None and how.training is None:
         return f"pass `{how.rate[1]}=… if self.training else 0.0`"

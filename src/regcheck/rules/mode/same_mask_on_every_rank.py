@@ -2,10 +2,11 @@
 
 ## What it finds
 
-A model in `DistributedDataParallel` whose ranks will draw their next dropout masks from random streams in the same
-state. The cause is `torch.manual_seed(0)` on every rank, for equal initial weights, without a later seed per rank; or
-ranks that are forked from one process. Ranks that start as separate processes and are never seeded differ by
-themselves, and DDP copies the weights of the first rank to all others.
+A model in `DistributedDataParallel`, `FullyShardedDataParallel` or `fully_shard` whose ranks will draw their next
+dropout masks from random streams in the same state. The cause is `torch.manual_seed(0)` on every rank, for equal
+initial weights, without a later seed per rank; or ranks that are forked from one process. Ranks that start as
+separate processes and are never seeded differ by themselves, and DDP copies the weights of the first rank to all
+others.
 
 Only an audit of the wrapped model, in train mode and on every rank, shows it: `regcheck.audit(ddp_model)`. Source does
 not show whether two processes share a stream. Audit after all seeding, best right before the first step.
@@ -17,17 +18,18 @@ noise of dropout does not: the step uses one set of masks instead of one for eac
 
 ## How it is confirmed
 
-Each rank repeats the dropout's own call on ones, from the actual state of its stream, and the ranks compare the dropped
-units. No unit may differ, and independent masks must agree that far with a probability of at most α (exact binomial
-test with the rate p: two of them treat a unit alike with probability p² + (1-p)²). One unit that differs refutes the
-suspicion. The ranks exchange masks through the store of their process group. They call no collective, and a rank whose
+Each rank repeats the dropout's own call on ones, from the actual state of its stream, and the ranks compare the
+dropped units. No unit may differ, and independent masks must agree that far with a probability of at most α (exact
+binomial test with the rate p: two of them treat a unit alike with probability p² + (1-p)²). One unit that differs
+refutes the suspicion. A sharded model is repeated whole, with arbitrary parameters, as a mask does not depend on
+them. The ranks exchange masks through the store of their process group. They call no collective, and a rank whose
 entry does not arrive within seconds makes the comparison "not checked".
 
 ## When to keep the code
 
-If ranks must draw alike because they hold parts of one model, as in tensor parallelism: put those in a group of their
-own; only the ranks of the group that DDP averages over are compared. Otherwise ignore the rule in the options, or on
-the line, with the reason.
+If ranks must draw alike because they hold parts of one model, as in tensor parallelism: put those in a group of
+their own; only the ranks of the group that DDP averages over, or FSDP shards over, are compared. Otherwise ignore
+the rule in the options, or on the line, with the reason.
 
 ## References
 

@@ -5,6 +5,10 @@
 Any random draw other than dropout that happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
 `gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth.
 
+`torch.export` and `torch.jit.trace` write down the draws of the mode that they trace: a model traced in train mode
+draws for ever. Traced code does not show whether a draw is intended, so what counts for source counts here, too: a draw
+in a function named after sampling, or scaled by an exponential, is advice.
+
 Some draws are advice (`info`) and fail nothing, because the forward shows what they are for:
 
 - a draw from a `torch.distributions` distribution that the model computes from its input, such as a policy's action:
@@ -64,22 +68,27 @@ ABOUT_SAMPLING = re.compile(
 NOISE = {"rand", "randn", "normal", "uniform", "rand_like", "randn_like"}
 LAYERS = {Kind.LINEAR, Kind.CONV, Kind.RECURRENT}
 GUARD = "draw only in training (`if self.training:`), or declare the randomness with an ignore"
+TRACED = "call `eval()` before it is traced, and draw only in training (`if self.training:`)"
 DECLARE = "if the randomness is intended, declare it with an ignore; else draw only in training (`if self.training:`)"
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
-        if draw.baked_in or not graph.eval.outputs_reached(draw, followed):  # what is frozen is dropout-ignores-mode
+        if not graph.eval.outputs_reached(draw, followed):
             continue
         message = f"`{draw.call}` draws random numbers in eval mode, so predictions are random"
-        if is_meant(graph.eval, draw):
+        guard = GUARD
+        if draw.traced_by:
+            message += f": the code that {draw.traced_by} wrote draws in both modes"
+            guard = TRACED
+        if is_meant(graph.eval, draw) or (draw.traced_by and is_sampling(graph.eval, draw)):
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         elif not graph.assumed:
-            yield Suspicion(draw, message, GUARD)
+            yield Suspicion(draw, message, guard)
         elif is_sampling(graph.eval, draw):
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         else:
-            yield Suspicion(draw, message, GUARD, (), Severity.WARNING)
+            yield Suspicion(draw, message, guard, (), Severity.WARNING)
 
 
 def is_meant(flow: Flow, draw: Op) -> bool:

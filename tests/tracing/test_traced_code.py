@@ -120,14 +120,22 @@ def test_a_layer_that_is_written_out_is_frozen(tool: str) -> None:
 
 
 def test_other_draws_of_a_traced_module_are_not_called_dropout() -> None:
-    """A traced module that draws otherwise as well is told of as a draw: which of them changed it nobody saw."""
+    """A traced module that draws otherwise as well has a finding for each."""
     assert only(audit(by_jit(Noisy().eval()), X)).code == "REG203"
-    assert only(audit(by_jit(Noisy().train()), X)).code == "REG203"
+    assert sorted(each.code for each in audit(by_jit(Noisy().train()), X).findings) == ["REG202", "REG203"]
+
+
+def test_a_traced_model_brings_the_shapes_of_its_inputs() -> None:
+    """Without inputs it runs on tensors of the shapes that it was traced with."""
+    report = audit(by_jit(Layered().train()))
+    assert only(report).code == "REG202"
+    (coverage,) = report.coverage
+    assert coverage.line == "Layered: 4 of 4 modules traced on inputs inferred from its traced shapes"
 
 
 def test_a_script_without_inputs_is_not_checked() -> None:
     """Of a scripted model without inputs nothing is seen, which is no clean result."""
-    report = audit(by_jit(Gated().train()))
+    report = audit(by_script(Gated().train()))
     assert report.findings == ()
     (missed,) = report.not_checked
     assert "the calls of a scripted module cannot be traced" in missed.reason
