@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "regcheck"
 FLOORS = (
     ("files",),
     ("core",),
-    ("torch_api", "config"),
+    ("torch_api", "keras_api", "config"),
     ("suppression",),
     ("tracing", "runtime", "static", "reference"),
     ("probe",),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUP = "regcheck"
 METADATA = (".dist-info", "egg-info")
-INPUT_SOURCES = ("deployed", "huggingface", "declared_examples", "detectors", "graph_networks")
+INPUT_SOURCES = ("deployed", "huggingface", "declared_examples", "detectors", "graph_networks", "keras_inputs")
 """The modules of `input_sources` in the order that they are asked."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -131,3 +132,16 @@ def test_scanning_needs_no_torch(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.split() == ["REG202:7"] * 6
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_scan_leaves_the_collector_as_it_was(tmp_path: Path, frozen: bool) -> None:
+    """After a scan the garbage collector is enabled, and objects are frozen only if the program froze some."""
+    (tmp_path / "model.py").write_text("import torch\n")
+    if frozen:
+        gc.freeze()
+    try:
+        scan([tmp_path])
+        assert (gc.isenabled(), gc.get_freeze_count() > 0) == (True, frozen)
+    finally:
+        gc.unfreeze()

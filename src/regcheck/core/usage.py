@@ -129,6 +129,8 @@ class Called(Event):
     Attributes:
         training: the model's mode, None where it is unknown.
         grad: gradients were enabled.
+        mode_argument: for a model of Keras, whose calls hold the mode: `given` where the call passes the argument
+            `training`, `missing` where it leaves it to the default; else empty.
         result: `used`, `discarded` or `unknown`.
         test_code: the call stands in a test's own body rather than in the code under test.
         under_test: between a test and the call there are only methods of larger models that contain `model`.
@@ -167,6 +169,7 @@ class Called(Event):
     model: Model = field(kw_only=True)
     training: bool | None = field(kw_only=True)
     grad: bool = field(kw_only=True)
+    mode_argument: str = field(default="", kw_only=True)
     result: str = field(default="used", kw_only=True)
     test_code: bool = field(default=False, kw_only=True)
     under_test: bool = field(default=False, kw_only=True)

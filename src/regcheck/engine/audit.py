@@ -27,6 +27,7 @@ from regcheck.engine.model_use import check_model_use, uses_in_source
 from regcheck.engine.program import check_usage
 from regcheck.engine.rank_comparison import compare_ranks, rendezvous
 from regcheck.engine.unexplained_draws import unexplained_draws
+from regcheck.keras_api.layer_tree import named_parts
 from regcheck.plugins import catalogue, example_inputs
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.batch_slice import affordable, batch_size, differ_in_batch_only, first_samples
@@ -169,7 +170,7 @@ def _check_model(
         name,
         findings,
         (*whole.not_checked, *unfollowed, *unexplained, *suspicions.failed, *missed),
-        partial(declarations_around, dict(model.named_modules())),
+        partial(declarations_around, dict(named_parts(model))),
         suspicions.suppressed_by,
     )
     return replace(report, coverage=(coverage,), fx_graph=whole.fx_graph)

@@ -21,6 +21,7 @@ from regcheck.core.rule import Probe, Rule
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
 from regcheck.engine.check import NO_BLOCKS, Blocks, Check, Suspicions
+from regcheck.keras_api.layer_tree import named_parts
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.factory import NO_RUN, ProbeOn, budget_of, locate, model_probes, no_probe, usage_probes
 from regcheck.probe.process_state import world_untouched
@@ -128,7 +129,7 @@ def _check_model_use(
         suspicions = _suspect(check, traced.graph, uses, traced.blocks)
         probe_op = model_probes(cache(fresh), traced, options.seed, partial(budget_of, options))
         findings = check.prove(subject.name, suspicions.pairs, either(probe_op, probe_event), traced.blocks)
-    around = partial(declarations_around, dict(model.named_modules()))
+    around = partial(declarations_around, dict(named_parts(model)))
     return check.report(subject.name, findings, suspicions.failed, around, suspicions.suppressed_by)
 
 

@@ -54,14 +54,23 @@ def scan(
     return scan_with(paths, chosen, select.chosen(catalogue(), chosen), cached)
 
 
+def files_to_scan(paths: Iterable[str | Path], options: Options) -> list[Path]:
+    """The files and notebooks at and below `paths`, without those that the options exclude.
+
+    Raises:
+        UsageError: a path that does not exist.
+    """
+    return [*python_files(paths, (*options.exclude, *options.extend_exclude), force=options.force_exclude)]
+
+
 def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
     """Scan the source at `paths` with the given rules."""
     wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
     unread: list[NotChecked] = []
-    exclude = (*options.exclude, *options.extend_exclude)
-    files = [*python_files(wanted, exclude, force=options.force_exclude)]
-    if not files and not (exclude and any(python_files(wanted))):
+    files = files_to_scan(wanted, options)
+    excludes = options.exclude or options.extend_exclude
+    if not files and not (excludes and any(python_files(wanted))):
         unread.append(NotChecked(" ".join(map(str, wanted)), NO_FILES, "name the files and folders to scan"))
     for path in files:
         content = read(path)
@@ -133,13 +142,20 @@ def fresh_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cac
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Pause garbage collection, which would traverse all live syntax trees again and again."""
+    """Pause garbage collection, which would traverse all live syntax trees again and again.
+
+    Afterwards all objects belong to the oldest generation, unless the program has frozen objects: nothing is traversed
+    until a full collection is due.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -14,6 +14,8 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure, format_error, stops
 from regcheck.core.graph import Mode, Site
+from regcheck.keras_api.forward import run
+from regcheck.keras_api.layer_tree import named_parts
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import Meter, overhead_of
 from regcheck.tracing.example_inputs import Inputs, home_of, mapped, moved
@@ -252,7 +254,7 @@ class Runner:
         try:
             around = self._around(), self._under()
             with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), around[0], around[1]:
-                return outputs_of(self.model(*args, **kwargs)).values
+                return outputs_of(run(self.model, args, kwargs)).values
         except Enough:
             return ()
         except CannotMeasure:
@@ -274,7 +276,7 @@ class Runner:
         args, kwargs = self._inputs()
         try:
             with eager(), torch.no_grad(), self._under():
-                self.model(*args, **kwargs)
+                run(self.model, args, kwargs)
         except BaseException as error:
             if stops(error):
                 raise
@@ -293,7 +295,7 @@ class Runner:
         if isinstance(modes, Mode):
             switch_mode(self.model, modes)
             return
-        for path, module in self.model.named_modules():
+        for path, module in named_parts(self.model):
             if path in modes:
                 module.training = modes[path]
 

@@ -30,8 +30,9 @@ def render(report: Report, view: View) -> str:
     if view.statistics and report.findings:
         rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
         blocks.append(Text("\n".join(rows)))
-    last = [*map(Text, report.looked_at), headline(report), *map(Text, ending(report, view)[1:])]
-    blocks.append(Text("\n").join(last))
+    last = [headline(report) if line == report.headline else Text(line) for line in ending(report, view)]
+    if last:
+        blocks.append(Text("\n").join(last))
     out = io.StringIO()
     console = Console(
         file=out, force_terminal=view.color, color_system="standard" if view.color else None, highlight=False

@@ -10,6 +10,7 @@ import functools
 import inspect
 import multiprocessing.pool
 import os
+import sysconfig
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ _TRANSPARENT = {
     threading.__file__,
     "<frozen importlib._bootstrap>",
     multiprocessing.pool.__file__,
+    *(f"{sysconfig.get_path(each)}/keras/src/utils/traceback_utils.py" for each in ("purelib", "platlib")),
     *(str(path) for each in (asyncio, concurrent.futures) for path in Path(each.__path__[0]).glob("*.py")),
 }
 _RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .models import bytes_of, parts, stored
+from regcheck.keras_api.layer_tree import named_parts
+
+from .models import bytes_of, is_training, parts, stored
 from .trained_parameters import Snapshot, snapshot
 from .weak_state import RevivableRef
 
@@ -92,7 +94,7 @@ class Captures:
         size = bytes_of(model)
         weak_only = bool(self._model_bytes) and self._model_bytes + size > MOST_BYTES
         self._model_bytes += 0 if weak_only else size
-        flags = {name: each.training for name, each in model.named_modules() if hasattr(each, "training")}
+        flags = {name: is_training(each) for name, each in named_parts(model) if hasattr(each, "training")}
         index = len(self._entries) if index is None else index
         autocast = active_autocast()
         with _copying():

@@ -18,6 +18,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.files.escape import encode
+from regcheck.keras_api import layer_tree
 from regcheck.torch_api.functions import DRAWING, DROPPING, STATISTICS
 from regcheck.torch_api.layers import BATCH_NORM, CONTAINERS, DROPOUT, NOISE, UNKNOWN, layer_of_class
 
@@ -37,6 +38,7 @@ _readers: WeakKeyDictionary[type[nn.Module], tuple[frozenset[str], ...]] = WeakK
 def parts(module: nn.Module) -> Iterator[nn.Module]:
     """The module and every module in it, each once."""
     seen: set[int] = set()
+    keras_layer = layer_tree.layer_class()
     todo = [module]
     while todo:
         each = todo.pop()
@@ -44,6 +46,8 @@ def parts(module: nn.Module) -> Iterator[nn.Module]:
             seen.add(id(each))
             yield each
             todo.extend(child for child in each._modules.values() if child is not None)
+            if keras_layer is not None and isinstance(each, keras_layer):
+                todo.extend(child for _, child in layer_tree.sublayers(each))
 
 
 def depends_on_mode(layer: Any) -> str:
@@ -62,7 +66,12 @@ def depends_on_mode(layer: Any) -> str:
 
 
 def updates_statistics(layer: nn.Module) -> bool:
-    """Whether a layer is a norm that moves running statistics in train mode."""
+    """Whether a layer is a norm that moves running statistics in train mode, also while its parameters are frozen.
+
+    A frozen norm of Keras does not.
+    """
+    if layer_tree.is_layer(layer):
+        return False
     return bool(depends_on_mode(layer)) and layer_of_class(class_of(layer)).updates_statistics(partial(_setting, layer))
 
 
@@ -142,6 +151,11 @@ def _has_rate(layer: nn.Module) -> bool:
     return not rates or any(rates)
 
 
+def is_training(layer: nn.Module) -> bool:
+    """Whether a layer acts as in training: by its flag, or by the call that runs a Keras layer now."""
+    return layer_tree.in_training(layer) if layer_tree.is_layer(layer) else layer.training
+
+
 def mode_dependent(module: nn.Module) -> list[nn.Module]:
     """The layers whose result depends on their mode."""
     return [each for each in parts(module) if depends_on_mode(each)]
@@ -153,7 +167,7 @@ def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
     for each in parts(module):
         kind = depends_on_mode(each)
         if kind:
-            kinds[each.training][kind] = None
+            kinds[is_training(each)][kind] = None
     training = bool(kinds[True])
     return training, tuple(sorted(kinds[training]))
 
@@ -207,6 +221,8 @@ def is_lone_layer(module: nn.Module) -> bool:
     """Whether this is one of torch's own layers rather than something composed of them."""
     cls = class_of(module)
     composed = layer_of_class(cls).composed or any(base.__name__ in CONTAINERS for base in cls.__mro__)
+    if layer_tree.is_layer(module):
+        return not composed and cls.__module__.startswith("keras.src.layers.")
     return cls.__module__.startswith(("torch.nn.modules.", "torch.nn.utils.")) and not composed
 
 
@@ -226,8 +242,10 @@ def fingerprint(module: nn.Module) -> str:
     It does not depend on weights, modes or the process.
     """
     digest = hashlib.blake2b(digest_size=12)
-    for path, each in module.named_modules():
+    for number, (path, each) in enumerate(layer_tree.named_parts(module)):
         cls = type(each)
+        if layer_tree.is_layer(each):  # Keras numbers the layers of a process in their names
+            path = f"{number}:{[tuple(weight.shape) for weight in each.weights]}"
         made_from = each.original_name if isinstance(each, ScriptModule) else cls.__qualname__
         digest.update(encode(f"{path}:{cls.__module__}.{made_from}"))
         for name, tensor in (*each._parameters.items(), *each._buffers.items()):

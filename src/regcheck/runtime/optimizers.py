@@ -23,13 +23,15 @@ _numbers = itertools.count(1)
 _keys: Any = WeakIdKeyDictionary()
 
 
-def optimizer_info(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module] = ()) -> OptimizerInfo:
+def optimizer_info(optimizer: Any, models: Iterable[nn.Module] = ()) -> OptimizerInfo:
     """The optimizer as rules see it, under a key that stays the same for its lifetime.
 
     `models` own its parameters and so tell their kinds. An optimizer that delegates its steps to others has no groups:
-    theirs are reported.
+    theirs are reported. One of Keras decays the weights apart from the gradients; it has no groups either.
     """
     name = type(optimizer).__name__
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return OptimizerInfo(key_of(optimizer), name, None)
     wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
     kinds = {key: kind for model in models for key, kind in kinds_of_parameters(model) if key in wanted}
     own = () if inner_optimizers(optimizer) else optimizer.param_groups
@@ -37,13 +39,18 @@ def optimizer_info(optimizer: torch.optim.Optimizer, models: Iterable[nn.Module]
     return OptimizerInfo(key_of(optimizer), name, update_rule(type(optimizer)), groups)
 
 
-def decayed_groups(optimizer: torch.optim.Optimizer) -> tuple[bool, ...]:
-    """Whether each parameter group has a weight decay above zero, or of a type that only torch compares."""
+def decayed_groups(optimizer: Any) -> tuple[bool, ...]:
+    """Whether each parameter group has a weight decay above zero, or of a type that only torch compares.
+
+    An optimizer of Keras has no groups.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return ()
     decays = [group.get(DECAY) for group in optimizer.param_groups]
     return tuple([each != 0 if isinstance(each, (int, float)) else each is not None for each in decays])
 
 
-def key_of(optimizer: torch.optim.Optimizer) -> str:
+def key_of(optimizer: Any) -> str:
     """The name and number of an optimizer, the same for its lifetime."""
     if optimizer not in _keys:
         _keys[optimizer] = f"{type(optimizer).__name__}#{next(_numbers)}"
@@ -51,10 +58,17 @@ def key_of(optimizer: torch.optim.Optimizer) -> str:
     return key
 
 
-def holds(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
+def holds(optimizer: Any, module: nn.Module) -> bool:
     """Whether the optimizer holds parameters of the module."""
-    wanted = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    wanted = {id(each) for each in parameters_of(optimizer)}
     return any(id(each) in wanted for each in module.parameters())
+
+
+def parameters_of(optimizer: Any) -> list[torch.Tensor]:
+    """The parameters that an optimizer of torch or of Keras holds."""
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return [each for group in optimizer.param_groups for each in group["params"]]
+    return [variable.value for variable in getattr(optimizer, "_trainable_variables", ())]
 
 
 def inner_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
@@ -70,7 +84,7 @@ def inner_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optim
 
 def trains_whole(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
     """Whether the optimizer holds all parameters of the module, none of them frozen, and some have a gradient."""
-    stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    stepped = {id(each) for each in parameters_of(optimizer)}
     own = [*module.parameters()]
     trained = all(id(each) in stepped and each.requires_grad for each in own)
     return trained and any(each.grad is not None for each in own)
@@ -95,6 +109,19 @@ def _group(group: dict[str, Any], kinds: Mapping[int, str]) -> Group:
         decay = None
     holds = tuple(kinds.get(id(each), "") for each in group["params"])
     return Group(decay, bool(group.get(FLAG, False)), holds)
+
+
+def wrap_apply(original: Callable[..., Any], note: Callable[[Any], None]) -> Callable[..., Any]:
+    """The step of Keras' optimizers; reports each to `note` after it."""
+
+    @functools.wraps(original)
+    def apply(self: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        result = original(self, *args, **kwargs)
+        note(self)
+        return result
+
+    return apply
 
 
 def report_construction(

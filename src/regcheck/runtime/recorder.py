@@ -23,6 +23,7 @@ from regcheck.core.errors import format_error
 from regcheck.core.finding import NotChecked
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
+from regcheck.keras_api.layer_tree import is_layer, is_symbolic
 from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_called_by_owner, mode_request_frame, stack
 from regcheck.runtime.calls import OnResult, Patches, wrap_backward, wrap_call, wrap_load_state_dict, wrap_train
@@ -39,6 +40,7 @@ from regcheck.runtime.optimizers import (
     optimizer_info,
     report_construction,
     trains_whole,
+    wrap_apply,
 )
 from regcheck.runtime.result_tracking import ResultTracker
 from regcheck.runtime.result_use import loss_of
@@ -93,7 +95,8 @@ class _ModuleInfo:
         self.calls += 1
         if self.calls & (self.calls - 1) == 0:
             self.dependents = tuple(map(weakref.ref, models.mode_dependent(module)))
-        return bytes(each is not None and each.training for each in [reference() for reference in self.dependents])
+        live = [reference() for reference in self.dependents]
+        return bytes(each is not None and models.is_training(each) for each in live)
 
 
 class EventRecorder:
@@ -121,7 +124,7 @@ class EventRecorder:
         self._step_hook: Any = None
         self._lock = threading.RLock()
         self._journal = Journal()
-        self._is_recording = False
+        self._is_recording = self._sees_keras_steps = False
 
     def __enter__(self) -> EventRecorder:
         self.start()
@@ -153,7 +156,7 @@ class EventRecorder:
 
     def stop(self) -> None:
         """Restore every replaced attribute; a wrapper that other code has wrapped since reports nothing more."""
-        self._is_recording = False
+        self._is_recording = self._sees_keras_steps = False
         if self._step_hook is not None:
             self._step_hook.remove()
         self._step_hook = None
@@ -244,6 +247,10 @@ class EventRecorder:
         info = self._info_of(module)
         if not info.is_model or torch._C._get_tracing_state() is not None:
             return None
+        if is_layer(module):
+            if is_symbolic(args, kwargs):
+                return None
+            self._watch_keras_steps()
         journal, grad = self._journal, torch.is_grad_enabled()
         call_key = (info.key, site, grad, info.flags(module), BLOCKS.get())
         record = journal.calls.get(call_key)
@@ -311,6 +318,7 @@ class EventRecorder:
                 model=model,
                 training=training,
                 grad=grad,
+                mode_argument=("given", "missing")[kwargs.get("training") is None] if is_layer(module) else "",
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 under_test=suspect and self._sites.is_tested(module, frame, site),
@@ -463,12 +471,19 @@ class EventRecorder:
             )
             self._journal.note_step_scopes(site, self._journal.step_scopes.on_backward(site, frame))
 
+    def _watch_keras_steps(self) -> None:
+        """Report the steps of Keras' optimizers, from the first call of a model on: the program imports Keras late."""
+        if not self._sees_keras_steps:
+            self._sees_keras_steps = True
+            optimizer = sys.modules["keras.src.optimizers.base_optimizer"].BaseOptimizer
+            self._patches.put(optimizer, "apply", wrap_apply, self._guarded(self._on_step))
+
     def _on_build(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
         site = self._sites.of(frame)
         if site is not None:
             self._build_sites[optimizer] = site, BLOCKS.get()
 
-    def _on_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def _on_step(self, optimizer: Any) -> None:
         frame = sys._getframe(1)
         site = self._sites.of(frame)
         if site is None:
@@ -500,5 +515,6 @@ class EventRecorder:
                 models=tuple(owners),
             )
             event = journal.stepped[key, site, intended, decayed] = journal.log.intern(step, lambda: step)
-            journal.optimizers[key] = RevivableRef(optimizer)
+            if isinstance(optimizer, torch.optim.Optimizer):
+                journal.optimizers[key] = RevivableRef(optimizer)
         journal.log.add(event)

@@ -13,6 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from regcheck.core.frozen_norms import OwnedParameters, frozen_norms
 
 from .models import is_norm, parts, updates_statistics
+from .optimizers import parameters_of
 
 _SAMPLE = 8
 _PLAIN = (torch.Tensor, nn.Parameter)
@@ -57,9 +58,9 @@ class TrainedParameters:
         self._needed: Any = WeakIdKeyDictionary()
         """For each optimizer, which of its parameters needed gradients at its last step."""
 
-    def note_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """An optimizer steps."""
-        held = [each for group in optimizer.param_groups for each in group["params"]]
+    def note_step(self, optimizer: Any) -> None:
+        """An optimizer of torch or of Keras steps."""
+        held = parameters_of(optimizer)
         needed = [each.requires_grad for each in held]
         if self._needed.get(optimizer) != needed:
             self._needed[optimizer] = needed

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from regcheck.core.graph import Flow, Kind, Op
@@ -93,6 +94,13 @@ class Axes:
         trailing = self.positions == frozenset(range(-count, 0))
         return bool(count) and trailing and self.rank == count + 2 and self.features in (None, -count - 1)
 
+    @property
+    def is_map_with_features_last(self) -> bool:
+        """Whether this is an (N, …, C) map, as Keras' layers return it."""
+        count = len(self.positions)
+        leading = self.positions == frozenset(range(-count - 1, -1))
+        return bool(count) and leading and self.rank == count + 2 and self.features in (None, -1)
+
 
 def axis_arguments(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """The arguments by name that decide which axes a call moves; empty for a function that moves none.
@@ -118,6 +126,15 @@ class AxesInFlow:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._axes: dict[str, Axes | None] = {}
+
+    @cached_property
+    def _is_keras(self) -> bool:
+        return any(op.kind is Kind.CONV and op.call.startswith("keras.") for op in self._flow)
+
+    def is_map(self, op: Op) -> bool:
+        """Whether a result is a map: (N, C, …), or (N, …, C) in a model of Keras' layers."""
+        axes = self.of(op)
+        return axes is not None and (axes.is_map or (self._is_keras and axes.is_map_with_features_last))
 
     def of(self, op: Op) -> Axes | None:
         """The axes of an op's result; None where they are unknown."""

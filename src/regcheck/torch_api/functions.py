@@ -177,6 +177,15 @@ INDEXING = frozenset("index_select scatter scatter_add scatter_reduce index_add 
 STATISTICS = frozenset("mean var std var_mean std_mean".split())
 """Reductions to the statistics that a normalization uses."""
 
+REDUCTIONS = frozenset(
+    "mean sum amax max logsumexp adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d"
+    " adaptive_max_pool2d adaptive_max_pool3d".split()
+)
+"""Functions that reduce whole axes to one value, or a map to a few."""
+
+CHOICES = frozenset("argmax argmin topk sort argsort".split())
+"""Functions whose result tells which values are the largest; no gradient passes through the places."""
+
 _FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
 _FUNCTIONAL = {
     *(name for name, how in DROPPING.items() if how.training is not None and name != "feature_dropout"),
@@ -251,7 +260,7 @@ def kind_of(function: str, scalar: bool = False) -> Kind:
 def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
     """The call as messages show it: `nn.Dropout(p=0.5)`, `F.dropout(p=0.5)`, `torch.rand_like`."""
     if layer:
-        name = f"nn.{layer}"
+        name = layer if layer.startswith("keras.") else f"nn.{layer}"
     elif function in _FUNCTIONAL:
         name = f"F.{function}"
     elif function in _FILLING:
@@ -263,5 +272,5 @@ def call_text(function: str, layer: str = "", rate: float | None = None) -> str:
     if rate is None or not (function in DROPPING or function in STACKED):
         return name
     named = layer == "MultiheadAttention" or function in STACKED
-    argument = "dropout" if named else DROPPING[function].rate.name
+    argument = "dropout" if named else "rate" if layer.startswith("keras.") else DROPPING[function].rate.name
     return f"{name}({argument}={rate:g})"

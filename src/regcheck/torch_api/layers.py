@@ -1,4 +1,4 @@
-"""torch's layer classes: which function each calls, whether it holds weights, when its result depends on its mode.
+"""The layer classes of torch and Keras: which function each calls, whether it holds weights, when its mode matters.
 
 A layer's settings are its constructor's arguments. A caller passes a function that looks one up by name: for a live
 layer it reads an attribute, for a layer in source code an argument of the call.
@@ -61,8 +61,15 @@ class Layer:
     @property
     def rate(self) -> Argument | None:
         """The argument that holds the probability to drop."""
-        names = ("p", "dropout", "drop_prob") if self.by_mode in (DROPOUT, STOCHASTIC_DEPTH) else ()
-        return next((self.arguments[name] for name in names if name in self.arguments), None)
+        return next(iter(self.rates), None)
+
+    @property
+    def rates(self) -> tuple[Argument, ...]:
+        """The arguments that hold probabilities to drop: Keras' recurrent layers have two."""
+        if self.by_mode not in (DROPOUT, STOCHASTIC_DEPTH):
+            return ()
+        names = ("p", "rate", "dropout", "drop_prob", "recurrent_dropout")
+        return tuple(self.arguments[name] for name in names if name in self.arguments)
 
     @property
     def depth(self) -> Argument | None:
@@ -71,8 +78,8 @@ class Layer:
 
     @property
     def tracks(self) -> Argument | None:
-        """The argument that says whether a norm keeps running statistics for eval mode."""
-        return self.arguments.get("track_running_stats")
+        """The argument that says whether a norm keeps running statistics for eval mode, or trains, as Keras' do."""
+        return self.arguments.get("track_running_stats", self.arguments.get("trainable"))
 
     @property
     def scale(self) -> Argument | None:
@@ -89,7 +96,7 @@ class Layer:
         elif self.by_mode == RANDOM_SLOPE:
             depends = self._value(self.arguments["lower"], setting) != self._value(self.arguments["upper"], setting)
         else:
-            depends = self.rate is not None and _exceeds(setting(self.rate.name), 0)
+            depends = any(_exceeds(setting(each.name), 0) for each in self.rates)
             depends = depends and (self.depth is None or _exceeds(setting(self.depth.name), 1))
         return self.by_mode if depends else ""
 
@@ -283,13 +290,64 @@ FOREIGN_LAYERS: Mapping[str, Layer] = {
 }
 """Layer classes that many packages define alike, by name."""
 
+_KERAS_CONV = "filters kernel_size strides=1 padding='valid' data_format=None"
+_KERAS_TRANSPOSED = "filters kernel_size strides=1 padding='valid' output_padding=None data_format=None"
+_KERAS_RECURRENT = "units * activation='tanh' dropout=0.0 recurrent_dropout=0.0"
+
+
+def _keras_rows(names: str, *specification: Any, **more: Any) -> dict[str, Layer]:
+    return {f"keras.layers.{name}": row for name, row in _rows(names, *specification, **more).items()}
+
+
+KERAS_LAYERS: Mapping[str, Layer] = {
+    **_keras_rows("Dense EinsumDense", "linear einsum", "units activation=None"),
+    **_keras_rows("Embedding", "embedding", "input_dim output_dim"),
+    **_keras_rows("Conv1D Conv2D Conv3D", "conv1d conv2d conv3d", _KERAS_CONV),
+    **_keras_rows("DepthwiseConv1D DepthwiseConv2D", "conv1d conv2d", "kernel_size strides=1", learned=True),
+    **_keras_rows("SeparableConv1D SeparableConv2D", "conv1d conv2d", _KERAS_CONV),
+    **_keras_rows(
+        "Conv1DTranspose Conv2DTranspose Conv3DTranspose",
+        "conv_transpose1d conv_transpose2d conv_transpose3d",
+        _KERAS_TRANSPOSED,
+    ),
+    **_keras_rows("LSTM GRU SimpleRNN", "lstm gru rnn_tanh", _KERAS_RECURRENT, by_mode=DROPOUT),
+    **_keras_rows("LSTMCell GRUCell SimpleRNNCell", "lstm_cell gru_cell rnn_tanh_cell", "units"),
+    **_keras_rows("BatchNormalization", "batch_norm", "axis=-1 momentum=0.99 * trainable=True", by_mode=BATCH_NORM),
+    **_keras_rows("LayerNormalization GroupNormalization RMSNormalization", "layer_norm group_norm rms_norm"),
+    **_keras_rows("UnitNormalization", "normalize"),
+    **_keras_rows("Dropout", "dropout", "rate noise_shape=None seed=None", by_mode=DROPOUT),
+    **_keras_rows(
+        "SpatialDropout1D SpatialDropout2D SpatialDropout3D",
+        "dropout1d dropout2d dropout3d",
+        "rate",
+        by_mode=DROPOUT,
+    ),
+    **_keras_rows("AlphaDropout", "alpha_dropout", "rate", by_mode=DROPOUT),
+    **_keras_rows("GaussianDropout", "", "rate", by_mode=DROPOUT),
+    **_keras_rows("MultiHeadAttention GroupQueryAttention", learned=True, composed=True),
+    **_keras_rows("Bidirectional TimeDistributed RNN", composed=True),
+    **_keras_rows("ReLU LeakyReLU PReLU ELU Softmax", "relu leaky_relu prelu elu softmax"),
+    **_keras_rows("Flatten Reshape Permute Identity", "flatten reshape permute identity"),
+    **_keras_rows("MaxPooling1D MaxPooling2D MaxPooling3D", "max_pool1d max_pool2d max_pool3d", "pool_size=2"),
+    **_keras_rows("AveragePooling1D AveragePooling2D AveragePooling3D", "avg_pool1d avg_pool2d avg_pool3d"),
+    **_keras_rows(
+        "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D",
+        "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
+    ),
+    **_keras_rows(
+        "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D",
+        "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d",
+    ),
+}
+"""The layer classes of Keras, by their public names. A rate of noise has another meaning than one of dropout."""
+
 NO_LAYER = Layer()
 """Stands for a class that the table does not list."""
 
 
 def layer_named(name: str) -> Layer:
-    """The row of a torch.nn class; `NO_LAYER` for one that the table does not list."""
-    return LAYERS.get(name, NO_LAYER)
+    """The row of a torch.nn class or `keras.layers.…`; `NO_LAYER` for one that the table does not list."""
+    return LAYERS.get(name) or KERAS_LAYERS.get(name, NO_LAYER)
 
 
 def layer_of_class(cls: type) -> Layer:
@@ -297,4 +355,6 @@ def layer_of_class(cls: type) -> Layer:
     for base in cls.__mro__:
         if base.__module__.startswith("torch.nn.modules.") and base.__name__ in LAYERS:
             return LAYERS[base.__name__]
+        if base.__module__.startswith("keras.src.layers.") and f"keras.layers.{base.__name__}" in KERAS_LAYERS:
+            return KERAS_LAYERS[f"keras.layers.{base.__name__}"]
     return FOREIGN_LAYERS.get(cls.__name__, NO_LAYER)

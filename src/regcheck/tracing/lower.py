@@ -11,6 +11,7 @@ from regcheck.core.graph import Flow, Kind, Mode, Op, Operand, Site
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.torch_api.axes import NEW, ONE, REST, SLICE, UNKNOWN, axis_arguments
 from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED, MASKING, NOT_OPERANDS, call_text, kind_of
+from regcheck.torch_api.layers import KERAS_LAYERS, layer_named
 
 from .record import META, CallMetadata
 
@@ -56,6 +57,8 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         kind = Kind.LINEAR
     if kind is Kind.OTHER and seen.active:
         kind = Kind.RANDOM
+    if kind is Kind.COMBINE and learned and seen.layer in KERAS_LAYERS and layer_named(seen.layer).learned:
+        kind = Kind.SCALE  # a layer of Keras adds its bias in a call of its own
     numbers = [each for each in node.args if isinstance(each, (int, float))]
     if kind is Kind.SCALE and seen.name == "mul" and 0 in numbers:
         kind, inputs = Kind.CONSTANT, ()

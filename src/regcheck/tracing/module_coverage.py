@@ -14,6 +14,7 @@ from regcheck.core.coverage import MOST_NAMES, Coverage
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Kind
 from regcheck.files.place import Place
+from regcheck.keras_api.layer_tree import named_parts
 from regcheck.torch_api.functions import DROPPING, KINDS, call_text
 from regcheck.torch_api.layers import layer_named
 
@@ -31,7 +32,7 @@ def coverage_of(model: nn.Module, traced: TraceResult) -> Coverage:
     A module is traced if its forward ran, if a call read its own parameters or buffers (as in
     `F.linear(x, self.proj.weight)`), or if it contains a traced module.
     """
-    modules = dict(model.named_modules())
+    modules = dict(named_parts(model))
     ran = {mode.value: paths & modules.keys() for mode, paths in traced.ran.items()}
     everywhere = frozenset[str]().union(*ran.values())
     scripts = {path for path in everywhere if _is_opaque(modules[path])}
@@ -76,7 +77,7 @@ def unfollowed(
         seen: the coverage of the trace.
         apart: the ids of modules that are checked on their own.
     """
-    modules = dict(model.named_modules())
+    modules = dict(named_parts(model))
     reported = {each.subject for each in traced.not_checked}
     what = "pass inputs: audit(model, x)" if traced.inputs is None else "audit it before it is scripted or traced"
     judged = _judged(modules, traced)
@@ -155,7 +156,7 @@ _BUILDS = re.compile(r"__init__|_*reset|_*init")
 def _methods_of(cls: type) -> Iterator[FunctionType]:
     """The functions of a class and its bases that are not torch's own."""
     for base in cls.__mro__:
-        if not base.__module__.startswith("torch."):
+        if not base.__module__.startswith(("torch.", "keras.src.")):
             bare = (inspect.unwrap(each) for each in vars(base).values() if isinstance(each, FunctionType))
             yield from (each for each in bare if isinstance(each, FunctionType))
 
@@ -172,7 +173,7 @@ def _read_directly(model: nn.Module, traced: TraceResult) -> set[str]:
     read = {id(tensors[name]) for name in names & tensors.keys()}
     return {
         path
-        for path, module in model.named_modules()
+        for path, module in named_parts(model)
         if any(id(each) in read for each in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
     }
 
@@ -200,4 +201,4 @@ def _draws_in(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, str]]:
         row = layer_named(layer)
         function, rate = row.function, getattr(each, row.rate.name, None) if row.rate is not None else None
         if (function in DROPPING or KINDS.get(function) is Kind.RANDOM) and rate != 0:
-            yield function, f"nn.{layer}"
+            yield function, call_text(function, layer)

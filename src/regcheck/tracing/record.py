@@ -16,6 +16,7 @@ from regcheck.core.graph import Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.files.discarded_results import discards_at
 from regcheck.files.text import text_of
+from regcheck.keras_api.forward import run
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 from regcheck.torch_api.reused_masks import PRODUCTS, Products, products_in
 
@@ -173,7 +174,7 @@ def _record(
     with eager(), recorder.newborns:
         try:
             with recorder.watching():
-                result = outputs_of(model(*args, **kwargs))
+                result = outputs_of(run(model, args, kwargs))
         except BaseException as error:
             if stops(error):
                 raise

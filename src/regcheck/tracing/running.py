@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from regcheck.core.graph import Reach, Site
 from regcheck.files.place import Place
+from regcheck.keras_api.layer_tree import is_layer, named_parts
 
 from .traced_code import traced_module
 from .unregistered import unregistered_modules
@@ -20,8 +21,15 @@ Locate = Callable[[type, str], Place | None]
 
 
 def layer_of(module: nn.Module) -> str:
-    """The torch.nn class whose `forward` the module runs, or an empty string for a class of the user's."""
+    """The torch.nn class whose `forward` the module runs, or Keras' as `keras.layers.…`.
+
+    It is an empty string for a class of the user's.
+    """
     bases = type(module).__mro__
+    if is_layer(module):
+        owner = next((base for base in bases if "call" in vars(base)), object)
+        named = next((base.__name__ for base in bases if base.__module__.startswith("keras.src.")), "")
+        return f"keras.layers.{named}" if owner.__module__.startswith("keras.src.") else ""
     owner = next((base for base in bases if "forward" in vars(base)), object)
     if not owner.__module__.startswith("torch.nn."):
         return ""
@@ -35,7 +43,7 @@ class ModuleStack:
     """
 
     def __init__(self, model: nn.Module, locate: Locate | None = None) -> None:
-        self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        self._paths: dict[int, str] = {id(module): path for path, module in reversed(list(named_parts(model)))}
         self._model = model
         self._unregistered: set[int] | None = None
         self._stack: list[nn.Module] = []
@@ -97,8 +105,11 @@ class ModuleStack:
 
     @property
     def reach(self) -> Reach | None:
-        """How the model stores the running torch.nn layer; None inside the user's own `forward`."""
-        if not self.layer:
+        """How the model stores the running torch.nn layer; None inside the user's own `forward`.
+
+        It is None in a layer of Keras too: the call decides about its mode, and no switch of the model has to reach it.
+        """
+        if not self.layer or self.layer.startswith("keras."):
             return None
         if id(self._stack[-1]) in self._paths:
             return Reach.REGISTERED
@@ -133,7 +144,11 @@ class ModuleStack:
         path = self._paths[id(self._stack[-1])]
         for module in reversed(self._stack[:-1]):
             prefix = self._paths.get(id(module))
-            if prefix is not None and path.startswith(prefix) and not type(module).__module__.startswith("torch.nn."):
+            if (
+                prefix is not None
+                and path.startswith(prefix)
+                and not type(module).__module__.startswith(("torch.nn.", "keras.src."))
+            ):
                 yield type(module), path[len(prefix) :].lstrip(".")
             if not layer_of(module):
                 return

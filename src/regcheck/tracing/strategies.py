@@ -19,6 +19,7 @@ from regcheck.core.errors import CannotTrace, format_error, message_of
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode, Wholeness
 from regcheck.files.place import Place
+from regcheck.keras_api.layer_tree import is_layer
 
 from . import symbolic
 from .copies.lazy import is_lazy
@@ -245,6 +246,8 @@ def _without_inputs(
     if error is not None:
         inputs = "the inputs given" if given else "guessed inputs"
         failure = f"on {inputs}{', as fake tensors,' if reason_not_run else ''} {error}"
+    if is_layer(model):  # Keras asks tensors for their values before any layer runs
+        raise CannotTrace(failure, failed_at)
     try:
         train, evaluation = (
             _symbolic_trace(model, mode, locate, bool(reason_not_run)) for mode in (Mode.TRAIN, Mode.EVAL)

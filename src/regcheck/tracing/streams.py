@@ -15,6 +15,7 @@ from torch import nn
 
 from regcheck.core.errors import stops
 from regcheck.files.place import Place
+from regcheck.keras_api.forward import run
 
 from .accelerators import in_use, states
 from .call_interceptor import TorchCallInterceptor, eager, is_placed, name_of
@@ -85,7 +86,7 @@ def hidden_draws(
     with eager(), listener.watching():
         sys.settrace(listener.trace)
         try:
-            model(*args, **kwargs)
+            run(model, args, kwargs)
         except BaseException as error:  # the draws before the error are valid all the same
             if stops(error):
                 raise

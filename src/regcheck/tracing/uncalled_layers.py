@@ -16,6 +16,7 @@ from regcheck.files.attribute_reads import FRAMEWORK_BASES, AttributeReaders, Cl
 from regcheck.files.dotted_name import last_name
 from regcheck.files.place import Place
 from regcheck.files.text import text_of
+from regcheck.keras_api.layer_tree import named_parts
 from regcheck.torch_api.functions import DROPPING, call_text, kind_of
 from regcheck.torch_api.layers import layer_named
 
@@ -40,7 +41,7 @@ def uncalled_dropouts(model: nn.Module, traced: TraceResult, seen: Coverage) -> 
     never = {*seen.never_called}
     if traced.inputs is None or len(traced.ran) != len(Mode):
         return ()
-    modules = dict(model.named_modules())
+    modules = dict(named_parts(model))
     candidates = [path for path in never if path and _rate(modules[path]) and _all_else_ran(path, modules, never)]
     if not candidates:
         return ()
@@ -82,7 +83,7 @@ class _Sources:
             Place(file, call.lineno, call.col_offset + 1)
             for file, each in statements
             for call in each.built.get(name, ())
-            if last_name(call.func) == layer
+            if last_name(call.func) == layer.rpartition(".")[2]
         )
         place = next(calls, None)
         if place is None or any(self._readers.may_read(each, name) for _, each in statements):

@@ -21,6 +21,7 @@ _TORCH = str(Path(torch.__file__).parent) + "/"
 _DISTRIBUTIONS = _TORCH + "distributions/"
 _OURS = str(Path(__file__).parent.parent) + "/"
 _STDLIB = sysconfig.get_path("stdlib") + "/"
+_KERAS = tuple(f"{sysconfig.get_path(kind)}/keras/" for kind in ("purelib", "platlib"))
 _PACKAGES = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("platlib") + "/", _STDLIB + "site-packages/")
 _SAMPLES = re.compile(r"\.(\w*sample\w*)\(")
 Function = TypeVar("Function")
@@ -112,7 +113,7 @@ def raising_place(traceback: TracebackType | None) -> Place | None:
 
 @functools.cache
 def is_user_code(path: str) -> bool:
-    """Whether a file belongs to the model: not to torch, regcheck or the standard library."""
-    if path.startswith((_TORCH, _OURS, "<frozen ", "<eval_with_key>")):  # the last is code that torch.fx wrote
+    """Whether a file belongs to the model: not to torch, Keras, regcheck or the standard library."""
+    if path.startswith((_TORCH, _OURS, *_KERAS, "<frozen ", "<eval_with_key>")):  # the last is code that torch.fx wrote
         return False
     return path.startswith(_PACKAGES) or not path.startswith(_STDLIB)

@@ -65,7 +65,8 @@ ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain",
 def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.EVAL):
         if counts(graph, drop) and not drop.latent:
-            message = f"`{drop.call}` still drops {what(drop)} after `eval()`{since(drop)}"
+            when = "when the model is called without `training`" if is_keras(drop) else "after `eval()`"
+            message = f"`{drop.call}` still drops {what(drop)} {when}{since(drop)}"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
     for drop in graph.latent_dropouts(Mode.EVAL):
         if counts(graph, drop):
@@ -83,6 +84,11 @@ def what(drop: Op) -> str:
     return drop.drops.value if drop.drops else ""
 
 
+def is_keras(drop: Op) -> bool:
+    """Whether a layer of Keras drops: the argument `training` of a call holds its mode."""
+    return drop.call.startswith("keras.")
+
+
 def since(drop: Op) -> str:
     """Why a traced dropout stays in train mode."""
     return f": the code that {drop.traced_by} wrote holds train mode as a constant" if drop.traced_by else ""
@@ -97,6 +103,8 @@ def remedy(drop: Op) -> str:
     if drop.traced_by:
         layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
         return "call `eval()` before it is traced" + (layers if drop.traced_by == "torch.fx" else "")
+    if is_keras(drop):
+        return "call the layer without `training=True`, and pass that to the model where it trains"
     how = DROPPING.get(drop.site.function)
     if how is not None and how.training is None:
         return f"pass `{how.rate[1]}=… if self.training else 0.0`"

@@ -100,6 +100,9 @@ PREDICTS = re.compile(
 )
 SAMPLES = re.compile(r"(?:^|_)mc|monte|stochast|dropout|uncertain|bayes|sampl|ensemble|adapt|calibrat|statistic", re.I)
 
+FIX = "call `model.eval()` before predicting, and `model.train()` before training goes on"
+KERAS_FIX = "pass `training=False`, or no `training`, to the call that predicts"
+
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for index, call in usage.calls():
@@ -113,7 +116,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             yield Suspicion(
                 call,
                 f"`{call.model.name}` predicts {f'with {layers} ' if layers else ''}in train mode{asked}",
-                fix="call `model.eval()` before predicting, and `model.train()` before training goes on",
+                fix=KERAS_FIX if call.mode_argument else FIX,
                 severity=severity,
             )
 
@@ -130,6 +133,8 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     asked = usage.requested_mode(index)
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
+    if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
+        return Severity.ERROR
     found = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)

@@ -75,6 +75,13 @@ def check(usage: Usage) -> Iterator[Suspicion]:
                 f"`{call.model.name}` trains in eval mode{off(call.model)}",
                 fix="call `model.train()` at the start of each training epoch, or after validating",
             )
+        elif trained and chooses_eval(usage, call):
+            how = "with `training=False`" if call.mode_argument == "given" else "without `training=True`"
+            yield Suspicion(
+                call,
+                f"`{call.model.name}` trains {how}{off(call.model)}",
+                fix=KERAS_CALL if call.library else KERAS_STEP,
+            )
         elif trained and came_in_eval(usage, index, call):
             yield Suspicion(
                 call,
@@ -94,6 +101,8 @@ def off(model: Model) -> str:
     return f", with {' and '.join(model.mode_dependent)} off" if model.mode_dependent else ""
 
 
+KERAS_STEP = "pass `training=True` to the call in the training step"
+KERAS_CALL = "let the model's `call` take the argument `training`, which `fit` passes only then"
 LOADED = "call `model.train()` before training; `from_pretrained` returns models in eval mode"
 
 
@@ -122,6 +131,17 @@ def is_trained(usage: Usage, call: Called, model: Model) -> bool:
     if call.trained_after is None:  # from source
         return call.backpropagated is True or usage.trains_in(call.function)
     return call.backpropagated is True and usage.is_stepped(model)
+
+
+def chooses_eval(usage: Usage, call: Called) -> bool:
+    """Whether a model of Keras is trained only by calls whose argument leaves its layers in eval mode.
+
+    An argument that only holds batch norms in eval mode trains on fixed statistics on purpose.
+    """
+    trained = [each for each in usage.calls_of(call.model.key) if each.backpropagated]
+    drops = any("norm" not in kind for kind in call.model.mode_dependent)
+    on_purpose = call.mode_argument == "given" and not drops
+    return bool(call.mode_argument) and not on_purpose and not any(each.training for each in trained)
 
 
 def came_in_eval(usage: Usage, index: int, call: Called) -> bool:

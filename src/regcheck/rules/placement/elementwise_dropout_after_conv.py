@@ -58,13 +58,12 @@ def check(graph: Graph) -> Iterator[Suspicion]:
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.kind is not Kind.DROPOUT or drop.drops is not Drops.ELEMENTS:
             continue
-        found = axes.of(drop)
-        if found is not None and found.is_map and has_extent(flow, drop, axes) and not is_unfolded(flow, drop, axes):
+        if axes.is_map(drop) and has_extent(flow, drop, axes) and not is_unfolded(flow, drop, axes):
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
                 "the dropped values can be predicted from their neighbours, so this regularizes little",
-                fix=f"drop whole channels with `nn.Dropout{len(found.positions)}d`, or drop after pooling",
+                fix=f"drop whole channels with `{of_channels(drop, axes)}`, or drop after pooling",
             )
 
 
@@ -72,19 +71,21 @@ def has_extent(flow: Flow, drop: Op, axes: AxesInFlow) -> bool:
     """Whether the map has more than one position: by its shape, or else because a window moves over it later on."""
     if drop.extent is not None:
         return any(size > 1 for size in drop.extent)
-    passed, stopped = flow.ahead(drop, lambda op: not op.window and is_map(op, axes))
+    passed, stopped = flow.ahead(drop, lambda op: not op.window and axes.is_map(op))
     return any(op.window for op in (*passed, *stopped))
 
 
 def is_unfolded(flow: Flow, drop: Op, axes: AxesInFlow) -> bool:
     """Whether the map is at once taken apart into tokens or features: then it might as well be dropped after that."""
-    _, stopped = flow.ahead(drop, lambda op: op.kind not in (Kind.POOL, Kind.CONV) and is_map(op, axes))
+    _, stopped = flow.ahead(drop, lambda op: op.kind not in (Kind.POOL, Kind.CONV) and axes.is_map(op))
     return bool(stopped) and all(op.kind in (Kind.RESHAPE, Kind.LINEAR, Kind.ATTENTION) for op in stopped)
 
 
-def is_map(op: Op, axes: AxesInFlow) -> bool:
-    found = axes.of(op)
-    return found is not None and found.is_map
+def of_channels(drop: Op, axes: AxesInFlow) -> str:
+    """The layer that drops whole channels of the map that a dropout runs on."""
+    found = axes.of(drop)
+    count = len(found.positions) if found is not None else 2
+    return f"SpatialDropout{count}D" if drop.call.startswith("keras.") else f"nn.Dropout{count}d"
 
 
 def size(drop: Op) -> str:

@@ -281,18 +281,19 @@ class Module:
         """Whether this is an `nn.Module`; an `Instance` may be an object of any class."""
         return True
 
-    def children(self) -> Iterator[tuple[str, Module]]:
+    def children(self) -> list[tuple[str, Module]]:
         """Registered submodules with their names; `*` for a name that is not known."""
-        yield from ()
+        return []
 
 
 @dataclass(eq=False)
 class LayerValue(Module):
-    """A layer of torch.nn with its constructor's arguments."""
+    """A layer of torch.nn with its constructor's arguments; `call` is the call that constructs it, if there is one."""
 
     name: str = ""
     args: tuple[Value, ...] = ()
     kwargs: Mapping[str, Value] = field(default_factory=dict)
+    call: ast.Call | None = None
 
     def argument(self, position: int, name: str, default: Any = None) -> Value:
         return argument(self.args, self.kwargs, position, name, default)
@@ -305,9 +306,9 @@ class Container(Module):
     name: str = ""
     entries: Cells = field(default_factory=Cells)
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        for name, value in list(self.entries.items()):
-            yield from (("*" if name.startswith("*") else name, module) for module in modules_in(value))
+    def children(self) -> list[tuple[str, Module]]:
+        entries = self.entries.items()
+        return [("*" if name[:1] == "*" else name, module) for name, value in entries for module in modules_in(value)]
 
 
 @dataclass(eq=False)
@@ -321,11 +322,10 @@ class Instance(Module):
     def is_module(self) -> bool:
         return self.definition.is_module
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        if self.base is not None:
-            yield from self.base.children()
-        for name, value in list(self.cells.items()):
-            yield from ((name, module) for module in modules_in(value) if not isinstance(value, Items))
+    def children(self) -> list[tuple[str, Module]]:
+        cells = [(name, value) for name, value in self.cells.items() if isinstance(value, _HOLDING_MODULES)]
+        own = [(name, module) for name, value in cells for module in modules_in(value)]
+        return own if self.base is None else self.base.children() + own
 
 
 @dataclass(eq=False)
@@ -351,6 +351,9 @@ class UnknownObject(Unknown):
     name: str = ""
     origins: tuple[UnknownObject, ...] = ()
     parts: dict[str, UnknownObject] = field(default_factory=dict)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def part(self, name: str) -> UnknownObject:
         """An attribute or an item; `module` of a wrapper around a model is the model."""
@@ -422,44 +425,52 @@ _CONTAINERS: dict[type, Callable[[Any], Iterable[Any]]] = {
 }
 
 
-def leaves(*values: Any, dicts: bool = True) -> Iterator[Any]:
+_HOLDING_MODULES = (Module, Either, Maybe, Several)
+"""The values other than lists that may be a module, or one of several."""
+
+
+def leaves(*values: Any, dicts: bool = True) -> Sequence[Any]:
     """The values in sequences, dicts and alternatives, at any depth.
 
     Each container is visited once: a list that contains another one twice, sixty times over, has 2^60 paths.
     """
     containers = _CONTAINERS if dicts else _SEQUENCES
+    if containers.keys().isdisjoint(map(type, values)):
+        return values
     todo, seen = [*reversed(values)], set[int]()
+    found: list[Any] = []
     while todo:
         each = todo.pop()
         contents = containers.get(type(each))
         if contents is None:
-            yield each
+            found.append(each)
         elif id(each) not in seen:
             seen.add(id(each))
             todo += [*contents(each)][::-1]
+    return found
 
 
-def modules_in(value: Any) -> Iterator[Module]:
+def modules_in(value: Any) -> Sequence[Module]:
     """The modules that a value, or an item of a sequence, may be."""
-    return (each for each in leaves(value, dicts=False) if isinstance(each, Module) and each.is_module)
+    if isinstance(value, Module):
+        return (value,) if value.is_module else ()
+    if type(value) not in _SEQUENCES:
+        return ()
+    return [each for each in leaves(value, dicts=False) if isinstance(each, Module) and each.is_module]
 
 
 def descendants(module: Module) -> Iterator[tuple[str, Module]]:
     """A module and its registered submodules with their dotted paths, each once."""
-    seen = {id(module)}
-    yield "", module
-    todo = [("", module.children())]
+    seen: set[int] = set()
+    todo = [("", module)]
     while todo:  # modules may be nested deeper than calls can be
-        path, children = todo[-1]
-        for name, child in children:
-            if id(child) not in seen:
-                seen.add(id(child))
-                where = f"{path}.{name}" if path else name
-                yield where, child
-                todo.append((where, child.children()))
-                break
-        else:
-            todo.pop()
+        path, each = todo.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield path, each
+            children = each.children()
+            if children:
+                todo += [(f"{path}.{name}" if path else name, child) for name, child in reversed(children)]
 
 
 def argument(

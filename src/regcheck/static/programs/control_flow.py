@@ -62,7 +62,7 @@ class ProgramStatements(Statements):
     def assign(self, target: ast.expr, value: Value) -> None:
         log = self.program.log
         if isinstance(target, ast.Name):
-            if "loss" in target.id.lower() and any(True for _ in log.origins([value])):
+            if "loss" in target.id.lower() and log.origins([value]):
                 log.consume_in_loss([value])
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             log.consume([value])
@@ -164,6 +164,13 @@ class ProgramEvaluator(Evaluator):
         if type(node) is ast.Attribute:
             self.program.uncalled_methods.condition(node)
         return super().decide(node)
+
+    def _listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:
+        first = node.generators[0]
+        with self.program.part_loops.summing(first.iter, [node.elt, *first.ifs]):
+            return super()._listcomp(node)
+
+    _generatorexp = _setcomp = _listcomp
 
 
 class ProgramCalls(Calls):

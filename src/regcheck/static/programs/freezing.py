@@ -168,6 +168,10 @@ class Freezing(Part):
                     id(each) for each in within if each.cells.get("training", Constant(True)) == Constant(True)
                 )
 
+    def cut(self, end: int) -> None:
+        """The log drops the events from an index on."""
+        self._program.moving = {index: each for index, each in self._program.moving.items() if index < end}
+
     def end(self) -> None:
         """The program is over: notes on its training calls which frozen norms they move."""
         for index, training in self._program.moving.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.usage import Usage
@@ -49,6 +51,19 @@ BEFORE_STEPS = (
     "on_train_batch_start",
 )
 """The methods of a model that Lightning calls to train it, those before the first step in their order."""
+AFTER_STEP = ("on_train_batch_end",)
+BETWEEN_STEPS = (*AFTER_STEP, "on_train_batch_start")
+VALIDATION = (
+    "on_validation_start",
+    "on_validation_epoch_start",
+    "on_validation_batch_start",
+    "validation_step",
+    "on_validation_batch_end",
+    "on_validation_epoch_end",
+    "on_validation_end",
+)
+"""The methods that Lightning calls in eval mode and without gradients; afterwards it restores the modes."""
+BETWEEN_EPOCHS = ("on_train_epoch_end", "on_train_epoch_start", "on_train_batch_start")
 
 
 class ProgramReader:
@@ -83,9 +98,14 @@ class ProgramReader:
         return any(id(function.node) in each for each in called)
 
     @property
-    def whole(self) -> set[object]:
-        """The identities of the models whose results go into a loss and not into another model."""
-        return self.domain.log.trained - self.domain.log.feeding
+    def scored(self) -> set[object]:
+        """The identities of the models whose results go into a loss, a score or a choice."""
+        return self.domain.log.scored
+
+    @property
+    def feeding(self) -> set[object]:
+        """The identities of the models whose results go into another model."""
+        return self.domain.log.feeding
 
     def top_of(self, source: Source) -> Usage:
         """The events of running a file."""
@@ -138,26 +158,65 @@ class ProgramReader:
                     yield definition
 
     def training_of(self, definition: Definition) -> Usage:
-        """The events of a training that a library runs: what precedes it, a step, and the backward pass."""
+        """The events of a training that a library runs: an epoch of two steps, a validation, and the next epoch's step.
+
+        A hook that cannot be followed ends the training after its first step.
+        """
         start = self._begin(definition.source)
         state = self.interpreter.state
         with state.within(Frame(None, definition.source, state.globals[definition.source.path])):
             task = Instance(state.place(definition.node), definition=definition)
             state.created.append(task)
             self.interpreter.calls.initialize(task, (), {}, definition.node)
-            for name in BEFORE_STEPS:
-                self._call_method(task, name)
+            self._call_methods(task, BEFORE_STEPS)
             try:
-                loss = _loss_in(self._call_method(task, TRAINING_STEP))
+                self._train(task)
             except CannotTrace:
                 optimizers = definition.method(OPTIMIZERS)
                 state.entered.discard(id(optimizers.node if optimizers else None))  # it is read on its own
                 raise
-            self.domain.method(loss, "backward", (), {}, ast.Name(TRAINING_STEP, ast.Load(), lineno=1, col_offset=0))
+            entered, end = set(state.entered), len(self.domain.log.events)
+            try:
+                self._call_methods(task, BETWEEN_STEPS)
+                self._train(task)
+                self._call_methods(task, AFTER_STEP)
+                with self._validating(task):
+                    self._call_methods(task, VALIDATION)
+                self._call_methods(task, BETWEEN_EPOCHS)
+                self._train(task)
+            except CannotTrace:
+                state.entered.intersection_update(entered)  # the hooks are read on their own
+                self.domain.log.cut(end)
+                self.domain.freezing.cut(end)
         usage = self._usage(f"{definition.source.path}::{definition.name}", start)
         self._collect_models()
         state.trail.clear()
         return usage
+
+    def _train(self, task: Instance) -> None:
+        """A training step of a library, and its backward pass, in a function of that library."""
+        state = self.interpreter.state
+        with state.within(replace(state.frame, name="optimizer_closure")):
+            loss = _loss_in(self._call_method(task, TRAINING_STEP))
+            self.domain.method(loss, "backward", (), {}, ast.Name(TRAINING_STEP, ast.Load(), lineno=1, col_offset=0))
+
+    @contextlib.contextmanager
+    def _validating(self, task: Instance) -> Iterator[None]:
+        """Eval mode without gradients; afterwards each module has the mode that it had before."""
+        state, log = self.interpreter.state, self.domain.log
+        modules = [each for _, each in descendants(task)]
+        modes = [self.domain.training(each) for each in modules]
+        self.domain.library_sets_training(task, Constant(False))
+        gradients = log.has_gradients
+        log.set_gradients(False)
+        yield
+        log.set_gradients(gradients)
+        for each, mode in zip(modules, modes, strict=True):
+            state.set(each.cells, "training", mode)
+
+    def _call_methods(self, task: Instance, names: Sequence[str]) -> None:
+        for each in names:
+            self._call_method(task, each)
 
     def _call_method(self, task: Instance, name: str) -> Value:
         """Calls a method of an object with unknown arguments, if it has the method."""

@@ -15,6 +15,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.files.attribute_reads import FileReads, attribute_reads
 from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
+from regcheck.torch_api.keep_probabilities import KeepNames, keep_names_of, may_keep
 from regcheck.torch_api.reused_masks import Products, may_draw, products_of
 
 from .discovery import INSTALLATION, parse
@@ -69,6 +70,11 @@ class Source:
     def products(self) -> Products:
         """The products with a random mask that is drawn once."""
         return products_of(self.tree) if may_draw(self.content) else {}
+
+    @cached_property
+    def keep_names(self) -> KeepNames:
+        """The names of keep probabilities that dropouts take as their rates."""
+        return keep_names_of(self.tree) if may_keep(self.content) else {}
 
     @cached_property
     def attribute_reads(self) -> FileReads:

@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from regcheck.keras_api.layer_tree import is_layer
+
 
 def is_lazy(model: nn.Module) -> bool:
-    """Whether some parameter or buffer of a model has no shape before the first run."""
+    """Whether some parameter or buffer of a model has no shape, or does not exist, before the first run."""
+    if is_layer(model):
+        return not model.built
     return any(nn.parameter.is_lazy(each) for each in (*model.parameters(), *model.buffers()))
 
 
