@@ -71,8 +71,6 @@ REASONS = {
     ("scores_with_eval_left_uncalled", "REG210"): _UNCALLED,
     ("trainer_with_uncalled_modes", "REG210"): _UNCALLED,
     ("validation_that_gives_up_early", "REG208"): "this run does not take the path that leaves without restoring",
-    ("classifier_ending_in_alpha_dropout", "REG101"): _NO_LOSS,
-    ("predictions_assembled_by_slices", "REG101"): _NO_LOSS,
     ("topics_of_as_many_words", "REG101"): _NO_LOSS,
     ("layer_switched_back_on_by_forward", "REG204"): "a scan makes no claim about a mode that `forward` itself sets",
     ("noise_from_distributions", "REG203"): _DISTRIBUTION,

@@ -1,14 +1,16 @@
-"""`regcheck rule --new`: the skeleton of a rule file."""
+"""`regcheck rule`: a family of rules, rules for programs to read, and the skeleton of a rule file."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
 from regcheck.cli.main import main
 from regcheck.core.rule import Rule
+from regcheck.plugins import catalogue
 from regcheck.testing import check_rule
 
 
@@ -18,6 +20,19 @@ def loaded(file: Path) -> Rule:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return Rule.from_module(module)
+
+
+def test_the_first_letters_of_codes_list_a_family(capsys: pytest.CaptureFixture[str]) -> None:
+    """A prefix of codes lists the rules that have it; with `--output-format json` programs can read them."""
+    assert main(["rule", "REG30"]) == 0
+    family = [rule for rule in catalogue() if rule.code.startswith("REG30")]
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in listed] == [[rule.code, rule.name] for rule in family]
+    assert main(["rule", "REG30", "--output-format", "json"]) == 0
+    documents = json.loads(capsys.readouterr().out)
+    assert [(each["code"], each["severity"]) for each in documents] == [(r.code, r.severity.value) for r in family]
+    assert main(["rule", "REG301"]) == 0
+    assert capsys.readouterr().out == next(each["page"] for each in documents if each["code"] == "REG301")
 
 
 @pytest.mark.parametrize("place", ["", "rules", "rules/loud_labels.py"])

@@ -211,6 +211,38 @@ def test_a_scan_over_nothing_is_not_clean(folder: Path, options: tuple[str, ...]
     assert scan(folder / "empty", *options, "--strict").returncode == 3
 
 
+def test_a_quiet_scan_prints_findings_alone(folder: Path) -> None:
+    """`-q` leaves out the summary and the notes, not findings and not things that were not checked."""
+    (folder / "broken.py").write_text(NET + "def (\n")
+    for format in ("concise", "full", "github"):
+        loud, quiet = (scan(folder, "--output-format", format, *each).stdout for each in ((), ("-q",)))
+        lost = set(loud.splitlines()) - set(quiet.splitlines())
+        assert "2 findings, 1 not checked" in lost
+        assert not any("REG" in line or "broken.py" in line for line in lost)
+    (folder / "net.py").write_text("import torch\n")
+    (folder / "broken.py").unlink()
+    assert scan(folder, "-q").stdout == ""
+
+
+def test_findings_do_not_fail_with_exit_zero(folder: Path) -> None:
+    """`--exit-zero` hides findings from the exit code, and not wrong usage."""
+    for options in ((), ("--diff",), ("--output-format", "json"), ("--write-baseline",)):
+        assert scan(folder, *options, "--exit-zero").returncode == 0
+    assert scan(folder, "nowhere", "--exit-zero").returncode == 2
+
+
+def test_a_scan_shows_its_files_and_settings(folder: Path) -> None:
+    """`--show-files` and `--show-settings` say what a scan would do, from configuration and command line together."""
+    (folder / "pyproject.toml").write_text('[tool.regcheck]\nexclude = ["old"]\nfail-on = "never"\n')
+    (folder / "old").mkdir()
+    (folder / "old" / "net.py").write_text(NET)
+    assert scan(folder, "--show-files").stdout == "net.py\n"
+    assert scan(folder, "--show-files", "--no-force-exclude", "old/net.py").stdout == "old/net.py\n"
+    settings = json.loads(scan(folder, "--show-settings", "--ignore", "REG202").stdout)
+    shown = {key: settings[key] for key in ("exclude", "fail-on", "ignore", "seed")}
+    assert shown == {"exclude": ["old"], "fail-on": "never", "ignore": ["REG202"], "seed": 0}
+
+
 def test_a_scan_of_what_is_excluded_is_no_error(folder: Path) -> None:
     """The user may name excluded paths, as hooks do: a note says that nothing was read."""
     (folder / "pyproject.toml").write_text('[tool.regcheck]\nexclude = ["old/*"]\n')

@@ -57,6 +57,44 @@ def test_the_nearest_file_with_a_table_counts(tmp_path: Path) -> None:
     assert load(inner).seed == 7
 
 
+@pytest.mark.parametrize("name", ["regcheck.toml", ".regcheck.toml"])
+def test_a_file_of_its_own_comes_before_the_project_s(tmp_path: Path, name: str) -> None:
+    """All of a `regcheck.toml` is about regcheck, without a table, and it hides the `pyproject.toml` beside it."""
+    written(tmp_path, "[tool.regcheck]\nseed = 7\nstrict = true\n")
+    written(tmp_path, "seed = 8\n", name)
+    assert load(tmp_path) == Options(seed=8)
+    written(tmp_path, "sede = 8\n", name)
+    with pytest.raises(UsageError, match=rf"{name}: unknown option 'sede' \(did you mean 'seed'"):
+        load(tmp_path)
+
+
+def test_a_configuration_extends_another(tmp_path: Path) -> None:
+    """A key of the file itself hides that of the extended one, whose baseline lies beside it."""
+    (tmp_path / "team").mkdir()
+    base = "[tool.regcheck]\nseed = 7\nfail_on = 'error'\nbaseline = 'known.json'\n"
+    written(tmp_path / "team", base)
+    written(tmp_path, "extend = 'team/pyproject.toml'\nfail-on = 'info'\n", "regcheck.toml")
+    known = str(tmp_path / "team" / "known.json")
+    assert load(tmp_path) == Options(seed=7, fail_on=Severity.INFO, baseline=known)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("extend = 'other.toml'", "other.toml: cannot be read: No such file"),
+        ("extend = 7", "regcheck.toml: option 'extend' takes a path, not 7"),
+        ("extend = 'regcheck.toml'", "the files extend each other"),
+        ("extend = 'pyproject.toml'", "has no .tool.regcheck. table"),
+    ],
+)
+def test_what_cannot_be_extended_is_said(tmp_path: Path, text: str, says: str) -> None:
+    """A configuration that extends nothing, itself, or what is none of ours is an error that names the file."""
+    written(tmp_path, "[project]\nname = 'p'\n")
+    written(tmp_path, text, "regcheck.toml")
+    with pytest.raises(UsageError, match=says):
+        load(tmp_path)
+
+
 def test_without_configuration_there_are_the_defaults(tmp_path: Path) -> None:
     """No file is needed."""
     written(tmp_path, "[project]\nname = 'plain'\n")

@@ -79,3 +79,14 @@ def test_it_is_advice(tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text(REPORTED["a layer"])
     assert scan([path]).findings == ()
+
+
+def test_the_message_names_the_groups(tmp_path: Path) -> None:
+    """Of several parameter groups, the message gives the indices of those that decay too much."""
+    path = tmp_path / "train.py"
+    path.write_text(
+        HEADER + "a, b, c = nn.Linear(4, 4), nn.Linear(4, 4, bias=False), nn.Linear(4, 4)\n"
+        "optim.AdamW([{'params': each.parameters()} for each in (a, b, c)])\n"
+    )
+    (finding,) = scan([path], Options(select=("REG302",))).findings
+    assert "in parameter groups 0, 2" in finding.message

@@ -53,7 +53,79 @@ REPORTED = {
     + "        (loss / 2).backward()\n        optimizer.step()\nfit(net)\n",
 }
 
+TASK = """
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import nn
+class Tides(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rise = nn.Linear(4, 8)
+        self.fall = nn.Linear(8, 2)
+    def forward(self, x):
+        return self.fall(torch.relu(self.rise(x)))
+class Task(L.LightningModule):
+    def __init__(self, strength=1e-4, decay=DECAY):
+        super().__init__()
+        self.net, self.strength, self.decay = Tides(), strength, decay
+    def penalty(self):
+        return PENALTY
+    def training_step(self, batch, index):
+        x, y = batch
+        loss = F.mse_loss(self.net(x), y)
+        self.log("loss", loss)
+        return loss + self.strength * self.penalty()  # <-
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.OWNER.parameters(), lr=0.1, weight_decay=self.decay)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 3)]
+"""
+
+
+def task(penalty: str, owner: str = "net", decay: str = "1e-2") -> str:
+    """A task that wraps its net, with a penalty in its loss."""
+    text = TASK.replace("PENALTY", penalty).replace("self.OWNER", owner).replace("DECAY", decay)
+    return text if decay != "0.0" else text.replace("  # <-", "")
+
+
+LAYERS = "net[0].weight.pow(2).sum() + net[2].weight.pow(2).sum()"
+REPORTED |= {
+    "concatenated": added("1e-4 * torch.cat([p.view(-1) for p in net.parameters()]).pow(2).sum()", mark=MARK),
+    "norm of all": added("1e-4 * torch.norm(torch.cat([p.flatten() for p in net.parameters()]))", mark=MARK),
+    "vector": added("1e-4 * nn.utils.parameters_to_vector(net.parameters()).square().sum()", mark=MARK),
+    "layer by layer": added(f"1e-4 * ({LAYERS})", mark=MARK),
+    "layers in a list": added("1e-4 * sum(each.weight.norm() ** 2 for each in (net[0], net[2]))", mark=MARK),
+    "layers of a kind": added(
+        "1e-4 * sum(m.weight.pow(2).sum() for m in net.modules() if isinstance(m, nn.Linear))", mark=MARK
+    ),
+    "layers in a loop": added(
+        "0.01 * l2",
+        more="l2 = 0.0\nfor name, m in net.named_children():\n    if isinstance(m, nn.Linear):\n"
+        "        l2 += (m.weight ** 2).sum()\n",
+        mark=MARK,
+    ),
+    "of a task, its net decayed": task("sum(p.pow(2).sum() for p in self.parameters())", "self.net"),
+    "of a net, its task decayed": task("sum(p.pow(2).sum() for p in self.net.parameters())", "self"),
+    "of a task by layers": task("self.net.rise.weight.pow(2).sum() + self.net.fall.weight.pow(2).sum()", "self"),
+    "of a task, concatenated": task("torch.cat([p.view(-1) for p in self.parameters()]).pow(2).sum()", "self"),
+}
+
 SILENT = {
+    "one layer of several": added("1e-4 * net[2].weight.pow(2).sum()"),
+    "layers of a kind that is not all": added(
+        "1e-4 * sum(m.weight.pow(2).sum() for m in net.modules() if isinstance(m, nn.Conv2d))"
+    ),
+    "biases": added("1e-4 * (net[0].bias.pow(2).sum() + net[2].bias.pow(2).sum())"),
+    "layers in an L1 term": added("1e-4 * (net[0].weight.abs().sum() + net[2].weight.abs().sum())"),
+    "concatenated L1": added("1e-4 * torch.cat([p.view(-1) for p in net.parameters()]).abs().sum()"),
+    "vector of another model": added("1e-4 * nn.utils.parameters_to_vector(other.parameters()).square().sum()"),
+    "vector beside a constant": added("1e-4 * (nn.utils.parameters_to_vector(net.parameters()) - 1).square().sum()"),
+    "layers beside a constant": added("(net[0].weight - 1).pow(2).sum() + (net[2].weight - 1).pow(2).sum()"),
+    "rows of layers": added("sum(p.view(p.size(0), -1).norm(dim=1).sum() for p in net.parameters())"),
+    "a task without decay": task("sum(p.pow(2).sum() for p in self.parameters())", "self", "0.0"),
+    "a task without decay, by layers": task(
+        "self.net.rise.weight.pow(2).sum() + self.net.fall.weight.pow(2).sum()", "self", "0.0"
+    ),
     "no decay": added(SQUARES, HEADER + "optimizer = optim.SGD(net.parameters(), lr=0.1)\n"),
     "decay of the command line": added(
         SQUARES, HEADER + "optimizer = optim.SGD(net.parameters(), lr=0.1, weight_decay=float(sys.argv[1]))\n"

@@ -253,6 +253,239 @@ LABELS = (
     ("", "prepare(model)", ""),
 )
 
+HOOKED = (
+    """
+class Task(Fit):
+    def on_train_epoch_end(self):
+        {before}
+        with torch.no_grad():
+            hits = (self(self.held_out).argmax(1) == 1).sum(){mark}
+        self.train()
+        self.log("hits", hits)
+""",
+    """
+class Task(Fit):
+    def on_fit_start(self):
+        self.example = torch.ones(4, 16)
+
+    @torch.no_grad()
+    def on_train_epoch_start(self):
+        {before}
+        self.log_dict({{"score": self(self.example).softmax(1).argmax(1).float().mean()}}){mark}
+        self.train()
+""",
+    """
+class Task(Fit):
+    def validation_step(self, batch, index):
+        self.log("accuracy", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def on_train_epoch_end(self):
+        {before}
+        self.score(){mark0}
+        self.train()
+
+    def score(self):
+        with torch.inference_mode():
+            print(self(self.held_out).argmax(1)){mark}
+""",
+)
+LEFT = (
+    """
+class Task(Fit):
+    def on_train_epoch_end(self):
+        self.eval()
+        with torch.no_grad():
+            self.log("hits", (self(self.held_out).argmax(1) == 1).sum())
+        {after}
+
+    def training_step(self, batch, index):
+        return F.cross_entropy(self(batch[0]), batch[1]){mark}
+""",
+    """
+class Task(Fit):
+    def on_train_batch_end(self, outputs, batch, index):
+        self.net.eval()
+        with torch.no_grad():
+            print(self.net(batch[0]).argmax(1))
+        {after}
+
+    def training_step(self, batch, index):
+        return F.cross_entropy(self.net(batch[0]), batch[1]){mark}
+""",
+)
+FITTED = (
+    """
+
+def main(train, held_out):
+    model = Fit()
+    trainer = L.Trainer(max_epochs=3, callbacks=[L.pytorch.callbacks.ModelCheckpoint()])
+    trainer.fit(model, train)
+    {before}
+    with torch.no_grad():
+        for x, y in held_out:
+            print((model(x).argmax(1) == y).float().mean()){mark}
+""",
+    """
+
+from lightning.pytorch import Trainer
+model = Fit()
+trainer = Trainer()
+trainer.fit(model=model, train_dataloaders=load("train"))
+trainer.validate(model, load("valid"))
+{before}
+with torch.inference_mode():
+    labels = model(load("x")).argmax(1){mark}
+""",
+    """
+
+class Experiment:
+    def __init__(self):
+        self.model, self.trainer = Fit(), L.Trainer()
+
+    def run(self, x):
+        self.model.train()
+        self.trainer.fit(self.model)
+        self.label(x)
+
+    @torch.no_grad()
+    def label(self, x):
+        {self_before}
+        return self.model(x).argmax(1){mark}
+
+Experiment().run(torch.ones(2, 16))
+""",
+    """
+
+def main(x):
+    model = Fit()
+    L.Trainer().fit(model)
+    {before}
+    def answer(x):
+        with torch.no_grad():
+            return model(x).argmax(1){mark}
+    return answer(x)
+""",
+    """
+
+class Frozen(Fit):
+    def on_fit_end(self):
+        self.eval()
+
+def main(x):
+    model = Frozen()
+    L.Trainer().fit(model)
+    with torch.no_grad():
+        return model(x).argmax(1)
+""",
+    """
+
+class Rest(L.Callback):
+    def on_fit_end(self, trainer, task):
+        task.eval()
+
+def main(x):
+    model = Fit()
+    trainer = L.Trainer(callbacks=[Rest()])
+    trainer.fit(model)
+    with torch.no_grad():
+        return model(x).argmax(1)
+""",
+    """
+
+def main(x, loader):
+    model = Fit()
+    trainer = L.Trainer()
+    trainer.fit(model, loader, loader)
+    trainer.test(model, loader)
+    labels = trainer.predict(model, loader)
+    with torch.no_grad():
+        return labels, model(x).argmax(1)
+""",
+)
+
+TUNED = (
+    """
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
+
+model = AutoModelForSequenceClassification.from_pretrained("bert-base-uncased", num_labels=2)
+tokenizer = AutoTokenizer.from_pretrained("bert-base-uncased")
+trainer = Trainer(model=model, args=TrainingArguments("out"), train_dataset=load())
+trainer.train()
+trainer.save_model("out")
+{before}
+with torch.no_grad():
+    print(model(**tokenizer("fine", return_tensors="pt")).logits.argmax(-1)){mark}
+""",
+    """
+import torch
+from transformers import Seq2SeqTrainer, TrainingArguments
+from zoo import build
+
+def main(train, texts):
+    model = build()
+    trainer = Seq2SeqTrainer(model, TrainingArguments("out"), train_dataset=train)
+    trainer.train()
+    {before}
+    labels = []
+    with torch.inference_mode():
+        for each in texts:
+            labels.append(trainer.model(**each).logits.argmax(-1)){mark}
+    return labels
+""",
+    """
+import torch
+import transformers
+from zoo import build
+
+class Tuner:
+    def __init__(self):
+        self.model = build()
+        self.trainer = transformers.Trainer(model=self.model, args=transformers.TrainingArguments("out"))
+
+    def run(self, x):
+        self.trainer.train()
+        {self_before}
+        with torch.no_grad():
+            return self.model(**x).logits.argmax(-1){mark}
+
+Tuner().run({{}})
+""",
+    NETS.format(forward="self.out(self.drop(torch.relu(self.first(x))))").replace("lightning as L", "transformers")
+    + """
+def main(train, x):
+    model = Scores()
+    transformers.Trainer(model, transformers.TrainingArguments("out"), train_dataset=train).train()
+    {before}
+    with torch.no_grad():
+        return model(x).argmax(-1){mark}
+""",
+)
+EVALUATED = """
+import torch
+from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+
+def main(data, x):
+    model = AutoModelForSequenceClassification.from_pretrained("bert-base-uncased")
+    trainer = Trainer(model, TrainingArguments("out"), {more})
+    trainer.train()
+    {before}
+    with torch.no_grad():
+        return model(**x).logits.argmax(-1)
+"""
+
+
+def filled(template: str, *, sound: bool, mark: str) -> str:
+    """The program with its missing line, or with a mark at the call that needs it."""
+    return template.format(
+        before="model.eval()" if sound and "self(" not in template else "self.eval()" if sound else "pass",
+        self_before="self.model.eval()" if sound else "pass",
+        after="self.train()" if sound else "pass",
+        mark="" if sound else f"  # <- {mark}",
+        mark0="",
+    )
+
+
 PROGRAMS = [
     *(DROPPED + fit for fit in FITS),
     *(HIDDEN + fit for fit in FITS),
@@ -271,6 +504,17 @@ PROGRAMS = [
         for decorator, before, mark in LABELS
     ),
 ]
+MODES = [
+    *(HIDDEN + FITS[4] + filled(each, sound=sound, mark="REG201") for each in HOOKED for sound in (True, False)),
+    *(HIDDEN + FITS[4] + filled(each, sound=sound, mark="REG206") for each in LEFT for sound in (True, False)),
+    *(HIDDEN + FITS[4] + filled(each, sound=sound, mark="REG201") for each in FITTED for sound in (True, False)),
+    *(filled(each, sound=sound, mark="REG201") for each in TUNED for sound in (True, False)),
+    EVALUATED.format(more="eval_dataset=data", before="pass"),
+    EVALUATED.format(more="None, data, data", before="pass"),
+    EVALUATED.format(more="callbacks=[data]", before="pass"),
+    EVALUATED.format(more="train_dataset=data", before="trainer.evaluate(data)"),
+    EVALUATED.format(more="train_dataset=data", before="trainer.predict(data)"),
+]
 
 
 @pytest.mark.parametrize("source", PROGRAMS)
@@ -280,8 +524,21 @@ def test_exactly_the_marked_lines_are_reported(source: str, tmp_path: Path) -> N
     path.write_text(source)
     report = scan([path])
     assert report.not_checked == ()
-    assert {(each.line, each.code) for each in report.findings} == {
-        (number, code)
-        for number, line in enumerate(source.splitlines(), 1)
-        for code in re.findall(r"# <- (REG\d+)", line)
-    }
+    assert {(each.line, each.code) for each in report.findings} == marked(source)
+
+
+def test_the_modes_that_trainers_leave_are_followed(tmp_path: Path) -> None:
+    """A prediction in train mode is found in a hook and after a training, and so is an `eval()` that a hook leaves."""
+    for number, source in enumerate(MODES):
+        (tmp_path / f"program_{number}.py").write_text(source)
+    report = scan([tmp_path])
+    assert report.not_checked == ()
+    for number, source in enumerate(MODES):
+        found = {(each.line, each.code) for each in report.findings if each.path.endswith(f"_{number}.py")}
+        assert found == marked(source), source
+
+
+def marked(source: str) -> set[tuple[int, str]]:
+    """The lines of a program that are marked with a code."""
+    lines = enumerate(source.splitlines(), 1)
+    return {(number, code) for number, line in lines for code in re.findall(r"# <- (REG\d+)", line)}

@@ -56,8 +56,8 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
-def add_common_options(parser: Parser) -> None:
-    """Add the options that `scan`, `audit` and `run` share."""
+def add_common_options(parser: Parser, *, measures: bool = True) -> None:
+    """Add the options that `scan`, `audit` and `run` share, and those about measurements where the verb `measures`."""
     rules = parser.add_argument_group("rules")
     for option, text in (
         ("--select", "run only these rules: codes, prefixes of codes, names, ALL"),
@@ -85,6 +85,7 @@ def add_common_options(parser: Parser) -> None:
         default=SUPPRESS,
         help="exit 3 if something was not checked, or is unproven",
     )
+    rules.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output-format",
@@ -95,9 +96,10 @@ def add_common_options(parser: Parser) -> None:
     )
     output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report here instead of printing it")
     output.add_argument("--html", metavar="FILE", type=Path, help="also write the report as an HTML page")
-    output.add_argument("-v", "--verbose", action="store_true", help="show the figures behind each verdict")
+    output.add_argument(
+        "-q", "--quiet", action="store_true", help="print findings and things not checked only: no summary, no notes"
+    )
     output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
-    output.add_argument("--show-refuted", action="store_true", help="also show suspicions that measurements refuted")
     baseline = parser.add_argument_group("baseline")
     baseline.add_argument(
         "--baseline",
@@ -111,7 +113,22 @@ def add_common_options(parser: Parser) -> None:
         action="store_true",
         help=f"write the current findings to the baseline ({DEFAULT} if none is named)",
     )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="read this file, a regcheck.toml or one with [tool.regcheck] (default: the nearest one)",
+    )
+    parser.set_defaults(verbose=False, show_refuted=False)
+    if measures:
+        add_measurement_options(parser)
+
+
+def add_measurement_options(parser: Parser) -> None:
+    """Add the options about measurements, which a scan does not make."""
     proof = parser.add_argument_group("proof")
+    proof.add_argument("-v", "--verbose", action="store_true", help="show repetitions, and figures behind verdicts")
+    proof.add_argument("--show-refuted", action="store_true", help="also show suspicions that measurements refuted")
     proof.add_argument("--no-confirm", dest="confirm", action="store_false", default=SUPPRESS, help="measure nothing")
     proof.add_argument(
         "--device",
@@ -130,12 +147,6 @@ def add_common_options(parser: Parser) -> None:
         help="limit the work of proving one model's findings, in seconds of one ordinary core (default: 60)",
     )
     proof.add_argument("--seed", type=int, default=SUPPRESS, help="seed of all measurements (default: 0)")
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        type=Path,
-        help="read this file's [tool.regcheck] (default: the nearest pyproject.toml that has one)",
-    )
 
 
 def options_from(arguments: argparse.Namespace) -> Options:
@@ -146,7 +157,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
     """
     options = load(Path.cwd(), arguments.config)
     for each in options.notes:
-        note(f"note: {each}")
+        note(f"note: {each}")  # also with --quiet: it asks for a change of the configuration
     given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     options = replace(options, budget_named="`--budget`", **given)

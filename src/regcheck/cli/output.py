@@ -50,17 +50,19 @@ def publish(
     if arguments.html is not None:
         write_report(arguments.html, "--html", rendered(report, "html"))
     if arguments.write_baseline:
-        return update_baseline(report, options, examined, stream or sys.stdout)
+        code = update_baseline(report, options, examined, stream or sys.stdout)
+        return 0 if arguments.exit_zero else code
     file: Path | None = arguments.output_file
     color = file is None and wants_color(stream or sys.stdout)
-    view = View(arguments.show_refuted, arguments.statistics, color, arguments.verbose, fixed)
+    view = View(arguments.show_refuted, arguments.statistics, color, arguments.verbose, fixed, arguments.quiet)
     text = rendered(report, arguments.output_format, view)
     if file is None:
         show(text, stream)
     else:
         write_report(file, "--output-file", text)
-    note_stale_entries(report, options, examined)
-    return report.exit_code
+    if not arguments.quiet:
+        note_stale_entries(report, options, examined)
+    return 0 if arguments.exit_zero else report.exit_code
 
 
 def write_report(file: Path, option: str, text: str) -> None:

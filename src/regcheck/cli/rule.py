@@ -1,7 +1,8 @@
-"""`regcheck rule`: the list of rules, one rule's page, or the skeleton of a new rule file."""
+"""`regcheck rule`: the list of rules or of a family, one rule's page, or the skeleton of a new rule file."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,13 @@ def run(argv: Sequence[str]) -> int:
         UsageError: there is no such rule, or the skeleton cannot be written.
     """
     parser = Parser("regcheck rule", "List the rules, show the page of one, or begin a new one.")
-    parser.add_argument("rule", metavar="CODE|NAME", nargs="?", help="the rule to show; with --new, the folder or file")
+    parser.add_argument(
+        "rule",
+        metavar="CODE|NAME",
+        nargs="?",
+        help="the rule to show, or the first letters of the codes to list; with --new, the folder or file",
+    )
+    parser.add_argument("--output-format", choices=("text", "json"), default="text", help="text (default) or json")
     parser.add_argument(
         "--new", metavar="NAME", help="write the skeleton of a rule file into this folder, or the given"
     )
@@ -32,14 +39,30 @@ def run(argv: Sequence[str]) -> int:
         file = rule_skeleton.write(arguments.new, Path(word or "."), catalogue())
         printing.show(f"{visible(str(file))}: fill it in, and test it with regcheck.testing.check_rule\n")
         return 0
-    if word is None:
-        printing.show(listing(catalogue()))
-        return 0
-    for rule in catalogue():
-        if word in (rule.code, rule.name):
-            show(page(rule))
-            return 0
-    raise unknown_rule(word, catalogue())
+    rules = catalogue()
+    shown = [rule for rule in rules if word in (None, rule.code, rule.name)]
+    shown = shown or [rule for rule in rules if rule.code.startswith(word)]
+    if not shown:
+        raise unknown_rule(word, rules)
+    if arguments.output_format == "json":
+        printing.show(json.dumps([described(rule) for rule in shown], indent=2) + "\n")
+    elif word in (shown[0].code, shown[0].name):
+        show(page(shown[0]))
+    else:
+        printing.show(listing(shown))
+    return 0
+
+
+def described(rule: Rule) -> dict[str, object]:
+    """A rule for programs to read: what is listed, and its page as markdown."""
+    return {
+        "code": rule.code,
+        "name": rule.name,
+        "severity": rule.severity.value,
+        "summary": rule.summary,
+        "fixable": any(each.fixed for each in rule.bad),
+        "page": page(rule),
+    }
 
 
 def listing(rules: Sequence[Rule]) -> str:

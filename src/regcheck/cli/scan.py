@@ -22,8 +22,8 @@ from regcheck.cli.printing import note, show
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
-from regcheck.engine.scan import NO_FILES, scan
-from regcheck.files.escape import visible
+from regcheck.engine.scan import NO_FILES, files_to_scan, scan
+from regcheck.files.escape import dump_json, visible
 from regcheck.files.text import STDIN, content_of, overlay
 
 
@@ -46,6 +46,8 @@ def run(argv: Sequence[str]) -> int:
         chosen.add_argument(
             option, metavar="GLOBS", type=comma_separated, action="extend", default=argparse.SUPPRESS, help=text
         )
+    chosen.add_argument("--show-files", action="store_true", help="list the files that would be scanned, and stop")
+    chosen.add_argument("--show-settings", action="store_true", help="print the options in effect as JSON, and stop")
     chosen.add_argument(
         "--no-force-exclude",
         dest="force_exclude",
@@ -57,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
     fixes.add_argument("--fix", action="store_true", help="apply safe fixes, and report what remains")
     fixes.add_argument("--diff", action="store_true", help="show what --fix would change; exit 1 if anything")
     fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also change results")
-    add_common_options(parser)
+    add_common_options(parser, measures=False)
     parser.add_argument("--stdin-filename", metavar="FILE", help="file name of standard input")
     arguments = parser.parse(argv)
     paths = arguments.paths or ["."]
@@ -89,6 +91,12 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
     Raises:
         UsageError: the named paths hold no Python file.
     """
+    if arguments.show_settings:
+        show(dump_json(options.to_dict()))
+        return 0
+    if arguments.show_files:
+        show("".join(f"{visible(str(each))}\n" for each in files_to_scan(paths, options)))
+        return 0
     looking = without_new_baseline(options, arguments)
     if not (arguments.fix or arguments.diff):
         report = scan(paths, looking, cached=not arguments.no_cache)
@@ -103,7 +111,8 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
     if arguments.diff:
         show("".join(result.diff()))
         note(f"{result.fixed} would be fixed, {result.report.headline} would remain")
-        return 1 if result.after else 3 if options.strict and result.report.not_checked else 0
+        code = 1 if result.after else 3 if options.strict and result.report.not_checked else 0
+        return 0 if arguments.exit_zero else code
     result.write()
     with overlay(result.after):
         if piped:

@@ -1,20 +1,24 @@
-"""Options from the `[tool.regcheck]` table of a `pyproject.toml`."""
+"""Options from a `regcheck.toml`, or from the `[tool.regcheck]` table of a `pyproject.toml`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 
+OWN = "regcheck.toml"
+EXTEND = "extend"
+"""The key that names another configuration, whose keys hold where this one has none."""
+
 
 def load(start: Path, file: Path | None = None, defaults: Mapping[str, Any] | None = None) -> Options:
-    """The options written in `file`, or in the nearest `pyproject.toml` at or above `start` that has such a table.
+    """The options written in `file`, or in the nearest configuration at or above `start`.
 
+    That is a `regcheck.toml` or `.regcheck.toml`, or else a `pyproject.toml` that has the table `[tool.regcheck]`.
     `defaults` hold where nothing else is written.
 
     Raises:
@@ -25,22 +29,58 @@ def load(start: Path, file: Path | None = None, defaults: Mapping[str, Any] | No
         table = _table(file)
         if table is None:
             raise UsageError(f"{file}: has no [tool.regcheck] table")
-        return _options(file, {**(defaults or {}), **table})
+        return _options(file, table, defaults)
     start = start.resolve()
     for folder in (start, *start.parents):
-        file_above = folder / "pyproject.toml"
-        table = _table(file_above) if file_above.is_file() else None
-        if table is not None:
-            return _options(file_above, {**(defaults or {}), **table})
+        for file_above in (folder / OWN, folder / f".{OWN}", folder / "pyproject.toml"):
+            table = _table(file_above) if file_above.is_file() else None
+            if table is not None:
+                return _options(file_above, table, defaults)
     return Options.read(defaults)
 
 
-def _options(file: Path, table: Mapping[str, Any]) -> Options:
+def _options(file: Path, table: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> Options:
+    return Options.read({**(defaults or {}), **_keys(file, table, ())})
+
+
+def _keys(file: Path, table: Mapping[str, Any], below: tuple[Path, ...]) -> dict[str, Any]:
+    """The keys of a file's table and of those that it extends, spelled with `-`, with paths from the working folder.
+
+    Args:
+        file: the file.
+        table: its table.
+        below: the files that extend it.
+
+    Raises:
+        UsageError: as `load`, or the files extend each other.
+    """
+    keys = {name.replace("_", "-"): value for name, value in table.items()}
+    base = keys.pop(EXTEND, None)
     try:
-        options = Options.read(table)
-        return replace(options, baseline=str(file.parent / options.baseline)) if options.baseline else options
+        if base is not None and not isinstance(base, str):
+            raise UsageError(f"option {EXTEND!r} takes a path, not {base!r}")
+        if Options.read(keys).baseline:
+            keys["baseline"] = str(file.parent / keys["baseline"])
     except UsageError as error:
-        raise UsageError(f"{file}: [tool.regcheck]: {error}") from None
+        raise UsageError(f"{file}: {_where(file)}{error}") from None
+    if base is None:
+        return keys
+    extended = file.parent / base
+    if extended.resolve() in (each.resolve() for each in (*below, file)):
+        raise UsageError(f"{file}: {EXTEND} = {base!r}: the files extend each other")
+    further = _table(extended)
+    if further is None:
+        raise UsageError(f"{extended}: has no [tool.regcheck] table")
+    return {**_keys(extended, further, (*below, file)), **keys}
+
+
+def _is_own(file: Path) -> bool:
+    """Whether all of a file is about regcheck."""
+    return file.name in (OWN, f".{OWN}")
+
+
+def _where(file: Path) -> str:
+    return "" if _is_own(file) else "[tool.regcheck]: "
 
 
 def _table(file: Path) -> Mapping[str, Any] | None:
@@ -57,6 +97,8 @@ def _table(file: Path) -> Mapping[str, Any] | None:
         raise UsageError(f"{file}: is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file}: is not valid TOML: {error}") from None
+    if _is_own(file):
+        return document
     table = document.get("tool", {}).get("regcheck")
     if table is not None and not isinstance(table, Mapping):
         raise UsageError(f"{file}: `tool.regcheck` must be a table, not {table!r}")

@@ -83,6 +83,12 @@ class Options:
             values[name] = _read(name, value)
         return cls(**values)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The options by their keys, as values of JSON."""
+        keys = [each.name for each in fields(self) if each.metadata.get("key", True)]
+        values = {key.replace("_", "-"): getattr(self, key) for key in keys}
+        return {**values, "fail-on": self.fail_on.value if self.fail_on else "never"}
+
 
 DEPRECATED = "require_proof"
 """The former key: the opposite of `fail_on_unproven`."""

@@ -79,9 +79,15 @@ class Reach(Enum):
 
 
 class Wholeness(Enum):
-    """Whether the subject of a graph is a whole model; a front end cannot always tell it from a part of one."""
+    """Whether the subject of a graph is a whole model; a front end cannot always tell it from a part of one.
+
+    `WHOLE` says that the user names it as a model, `SCORED` that the program scores or trains its outputs, `ALONE` that
+    it is a class in source that no other model calls.
+    """
 
     WHOLE = "whole"
+    SCORED = "scored"
+    ALONE = "alone"
     UNKNOWN = "unknown"
 
 
@@ -128,8 +134,10 @@ class Op:
         requires_grad: whether a parameter, or any parameter that the op consumes, is trained; None where there is none,
             or the front end cannot tell.
         axis_arguments: the arguments by name that decide which axes the call moves, see `torch_api.axes`.
+        of_classes: the source names the width of a layer as a number of classes.
         operands: the arguments of a function that masks are made of or applied with (`torch_api.functions.MASKING`),
             in order; empty for any other op.
+        keep_name: the name in source of a keep probability that a dropout takes as its rate, else empty.
     """
 
     id: str
@@ -157,6 +165,8 @@ class Op:
     reused_mask: str = ""
     axis_arguments: tuple[tuple[str, Any], ...] = ()
     operands: tuple[Operand, ...] = ()
+    keep_name: str = ""
+    of_classes: bool = False
 
     @property
     def place(self) -> Place | None:

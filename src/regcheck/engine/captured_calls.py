@@ -25,14 +25,18 @@ def check_captures(
 ) -> Iterator[tuple[str, Wholeness, Report]]:
     """Check the captured calls of each structure that `is_due` when its turn comes.
 
-    A model counts as a whole one where the program trains it: a test that only calls it may try a part on its own.
+    A model counts as a whole one where the program trains it: it steps its parameters or scores its results by a loss
+    of torch. A test that only calls a model, or sends gradients back through it, may try a part on its own.
     """
-    trained = observation.usage.models_trained_alone()
-    whole = {call.capture for _, call in observation.usage.calls() if call.model.key in trained}
+    usage = observation.usage
+    alone = usage.models_trained_alone()
+    calls = [call for _, call in usage.calls() if call.model.key in alone]
+    trained = {call.model.key for call in calls if call.scored_by or usage.is_stepped(call.model)}
+    scored = {call.capture for call in calls if call.model.key in trained}
     called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in observation.captures}
     limit = budget_of(check.options).left
     for index, capture in enumerate(observation.captures):
-        wholeness = Wholeness.WHOLE if capture.whole and index in whole else Wholeness.UNKNOWN
+        wholeness = Wholeness.SCORED if capture.whole and index in scored else Wholeness.UNKNOWN
         if not is_due(capture.model_key, wholeness):
             continue
         inputs = Inputs(capture.args, capture.kwargs, "captured")

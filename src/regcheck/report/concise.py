@@ -16,7 +16,7 @@ def render(report: Report, view: View) -> str:
     lines += [unchecked(each) for each in report.not_checked]
     if view.statistics:
         lines += [f"{number:>4}  {code}  {name}" for number, code, name in counts(report)]
-    return "\n".join([*lines, *report.looked_at, *ending(report, view), ""])
+    return "".join(f"{each}\n" for each in (*lines, *ending(report, view)))
 
 
 def line(finding: Finding, mark: str = "") -> str:

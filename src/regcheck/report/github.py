@@ -13,7 +13,7 @@ COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO:
 def render(report: Report, view: View) -> str:
     lines = [*map(annotation, report.standing), *map(unproven, report.unproven)]
     lines += [unchecked(each) for each in report.not_checked]
-    return "\n".join([*lines, *report.looked_at, *ending(report, view), ""])
+    return "".join(f"{each}\n" for each in (*lines, *ending(report, view)))
 
 
 def unproven(finding: Finding) -> str:

@@ -18,8 +18,9 @@ class View:
         show_refuted: list the suspicions that a measurement refuted.
         statistics: count the findings of each rule.
         color: use terminal colours.
-        verbose: show the figures behind each verdict.
+        verbose: show the figures behind each verdict, and each finding that repeats.
         fixed: how many findings `--fix` removed, None where it did not run.
+        quiet: leave out what was looked at, and the counts.
     """
 
     show_refuted: bool = False
@@ -27,11 +28,14 @@ class View:
     color: bool = False
     verbose: bool = False
     fixed: int | None = None
+    quiet: bool = False
 
 
 def ending(report: Report, view: View) -> list[str]:
-    """The last lines of a text: how many findings there are, how many `--fix` removed, and how many it can remove."""
-    lines = [report.headline]
+    """The last lines of a text: what was looked at, how many findings there are, were fixed and can be fixed."""
+    if view.quiet:
+        return []
+    lines = [*report.looked_at, report.headline]
     if view.fixed is not None:
         lines.append(f"{view.fixed} fixed")
     safe = sum(each.patch is not None and each.patch.safe for each in report.findings)

@@ -20,8 +20,9 @@ from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of, parts_of
 from .models.lowering import graph_of
+from .models.scoring_methods import scores_itself
 from .programs.reader import ProgramReader
-from .project.names import Project
+from .project.names import Definition, Project
 
 Result = TypeVar("Result")
 
@@ -78,7 +79,7 @@ def analyze(project: Project) -> Reading:
         usages += attempts.attempt(*where, partial(program.call_of, function))
 
     models = _Models(project)
-    parts = _parts(program.models)
+    parts, children = _parts(program.models), set[object]()
     for model in program.models:
         models.lower(model, program.entered, attempts)
     constructors = ConstructorCache()
@@ -96,7 +97,8 @@ def analyze(project: Project) -> Reading:
             for each in filter(None, built):
                 models.lower(each, builder.entered, attempts)
             parts |= _parts(builder.created)
-    graphs = models.graphs(program.whole - parts)
+            children |= _parts(filter(None, built))
+    graphs = models.graphs(program.scored - parts - program.feeding, parts | program.feeding | children)
     return Reading(graphs, tuple(usages), tuple(attempts.not_checked), tuple(classes), models.by_key)
 
 
@@ -128,11 +130,17 @@ class _Models:
                 self._graphs.append((identity(model), graph))
         return self._by_likeness[like]
 
-    def graphs(self, whole: set[object]) -> tuple[Graph, ...]:
-        """All graphs; those of the models with the identities `whole` are marked as whole models."""
-        return tuple(
-            [replace(each, wholeness=Wholeness.WHOLE) if known in whole else each for known, each in self._graphs]
-        )
+    def graphs(self, scored: set[object], parts: set[object]) -> tuple[Graph, ...]:
+        """All graphs, marked as those of whole models or of parts by the models' identities."""
+
+        def wholeness(known: object) -> Wholeness:
+            if known in scored:
+                return Wholeness.SCORED
+            if known in parts:
+                return Wholeness.UNKNOWN
+            return Wholeness.SCORED if isinstance(known, Definition) and scores_itself(known) else Wholeness.ALONE
+
+        return tuple([replace(each, wholeness=wholeness(known)) for known, each in self._graphs])
 
 
 class _Attempts:

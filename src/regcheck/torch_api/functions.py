@@ -177,6 +177,15 @@ INDEXING = frozenset("index_select scatter scatter_add scatter_reduce index_add 
 STATISTICS = frozenset("mean var std var_mean std_mean".split())
 """Reductions to the statistics that a normalization uses."""
 
+REDUCTIONS = frozenset(
+    "mean sum amax max logsumexp adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d"
+    " adaptive_max_pool2d adaptive_max_pool3d".split()
+)
+"""Functions that reduce whole axes to one value, or a map to a few."""
+
+CHOICES = frozenset("argmax argmin topk sort argsort".split())
+"""Functions whose result tells which values are the largest; no gradient passes through the places."""
+
 _FILLING = frozenset("uniform random exponential geometric cauchy log_normal".split())
 _FUNCTIONAL = {
     *(name for name, how in DROPPING.items() if how.training is not None and name != "feature_dropout"),

@@ -35,3 +35,8 @@ LOSS_LAYERS = frozenset(LOSSES)
 
 LOSS_FUNCTIONS = frozenset(filter(None, LOSSES.values()))
 """The functions of torch.nn.functional that return a loss."""
+
+
+def is_loss(name: str) -> bool:
+    """Whether a function of torch.nn.functional, or a class of torch.nn that learns nothing, scores a prediction."""
+    return name in LOSS_FUNCTIONS or bool(LOSSES.get(name))

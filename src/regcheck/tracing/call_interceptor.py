@@ -24,17 +24,20 @@ from regcheck.torch_api.functions import (
     CALL_ALIASES,
     DROPPING,
     KINDS,
+    REDUCTIONS,
     STACKED,
     STACKED_ATEN,
     STACKED_ATEN_PACKED,
     STATISTICS,
 )
+from regcheck.torch_api.losses import LOSS_FUNCTIONS
 
 from .running import Locate, ModuleStack
 from .script_interpreter import interpreting, is_interpretable, is_opaque_script
 
 _DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
-_PLACED = _DRAWING | STATISTICS | {"batch_norm"} | {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
+_SOFTMAX = {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
+_PLACED = _DRAWING | STATISTICS | REDUCTIONS | LOSS_FUNCTIONS | _SOFTMAX | {"batch_norm"}
 _names: dict[Any, str] = {}
 
 
@@ -61,7 +64,7 @@ def name_of(function: Any) -> str:
 
 
 def is_placed(name: str) -> bool:
-    """Whether calls of that name get a `Site`: functions that can draw, normalize or compute statistics, and softmax.
+    """Whether calls of that name get a `Site`: functions that can draw or normalize, reduce an axis, or read scores.
 
     So does every operator of another package: it may do any of this.
     """

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from regcheck.core.errors import CannotMeasure
-from regcheck.core.graph import Drops, Kind, Mode, Op, Site
+from regcheck.core.graph import Drops, Mode, Op, Site
 from regcheck.core.measurements.dropped_outputs import DroppedOutputs
 from regcheck.probe import statistics
 from regcheck.probe.interventions import Replacement, identity, nothing
 from regcheck.probe.probes import ModelProbe, measures
+from regcheck.torch_api.output_paths import OutputPaths
 
 DRAWS = 20_000
 """Masks are drawn until there are this many draws (in at most `statistics.REPLAYS` runs)."""
@@ -19,31 +20,42 @@ DRAWS = 20_000
 
 @measures(ModelProbe, forwards=8)
 def measure(probe: ModelProbe, op: Op) -> DroppedOutputs:
-    """Compare train runs in which `op` drops all, drops nothing, and drops at its rate."""
+    """Compare train runs in which `op` drops all, drops nothing, and drops at its rate.
+
+    Where a softmax, a reduction or a loss reads what is dropped, the units are those of its input, in which each of
+    them is still by itself. Dropouts whose results are added to that of `op` drop all.
+    """
     if op.rate is None:
         raise CannotMeasure("the rate of this dropout is not a number")
-    passed, _ = probe.graph.flow(op.mode).ahead(op, lambda each: True)
-    bare: dict[Site, Replacement] = {each.site: first_argument for each in passed if each.kind is Kind.SOFTMAX}
+    paths = OutputPaths(probe.graph.flow(op.mode))
+    readers = {each.site for each in paths.readers(op)}
+    others: dict[Site, Replacement] = {each.site: nothing for each in paths.companions(op)}
     draws_per_run = units = 0
 
-    def count(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
-        nonlocal draws_per_run, units
-        if site == op.site and isinstance(result, torch.Tensor):
-            whole_channels = op.drops is Drops.CHANNELS and result.dim() > 2
-            units = result.numel()
-            draws_per_run = result.flatten(2)[..., 0].numel() if whole_channels else units
-
     def run(how: Replacement | None, seed: int = 0, **extra: Any) -> list[torch.Tensor]:
-        swapped = {**bare, **({op.site: how} if how else {})}
+        nonlocal draws_per_run, units
+        read: list[torch.Tensor] = []
+
+        def observe(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
+            nonlocal draws_per_run, units
+            if site in readers:
+                read.append((args[0] if args else kwargs["input"]).detach().clone())
+            if site == op.site and isinstance(result, torch.Tensor):
+                whole_channels = op.drops is Drops.CHANNELS and result.dim() > 2
+                units = result.numel()
+                draws_per_run = result.flatten(2)[..., 0].numel() if whole_channels else units
+
+        swapped = {**others, **({op.site: how} if how else {})}
         vary = {op.site: probe.seed + seed}
-        return probe.runner.run(Mode.TRAIN, probe.seed, vary=vary, replace=swapped, **extra)
+        outputs = probe.runner.run(Mode.TRAIN, probe.seed, vary=vary, replace=swapped, observe=observe, **extra)
+        return read or outputs
 
     probe.runner.plan(5)
     blanks, blanks_of_other_input = run(nothing), run(nothing, change=another_input)
     if statistics.deviation(run(nothing), blanks) > 0:
         raise CannotMeasure("runs with the same random numbers differ, so lost output units cannot be identified")
     constant = len(blanks) == len(blanks_of_other_input)
-    noisy = [run(None, 1, observe=count)]
+    noisy = [run(None, 1)]
     wanted = min(statistics.REPLAYS, -(-DRAWS // max(draws_per_run, 1)))
     wanted = probe.runner.plan_share(draws_per_run, wanted, op.rate, probe.alpha)
     noisy += [run(None, 1 + n) for n in range(1, wanted)]
@@ -65,11 +77,6 @@ def measure(probe: ModelProbe, op: Op) -> DroppedOutputs:
     draws = reaching * len(noisy)
     interval = statistics.binomial_interval(draws, op.rate, probe.alpha)
     return DroppedOutputs(lost / (touched * len(noisy)), draws, op.rate, interval, constant, remaining / touched)
-
-
-def first_argument(func: Any, args: Any, kwargs: Any) -> Any:
-    """A replacement that returns a copy of the call's input."""
-    return (args[0] if args else kwargs["input"]).clone()
 
 
 def another_input(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,11 +2,12 @@
 
 ## What it finds
 
-A back-propagated loss with a term that is the sum of squares (or of 2-norms) of all parameters of a model, times a
-number above zero, while an optimizer over the parameters of the same model has a `weight_decay` above zero. Only
-certain cases count: the source must determine the model, the number and the decay, outside any branch that may not be
-taken. The rule ignores an L1 term beside weight decay (an elastic net), and penalties on gradients, activations,
-differences of weights, and single layers.
+A back-propagated loss with a term that is the sum of squares (or of 2-norms) of all parameters of a model, or of the
+weights of all its layers one by one, times a number above zero, while an optimizer over the parameters of the same
+model has a `weight_decay` above zero. A task that wraps its only net counts as that net. Only certain cases count: the
+source must determine the model, the number and the decay, outside any branch that may not be taken. The rule ignores an
+L1 term beside weight decay (an elastic net), and penalties on gradients, activations, differences of weights, and some
+of several layers.
 
 ## Why it matters
 

@@ -2,12 +2,18 @@
 
 ## What it finds
 
-A dropout on the result of the last learned layer that reaches a model output through passive ops only (reshape,
-softmax, sigmoid, scaling). Each output of a tuple or a dict is judged separately. The rule ignores dropout before the
-last layer, which is right; a block whose output has the shape of its input, because its dropout is inside a larger
-model (integer inputs are ids, not features, so as many classes as word ids make no block); and features that leave a
-backbone: the result of an activation counts as a hidden layer's. In source, a model counts as a whole one if its output
-is scored or feeds a loss.
+A dropout on the scores of a model: its result reaches a model output, or a loss inside `forward`, through passive ops
+only (reshape, softmax, sigmoid, scaling, pooling over an axis, sums of dropped heads), and no learned layer reads it.
+Each output of a tuple or a dict is judged separately. Activations behind the last layer count as passive where the code
+says that its results are scores: the program trains the model or scores its outputs (a loss, `argmax`, a method such as
+`predict`), a loss or a log-softmax inside `forward` reads them, the layer is named for predictions (`classifier`,
+`logits`, `lm_head`), or the source names the layer's width as a number of classes (`num_classes`, `vocab_size`).
+
+The rule ignores dropout before the last layer, which is right. It ignores parts of larger models: in source every class
+of which nothing above says that it is whole, in a run every model that is called but not trained. It ignores a block,
+whose output has the shape of its input (integer inputs are ids, not features, and an autoencoder narrows its input on
+the way), and features that leave a backbone: the result of an activation counts as a hidden layer's unless it is
+scored.
 
 ## Why it matters
 
@@ -19,7 +25,8 @@ weights to answer for it. Nothing after the dropout can learn to compensate, so 
 In train mode, with all other random ops fixed: dropping everything gives the constant value of a dropped unit (zero, or
 alpha dropout's value, after the ops that follow), which must be the same for all samples; the share of output units
 equal to it must lie in the exact binomial interval around the rate p; and with this call replaced by identity no unit
-may equal it.
+may equal it. Where a softmax, a reduction or a loss follows, the units are those that it reads; the other dropouts of a
+sum drop everything meanwhile.
 
 ## When to keep the code
 
@@ -33,6 +40,7 @@ Srivastava et al., "Dropout: a simple way to prevent neural networks from overfi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Wholeness
@@ -40,43 +48,94 @@ from regcheck.core.measurements import percent
 from regcheck.core.measurements.dropped_outputs import DroppedOutputs
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
+from regcheck.torch_api.head_names import is_head
+from regcheck.torch_api.output_paths import CARRYING, OutputPaths
 
 CODE = "REG101"
 SEVERITY = Severity.WARNING
 BEGINS_AT = (Trait.DROPS,)
 
-PASSIVE = {Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID}
-
 
 def check(graph: Graph) -> Iterator[Suspicion]:
-    if graph.wholeness is not Wholeness.WHOLE:
-        return
-    flow = graph.train
+    paths = OutputPaths(graph.train)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
-        outputs = [name for name in flow.outputs_reached(drop, passive) if not as_wide_as_an_input(flow, name)]
-        if drop.kind is Kind.DROPOUT and outputs and on_predictions(flow, drop):
-            where = "the model's output" if outputs == ["output"] else f"output `{outputs[0]}`"
+        where = output_dropped(graph, paths, drop) if drop.kind is Kind.DROPOUT else ""
+        if where:
             yield Suspicion(
                 drop,
-                f"`{drop.call}` drops {where} itself: no learned layer follows it",
+                f"`{drop.call}` drops {where}: no learned layer follows it",
                 fix="move it before the last layer, or remove it",
             )
 
 
+def output_dropped(graph: Graph, paths: OutputPaths, drop: Op) -> str:
+    """The output that a dropout acts on, in words; empty where it acts on none."""
+    flow = paths.flow
+    if paths.feeds_a_layer(drop):
+        return ""
+    scorers = paths.scorers(drop)
+    are_scores = bool(scorers) or graph.wholeness is Wholeness.SCORED or is_after_a_head(paths, drop)
+    if not (is_of_scores(paths, drop) if are_scores else any(map(is_layer, flow.behind(drop, passive)))):
+        return ""
+    if scorers:
+        return f"the scores that `{scorers[0].call}` reads"
+    if graph.wholeness is Wholeness.UNKNOWN or not (are_scores or graph.wholeness is Wholeness.WHOLE):
+        return ""
+    outputs = flow.outputs_reached(drop, paths.through_scores if are_scores else paths.through)
+    for name in outputs:
+        if are_scores or not is_as_wide_as_an_input(flow, name):
+            return "the model's output itself" if name == "output" else f"output `{name}` itself"
+    return ""
+
+
 def passive(op: Op) -> bool:
-    return op.kind in PASSIVE or (op.kind is Kind.DROPOUT and not op.active)
+    """Whether an op hands a layer's result on as it is, but for its form, scale and squashing."""
+    return op.kind in CARRYING or (op.kind is Kind.DROPOUT and not op.active)
 
 
-def on_predictions(flow: Flow, drop: Op) -> bool:
-    """Whether what is dropped comes straight from a linear or conv layer: predictions rather than hidden features."""
-    return any(op.kind in (Kind.LINEAR, Kind.CONV) for op in flow.behind(drop, passive))
+def is_of_scores(paths: OutputPaths, drop: Op) -> bool:
+    """Whether what is dropped was computed from a layer's result, and is no softmax of products as in attention."""
+    layers = any(map(is_layer, paths.flow.behind(drop, paths.through_scores)))
+    exact = paths.flow.behind(drop, lambda op: op.kind is not Kind.SOFTMAX and paths.through_scores(op))
+    return layers or any(op.kind in (Kind.MATMUL, Kind.OPAQUE) for op in exact)
 
 
-def as_wide_as_an_input(flow: Flow, output: str) -> bool:
-    """Whether an output has the shape of an input of features, as the output of a block has."""
-    produced = flow.ops[dict(flow.outputs)[output]].shape
-    features = (op for op in flow if op.kind is Kind.INPUT and not op.integral)
-    return produced is not None and any(op.shape == produced for op in features)
+def is_layer(op: Op) -> bool:
+    return op.kind in (Kind.LINEAR, Kind.CONV)
+
+
+def is_after_a_head(paths: OutputPaths, drop: Op) -> bool:
+    """Whether what is dropped comes from a layer that is named for predictions, or is as wide as there are classes.
+
+    Where an activation follows the layer, the name of a `Sequential` around it may be that of its hidden layers.
+    """
+    straight = any(op.of_classes or is_head(head_of(op)) for op in paths.flow.behind(drop, paths.through))
+    own = (op for op in paths.flow.behind(drop, paths.through_scores) if is_layer(op))
+    return straight or any(op.of_classes or is_head(op.module.rpartition(".")[2]) for op in own)
+
+
+def head_of(op: Op) -> str:
+    """The attribute that holds a layer, or the `Sequential` that it is in; empty for no layer of torch's."""
+    names = [each for each in op.module.split(".") if not each.isdecimal()] if is_layer(op) else []
+    return names[-1] if names else ""
+
+
+def is_as_wide_as_an_input(flow: Flow, output: str) -> bool:
+    """Whether an output has the shape of an input of features, as the output of a block has.
+
+    An autoencoder's has it, too, but there all that the output depends on passes through a narrower layer.
+    """
+    produced = flow.ops[dict(flow.outputs)[output]]
+    shape = produced.shape
+    if shape is None:
+        return False
+    sources = flow.behind(produced, lambda op: op.kind is not Kind.INPUT and not is_narrower(op, shape))
+    return any(op.kind is Kind.INPUT and op.shape == shape and not op.integral for op in sources)
+
+
+def is_narrower(op: Op, shape: tuple[int, ...]) -> bool:
+    """Whether a layer's result has fewer values for each sample than a tensor of that shape."""
+    return is_layer(op) and op.shape is not None and prod(op.shape[1:]) < prod(shape[1:])
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
@@ -139,6 +198,29 @@ class Classifier(nn.Module):
 model = Classifier()
 inputs = (torch.randn(32, 16),)
 loss = F.nll_loss(model(*inputs), torch.zeros(32, dtype=torch.long))
+"""),
+    Example("""\
+import torch
+from torch import nn
+
+
+class Frames(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(6, 24, batch_first=True)
+        self.early = nn.Linear(6, 4)
+        self.late = nn.Linear(24, 4)
+        self.drop = nn.Dropout(0.4)
+
+    def forward(self, x):
+        states, _ = self.rnn(x)
+        early = self.drop(self.early(x))  # <-
+        return (early + self.drop(self.late(states))).mean(1)  # <-
+
+
+model = Frames()
+inputs = (torch.randn(16, 9, 6),)
+loss = nn.functional.cross_entropy(model(*inputs), torch.zeros(16, dtype=torch.long))
 """),
 )
 

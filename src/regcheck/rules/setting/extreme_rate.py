@@ -6,6 +6,10 @@ A dropout with p of 0.8 or more that is on in train mode. Mostly this is a keep 
 (TensorFlow 1 took the share to keep, torch takes the share to drop). At p = 1 no unit survives. The rule ignores
 stochastic depth, which skips a block and keeps its shortcut.
 
+A scan reads names, too: a rate of 0.5 or more whose name says that it is kept (`keep_prob`, `keep_rate`, `retain`) is a
+warning, an unknown rate with such a name is advice. A rate above 1, as a percentage is, raises an error in torch, where
+the layer is constructed or called; a scan says so before the program runs.
+
 ## Why it matters
 
 At p = 0.9 a layer trains on a tenth of its units, scaled up tenfold, and a dropped unit passes no gradient either. The
@@ -16,7 +20,7 @@ network learns slowly or not at all, and nothing crashes.
 The call of train mode repeats, many times, on ones of its input's shape. The share of dropped units must lie in the
 exact binomial interval around p, and an exact test must reject that half of the units or fewer are dropped: 0.5 is
 torch's default and the highest rate that the papers below use for hidden units. If the test rejects a rate of 0.8, the
-suspicion is refuted.
+suspicion is refuted. The name of a rate and a rate above 1 are not measured: only a scan reports them.
 
 ## When to keep the code
 
@@ -34,7 +38,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Graph, Mode
+from regcheck.core.graph import Graph, Kind, Mode, Op
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.unit_mask import UnitMask
 from regcheck.core.rule import Example, Probe
@@ -49,22 +53,41 @@ USUAL = 0.5
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
+    for op in graph.train:
+        if op.kind is Kind.RECURRENT and op.rate is not None and op.rate > 1:
+            yield out_of_range(op, op.rate)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
-        if drop.rate is None or drop.rate < EXTREME:
-            continue
-        what = drop.drops.value if drop.drops else ""
-        if drop.rate >= 1:
+        rate, what = drop.rate, drop.drops.value if drop.drops else ""
+        if rate is not None and rate > 1:
+            yield out_of_range(drop, rate)
+        elif rate == 1:
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops all {what} in train mode{drop.by_default}: nothing gets through",
                 fix="pass the share to drop; `p=0` drops nothing",
             )
-        else:
+        elif rate is not None and rate >= EXTREME:
             yield Suspicion(
                 drop,
-                f"`{drop.call}` keeps only {percent(1 - drop.rate)} of the {what} in train mode{drop.by_default}",
-                fix=f"if {drop.rate:g} is the share to keep, pass `{1 - drop.rate:.3g}`",
+                f"`{drop.call}` keeps only {percent(1 - rate)} of the {what} in train mode{drop.by_default}",
+                fix=f"if {rate:g} is the share to keep, pass `{1 - rate:.3g}`",
             )
+        elif drop.keep_name and (rate is None or rate >= USUAL):
+            yield Suspicion(
+                drop,
+                f"`{drop.call}` takes `{drop.keep_name}` as the share of {what} to drop; its name says that this share "
+                f"is kept{drop.by_default}",
+                fix=f"pass `1 - {drop.keep_name}`, or name it after the share to drop",
+                severity=Severity.INFO if rate is None else None,
+            )
+
+
+def out_of_range(op: Op, rate: float) -> Suspicion:
+    return Suspicion(
+        op,
+        f"`{op.call}` has a rate of {rate:g}{op.by_default}: torch takes a share from 0 to 1, and raises an error",
+        fix=f"if {rate:g} % is meant, pass `{rate / 100:g}`" if rate <= 100 else "pass the share to drop",
+    )
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

@@ -208,7 +208,7 @@ class Calls(Part):
             method.instance = instance
             self.call_function(method, args, kwargs, node)
         elif definition.torch_base not in ("", "Module"):
-            instance.base = self._layer(definition.torch_base, args, kwargs, instance.place)
+            instance.base = self._layer(definition.torch_base, args, kwargs, node, instance.place)
         elif not definition.is_module:
             fields = {name: (each, default) for each in reversed(definition.mro) for name, default in each.fields}
             for index, (name, (owner, default)) in enumerate(fields.items()):
@@ -224,14 +224,18 @@ class Calls(Part):
                 settle.instance = instance
                 self.call_function(settle, (), {}, node)
 
-    def _layer(self, name: str, args: Args, kwargs: Kwargs, place: Place | None) -> Container | LayerValue:
+    def _layer(
+        self, name: str, args: Args, kwargs: Kwargs, node: ast.AST, place: Place | None
+    ) -> Container | LayerValue:
         """Creates a layer or a container of torch.nn."""
         if name in CONTAINERS:
             container = Container(place, name=name)
             self.state.created.append(container)
             self.containers.fill(container, args)
             return container
-        layer = LayerValue(place, name=name, args=args, kwargs=dict(kwargs))
+        layer = LayerValue(
+            place, name=name, args=args, kwargs=dict(kwargs), call=node if isinstance(node, ast.Call) else None
+        )
         self.state.created.append(layer)
         return layer
 
@@ -248,7 +252,7 @@ class Calls(Part):
         if package == "torch.nn" and last[:1].isupper() and name not in _TRANSPARENT:
             if last == "Parameter":
                 return Weight(False if argument(args, kwargs, 1, "requires_grad") == Constant(False) else None)
-            return self._layer(last, args, kwargs, self.state.place(node))
+            return self._layer(last, args, kwargs, node, self.state.place(node))
         if name in _TRANSPARENT and args:
             return self.domain.copy_of(args[0]) if package == "copy" else args[0]
         if name == "functools.partial" and args:
@@ -379,7 +383,7 @@ class Calls(Part):
         if name == "__init__":
             base = instance.definition.torch_base
             if base not in ("", "Module") and instance.base is None:
-                instance.base = self._layer(base, args, kwargs, instance.place)
+                instance.base = self._layer(base, args, kwargs, node, instance.place)
             return NONE
         if name in ("forward", "__call__") and instance.base is not None:
             return self.domain.run_module(instance.base, args, kwargs, node)

@@ -288,11 +288,12 @@ class Module:
 
 @dataclass(eq=False)
 class LayerValue(Module):
-    """A layer of torch.nn with its constructor's arguments."""
+    """A layer of torch.nn with its constructor's arguments; `call` is the call that constructs it, if there is one."""
 
     name: str = ""
     args: tuple[Value, ...] = ()
     kwargs: Mapping[str, Value] = field(default_factory=dict)
+    call: ast.Call | None = None
 
     def argument(self, position: int, name: str, default: Any = None) -> Value:
         return argument(self.args, self.kwargs, position, name, default)
@@ -350,6 +351,9 @@ class UnknownObject(Unknown):
     name: str = ""
     origins: tuple[UnknownObject, ...] = ()
     parts: dict[str, UnknownObject] = field(default_factory=dict)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def part(self, name: str) -> UnknownObject:
         """An attribute or an item; `module` of a wrapper around a model is the model."""

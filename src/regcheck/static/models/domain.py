@@ -276,6 +276,7 @@ class ModelDomain(Domain):
             drops=DROPPING[function].drops,
             learned=function == "multi_head_attention_forward",
             discarded=discarded,
+            keep_name=self.state.project.keep_name(place if layer is None else layer.place),
             **mine,
             other=other if other != mine else None,
         )

@@ -28,12 +28,14 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.torch_api.functions import MASKING, PARTS, call_text
 
+from .class_counts import width_counts_classes
 from .unregistered import unregistered_modules
 
 if TYPE_CHECKING:
     from .forward_cache import CacheHit
 
 SETITEM = "setitem"
+_PREDICTING = (Kind.LINEAR, Kind.CONV)
 _WHOLE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE, Kind.JOIN)
 
 
@@ -108,6 +110,7 @@ class Emitter(Part):
         requires_grad: bool | None = None,
         discarded: bool = False,
         reused_mask: str = "",
+        keep_name: str = "",
         axis_arguments: tuple[tuple[str, Any], ...] = (),
         operands: Iterable[Value] = (),
         other: Mapping[str, Any] | None = None,
@@ -143,8 +146,10 @@ class Emitter(Part):
             requires_grad=self._is_trained(layer, learned, ids) if requires_grad is None else requires_grad,
             discarded=discarded,
             reused_mask=reused_mask,
+            keep_name=keep_name,
             axis_arguments=axis_arguments,
             operands=tuple(_operands(operands)) if operands and function in MASKING else (),
+            of_classes=kind in _PREDICTING and layer is not None and width_counts_classes(layer),
         )
         in_other = None
         if other is not None:

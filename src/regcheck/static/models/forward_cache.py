@@ -113,6 +113,7 @@ class CacheHit:
             requires_grad=op.requires_grad,
             discarded=op.discarded,
             reused_mask=op.reused_mask,
+            keep_name=op.keep_name,
             axis_arguments=op.axis_arguments,
             operands=tuple([self.names[each] if isinstance(each, str) else each for each in op.operands]),
         )

@@ -205,9 +205,26 @@ def identity(model: Module) -> object:
 _WITHOUT_FORWARD = ("torch.nn.Module", ".LightningModule", "builtins.object", "abc.ABC")
 
 
+LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
+"""Found in the lower-case names of functions and classes that compute a loss."""
+
+
 def is_loss(module: Module) -> bool:
-    """Whether a module is a loss of torch."""
-    return isinstance(module, LayerValue) and module.name in LOSS_LAYERS
+    """Whether a module is a loss: one of torch, or of a class that is named for one."""
+    if isinstance(module, LayerValue):
+        return module.name in LOSS_LAYERS
+    return isinstance(module, Instance) and any(word in name_of(module).lower() for word in LOSS_WORDS)
+
+
+def is_function(module: Module) -> bool:
+    """Whether a module of the program's own class is a mere function: it learns nothing, and has no mode.
+
+    So is a loss of the program's own. A part that is not known may learn.
+    """
+    if not isinstance(module, Instance) or has_learned_layers(module) or modes(module)[1]:
+        return False
+    cells = (value for _, each in descendants(module) for value in each.cells.values())
+    return not any(isinstance(value, UnknownObject) for value in cells)
 
 
 def parts_of(owner: Module) -> list[Module]:

@@ -165,6 +165,13 @@ class ProgramEvaluator(Evaluator):
             self.program.uncalled_methods.condition(node)
         return super().decide(node)
 
+    def _listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Value:
+        first = node.generators[0]
+        with self.program.part_loops.summing(first.iter, [node.elt, *first.ifs]):
+            return super()._listcomp(node)
+
+    _generatorexp = _setcomp = _listcomp
+
 
 class ProgramCalls(Calls):
     """Resolves the calls of a program."""

@@ -40,7 +40,7 @@ from regcheck.static.interpreter.values import (
     options_of,
     truth,
 )
-from regcheck.static.models.inspection import identity, is_loss, modes
+from regcheck.static.models.inspection import LOSS_WORDS, identity, is_function, is_loss, modes
 from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
@@ -52,6 +52,7 @@ from .mode_restoration import ModeRestoration
 from .optimizers import Optimizers
 from .part_loops import PartLoops
 from .penalties import LayerWeight, PenalizedLoss, Penalties, Zero
+from .trainers import Trainers
 from .uncalled_methods import UncalledMethods
 from .unknown_models import BESIDE_MODES, LEAVING_MODES, UnknownModels
 
@@ -63,7 +64,6 @@ GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, Extern
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _LEAVING_THE_GRAPH = frozenset(("item", "tolist", "numpy"))
-_LOSS_WORDS = ("loss", "criterion", "cross_entropy", "kl_div")
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
 """Builtins that use a value and leave it alone."""
 _OBSERVERS = frozenset(
@@ -71,6 +71,12 @@ _OBSERVERS = frozenset(
     " thop.profile fvcore.nn.FlopCountAnalysis torchviz.make_dot".split()
 )
 """Functions of other packages that look at a model and leave its mode as it is."""
+
+
+OF_TASKS = frozenset(
+    "log log_dict optimizers lr_schedulers print clip_gradients all_gather toggle_optimizer untoggle_optimizer".split()
+)
+"""Methods of Lightning's modules that leave their modes alone."""
 
 
 class ProgramDomain(Domain):
@@ -88,11 +94,12 @@ class ProgramDomain(Domain):
         self.freezing = Freezing(self.log)
         self.optimizers = Optimizers(self.log, self.freezing)
         self.penalties = Penalties(self.log, self.freezing)
+        self.trainers = Trainers(self.log)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
         parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in (*parts, self.unknown_models, self.optimizers):
+        for part in (*parts, self.unknown_models, self.optimizers, self.trainers):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -105,9 +112,14 @@ class ProgramDomain(Domain):
         given = (*args, *kwargs.values())
         self.freezing.use(module)
         if isinstance(module, LayerValue) and is_loss(module):
+            if not LOSSES[module.name]:
+                self.log.feeding.update(map(identity, self.log.callees_of(given)))  # its own layers make the scores
             self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
-        self.log.feeding.update(map(identity, self.log.callees_of(given)))
+        if not is_function(module):
+            self.log.feeding.update(map(identity, self.log.callees_of(given)))
+        elif is_loss(module) or any(word in _callee(node) for word in LOSS_WORDS):
+            self.log.consume_in_loss(given)
         if not self.log.is_model(module):
             return self.opaque(given, node)
         result = self.log.add_call(module, given, node)
@@ -135,8 +147,8 @@ class ProgramDomain(Domain):
         if isinstance(node, ast.Yield):
             self.restoration.note_yield()
         self.unsettle(values)
-        name = last_name(node.func).lower() if isinstance(node, ast.Call) else ""
-        if any(each in name for each in _LOSS_WORDS):
+        name = _callee(node)
+        if any(each in name for each in LOSS_WORDS):
             return self.log.consume_in_loss(values)
         result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
         if isinstance(node, ast.Call) and not isinstance(result, TensorRef):
@@ -221,6 +233,14 @@ class ProgramDomain(Domain):
         finally:
             self._following = following
 
+    def library_sets_training(self, module: Module, training: Constant) -> None:
+        """A library sets the mode of a model by its `train()`, which is no event of the program."""
+        following, self._following = self._following, True
+        try:
+            self.set_training(module, training, ast.Name("train", ast.Load(), lineno=1, col_offset=0))
+        finally:
+            self._following = following
+
     def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
         models = [*modules_in(owner)]
         if models:
@@ -288,7 +308,8 @@ class ProgramDomain(Domain):
                 self.freezing.rewrite(each.owner if isinstance(each, Parameters) else None)
         if name in _OBSERVERS:
             return self.log.consume((*args, *kwargs.values()))
-        return self.penalties.external(name, args, kwargs, node)
+        trainer = self.trainers.built(name, args, kwargs, node)
+        return trainer or self.penalties.external(name, args, kwargs, node)
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         result = self._torch_function(name, args, kwargs, node)
@@ -329,6 +350,9 @@ class ProgramDomain(Domain):
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "backward":
             self.restoration.propagate(owner)
+        trained = self.trainers.method(owner, name, args, kwargs, node)
+        if trained is not None:
+            return trained
         if isinstance(owner, Either) and name in ("train", "eval") and any(modules_in(owner)):
             return self._set_mode_of_each(owner, name, args, kwargs, node)
         if isinstance(owner, Instance) and not (
@@ -357,7 +381,7 @@ class ProgramDomain(Domain):
             self.log.add_composed_steps(given, node)
             self.log.backpropagate(given)
             self.freezing.train(given)
-            return self.log.consume_in_loss(given)
+            return self.log.consume_in_training(given)
         if name == "step":
             closure = argument(args, kwargs, 0, "closure")
             if isinstance(closure, Function):
@@ -366,6 +390,7 @@ class ProgramDomain(Domain):
                 self.optimizers.step(owner, node)
             else:
                 self.log.add(Backward, node)
+            self.log.steps = True
             return Unknown()
         if name == "add_param_group" and isinstance(owner, OptimizerValue):
             self.optimizers.add_group(owner, argument(args, kwargs, 0, "param_group"))
@@ -417,9 +442,17 @@ class ProgramDomain(Domain):
             return self.penalties.parameters(module, name)
         if name == "manual_backward" and args:
             return self.method(args[0], "backward", (), {}, node)
+        if name in OF_TASKS:
+            self.unsettle((*args, *kwargs.values()))
+            return self.log.consume((*args, *kwargs.values()))
         if name == "load_state_dict":
             self.log.load_weights(module)
             self.freezing.load(module, node)
         if name in LEAVING_MODES and not (isinstance(module, Container) and name in ("children", "named_children")):
             return self.penalties.parts(module, name) or VARYING
         return None
+
+
+def _callee(node: ast.AST) -> str:
+    """The last part of the name that a call calls, in lower case; empty for no call, or a callee without a name."""
+    return last_name(node.func).lower() if isinstance(node, ast.Call) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,13 +52,16 @@ class EventLog(Part):
         """How loops repeat each call without gradients in train mode of the current program."""
         self.training_loops: set[ast.AST] = set()
         """The loops in which a program trains."""
-        self.trained: set[object] = set()
+        self.scored: set[object] = set()
         """The identities of the models whose results go into a loss: each is a whole model."""
+        self.steps = False
+        """Whether the current program steps an optimizer."""
+        self._tried_out: set[object] = set()
         self.feeding: set[object] = set()
         """The identities of the models whose results go into another model."""
         self._modes_set_at: dict[int, Place | None] = {}
         self._weights_loaded: set[int] = set()
-        self._only_children = frozenset[int]()
+        self._owners: dict[int, Module] = {}
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
 
     @property
@@ -74,9 +77,20 @@ class EventLog(Part):
         """A program begins."""
         self.frames_around.clear()
         self._repetitions.clear()
+        self._tried_out.clear()
+        self.steps = False
+
+    def cut(self, end: int) -> None:
+        """Drops the events from an index on."""
+        del self.events[end:]
+        self._repetitions = {index: each for index, each in self._repetitions.items() if index < end}
 
     def end(self) -> None:
-        """The program is over: notes on its calls whether an input comes again before anything is trained."""
+        """The program is over: notes on its calls whether an input comes again before anything is trained.
+
+        What a test sends gradients through counts as scored if the test steps an optimizer.
+        """
+        self.scored |= self._tried_out if self.steps else set()
         for index, repetition in self._repetitions.items():
             event = self.events[index]
             if isinstance(event, Called) and repetition.is_again(self.training_loops):
@@ -172,12 +186,13 @@ class EventLog(Part):
             families = [[id(child) for child in parts_of(each) if not is_loss(child)] for each in created]
             self._parts = len(created), frozenset(itertools.chain(*families))
             shared = {child for family in families if len(family) > 1 for child in family}
-            self._only_children = self._parts[1] - shared
+            owned = zip(created, families, strict=True)
+            self._owners = {child: owner for owner, family in owned for child in family if child not in shared}
         return self._parts[1]
 
     def is_model(self, module: Module) -> bool:
         """Whether a module is a model of its own: no part of another one, or the only part of a module."""
-        return id(module) not in self.parts or id(module) in self._only_children
+        return id(module) not in self.parts or id(module) in self._owners
 
     def forget_parts(self) -> None:
         """The list of created modules starts again."""
@@ -203,8 +218,35 @@ class EventLog(Part):
     def consume_in_loss(self, values: Iterable[Value]) -> Value:
         """The program computes a loss, or predicted classes, from values; the value computed."""
         values = tuple(values)
-        self.trained.update(map(identity, self.callees_of(values)))
+        self.scored.update(self._whole_models(values))
         return self.decide(values)
+
+    def consume_in_training(self, values: Iterable[Value]) -> Value:
+        """The program back-propagates values: a test may do so to try out a part, but steps no optimizer then."""
+        values = tuple(values)
+        is_test = self.state.frames[-1].source.is_test
+        (self._tried_out if is_test else self.scored).update(self._whole_models(values))
+        return self.decide(values)
+
+    def _whole_models(self, values: Iterable[Value]) -> Iterator[object]:
+        """The identities of the models that values come from, also through losses, and of those that only wrap one."""
+        calls = {*self.origins(values)}
+        todo = [*calls]
+        while todo:
+            index = todo.pop()
+            owner: Module | None = self.callees[index]
+            seen: set[int] = set()
+            while owner is not None and id(owner) not in seen:
+                seen.add(id(owner))
+                yield identity(owner)
+                owner = self._owners.get(id(owner)) if self.is_model(owner) else None
+            todo += [] if self._learns(index) else {*self._fed_by[index]} - calls
+            calls.update(todo)
+
+    def _learns(self, index: int) -> bool:
+        """Whether the call at an index is one of a module with learned layers; any other hands gradients on."""
+        event = self.events[index]
+        return isinstance(event, Called) and event.model.learned
 
     def take_out(self, values: Iterable[Value]) -> Value:
         """The program takes values out of the graph, as an array or a number; the value computed."""

@@ -41,11 +41,11 @@ _NO_FLAG = Argument(BY_KEYWORD, FLAG, False)
 
 @dataclass(eq=False)
 class _Built:
-    """An optimizer, the index of the event of its construction, and the groups that it steps with."""
+    """An optimizer, the index of the event of its construction, and the different groups that it steps with."""
 
     optimizer: OptimizerValue
     event: int
-    stepped: dict[Group, None] = field(default_factory=dict)
+    stepped: dict[tuple[Group, ...], None] = field(default_factory=dict)
 
 
 class Optimizers(Part):
@@ -65,7 +65,8 @@ class Optimizers(Part):
         for each in self._built:
             event = self.log.events[each.event]
             assert isinstance(event, Stepped)
-            groups = tuple(each.stepped) or _groups_of(each.optimizer)
+            first, *others = [*each.stepped] or [_groups_of(each.optimizer)]
+            groups = tuple(dict.fromkeys(group for state in each.stepped for group in state)) if others else first
             self.log.events[each.event] = replace(event, optimizer=replace(event.optimizer, groups=groups))
 
     def construct(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> OptimizerValue:
@@ -91,7 +92,7 @@ class Optimizers(Part):
         self.log.add(Stepped, node, optimizer=replace(optimizer.described, groups=groups))
         for each in self._built:
             if each.optimizer is optimizer:
-                each.stepped.update(dict.fromkeys(groups))
+                each.stepped[groups] = None
 
     def add_group(self, optimizer: OptimizerValue, group: Value) -> None:
         """`optimizer.add_param_group(group)`."""
@@ -105,7 +106,7 @@ class Optimizers(Part):
         if doubts and all(each.varies and not each.off_by_default for each in doubts):
             for each in self._built:
                 if any(element(item) is group for item in each.optimizer.groups.items):
-                    each.stepped[_group(group)] = None
+                    each.stepped[(_group(group),)] = None
 
     def _groups(self, parameters: Value, defaults: Mapping[str, Value]) -> tuple[Value, ...]:
         """The parameter groups, each with the optimizer's settings unless it gives its own."""

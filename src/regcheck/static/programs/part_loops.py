@@ -1,4 +1,7 @@
-"""Loops over the parts of a model that freeze some of them: each part is an item, and tests of it are computed."""
+"""Loops over the parts of a model: each part is an item, and tests of it are computed.
+
+These are loops that freeze parts or set their modes, and those that sum up their weights.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,14 @@ from .penalties import Penalty
 
 _LISTS = frozenset("parameters named_parameters modules named_modules children named_children".split())
 _SWITCHES = frozenset("requires_grad requires_grad_ eval train momentum track_running_stats".split())
+_MODULE_LISTS = frozenset("modules named_modules children named_children".split())
+_MAGNITUDES = frozenset("pow norm square abs".split())
 _MOST_PARTS = 512
 """A model of more parts than this is not listed."""
 
 
 class PartLoops(Part):
-    """Lists the parts of a model for the loops that switch gradients, the mode or the statistics of some of them."""
+    """Lists the parts of a model for the loops that switch some of them, or that sum up the weights of layers."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -43,7 +48,7 @@ class PartLoops(Part):
 
     @property
     def is_listing(self) -> bool:
-        """Whether the current loop switches the parts of a model: it runs for each, and its tests are computed."""
+        """Whether the current loop is one over the parts of a model: it runs for each, and its tests are computed."""
         return self._depth > 0
 
     @property
@@ -56,13 +61,24 @@ class PartLoops(Part):
         """Runs the block for a loop with this body over an expression."""
         if over not in self._switching:
             listed = not _LISTS.isdisjoint(_attributes_in([over]))
-            self._switching[over] = listed and not _SWITCHES.isdisjoint(_attributes_in(body))
-        switches = self._switching[over]
-        self._depth += switches
+            switches = listed and not _SWITCHES.isdisjoint(_attributes_in(body))
+            self._switching[over] = switches or _sums_up(over, body)
+        with self._listing(self._switching[over]):
+            yield
+
+    @contextmanager
+    def summing(self, over: ast.expr, body: Sequence[ast.expr]) -> Iterator[None]:
+        """Runs the block for a comprehension with these expressions over another one."""
+        with self._listing(_sums_up(over, body)):
+            yield
+
+    @contextmanager
+    def _listing(self, lists: bool) -> Iterator[None]:
+        self._depth += lists
         try:
             yield
         finally:
-            self._depth -= switches
+            self._depth -= lists
 
     def parts(self, module: Module, name: str) -> Value | None:
         """The result of `module.modules()`, `module.named_parameters()` and so on; None where it is not listed."""
@@ -89,12 +105,8 @@ class PartLoops(Part):
         """Runs the block for a function that a model applies to each of its parts."""
         body = function.node.body if isinstance(function, Function) else []
         names = _attributes_in(body if isinstance(body, list) else [body])
-        switches = not _SWITCHES.isdisjoint(names)
-        self._depth += switches
-        try:
+        with self._listing(not _SWITCHES.isdisjoint(names)):
             yield
-        finally:
-            self._depth -= switches
 
     def test(self, name: str, args: Args) -> Value | None:
         """The result of a test of a part or of its name, where it can be computed."""
@@ -140,6 +152,15 @@ class PartLoops(Part):
             if text is not None and others is not None:
                 return Constant((text in others) is isinstance(op, ast.In))
         return None
+
+
+def _sums_up(over: ast.expr, body: Sequence[ast.AST]) -> bool:
+    """Whether a loop over the modules in a model computes magnitudes of their weights."""
+    if _MODULE_LISTS.isdisjoint(_attributes_in([over])):
+        return False
+    names = _attributes_in(body)
+    has_power = any(isinstance(each, ast.Pow) for node in body for each in ast.walk(node))
+    return "weight" in names and (has_power or not _MAGNITUDES.isdisjoint(names))
 
 
 def _attributes_in(nodes: Sequence[ast.AST]) -> set[str]:

@@ -13,6 +13,8 @@ from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     VARYING,
     Constant,
+    Container,
+    Instance,
     Items,
     LayerValue,
     Module,
@@ -28,8 +30,9 @@ from regcheck.static.interpreter.values import (
     descendants,
     element,
 )
-from regcheck.static.models.inspection import kinds_of_parameters
+from regcheck.static.models.inspection import kinds_of_parameters, parameter_names
 from regcheck.static.torch_calls import number_of
+from regcheck.torch_api.layers import layer_named
 
 from .events import EventLog
 from .freezing import Freezing
@@ -44,15 +47,19 @@ _RESHAPING = frozenset(
     " concatenate hstack cat stack sqrt squeeze".split()
 )
 """Methods and functions whose result is zero where the weights are, as far as they reduce or sum nothing."""
+_FLATTENING = frozenset("view reshape flatten ravel contiguous clone".split())
+"""Methods and functions whose result has the same elements."""
+_CONCATENATING = frozenset("cat concat concatenate hstack".split())
 _LEAVING = {each: f".{each}()" for each in ("detach", "item", "numpy", "tolist")} | {"data": ".data"}
 """The methods and the attribute of a tensor that take it out of the graph, as source writes them."""
 _TO_NUMBERS = {"builtins.float": "float()", "torch.tensor": "torch.tensor()"}
 """Functions that copy a tensor out of the graph, as source writes them."""
 _L2_FUNCTIONS = frozenset(
-    "torch.norm torch.linalg.norm torch.linalg.vector_norm torch.square torch.pow torch.sum torch.mean".split()
+    "torch.norm torch.linalg.norm torch.linalg.vector_norm torch.square torch.pow torch.sum torch.mean torch.flatten"
+    " torch.ravel torch.reshape".split()
 )
 _ON_NUMBERS = ("numpy", "numpy.linalg", "math")
-_JOINING = frozenset("cat stack hstack concatenate sum fsum tensor".split())
+_JOINING = frozenset("cat concat stack hstack concatenate sum fsum tensor".split())
 """Functions that take a list of tensors."""
 _KEEPING = frozenset("mean sum squeeze float scale".split())
 """Methods and functions whose result holds the terms of a loss that they are given."""
@@ -66,12 +73,14 @@ class Penalty(ParameterOf):
         model: the model whose parameters these are, if that is certain.
         module: that model as a value.
         by_default: a clause for messages where the number is a default.
+        layers: the layers, by their ids, whose weights these are, if the program names them one by one.
         is_l2: it consists of squares, or of 2-norms, of whole parameters times a number above zero.
         lost_by: the code that took it out of the graph, as source writes it; empty where it has a gradient.
     """
 
     model: usage.Model | None = field(default=None, kw_only=True)
     module: Module | None = field(default=None, kw_only=True)
+    layers: frozenset[int] = field(default=frozenset(), kw_only=True)
     stage: str = field(default=_WEIGHT, kw_only=True)
     by_default: str = field(default="", kw_only=True)
     is_l2: bool = field(default=True, kw_only=True)
@@ -80,8 +89,9 @@ class Penalty(ParameterOf):
 
 @dataclass(frozen=True)
 class LayerWeight(Weight):
-    """The weight or the bias of a layer."""
+    """The weight or the bias of a layer, or of any layer of a model, by its name."""
 
+    name: str = field(default="weight", kw_only=True)
     layer: Module | None = field(default=None, kw_only=True)
 
 
@@ -113,7 +123,7 @@ class Penalties(Part):
 
     def parameters(self, module: Module, name: str) -> Value:
         """The result of `module.parameters()` or `module.named_parameters()`."""
-        model = None if self.state.doubts else self.log.subject(module)
+        model = None if self.state.doubts else self.log.subject(_owner_of_all(module))
         if name == "named_parameters":
             each = Penalty(True, model=model, module=module)
             return Items.of((Several(Items.of((VARYING, each), mutable=False)),))
@@ -163,6 +173,11 @@ class Penalties(Part):
                 inside = {id(part) for _, part in descendants(each.owner)} if each.owner is not None else set()
                 if each.model.key in map(str, models) or not models.isdisjoint(inside):
                     yield Penalized(*where, model=each.model, by_default=each.by_default)
+            elif each.is_l2 and each.layers and not self.state.doubts:
+                for callee in {id(model): model for model in self.log.callees_of(values)}.values():
+                    if _weighted_layers(callee) == each.layers:
+                        model = self.log.subject(_owner_of_all(callee))
+                        yield Penalized(*where, model=model, by_default=each.by_default)
 
     def _is_trained(self, module: Module, losses: Sequence[Value]) -> bool:
         """Whether the program trains a module, and losses come from a call of it, of a part or of a model around it."""
@@ -195,7 +210,7 @@ class Penalties(Part):
     def attribute(self, owner: Value, name: str) -> Value | None:
         """`owner.name`, if that is a penalty, or the weight or the bias of a layer."""
         if isinstance(owner, (LayerValue, PartOf)) and name in ("weight", "bias"):
-            return LayerWeight(layer=owner if isinstance(owner, LayerValue) else owner.module)
+            return LayerWeight(name=name, layer=owner if isinstance(owner, LayerValue) else owner.module)
         penalty = _penalty(owner)
         return _changed(penalty, name, (), {}) if penalty is not None and name == "data" else None
 
@@ -217,7 +232,7 @@ class Penalties(Part):
         if last == "zeros" or (last == "tensor" and number_of(argument(args, kwargs, 0, "data")) == 0):
             return Zero(True)
         if last == "parameters_to_vector" and args and isinstance(args[0], Parameters):
-            return self._computed(Penalty(True, module=args[0].owner, is_l2=False))
+            return self._computed(Penalty(True, args[0].owner, model=args[0].model, module=args[0].owner))
         return self._result_of(name, args, kwargs)
 
     def _result_of(self, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
@@ -230,7 +245,8 @@ class Penalties(Part):
         if name in _TO_NUMBERS or package in _ON_NUMBERS:
             penalty = replace(penalty, lost_by=penalty.lost_by or _TO_NUMBERS.get(name, f"{name}()"))
         if listed or name in _TO_NUMBERS:
-            return self._computed(replace(penalty, is_l2=penalty.is_l2 and last == "stack" and penalty.stage == _SUM))
+            stage_is_l2 = penalty.stage == _SUM if last == "stack" else last in _CONCATENATING and penalty.stage != _SUM
+            return self._computed(replace(penalty, is_l2=penalty.is_l2 and stage_is_l2))
         is_l2 = penalty.is_l2 and name in _L2_FUNCTIONS
         return self._computed(_changed(replace(penalty, is_l2=is_l2), last, args[1:], kwargs))
 
@@ -255,7 +271,8 @@ def _with_terms(result: Value, terms: tuple[Penalized | PenaltyWithoutGradient, 
 def _penalty(value: Value) -> Penalty | None:
     """The parameter, or what is computed from parameters, that a value is."""
     if isinstance(value, LayerWeight):
-        return Penalty(True, module=value.layer)
+        layers = frozenset((id(value.layer),)) if value.name == "weight" else frozenset[int]()
+        return Penalty(True, module=value.layer, layers=layers)
     return value if isinstance(value, Penalty) else None
 
 
@@ -268,8 +285,44 @@ def _joined(args: Args) -> Penalty | None:
     first, *others = dict.fromkeys(penalties)
     if not others:
         return first
-    alike = {(each.stage, bool(each.lost_by)) for each in penalties}
-    return replace(first, is_l2=False, model=None) if len(alike) == 1 and first.lost_by else None
+    if len({(each.stage, bool(each.lost_by)) for each in penalties}) > 1:
+        return None
+    layers = _layers_of(penalties)
+    if all(each.is_l2 for each in penalties) and layers:
+        return replace(first, layers=layers)
+    return replace(first, is_l2=False, model=None) if first.lost_by else None
+
+
+def _layers_of(penalties: Sequence[Penalty]) -> frozenset[int]:
+    """The layers of several penalties, if each is one on layers; else empty."""
+    return (
+        frozenset[int]().union(*(each.layers for each in penalties))
+        if all(p.layers for p in penalties)
+        else frozenset()
+    )
+
+
+def _owner_of_all(module: Module) -> Module:
+    """The part of a module that has all its parameters, as the network that a task wraps."""
+    while isinstance(module, Instance) and not parameter_names(module):
+        parts = {id(child): child for _, child in module.children() if _has_parameters(child)}
+        inner = next(iter(parts.values()), None)
+        if len(parts) != 1 or not isinstance(inner, (Instance, Container)):
+            break
+        module = inner
+    return module
+
+
+def _has_parameters(module: Module) -> bool:
+    return any(parameter_names(each) for _, each in descendants(module))
+
+
+def _weighted_layers(module: Module) -> frozenset[int]:
+    """The ids of the layers in a module whose weight is no norm's scale."""
+    layers = [each for _, each in descendants(module) if isinstance(each, LayerValue)]
+    return frozenset(
+        id(each) for each in layers if "weight" in parameter_names(each) and not layer_named(each.name).is_norm
+    )
 
 
 def _changed(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
@@ -300,6 +353,8 @@ def _changed(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty
 
 def _changed_l2(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Penalty | None:
     """The result of a tensor function on an L2 penalty, if that is one."""
+    if name in _FLATTENING and penalty.stage != _SUM:
+        return penalty
     if penalty.stage == _SUM:
         return penalty if name in _SUMS else None
     if penalty.stage == _MAGNITUDE:
@@ -337,9 +392,10 @@ def _of_two(name: str, one: Penalty, other: Penalty) -> Penalty | None:
     """The result of an operator on two penalties, of which both or none have a gradient."""
     if bool(one.lost_by) is not bool(other.lost_by):
         return None
-    are_l2 = one.is_l2 and other.is_l2 and one.model == other.model
+    layers = _layers_of((one, other))
+    are_l2 = one.is_l2 and other.is_l2 and one.model == other.model and bool(layers) is bool(one.layers)
     if name == "mul" and one.stage == other.stage == _WEIGHT and one.module is other.module:
         return replace(one, stage=_MAGNITUDE, is_l2=are_l2)
     if name == "add" and one.stage == other.stage == _SUM:
-        return replace(one, is_l2=are_l2) if are_l2 or one.lost_by else None
+        return replace(one, is_l2=are_l2, layers=layers) if are_l2 or one.lost_by else None
     return None

@@ -239,6 +239,15 @@ class Project:
         """The files that a rule can start in; the others are parsed only where one of these asks for a name in them."""
         return tuple(self.prefilter.candidates(self.sources))
 
+    def keep_name(self, call: Place | None) -> str:
+        """The name of a keep probability that the dropout at a place takes as its rate, else empty."""
+        source = self._by_path.get(call.path) if call is not None else None
+        return "" if source is None or call is None else source.keep_names.get((call.line, call.column), "")
+
+    @cached_property
+    def _by_path(self) -> dict[str, Source]:
+        return {each.path: each for each in self.sources}
+
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """Every class of every relevant file, those inside functions included."""

@@ -30,9 +30,9 @@ from regcheck.torch_api.layers import LAYERS
 from .discovery import MARK
 from .files import Source
 
-MODEL = (b"def forward", b"Sequential(")
+MODEL = (b"def forward", b"Sequential(", b"Sequential)")
 MODEL_CLASS = re.compile(rb"class \w+\([^)]{0,2000}Module")
-"""What a file says that holds a model: a class, or a container that is built."""
+"""What a file says that holds a model: a class, or a container that is built or derived from."""
 
 SPELLED = frozenset(
     {

@@ -1,0 +1,102 @@
+"""The ways on which a dropout's result reaches a model's outputs or a loss while no layer learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from regcheck.core.graph import Flow, Kind, Op
+
+from .functions import CHOICES, REDUCTIONS
+from .losses import is_loss
+
+CARRYING = frozenset((Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID))
+"""The kinds of op that hand each value on by itself, or rescale it among the others."""
+
+_JOINING = frozenset("add radd sub rsub".split())
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """The paths of one flow: reshaping, scaling, softmax, pooling, and sums of nothing but dropped values."""
+
+    flow: Flow
+
+    def carries(self, op: Op) -> bool:
+        """Whether an op hands dropped values on."""
+        inert = op.kind is Kind.DROPOUT and not op.active
+        return op.kind in CARRYING or inert or is_reduction(op) or op.id in self._sums
+
+    def carries_scores(self, op: Op) -> bool:
+        """Whether an op hands dropped values on if they are known for scores: then an activation does, too."""
+        pointwise = op.kind is Kind.ACTIVATION and not op.learned and op.site.function != "glu"
+        return pointwise or self.carries(op)
+
+    @cached_property
+    def through(self) -> Callable[[Op], bool]:
+        """`carries` as one object, by which the flow memoizes what it reaches."""
+        return self.carries
+
+    @cached_property
+    def through_scores(self) -> Callable[[Op], bool]:
+        """`carries_scores` as one object."""
+        return self.carries_scores
+
+    def readers(self, drop: Op) -> list[Op]:
+        """The nearest ops ahead that turn scores into something else: a softmax, a reduction or a loss."""
+        reading, carrying = reads_scores, self.through_scores
+        _, stopped = self.flow.ahead(drop, lambda op: carrying(op) and not reading(op))
+        return [op for op in stopped if reading(op)]
+
+    def scorers(self, drop: Op) -> list[Op]:
+        """The ops within the model that score what is dropped: losses and log-softmaxes."""
+        carried, stopped = self.flow.ahead(drop, self.through_scores)
+        return [op for op in (*carried, *stopped) if scores(op)]
+
+    def companions(self, drop: Op) -> list[Op]:
+        """The dropouts whose results are summed up with that of `drop`."""
+        carried, _ = self.flow.ahead(drop, self.through_scores)
+        beside = (each for op in carried if op.id in self._sums for each in self.flow.behind(op, self.through_scores))
+        return [*{each.id: each for each in beside if each.id != drop.id}.values()]
+
+    def feeds_a_layer(self, drop: Op) -> bool:
+        """Whether a layer learns from what is dropped; a choice by the scores, as of the next word, hands none on."""
+        _, stopped = self.flow.ahead(drop, lambda op: not (op.learned or is_loss(op.site.function) or chooses(op)))
+        return any(op.learned and not is_loss(op.site.function) for op in stopped)
+
+    @cached_property
+    def _sums(self) -> frozenset[str]:
+        """The ids of sums of dropped values, and of joins of branches that all drop."""
+        dropped: set[str] = set()
+        sums: set[str] = set()
+        for op in self.flow:
+            adds = op.kind is Kind.JOIN or (op.kind is Kind.COMBINE and op.site.function in _JOINING)
+            if op.kind is Kind.DROPOUT and op.active:
+                dropped.add(op.id)
+            elif op.inputs and dropped.issuperset(op.inputs):
+                if adds:
+                    sums.add(op.id)
+                if adds or op.kind in CARRYING or is_reduction(op):
+                    dropped.add(op.id)
+        return frozenset(sums)
+
+
+def is_reduction(op: Op) -> bool:
+    """Whether an op reduces a whole axis of its one input, as pooling over time does."""
+    return op.site.function in REDUCTIONS and len(op.inputs) == 1 and not op.learned
+
+
+def chooses(op: Op) -> bool:
+    """Whether an op finds the places of the largest values, through which no gradient passes."""
+    return op.site.function in CHOICES
+
+
+def scores(op: Op) -> bool:
+    """Whether an op takes its input for a model's scores."""
+    return op.site.function == "log_softmax" or is_loss(op.site.function)
+
+
+def reads_scores(op: Op) -> bool:
+    """Whether an op turns scores into something else than scores of the same form."""
+    return op.kind is Kind.SOFTMAX or is_reduction(op) or scores(op)
