@@ -22,9 +22,10 @@ from .files import Source
 
 
 class Result(NamedTuple):
-    """The findings of a scan, what it did not check, and its coverage of each file."""
+    """The findings of a scan, what it left undecided or did not check, and its coverage of each file."""
 
     findings: tuple[Finding, ...]
+    undecided: tuple[Finding, ...]
     not_checked: tuple[NotChecked, ...]
     coverage: tuple[Coverage, ...]
 
@@ -71,9 +72,10 @@ def load(name: str) -> Result | None:
         checksum, _, text = (folder() / f"{name}.json").read_bytes().partition(b"\n")
         if checksum != _checksum(name, text):
             return None
-        findings, missed, coverage = json.loads(text)
+        findings, undecided, missed, coverage = json.loads(text)
         return Result(
             tuple(map(Finding.from_dict, findings)),
+            tuple(map(Finding.from_dict, undecided)),
             tuple(NotChecked(**each) for each in missed),
             tuple(map(Coverage.from_dict, coverage)),
         )
