@@ -60,7 +60,8 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     chosen = " ".join(f"{rule.code} {rule.name} {rule.severity.value} {rule.begins_at}" for rule in rules)
     found.update(encode(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
     for source in sources:
-        where = f"{source.path}:{source.file}:{source.module}:{source.named}:{source.analyzed}:{len(source.content)}\n"
+        place = f"{source.path}:{source.file}:{source.module}:{source.library}"
+        where = f"{place}:{source.named}:{source.analyzed}:{len(source.content)}\n"
         found.update(encode(where))
         found.update(source.content)
     return found.hexdigest()
