@@ -226,7 +226,10 @@ class ProgramReader:
         method.instance = task
         unknown: dict[str, Value] = {each: Unknown() for each in _unknown_parameters(method)}
         node = ast.Name(name, ast.Load(), lineno=method.node.lineno, col_offset=0)
-        return self.interpreter.calls.call_function(method, (), unknown, node)
+        result = self.interpreter.calls.call_function(method, (), unknown, node)
+        if name == OPTIMIZERS:
+            self.domain.optimizers.configure(task, result)
+        return result
 
     def _leave_tops(self) -> None:
         """The files have run: code that is called later may have changed the modes of their models."""
