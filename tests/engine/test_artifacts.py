@@ -112,6 +112,17 @@ def test_an_exported_program_is_audited_as_it_is() -> None:
         assert (finding.code, finding.evidence.verdict) == ("REG202", Verdict.CONFIRMED)
 
 
+def test_a_target_may_be_a_program_in_a_module(tmp_path: Path) -> None:
+    """`file.py:program` names an exported program like a model."""
+    source = (
+        "import torch\nlayers = torch.nn.Linear(4, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2)\n"
+        "program = torch.export.export(torch.nn.Sequential(*layers), (torch.ones(3, 4),))\n"
+    )
+    (tmp_path / "deployed_program.py").write_text(source, encoding="utf-8")
+    report = examine(f"{tmp_path}/deployed_program.py:program", [], Options())
+    assert [each.code for each in report.findings] == ["REG202"] and report.not_checked == ()
+
+
 def test_a_finding_without_a_line_names_the_file_and_the_op(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program of torch's own layers alone records no line of the user's."""
     monkeypatch.chdir(files)

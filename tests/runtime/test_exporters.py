@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ SOUND = {
 
 
 def report_on(see: Callable[..., Observation], program: str) -> Report:
-    seen = see(MODEL + textwrap.dedent(program))
+    with ThreadPoolExecutor(1) as thread:  # where no test is on the stack
+        seen = thread.submit(see, MODEL + textwrap.dedent(program)).result()
     return Session({"select": ["REG201"], "devices": ["cpu"]}).examine(seen).ledger.report()
 
 
@@ -114,6 +116,17 @@ def test_an_export_for_further_training_is_advice(see: Callable[..., Observation
     report = report_on(see, program)
     assert [each.severity for each in (*report.findings, *report.advice)] == [Severity.INFO]
     assert report.exit_code == 0
+
+
+def test_an_export_below_a_test_is_advice(see: Callable[..., Observation]) -> None:
+    """A test of a helper that exports need not care about the mode of its model."""
+    program = """
+        def test_round_trip():
+            assert Deployment(trained()).write() is not None
+        test_round_trip()
+        """
+    report = report_on(see, program)
+    assert [each.severity for each in (*report.findings, *report.advice)] == [Severity.INFO]
 
 
 def test_a_trace_by_torch_itself_is_no_export(see: Callable[..., Observation]) -> None:

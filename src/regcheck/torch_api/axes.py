@@ -135,6 +135,7 @@ class AxesInFlow:
     def __init__(self, flow: Flow, *, assumed: bool = False) -> None:
         self._flow = flow
         self._assumed = assumed
+        self._keeping: set[str] = set()
         self._axes: dict[str, Axes | None] = {}
 
     @cached_property
@@ -162,14 +163,13 @@ class AxesInFlow:
             todo.pop()
         return self._axes[op.id]
 
-    def lost_at(self, op: Op) -> Op | None:
-        """The nearest op upstream, or the op itself, whose effect on the axes of its inputs is unknown."""
-
-        def has_known_inputs(each: Op) -> bool:
-            return any(self.of(given) is not None for given in self._flow.inputs_of(each))
-
-        unknown = (each for each in [op, *self._flow.behind(op, lambda each: not has_known_inputs(each))])
-        return next((each for each in unknown if self.of(each) is None and has_known_inputs(each)), None)
+    def assumed_at(self, op: Op) -> Op | None:
+        """The op itself or the nearest op upstream that was assumed to keep the axes of its inputs."""
+        self.of(op)
+        if op.id in self._keeping:
+            return op
+        nearest = self._flow.behind(op, lambda each: each.id not in self._keeping)
+        return nearest[0] if nearest else None
 
     def _checked(self, op: Op) -> Axes | None:
         """The axes by the call, if the recorded shape agrees; without a rule for the call, by the shapes alone."""
@@ -177,6 +177,8 @@ class AxesInFlow:
         axes = self._by_call(op, inputs)
         if axes is None and self._assumed:
             axes = self._kept(op, inputs)
+            if axes is not None:
+                self._keeping.add(op.id)
         if op.shape is None or axes is None:
             return axes
         if axes.rank is None:

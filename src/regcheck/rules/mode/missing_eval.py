@@ -10,7 +10,7 @@ A call stands below a function if that function makes it, directly or through ot
 | gradients | the call stands | what else is seen | reported as |
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
-| any, in a run | an export (`torch.export.export`, `torch.jit.trace`, `torch.onnx.export`) | trained on later | info |
+| any, in a run | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
 | any, in a run | an export | nothing is trained later; nobody asked for `train()` since the last step | error |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
@@ -139,7 +139,8 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     """How certain it is that a prediction was meant; None where train mode may be wanted."""
     asked = usage.requested_mode(index)
     if call.exporter:
-        return None if asked else Severity.INFO if call.trained_after else Severity.ERROR
+        of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
+        return None if asked else Severity.INFO if call.trained_after or of_a_test else Severity.ERROR
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):

@@ -69,7 +69,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
                 "the dropped values can be predicted from their neighbours, so this regularizes little",
                 fix=f"drop whole channels with `{of_channels(drop, axes)}`, or drop after pooling",
-                undecided=known.lost_at(drop) if axes is assumed else None,
+                undecided=assumed.assumed_at(drop) if axes is assumed else None,
             )
 
 

@@ -68,7 +68,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 drop,
                 f"`{drop.call}` drops {wrong} here, not channels",
                 fix="add a batch axis" if wrong == "rows of an image" else f"use `{right}`",
-                undecided=known.lost_at(drop) if axes is assumed else None,
+                undecided=assumed.assumed_at(drop) if axes is assumed else None,
             )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from regcheck.core.errors import CannotTrace
-from regcheck.core.usage import Usage
+from regcheck.core.usage import Called, Event, Usage
 from regcheck.files.place import Place
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
@@ -63,6 +63,8 @@ VALIDATION = (
     "on_validation_end",
 )
 """The methods that Lightning calls in eval mode and without gradients; afterwards it restores the modes."""
+STEP_OF_LIBRARY = "optimizer_closure"
+"""The function of Lightning that calls a step and its backward pass."""
 BETWEEN_EPOCHS = ("on_train_epoch_end", "on_train_epoch_start", "on_train_batch_start")
 
 
@@ -191,12 +193,12 @@ class ProgramReader:
         usage = self._usage(f"{definition.source.path}::{definition.name}", start)
         self._collect_models()
         state.trail.clear()
-        return usage
+        return replace(usage, events=tuple([each for each in usage.events if not _may_be_a_sample(each)]))
 
     def _train(self, task: Instance) -> None:
         """A training step of a library, and its backward pass, in a function of that library."""
         state = self.interpreter.state
-        with state.within(replace(state.frame, name="optimizer_closure")):
+        with state.within(replace(state.frame, name=STEP_OF_LIBRARY)):
             loss = _loss_in(self._call_method(task, TRAINING_STEP))
             self.domain.method(loss, "backward", (), {}, ast.Name(TRAINING_STEP, ast.Load(), lineno=1, col_offset=0))
 
@@ -286,6 +288,13 @@ def _loss_in(result: Value) -> Value:
         loss: Value = result.cells.get("loss", Unknown())
         return loss
     return result.items[0] if isinstance(result, Items) and result.items else result
+
+
+def _may_be_a_sample(event: Event) -> bool:
+    """Whether a hook calls a model in train mode and decides nothing by the result, as a GAN draws its pictures."""
+    if not isinstance(event, Called) or STEP_OF_LIBRARY in event.callers:
+        return False
+    return event.training is True and not event.grad and event.result_use != "decision"
 
 
 def _unknown_parameters(function: Function) -> list[str]:
