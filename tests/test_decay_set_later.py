@@ -235,3 +235,48 @@ def test_a_decay_lost_in_the_steps_is_advice(tmp_path: Path) -> None:
     with watch({"select": ["REG301"], "devices": ["cpu"]}) as watched:
         exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__", "__file__": str(path)})
     assert [each.severity for each in watched.report.findings] == [Severity.INFO]
+
+
+TASK = """\
+import lightning as L
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Gauge(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def training_step(self, batch, index):
+        x, y = batch
+        return F.mse_loss(self.net(x), y)
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.parameters(), lr=1e-3)
+        return CONFIGURED
+
+    def on_train_start(self):
+        for group in OPTIMIZER.param_groups:
+            group["weight_decay"] = DECAY
+"""
+
+
+@pytest.mark.parametrize(("decay", "found"), [("1e-2", [17]), ("0.0", [])])
+@pytest.mark.parametrize(
+    ("configured", "optimizer"),
+    [
+        ("optimizer", "self.optimizers()"),
+        ("[optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 3)]", "self.optimizers()"),
+        ("{'optimizer': optimizer}", "self.optimizers()"),
+        ("optimizer, torch.optim.SGD(self.parameters(), 0.1)", "self.optimizers()[0]"),
+    ],
+)
+def test_a_task_sets_the_decay_of_its_optimizer(
+    configured: str, optimizer: str, decay: str, found: list[int], tmp_path: Path
+) -> None:
+    """A scan follows the optimizers that a library's task configures to its hooks."""
+    path = tmp_path / "task.py"
+    path.write_text(TASK.replace("CONFIGURED", configured).replace("OPTIMIZER", optimizer).replace("DECAY", decay))
+    assert [each.line for each in scan([path], {"select": ["REG301"]}).findings] == found

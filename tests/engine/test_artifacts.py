@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.export.experimental
 import torch.nn.functional as F
 from torch import nn
 
@@ -66,6 +68,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(Meter().state_dict(), folder / "weights.pt")
         torch.save(Meter().state_dict(), folder / "old.pth", _use_new_zipfile_serialization=False)
     (folder / "compiled.so").write_bytes(b"\x7fELF")
+    (folder / "graph.onnx").write_bytes(b"\x08\x0a")
     return folder
 
 
@@ -109,6 +112,17 @@ def test_an_exported_program_is_audited_as_it_is() -> None:
         assert (finding.code, finding.evidence.verdict) == ("REG202", Verdict.CONFIRMED)
 
 
+def test_a_target_may_be_a_program_in_a_module(tmp_path: Path) -> None:
+    """`file.py:program` names an exported program like a model."""
+    source = (
+        "import torch\nlayers = torch.nn.Linear(4, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2)\n"
+        "program = torch.export.export(torch.nn.Sequential(*layers), (torch.ones(3, 4),))\n"
+    )
+    (tmp_path / "deployed_program.py").write_text(source, encoding="utf-8")
+    report = examine(f"{tmp_path}/deployed_program.py:program", [], Options())
+    assert [each.code for each in report.findings] == ["REG202"] and report.not_checked == ()
+
+
 def test_a_finding_without_a_line_names_the_file_and_the_op(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program of torch's own layers alone records no line of the user's."""
     monkeypatch.chdir(files)
@@ -145,14 +159,45 @@ def test_a_policy_that_samples_its_action_is_advice() -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("weights.pt", "a pickle"), ("old.pth", "a pickle"), ("compiled.so", "machine code")],
+    [
+        ("weights.pt", "a pickle"),
+        ("old.pth", "a pickle"),
+        ("compiled.so", "machine code"),
+        ("graph.onnx", "an ONNX graph"),
+    ],
 )
 def test_a_file_without_a_program_is_not_checked(files: Path, name: str, reason: str) -> None:
-    """Weights and machine code are refused with what to do, and a named target that was not checked fails."""
+    """Weights, machine code and ONNX are refused with what to do, and a named target that was not checked fails."""
     report = report_on(files / name)
     (missed,) = report.not_checked
-    assert reason in missed.reason and "audit the model" in missed.what_to_do
+    assert reason in missed.reason and missed.what_to_do.startswith("audit the ")
     assert report.exit_code == 3
+
+
+class Step(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x).sum()
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch uses what it deprecates
+def test_a_training_step_is_not_checked() -> None:
+    """The joint graph of a forward and its backward is what nobody deploys."""
+    joint = torch.export.experimental._export_forward_backward(torch.export.export(Step(), (X[0, 0, :, :4],)))
+    (missed,) = audit(joint).not_checked
+    assert "training step" in missed.reason
+
+
+def test_machine_code_is_not_checked(tmp_path: Path) -> None:
+    """A package that AOTInductor compiled has no ops that could be followed."""
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as package:
+        package.writestr("net/archive_format", "pt2")
+        package.writestr("net/data/aotinductor/model/model.wrapper.so", b"\x7fELF")
+    with pytest.raises(CannotBuild, match="AOTInductor"):
+        load(str(tmp_path / "net.pt2"))
 
 
 class Bomb:

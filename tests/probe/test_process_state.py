@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,37 @@ def test_what_a_class_or_a_name_counts_is_put_back() -> None:
     report = audit(Counts(), torch.randn(2, 4), options=OPTIONS)
     assert [each.code for each in report.findings] == ["REG202"]
     assert (CALLS, COUNTS, Counts.calls, Counts.met) == (0, {"calls": 0}, 0, [])
+
+
+class Builds(OrderedDict[str, Any]):
+    """A table of classes that builds an object at each access, as transformers' table of activations does."""
+
+    def __getitem__(self, key: str) -> Any:
+        return super().__getitem__(key)()
+
+    def __iter__(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+ACTIVATIONS = Builds(relu=nn.ReLU, tanh=nn.Tanh)
+
+
+class Activated(Forgets):
+    """A model that builds its activation from a global table at each call."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(ACTIVATIONS["relu"](x))
+
+
+def test_a_table_that_builds_its_values_keeps_its_classes() -> None:
+    """An audit reads and restores what a container holds, not what its class returns."""
+    for _ in range(2):
+        report = audit(Activated(), torch.randn(2, 4), options=OPTIONS)
+        assert [each.code for each in report.findings] == ["REG202"] and report.not_checked == ()
+    assert [*OrderedDict.values(ACTIVATIONS)] == [nn.ReLU, nn.Tanh]
 
 
 KNOWN: dict[str, nn.Module] = {}

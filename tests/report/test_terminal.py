@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,50 @@ def test_source_that_is_gone_is_left_out(report: Report) -> None:
     assert report.findings[0].path is not None
     Path(report.findings[0].path).unlink()
     assert rendered(report).splitlines()[2].startswith("    confirmed on cpu")
+
+
+REPEATED = """\
+class Net:
+    def forward(self, x):
+        x = self.drop1(self.conv1(x))
+        x = self.drop2(self.conv2(x))
+        x = self.drop12(self.conv12(x))
+        return self.drop3(x)
+"""
+
+
+def repeated(path: Path, code: str = "REG102") -> Report:
+    """Four findings of a rule: three on lines that differ in numbers only, and one on another line."""
+    path.write_text(REPEATED)
+    evidence = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
+    message, fix = "`nn.Dropout(p=0.{})` drops single positions of a map", "drop whole channels"
+    return Report(
+        tuple(
+            Finding(
+                code, "some-rule", Severity.WARNING, message.format(line), "net", str(path), line, 13, fix, evidence, ""
+            )
+            for line in (3, 4, 5, 6)
+        )
+    )
+
+
+def test_repetitions_of_a_placement_are_one_block(tmp_path: Path) -> None:
+    """A placement repeated in a file is shown once with the lines where it repeats; all findings are counted."""
+    text = rendered(repeated(tmp_path / "net.py"))
+    assert re.findall(r"net.py:(\d+):13 REG102", text) == ["3", "6"]
+    assert re.findall(r"also at .*", text) == ["also at lines 4, 5"]
+    assert text.splitlines()[-1] == "4 findings"
+
+
+def test_every_repetition_is_shown_where_it_matters(tmp_path: Path) -> None:
+    """`--verbose`, other families of rules and formats for programs show each place as a finding of its own."""
+    report = repeated(tmp_path / "net.py")
+    everywhere = ["3", "4", "5", "6"]
+    assert re.findall(r"net.py:(\d+):13 REG102", rendered(report, view=View(verbose=True))) == everywhere
+    other = repeated(tmp_path / "net.py", "REG202")
+    assert re.findall(r"net.py:(\d+):13 REG202", rendered(other)) == everywhere
+    assert re.findall(r"line=(\d+)", rendered(report, "github")) == everywhere
+    assert [each["line"] for each in json.loads(rendered(report, "json"))["findings"]] == [3, 4, 5, 6]
 
 
 words = st.text(st.characters(categories=["L", "N", "P", "S"], include_characters=" "), min_size=1, max_size=40)

@@ -71,6 +71,10 @@ FAULTY = {
     "a field": "@dataclass\nclass Config:\n    dropout_keep_prob: float = 0.5\n\n\n"
     + net("cfg: Config", "cfg.dropout_keep_prob")
     + "net = Net(Config())\n",
+    "an argument of the constructor": net("p", "p")
+    + 'parser = argparse.ArgumentParser()\nparser.add_argument("--keep-prob", type=float, default=0.5)\n'
+    "net = Net(p=parser.parse_args().keep_prob)\n",
+    "a constant for the constructor": "KEEP_PROB = 0.6\n\n\n" + net("p=0.1", "p") + "net = Net(KEEP_PROB)\n",
     "a percentage": net("width=16", "50"),
     "a percentage of a configuration": "@dataclass\nclass Config:\n    dropout: float = 20\n\n\n"
     + net("cfg: Config", "cfg.dropout")
@@ -96,6 +100,10 @@ SOUND = {
         "super().__init__()", "super().__init__()\n        keep = 1 - keep"
     ),
     "a word that begins like it": net("keeper=0.5", "keeper"),
+    "an argument of the constructor": net("p", "p") + "keep_prob = 0.5\nnet = Net(p=1 - keep_prob)\n",
+    "a constant for one construction of two": "KEEP_PROB = 0.6\n\n\n"
+    + net("p=0.1", "p")
+    + "nets = Net(KEEP_PROB), Net(0.5)\n",
     "a percentage": net("percent=50", "percent / 100"),
     "a percentage of a configuration": "@dataclass\nclass Config:\n    dropout: float = 20\n\n\n"
     + net("cfg: Config", "cfg.dropout / 100")

@@ -289,6 +289,20 @@ class Task(Fit):
             print(self(self.held_out).argmax(1)){mark}
 """,
 )
+SAMPLING = """
+class Pictures(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 16))
+        self.noise = torch.randn(8, 4)
+
+    def training_step(self, batch, index):
+        return F.mse_loss(self.net(torch.randn(8, 4)), batch)
+
+    @torch.no_grad()
+    def on_train_epoch_end(self):
+        self.logger.experiment.add_image("samples", make_grid(self.net(self.noise)), self.current_epoch)
+"""
 LEFT = (
     """
 class Task(Fit):
@@ -509,6 +523,7 @@ MODES = [
     *(HIDDEN + FITS[4] + filled(each, sound=sound, mark="REG206") for each in LEFT for sound in (True, False)),
     *(HIDDEN + FITS[4] + filled(each, sound=sound, mark="REG201") for each in FITTED for sound in (True, False)),
     *(filled(each, sound=sound, mark="REG201") for each in TUNED for sound in (True, False)),
+    HIDDEN + SAMPLING,
     EVALUATED.format(more="eval_dataset=data", before="pass"),
     EVALUATED.format(more="None, data, data", before="pass"),
     EVALUATED.format(more="callbacks=[data]", before="pass"),

@@ -56,6 +56,18 @@ class Shapes(nn.Module):
         return F.log_softmax(self.head(flat) + torch.arange(2, dtype=x.dtype), dim=1)
 
 
+class Calm(nn.Module):
+    """Computes without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.layer(x)
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +94,14 @@ def traced(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("model", "make"),
-    [(Containers, scripted), (Shapes, scripted), (Shapes, traced), (Recurrent, scripted), (Recurrent, traced)],
+    [
+        (Containers, scripted),
+        (Calm, scripted),
+        (Shapes, scripted),
+        (Shapes, traced),
+        (Recurrent, scripted),
+        (Recurrent, traced),
+    ],
 )
 def test_an_interpreted_script_computes_what_the_script_does(
     model: Callable[[], nn.Module], make: Callable[[nn.Module], nn.Module]
@@ -129,6 +148,12 @@ class Ungated(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(F.dropout(x, 0.4))
+
+
+def test_parts_that_run_inside_a_script_are_covered() -> None:
+    """A part whose own graph cannot be run, as that of an LSTM, runs inside of the model's."""
+    (coverage,) = audit(scripted(Recurrent()), X).coverage
+    assert (coverage.traced, coverage.opaque) == (2, ())
 
 
 def test_a_dropout_in_a_script_that_ignores_the_mode_is_confirmed() -> None:

@@ -119,6 +119,27 @@ def test_a_layer_that_is_written_out_is_frozen(tool: str) -> None:
     assert "`F.dropout(p=0.3)`" in finding.message
 
 
+class Stacked(nn.Module):
+    """Right as it stands: dropout between its recurrent layers follows the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.GRU(4, 8, num_layers=2, dropout=0.5), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cells(x.view(-1, 4, 4))[0])
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")  # of torch's own recurrent layers
+@pytest.mark.parametrize("tool", ["torch.jit", "torch.export"])
+def test_dropout_between_recurrent_layers_is_frozen(tool: str) -> None:
+    """A traced recurrent layer drops between its layers for ever; traced in eval mode it does not."""
+    finding = only(audit(TRACERS[tool](Stacked().train()), X))
+    assert (finding.code, finding.evidence.verdict) == ("REG202", Verdict.CONFIRMED)
+    assert "drops activations between its layers" in finding.message
+    assert audit(TRACERS[tool](Stacked().eval()), X).findings == ()
+
+
 def test_other_draws_of_a_traced_module_are_not_called_dropout() -> None:
     """A traced module that draws otherwise as well has a finding for each."""
     assert only(audit(by_jit(Noisy().eval()), X)).code == "REG203"

@@ -127,7 +127,7 @@ def add_common_options(parser: Parser, *, measures: bool = True) -> None:
 def add_measurement_options(parser: Parser) -> None:
     """Add the options about measurements, which a scan does not make."""
     proof = parser.add_argument_group("proof")
-    proof.add_argument("-v", "--verbose", action="store_true", help="show the figures behind each verdict")
+    proof.add_argument("-v", "--verbose", action="store_true", help="show repetitions, and figures behind verdicts")
     proof.add_argument("--show-refuted", action="store_true", help="also show suspicions that measurements refuted")
     proof.add_argument("--no-confirm", dest="confirm", action="store_false", default=SUPPRESS, help="measure nothing")
     proof.add_argument(

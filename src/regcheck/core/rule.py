@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast, get_args
@@ -185,14 +185,15 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
     groups: dict[object, list[Suspicion]] = {}
     for index, suspicion in enumerate(suspicions):
         place = suspicion.place
-        known = (place, suspicion.message) if place else (suspicion.module, suspicion.message, index)
+        where = (place,) if place else (suspicion.module, index)
+        known = (*where, suspicion.message, suspicion.undecided is None)
         groups.setdefault(known, []).append(suspicion)
     for group in groups.values():
         ops = tuple(each.at for each in group if isinstance(each.at, Op))
         first = group[0]
         severities = [each.severity for each in group if each.severity is not None]
         severity = max(severities) if len(severities) == len(group) else None
-        yield Suspicion(first.at, first.message, first.fix, ops, severity, first.evidence, first.tentative)
+        yield replace(first, ops=ops, severity=severity)
 
 
 def by_code(rules: Iterable[Rule]) -> tuple[Rule, ...]:

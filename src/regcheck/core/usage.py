@@ -162,6 +162,8 @@ class Called(Event):
             of a module around them put back before anything used them.
         train_set_at: where the program set the train mode of a training call, in a file of its own.
         structure: a key that models built alike share, empty where it is unknown.
+        exporter: the function of torch that called the model to write down what it does (`torch.export.export`), else
+            empty.
         scored_by: torch's losses, by their names in `torch.nn.functional`, that take the very result as their input: a
             single tensor, and no value computed from it.
     """
@@ -195,6 +197,7 @@ class Called(Event):
     undone: tuple[str, ...] = field(default=(), kw_only=True)
     train_set_at: Place | None = field(default=None, kw_only=True)
     structure: str = field(default="", kw_only=True)
+    exporter: str = field(default="", kw_only=True)
     scored_by: tuple[str, ...] = field(default=(), kw_only=True)
 
 

@@ -53,6 +53,11 @@ def load(path: str) -> Any:
             raise CannotBuild("contains pickled objects, which could run code and are not loaded", NAME_THE_MODEL)
         with _weights_only():
             return _loaded(lambda: torch.export.load(path))
+    if Path(path).suffix.lower() == ".onnx":
+        raise CannotBuild(
+            "is an ONNX graph, which regcheck does not read",
+            "audit the exported program or the model that it was exported from; export it after `eval()`",
+        )
     if Path(path).suffix.lower() == ".so":
         raise CannotBuild("holds machine code, of which no op can be followed", "audit the model that it was made from")
     if Path(path).suffix.lower() == ".safetensors":

@@ -26,6 +26,7 @@ from regcheck.engine.check import Check, Suspicions
 from regcheck.engine.model_use import check_model_use, uses_in_source
 from regcheck.engine.program import check_usage
 from regcheck.engine.rank_comparison import compare_ranks, rendezvous
+from regcheck.engine.undecided import entries
 from regcheck.engine.unexplained_draws import unexplained_draws
 from regcheck.keras_api.layer_tree import named_parts
 from regcheck.plugins import catalogue, example_inputs
@@ -47,6 +48,8 @@ from regcheck.tracing.strategies import TraceResult, trace_model
 from regcheck.tracing.uncalled_layers import uncalled_dropouts
 from regcheck.tracing.unsharding import followable, with_arbitrary_values
 from regcheck.tracing.unwrap import Subject, subject_of
+
+ASK_THE_USER = "drop whole channels if it is a feature map there, else ignore the rule in these lines"
 
 
 def audit(
@@ -165,12 +168,14 @@ def _check_model(
         probe_on = model_probes(twin, traced, options.seed, partial(budget_of, options), note)
         findings = [*check.prove(name, pairs, probe_on, traced.blocks), *findings]
         unexplained = unexplained_draws(twin, traced, options.seed)
+    declared = partial(declarations_around, dict(named_parts(model)))
+    undecided = entries(suspicions.undecided, findings, options, ASK_THE_USER, name, declared)
     unfollowed = module_coverage.unfollowed(model, whole, coverage, apart)
     report = check.report(
         name,
         findings,
-        (*whole.not_checked, *unfollowed, *unexplained, *suspicions.failed, *missed),
-        partial(declarations_around, dict(named_parts(model))),
+        (*whole.not_checked, *unfollowed, *unexplained, *suspicions.failed, *missed, *undecided),
+        declared,
         suspicions.suppressed_by,
     )
     return replace(report, coverage=(coverage,), fx_graph=whole.fx_graph)

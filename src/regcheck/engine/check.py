@@ -18,6 +18,7 @@ from regcheck.core.graph import Mode, Op
 from regcheck.core.report import Report
 from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import CodeSuppression
+from regcheck.engine.undecided import open_question
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.communication import without_communication
@@ -42,10 +43,12 @@ NOT_YET_MEASURED = Evidence(Verdict.UNMEASURED)
 class Suspicions:
     """What the rules suspect of one value.
 
-    `failed` names the rules that raised, `suppressed_by` the declarations that suppress a suspicion.
+    `undecided` are the questions that ops of unknown effect leave open. `failed` names the rules that raised,
+    `suppressed_by` the declarations that suppress a suspicion.
     """
 
     pairs: list[tuple[Rule, Suspicion]] = field(default_factory=list)
+    undecided: list[Finding] = field(default_factory=list)
     failed: tuple[NotChecked, ...] = ()
     suppressed_by: dict[CodeSuppression, None] = field(default_factory=dict)
 
@@ -109,7 +112,11 @@ class Check:
                 continue
             try:
                 suspicions = (each for each in rule.check(*values) if is_open(rule, each))
-                result.pairs += [(rule, each) for each in merged(suspicions)]
+                for each in merged(suspicions):
+                    if each.undecided is None:
+                        result.pairs.append((rule, each))
+                    else:
+                        result.undecided.append(open_question(rule, each))
             except BaseException as error:
                 if stops(error):
                     raise

@@ -18,6 +18,7 @@ from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Model, Usage
+from regcheck.engine.undecided import entries, open_question
 from regcheck.files.text import text_of
 from regcheck.plugins import catalogue
 from regcheck.static.project import result_cache
@@ -31,6 +32,7 @@ from regcheck.suppression.unused import comment_uses
 if TYPE_CHECKING:
     from regcheck.static.analyze import Reading
 
+ASK_A_RUN = "audit the model, as a run knows the shapes; or ignore the rule in these lines"
 NO_FILES = "no Python files found"
 READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
 UNKNOWN_MODEL = Evidence(Verdict.UNMEASURED, because="read from the source, where the model is not known")
@@ -82,10 +84,12 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
     unread += not_followed
     result = cached_result(project, rules) if cached else fresh_result(project, rules)
     result = about(result, {each.path for each in sources})
-    findings = [*result.findings, *unused_ignores(rules, sources, result.findings, options)]
+    findings = [*result.findings, *unused_ignores(rules, sources, (*result.findings, *result.undecided), options)]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two findings on one line the worse is reported
     subjects = tuple(shown_path(each.path) or "" for each in sources)
-    report = report_on(findings, (*unread, *result.not_checked), options, subjects=subjects, live=False)
+    undecided = entries(result.undecided, result.findings, options, ASK_A_RUN)
+    missed = (*unread, *result.not_checked, *undecided)
+    report = report_on(findings, missed, options, subjects=subjects, live=False)
     report = gathered([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
@@ -113,6 +117,7 @@ def about(result: result_cache.Result, paths: Collection[str]) -> result_cache.R
     shown = {shown_path(each) for each in paths}
     return result_cache.Result(
         tuple(each for each in result.findings if each.path in paths),
+        tuple(each for each in result.undecided if each.path in paths),
         tuple(each for each in result.not_checked if each.path in paths),
         tuple(each for each in result.coverage if each.subject in shown),
     )
@@ -135,9 +140,9 @@ def fresh_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cac
 
     with collection_paused():
         reading = analyze(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
-        findings = tuple(findings_of(rules, reading))
+        findings, undecided = findings_of(rules, reading)
     unread = tuple(each.unread for each in sources if each.unread)
-    return result_cache.Result(findings, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
+    return result_cache.Result(findings, undecided, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
 
 
 @contextmanager
@@ -159,14 +164,19 @@ def collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def findings_of(rules: Iterable[Rule], reading: Reading) -> Iterator[Finding]:
-    """The findings of the rules about models and programs."""
+def findings_of(rules: Iterable[Rule], reading: Reading) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """The findings of the rules about models and programs, and the questions that they leave undecided."""
+    findings, undecided = [], []
     for rule in rules:
         for subject in subjects_of(rule, reading):
             for suspicion in merged(rule.check(*subject)):
+                if suspicion.undecided is not None:
+                    undecided.append(open_question(rule, suspicion))
+                    continue
                 model = getattr(suspicion.at, "model", None)
                 is_known = not isinstance(model, Model) or model.known
-                yield finding(rule, suspicion, READ if is_known else UNKNOWN_MODEL)
+                findings.append(finding(rule, suspicion, READ if is_known else UNKNOWN_MODEL))
+    return tuple(findings), tuple(undecided)
 
 
 def subjects_of(rule: Rule, reading: Reading) -> Iterable[tuple[Graph | Usage, ...]]:

@@ -171,7 +171,7 @@ def _member(module: ModuleType, name: str, target: str) -> Any:
 
 
 def _instantiate(target: str, found: Any) -> Any:
-    if isinstance(found, nn.Module) or not callable(found):
+    if isinstance(found, (nn.Module, torch.export.ExportedProgram)) or not callable(found):
         return found
     required = _required_arguments(found)
     if required:

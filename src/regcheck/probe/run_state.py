@@ -99,9 +99,10 @@ class RunState:
         return self._attributes(value)
 
     def _container(self, value: Any) -> list[Any]:
-        if len(value) > self._largest:
+        base = _base_of(value)
+        if base.__len__(value) > self._largest:
             return []
-        contents: Any = dict(value) if isinstance(value, dict) else [*value]
+        contents: Any = dict(base.items(value)) if isinstance(value, dict) else [*base.__iter__(value)]
         self._containers.append((value, contents))
         inside = [*contents.keys(), *contents.values()] if isinstance(value, dict) else contents
         return [*inside, *(self._attributes(value) if type(value) not in _CONTAINERS else ())]
@@ -230,19 +231,26 @@ def _equals_original(original: torch.Tensor, tensor: torch.Tensor) -> bool:
     return all(torch.equal(one, other.to(one.device)) for one, other in pieces(original, tensor))
 
 
+def _base_of(container: Any) -> Any:
+    """The builtin class of a container, whose methods read and write what a subclass may compute or refuse."""
+    return next(each for each in _BASES if isinstance(container, each))
+
+
 def _refill(container: Any, contents: Any) -> None:
     """Restore a container's contents where they differ."""
-    if not container and not contents:  # most containers of a module are empty
+    base = _base_of(container)
+    if not base.__len__(container) and not contents:  # most containers of a module are empty
         return
-    base: Any = next(each for each in _BASES if isinstance(container, each))
     if base in (list, deque):
         if [*map(id, base.__iter__(container))] != [*map(id, contents)]:
             base.clear(container)
             base.extend(container, contents)
     elif base is set:
-        if container != set(contents):
+        if not set.__eq__(container, set(contents)):
             set.clear(container)
             set.update(container, contents)
-    elif [*map(id, base.values(container))] != [*map(id, contents.values())] or [*container] != [*contents]:
+    elif [*map(id, base.values(container))] != [*map(id, contents.values())] or [*base.__iter__(container)] != [
+        *contents
+    ]:
         base.clear(container)
         base.update(container, contents)

@@ -18,7 +18,7 @@ class View:
         show_refuted: list the suspicions that a measurement refuted.
         statistics: count the findings of each rule.
         color: use terminal colours.
-        verbose: show the figures behind each verdict.
+        verbose: show the figures behind each verdict, and each finding that repeats.
         fixed: how many findings `--fix` removed, None where it did not run.
         quiet: leave out what was looked at, and the counts.
     """

@@ -29,6 +29,7 @@ from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_call
 from regcheck.runtime.calls import OnResult, Patches, wrap_backward, wrap_call, wrap_load_state_dict, wrap_train
 from regcheck.runtime.captures import CallState, CannotCopy, Capture, call_form
 from regcheck.runtime.eval_pinned import EvalPinnedParts
+from regcheck.runtime.exporters import Export, watch_exports
 from regcheck.runtime.journal import CallKey, CallRecord, Journal, ModeChange
 from regcheck.runtime.loads import LoadedInEval
 from regcheck.runtime.loss_terms import constants_in
@@ -141,6 +142,7 @@ class EventRecorder:
         self._patches.put(nn.Module, "__call__", call, self._guarded(self._on_call))
         # A forked process must be able to start threads even if another thread held the lock at the fork.
         self._submissions.put(self._patches, functools.partial(self._guarded, alone=False))
+        watch_exports(self._patches, self._guarded(self._on_export))
         self._patches.put(nn.Module, "train", wrap_train, self._guarded(self._on_mode))
         self._patches.put(nn.Module, "load_state_dict", wrap_load_state_dict, self._guarded(self._on_load))
         for name in ("backward", "grad"):
@@ -281,6 +283,22 @@ class EventRecorder:
         guarded: OnResult = self._guarded(follow)
         return guarded
 
+    def _on_export(self, export: Export) -> None:
+        """Note an export by the program itself, as a call whose result nothing trains through."""
+        site, info = self._sites.of(export.frame), self._info_of(export.model)
+        if site is None or site.library is not None or not info.is_model:
+            return
+        journal = self._journal
+        call_key = (info.key, site, False, info.flags(export.model), BLOCKS.get())
+        with torch.no_grad():
+            record = self._record_call(
+                call_key, export.model, info, export.args, export.kwargs, export.frame, export.exporter
+            )
+        record.tracker.note_call(journal.steps, export.args, export.kwargs)
+        begun = journal.captures.pop_begun()
+        if begun is not None:
+            journal.captures.note_returned(begun)
+
     def _record_call(
         self,
         call_key: CallKey,
@@ -289,6 +307,7 @@ class EventRecorder:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         frame: FrameType,
+        exporter: str = "",
     ) -> CallRecord:
         """Record a call that is new, or before which the program has trained or changed modes."""
         journal, (_, site, grad, _, intended) = self._journal, call_key
@@ -331,6 +350,7 @@ class EventRecorder:
                 undone=self._eval_pinned.undone_in(module, parts[True]),
                 train_set_at=set_by.site.place if set_by is not None and self._sites.is_own(set_by.site) else None,
                 structure=info.model_key,
+                exporter=exporter,
             )
             event = cast(Called, journal.log.intern(call, lambda: call))
             around = submission.around if submission is not None else stack(frame) if grad else ()

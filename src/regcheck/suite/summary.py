@@ -15,7 +15,7 @@ from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
-from regcheck.report.terminal import INDENT, block, headline, unchecked_line
+from regcheck.report.terminal import INDENT, block, headline, repetitions, unchecked_line
 from regcheck.session.ledger import Ledger
 
 MOST_NAMES = 3
@@ -29,9 +29,10 @@ def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bo
         for model, found in by_model(report.standing, ledger):
             if model:
                 blocks.append(Text(f"{visible(model)}: {counted(len(found), 'finding')}", "bold underline"))
-            blocks += [_block(each, ledger, verbose) for each in found]
+            blocks += [_block(group, ledger, verbose) for group in repetitions(found, verbose)]
         if report.unproven:
-            blocks += [Text(UNPROVEN, "bold underline"), *(_block(each, ledger, verbose) for each in report.unproven)]
+            blocks.append(Text(UNPROVEN, "bold underline"))
+            blocks += [_block(group, ledger, verbose) for group in repetitions(report.unproven, verbose)]
     if report.not_checked:
         blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
     last = headline(report).append(f", {counted(len(ledger.structures), 'model')} examined")
@@ -63,12 +64,13 @@ def verdict(report: Report) -> str:
     return f"\nwhat is {' or '.join(causes)} fails the run (strict)"
 
 
-def _block(finding: Finding, ledger: Ledger, verbose: bool) -> Text:
-    lines = [block(finding, verbose)]
-    _, *others = ledger.models.get(finding.key, ()) or [""]
+def _block(group: Sequence[Finding], ledger: Ledger, verbose: bool) -> Text:
+    first, *more = group
+    lines = [block(first, verbose, more)]
+    _, *others = ledger.models.get(first.key, ()) or [""]
     if others:
         lines.append(Text(f"{INDENT}also in {_named(others)}", "dim"))
-    tests = list(ledger.tests.get(finding.key, ()))
+    tests = list(dict.fromkeys(test for each in group for test in ledger.tests.get(each.key, ())))
     if tests:
         lines.append(Text(f"{INDENT}seen in {_named(tests)}", "dim"))
     return Text("\n").join(lines)

@@ -69,6 +69,12 @@ _KEEPING = frozenset(
 
 _RESHAPING = frozenset("view view_as reshape reshape_as unflatten squeeze".split())
 
+_LOSING = frozenset("flatten squeeze select unbind t".split())
+"""Functions that remove axes, whichever these are."""
+
+_MIXING = (Kind.MATMUL, Kind.ATTENTION, Kind.EMBEDDING)
+"""Kinds of op whose result has axes of several inputs."""
+
 _TUPLES = STACKED | frozenset("multi_head_attention_forward chunk split tensor_split unbind max min median".split())
 """Functions whose result is a tuple, of which `getitem` returns a part."""
 
@@ -121,10 +127,15 @@ def axis_arguments(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 
 
 class AxesInFlow:
-    """The axes of each op of a flow, computed where they are asked for."""
+    """The axes of each op of a flow, computed where they are asked for.
 
-    def __init__(self, flow: Flow) -> None:
+    With `assumed`, an op whose effect on the axes is unknown keeps the axes of its inputs, as far as its rank allows.
+    """
+
+    def __init__(self, flow: Flow, *, assumed: bool = False) -> None:
         self._flow = flow
+        self._assumed = assumed
+        self._keeping: set[str] = set()
         self._axes: dict[str, Axes | None] = {}
 
     @cached_property
@@ -152,10 +163,22 @@ class AxesInFlow:
             todo.pop()
         return self._axes[op.id]
 
+    def assumed_at(self, op: Op) -> Op | None:
+        """The op itself or the nearest op upstream that was assumed to keep the axes of its inputs."""
+        self.of(op)
+        if op.id in self._keeping:
+            return op
+        nearest = self._flow.behind(op, lambda each: each.id not in self._keeping)
+        return nearest[0] if nearest else None
+
     def _checked(self, op: Op) -> Axes | None:
         """The axes by the call, if the recorded shape agrees; without a rule for the call, by the shapes alone."""
         inputs = self._flow.inputs_of(op)
         axes = self._by_call(op, inputs)
+        if axes is None and self._assumed:
+            axes = self._kept(op, inputs)
+            if axes is not None:
+                self._keeping.add(op.id)
         if op.shape is None or axes is None:
             return axes
         if axes.rank is None:
@@ -281,6 +304,19 @@ class AxesInFlow:
             changed = {axis for axis in range(-len(shape), 0) if shape[axis] != op.shape[axis]}
             return axes if changed <= axes.positions else None
         return None
+
+    def _kept(self, op: Op, inputs: Sequence[Op]) -> Axes | None:
+        """The axes of the inputs, if the result may have them; a reshape may split or merge others before positions."""
+        function = op.site.function
+        axes = _joined([axes for axes in (self._axes.get(each.id) for each in inputs) if axes is not None])
+        if axes is None or op.kind in _MIXING or function in _REDUCING or function in _LOSING:
+            return None
+        sizes = _arguments(op)["sizes"] if function in _RESHAPING else (UNKNOWN,)
+        listed = isinstance(sizes, tuple) and sizes != (UNKNOWN,)  # `view(*shape)` is no list
+        rank = len(op.shape) if op.shape is not None else len(sizes) if listed else axes.rank
+        if axes.rank is None or rank is None or rank < len(axes.positions) + 2:
+            return None
+        return axes if rank == axes.rank else Axes(rank, None, axes.positions)
 
 
 def _is_origin(op: Op) -> bool:

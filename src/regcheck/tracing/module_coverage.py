@@ -35,7 +35,7 @@ def coverage_of(model: nn.Module, traced: TraceResult) -> Coverage:
     modules = dict(named_parts(model))
     ran = {mode.value: paths & modules.keys() for mode, paths in traced.ran.items()}
     everywhere = frozenset[str]().union(*ran.values())
-    scripts = {path for path in everywhere if _is_opaque(modules[path])}
+    scripts = {path for path in everywhere if _is_opaque(path, modules)}
     sealed = _opaque_paths(traced) | scripts
     seen = everywhere | _read_directly(model, traced)
     seen |= {above for path in seen for above in _above(path)}
@@ -92,15 +92,16 @@ def unfollowed(
     yield from _never_called(modules, traced, seen, judged | {*apart})
 
 
-def _is_opaque(module: nn.Module) -> bool:
-    """Whether a module is a script that cannot be run op by op."""
-    return isinstance(module, torch.jit.ScriptModule) and not is_interpretable(module)
+def _is_opaque(path: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether the module at a path is a script that cannot be run op by op, neither alone nor inside of another."""
+    within = (modules[each] for each in (path, *_above(path)) if each in modules)
+    return isinstance(modules[path], torch.jit.ScriptModule) and not any(map(is_interpretable, within))
 
 
 def _judged(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:
     """The ids of the layers whose calls were recorded."""
     ran = frozenset[str]().union(*traced.ran.values()) & modules.keys() if traced.inputs is not None else ()
-    return {id(modules[path]) for path in ran if not _is_opaque(modules[path])}
+    return {id(modules[path]) for path in ran if not _is_opaque(path, modules)}
 
 
 def _never_called(

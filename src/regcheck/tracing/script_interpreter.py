@@ -179,9 +179,19 @@ def _function(node: Any, kind: str, outputs: int) -> Callable[..., Any]:
         return operator.attrgetter(node.s("name"))
     if kind == "prim::SetAttr":
         return lambda owner, value: setattr(owner, node.s("name"), value)
+    if kind == "prim::CreateObject":
+        return _contexts(node)
     if kind in _PYTHON:
         return _PYTHON[kind]
     return _operator(node, kind)
+
+
+def _contexts(node: Any) -> Callable[..., Any]:
+    """Makes an object of a class that scripts and Python share: one that switches gradients."""
+    name = node.output().type().annotation_str.rpartition(".")[2]
+    if name not in ("no_grad", "enable_grad"):
+        raise _Unsupported(name)
+    return getattr(torch, name)  # type: ignore[no-any-return]
 
 
 def _operator(node: Any, kind: str) -> Callable[..., Any]:
@@ -216,7 +226,10 @@ def _nothing(*given: Any) -> None:
     return None
 
 
-_OPERATORS = frozenset("device dtype layout is_cuda is_meta data min max abs type grad rangelist".split())
+_OPERATORS = frozenset(
+    "device dtype layout is_cuda is_cpu is_meta is_nested is_sparse is_quantized requires_grad data min max abs type"
+    " grad rangelist".split()
+)
 """The operators of the namespace `prim` that need nothing but their arguments."""
 
 _PYTHON: Mapping[str, Callable[..., Any]] = {
@@ -232,6 +245,8 @@ _PYTHON: Mapping[str, Callable[..., Any]] = {
     "prim::unchecked_cast": lambda given: given,
     "prim::unchecked_unwrap_optional": lambda given: given,
     "prim::Uninitialized": _nothing,
+    "prim::Enter": lambda context: context.__enter__(),
+    "prim::Exit": lambda context, *error: context.__exit__(None, None, None),
     "prim::RaiseException": _raise,
     "prim::Print": _nothing,
     "aten::warn": _nothing,

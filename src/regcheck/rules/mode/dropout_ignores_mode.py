@@ -12,8 +12,9 @@ The mode is the one that `train()` and then `eval()` of the model leave, as its 
 that `train()` sets and `eval()` does not take back keeps the dropout on.
 
 `torch.fx` (and tools based on it, such as PyG's `to_hetero`), `torch.export` and `torch.jit.trace` bake the value of
-`self.training` into the traced code. If they trace a model in train mode, correct code becomes such a dropout, which
-only an audit or a watched run can see; the finding is at the original line, if the tracer recorded it.
+`self.training` into the traced code. If they trace a model in train mode, correct code becomes such a dropout, also
+between the layers of an LSTM or GRU, which only an audit or a watched run can see; the finding is at the original line,
+if the tracer recorded it.
 
 A rate that is zero by default (`def __init__(self, dropout=0.0)`, a field of a configuration) harms only users who set
 it. If such a dropout does not follow the mode, the finding is advice (`info`), which `regcheck scan` shows with
@@ -49,7 +50,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
-from regcheck.core.graph import Drops, Graph, Mode, Op, Reach
+from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Reach
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
 from regcheck.core.rule import Example, Probe
@@ -68,6 +69,10 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             when = "when the model is called without `training`" if is_keras(drop) else "after `eval()`"
             message = f"`{drop.call}` still drops {what(drop)} {when}{since(drop)}"
             yield Suspicion(drop, message, remedy(drop), (), doubted(drop))
+    for stack in graph.eval:
+        if stack.kind is Kind.RECURRENT and stack.traced_by and stack.active and counts(graph, stack):
+            message = f"`{stack.call}` still drops activations between its layers after `eval()`{since(stack)}"
+            yield Suspicion(stack, message, remedy(stack))
     for drop in graph.latent_dropouts(Mode.EVAL):
         if counts(graph, drop):
             would = f"it drops {what(drop)} after `eval()`"

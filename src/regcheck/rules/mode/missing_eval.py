@@ -10,6 +10,8 @@ A call stands below a function if that function makes it, directly or through ot
 | gradients | the call stands | what else is seen | reported as |
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
+| any, in a run | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
+| any, in a run | an export | nothing is trained later; nobody asked for `train()` since the last step | error |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
 | off, in source | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
@@ -49,6 +51,9 @@ validation at the end of the function that trains.
 A `train()` stands for predictions alone if the program trains the model after another one. It may be meant: for
 Monte-Carlo dropout, which passes each input several times, or for the statistics of the test batch, of which a single
 sample has none. A function whose name says so (`evaluate_with_dropout`, `mc_predict`, `adapt`) is believed.
+
+An export in train mode writes dropout and batch statistics into the program for ever; who goes on training may
+have exported it for that. `torch.jit.script` keeps the mode as a switch, and is no prediction.
 
 In source a model may be unknown: handed in, built by name, by a registry or by another package. The rule finds a
 prediction with it in the train mode that the program itself has set by `train()`, if the model was trained since and
@@ -101,6 +106,7 @@ PREDICTS = re.compile(
 SAMPLES = re.compile(r"(?:^|_)mc|monte|stochast|dropout|uncertain|bayes|sampl|ensemble|adapt|calibrat|statistic", re.I)
 
 FIX = "call `model.eval()` before predicting, and `model.train()` before training goes on"
+EXPORT_FIX = "call `model.eval()` before the export, and `model.train()` before training goes on"
 KERAS_FIX = "pass `training=False`, or no `training`, to the call that predicts"
 
 
@@ -113,10 +119,11 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             layers = " and ".join(call.model.mode_dependent)
             place = call.mode_set_at if usage.requested_mode(index) else None
             asked = f", which line {place.line} of {PurePath(place.path).name} sets" if place else ""
+            does = f"is exported by `{call.exporter}`" if call.exporter else "predicts"
             yield Suspicion(
                 call,
-                f"`{call.model.name}` predicts {f'with {layers} ' if layers else ''}in train mode{asked}",
-                fix=KERAS_FIX if call.mode_argument else FIX,
+                f"`{call.model.name}` {does} {f'with {layers} ' if layers else ''}in train mode{asked}",
+                fix=KERAS_FIX if call.mode_argument else EXPORT_FIX if call.exporter else FIX,
                 severity=severity,
             )
 
@@ -131,6 +138,9 @@ def is_prediction(call: Called) -> bool:
 def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     """How certain it is that a prediction was meant; None where train mode may be wanted."""
     asked = usage.requested_mode(index)
+    if call.exporter:
+        of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
+        return None if asked else Severity.INFO if call.trained_after or of_a_test else Severity.ERROR
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):

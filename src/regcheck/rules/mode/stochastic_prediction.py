@@ -126,10 +126,13 @@ def is_generated(flow: Flow, draw: Op) -> bool:
 
 
 def starts_network(flow: Flow, draw: Op) -> bool:
-    """Whether a draw is the input of layers, alone or beside a condition; noise shaped like hidden values is not."""
+    """Whether a draw is the input of layers, alone or beside a condition; noise shaped like hidden values is not.
+
+    Hidden values are those that layers computed, unlike a signal that functions without parameters make of the input.
+    """
     if draw.site.function not in NOISE:
         return False
-    if draw.site.function.endswith("_like") and any(op.kind is not Kind.INPUT for op in flow.inputs_of(draw)):
+    if draw.site.function.endswith("_like") and flow.behind(draw, lambda op: not op.learned):
         return False
     passed, stopped = flow.ahead(draw, lambda op: passive(op) or op.kind in (Kind.CONCAT, Kind.JOIN))
     ids = {draw.id, *(op.id for op in passed)}

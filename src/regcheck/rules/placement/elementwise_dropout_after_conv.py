@@ -7,6 +7,10 @@ is cropped, padded, enlarged, shuffled, gated or joined with another one. The ru
 positions, pooled 1×1 maps and patch tokens, also if the dropout is just before the map is flattened. It also ignores
 maps made by 1×1 convolutions only, which act as linear layers on each position.
 
+Where an op between the convolution and the dropout may move axes in an unknown way (a call of another library, a view
+to computed sizes), the dropout is not checked. The report lists this once for each file or model, with the number of
+dropouts and the op.
+
 ## Why it matters
 
 Neighbouring positions of a feature map are nearly equal, so the neighbours reveal a dropped value: the mask costs noise
@@ -54,16 +58,18 @@ MATERIAL = 0.05
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
-    axes = AxesInFlow(flow)
+    known, assumed = AxesInFlow(flow), AxesInFlow(flow, assumed=True)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.kind is not Kind.DROPOUT or drop.drops is not Drops.ELEMENTS:
             continue
+        axes = assumed if known.of(drop) is None else known
         if axes.is_map(drop) and has_extent(flow, drop, axes) and not is_unfolded(flow, drop, axes):
             yield Suspicion(
                 drop,
                 f"`{drop.call}` drops single positions of a convolutional feature map{size(drop)}; "
                 "the dropped values can be predicted from their neighbours, so this regularizes little",
                 fix=f"drop whole channels with `{of_channels(drop, axes)}`, or drop after pooling",
+                undecided=assumed.assumed_at(drop) if axes is assumed else None,
             )
 
 

@@ -9,6 +9,8 @@ one image without a batch axis drops rows. The axis of the features is that of t
 or attention layer, wherever transposes move it. The rule ignores a dropout of another rank that still drops channels
 (`Dropout2d` on (N, C, L)), and results of an embedding, where dropping whole words may be intended.
 
+Where an op may move the axes in an unknown way, the dropout is not checked, and the report says so.
+
 ## Why it matters
 
 torch does not refuse these inputs, and at most warns. Losing whole samples at random is label noise, losing single
@@ -50,10 +52,11 @@ RANKED = {"dropout1d": 1, "dropout2d": 2, "dropout3d": 3}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
-    axes = AxesInFlow(graph.train)
+    known, assumed = AxesInFlow(graph.train), AxesInFlow(graph.train, assumed=True)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.site.function not in RANKED:
             continue
+        axes = assumed if known.of(drop) is None else known
         found = axes.of(drop)
         if found is None or found.features is None:
             continue
@@ -65,6 +68,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 drop,
                 f"`{drop.call}` drops {wrong} here, not channels",
                 fix="add a batch axis" if wrong == "rows of an image" else f"use `{right}`",
+                undecided=assumed.assumed_at(drop) if axes is assumed else None,
             )
 
 

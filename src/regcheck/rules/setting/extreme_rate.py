@@ -7,8 +7,9 @@ A dropout with p of 0.8 or more that is on in train mode. Mostly this is a keep 
 stochastic depth, which skips a block and keeps its shortcut.
 
 A scan reads names, too: a rate of 0.5 or more whose name says that it is kept (`keep_prob`, `keep_rate`, `retain`) is a
-warning, an unknown rate with such a name is advice. A rate above 1, as a percentage is, raises an error in torch, where
-the layer is constructed or called; a scan says so before the program runs.
+warning, also where a model's constructor gets it under another name; an unknown rate with such a name is advice. A rate
+above 1, as a percentage is, raises an error in torch, where the layer is constructed or called; a scan says so before
+the program runs.
 
 ## Why it matters
 

@@ -440,6 +440,8 @@ class ProgramDomain(Domain):
             return listed
         if name in ("parameters", "named_parameters") and not (args or kwargs):
             return self.penalties.parameters(module, name)
+        if name == "optimizers":
+            return self.optimizers.of_task(module)
         if name == "manual_backward" and args:
             return self.method(args[0], "backward", (), {}, node)
         if name in OF_TASKS:

@@ -80,6 +80,11 @@ class EventLog(Part):
         self._tried_out.clear()
         self.steps = False
 
+    def cut(self, end: int) -> None:
+        """Drops the events from an index on."""
+        del self.events[end:]
+        self._repetitions = {index: each for index, each in self._repetitions.items() if index < end}
+
     def end(self) -> None:
         """The program is over: notes on its calls whether an input comes again before anything is trained.
 

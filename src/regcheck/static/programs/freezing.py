@@ -41,8 +41,8 @@ class _Program:
     the modules whose parameters need gradients at a backward pass. `rewritten` are those whose parameters it changes by
     other means. `moving` holds the modules in train mode of each call that trains, by the index of its event,
     `train_set_at` the last `train()` of each module. `pins` counts the `eval()` calls of parts, `unused` are the pinned
-    parts that it has not called since, `undone` those that a `train()` around them put back, `on_purpose` the norms in
-    train mode by a call of their own.
+    parts that it has not called since, `pinned_by_choice` those that it pins in a branch that its defaults do not take,
+    `undone` those that a `train()` around them put back, `on_purpose` the norms in train mode by a call of their own.
     """
 
     held: set[int] | None = field(default_factory=set)
@@ -54,6 +54,7 @@ class _Program:
     train_set_at: dict[int, Place] = field(default_factory=dict)
     pins: dict[int, int] = field(default_factory=dict)
     unused: set[int] = field(default_factory=set)
+    pinned_by_choice: set[int] = field(default_factory=set)
     undone: set[int] = field(default_factory=set)
     on_purpose: set[int] = field(default_factory=set)
 
@@ -112,9 +113,11 @@ class Freezing(Part):
         self._copied_from[id(copy)] = id(original)
 
     def use(self, module: Module) -> None:
-        """The program calls a module, or hands it to unknown code."""
-        if self._program.unused:
-            self._program.unused.difference_update(id(each) for _, each in descendants(module))
+        """The program calls a module, or hands it to unknown code; not in a branch that its defaults do not take."""
+        program = self._program
+        if program.unused:
+            used = {id(each) for _, each in descendants(module)} & program.unused
+            program.unused -= used & program.pinned_by_choice if self.state.is_off_by_default else used
 
     def set_mode(self, module: Module, training: bool | None, node: ast.AST) -> None:
         """`train()` or `eval()` of a module; None where the mode is unknown."""
@@ -142,6 +145,7 @@ class Freezing(Part):
             is_habit = self.log.is_model(module) or builds or self.log.has_weights(module)
             if _moves(module) or not (is_habit or self.state.doubts):
                 program.unused.add(id(module))
+                program.pinned_by_choice.update([id(module)] if self.state.is_off_by_default else [])
 
     def _restores_later(self) -> bool:
         """Whether a generator is running: a context manager sets the mode back after the code that it surrounds."""
@@ -163,6 +167,10 @@ class Freezing(Part):
                 program.moving[index] = frozenset(
                     id(each) for each in within if each.cells.get("training", Constant(True)) == Constant(True)
                 )
+
+    def cut(self, end: int) -> None:
+        """The log drops the events from an index on."""
+        self._program.moving = {index: each for index, each in self._program.moving.items() if index < end}
 
     def end(self) -> None:
         """The program is over: notes on its training calls which frozen norms they move."""

@@ -17,6 +17,7 @@ from regcheck.static.interpreter.values import (
     Entries,
     Items,
     Maybe,
+    Module,
     OptimizerValue,
     ParameterGroup,
     Parameters,
@@ -55,14 +56,28 @@ class Optimizers(Part):
         self.log = log
         self.freezing = freezing
         self._built: list[_Built] = []
+        self._of_tasks: dict[int, Value] = {}
 
     def begin(self) -> None:
         """A program begins."""
         self._built.clear()
+        self._of_tasks.clear()
+
+    def configure(self, task: Module, configured: Value) -> None:
+        """A library gets what `configure_optimizers` of a task returns."""
+        found = [*_optimizers_in(configured)]
+        if found:
+            self._of_tasks[id(task)] = found[0] if len(found) == 1 else Items.of(tuple(found))
+
+    def of_task(self, task: Module) -> Value | None:
+        """`task.optimizers()`: what the task has configured; None if it has configured nothing yet."""
+        return self._of_tasks.get(id(task))
 
     def end(self) -> None:
         """The program is over: the event of each construction gets the groups that the optimizer steps with."""
         for each in self._built:
+            if each.event >= len(self.log.events):  # a hook that could not be followed built it
+                continue
             event = self.log.events[each.event]
             assert isinstance(event, Stepped)
             first, *others = [*each.stepped] or [_groups_of(each.optimizer)]
@@ -133,6 +148,17 @@ class Optimizers(Part):
         if is_open or (self.state.is_off_by_default and isinstance(decay, Setting)):
             decay = cells[DECAY] = VARYING
         return ParameterGroup(cells, decay)
+
+
+def _optimizers_in(configured: Value) -> Iterator[OptimizerValue]:
+    """The optimizers that `configure_optimizers` returns: one, several, or each under a key beside its scheduler."""
+    if isinstance(configured, OptimizerValue):
+        yield configured
+    elif isinstance(configured, Entries):
+        yield from _optimizers_in(configured.cells.get("optimizer", VARYING))
+    elif isinstance(configured, Items):
+        for each in configured.items:
+            yield from _optimizers_in(element(each))
 
 
 def _names(call: ast.Call, decay: Argument) -> Iterator[str]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from regcheck.core.errors import CannotTrace
-from regcheck.core.usage import Usage
+from regcheck.core.usage import Called, Event, Usage
+from regcheck.files.place import Place
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
@@ -22,6 +23,8 @@ from regcheck.static.interpreter.values import (
     Instance,
     Items,
     Module,
+    Origin,
+    Setting,
     Unknown,
     UnknownObject,
     Value,
@@ -60,6 +63,8 @@ VALIDATION = (
     "on_validation_end",
 )
 """The methods that Lightning calls in eval mode and without gradients; afterwards it restores the modes."""
+STEP_OF_LIBRARY = "optimizer_closure"
+"""The function of Lightning that calls a step and its backward pass."""
 BETWEEN_EPOCHS = ("on_train_epoch_end", "on_train_epoch_start", "on_train_batch_start")
 
 
@@ -76,13 +81,23 @@ class ProgramReader:
             statements=ProgramStatements(self.domain),
         )
         self.models: list[Module] = []
+        self._entered: dict[str, set[int]] = {}
         for source in project.sources:
             self.interpreter.state.globals[source.path] = Cells(__name__=Constant("__main__"))
 
     @property
     def entered(self) -> set[int]:
         """The functions that were entered, by the ids of their nodes."""
-        return self.interpreter.state.entered
+        return set[int]().union(*self._entered.values())
+
+    def _is_called(self, function: Function) -> bool:
+        """Whether code has called a function: where it belongs to a library, code of that library.
+
+        Tests and examples use a library in their way, and others use it in theirs.
+        """
+        library = function.source.library
+        called = (each for user, each in self._entered.items() if not library or user == library)
+        return any(id(function.node) in each for each in called)
 
     @property
     def scored(self) -> set[object]:
@@ -96,7 +111,7 @@ class ProgramReader:
 
     def top_of(self, source: Source) -> Usage:
         """The events of running a file."""
-        start = self._begin()
+        start = self._begin(source)
         globals_of_file = self.interpreter.state.globals[source.path]
         with self.interpreter.state.within(Frame(None, source, globals_of_file)):
             self.interpreter.statements.run(source.tree.body)
@@ -106,7 +121,7 @@ class ProgramReader:
         """The functions that may have findings and that no code called so far; afterwards no model has a mode."""
         self._leave_tops()
         for function in program_functions(self.interpreter.state.project):
-            if id(function.node) not in self.entered:
+            if not self._is_called(function):
                 yield function
                 self._collect_models()
         hidden = frozenset[int]().union(*map(unregistered_modules, self.models))
@@ -117,12 +132,12 @@ class ProgramReader:
 
     def call_of(self, function: Function) -> Usage:
         """The events of a function that no scanned code calls; its arguments are unknown, or a factory's defaults."""
-        start = self._begin()
+        start = self._begin(function.source)
         state, calls = self.interpreter.state, self.interpreter.calls
         with state.within(Frame(None, function.source, state.globals[function.source.path])):
             if function.owner is not None:
                 instance = Instance(None, definition=function.owner)
-                calls.initialize(instance, (), _required_arguments(function.owner), function.owner.node)
+                calls.initialize(instance, (), _constructor_arguments(function.owner), function.owner.node)
                 function.instance = instance
                 self.domain.unsettle(state.created)
             node = ast.Name(function.name, ast.Load(), lineno=1, col_offset=0)
@@ -149,7 +164,7 @@ class ProgramReader:
 
         A hook that cannot be followed ends the training after its first step.
         """
-        start = self._begin()
+        start = self._begin(definition.source)
         state = self.interpreter.state
         with state.within(Frame(None, definition.source, state.globals[definition.source.path])):
             task = Instance(state.place(definition.node), definition=definition)
@@ -160,9 +175,9 @@ class ProgramReader:
                 self._train(task)
             except CannotTrace:
                 optimizers = definition.method(OPTIMIZERS)
-                self.entered.discard(id(optimizers.node if optimizers else None))  # it is read on its own
+                state.entered.discard(id(optimizers.node if optimizers else None))  # it is read on its own
                 raise
-            entered, end = set(self.entered), len(self.domain.log.events)
+            entered, end = set(state.entered), len(self.domain.log.events)
             try:
                 self._call_methods(task, BETWEEN_STEPS)
                 self._train(task)
@@ -172,17 +187,18 @@ class ProgramReader:
                 self._call_methods(task, BETWEEN_EPOCHS)
                 self._train(task)
             except CannotTrace:
-                self.entered.intersection_update(entered)  # the hooks are read on their own
-                del self.domain.log.events[end:]
+                state.entered.intersection_update(entered)  # the hooks are read on their own
+                self.domain.log.cut(end)
+                self.domain.freezing.cut(end)
         usage = self._usage(f"{definition.source.path}::{definition.name}", start)
         self._collect_models()
         state.trail.clear()
-        return usage
+        return replace(usage, events=tuple([each for each in usage.events if not _may_be_a_sample(each)]))
 
     def _train(self, task: Instance) -> None:
         """A training step of a library, and its backward pass, in a function of that library."""
         state = self.interpreter.state
-        with state.within(replace(state.frame, name="optimizer_closure")):
+        with state.within(replace(state.frame, name=STEP_OF_LIBRARY)):
             loss = _loss_in(self._call_method(task, TRAINING_STEP))
             self.domain.method(loss, "backward", (), {}, ast.Name(TRAINING_STEP, ast.Load(), lineno=1, col_offset=0))
 
@@ -212,16 +228,20 @@ class ProgramReader:
         method.instance = task
         unknown: dict[str, Value] = {each: Unknown() for each in _unknown_parameters(method)}
         node = ast.Name(name, ast.Load(), lineno=method.node.lineno, col_offset=0)
-        return self.interpreter.calls.call_function(method, (), unknown, node)
+        result = self.interpreter.calls.call_function(method, (), unknown, node)
+        if name == OPTIMIZERS:
+            self.domain.optimizers.configure(task, result)
+        return result
 
     def _leave_tops(self) -> None:
         """The files have run: code that is called later may have changed the modes of their models."""
         self.domain.unsettle(self.interpreter.state.created)
         self._collect_models()
 
-    def _begin(self) -> int:
-        """Starts a program; the index of its first event."""
+    def _begin(self, source: Source) -> int:
+        """Starts a program of a file; the index of its first event."""
         self.interpreter.state.steps = 0
+        self.interpreter.state.entered = self._entered.setdefault(source.library, set())
         self.domain.unknown_models.begin()
         self.domain.log.begin()
         self.domain.freezing.begin()
@@ -244,14 +264,22 @@ class ProgramReader:
         log.forget_parts()
 
 
-def _required_arguments(definition: ClassDefinition) -> dict[str, Value]:
-    """The arguments of a constructor that have no default, all unknown."""
+def _constructor_arguments(definition: ClassDefinition) -> dict[str, Value]:
+    """The arguments of a constructor that nobody calls: unknown ones, and settings where a constant is the default.
+
+    Numbers with a fraction keep their defaults, as those of other functions do.
+    """
     method = definition.method("__init__")
     if method is not None:
-        names = [each.arg for each, default in parameters_of(method.node.args)[1:] if default is None]
+        given = [(each.arg, default) for each, default in parameters_of(method.node.args)[1:]]
     else:
-        names = [name for name, default in definition.fields if default is None]
-    return {name: UnknownObject() for name in names}
+        given = [*definition.fields]
+    arguments: dict[str, Value] = {name: UnknownObject() for name, default in given if default is None}
+    for name, default in given:
+        if isinstance(default, ast.Constant) and isinstance(default.value, (bool, int, str)):
+            origin = Origin(name, Place(definition.source.path, default.lineno))
+            arguments[name] = Setting(default=Constant(default.value), origin=origin)
+    return arguments
 
 
 def _loss_in(result: Value) -> Value:
@@ -260,6 +288,13 @@ def _loss_in(result: Value) -> Value:
         loss: Value = result.cells.get("loss", Unknown())
         return loss
     return result.items[0] if isinstance(result, Items) and result.items else result
+
+
+def _may_be_a_sample(event: Event) -> bool:
+    """Whether a hook calls a model in train mode and decides nothing by the result, as a GAN draws its pictures."""
+    if not isinstance(event, Called) or STEP_OF_LIBRARY in event.callers:
+        return False
+    return event.training is True and not event.grad and event.result_use != "decision"
 
 
 def _unknown_parameters(function: Function) -> list[str]:

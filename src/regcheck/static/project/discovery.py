@@ -34,7 +34,9 @@ READ = (".py", notebook.SUFFIX)
 MOST_FILES = 3000
 """A project with more files is not read around the examined ones; reading as many takes a second."""
 MOST_FOLDERS = 20_000
-_PROJECT = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+INSTALLATION = ("pyproject.toml", "setup.py", "setup.cfg")
+"""The files that say how to install what is beside them."""
+_PROJECT = (*INSTALLATION, ".git")
 
 
 def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = (), *, force: bool = True) -> Iterator[Path]:

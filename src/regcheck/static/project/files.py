@@ -18,7 +18,7 @@ from regcheck.files.escape import encode
 from regcheck.torch_api.keep_probabilities import KeepNames, keep_names_of, may_keep
 from regcheck.torch_api.reused_masks import Products, may_draw, products_of
 
-from .discovery import parse
+from .discovery import INSTALLATION, parse
 
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
@@ -86,6 +86,15 @@ class Source:
         """The dotted name, according to the `__init__.py` files around it."""
         parts = [*_package(self.file.parent), *([] if self.is_package else [self.file.stem])]
         return ".".join(parts)
+
+    @cached_property
+    def library(self) -> str:
+        """The outermost package around the file, if the folder around that one says how to install it; else empty."""
+        package = [*_package(self.file.parent)]
+        around = self.file.parents[len(package)]
+        homes = (around, around.parent) if around.name == "src" else (around,)
+        published = any((home / name).exists() for home in homes for name in INSTALLATION)
+        return package[0] if package and published else ""
 
     @cached_property
     def is_package(self) -> bool:

@@ -22,9 +22,10 @@ from .files import Source
 
 
 class Result(NamedTuple):
-    """The findings of a scan, what it did not check, and its coverage of each file."""
+    """The findings of a scan, what it left undecided or did not check, and its coverage of each file."""
 
     findings: tuple[Finding, ...]
+    undecided: tuple[Finding, ...]
     not_checked: tuple[NotChecked, ...]
     coverage: tuple[Coverage, ...]
 
@@ -59,7 +60,8 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     chosen = " ".join(f"{rule.code} {rule.name} {rule.severity.value} {rule.begins_at}" for rule in rules)
     found.update(encode(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
     for source in sources:
-        where = f"{source.path}:{source.file}:{source.module}:{source.named}:{source.analyzed}:{len(source.content)}\n"
+        place = f"{source.path}:{source.file}:{source.module}:{source.library}"
+        where = f"{place}:{source.named}:{source.analyzed}:{len(source.content)}\n"
         found.update(encode(where))
         found.update(source.content)
     return found.hexdigest()
@@ -71,9 +73,10 @@ def load(name: str) -> Result | None:
         checksum, _, text = (folder() / f"{name}.json").read_bytes().partition(b"\n")
         if checksum != _checksum(name, text):
             return None
-        findings, missed, coverage = json.loads(text)
+        findings, undecided, missed, coverage = json.loads(text)
         return Result(
             tuple(map(Finding.from_dict, findings)),
+            tuple(map(Finding.from_dict, undecided)),
             tuple(NotChecked(**each) for each in missed),
             tuple(map(Coverage.from_dict, coverage)),
         )
