@@ -34,6 +34,7 @@ from .values import (
     Setting,
     TensorRef,
     Unknown,
+    UnknownObject,
     Value,
     Weight,
     by_default,
@@ -367,6 +368,9 @@ class State:
             sequences = [each.items for each in distinct if isinstance(each, Items)]
             if len({len(each) for each in sequences}) == 1:
                 return Items.of(self._join_columns(sequences))
+        objects = tuple([each for each in distinct if isinstance(each, UnknownObject)])
+        if len(objects) == len(distinct):
+            return UnknownObject(True, origins=objects)
         if len(distinct) > 4 or any(isinstance(each, Unknown) for each in distinct):
             telling = [each for each in distinct if isinstance(each, (Module, Constant, Function, Partial))]
             return Either((*telling[:4], VARYING)) if telling else VARYING
