@@ -310,6 +310,9 @@ class State:
 
     def _join_cells(self, alternatives: Sequence[object], default: Choice | None) -> object:
         """The join of what branches leave in a cell: values, or the tuples that `Items` keep."""
+        first = alternatives[0]
+        if all(each is first for each in alternatives) and type(first) is not Either:
+            return first
         present = [each for each in alternatives if each is not ABSENT]
         if all(isinstance(each, tuple) for each in present):
             return self._join_items([each for each in present if isinstance(each, tuple)])
