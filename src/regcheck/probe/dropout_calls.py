@@ -22,8 +22,11 @@ CALLS = 64
 """and at most this many times."""
 
 _EACH_WEIGHT = {
-    **{"need_weights": True, "average_attn_weights": False},
-    **{"attn_mask": None, "key_padding_mask": None, "is_causal": False},
+    "need_weights": True,
+    "average_attn_weights": False,
+    "attn_mask": None,
+    "key_padding_mask": None,
+    "is_causal": False,
 }
 """The arguments with which `F.multi_head_attention_forward` returns the dropped weights of each head, unmasked."""
 

@@ -85,10 +85,8 @@ LAYERS = (Kind.LINEAR, Kind.CONV, Kind.RECURRENT)
 PASSIVE = (Kind.IDENTITY, Kind.RESHAPE, Kind.SCALE)
 MASKING = (*PASSIVE, Kind.COMBINE, Kind.JOIN, Kind.OTHER)
 """The kinds of op between a product of queries and keys and its softmax."""
-KEEPING_MAPS = (
-    *(*PASSIVE, Kind.ACTIVATION, Kind.SIGMOID, Kind.BATCH_NORM, Kind.NORM, Kind.POOL),
-    *(Kind.COMBINE, Kind.CONCAT, Kind.JOIN, Kind.DROPOUT),
-)
+POINTWISE = (Kind.ACTIVATION, Kind.SIGMOID, Kind.BATCH_NORM, Kind.NORM, Kind.DROPOUT)
+KEEPING_MAPS = (*PASSIVE, *POINTWISE, Kind.POOL, Kind.COMBINE, Kind.CONCAT, Kind.JOIN)
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
