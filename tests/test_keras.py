@@ -210,6 +210,26 @@ def test_subclassed_model_reports_the_line(layers: Layers) -> None:
     assert found.module == "drop"
 
 
+def test_deep_model_is_copied(keras: Any, layers: Layers) -> None:
+    """A functional model of many layers, which Keras links to one chain, is traced whole."""
+    hidden = features = keras.Input((4,))
+    for _ in range(200):
+        hidden = layers.Activation("relu")(hidden)
+    report = regcheck.audit(keras.Model(features, layers.Dense(2)(hidden)))
+    assert codes(report) == set()
+    assert report.coverage[0].traced == report.coverage[0].modules == 202
+
+
+def test_stochastic_depth_is_no_dropout_before_a_norm(keras: Any, layers: Layers) -> None:
+    """Noise of one draw for each sample is not examined as dropout of features."""
+    features = keras.Input((8, 8, 4))
+    branch = layers.Dropout(0.7, noise_shape=(None, 1, 1, 1))(layers.Conv2D(4, 3, padding="same")(features))
+    hidden = layers.BatchNormalization()(layers.Conv2D(4, 1)(layers.Add()([features, branch])))
+    report = regcheck.audit(keras.Model(features, layers.Dense(2)(layers.Flatten()(hidden))))
+    assert codes(report) == set()
+    assert not report.refuted
+
+
 def test_unbuilt_model_without_inputs_is_not_checked(keras: Any, layers: Layers) -> None:
     """A model whose input shape nobody knows is said to be not checked."""
     report = regcheck.audit(keras.Sequential([layers.Dense(3), layers.Dropout(0.3)]))

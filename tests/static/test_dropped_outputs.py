@@ -154,6 +154,17 @@ CLASSES = {
             def forward(self, x):
                 return torch.stack([<self.drop(m(x))|m(self.drop(x))> for m in self.members]).mean(dim=0)
         """,
+    "heads added up by sum": """
+        class Votes(nn.Module):
+            def __init__(self, width, num_classes, members=4):
+                super().__init__()
+                self.members = nn.ModuleList(nn.Linear(width, num_classes) for _ in range(members))
+                self.drop = nn.Dropout(0.5)
+
+            def forward(self, x):
+                scores = [<self.drop(m(x))|m(self.drop(x))> for m in self.members]
+                return sum(scores) / len(scores)
+        """,
     "scores averaged over time": """
         class Gestures(nn.Module):
             def __init__(self, joints, num_classes):

@@ -51,9 +51,16 @@ def fit(context: Context, epochs=3):
             optimizer.zero_grad(set_to_none=True)
         print(validate(context))
 
-def main():
-    net = T5ForConditionalGeneration.from_pretrained("t5-small")
+def load_net(from_disk):
+    if from_disk:
+        net = T5ForConditionalGeneration.from_pretrained("weights")
+    else:
+        net = T5ForConditionalGeneration.from_pretrained("t5-small")
     net.to("cuda")
+    return net
+
+def main(from_disk=False):
+    net = load_net(from_disk)
     fit(Context(net, AutoTokenizer.from_pretrained("t5-small"), read("train"), read("test")))
 """,
     "at the top of a script": """

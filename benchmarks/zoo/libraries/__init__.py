@@ -16,6 +16,7 @@ LIBRARIES = {
     "transformers": "transformers",
     "diffusers": "diffusers",
     "open_clip": "open_clip",
+    "keras": "keras",
     "monai": "monai",
     "pyg": "pyg",
 }

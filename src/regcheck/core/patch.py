@@ -60,6 +60,9 @@ class Code(Protocol):
     def replaced(self, node: ast.AST, text: str) -> Edit:
         """Replace a node by a text."""
 
+    def inserted_before(self, node: ast.AST, text: str) -> Edit:
+        """Insert a text right before a node."""
+
     def inserted_after(self, node: ast.AST, text: str) -> Edit:
         """Insert a text right after a node."""
 
@@ -90,3 +93,18 @@ def is_literal(node: ast.expr, value: object) -> bool:
 def mentions(trees: Sequence[ast.AST], name: str) -> list[ast.Name]:
     """Every place where a plain name is used or bound."""
     return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
+
+
+def builder(code: Code, call: ast.Call) -> ast.Call | None:
+    """The call that builds the layer which `self.NAME(…)` runs; None unless the class binds that name exactly once."""
+    owner = next((each for each in code.around if isinstance(each, ast.ClassDef)), None)
+    if owner is None or not isinstance(call.func, ast.Attribute) or code.text_of(call.func.value) != "self":
+        return None
+    name = call.func.attr
+    bound = [
+        node
+        for node in ast.walk(owner)
+        if isinstance(node, ast.Attribute) and node.attr == name and not isinstance(node.ctx, ast.Load)
+    ]
+    values = [node.value for node in ast.walk(owner) if isinstance(node, ast.Assign) and node.targets == bound]
+    return values[0] if len(bound) == 1 and values and isinstance(values[0], ast.Call) else None

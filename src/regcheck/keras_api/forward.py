@@ -119,23 +119,26 @@ def _replaced(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Iterator[Non
 
 
 def _dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
-    """Keras' dropout through torch's, for noise of the inputs' shape or one draw for each channel of each sample."""
-    functional = sys.modules["torch.nn.functional"]
-    shape = tuple(inputs.shape)
+    """Keras' dropout through torch's, for noise of the inputs' shape or one draw for each channel of each sample.
+
+    Other noise is no dropout of features: one draw for a sample, say, is stochastic depth.
+    """
+    functional, shape = sys.modules["torch.nn.functional"], tuple(inputs.shape)
     wanted = shape if noise_shape is None else tuple(noise_shape)
     noise = tuple(size if each is None else each for each, size in zip(wanted, shape, strict=True))
     if noise == shape and len(shape) < 3:
         return functional.dropout(inputs, p=rate, training=True)
-    if noise == shape:
-        last = len(shape) - 1 if sys.modules["keras.src.backend"].image_data_format() == "channels_last" else 1
-        return functional.dropout(inputs.movedim(last, 1), p=rate, training=True).movedim(1, last)
-    axis = next((axis for axis in (len(shape) - 1, 1) if noise == _by_channel(shape, axis)), None)
-    if axis is not None and 3 <= len(shape) <= 5:
-        drop = getattr(functional, f"dropout{len(shape) - 2}d")
-        return drop(inputs.movedim(axis, 1), p=rate, training=True).movedim(1, axis)
-    torch = sys.modules["torch"]
-    mask = functional.dropout(torch.ones(noise, dtype=inputs.dtype, device=inputs.device), p=rate, training=True)
-    return inputs * mask
+    channels_last = sys.modules["keras.src.backend"].image_data_format() == "channels_last"
+    axes = [len(shape) - 1, 1] if channels_last else [1, len(shape) - 1]
+    name, axis = "dropout", axes[0]
+    if noise != shape:
+        name = f"dropout{len(shape) - 2}d"
+        axis = next((each for each in axes if noise == _by_channel(shape, each)), 0)
+    if axis and hasattr(functional, name):
+        return getattr(functional, name)(inputs.movedim(axis, 1), p=rate, training=True).movedim(1, axis)
+    keep = 1 - rate
+    mask = inputs.new_empty(noise).bernoulli_(keep)
+    return inputs * (mask.div_(keep) if keep else mask)
 
 
 def _by_channel(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

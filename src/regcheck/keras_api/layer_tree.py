@@ -29,6 +29,11 @@ def is_layer(value: object) -> bool:
     return layer is not None and isinstance(value, layer)
 
 
+def is_node_class(kind: type) -> bool:
+    """Whether objects of a class link the layers of a functional model of Keras."""
+    return kind.__module__ == "keras.src.ops.node" and kind.__name__ == "Node"
+
+
 def sublayers(layer: Any) -> Iterator[tuple[str, Any]]:
     """The direct sublayers of a Keras layer, each once.
 

@@ -32,6 +32,14 @@ stream alone. Runs with the same streams show how much rounding changes the outp
 differ by more (an exact test, with twice the runs if the first do not decide). With the arguments of eval mode at that
 one call (`training=False`, `dropout_p=0.0`), the runs must agree again.
 
+## How it is fixed
+
+Safe, in a method of a class that is certainly a module: a call without `training` gets `training=self.training`, and an
+attention's rate `p` becomes `p if self.training else 0.0`. Training stays as it is, and eval mode drops nothing.
+
+Unsafe, because it may be meant: an explicit `True`, and a call under a condition about the mode, follow the mode, too.
+Unsafe, because the class gets one more attribute: `nn.Dropout(p)(x)` with a constant rate is built in `__init__`.
+
 ## When to keep the code
 
 If randomness at prediction time is the method: Monte-Carlo dropout, or Tacotron 2's prenet. Declare it once, on the

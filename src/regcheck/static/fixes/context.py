@@ -97,6 +97,9 @@ class Spot:
     def replaced(self, node: ast.AST, text: str) -> Edit:
         return self._edit(_start(node), _end(node), text)
 
+    def inserted_before(self, node: ast.AST, text: str) -> Edit:
+        return self._edit(_start(node), _start(node), text)
+
     def inserted_after(self, node: ast.AST, text: str) -> Edit:
         return self._edit(_end(node), _end(node), text)
 

@@ -50,7 +50,9 @@ class Attributes(Part):
         """`owner.name`."""
         kind = type(owner)
         if name == "__dict__":
-            return attributes_as_dict(owner) or FIXED
+            return (
+                External(f"{owner.name}.{name}") if isinstance(owner, External) else attributes_as_dict(owner) or FIXED
+            )
         if name == "__class__" and isinstance(owner, Module):
             return self.domain.class_of(owner) or Bound(owner, name)
         if kind is Instance:

@@ -34,6 +34,7 @@ from .values import (
     Setting,
     TensorRef,
     Unknown,
+    UnknownObject,
     Value,
     Weight,
     by_default,
@@ -309,6 +310,9 @@ class State:
 
     def _join_cells(self, alternatives: Sequence[object], default: Choice | None) -> object:
         """The join of what branches leave in a cell: values, or the tuples that `Items` keep."""
+        first = alternatives[0]
+        if all(each is first for each in alternatives) and type(first) is not Either:
+            return first
         present = [each for each in alternatives if each is not ABSENT]
         if all(isinstance(each, tuple) for each in present):
             return self._join_items([each for each in present if isinstance(each, tuple)])
@@ -364,6 +368,9 @@ class State:
             sequences = [each.items for each in distinct if isinstance(each, Items)]
             if len({len(each) for each in sequences}) == 1:
                 return Items.of(self._join_columns(sequences))
+        objects = tuple([each for each in distinct if isinstance(each, UnknownObject)])
+        if len(objects) == len(distinct):
+            return UnknownObject(True, origins=objects)
         if len(distinct) > 4 or any(isinstance(each, Unknown) for each in distinct):
             telling = [each for each in distinct if isinstance(each, (Module, Constant, Function, Partial))]
             return Either((*telling[:4], VARYING)) if telling else VARYING

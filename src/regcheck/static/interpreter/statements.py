@@ -28,6 +28,7 @@ from .values import (
     Value,
     by_default,
     element,
+    modules_in,
     truth,
 )
 
@@ -128,6 +129,8 @@ class Statements(Part):
                 isinstance(owner, LayerValue) and not isinstance(value, TensorRef)
             ):
                 self.state.set(owner.cells, target.attr, value)
+            elif isinstance(owner, Container) and any(modules_in(value)):
+                self.state.set(owner.entries, target.attr, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
             self._unpack(target.elts, value, target)
         elif isinstance(target, ast.Starred):

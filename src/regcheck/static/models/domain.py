@@ -179,8 +179,20 @@ class ModelDomain(Domain):
             super().assign_training(owner, training, node)
 
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
+        if name == "builtins.sum" and args:
+            return self._sum(args[0], argument(args, kwargs, 1, "start", 0), node)
         package, _, function = name.rpartition(".")
         return self._function(function, args, kwargs, node) if function in FOREIGN.get(package, ()) else None
+
+    def _sum(self, terms: Value, start: Value, node: ast.expr) -> Value | None:
+        """The sum of a sequence's tensors, as `+` adds them; None for any other sequence."""
+        items = [each.item if isinstance(each, Several) else each for each in self.calls.containers.items_of(terms)]
+        if not (items and all(isinstance(each, TensorRef) for each in items)):
+            return None
+        total = start
+        for each in items:
+            total = self.arithmetic("add", (total, each), node)
+        return total
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         package, _, function = name.rpartition(".")

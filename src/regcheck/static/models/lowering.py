@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Site, Wholeness
 from regcheck.core.starting_points import Trait
@@ -116,11 +118,10 @@ class ForwardRun:
 
     def flow(self, mode: Mode) -> Flow:
         """The ops in a mode; in the other mode than the run's own, if no more than the ops depends on the mode."""
-        occurrences: Counter[Site] = Counter()
+        occurrences: defaultdict[Site, Iterator[int]] = defaultdict(count)
         ops: dict[str, Op] = {}
         for op in expanded(self.emitter.track, mode):
-            occurrence = occurrences[op.site]
-            occurrences[op.site] += 1
+            occurrence = next(occurrences[op.site])
             ops[op.id] = replace(op, site=replace(op.site, occurrence=occurrence)) if occurrence else op
         if not any(op.learned for op in ops.values()):
             # An augmentation, a loss or a sampler is random on purpose; only a model's predictions are checked.

@@ -34,6 +34,8 @@ from regcheck.static.interpreter.values import (
     UnknownObject,
     Value,
     argument,
+    by_default,
+    computed_from,
     descendants,
     leaves,
     modules_in,
@@ -46,6 +48,7 @@ from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
+from .backbones import Backbones
 from .events import EventLog
 from .freezing import Freezing
 from .mode_restoration import ModeRestoration
@@ -91,6 +94,7 @@ class ProgramDomain(Domain):
         self.uncalled_methods = UncalledMethods(self.log)
         self.unknown_models = UnknownModels(self.log)
         self.part_loops = PartLoops()
+        self.backbones = Backbones(self.log)
         self.freezing = Freezing(self.log)
         self.optimizers = Optimizers(self.log, self.freezing)
         self.penalties = Penalties(self.log, self.freezing)
@@ -99,7 +103,7 @@ class ProgramDomain(Domain):
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
         parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in (*parts, self.unknown_models, self.optimizers, self.trainers):
+        for part in (*parts, self.backbones, self.unknown_models, self.optimizers, self.trainers):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -158,6 +162,10 @@ class ProgramDomain(Domain):
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
         if isinstance(owner, UnknownObject) and isinstance(key, Constant):
             return owner.part(f"[{key.value!r}]")
+        known = by_default(key)
+        if isinstance(owner, External) and owner.name.endswith(".__dict__") and isinstance(known, Constant):
+            package = External(owner.name.removesuffix(".__dict__"))
+            return computed_from((key,), self.attributes.attribute(package, str(known.value)))
         return super().item(owner, key, node)
 
     def training(self, module: Module) -> Value:
@@ -306,6 +314,9 @@ class ProgramDomain(Domain):
         if name == "builtins.zip" and len(args) > 1:
             for each in args:
                 self.freezing.rewrite(each.owner if isinstance(each, Parameters) else None)
+        backbone = self.backbones.built(name, args, kwargs, self.state.place(node))
+        if backbone is not None:
+            return backbone
         if name in _OBSERVERS:
             return self.log.consume((*args, *kwargs.values()))
         trainer = self.trainers.built(name, args, kwargs, node)

@@ -202,6 +202,16 @@ class EventLog(Part):
         """The model calls that values come from, by the indices of their events."""
         return [int(index) for each in leaves(*values) if isinstance(each, TensorRef) for index in each.ids]
 
+    def sources(self, values: Iterable[Value]) -> Iterator[int]:
+        """The model calls that values come from, directly or through other models."""
+        todo, seen = [*self.origins(values)], set[int]()
+        while todo:
+            index = todo.pop()
+            if index not in seen:
+                seen.add(index)
+                todo += self._fed_by[index]
+                yield index
+
     def callees_of(self, values: Iterable[Value]) -> list[Module]:
         """The models that values come from."""
         return [self.callees[each] for each in self.origins(values)]

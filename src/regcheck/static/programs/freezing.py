@@ -13,6 +13,7 @@ from regcheck.files.place import Place
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     Constant,
+    Either,
     Entries,
     Instance,
     Items,
@@ -152,9 +153,9 @@ class Freezing(Part):
         return any(each.function is not None and is_generator(each.function) for each in self.state.frames)
 
     def train(self, losses: Iterable[Value]) -> None:
-        """The program back-propagates losses."""
+        """The program back-propagates losses, through the models that compute them and through what feeds these."""
         program = self._program
-        for index in dict.fromkeys(self.log.origins(losses)):
+        for index in self.log.sources(losses):
             event = self.log.events[index]
             if not isinstance(event, Called) or not event.grad:
                 continue
@@ -185,7 +186,9 @@ class Freezing(Part):
             frozen = frozen_norms([*self._owners(module, training)])
             if frozen or pinned:
                 place = self._program.train_set_at.get(id(module))
-                self.log.events[index] = replace(event, frozen_norms=frozen, undone=pinned, train_set_at=place)
+                self.log.events[index] = replace(
+                    event, frozen_norms=frozen, undone=pinned, train_set_at=place, backpropagated=True
+                )
 
     def _owners(self, model: Module, training: frozenset[int]) -> Iterator[OwnedParameters]:
         program = self._program
@@ -236,6 +239,9 @@ def _owners_in(parameters: Value) -> list[Module] | None:
     """The modules whose parameters an optimizer gets; None where that is unknown."""
     if isinstance(parameters, (Parameters, ParameterOf)):
         return None if parameters.owner is None else [parameters.owner]
+    if isinstance(parameters, Either):
+        choices = [_owners_in(each) for each in parameters.options]
+        return None if None in choices else [owner for each in choices for owner in each or ()]
     if isinstance(parameters, Entries):
         return _owners_in(parameters.cells.get("params", Constant(None)))
     if not isinstance(parameters, Items):

@@ -7,11 +7,11 @@ transparent: a file that imports one name from a package uses the file that defi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from regcheck.files.escape import encode
 
-from .discovery import MARK
+from .discovery import KERAS, MARK
 from .files import Import, Source
 from .modules import Modules
 
@@ -28,6 +28,7 @@ class ImportGraph:
         self.sources = tuple(sources)
         self._modules = Modules(self.sources)
         self._uses: dict[Source, tuple[frozenset[Source], frozenset[Source]]] = {}
+        self._users: dict[Source, list[Source]] = {}
 
     def used_by(self, source: Source) -> frozenset[Source]:
         """The files whose own names a file imports, through packages or not."""
@@ -51,16 +52,17 @@ class ImportGraph:
             self._uses[source] = frozenset(found), frozenset(passed)
         return self._uses[source]
 
-    def users(self, source: Source) -> Iterator[Source]:
+    def users(self, source: Source) -> Sequence[Source]:
         """The files that use a file directly, or through a package."""
-        hints = [encode(each) for each in (source.tail, *source.module.split("."))]
-        for other in self.sources:
-            if other is not source and any(hint in other.content for hint in hints) and source in self.used_by(other):
-                yield other
+        if source not in self._users:
+            hints = [encode(each) for each in (source.tail, *source.module.split("."))]
+            named = [each for each in self.sources if any(hint in each.content for hint in hints)]
+            self._users[source] = [each for each in named if each is not source and source in self.used_by(each)]
+        return self._users[source]
 
     def has_subjects(self, source: Source) -> bool:
-        """Whether a file can have findings: it names torch, or looks up names in a file that does."""
-        return MARK in source.content or any(MARK in each.content for each in self.looked_up_by(source))
+        """Whether a file can have findings: it names torch or Keras, or looks up names in a file that does."""
+        return any(MARK in each.content or KERAS in each.content for each in (source, *self.looked_up_by(source)))
 
     def _targets(self, source: Source, statement: Import) -> Iterator[Source]:
         """The files that an import statement itself names."""

@@ -19,7 +19,7 @@ _BUILDING_WORDS = (b"Sequential", b"Transformer", b"MultiheadAttention")
 _SETS_TRAIN_MODE = re.compile(rb"\.train\(\s*(?:mode\s*=\s*)?(?:True\s*)?\)")
 _DECAY = re.compile(rb"\bweight_decay\b")
 _BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
-_LAST_WORD = re.compile(rb"(?<!def )(?<!class )\b(\w+)[ \t]*\Z")
+_CALLED = re.compile(rb"\b(?<!def )(?<!class )(\w+)[ \t]*\(")
 _WORD = re.compile(rb"\b[A-Za-z_]\w*")
 _PLAIN_DECORATORS = (
     "torch.",
@@ -52,8 +52,7 @@ class _Candidate:
 
     @cached_property
     def called(self) -> frozenset[bytes]:
-        heads = (_last_word(each) for each in self.text.split(b"(")[:-1])
-        return frozenset([each[1] for each in heads if each]) - {self.name}
+        return frozenset(_CALLED.findall(self.text)) - {self.name}
 
     @cached_property
     def words(self) -> frozenset[bytes]:
@@ -121,12 +120,6 @@ def _from_callers_on(functions: list[_Candidate]) -> Iterator[Function]:
     names = {name for each in functions for name in each.called}
     for each in sorted(functions, key=lambda each: each.name in names or each.owner in names):
         yield each.function
-
-
-def _last_word(text: bytes) -> re.Match[bytes] | None:
-    """The last word of a text, unless it is the name in a definition; searched near the end first."""
-    found = _LAST_WORD.search(text[-80:])
-    return found if found is None or found.start() > 10 else _LAST_WORD.search(text)
 
 
 def _matching(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: bytes) -> set[_Candidate]:

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from regcheck.core.errors import format_error, stops
+from regcheck.keras_api.layer_tree import is_node_class
 
 from .functions import Closures
 from .shared import (
@@ -68,6 +69,7 @@ class Copier:
         self._count = 0
         self._queues: list[Any] = []
         self._threads: list[Any] = []
+        self._unfilled: list[tuple[Any, Any]] = []
 
     def copy(self, value: Any) -> Any:
         """The copy of a value and of everything that it refers to; the copier then forgets its memo.
@@ -79,6 +81,8 @@ class Copier:
         self.memo.update({id(each): each for each in process_wide()})
         try:
             twin = self(value)
+            while self._unfilled:
+                self._give_attributes(*self._unfilled.pop())
         except CannotDuplicate:
             raise
         except RecursionError:
@@ -91,6 +95,7 @@ class Copier:
             self.kinds = [*self._copy_functions]
             self._copy_functions.clear()  # they refer to the copier: no reference cycle may remain
             self.memo.clear()
+            self._unfilled.clear()
             self._alive.clear()
             del self._closures
         if self._queues and any(each.is_alive() for each in self._threads):
@@ -120,6 +125,8 @@ class Copier:
         """The function that copies objects of a class."""
         if is_shared(kind):
             return self._thread if issubclass(kind, threading.Thread) else self._share
+        if is_node_class(kind):
+            return self._node
         for base, function in self._bases():
             if issubclass(kind, base):
                 return function
@@ -193,6 +200,12 @@ class Copier:
     def _object(self, value: Any) -> Any:
         twin = self.memo[id(value)] = object.__new__(class_for_a_copy(value))
         self._give_attributes(value, twin)
+        return twin
+
+    def _node(self, value: Any) -> Any:
+        """A copy whose attributes follow last: nodes link all layers of a model to a chain, too long for recursion."""
+        twin = self.memo[id(value)] = object.__new__(type(value))
+        self._unfilled.append((value, twin))
         return twin
 
     def _give_attributes(self, value: Any, twin: Any) -> None:
