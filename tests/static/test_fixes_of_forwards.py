@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from regcheck.config.options import Options
@@ -44,14 +44,16 @@ def fixes(folder: Path, sources: Mapping[str, str], code: str, *, unsafe: bool =
     return after
 
 
-def before_and_after(bodies: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Forwards, of which lines that begin with a minus are only in the first, and with a plus only in the second."""
+def before_and_after(
+    bodies: Mapping[str, str], sources: Callable[[Mapping[str, str]], dict[str, str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The sources around bodies, before (lines that begin with a minus or a blank) and after (a plus or a blank)."""
 
     def without(sign: str) -> dict[str, str]:
         lines = {
             name: [each for each in body.splitlines() if each[:1] not in ("", sign)] for name, body in bodies.items()
         }
-        return forwards({name: "".join(f"{each[1:]}\n" for each in some) for name, some in lines.items()})
+        return sources({name: "".join(f"{each[1:]}\n" for each in some) for name, some in lines.items()})
 
     return without("+"), without("-")
 
@@ -164,7 +166,7 @@ LOST_FOR_MORE_THAN_ONE_REASON = {
 
 def test_the_result_of_a_dropout_is_read(tmp_path: Path) -> None:
     """A safe fix of REG405 changes the one statement that loses the result, in any layout, and nothing else."""
-    before, after = before_and_after(RESULTS)
+    before, after = before_and_after(RESULTS, forwards)
     assert fixes(tmp_path / "lf", before, "REG405") == after
     windows = {name: text.replace("\n", "\r\n") for name, text in before.items()}
     assert fixes(tmp_path / "crlf", windows, "REG405") == {
@@ -176,3 +178,141 @@ def test_a_result_is_not_read_where_more_than_one_reading_is_possible(tmp_path: 
     """REG405 has no fix where it is open which code should read the result, or whether it may."""
     sources = forwards(LOST_FOR_MORE_THAN_ONE_REASON)
     assert fixes(tmp_path / "nets", sources, "REG405", unsafe=True) == sources
+
+
+RECURRENT = """\
+from torch import nn
+
+
+class Net{number}(nn.Module):
+    def __init__(self, config, rate=0.2, layers=1):
+        super().__init__()
+        self.drop = nn.Dropout(rate)
+        self.layers = layers
+{body}
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x):
+        hidden, _ = self.encode(x)
+        return self.last(self.drop(hidden))
+"""
+
+
+def recurrent(bodies: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: RECURRENT.replace("{number}", str(number)).replace("{body}\n", body)
+        for number, (name, body) in enumerate(bodies.items())
+    }
+
+
+DEEPER = {
+    "by position": """
+-        self.encode = nn.LSTM(8, 16, layers, True, True, rate)
++        self.encode = nn.LSTM(8, 16, layers, True, True, rate if layers > 1 else 0.0)
+""",
+    "an attribute, over lines": """
+         self.encode = nn.GRU(
+             8, 16,  # sizes
+             num_layers=self.layers,
+-            dropout=rate,  # between layers
++            dropout=rate if self.layers > 1 else 0.0,  # between layers
+         )
+""",
+    "a choice in brackets": """
+-        self.encode = nn.RNN(8, 16, num_layers=layers, dropout=(0.5 if rate else 0.1))
++        self.encode = nn.RNN(8, 16, num_layers=layers, dropout=((0.5 if rate else 0.1) if layers > 1 else 0.0))
+""",
+}
+
+SINGLE = {
+    "the last argument": """
+-        self.encode = nn.LSTM(8, 16, batch_first=True, dropout=0.5)  # one layer
++        self.encode = nn.LSTM(8, 16, batch_first=True)  # one layer
+""",
+    "an argument between others": """
+-        self.encode = nn.LSTM(8, 16, dropout = rate , batch_first=True)
++        self.encode = nn.LSTM(8, 16 , batch_first=True)
+""",
+    "the first argument": """
+-        self.encode = nn.LSTM(dropout=0.5, input_size=8, hidden_size=16)
++        self.encode = nn.LSTM(input_size=8, hidden_size=16)
+""",
+    "a line of its own": """
+         self.encode = nn.LSTM(
+             8,
+             16,  # é, wide
+-            dropout=0.5,
+             batch_first=True,  # for the loader
+         )
+""",
+    "the last line of its own, without a comma": """
+         self.encode = nn.LSTM(
+             8,
+             16,  # wide
+-            dropout=(
+-                0.5
+-            )
+         )
+""",
+    "a continued line": """
+-        self.encode = nn.LSTM(8, 16, \\
+-                              dropout=0.5)
++        self.encode = nn.LSTM(8, 16)
+""",
+    "a trailing comma on its line": """
+-        self.encode = nn.LSTM(8, 16, dropout=0.5,)
++        self.encode = nn.LSTM(8, 16,)
+""",
+}
+
+KEPT_RATES = {
+    "a comment about it": """\
+        self.encode = nn.LSTM(
+            8,
+            16,
+            dropout=0.5,  # from the paper
+        )
+""",
+    "a line about it": """\
+        self.encode = nn.LSTM(
+            8,
+            16,
+            # from the paper
+            dropout=0.5,
+        )
+""",
+    "a comment before it": """\
+        self.encode = nn.LSTM(8, 16,  # sizes
+                              dropout=0.5, batch_first=True)
+""",
+    "a layer that is built in two places": """\
+        self.encode = nn.LSTM(8, 16, dropout=0.5)
+        if config.small:
+            self.encode = nn.LSTM(8, 16, dropout=0.5, bidirectional=True)
+""",
+    "arguments by name": """\
+        self.encode = nn.LSTM(8, 16, dropout=0.5, **{})
+""",
+    "a rate by position": """\
+        self.encode = nn.LSTM(8, 16, 1, True, True, 0.5)
+""",
+}
+
+
+def test_a_rate_acts_from_two_layers_on(tmp_path: Path) -> None:
+    """The safe fix of REG402 keeps the rate for deeper networks, wherever the rate and the number of layers stand."""
+    before, after = before_and_after(DEEPER, recurrent)
+    assert fixes(tmp_path / "nets", before, "REG402") == after
+
+
+def test_a_rate_without_effect_is_removed(tmp_path: Path) -> None:
+    """The unsafe fix of REG402 removes the argument with its comma or its line, and leaves comments alone."""
+    before, after = before_and_after(SINGLE, recurrent)
+    assert fixes(tmp_path / "safe", before, "REG402") == before
+    assert fixes(tmp_path / "unsafe", before, "REG402", unsafe=True) == after
+
+
+def test_a_rate_stays_beside_what_the_fix_does_not_understand(tmp_path: Path) -> None:
+    """REG402 has no fix beside comments, unpacked arguments and layers that are built twice."""
+    sources = recurrent(KEPT_RATES)
+    assert fixes(tmp_path / "nets", sources, "REG402", unsafe=True) == sources

@@ -69,6 +69,9 @@ class Code(Protocol):
     def with_argument(self, call: ast.Call, text: str) -> tuple[Edit, ...]:
         """Add an argument to a call, in the call's own layout."""
 
+    def without_argument(self, call: ast.Call, argument: ast.keyword) -> Edit | None:
+        """Remove a keyword argument from a call with its comma; None where a comment stands beside it."""
+
     def line_before(self, statement: ast.stmt, text: str) -> Edit | None:
         """Insert a line before a statement, indented like it; None where the statement does not begin its line."""
 
@@ -79,6 +82,12 @@ class Code(Protocol):
 def keyword(call: ast.Call, name: str) -> ast.keyword | None:
     """The keyword argument with this name."""
     return next((each for each in call.keywords if each.arg == name), None)
+
+
+def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
+    """The argument of a plain call, given by name or by position."""
+    found = keyword(call, name)
+    return found.value if found else call.args[position] if len(call.args) > position else None
 
 
 def is_plain(call: ast.Call) -> bool:
@@ -108,3 +117,11 @@ def builder(code: Code, call: ast.Call) -> ast.Call | None:
     ]
     values = [node.value for node in ast.walk(owner) if isinstance(node, ast.Assign) and node.targets == bound]
     return values[0] if len(bound) == 1 and values and isinstance(values[0], ast.Call) else None
+
+
+def zero_unless(code: Code, number: ast.expr, condition: str) -> Edit:
+    """Let a number be zero where a condition does not hold."""
+    gate = f" if {condition} else 0.0"
+    if isinstance(number, (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)):
+        return code.replaced(number, f"({code.text_of(number)}){gate}")
+    return code.inserted_after(number, gate)
