@@ -16,6 +16,7 @@ from regcheck.files.place import Place
 
 from .interpreter.state import SECONDS
 from .interpreter.values import Instance, Module
+from .keras_models.reader import not_followed, sources_of
 from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of, parts_of
@@ -99,7 +100,9 @@ def analyze(project: Project) -> Reading:
             parts |= _parts(builder.created)
             children |= _parts(filter(None, built))
     graphs = models.graphs(program.scored - parts - program.feeding, parts | program.feeding | children)
-    return Reading(graphs, tuple(usages), tuple(attempts.not_checked), tuple(classes), models.by_key)
+    keras = [not_followed(source, ()) for source in sources_of(project)]
+    not_checked = (*attempts.not_checked, *filter(None, keras))
+    return Reading(graphs, tuple(usages), not_checked, tuple(classes), models.by_key)
 
 
 class _Models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.graph import Kind, Op, Reach, Site
-from regcheck.files.attribute_reads import FRAMEWORK_BASES, AttributeReaders, ClassReads
+from regcheck.files.attribute_reads import FRAMEWORK_BASES, ClassReads
 from regcheck.static.interpreter.values import External, Instance, LayerValue, Module, descendants, modules_in
 from regcheck.static.project.names import Definition, Project
 from regcheck.static.torch_calls import Rate
@@ -18,11 +18,10 @@ def uncalled_dropouts(project: Project, model: Module) -> tuple[Op, ...]:
 
     All other layers of the module that registers one must be read, so that it is no remnant among others.
     """
-    readers = project.attribute_readers
-    return tuple(op for path, owner in descendants(model) for op in _uncalled_in(owner, path, readers))
+    return tuple(op for path, owner in descendants(model) for op in _uncalled_in(owner, path, project))
 
 
-def _uncalled_in(owner: Module, path: str, readers: AttributeReaders) -> Iterator[Op]:
+def _uncalled_in(owner: Module, path: str, project: Project) -> Iterator[Op]:
     if not isinstance(owner, Instance) or not isinstance(owner.definition, Definition) or owner.base is not None:
         return
     definition = owner.definition
@@ -34,7 +33,8 @@ def _uncalled_in(owner: Module, path: str, readers: AttributeReaders) -> Iterato
     statements = [*_statements(definition)]
 
     def is_read(name: str) -> bool:
-        return any(readers.may_read(each, name) for each in statements)
+        # Asked for late: it parses all files of the project.
+        return any(project.attribute_readers.may_read(each, name) for each in statements)
 
     for name, layer in dropouts.items():
         built = [call for each in statements for call in each.built.get(name, ())]

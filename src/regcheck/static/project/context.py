@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from regcheck.files.escape import encode
 
-from .discovery import MARK
+from .discovery import KERAS, MARK
 from .files import Import, Source
 from .modules import Modules
 
@@ -61,8 +61,8 @@ class ImportGraph:
         return self._users[source]
 
     def has_subjects(self, source: Source) -> bool:
-        """Whether a file can have findings: it names torch, or looks up names in a file that does."""
-        return MARK in source.content or any(MARK in each.content for each in self.looked_up_by(source))
+        """Whether a file can have findings: it names torch or Keras, or looks up names in a file that does."""
+        return any(MARK in each.content or KERAS in each.content for each in (source, *self.looked_up_by(source)))
 
     def _targets(self, source: Source, statement: Import) -> Iterator[Source]:
         """The files that an import statement itself names."""

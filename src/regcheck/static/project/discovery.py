@@ -19,6 +19,8 @@ from regcheck.files.text import content_of, is_overlaid
 
 SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ __pypackages__".split())
 MARK = b"torch"
+KERAS = b"keras"
+"""The word of the other library whose models are read."""
 LARGEST = 8 << 20
 """Parsing more bytes than this takes seconds and much memory. The largest of torch's files has a sixth."""
 WHOLE = 64 << 20
@@ -140,9 +142,9 @@ def _is_excluded(path: Path, exclude: Sequence[str]) -> bool:
 
 
 def read(path: Path) -> bytes | NotChecked | None:
-    """A file's content; the reason why it cannot be read; or None for what is of no use without the word torch.
+    """A file's content; the reason why it cannot be read; or None for what is of no use without a library's word.
 
-    Source without that word is of use where other files import names from it.
+    Source without the words torch and keras is of use where other files import names from it.
     """
     try:
         status = None if is_overlaid(path) else path.stat()
@@ -151,7 +153,7 @@ def read(path: Path) -> bytes | NotChecked | None:
         if status and status.st_size > WHOLE:
             return NotChecked(str(path), f"a file of more than {WHOLE >> 20} MB", "exclude the file", str(path))
         content = content_of(path)
-        if MARK not in content:
+        if MARK not in content and KERAS not in content:
             useful = path.suffix == ".py" and len(content) <= LARGEST and len(_IMPORT.findall(content)) <= MOST_IMPORTS
             return content if content and useful else None
         if path.suffix == notebook.SUFFIX:

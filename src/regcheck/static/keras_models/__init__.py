@@ -1,0 +1,1 @@
+"""Reads the source of Keras and tf.keras models, without importing either."""

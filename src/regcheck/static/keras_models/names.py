@@ -1,0 +1,85 @@
+"""Names of Keras in source: the public name of an object, and the calls that construct layers."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+
+from regcheck.torch_api.layers import KERAS_LAYERS
+
+LAYERS = "keras.layers"
+_HOMES = frozenset(("keras", "tf_keras"))
+_RENAMED = {
+    "Convolution1D": "Conv1D",
+    "Convolution2D": "Conv2D",
+    "Convolution3D": "Conv3D",
+    "MaxPool1D": "MaxPooling1D",
+    "MaxPool2D": "MaxPooling2D",
+    "MaxPool3D": "MaxPooling3D",
+    "AvgPool1D": "AveragePooling1D",
+    "AvgPool2D": "AveragePooling2D",
+    "AvgPool3D": "AveragePooling3D",
+    "GlobalMaxPool1D": "GlobalMaxPooling1D",
+    "GlobalMaxPool2D": "GlobalMaxPooling2D",
+    "GlobalMaxPool3D": "GlobalMaxPooling3D",
+    "GlobalAvgPool1D": "GlobalAveragePooling1D",
+    "GlobalAvgPool2D": "GlobalAveragePooling2D",
+    "GlobalAvgPool3D": "GlobalAveragePooling3D",
+    "CuDNNLSTM": "LSTM",
+    "CuDNNGRU": "GRU",
+}
+"""Second names of layers."""
+
+
+def public_name(dotted: str) -> str:
+    """The public name of an object of Keras: `keras.layers.Dense` for `tensorflow.keras.layers.Dense`; else empty."""
+    parts = dotted.split(".")
+    at = next((index for index, each in enumerate(parts) if each in _HOMES), None)
+    if at is None or (at and parts[0] != "tensorflow"):
+        return ""
+    inside = [each for each in parts[at + 1 :] if each not in ("api", "src", "_v2", "v2")]
+    if inside and inside[0] == "layers" and len(inside) > 1:
+        return f"{LAYERS}.{_RENAMED.get(inside[-1], inside[-1])}"
+    return ".".join(("keras", *inside))
+
+
+def layer_calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
+    """The calls that construct layers of Keras which the table lists, each with the layer's public name."""
+    nodes = [*ast.walk(tree)]
+    names = _imported(nodes)
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            name = public_name(_dotted(node.func, names))
+            if name in KERAS_LAYERS:
+                yield node, name
+
+
+def _imported(nodes: list[ast.AST]) -> Mapping[str, str]:
+    """The dotted names that imports anywhere in a file bind."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                first = alias.name.partition(".")[0]
+                found[alias.asname or first] = alias.name if alias.asname else first
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            if node.names[0].name == "*" and public_name(f"{node.module}.*") == f"{LAYERS}.*":
+                found |= {name.rpartition(".")[2]: name for name in KERAS_LAYERS}
+            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in nodes:  # `layers = keras.layers`
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
+            dotted = _dotted(node.value, found)
+            if public_name(dotted):
+                found |= {each.id: dotted for each in node.targets if isinstance(each, ast.Name)}
+    return found
+
+
+def _dotted(node: ast.expr, names: Mapping[str, str]) -> str:
+    """The dotted name of an expression, from the imports; empty for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name) or node.id not in names:
+        return ""
+    return ".".join((names[node.id], *reversed(parts)))
