@@ -128,7 +128,7 @@ def _operations(graph: Any, findings: Iterable[tuple[Finding, str]]) -> list[_Op
         position = (site.place.line, site.place.column) if site.place else (None, None)
         return marks.get((visible(site.module), *position), ())
 
-    marked = {site.place for _, site in sites if marks_at(site)} - {None}
+    marked = {site.place for _, site in sites if site is not None and marks_at(site)} - {None}
     return [
         _Operation(node, *_name(node, site), marks_at(site), site is not None and site.place in marked)
         for node, site in sites
