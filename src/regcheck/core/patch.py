@@ -41,9 +41,11 @@ class Code(Protocol):
     """The code around a finding, as a rule's `fix` sees it.
 
     `calls` are the calls that begin where the finding stands, the outermost first; `around` what contains them, or else
-    the attribute that begins there, the innermost first, down to the file; `tree` the file.
+    the attribute that begins there, the innermost first, down to the file; `tree` the file. `advice` is the finding's
+    own, the rule's `Suspicion.fix`.
     """
 
+    advice: str
     tree: ast.Module
     calls: tuple[ast.Call, ...]
     around: tuple[ast.AST, ...]
@@ -69,6 +71,9 @@ class Code(Protocol):
     def with_argument(self, call: ast.Call, text: str) -> tuple[Edit, ...]:
         """Add an argument to a call, in the call's own layout."""
 
+    def without_argument(self, call: ast.Call, argument: ast.keyword) -> Edit | None:
+        """Remove a keyword argument from a call with its comma; None where a comment stands beside it."""
+
     def line_before(self, statement: ast.stmt, text: str) -> Edit | None:
         """Insert a line before a statement, indented like it; None where the statement does not begin its line."""
 
@@ -79,6 +84,12 @@ class Code(Protocol):
 def keyword(call: ast.Call, name: str) -> ast.keyword | None:
     """The keyword argument with this name."""
     return next((each for each in call.keywords if each.arg == name), None)
+
+
+def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
+    """The argument of a plain call, given by name or by position."""
+    found = keyword(call, name)
+    return found.value if found else call.args[position] if len(call.args) > position else None
 
 
 def is_plain(call: ast.Call) -> bool:
@@ -108,3 +119,40 @@ def builder(code: Code, call: ast.Call) -> ast.Call | None:
     ]
     values = [node.value for node in ast.walk(owner) if isinstance(node, ast.Assign) and node.targets == bound]
     return values[0] if len(bound) == 1 and values and isinstance(values[0], ast.Call) else None
+
+
+def zero_unless(code: Code, number: ast.expr, condition: str) -> Edit:
+    """Let a number be zero where a condition does not hold."""
+    gate = f" if {condition} else 0.0"
+    if isinstance(number, (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)):
+        return code.replaced(number, f"({code.text_of(number)}){gate}")
+    return code.inserted_after(number, gate)
+
+
+def renamed(code: Code, used: ast.expr, new: str) -> tuple[Edit, ...]:
+    """Name another member of the package, qualified or imported as the used one is; no edits where that is not sure."""
+    package, _, old = code.name_of(used).rpartition(".")
+    if isinstance(used, ast.Attribute):
+        if code.name_of(used.value) != package:
+            return ()
+        return (code.replaced(used, f"{code.text_of(used.value)}.{new}"),)
+    imports = [node for node in code.tree.body if isinstance(node, ast.ImportFrom) and node.module == package]
+    aliases = [alias for node in imports for alias in node.names if alias.name == old]
+    if not isinstance(used, ast.Name) or len(aliases) != 1 or (aliases[0].asname or old) != used.id:
+        return ()
+    there = code.name_of(ast.Name(new, ast.Load()))
+    use = code.replaced(used, new)
+    if there == f"{package}.{new}":
+        return (use,)
+    if there or mentions([code.tree], new):
+        return ()
+    if len(mentions([code.tree], used.id)) > 1 or _is_exported(code.tree, used.id):
+        return (code.inserted_after(aliases[0], f", {new}"), use)
+    if aliases[0].asname:
+        return (code.replaced(aliases[0], f"{new} as {used.id}"),)
+    return (code.replaced(aliases[0], new), use)
+
+
+def _is_exported(tree: ast.Module, name: str) -> bool:
+    """Whether a file names something in a string, as `__all__` does."""
+    return any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(tree))

@@ -43,7 +43,7 @@ from collections.abc import Iterator
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind
 from regcheck.core.measurements.output_change import OutputChange
-from regcheck.core.patch import Code, Patch, builder, keyword, mentions
+from regcheck.core.patch import Code, Patch, argument, builder, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import DROPPING
@@ -97,8 +97,7 @@ def follows_mode(code: Code, call: ast.Call) -> bool | None:
         how = DROPPING[function].training
         if how is None:
             return None
-        found = keyword(call, how.name)
-        switch = found.value if found else call.args[how.position] if len(call.args) > how.position else None
+        switch = argument(call, how.position, how.name)
         return True if switch is not None and code.text_of(switch) == "self.training" else None
     layer = builder(code, call)
     return layer is not None and code.name_of(layer.func).startswith("torch.nn.")
