@@ -171,6 +171,91 @@ def run():
 
 run()
 """,
+    "a method of the model that nobody calls": """
+class Bounded(Net):
+    def limit_norms(self):  # <-
+        with torch.no_grad():
+            for layer in (self.inner, self.outer):
+                layer.weight.renorm_(2, 0, 1.0)
+
+model = Bounded()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(20):
+    optimizer.zero_grad()
+    F.mse_loss(model(torch.randn(8, 16)), torch.zeros(8, 4)).backward()
+    optimizer.step()
+    #model.limit_norms()
+""",
+    "a function that nobody calls": """
+def max_norm_(net, most):  # <-
+    with torch.no_grad():
+        for p in net.parameters():
+            p.renorm_(2, 0, most)
+
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+for _ in range(20):
+    optimizer.zero_grad()
+    F.mse_loss(net(torch.randn(8, 16)), torch.zeros(8, 4)).backward()
+    optimizer.step()
+    #max_norm_(net, 2.0)
+""",
+    "an object that clips": """
+class Clipper:
+    def __init__(self, low=-1, high=1):
+        self.low, self.high = low, high
+    def __call__(self, layer):
+        if hasattr(layer, "weight"):
+            clipped = layer.weight.data.clamp(self.low, self.high)
+            layer.weight.data = clipped  # <-
+
+net = Net()
+clip = Clipper()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+&net.apply(clip)
+for _ in range(20):
+    optimizer.zero_grad()
+    F.mse_loss(net(torch.randn(8, 16)), torch.zeros(8, 4)).backward()
+    optimizer.step()
+    #net.apply(clip)
+""",
+    "a task of Lightning": """
+import lightning.pytorch as pl
+
+class Task(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+    &def on_train_start(self):
+    #def on_train_batch_end(self, outputs, batch, index):
+        with torch.no_grad():
+            self.net.outer.weight.clamp_(-1, 1)  # <-
+    def training_step(self, batch, index):
+        x, y = batch
+        return F.cross_entropy(self.net(x), y)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+""",
+    "a method of the trainer that nobody calls": """
+class Trainer:
+    def __init__(self):
+        self.net = Net()
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.1)
+
+    @torch.no_grad()
+    def clip_weights(self):  # <-
+        for p in self.net.parameters():
+            p.clamp_(-0.1, 0.1)
+
+    def fit(self, epochs):
+        for _ in range(epochs):
+            self.optimizer.zero_grad()
+            F.mse_loss(self.net(torch.randn(8, 16)), torch.zeros(8, 4)).backward()
+            self.optimizer.step()
+            #self.clip_weights()
+
+Trainer().fit(5)
+""",
     "a closure": """
 def prepared(lr):
     net = Net()
@@ -241,6 +326,19 @@ limit()
 for _ in range(3):
     net(torch.randn(8, 16)).mean().backward()
     optimizer.step()
+""",
+    "a method that a table of names calls": """
+class Bounded(Net):
+    def limit_norms(self):
+        self.outer.weight.data.renorm_(2, 0, 1.0)
+
+model = Bounded()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(20):
+    F.mse_loss(model(torch.randn(8, 16)), torch.zeros(8, 4)).backward()
+    optimizer.step()
+    for name in ("limit_norms",):
+        getattr(model, name)()
 """,
     "gradients that are clipped": """
 net = Net()

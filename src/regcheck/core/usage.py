@@ -298,11 +298,13 @@ class PenaltyWithoutGradient(Event):
 class ConstraintNotKept(Event):
     """The program limited the weights of a model before it trained the model, and not again; only source shows that.
 
-    `call` is the bare name of the function that limits them; `norm` stands for scaling by a clamped norm.
+    `call` is the bare name of the function that limits them; `norm` stands for scaling by a clamped norm. `uncalled` is
+    the name of the method that would do so, where no code calls it at all.
     """
 
     model: Model = field(kw_only=True)
     call: str = field(kw_only=True)
+    uncalled: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)

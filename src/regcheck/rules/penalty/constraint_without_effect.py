@@ -6,6 +6,9 @@ A max-norm or a clamp of a layer's weights that a program applies before the fir
 `clamp_` or `renorm_`, by a copy of clamped or renormed weights, or by scaling with a clamped norm. The program must
 train the model afterwards in a loop, and step an optimizer.
 
+A function or method that limits weights in place, and that no scanned code names, is advice if it stands in the class
+of a model that the program trains, or in the class or the file that trains it.
+
 The rule ignores:
 
 - limits that are applied again, in the training loop, after it, in `forward` or in a hook;
@@ -50,7 +53,15 @@ BEGINS_AT = (ConstraintNotKept,)
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for event in usage.events:
-        if isinstance(event, ConstraintNotKept):
+        if isinstance(event, ConstraintNotKept) and event.uncalled:
+            yield Suspicion(
+                event,
+                f"no code calls `{event.uncalled}`, which limits weights by `{event.call}`: "
+                f"the program trains `{event.model.name}` without the limit",
+                fix="call it after each optimizer step, or remove it",
+                severity=Severity.INFO,
+            )
+        elif isinstance(event, ConstraintNotKept):
             how = "scaling by a clamped norm" if event.call == "norm" else f"`{event.call}`"
             yield Suspicion(
                 event,

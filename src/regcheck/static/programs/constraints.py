@@ -12,7 +12,8 @@ from regcheck.files.dotted_name import last_name
 from regcheck.files.place import Place
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
-from regcheck.static.interpreter.values import Instance, Module, Unknown, Value, descendants
+from regcheck.static.interpreter.values import ClassDefinition, Instance, Module, Unknown, Value, descendants
+from regcheck.static.project.files import Source
 
 from .events import EventLog
 from .penalties import LayerWeight, Penalty
@@ -28,6 +29,10 @@ _APPLYING = re.compile(rb"renorm|no_grad|\.data\b|weight\.cl(?:amp|ip)")
 """What a `forward` says that limits weights itself."""
 _OF_STARTS = re.compile(r"(?:^|_)(?:init\w*|reset\w*|load\w*|convert\w*|quanti\w+|prun\w+|merge\w*)", re.IGNORECASE)
 """Found in the names of functions that prepare weights once."""
+_OF_CALLERS = re.compile(r"__|on_|test_|configure_|forward|\w+_step$")
+"""Begins the names of functions that a library calls."""
+_OF_WEIGHTS = re.compile(r"weight|\.data\b|param|^[pw]$")
+"""Found in expressions for weights."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,14 @@ class Constraints(Part):
         self.log = log
         self._applied: list[_Constraint] = []
         self._trained: set[int] = set()
+        self._around: dict[ClassDefinition | Source, Module] = {}
+        """The files and classes that train, and those of the trained models, each with a model that is trained."""
 
     def begin(self) -> None:
         """A program begins."""
         self._applied.clear()
         self._trained.clear()
+        self._around.clear()
 
     def limited(self, owner: Value | None, name: str) -> Limited | None:
         """The result of a function or method of torch on weights, if that limits them."""
@@ -113,15 +121,20 @@ class Constraints(Part):
             text = b"\n".join(each for each in content.splitlines() if target in each)
         return _FILLING.search(text) is not None or b"parametriz" in content or b"_hook(" in content
 
-    def _mentions(self, name: str) -> int:
-        """How often the project names a function, its definition included."""
+    def _mentions(self, source: Source, name: str) -> int:
+        """How often a file and those that import it name a function of the file, its definition included."""
         word = re.compile(rb"\b%b\b" % re.escape(name.encode()))
-        return sum(len(word.findall(each.content)) for each in self.state.project.sources)
+        users = (each for each in self.state.project.sources if source.tail_bytes in each.imported_words)
+        return sum(len(word.findall(each.content)) for each in {source, *users})
 
     def train(self, losses: Iterable[Value]) -> None:
         """The program back-propagates losses."""
         for index in self.log.sources(losses):
             module = self.log.callees[index]
+            owners = (each.function.owner for each in self.state.frames if each.function is not None)
+            parts = (each.definition for _, each in descendants(module) if isinstance(each, Instance))
+            files = (each.source for each in self.state.frames)
+            self._around |= {each: module for each in (*owners, *parts, *files) if each is not None}
             within = {id(each) for _, each in descendants(module)}
             self._trained |= within
             for each in self._applied:
@@ -131,14 +144,44 @@ class Constraints(Part):
 
     def end(self) -> None:
         """The program is over."""
+        if self.log.steps:
+            self._find_uncalled()
         for each in self._applied:
             if each.trained is None or each.passes < 2 or not self.log.steps or _limits_itself(each.trained):
                 continue
             name = each.frame.name.rpartition(".")[2]
             is_helper = each.frame.function is not None and not each.is_inline and name != "__init__"
-            if not is_helper or self._mentions(name) <= 2:
+            if not is_helper or self._mentions(each.frame.source, name) <= 2:
                 model = self.log.subject(each.trained)
                 self.log.events.append(ConstraintNotKept(each.place, each.frame.name, model=model, call=each.call))
+
+    def _find_uncalled(self) -> None:
+        """Adds an event for each function and method that limits weights and that no code names."""
+        for owner, module in self._around.items():
+            source = owner if isinstance(owner, Source) else owner.source
+            body = owner.tree.body if isinstance(owner, Source) else owner.node.body
+            for node in body if source.analyzed else ():
+                if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    continue
+                call = _limit_in(node)
+                named = _OF_CALLERS.match(node.name) or _OF_STARTS.search(node.name)
+                if not call or named or _FILLING.search(source.text_of(node)) or self._mentions(source, node.name) != 1:
+                    continue
+                if not _limits_itself(module):
+                    place, model = Place(source.path, node.lineno), self.log.subject(module)
+                    event = ConstraintNotKept(place, node.name, model=model, call=call, uncalled=node.name)
+                    self.log.events.append(event)
+
+
+def _limit_in(function: ast.AST) -> str:
+    """The function of torch by which a function limits weights in place; empty where it limits none."""
+    for each in ast.walk(function):
+        if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute):
+            name = each.func.attr
+            in_place = name.endswith("_") and name.removesuffix("_") in _LIMITS
+            if in_place and _OF_WEIGHTS.search(ast.unparse(each.func.value)):
+                return name
+    return ""
 
 
 def _target(node: ast.AST) -> ast.AST:

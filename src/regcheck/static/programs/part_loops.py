@@ -104,6 +104,8 @@ class PartLoops(Part):
     @contextmanager
     def applying(self, function: Value) -> Iterator[None]:
         """Runs the block for a function that a model applies to each of its parts."""
+        if isinstance(function, Instance):
+            function = function.definition.method("__call__") or function
         body = function.node.body if isinstance(function, Function) else []
         names = _attributes_in(body if isinstance(body, list) else [body])
         with self._listing(not (_SWITCHES | _LIMITS).isdisjoint(names)):
