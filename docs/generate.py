@@ -38,7 +38,7 @@ def pages() -> dict[Path, str]:
     readme = README.read_text(encoding="utf-8")
     return {
         **{RULES / f"{rule.name}.md": page(rule) for rule in load()},
-        RULES / "index.md": f"# Rules\n\n{table('')}\n{note}\n",
+        RULES / "index.md": f"# Rules\n\n{table('')}\n{note}\n\n{with_fixes()}\n",
         README: RULES_REGION.sub(
             lambda region: f"{region[1]}{table('docs/rules/')}\n{source_only()}{region[2]}", readme
         ),
@@ -54,6 +54,12 @@ def table(folder: str) -> str:
         for rule in load()
     ]
     return "".join(["| code | name | severity | finds |\n", "| --- | --- | --- | --- |\n", *rows])
+
+
+def with_fixes() -> str:
+    """The sentence that names the rules that write fixes."""
+    names = ", ".join(f"[{rule.code}]({rule.name}.md)" for rule in load() if rule.fix is not None)
+    return f"`regcheck scan --fix` and `--unsafe-fixes` ([how](../how-to/fix.md)) fix findings of {names}."
 
 
 def source_only() -> str:

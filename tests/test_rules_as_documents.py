@@ -14,7 +14,7 @@ import pytest
 
 from regcheck.core import errors
 from regcheck.core.errors import RegcheckError
-from regcheck.core.rule import HEADINGS, Rule
+from regcheck.core.rule import FIX_HEADING, HEADINGS, Rule
 from regcheck.report.page import page
 from regcheck.rules import load
 
@@ -25,9 +25,10 @@ each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 
 @each_rule
 def test_the_page_has_its_headings_in_order(rule: Rule) -> None:
-    """A reader finds the same five sections on every page, each with something in it."""
+    """A reader finds the same sections on every page, and how the code is fixed where the rule fixes it."""
     sections = re.split(r"^## (.+)$", rule.page, flags=re.MULTILINE)
-    assert tuple(sections[1::2]) == HEADINGS
+    headings = [*HEADINGS[:3], *([FIX_HEADING] if rule.fix else []), *HEADINGS[3:]]
+    assert sections[1::2] == headings
     assert all(text.strip() for text in sections[2::2])
 
 

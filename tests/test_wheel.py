@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     there = {
         file.relative_to(source).as_posix()
         for file in source.rglob("*")
-        if file.suffix in (".py", ".json", ".typed", ".jinja")
+        if file.suffix in (".py", ".json", ".typed", ".jinja", ".css", ".js")
     }
     assert names == there
     assert "regcheck/py.typed" in names

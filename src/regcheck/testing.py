@@ -24,7 +24,7 @@ from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
-from regcheck.core.rule import Example, Rule, finding, merged
+from regcheck.core.rule import FIX_HEADING, Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Backward, Called, Stepped
 from regcheck.engine.audit import check_model
@@ -70,6 +70,8 @@ def broken_promises(rule: Rule, *, on: Sequence[str] = ("cpu",)) -> Iterator[str
         yield "there must be at least one BAD and one GOOD example"
     if rule.fix is not None and not any(example.fixed for example in rule.bad):
         yield "the rule has a `fix`, and no BAD example holds the code after it (`fixed`)"
+    if (rule.fix is not None) != (f"\n## {FIX_HEADING}\n" in rule.page):
+        yield f"the page has the section {FIX_HEADING!r} if and only if the rule has a `fix`"
     for kind, examples in (("BAD", rule.bad), ("GOOD", rule.good)):
         for number, example in enumerate(examples, 1):
             if bool(example.marked) != (kind == "BAD"):

@@ -6,9 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from importlib.resources import files
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -21,7 +19,6 @@ from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.plugins import catalogue
 from regcheck.report import rendered
-from regcheck.report.view import View
 
 PATCH = Patch("gate it", True, (Edit(6, 9, 6, 9, "x, "), Edit(6, 30, 7, 1, "")))
 ODD = "100 % of é <b>]]></b> & \"x\"\r\n::error::, 'y': \x00\x1b[0m\ud800"
@@ -112,38 +109,6 @@ def test_junit_fails_what_fails_the_run(full: Report) -> None:
     assert [case.get("name") for case in empty.iter("testcase")] == ["no findings"]
 
 
-class Page(HTMLParser):
-    """What a page says and what it would load."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = ""
-        self.tags: list[str] = []
-        self.loads: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.loads += [
-            value or "" for name, value in attrs if name in ("src", "srcset") or (tag, name) == ("link", "href")
-        ]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def test_the_page_needs_nothing_else_and_shows_the_source(full: Report) -> None:
-    """The HTML report loads nothing, escapes everything, and shows each finding with its lines and its proof."""
-    page = Page(rendered(full, "html", View(show_refuted=True)))
-    assert page.loads == []
-    assert {"script", "link", "b"} & set(page.tags) == set()
-    assert page.tags.count("article") == len(full.findings) + len(full.refuted)
-    assert "y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate)" in page.text
-    assert "confirmed on cpu: the prediction varies by 3.1 % of its spread" in page.text
-    assert '100 % of é <b>]]></b> & "x"' in page.text
-    assert "takes arguments: width" in page.text
-
-
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
@@ -157,16 +122,3 @@ def test_any_text_survives(report: Report, message: str, module: str, path: str,
     assert len(json.loads(rendered(odd, "gitlab"))) == 2
     assert len(ElementTree.fromstring(rendered(odd, "junit")).findall("testsuite/testcase")) == 2
     assert len(re.findall(r"^::", rendered(odd, "github"), re.MULTILINE)) == 2
-    assert Page(rendered(odd, "html")).tags.count("article") == 1
-
-
-def test_a_page_without_its_library_says_what_to_install(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Jinja2 is missing the error names the extra that brings it."""
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(Exception, match=re.escape("pip install 'regcheck[html]'")):
-        rendered(report, "html")
-
-
-def test_the_template_is_shipped() -> None:
-    """The page's template lies in the package."""
-    assert Path(str(files("regcheck.report").joinpath("html.jinja"))).is_file()

@@ -82,7 +82,7 @@ def test_a_block_is_judged_at_its_end(predict: Predict) -> None:
     )
     assert finding.evidence.verdict is Verdict.CONFIRMED
     assert not seen.report.ok and str(seen) == str(seen.report)
-    assert seen._repr_html_().startswith("<pre>") and "REG201" in seen._repr_html_()
+    assert seen._repr_html_() == seen.report._repr_html_() and "REG201" in (seen._repr_html_() or "")
 
 
 def test_a_budget_that_is_used_up_names_the_option(predict: Predict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -25,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, description=description, allow_abbrev=False)
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments; positional ones may stand between options.
+        """Parse the arguments; positional ones may stand between options. `command` is then the whole command line.
 
         Raises:
             UsageError: an argument is not valid.
@@ -35,6 +36,7 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             options = [each for each in self._option_string_actions if each.startswith("--")]
             raise UsageError(f"unknown option {name!r}{nearest(name, options)}; see `{self.prog} --help`")
+        arguments.command = shlex.join([*self.prog.split(), *argv])
         return arguments
 
     def parse_leading(self, argv: Sequence[str], ends: Sequence[str] = ()) -> tuple[argparse.Namespace, list[str]]:
@@ -47,7 +49,9 @@ class Parser(argparse.ArgumentParser):
         while first < len(comma_separated) and comma_separated[first][:1] == "-" and comma_separated[first] not in ends:
             action = self._option_string_actions.get(comma_separated[first])
             first += 1 if action is None or action.nargs == 0 else 2
-        return self.parse(comma_separated[:first]), comma_separated[first:]
+        arguments = self.parse(comma_separated[:first])
+        arguments.command = shlex.join([*self.prog.split(), *argv])
+        return arguments, comma_separated[first:]
 
     def _print_message(self, message: str, file: Any = None) -> None:
         show(message, file)

@@ -48,13 +48,22 @@ def publish(
     """
     plugins.call("regcheck_report", report=report)
     if arguments.html is not None:
-        write_report(arguments.html, "--html", rendered(report, "html"))
+        page = View(show_refuted=arguments.show_refuted, command=arguments.command)
+        write_report(arguments.html, "--html", rendered(report, "html", page))
     if arguments.write_baseline:
         code = update_baseline(report, options, examined, stream or sys.stdout)
         return 0 if arguments.exit_zero else code
     file: Path | None = arguments.output_file
     color = file is None and wants_color(stream or sys.stdout)
-    view = View(arguments.show_refuted, arguments.statistics, color, arguments.verbose, fixed, arguments.quiet)
+    view = View(
+        arguments.show_refuted,
+        arguments.statistics,
+        color,
+        arguments.verbose,
+        fixed,
+        arguments.quiet,
+        arguments.command,
+    )
     text = rendered(report, arguments.output_format, view)
     if file is None:
         show(text, stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import total_ordering
+from importlib import import_module
 from math import isfinite
 from typing import Any
 
@@ -176,6 +177,16 @@ class Finding:
 
     def __post_init__(self) -> None:
         _make_visible(self, "message", "module", "fix")
+
+    def __repr__(self) -> str:
+        return (
+            f"<Finding {self.code} {self.name} at {self.where}: {self.severity.value}, {self.evidence.verdict.value}>"
+        )
+
+    def _repr_html_(self) -> str | None:
+        """The card that a notebook displays; None without Jinja2, so that it displays the `repr`."""
+        card: str | None = import_module("regcheck.report.display").html_of(self)
+        return card
 
     @property
     def key(self) -> Key:

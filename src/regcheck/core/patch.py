@@ -60,11 +60,17 @@ class Code(Protocol):
     def replaced(self, node: ast.AST, text: str) -> Edit:
         """Replace a node by a text."""
 
+    def inserted_before(self, node: ast.AST, text: str) -> Edit:
+        """Insert a text right before a node."""
+
     def inserted_after(self, node: ast.AST, text: str) -> Edit:
         """Insert a text right after a node."""
 
     def with_argument(self, call: ast.Call, text: str) -> tuple[Edit, ...]:
         """Add an argument to a call, in the call's own layout."""
+
+    def without_argument(self, call: ast.Call, argument: ast.keyword) -> Edit | None:
+        """Remove a keyword argument from a call with its comma; None where a comment stands beside it."""
 
     def line_before(self, statement: ast.stmt, text: str) -> Edit | None:
         """Insert a line before a statement, indented like it; None where the statement does not begin its line."""
@@ -76,6 +82,12 @@ class Code(Protocol):
 def keyword(call: ast.Call, name: str) -> ast.keyword | None:
     """The keyword argument with this name."""
     return next((each for each in call.keywords if each.arg == name), None)
+
+
+def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
+    """The argument of a plain call, given by name or by position."""
+    found = keyword(call, name)
+    return found.value if found else call.args[position] if len(call.args) > position else None
 
 
 def is_plain(call: ast.Call) -> bool:
@@ -90,3 +102,26 @@ def is_literal(node: ast.expr, value: object) -> bool:
 def mentions(trees: Sequence[ast.AST], name: str) -> list[ast.Name]:
     """Every place where a plain name is used or bound."""
     return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
+
+
+def builder(code: Code, call: ast.Call) -> ast.Call | None:
+    """The call that builds the layer which `self.NAME(…)` runs; None unless the class binds that name exactly once."""
+    owner = next((each for each in code.around if isinstance(each, ast.ClassDef)), None)
+    if owner is None or not isinstance(call.func, ast.Attribute) or code.text_of(call.func.value) != "self":
+        return None
+    name = call.func.attr
+    bound = [
+        node
+        for node in ast.walk(owner)
+        if isinstance(node, ast.Attribute) and node.attr == name and not isinstance(node.ctx, ast.Load)
+    ]
+    values = [node.value for node in ast.walk(owner) if isinstance(node, ast.Assign) and node.targets == bound]
+    return values[0] if len(bound) == 1 and values and isinstance(values[0], ast.Call) else None
+
+
+def zero_unless(code: Code, number: ast.expr, condition: str) -> Edit:
+    """Let a number be zero where a condition does not hold."""
+    gate = f" if {condition} else 0.0"
+    if isinstance(number, (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)):
+        return code.replaced(number, f"({code.text_of(number)}){gate}")
+    return code.inserted_after(number, gate)

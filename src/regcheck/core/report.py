@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 from regcheck.files.escape import dump_json
@@ -113,6 +114,14 @@ class Report:
     def to_json(self) -> str:
         """The report as a JSON document."""
         return dump_json(self.to_dict()).rstrip()
+
+    def __repr__(self) -> str:
+        return f"<Report: {self.headline}>"
+
+    def _repr_html_(self) -> str | None:
+        """The cards that a notebook displays; None without Jinja2, so that it displays the `repr`."""
+        cards: str | None = import_module("regcheck.report.display").html_of(self)
+        return cards
 
     def __str__(self) -> str:
         lines = [line for each in self.standing for line in _told(each)]

@@ -18,6 +18,8 @@ from .patch import Code, Patch
 from .starting_points import Start, is_of_ops, is_start
 
 HEADINGS = ("What it finds", "Why it matters", "How it is confirmed", "When to keep the code", "References")
+FIX_HEADING = "How it is fixed"
+"""The heading, before "When to keep the code", that the page of a rule with a fix has as well."""
 MARK = "# <-"
 About = Literal["graph", "usage", "graph and usage", "ignores", "proofs", "ranks"]
 """The names of the parameters of a rule's `check`."""

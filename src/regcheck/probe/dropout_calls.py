@@ -21,6 +21,15 @@ UNITS = 20_000
 CALLS = 64
 """and at most this many times."""
 
+_EACH_WEIGHT = {
+    "need_weights": True,
+    "average_attn_weights": False,
+    "attn_mask": None,
+    "key_padding_mask": None,
+    "is_causal": False,
+}
+"""The arguments with which `F.multi_head_attention_forward` returns the dropped weights of each head, unmasked."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -58,7 +67,7 @@ def dropped_by(site: Site, call: Call) -> Tensor:
 def on_ones(site: Site, call: Call) -> Tensor:
     """The result of one more call on ones, so that dropped units are zero also where the model's input is zero.
 
-    Attention runs on equal queries and keys, with an identity matrix of values, so that it returns its own weights.
+    Attention runs on equal queries and keys, and returns its own weights, or has an identity matrix of values.
 
     Raises:
         CannotMeasure: the call's result does not show its mask.
@@ -70,6 +79,10 @@ def on_ones(site: Site, call: Call) -> Tensor:
         rate = call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
         result: Tensor = call.function(query, key, value, dropout_p=rate)
         return result
+    if site.function == "multi_head_attention_forward":
+        inputs = (torch.zeros_like(each) for each in call.args[:3])
+        weights: Tensor = call.function(*inputs, *call.args[3:], **{**call.kwargs, **_EACH_WEIGHT})[1]
+        return weights
     if site.function not in DROPPING or DROPPING[site.function].drops is Drops.ATTENTION:
         raise CannotMeasure(f"`{site.function}` does not show its mask")
     given = call.args[0] if call.args else call.kwargs["input"]

@@ -21,6 +21,7 @@ class View:
         verbose: show the figures behind each verdict, and each finding that repeats.
         fixed: how many findings `--fix` removed, None where it did not run.
         quiet: leave out what was looked at, and the counts.
+        command: the command line that made the report, where there was one.
     """
 
     show_refuted: bool = False
@@ -29,6 +30,7 @@ class View:
     verbose: bool = False
     fixed: int | None = None
     quiet: bool = False
+    command: str = ""
 
 
 def ending(report: Report, view: View) -> list[str]:
@@ -59,12 +61,13 @@ def effect_size(effect: Effect) -> str:
     """`units dropped in train mode: 90 % of the units (material from 80 %)`; empty where the effect has no size."""
     if effect.value is None:
         return ""
+    material = f" (material from {amount(effect, effect.material_from)})" if effect.material_from else ""
+    return f"{effect.name}: {amount(effect, effect.value)} {effect.unit}{material}"
 
-    def amount(value: float) -> str:
-        return percent(value) if effect.unit.startswith("of ") else f"{value:.3g}"
 
-    material = f" (material from {amount(effect.material_from)})" if effect.material_from else ""
-    return f"{effect.name}: {amount(effect.value)} {effect.unit}{material}"
+def amount(effect: Effect, value: float) -> str:
+    """A figure in the effect's unit: `90 %` of a share, else three significant digits."""
+    return percent(value) if effect.unit.startswith("of ") else f"{value:.3g}"
 
 
 def figures(evidence: Evidence) -> str:

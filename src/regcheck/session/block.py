@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -124,18 +123,22 @@ class WatchSession:
         Raises:
             UsageError: none is.
         """
-        if self._depth and not self._ran_anything:
+        if not self._is_reportable:
             raise UsageError("the block is still watched: its report is there when it is over")
         nothing = () if self._ran_anything or self._ledger else (self._nothing_ran,)
         found = gathered([self._ledger.report(), report_under(self._options, not_checked=nothing)])
         return gathered([found, report_on(self._unused(is_checked=not found.not_checked), (), self._options)])
 
     def __repr__(self) -> str:
-        return "still watching" if self._depth and not self._ran_anything else str(self.report)
+        return str(self.report) if self._is_reportable else "still watching"
 
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        return f"<pre>{html.escape(str(self))}</pre>"
+    @property
+    def _is_reportable(self) -> bool:
+        return self._ran_anything or not self._depth
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the report, or the `repr` while the block runs."""
+        return self.report._repr_html_() if self._is_reportable else None
 
     @property
     def _nothing_ran(self) -> NotChecked:

@@ -16,18 +16,19 @@ from regcheck.core.report import Report
 from regcheck.files.atomic_write import write_atomically
 from regcheck.report import github, rendered
 from regcheck.report.junit import valid_xml
+from regcheck.report.view import View
 from regcheck.session.ledger import Ledger
 
 
-def write_report(report: Report, form: str, path: Path) -> None:
-    """Write a report file, and the folders that it lies in.
+def write_report(report: Report, form: str, path: Path, command: str) -> None:
+    """Write a report file about the tests that the command line ran, and the folders that it lies in.
 
     Raises:
         UsageError: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, rendered(report, form).encode(errors="backslashreplace"))
+        write_atomically(path, rendered(report, form, View(command=command)).encode(errors="backslashreplace"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -150,9 +151,10 @@ class ReportPlugin:
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))
+        command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
         try:
             for form, path in self._files:
-                write_report(report, form, path)
+                write_report(report, form, path, command)
         except UsageError as error:
             self._unwritten = str(error)
         return report

@@ -32,6 +32,14 @@ stream alone. Runs with the same streams show how much rounding changes the outp
 differ by more (an exact test, with twice the runs if the first do not decide). With the arguments of eval mode at that
 one call (`training=False`, `dropout_p=0.0`), the runs must agree again.
 
+## How it is fixed
+
+Safe, in a method of a class that is certainly a module: a call without `training` gets `training=self.training`, and an
+attention's rate `p` becomes `p if self.training else 0.0`. Training stays as it is, and eval mode drops nothing.
+
+Unsafe, because it may be meant: an explicit `True`, and a call under a condition about the mode, follow the mode, too.
+Unsafe, because the class gets one more attribute: `nn.Dropout(p)(x)` with a constant rate is built in `__init__`.
+
 ## When to keep the code
 
 If randomness at prediction time is the method: Monte-Carlo dropout, or Tacotron 2's prenet. Declare it once, on the
@@ -52,7 +60,7 @@ from dataclasses import replace
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Reach
 from regcheck.core.measurements.spread import Spread
-from regcheck.core.patch import Code, Patch, is_literal, is_plain, keyword
+from regcheck.core.patch import Code, Patch, argument, is_literal, is_plain, keyword, zero_unless
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.functions import DROPPING, FOREIGN
@@ -152,14 +160,10 @@ def is_asked_for(code: Code) -> bool:
 def gate_rate(code: Code, call: ast.Call, function: str) -> Patch | None:
     """Let the rate of an attention be zero outside of training."""
     position, name, _ = DROPPING[function].rate
-    found = keyword(call, name)
-    rate = found.value if found else call.args[position] if len(call.args) > position else None
+    rate = argument(call, position, name)
     if rate is None:
         return None
-    gate, message = " if self.training else 0.0", f"make `{name}` zero outside of training"
-    if isinstance(rate, (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)):
-        return Patch(message, True, (code.replaced(rate, f"({code.text_of(rate)}){gate}"),))
-    return Patch(message, True, (code.inserted_after(rate, gate),))
+    return Patch(f"make `{name}` zero outside of training", True, (zero_unless(code, rate, "self.training"),))
 
 
 def gate_switch(code: Code, call: ast.Call, function: str) -> Patch | None:
@@ -168,8 +172,8 @@ def gate_switch(code: Code, call: ast.Call, function: str) -> Patch | None:
     if how is None:
         return None
     position, name, _ = how
-    found = keyword(call, name) or keyword(call, "train")
-    switch = found.value if found else call.args[position] if len(call.args) > position else None
+    renamed = keyword(call, "train")
+    switch = renamed.value if renamed else argument(call, position, name)
     if switch is None and function != "multi_head_attention_forward":
         edits = code.with_argument(call, f"{name}=self.training")
         return Patch("pass `training=self.training`", True, edits)

@@ -73,6 +73,11 @@ in eval mode. Each prediction in the modes of the call must differ from an eval 
 each run is compared with the eval run of the same seed only. The figures are the change of the output that changes
 most, relative to the spread of its values, and the share of its predicted classes that flip.
 
+## How it is fixed
+
+`model.eval()` is put before the outermost loop or `with` that only predicts with the model; `model.eval` without its
+parentheses gets them. It is unsafe: predictions change. Call `model.train()` before training goes on.
+
 ## When to keep the code
 
 Monte-Carlo dropout and test-time batch statistics: call `train()` explicitly just before, or ignore the line.

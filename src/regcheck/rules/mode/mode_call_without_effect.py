@@ -18,6 +18,11 @@ continues without them. A condition that names a method is always true and check
 The rule reads source only: the line has no effect that a run could measure. Its consequences at run time are
 missing-eval or trained-in-eval, which are measured.
 
+## How it is fixed
+
+`model.eval` as a statement gets its parentheses. It is unsafe: the model then runs in the other mode. An assertion is
+left to the author.
+
 ## When to keep the code
 
 Never: the line has no effect. To check the mode, write `assert not model.training`.

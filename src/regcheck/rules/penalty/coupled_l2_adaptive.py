@@ -28,6 +28,11 @@ the second; a fair coin must give a count this high with a probability below α.
 a whole, such as LARS, do not pass. If an optimizer leaves its steps to another one, as a lookahead does, that one is
 checked. One that needs a closure, cannot be copied, or computes too coarsely to decide is "not checked".
 
+## How it is fixed
+
+`Adam` becomes `AdamW`, in the import too, with `weight_decay=0.0` where the decay is set later; `NAdam` and `RAdam` get
+`decoupled_weight_decay=True`. It is unsafe: a decoupled decay of the same number is another strength. Tune it again.
+
 ## When to keep the code
 
 To reproduce results that were tuned with coupled decay. After a change to decoupled decay, tune the decay again.

@@ -20,6 +20,8 @@ without decay. All must end smaller by the decay. The figure is the smallest rel
 that exempts them by itself refutes the suspicion. A copy that is zero, which nothing can shrink, is set to one first.
 The comparison is exact: no chance is involved.
 
+## How it is fixed
+
 The fix makes two parameter groups of `model.parameters()`: parameters of two and more dimensions decay; biases and norm
 scales, which have one, do not. It is unsafe: it changes how the model trains, and the order of the parameters in the
 optimizer, so that a saved state of the optimizer no longer fits.

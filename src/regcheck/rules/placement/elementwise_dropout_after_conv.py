@@ -25,6 +25,12 @@ neighbours explain (R²), with an F test; under the reference spatial dropout at
 photographs (1/f²) 10 to 60 %, still 5 % after two strides, and smooth signals 80 % and more. Below 5 % the finding is
 lowered to `info`, which is shown if this rule is selected by name; if too little is dropped to decide, it is unproven.
 
+## How it is fixed
+
+`nn.Dropout` becomes `nn.Dropout2d` (or `1d`, `3d`) where it is built, if all convolutions of the class have that rank
+and no other call runs the layer. It is unsafe: training changes, and the rate that suits whole channels is a smaller
+one. Eval mode stays as it is.
+
 ## When to keep the code
 
 To reproduce published weights of an architecture with this dropout (SqueezeNet, FCN and DeepLab heads).

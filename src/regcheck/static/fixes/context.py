@@ -97,6 +97,9 @@ class Spot:
     def replaced(self, node: ast.AST, text: str) -> Edit:
         return self._edit(_start(node), _end(node), text)
 
+    def inserted_before(self, node: ast.AST, text: str) -> Edit:
+        return self._edit(_start(node), _start(node), text)
+
     def inserted_after(self, node: ast.AST, text: str) -> Edit:
         return self._edit(_end(node), _end(node), text)
 
@@ -117,6 +120,29 @@ class Spot:
         line = f"{file.newline}{indent[0] if indent else ''}{text},"
         end = (last.end[0], len(file.lines[last.end[0] - 1].decode()))
         return (self._at(end, line),) if comma else (self._at(last.end, ","), self._at(end, line))
+
+    def without_argument(self, call: ast.Call, argument: ast.keyword) -> Edit | None:
+        lines = self._file.lines
+        (first, start), (last, end) = _start(argument), _end(argument)
+        inside = (first, self._character(first, start)), (last, self._character(last, end))
+        tokens = self._file.tokens(call)
+        before = [each for each in tokens if each.end <= inside[0] and each.type not in _SKIPPED][-1]
+        after = next(each for each in tokens if each.start >= inside[1] and each.type not in _SKIPPED)
+        following = after.end if after.string == "," else inside[1]
+        comments = [each.start for each in tokens if each.type == tokenize.COMMENT and each.start > before.end]
+        if before.end[0] < first and any(before.end[0] < line <= last for line, _ in comments):
+            return None
+        rest = lines[following[0] - 1].decode()[following[1] :].strip()
+        if before.end[0] < first and following[0] == last < len(lines) and not rest:
+            return Edit(first, 1, last + 1, 1, "")
+        if before.string == ",":
+            cut = (before.start, inside[1])
+        else:
+            after = next(each for each in tokens if each.start >= following and each.type not in _SKIPPED)
+            cut = (inside[0], after.start)
+        if any(cut[0] <= each < cut[1] for each in comments):
+            return None
+        return Edit(cut[0][0], cut[0][1] + 1, cut[1][0], cut[1][1] + 1, "")
 
     def line_before(self, statement: ast.stmt, text: str) -> Edit | None:
         decorators = getattr(statement, "decorator_list", [])

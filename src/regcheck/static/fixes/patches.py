@@ -81,7 +81,7 @@ def apply_patches(
     if path.endswith(SUFFIX):
         return _applied_to_notebook(content, patches)
     text, encoding = _decoded(content)
-    changed, done = _edited(text, [each for some in patches.values() for each in some])
+    changed, done = edited(text, [each for some in patches.values() for each in some])
     try:
         return changed.encode(encoding), done
     except UnicodeEncodeError:
@@ -99,7 +99,7 @@ def _decoded(content: bytes) -> tuple[str, str]:
     return text, encoding
 
 
-def _edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
+def edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
     """The text after the edits of each patch that overlaps no earlier patch, and these patches."""
     starts = [0, *(match.end() for match in NEWLINE.finditer(text))]
 
@@ -132,7 +132,7 @@ def _applied_to_notebook(content: bytes, patches: Mapping[int | None, Iterable[P
     for number, cell in code_cells(json.loads(text)):
         if number not in patches:
             continue
-        source, those = _edited(source_of(cell), patches[number])
+        source, those = edited(source_of(cell), patches[number])
         text = _with_source(text, number, cell["source"], source)
         done += those
     return text.encode(encoding), done

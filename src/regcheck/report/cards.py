@@ -1,0 +1,103 @@
+"""Findings as cards of HTML, which the page and notebooks share. Jinja2 escapes every text here, and nothing else does.
+
+The files beside this module are its parts: `card.jinja`, the templates `html.jinja` and `display.jinja`, `html.css` and
+`html.js`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from regcheck.core.finding import Finding
+from regcheck.files.escape import visible
+from regcheck.files.text import lines_of
+from regcheck.report.plot import charts
+from regcheck.report.view import figures, proof
+from regcheck.static.fixes.patches import edited
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+AROUND = 3
+"""How many lines of source stand above and below the reported one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of source. `role` is its CSS class: `here`, `minus`, `plus`, or empty; `mark` says the same in a sign."""
+
+    number: int
+    text: str
+    role: str = ""
+    mark: str = ""
+
+
+def environment() -> Environment:
+    """The templates and what they call.
+
+    Raises:
+        ModuleNotFoundError: Jinja2 is not installed.
+    """
+    from jinja2 import Environment, FunctionLoader
+
+    found = Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        loader=FunctionLoader(part),
+    )
+    shared = (charts, excerpt, figures, patched_lines, path_of, proof)
+    found.globals.update({each.__name__: each for each in shared}, style=part("html.css"))
+    return found
+
+
+def part(name: str) -> str:
+    """The text of a file beside this module."""
+    return files("regcheck.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def path_of(finding: Finding) -> str:
+    """The path of a finding for display; empty where there is none."""
+    return visible(finding.path or "")
+
+
+def excerpt(finding: Finding) -> list[Row]:
+    """The lines around a finding; empty where they cannot be read."""
+    if not finding.path or not finding.line:
+        return []
+    lines = lines_of(finding.path, finding.cell)
+    shown = [
+        _row(lines, number, *(("here", "▸") if number == finding.line else ()))
+        for number in range(max(finding.line - AROUND, 1), min(finding.line + AROUND, len(lines)) + 1)
+    ]
+    while shown and not shown[-1].text:
+        shown.pop()
+    return shown
+
+
+def patched_lines(finding: Finding) -> list[Row]:
+    """The lines that a finding's patch removes and adds; empty where the source no longer has its positions."""
+    if not finding.path or not finding.patch:
+        return []
+    before = lines_of(finding.path, finding.cell)
+    try:
+        after = edited("\n".join(before), [finding.patch])[0].split("\n")
+    except IndexError:
+        return []
+    return [*_difference(before, after)]
+
+
+def _difference(before: list[str], after: list[str]) -> Iterator[Row]:
+    for _, first, last, new_first, new_last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if before[first:last] != after[new_first:new_last]:
+            yield from (_row(before, number + 1, "minus", "-") for number in range(first, last))
+            yield from (_row(after, number + 1, "plus", "+") for number in range(new_first, new_last))
+
+
+def _row(lines: list[str], number: int, role: str = "", mark: str = "") -> Row:
+    return Row(number, visible(lines[number - 1].rstrip(), "\t"), role, mark)

@@ -1,0 +1,318 @@
+"""Fixes of models: what they write in any layout of the code, and where they write nothing."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from regcheck.config.options import Options
+from regcheck.engine.fix import fix_paths
+
+HEAD = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net{number}(nn.Module):
+    def __init__(self, rate=0.3):
+        super().__init__()
+        self.rate = rate
+        self.drop = nn.Dropout(rate)
+        self.inner = nn.Linear(8, 16)
+        self.outer = nn.Linear(16, 3)
+        self.deep = rate
+
+    def forward(self, x):
+"""
+
+
+def fixes(folder: Path, sources: Mapping[str, str], code: str, *, unsafe: bool = False) -> dict[str, str]:
+    """The sources after the fixes of one rule, by name; each source is a file of the folder, and each has a finding."""
+    folder.mkdir()
+    paths = {name: folder / f"net_{number}.py" for number, name in enumerate(sources)}
+    for name, path in paths.items():
+        path.write_bytes(sources[name].encode())
+    result = fix_paths([folder], Options(select=(code,)), unsafe=unsafe)
+    assert result.refused == {}
+    after = {name: result.after.get(str(path), path.read_bytes()).decode() for name, path in paths.items()}
+    for name in sources:
+        ast.parse(after[name])
+    left = {each.path for each in result.report.findings}
+    assert {name for name, path in paths.items() if str(path) in left} == {n for n in sources if after[n] == sources[n]}
+    return after
+
+
+def before_and_after(
+    bodies: Mapping[str, str], sources: Callable[[Mapping[str, str]], dict[str, str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The sources around bodies, before (lines that begin with a minus or a blank) and after (a plus or a blank)."""
+
+    def without(sign: str) -> dict[str, str]:
+        lines = {
+            name: [each for each in body.splitlines() if each[:1] not in ("", sign)] for name, body in bodies.items()
+        }
+        return sources({name: "".join(f"{each[1:]}\n" for each in some) for name, some in lines.items()})
+
+    return without("+"), without("-")
+
+
+def forwards(bodies: Mapping[str, str]) -> dict[str, str]:
+    return {name: HEAD.replace("{number}", str(number)) + body for number, (name, body) in enumerate(bodies.items())}
+
+
+RESULTS = {
+    "a function": """
+         h = torch.relu(self.inner(x))
+-        F.dropout(h, self.rate, self.training)  # keep ~ this
++        h = F.dropout(h, self.rate, self.training)  # keep ~ this
+         return self.outer(h)
+""",
+    "a layer between other statements of a line": """
+-        h = self.inner(x); é = 'é'; self.drop(h); h = h.relu()
++        h = self.inner(x); é = 'é'; h = self.drop(h); h = h.relu()
+         return self.outer(h)
+""",
+    "a call in parentheses, over lines": """
+         h = self.inner(x)
+-        (  # in a bracket
++        h = (  # in a bracket
+             self.drop(
+                 h
+             )
+         )
+         return self.outer(h)
+""",
+    "a continued line": """
+         h = self.inner(x)
+-        F.dropout \\
++        h = F.dropout \\
+             (h, training=self.training)
+         return self.outer(h)
+""",
+    "a call under the mode": """
+         h = self.inner(x)
+-        if self.training: F.dropout(h, 0.2)
++        if self.training: h = F.dropout(h, 0.2)
+         return self.outer(h)
+""",
+    "a result with a name": """
+         h = torch.relu(self.inner(x))
+         dropped = self.drop(h)  # h
+-        return self.outer(h)  # h
++        return self.outer(dropped)  # h
+""",
+    "a result whose name is assigned again": """
+         h = torch.relu(self.inner(x))
+         y = self.drop(h)
+         y = self.outer(
+-            h
++            y
+         )
+         return y
+""",
+}
+
+LOST_FOR_MORE_THAN_ONE_REASON = {
+    "two later reads": """\
+        h = torch.relu(self.inner(x))
+        dropped = self.drop(h)
+        return self.outer(h) + h.sum()
+""",
+    "a read in a branch": """\
+        h = torch.relu(self.inner(x))
+        dropped = self.drop(h)
+        if self.deep:
+            h = h * 2
+        return self.outer(h)
+""",
+    "a read in a comprehension": """\
+        h = torch.relu(self.inner(x))
+        dropped = self.drop(h)
+        return [self.outer(h) for _ in range(2)]
+""",
+    "the input is no name": """\
+        h = torch.relu(self.inner(x))
+        self.drop(h + 0)
+        return self.outer(h)
+""",
+    "a function that never follows the mode": """\
+        h = torch.relu(self.inner(x))
+        F.dropout(h)
+        return self.outer(h)
+""",
+    "a name that says that it is lost": """\
+        h = torch.relu(self.inner(x))
+        _ = self.drop(h)
+        return self.outer(h)
+""",
+    "a name that an inner function reads": """\
+        h = torch.relu(self.inner(x))
+        self.drop(h)
+        def last():
+            return self.outer(h)
+        return last()
+""",
+    "a name of an outer function": """\
+        h = torch.relu(self.inner(x))
+        def last():
+            self.drop(h)
+            return self.outer(h)
+        return last()
+""",
+}
+
+
+def test_the_result_of_a_dropout_is_read(tmp_path: Path) -> None:
+    """A safe fix of REG405 changes the one statement that loses the result, in any layout, and nothing else."""
+    before, after = before_and_after(RESULTS, forwards)
+    assert fixes(tmp_path / "lf", before, "REG405") == after
+    windows = {name: text.replace("\n", "\r\n") for name, text in before.items()}
+    assert fixes(tmp_path / "crlf", windows, "REG405") == {
+        name: text.replace("\n", "\r\n") for name, text in after.items()
+    }
+
+
+def test_a_result_is_not_read_where_more_than_one_reading_is_possible(tmp_path: Path) -> None:
+    """REG405 has no fix where it is open which code should read the result, or whether it may."""
+    sources = forwards(LOST_FOR_MORE_THAN_ONE_REASON)
+    assert fixes(tmp_path / "nets", sources, "REG405", unsafe=True) == sources
+
+
+RECURRENT = """\
+from torch import nn
+
+
+class Net{number}(nn.Module):
+    def __init__(self, config, rate=0.2, layers=1):
+        super().__init__()
+        self.drop = nn.Dropout(rate)
+        self.layers = layers
+{body}
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x):
+        hidden, _ = self.encode(x)
+        return self.last(self.drop(hidden))
+"""
+
+
+def recurrent(bodies: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: RECURRENT.replace("{number}", str(number)).replace("{body}\n", body)
+        for number, (name, body) in enumerate(bodies.items())
+    }
+
+
+DEEPER = {
+    "by position": """
+-        self.encode = nn.LSTM(8, 16, layers, True, True, rate)
++        self.encode = nn.LSTM(8, 16, layers, True, True, rate if layers > 1 else 0.0)
+""",
+    "an attribute, over lines": """
+         self.encode = nn.GRU(
+             8, 16,  # sizes
+             num_layers=self.layers,
+-            dropout=rate,  # between layers
++            dropout=rate if self.layers > 1 else 0.0,  # between layers
+         )
+""",
+    "a choice in brackets": """
+-        self.encode = nn.RNN(8, 16, num_layers=layers, dropout=(0.5 if rate else 0.1))
++        self.encode = nn.RNN(8, 16, num_layers=layers, dropout=((0.5 if rate else 0.1) if layers > 1 else 0.0))
+""",
+}
+
+SINGLE = {
+    "the last argument": """
+-        self.encode = nn.LSTM(8, 16, batch_first=True, dropout=0.5)  # one layer
++        self.encode = nn.LSTM(8, 16, batch_first=True)  # one layer
+""",
+    "an argument between others": """
+-        self.encode = nn.LSTM(8, 16, dropout = rate , batch_first=True)
++        self.encode = nn.LSTM(8, 16 , batch_first=True)
+""",
+    "the first argument": """
+-        self.encode = nn.LSTM(dropout=0.5, input_size=8, hidden_size=16)
++        self.encode = nn.LSTM(input_size=8, hidden_size=16)
+""",
+    "a line of its own": """
+         self.encode = nn.LSTM(
+             8,
+             16,  # é, wide
+-            dropout=0.5,
+             batch_first=True,  # for the loader
+         )
+""",
+    "the last line of its own, without a comma": """
+         self.encode = nn.LSTM(
+             8,
+             16,  # wide
+-            dropout=(
+-                0.5
+-            )
+         )
+""",
+    "a continued line": """
+-        self.encode = nn.LSTM(8, 16, \\
+-                              dropout=0.5)
++        self.encode = nn.LSTM(8, 16)
+""",
+    "a trailing comma on its line": """
+-        self.encode = nn.LSTM(8, 16, dropout=0.5,)
++        self.encode = nn.LSTM(8, 16,)
+""",
+}
+
+KEPT_RATES = {
+    "a comment about it": """\
+        self.encode = nn.LSTM(
+            8,
+            16,
+            dropout=0.5,  # from the paper
+        )
+""",
+    "a line about it": """\
+        self.encode = nn.LSTM(
+            8,
+            16,
+            # from the paper
+            dropout=0.5,
+        )
+""",
+    "a comment before it": """\
+        self.encode = nn.LSTM(8, 16,  # sizes
+                              dropout=0.5, batch_first=True)
+""",
+    "a layer that is built in two places": """\
+        self.encode = nn.LSTM(8, 16, dropout=0.5)
+        if config.small:
+            self.encode = nn.LSTM(8, 16, dropout=0.5, bidirectional=True)
+""",
+    "arguments by name": """\
+        self.encode = nn.LSTM(8, 16, dropout=0.5, **{})
+""",
+    "a rate by position": """\
+        self.encode = nn.LSTM(8, 16, 1, True, True, 0.5)
+""",
+}
+
+
+def test_a_rate_acts_from_two_layers_on(tmp_path: Path) -> None:
+    """The safe fix of REG402 keeps the rate for deeper networks, wherever the rate and the number of layers stand."""
+    before, after = before_and_after(DEEPER, recurrent)
+    assert fixes(tmp_path / "nets", before, "REG402") == after
+
+
+def test_a_rate_without_effect_is_removed(tmp_path: Path) -> None:
+    """The unsafe fix of REG402 removes the argument with its comma or its line, and leaves comments alone."""
+    before, after = before_and_after(SINGLE, recurrent)
+    assert fixes(tmp_path / "safe", before, "REG402") == before
+    assert fixes(tmp_path / "unsafe", before, "REG402", unsafe=True) == after
+
+
+def test_a_rate_stays_beside_what_the_fix_does_not_understand(tmp_path: Path) -> None:
+    """REG402 has no fix beside comments, unpacked arguments and layers that are built twice."""
+    sources = recurrent(KEPT_RATES)
+    assert fixes(tmp_path / "nets", sources, "REG402", unsafe=True) == sources
