@@ -68,7 +68,7 @@ class KerasObject(LayerValue):
 
 
 @dataclass(frozen=True)
-class Compiled:
+class Compilation:
     """A call of `compile` on a model."""
 
     model: Module
@@ -78,12 +78,12 @@ class Compiled:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One op in both modes, and where the layers behind it were constructed."""
+class TapeEntry:
+    """One op in both modes, and the layers behind it."""
 
     train: Op
     eval: Op
-    layers: tuple[Place, ...] = ()
+    layers: tuple[Module, ...] = ()
 
     def in_mode(self, mode: Mode) -> Op:
         return self.train if mode is Mode.TRAIN else self.eval
@@ -101,10 +101,10 @@ class KerasDomain(Domain):
     """
 
     def __init__(self) -> None:
-        self.tape: dict[str, Entry] = {}
+        self.tape: dict[str, TapeEntry] = {}
         self.scored: set[object] = set()
         self.parts: set[int] = set()
-        self.compiled: list[Compiled] = []
+        self.compilations: list[Compilation] = []
         self.mode: Mode | None = None
         self._switches: list[Value] = []
         self._wrappers: list[Module] = []
@@ -162,7 +162,7 @@ class KerasDomain(Domain):
         return None
 
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
-        public = public_name(name)
+        public = public_name(name.replace("tensorflow.optimizers.", "keras.optimizers."))
         package, _, last = (public or name).rpartition(".")
         if package in _FUNCTIONS and args and kind_of(_ACTIVATIONS.get(last, last)) in _POINTWISE:
             return self._activate(Constant(last), args[0], self.state.place(node), None)
@@ -243,9 +243,10 @@ class KerasDomain(Domain):
 
     def _note_training(self, model: Module, key: object, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> None:
         self.scored.add(key if isinstance(key, int) else id(key))
-        if name == "compile":
+        overridden = isinstance(model, Instance) and model.definition.method("compile") is not None
+        if name == "compile" and not overridden:
             optimizer = argument(args, kwargs, 0, "optimizer", "rmsprop")
-            self.compiled.append(Compiled(model, optimizer, self.state.place(node), self.state.frame.name))
+            self.compilations.append(Compilation(model, optimizer, self.state.place(node), self.state.frame.name))
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         place = self.state.place(node)
@@ -493,14 +494,14 @@ class KerasDomain(Domain):
             **more,
         )
         in_eval = replace(op, mode=Mode.EVAL, **(other or {}))
-        self.tape[name] = Entry(op, in_eval, tuple(self._places(layer)))
+        self.tape[name] = TapeEntry(op, in_eval, tuple(self._layers_of(layer)))
         return TensorRef((name,))
 
-    def _places(self, layer: Module | None) -> Iterator[Place]:
-        """Where a layer, those in its arguments and those around it were constructed."""
+    def _layers_of(self, layer: Module | None) -> Iterator[Module]:
+        """A layer, those in its arguments and those around it."""
         for each in (*self._wrappers, layer):
             inside = (each, *each.args, *each.kwargs.values()) if isinstance(each, LayerValue) else (each,)
-            yield from (one.place for one in leaves(*inside) if isinstance(one, Module) and one.place)
+            yield from (one for one in leaves(*inside) if isinstance(one, Module))
 
     def _path(self, layer: Module | None) -> str:
         if layer is None:

@@ -30,6 +30,7 @@ from regcheck.static.interpreter.values import (
     Unknown,
     UnknownObject,
     Value,
+    descendants,
 )
 from regcheck.static.models.outputs import named_outputs
 from regcheck.static.programs.reader import constructor_arguments, unknown_parameters
@@ -37,8 +38,9 @@ from regcheck.static.project.discovery import KERAS
 from regcheck.static.project.files import Source, file_scope
 from regcheck.static.project.names import Definition, Project
 
-from .domain import Entry, FunctionalModel, KerasDomain, derives_from_keras
+from .domain import FunctionalModel, KerasDomain, TapeEntry, derives_from_keras
 from .names import LAYERS, layer_calls
+from .regularizers import stepped
 
 _IMPORTED = re.compile(rb"^[ \t]*(?:from|import)[ \t]+[^\n]*\b(?:tensorflow|keras|tf_keras)\b", re.MULTILINE)
 _BUILDING = re.compile(rb"\b(?:Sequential|Model|Functional|compile)\b")
@@ -87,7 +89,7 @@ def read_keras(project: Project, attempt: Attempt) -> KerasReading:
             for _ in attempt(*where, partial(reader.run_class, definition)):
                 pass
     missed = (not_followed(source, reader.followed) for source in sources)
-    return KerasReading(reader.graphs(), (), tuple(filter(None, missed)))
+    return KerasReading(reader.graphs(), tuple(reader.usages), tuple(filter(None, missed)))
 
 
 def classes_of(project: Project, source: Source) -> Iterator[Definition]:
@@ -110,6 +112,7 @@ class KerasReader:
         self.domain = KerasDomain()
         self.interpreter = Interpreter(project, self.domain)
         self.followed: set[Place] = set()
+        self.usages: list[Usage] = []
         self._graphs: list[tuple[object, Graph]] = []
         for source in project.sources:
             self.interpreter.state.globals[source.path] = Cells(__name__=Constant("__main__"))
@@ -206,21 +209,34 @@ class KerasReader:
         return self._flow([*self.domain.tape.values()][start:], result, mode)
 
     def _lower_models(self) -> None:
-        """Lowers the models that the program in the current frame has built."""
+        """Lowers the models that the program in the current frame has built, and notes what trains them."""
         state, domain = self.interpreter.state, self.domain
-        models, state.created = state.created, []
+        models = [*state.created]
+        layers: dict[int, list[Module]] = {}
         for model in models:
             if isinstance(model, Container) and model.entries:
                 start = len(domain.tape)
                 with domain.running(model, None):
                     node = ast.Name("model", ast.Load(), lineno=1, col_offset=0)
                     result = domain.run_sequential(model, domain.new_input("input"), node)
-                self._keep_both(model, model.name, [*domain.tape.values()][start:], result)
+                entries = [*domain.tape.values()][start:]
             elif isinstance(model, FunctionalModel):
-                self._keep_both(model, model.name, self._behind(model.outputs), model.outputs)
+                entries, result = self._behind(model.outputs), model.outputs
+            else:
+                continue
+            self._keep(id(model), model.name, *(self._flow(entries, result, mode) for mode in Mode))
+            layers[id(model)] = [layer for entry in entries for layer in entry.layers]
+        steps = [
+            stepped(each, layers.get(id(each.model)) or [layer for _, layer in descendants(each.model)])
+            for each in domain.compilations
+        ]
+        events = tuple(filter(None, steps))
+        if events:
+            self.usages.append(Usage(state.frame.source.path, events))
+        domain.compilations.clear()
         state.created.clear()
 
-    def _behind(self, outputs: Value) -> list[Entry]:
+    def _behind(self, outputs: Value) -> list[TapeEntry]:
         """The ops that outputs are computed from, in order, and the dropouts among them whose results are discarded."""
         tape = self.domain.tape
         todo = [name for _, name in named_outputs(outputs, "")]
@@ -236,17 +252,14 @@ class KerasReader:
             if name in needed or (each.train.discarded and needed.issuperset(each.train.inputs))
         ]
 
-    def _keep_both(self, model: Module, name: str, entries: Sequence[Entry], result: Value) -> None:
-        self._keep(id(model), name, *(self._flow(entries, result, mode) for mode in Mode))
-
-    def _flow(self, entries: Sequence[Entry], result: Value, mode: Mode) -> Flow:
+    def _flow(self, entries: Sequence[TapeEntry], result: Value, mode: Mode) -> Flow:
         occurrences: defaultdict[Site, Iterator[int]] = defaultdict(count)
         ops: dict[str, Op] = {}
         for entry in entries:
             op = entry.in_mode(mode)
             occurrence = next(occurrences[op.site])
             ops[op.id] = replace(op, site=replace(op.site, occurrence=occurrence)) if occurrence else op
-            self.followed.update(entry.layers)
+            self.followed.update(each.place for each in entry.layers if each.place)
         outputs = [pair for pair in named_outputs(result, "output") if pair[1] in ops]
         return Flow(mode, ops, tuple(outputs))
 
