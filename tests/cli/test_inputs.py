@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from regcheck.cli.inputs import InputSpec, as_arguments, build_arguments, parse_input
 from regcheck.cli.main import main
 from regcheck.core.errors import CannotBuild, UsageError
+from regcheck.tracing.example_inputs import drawn_for
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,9 @@ def test_a_factory_must_return_something() -> None:
 def test_inputs_add_up() -> None:
     """Several inputs are several arguments; ids are valid for the model's embedding."""
     model = nn.Sequential(nn.Embedding(5, 3))
-    args, kwargs = build_arguments([parse_input("int64[2,40]"), parse_input("scale:float64[2]")], model)
+    args, kwargs = build_arguments(
+        [parse_input("int64[2,40]"), parse_input("scale:float64[2]")], partial(drawn_for, model)
+    )
     assert args[0].shape == (2, 40) and args[0].max() < 5
     assert kwargs["scale"].dtype == torch.float64
 

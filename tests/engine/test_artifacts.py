@@ -68,7 +68,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(Meter().state_dict(), folder / "weights.pt")
         torch.save(Meter().state_dict(), folder / "old.pth", _use_new_zipfile_serialization=False)
     (folder / "compiled.so").write_bytes(b"\x7fELF")
-    (folder / "graph.onnx").write_bytes(b"\x08\x0a")
     return folder
 
 
@@ -163,11 +162,10 @@ def test_a_policy_that_samples_its_action_is_advice() -> None:
         ("weights.pt", "a pickle"),
         ("old.pth", "a pickle"),
         ("compiled.so", "machine code"),
-        ("graph.onnx", "an ONNX graph"),
     ],
 )
 def test_a_file_without_a_program_is_not_checked(files: Path, name: str, reason: str) -> None:
-    """Weights, machine code and ONNX are refused with what to do, and a named target that was not checked fails."""
+    """Weights and machine code are refused with what to do, and a named target that was not checked fails."""
     report = report_on(files / name)
     (missed,) = report.not_checked
     assert reason in missed.reason and missed.what_to_do.startswith("audit the ")

@@ -312,6 +312,22 @@ def test_a_fix_that_does_not_help_is_not_made(tmp_path: Path, monkeypatch: pytes
     assert [each.code for each in result.report.findings] == ["REG202"]
 
 
+def test_a_fix_that_does_not_help_does_not_keep_others_from_it(tmp_path: Path) -> None:
+    """Where one fix of a file would cause another finding, the others are made, and a note names its rule."""
+    path = tmp_path / "net.py"
+    text = (HEAD + "        x = F.dropout(x)\n        logits = self.classifier(x)\n{}        return logits\n").replace(
+        "self.p = 0.1", "self.classifier, self.drop = nn.Linear(4, 9), nn.Dropout()"
+    )
+    lost = text.format("        F.dropout(logits, 0.1, self.training)\n        F.dropout(x)\n")
+    path.write_text(lost)
+    result = fix_paths([path], Options())
+    assert result.after[str(path)].decode() == lost.replace(
+        "x = F.dropout(x)", "x = F.dropout(x, training=self.training)"
+    )
+    assert (result.fixed, [why[:8] for why in result.refused.values()]) == (1, ["REG405: "])
+    assert sorted(each.code for each in result.report.findings) == ["REG405", "REG405"]
+
+
 def test_what_a_fix_leaves_is_what_a_scan_finds(tmp_path: Path) -> None:
     """After mending every rule's bad examples, the report says what a fresh scan of the written files says."""
     for rule in load():

@@ -316,3 +316,95 @@ def test_a_rate_stays_beside_what_the_fix_does_not_understand(tmp_path: Path) ->
     """REG402 has no fix beside comments, unpacked arguments and layers that are built twice."""
     sources = recurrent(KEPT_RATES)
     assert fixes(tmp_path / "nets", sources, "REG402", unsafe=True) == sources
+
+
+MAPS = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn import Conv1d, Conv2d, Conv3d
+{body}
+        return self.last(torch.relu(self.second(x)).mean(-1))
+"""
+
+INIT = """\
+ class Net(nn.Module):
+     def __init__(self, rate=0.2):
+         super().__init__()
+         self.first, self.second = Conv{rank}d(3, 8, 3), Conv{rank}d(8, 8, 3)
+         self.last = nn.Linear(8, 2)
+"""
+
+
+def maps(bodies: Mapping[str, str]) -> dict[str, str]:
+    return {name: MAPS.replace("{body}\n", body) for name, body in bodies.items()}
+
+
+def over_maps(rank: int, before: str, built: str, run: str) -> str:
+    """A network whose layer is built and run by these lines, below these imports."""
+    init = INIT.replace("{rank}", str(rank))
+    return f"{before}{init}{built} \n     def forward(self, x):\n         x = torch.relu(self.first(x))\n{run}"
+
+
+CHANNELS = {
+    "signals": over_maps(
+        1,
+        "",
+        "-        self.drop = nn.Dropout(rate)  # on steps\n+        self.drop = nn.Dropout1d(rate)  # on steps\n",
+        "         x = self.drop(x)\n",
+    ),
+    "volumes, imported by name": over_maps(
+        3,
+        "-from torch.nn import Dropout\n+from torch.nn import Dropout3d\n",
+        "-        self.drop = Dropout(\n+        self.drop = Dropout3d(\n             rate, inplace=True\n         )\n",
+        "         x = self.drop(x)\n",
+    ),
+    "an imported name that others use": over_maps(
+        2,
+        "-from torch.nn import Dropout as D, ReLU\n+from torch.nn import Dropout as D, Dropout2d, ReLU\n",
+        "-        self.drop = D(rate); self.more = D(0.1)\n+        self.drop = Dropout2d(rate); self.more = D(0.1)\n",
+        "         x = self.drop(x)\n",
+    ),
+    "a function": over_maps(
+        2,
+        "",
+        "",
+        "-        x = F.dropout(x, 0.2, self.training)\n+        x = F.dropout2d(x, 0.2, self.training)\n",
+    ),
+    "an item of a sequence": over_maps(
+        2,
+        "",
+        "         self.block = nn.Sequential(\n-            nn.Dropout(rate),\n+            nn.Dropout2d(rate),\n"
+        "             nn.ReLU(),\n         )\n",
+        "         x = self.block(x)\n",
+    ),
+}
+
+SHARED = {
+    "a layer that two lines run": over_maps(
+        2,
+        "",
+        "         self.drop = nn.Dropout(rate)\n",
+        "         x = self.drop(x)\n         self.drop(self.last.weight)\n",
+    ),
+    "a layer of a base class": over_maps(
+        2,
+        " class Base(nn.Module):\n     def __init__(self):\n         super().__init__()\n"
+        "         self.drop = nn.Dropout(0.2)\n \n",
+        "",
+        "         x = self.drop(x)\n",
+    ).replace("Net(nn.Module)", "Net(Base)"),
+}
+
+
+def test_dropout_drops_channels_by_the_rank_of_the_map(tmp_path: Path) -> None:
+    """The unsafe fix of REG102 names the layer or function of the map's rank, however it is imported."""
+    before, after = before_and_after(CHANNELS, maps)
+    assert fixes(tmp_path / "safe", before, "REG102") == before
+    assert fixes(tmp_path / "unsafe", before, "REG102", unsafe=True) == after
+
+
+def test_a_layer_of_several_places_stays(tmp_path: Path) -> None:
+    """REG102 has no fix for a layer that other code runs or builds."""
+    sources, _ = before_and_after(SHARED, maps)
+    assert fixes(tmp_path / "nets", sources, "REG102", unsafe=True) == sources

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 
 from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
 from regcheck.cli.inputs import FORMS, InputSpec, build_arguments, parse_input
@@ -24,9 +25,9 @@ def run(argv: Sequence[str]) -> int:
         "targets",
         metavar="TARGET",
         nargs="*",
-        help="pkg.mod:Name, file.py:Name, an exported program or TorchScript (model.pt2, scripted.pt), "
-        "torchvision:NAME, timm:NAME or hf:NAME; a Name is a model, or a class or a function without required "
-        "arguments (default: the configured `models`)",
+        help="pkg.mod:Name, file.py:Name, an exported program, TorchScript or ONNX (model.pt2, scripted.pt, "
+        "model.onnx), torchvision:NAME, timm:NAME or hf:NAME; a Name is a model, or a class or a function without "
+        "required arguments (default: the configured `models`)",
     )
     parser.add_argument(
         "--input",
@@ -62,17 +63,23 @@ def examine(target: str, given: list[InputSpec], options: Options) -> Report:
     """Returns the report on one target; a model that cannot be built is "not checked"."""
     from regcheck.engine.artifacts import is_artifact
     from regcheck.engine.audit import audit
+    from regcheck.engine.onnx_audit import audit_onnx, drawn_as, is_onnx
     from regcheck.engine.targets import build
     from regcheck.suppression.apply import report_under, shown_path
+    from regcheck.tracing.example_inputs import drawn_for
 
     try:
         with redirect_stdout(sys.stderr):
-            model = build(target, options.seed)
-            args, kwargs = build_arguments(given, model)
+            if is_onnx(target):
+                args, kwargs = build_arguments(given, drawn_as)
+                report = audit_onnx(target, args, kwargs, options)
+            else:
+                model = build(target, options.seed)
+                args, kwargs = build_arguments(given, partial(drawn_for, model))
+                report = audit(model, *args, options=options, **kwargs)
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)
         return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)
-    report = audit(model, *args, options=options, **kwargs)
     if is_artifact(target):
         report = replace(report, findings=tuple(_in_file(each, target) for each in report.findings))
     return asked_by_name(report, target, ran=options.run)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from regcheck.core.errors import CannotBuild, UsageError, nearest
-
-if TYPE_CHECKING:
-    from torch import nn
 
 FORMS = "`1x3x224x224`, `float32[4,3,32,32]`, `ids:int64[2,16]` or `file.py:make_inputs`"
 DTYPES = (
@@ -51,15 +48,18 @@ def parse_input(text: str) -> InputSpec:
     raise UsageError(f"--input {text}: an input is written as {FORMS}")
 
 
-def build_arguments(given: Sequence[InputSpec], model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Builds the arguments of `model`'s forward from all `--input` options.
+Draw = Callable[[str | int, tuple[int, ...], str], Any]
+"""Draws a tensor for an argument, by name or position, of a shape and a dtype."""
+
+
+def build_arguments(given: Sequence[InputSpec], draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Builds the arguments of a model's forward from all `--input` options.
 
     Raises:
         UsageError: a factory's file or name does not exist.
         CannotBuild: a factory raised, or returned None.
     """
     from regcheck.engine.targets import call_factory
-    from regcheck.tracing.example_inputs import drawn_for
 
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -69,9 +69,9 @@ def build_arguments(given: Sequence[InputSpec], model: nn.Module) -> tuple[tuple
             args += more
             kwargs |= named
         elif each.keyword:
-            kwargs[each.keyword] = drawn_for(model, each.keyword, each.shape, each.dtype)
+            kwargs[each.keyword] = draw(each.keyword, each.shape, each.dtype)
         else:
-            args.append(drawn_for(model, len(args), each.shape, each.dtype))
+            args.append(draw(len(args), each.shape, each.dtype))
     return tuple(args), kwargs
 
 

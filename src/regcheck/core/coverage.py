@@ -18,10 +18,10 @@ MOST_MODELS = 5
 class Coverage:
     """How much of one subject regcheck examined: the modules of a model, or the model classes of a source file.
 
-    `how` is `recorded`, `assumed` (recorded with guessed values), `symbolic`, `source` or `none`; `inputs` says where a
-    recorded run's inputs came from. `modules` counts what could have been looked at, `traced` what was; `opaque` and
-    `never_called` name the rest. Of those traced, `train_only` and `eval_only` ran in one of the two `modes` alone.
-    The path of the model itself is empty.
+    `how` is `recorded`, `assumed` (recorded with guessed values), `symbolic`, `graph` (the nodes that a file stores),
+    `source` or `none`; `inputs` says where a recorded run's inputs came from. `modules` counts what could have been
+    looked at, `traced` what was; `opaque` and `never_called` name the rest. Of those traced, `train_only` and
+    `eval_only` ran in one of the two `modes` alone. The path of the model itself is empty.
     """
 
     subject: str
@@ -73,9 +73,12 @@ class Coverage:
 def fraction(coverage: Sequence[Coverage]) -> str:
     """`41 of 43 modules traced`, `2 of 2 model classes read`; empty where there are none."""
     modules, traced = sum(each.modules for each in coverage), sum(each.traced for each in coverage)
-    read = all(each.how == "source" for each in coverage)
-    what = "model class" + "es" * (modules != 1) if read else "module" + "s" * (modules != 1)
-    return f"{traced} of {modules} {what} {'read' if read else 'traced'}" if modules else ""
+    ways = {each.how for each in coverage}
+    one, many = {"source": ("model class", "model classes"), "graph": ("node", "nodes")}.get(
+        ways.pop() if len(ways) == 1 else "", ("module", "modules")
+    )
+    what = one if modules == 1 else many
+    return f"{traced} of {modules} {what} {'traced' if one == 'module' else 'read'}" if modules else ""
 
 
 def join_names(what: str, names: Sequence[str]) -> str:

@@ -41,9 +41,11 @@ class Code(Protocol):
     """The code around a finding, as a rule's `fix` sees it.
 
     `calls` are the calls that begin where the finding stands, the outermost first; `around` what contains them, or else
-    the attribute that begins there, the innermost first, down to the file; `tree` the file.
+    the attribute that begins there, the innermost first, down to the file; `tree` the file. `advice` is the finding's
+    own, the rule's `Suspicion.fix`.
     """
 
+    advice: str
     tree: ast.Module
     calls: tuple[ast.Call, ...]
     around: tuple[ast.AST, ...]
@@ -125,3 +127,32 @@ def zero_unless(code: Code, number: ast.expr, condition: str) -> Edit:
     if isinstance(number, (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)):
         return code.replaced(number, f"({code.text_of(number)}){gate}")
     return code.inserted_after(number, gate)
+
+
+def renamed(code: Code, used: ast.expr, new: str) -> tuple[Edit, ...]:
+    """Name another member of the package, qualified or imported as the used one is; no edits where that is not sure."""
+    package, _, old = code.name_of(used).rpartition(".")
+    if isinstance(used, ast.Attribute):
+        if code.name_of(used.value) != package:
+            return ()
+        return (code.replaced(used, f"{code.text_of(used.value)}.{new}"),)
+    imports = [node for node in code.tree.body if isinstance(node, ast.ImportFrom) and node.module == package]
+    aliases = [alias for node in imports for alias in node.names if alias.name == old]
+    if not isinstance(used, ast.Name) or len(aliases) != 1 or (aliases[0].asname or old) != used.id:
+        return ()
+    there = code.name_of(ast.Name(new, ast.Load()))
+    use = code.replaced(used, new)
+    if there == f"{package}.{new}":
+        return (use,)
+    if there or mentions([code.tree], new):
+        return ()
+    if len(mentions([code.tree], used.id)) > 1 or _is_exported(code.tree, used.id):
+        return (code.inserted_after(aliases[0], f", {new}"), use)
+    if aliases[0].asname:
+        return (code.replaced(aliases[0], f"{new} as {used.id}"),)
+    return (code.replaced(aliases[0], new), use)
+
+
+def _is_exported(tree: ast.Module, name: str) -> bool:
+    """Whether a file names something in a string, as `__all__` does."""
+    return any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(tree))

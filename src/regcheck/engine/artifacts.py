@@ -55,8 +55,8 @@ def load(path: str) -> Any:
             return _loaded(lambda: torch.export.load(path))
     if Path(path).suffix.lower() == ".onnx":
         raise CannotBuild(
-            "is an ONNX graph, which regcheck does not read",
-            "audit the exported program or the model that it was exported from; export it after `eval()`",
+            "is an ONNX graph, and not a module of torch",
+            "audit it by `regcheck audit`, or the model that it was exported from",
         )
     if Path(path).suffix.lower() == ".so":
         raise CannotBuild("holds machine code, of which no op can be followed", "audit the model that it was made from")

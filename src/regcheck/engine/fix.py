@@ -28,7 +28,7 @@ PASSES = 50
 class FixResult:
     """The report on the remaining findings, and the contents of the files that change.
 
-    `fixed` counts the fixed findings; `refused` maps a file without changes to the reason.
+    `fixed` counts the fixed findings; `refused` maps a file in which a fix was not made to the reason.
     """
 
     report: Report
@@ -66,16 +66,20 @@ def fix_paths(paths: Iterable[str | Path], options: Options, *, unsafe: bool = F
     """Scan, and apply safe patches (with `unsafe`, all) in as many passes as needed; writes nothing."""
     paths = list(paths)
     result = FixResult(scan(paths, options))
+    trial = _Trial()
     for _ in range(PASSES):
-        changed, done = _pass(result, unsafe)
+        changed, done = _pass(result, trial, unsafe)
         if not changed:
             break
         with overlay({**result.after, **changed}):
             report = scan(paths, options)
         objections = {path: why for path in changed if (why := _objection(path, done[path], result.report, report))}
-        result.refused |= objections
+        for path, why in objections.items():
+            trial.note(path, done[path])
+            if len(done[path]) == 1:
+                result.refused[path] = f"{done[path][0].code}: {why}"
         if objections:
-            # The next pass applies the other files' patches alone, and scans again.
+            # The next pass applies the other patches alone, and scans again.
             continue
         result.after |= changed
         result.fixed += sum(len(each) for each in done.values())
@@ -83,15 +87,37 @@ def fix_paths(paths: Iterable[str | Path], options: Options, *, unsafe: bool = F
     return result
 
 
-def _pass(result: FixResult, unsafe: bool) -> tuple[dict[str, bytes], dict[str, list[Finding]]]:
+@dataclass
+class _Trial:
+    """The files whose patches do not help together, which are tried one at a time, and the patches that do not help."""
+
+    alone: set[str] = field(default_factory=set)
+    useless: set[tuple[str, Patch]] = field(default_factory=set)
+
+    def note(self, path: str, done: list[Finding]) -> None:
+        """Remember patches of a file after which findings remain."""
+        self.alone.add(path)
+        if len(done) == 1 and done[0].patch is not None:
+            self.useless.add((path, done[0].patch))
+
+    def chosen(self, path: str, findings: list[Finding]) -> list[Finding]:
+        """The findings of a file to fix together; the last one where they are tried alone, so that no line moves."""
+        helpful = [each for each in findings if each.patch and (path, each.patch) not in self.useless]
+        return helpful[-1:] if path in self.alone else helpful
+
+
+def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, bytes], dict[str, list[Finding]]]:
     """Returns the new contents after one round of patches, by file, and the findings that they fix."""
     changed: dict[str, bytes] = {}
     done: dict[str, list[Finding]] = {}
     by_path: dict[str, list[Finding]] = {}
     for each in result.report.findings:
-        if each.path and each.patch and (each.patch.safe or unsafe) and each.path not in result.refused:
+        if each.path and each.patch and (each.patch.safe or unsafe):
             by_path.setdefault(each.path, []).append(each)
-    for path, findings in by_path.items():
+    for path, candidates in by_path.items():
+        findings = trial.chosen(path, candidates)
+        if not findings:
+            continue
         try:
             content = result.after[path] if path in result.after else content_of(path)
             result.before.setdefault(path, content)
@@ -102,6 +128,7 @@ def _pass(result: FixResult, unsafe: bool) -> tuple[dict[str, bytes], dict[str, 
             changed[path], applied_patches = apply_patches(content, patches, path)
             done[path] = [each for each in findings if any(each.patch is patch for patch in applied_patches)]
         except (CannotFix, OSError) as error:
+            trial.useless |= {(path, each.patch) for each in candidates if each.patch}
             result.refused[path] = str(error)
     return changed, done
 

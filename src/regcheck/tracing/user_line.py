@@ -6,6 +6,7 @@ import functools
 import re
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import TypeVar
@@ -47,11 +48,16 @@ def calling_place(frame: FrameType | None = None) -> Place | None:
         if is_user_code(frame.f_code.co_filename):
             return _place_in(frame)
         if is_traced_code(frame.f_code):
-            place = next((Place(each.path, each.line) for each in traced_frames(frame) if _is_user_frame(each)), None)
+            place = place_in(traced_frames(frame))
             if place is not None:
                 return place
         frame = frame.f_back
     return None
+
+
+def place_in(frames: Iterable[TracedFrame]) -> Place | None:
+    """The line of the first of these frames that is of the model's own code."""
+    return next((Place(each.path, each.line) for each in frames if _is_user_frame(each)), None)
 
 
 def _place_in(frame: FrameType) -> Place:
@@ -73,20 +79,22 @@ def functions_around() -> tuple[str, ...]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_user_code(frame.f_code.co_filename):
         if is_traced_code(frame.f_code):
-            return _traced_functions(frame)
+            return functions_in(traced_frames(frame))
         if frame.f_code.co_filename.startswith(_DISTRIBUTIONS):
             names.insert(0, f"torch.distributions.{frame.f_code.co_name}")
         frame = frame.f_back
     return tuple(names)
 
 
-def _traced_functions(frame: FrameType) -> tuple[str, ...]:
-    """The functions around a traced call, outermost first: the user's, and those of `torch.distributions`.
+def functions_in(frames: Iterable[TracedFrame]) -> tuple[str, ...]:
+    """The functions of frames around a traced call, innermost first, in the order of the stack: outermost first.
+
+    They are the user's, and those of `torch.distributions`.
 
     A tracer may leave out the frames of torch: then the user's line tells that it samples.
     """
     names: list[str] = []
-    for each in traced_frames(frame):
+    for each in frames:
         if "/torch/distributions/" in each.path:
             names.append(f"torch.distributions.{each.function}")
         elif _is_user_frame(each):

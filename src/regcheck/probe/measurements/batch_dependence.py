@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from regcheck.probe import statistics
 from regcheck.probe.interventions import Replacement
 from regcheck.probe.probes import ModelProbe, measures
 from regcheck.probe.reductions import relative_change
-from regcheck.probe.runner import Runner
 from regcheck.torch_api.functions import STATISTICS
 from regcheck.tracing.call_interceptor import arguments_by_name
 from regcheck.tracing.nested_values import tensors_in
@@ -31,7 +30,7 @@ def measure(probe: ModelProbe, op: Op) -> BatchDependence:
     The batch statistics of other ops are fixed in all runs.
     """
     runner, seed = probe.runner, probe.seed
-    size = batch_size(runner)
+    size = batch_size(runner.inputs())
     reducers = {each.site: each for each in probe.graph.eval if takes_statistics(each, size)} | {op.site: op}
     first: dict[Site, Any] = {}
     own: dict[Site, Any] = {}
@@ -50,9 +49,7 @@ def measure(probe: ModelProbe, op: Op) -> BatchDependence:
 
     def outputs(replace: Mapping[Site, Replacement], turn: int | None = None) -> list[Tensor]:
         change = None if turn is None else other_samples(size, seed + turn)
-        results = runner.run(Mode.EVAL, seed, replace=replace, change=change)
-        rows = [each for each in results if each.is_floating_point() and each.dim() > 0 and each.size(0) == size]
-        return [each for each in rows if each.shape[1:2] != (size,)] or rows  # the others may be tables of pairs
+        return rows_of(runner.run(Mode.EVAL, seed, replace=replace, change=change), size)
 
     def first_sample(batch: list[Tensor]) -> list[Tensor]:
         return [each[:1] for each in batch]
@@ -79,6 +76,12 @@ def measure(probe: ModelProbe, op: Op) -> BatchDependence:
     return BatchDependence(tuple(changed), tuple(noise), relative, statistics.rank_test(len(changed), len(noise)))
 
 
+def rows_of(outputs: Iterable[Tensor], size: int) -> list[Tensor]:
+    """The outputs that have a row for each sample."""
+    rows = [each for each in outputs if each.is_floating_point() and each.dim() > 0 and each.size(0) == size]
+    return [each for each in rows if each.shape[1:2] != (size,)] or rows  # the others may be tables of pairs
+
+
 def takes_statistics(op: Op, size: int) -> bool:
     """Whether a call takes statistics over the samples of its batch."""
     if op.kind is Kind.BATCH_NORM:
@@ -86,9 +89,9 @@ def takes_statistics(op: Op, size: int) -> bool:
     return op.site.function in STATISTICS and op.shape is not None and op.shape[:1] != (size,)
 
 
-def batch_size(runner: Runner) -> int:
+def batch_size(inputs: Iterable[Tensor]) -> int:
     """The number of samples in the inputs: the leading size that most of them have."""
-    sizes = Counter(each.size(0) for each in runner.inputs() if each.dim() > 0)
+    sizes = Counter(each.size(0) for each in inputs if each.dim() > 0)
     size = sizes.most_common(1)[0][0] if sizes else 0
     if size < 2:
         raise CannotMeasure("the inputs contain fewer than two samples")

@@ -48,12 +48,11 @@ Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algor
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.measurements.decay import Decay, Pairs
-from regcheck.core.patch import Code, Edit, Patch, is_plain, keyword, mentions
+from regcheck.core.patch import Code, Patch, is_plain, keyword, renamed
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.core.usage import Group, OptimizerInfo, Usage
@@ -112,7 +111,7 @@ def fix(code: Code) -> Patch | None:
             continue
         row = OPTIMIZERS.get(name.removeprefix("torch.optim."), UNLISTED)
         if row.decoupled_class:
-            found = renamed(code, call.func)
+            found = renamed(code, call.func, row.decoupled_class)
             if found and "weight_decay" not in code.text_of(call) and len(call.args) <= 1:
                 found += code.with_argument(call, "weight_decay=0.0")  # a decay that is set later need not reach all
             return Patch(f"use `{row.decoupled_class}`; retune the decay", False, found) if found else None
@@ -120,35 +119,6 @@ def fix(code: Code) -> Patch | None:
             edits = code.with_argument(call, f"{FLAG}=True")
             return Patch(f"pass `{FLAG}=True`; retune the decay", False, edits)
     return None
-
-
-def renamed(code: Code, optimizer: ast.expr) -> tuple[Edit, ...]:
-    """`AdamW` in place of `Adam`, qualified or imported as that was; no edits where it cannot be told how."""
-    if isinstance(optimizer, ast.Attribute):
-        if code.name_of(optimizer.value) != "torch.optim":
-            return ()
-        return (code.replaced(optimizer, f"{code.text_of(optimizer.value)}.AdamW"),)
-    imports = [node for node in code.tree.body if isinstance(node, ast.ImportFrom) and node.module == "torch.optim"]
-    aliases = [alias for node in imports for alias in node.names if alias.name == "Adam"]
-    if not isinstance(optimizer, ast.Name) or len(aliases) != 1 or (aliases[0].asname or "Adam") != optimizer.id:
-        return ()
-    there = code.name_of(ast.Name("AdamW", ast.Load()))
-    use = code.replaced(optimizer, "AdamW")
-    if there == "torch.optim.AdamW":
-        return (use,)
-    if there or mentions([code.tree], "AdamW"):
-        return ()
-    only = len(mentions([code.tree], optimizer.id)) == 1 and not _is_exported(code.tree, optimizer.id)
-    if not only:
-        return (code.inserted_after(aliases[0], ", AdamW"), use)
-    if aliases[0].asname:
-        return (code.replaced(aliases[0], f"AdamW as {optimizer.id}"),)
-    return (code.replaced(aliases[0], "AdamW"), use)
-
-
-def _is_exported(tree: ast.Module, name: str) -> bool:
-    """Whether a file names something in a string, as `__all__` does."""
-    return any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(tree))
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

@@ -27,9 +27,9 @@ lowered to `info`, which is shown if this rule is selected by name; if too littl
 
 ## How it is fixed
 
-`nn.Dropout` becomes `nn.Dropout2d` (or `1d`, `3d`) where it is built, if all convolutions of the class have that rank
-and no other call runs the layer. It is unsafe: training changes, and the rate that suits whole channels is a smaller
-one. Eval mode stays as it is.
+`nn.Dropout` becomes `nn.Dropout2d` (`1d`, `3d`, by the rank of the map) where it is built, if the same class builds it
+and no other call runs the layer; `F.dropout` becomes `F.dropout2d`. An import changes with it. It is unsafe: training
+changes, and the rate that suits whole channels is a smaller one. Eval mode stays as it is.
 
 ## When to keep the code
 
@@ -43,13 +43,14 @@ Tompson et al., "Efficient object localization using convolutional networks", CV
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Flow, Graph, Kind, Mode, Op
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.mask_on_maps import MaskOnMaps
-from regcheck.core.patch import Code, Patch
+from regcheck.core.patch import Code, Patch, builder, renamed
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.axes import AxesInFlow
@@ -105,36 +106,32 @@ def size(drop: Op) -> str:
 
 
 def fix(code: Code) -> Patch | None:
-    """Drop whole channels instead, where the rank of the maps and the layer's one use are plain to see."""
-    owner = next((each for each in code.around if isinstance(each, ast.ClassDef)), None)
-    built = [layer for call in code.calls for layer in [built_as(code, call, owner)] if layer]
-    convs = [node for node in ast.walk(owner or code.tree) if isinstance(node, ast.Call)]
-    ranks = {name[-2:] for name in map(code.name_of, (each.func for each in convs)) if "torch.nn.Conv" in name}
-    if len(built) != 1 or len(ranks) != 1 or not ranks <= {"1d", "2d", "3d"}:
+    """Drop whole channels instead, where one layer or one call does the dropping."""
+    wanted = re.search(r"`nn\.(Dropout[123]d)`", code.advice)
+    if wanted is None:
         return None
-    name = built[0].func
-    if not isinstance(name, ast.Attribute) or code.name_of(name.value) != "torch.nn":
-        return None
-    wanted = f"Dropout{ranks.pop()}"
-    edit = code.replaced(name, f"{code.text_of(name.value)}.{wanted}")
-    return Patch(f"drop whole channels with `nn.{wanted}`; retune the rate", False, (edit,))
+    for call in code.calls:
+        name, layer = code.name_of(call.func), layer_run_here(code, call)
+        if name == "torch.nn.functional.dropout":
+            edits, new = renamed(code, call.func, wanted[1].lower()), f"F.{wanted[1].lower()}"
+        elif layer is not None:
+            edits, new = renamed(code, layer.func, wanted[1]), f"nn.{wanted[1]}"
+        else:
+            continue
+        return Patch(f"drop whole channels with `{new}`; retune the rate", False, edits) if edits else None
+    return None
 
 
-def built_as(code: Code, call: ast.Call, owner: ast.ClassDef | None) -> ast.Call | None:
+def layer_run_here(code: Code, call: ast.Call) -> ast.Call | None:
     """The call that builds the `nn.Dropout` which is built or run here, if nothing else runs it."""
     if code.name_of(call.func) == "torch.nn.Dropout":
         return call
-    if owner is None or not isinstance(call.func, ast.Attribute) or code.text_of(call.func.value) != "self":
+    layer, owner = builder(code, call), next((each for each in code.around if isinstance(each, ast.ClassDef)), None)
+    if layer is None or owner is None or code.name_of(layer.func) != "torch.nn.Dropout":
         return None
-    uses = [node for node in ast.walk(owner) if isinstance(node, ast.Attribute) and node.attr == call.func.attr]
-    values = [
-        node.value
-        for node in ast.walk(owner)
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and node.targets[0] in uses
-    ]
-    if len(uses) != 2 or len(values) != 1 or not isinstance(values[0], ast.Call):
-        return None
-    return values[0] if code.name_of(values[0].func) == "torch.nn.Dropout" else None
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    uses = [node for node in ast.walk(owner) if isinstance(node, ast.Attribute) and node.attr == name]
+    return layer if len(uses) == 2 else None
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:

@@ -56,16 +56,17 @@ class File:
         below = [each._replace(start=_moved(each.start, first), end=_moved(each.end, first)) for each in found]
         return [each for each in below if first <= each.start[0] <= last]
 
-    def at(self, line: int, column: int) -> Spot:
-        """The code at a finding's position; the column counts characters."""
-        return Spot(self, line, len(self.lines[line - 1].decode()[: column - 1].encode()))
+    def at(self, line: int, column: int, advice: str = "") -> Spot:
+        """The code at a finding's position, with the finding's advice; the column counts characters."""
+        return Spot(self, line, len(self.lines[line - 1].decode()[: column - 1].encode()), advice)
 
 
 class Spot:
     """The code around one finding; see `regcheck.core.patch.Code`."""
 
-    def __init__(self, file: File, line: int, column: int) -> None:
+    def __init__(self, file: File, line: int, column: int, advice: str) -> None:
         self._file = file
+        self.advice = advice
         self.tree = file.tree
         found_at = _chain_at(file.tree, line, column, ast.Call) or _chain_at(file.tree, line, column, ast.Attribute)
         outermost, *around = found_at or (ast.Pass(),)

@@ -39,7 +39,7 @@ def with_patches(report: Report, rules: Iterable[Rule], sources: Mapping[str | N
         if file is None or line > len(file.lines):
             return finding
         try:
-            patch = fix(file.at(line, finding.column))
+            patch = fix(file.at(line, finding.column, finding.fix or ""))
         except Exception:
             # A fix that fails meets code that it does not understand: the finding is reported without it.
             patch = None
