@@ -8,9 +8,9 @@ hand-written or from a library, whose own steps prove it. The decay counts that 
 the program sets it later (`param_groups`, `add_param_group`). The rule ignores `AdamW`, the
 `decoupled_weight_decay=True` flag, zero decay and `SGD`. A decay below 1e-4 is advice (`info`).
 
-In source of Keras: `kernel_regularizer=l2(…)` of a layer whose model is compiled with an adaptive optimizer, because the
-penalty's gradient goes through the same division. The rule ignores optimizers of Keras with a `weight_decay`, which
-Keras applies beside the step.
+In source of Keras: `kernel_regularizer=l2(…)` of a layer whose model is compiled with an adaptive optimizer, which
+divides the penalty's gradient as well. The rule ignores optimizers of Keras with a `weight_decay`, which Keras applies
+beside the step.
 
 ## Why it matters
 
