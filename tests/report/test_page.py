@@ -180,7 +180,7 @@ def test_many_findings_make_a_small_page(report: Report) -> None:
     assert [len(rendered(many(report, number), "html")) < 1_000_000 for number in (50, 200)] == [True, True]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=words, module=words, path=words, reason=words)
 def test_any_text_stays_text(report: Report, message: str, module: str, path: str, reason: str) -> None:
     """Whatever a message, a module or a path holds, the page and the notebook stay well-formed, with one card."""
