@@ -42,12 +42,9 @@ from .domain import FunctionalModel, KerasDomain, TapeEntry, derives_from_keras
 from .names import LAYERS, layer_calls
 from .regularizers import stepped
 
-_USED = re.compile(
-    rb"^[ \t]*(?:from|import)[ \t]+[^\n]*\b(?:tensorflow|keras|tf_keras)\b"
-    rb"|\bkeras\.(?:layers|models|Sequential|Model)\b",
-    re.MULTILINE,
-)
-"""What a file says that names objects of Keras; another file may import them for it."""
+_IMPORTED = re.compile(rb"^[ \t]*(?:from|import)[ \t]+[^\n]*\b(?:tensorflow|keras|tf_keras)\b", re.MULTILINE)
+_STAR = b"import *"
+"""What a file says that may take names of Keras from another file."""
 _BUILDING = re.compile(rb"\b(?:Sequential|Model|Functional|compile)\b")
 """What a function says that builds or trains a model."""
 
@@ -73,7 +70,7 @@ class KerasReading:
 def sources_of(project: Project) -> tuple[Source, ...]:
     """The files that may build Keras models."""
     named = (each for each in project.sources if each.analyzed and KERAS in each.content)
-    return tuple([each for each in named if _USED.search(each.content)])
+    return tuple([each for each in named if _STAR in each.content or _IMPORTED.search(each.content)])
 
 
 def read_keras(project: Project, attempt: Attempt) -> KerasReading:
