@@ -75,8 +75,10 @@ most, relative to the spread of its values, and the share of its predicted class
 
 ## How it is fixed
 
-`model.eval()` is put before the outermost loop or `with` that only predicts with the model; `model.eval` without its
-parentheses gets them. It is unsafe: predictions change. Call `model.train()` before training goes on.
+`model.eval()` is put before the outermost loop or `with` that only predicts with the model. If the model is an argument
+of the function, and one statement holds all that the function does with it, `model.train(was_training)` after that
+statement restores the mode. Elsewhere, call `model.train()` before training goes on. A `model.eval` without its
+parentheses gets them. All of this is unsafe: predictions change.
 
 ## When to keep the code
 
@@ -97,7 +99,7 @@ from typing import TypeGuard
 
 from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.measurements.mode_difference import ModeDifference
-from regcheck.core.patch import Code, Patch
+from regcheck.core.patch import Code, Edit, Patch, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare_name, trains
@@ -272,9 +274,38 @@ def fix(code: Code) -> Patch | None:
     if len(named) == 1:
         return Patch(f"call `{model}.eval`", False, (code.inserted_after(named[0], "()"),))
     statement = outermost(code, model)
-    edit = code.line_before(statement, f"{model}.eval()") if statement and not named else None
+    if statement is None or named:
+        return None
+    if isinstance(function, ast.FunctionDef) and (edits := restoring(code, function, statement, model)):
+        return Patch(f"predict in eval mode, and restore the mode of `{model}`", False, edits)
+    edit = code.line_before(statement, f"{model}.eval()")
     message = f"call `{model}.eval()` first; call `{model}.train()` before training goes on"
     return Patch(message, False, (edit,)) if edit else None
+
+
+def restoring(code: Code, function: ast.FunctionDef, statement: ast.stmt, model: str) -> tuple[Edit, ...]:
+    """Put a caller's model in eval mode around a statement that holds all of its use; no edits where none does."""
+    own = [*ast.walk(statement)]
+    is_argument = any(isinstance(each, ast.arg) and each.arg == model for each in ast.walk(function.args))
+    if not is_argument or any(node not in own for node in mentions(function.body, model)):
+        return ()
+    around = code.around[code.around.index(statement) + 1 : code.around.index(function)]
+    if around and all(isinstance(each, (ast.For, ast.While, ast.With)) for each in around):
+        statement = next(each for each in function.body if each is around[-1])
+    leaving = _LEAVING if isinstance(statement, (ast.For, ast.While)) else (*_LEAVING, ast.Break, ast.Continue)
+    if any(isinstance(each, leaving) for each in ast.walk(statement)):
+        return ()
+    taken = {getattr(each, "id", getattr(each, "arg", "")) for each in ast.walk(code.tree)}
+    flag = next(each for each in ("was_training", *(f"was_training_{n}" for n in range(2, 1000))) if each not in taken)
+    edits = (
+        code.line_before(statement, f"{flag} = {model}.training"),
+        code.line_before(statement, f"{model}.eval()"),
+        code.line_after(statement, f"{model}.train({flag})"),
+    )
+    return tuple(each for each in edits if each) if all(edits) else ()
+
+
+_LEAVING = (ast.Return, ast.Yield, ast.YieldFrom)
 
 
 def outermost(code: Code, model: str) -> ast.stmt | None:
@@ -362,11 +393,13 @@ class Classifier(nn.Module):
 
 def evaluate(model, batches):
     hits = 0
+    was_training = model.training
     model.eval()
     with torch.no_grad():
         for x, y in batches:
             scores = model(x)
             hits += (scores.argmax(1) == y).sum().item()
+    model.train(was_training)
     return hits
 
 
