@@ -408,3 +408,123 @@ def test_a_layer_of_several_places_stays(tmp_path: Path) -> None:
     """REG102 has no fix for a layer that other code runs or builds."""
     sources, _ = before_and_after(SHARED, maps)
     assert fixes(tmp_path / "nets", sources, "REG102", unsafe=True) == sources
+
+
+MASKED = """\
+import torch
+from torch import nn
+
+
+class Net{number}(nn.Module):
+    def __init__(self, rate=0.25):
+        super().__init__()
+        self.rate, self.kept = rate, 0.8
+        self.inner, self.outer = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        h = torch.relu(self.inner(x))
+        if self.training:
+{body}
+        return self.outer(h)
+"""
+
+
+def masked(bodies: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: MASKED.replace("{number}", str(number)).replace("{body}\n", body)
+        for number, (name, body) in enumerate(bodies.items())
+    }
+
+
+SCALED = {
+    "a mask with a name": """
+             mask = torch.rand_like(h) > self.rate
+-            h = h * mask  # 1 - p
++            h = h * mask / (1 - self.rate)  # 1 - p
+""",
+    "the survivors": """
+-            h = (torch.rand(h.shape) < self.kept).float() * h
++            h = (torch.rand(h.shape) < self.kept).float() * h / self.kept
+""",
+    "a number on the left": """
+-            h = h * (self.rate <= torch.rand_like(h))
++            h = h * (self.rate <= torch.rand_like(h)) / (1 - self.rate)
+""",
+    "in place": """
+-            h *= torch.rand_like(h) > 0.5
++            h *= (torch.rand_like(h) > 0.5) / (1 - 0.5)
+""",
+    "over lines": """
+             h = (
+                 h
+-                * torch.bernoulli(torch.full_like(h, 1 - self.rate))  # é
++                * torch.bernoulli(torch.full_like(h, 1 - self.rate)) / (1 - self.rate)  # é
+             )
+""",
+    "a continued line": """
+             keep = 1 - self.rate
+             h = \\
+-                torch.mul(h, torch.bernoulli(torch.full(h.shape, keep)))
++                torch.mul(h, torch.bernoulli(torch.full(h.shape, keep))) / keep
+""",
+    "a filled tensor": """
+-            mask = torch.empty_like(h).bernoulli_(0.7); h = h.mul(mask)
++            mask = torch.empty_like(h).bernoulli_(0.7); h = h.mul(mask) / 0.7
+""",
+    "masked values are filled": """
+             lost = torch.rand_like(h) < self.rate
+-            h = h.masked_fill(lost, 0.0)
++            h = h.masked_fill(lost, 0.0) / (1 - self.rate)
+""",
+    "an inverted mask": """
+             lost = torch.rand_like(h) < 1 - self.kept
+-            h = h * ~lost
++            h = h * ~lost / self.kept
+""",
+    "a choice": """
+-            h = torch.where(torch.rand_like(h) >= self.rate, h, 0.0)
++            h = torch.where(torch.rand_like(h) >= self.rate, h, 0.0) / (1 - self.rate)
+""",
+    "a rounded sum": """
+             mask = self.kept + torch.rand_like(h)
+-            h = h * mask.floor()
++            h = h * mask.floor() / self.kept
+""",
+}
+
+UNSCALED = {
+    "a mask that two expressions use": """\
+            mask = torch.rand_like(h) > self.rate
+            h = torch.tanh(h * mask)
+            h = h * mask
+""",
+    "a rate that is computed": """\
+            h = h * (torch.rand_like(h) > min(self.rate, 0.3))
+""",
+    "a product that another number divides": """\
+            h = h * (torch.rand_like(h) > self.rate) / 0.5
+""",
+    "values that are assigned": """\
+            h = h.clone()
+            h[torch.rand_like(h) < self.rate] = 0
+""",
+    "a rate that is bound twice": """\
+            rate = 0.5
+            mask = torch.rand_like(h) > rate
+            rate = 0.1
+            h = h * mask
+""",
+}
+
+
+def test_masked_values_are_divided_by_the_keep_probability(tmp_path: Path) -> None:
+    """The unsafe fix of REG403 divides by the probability that the code's own comparison or draw holds."""
+    before, after = before_and_after(SCALED, masked)
+    assert fixes(tmp_path / "safe", before, "REG403") == before
+    assert fixes(tmp_path / "unsafe", before, "REG403", unsafe=True) == after
+
+
+def test_masks_of_other_forms_stay(tmp_path: Path) -> None:
+    """REG403 has no fix where the code does not show where, and by which number, to divide."""
+    sources = masked(UNSCALED)
+    assert fixes(tmp_path / "nets", sources, "REG403", unsafe=True) == sources

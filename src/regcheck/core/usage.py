@@ -55,7 +55,8 @@ class Group:
     unknown. A live optimizer lists the kind of each parameter, in order; source lists the kinds that are certainly in
     the group. `model` is set where source shows that the group holds all parameters of that model. `by_default` is a
     clause for messages where the decay is a default that the user of the program may change, else empty. `set_later`
-    is True where source sets the decay after the construction of the optimizer.
+    is True where source sets the decay after the construction of the optimizer. `penalty` is the argument of layers
+    whose penalty the gradient holds as that decay, where the optimizer itself has none.
     """
 
     weight_decay: float | None
@@ -64,6 +65,7 @@ class Group:
     model: Model | None = None
     by_default: str = ""
     set_later: bool = False
+    penalty: str = ""
 
     @property
     def is_mixed(self) -> bool:
@@ -95,6 +97,8 @@ class OptimizerInfo:
 
     def with_decay(self, group: Group) -> str:
         """The optimizer with the decay of one of its groups, for messages."""
+        if group.penalty:
+            return f"`{self.name}` with `{group.penalty}`"
         when = " (set after its construction)" if group.set_later else group.by_default
         return f"`{self.name}(weight_decay={group.weight_decay:g})`{when}"
 

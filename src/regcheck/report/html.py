@@ -16,6 +16,7 @@ from regcheck.core.report import Report
 from regcheck.files.escape import visible
 from regcheck.report.cards import environment, part
 from regcheck.report.fingerprint import fingerprint
+from regcheck.report.model_drawing import drawing
 from regcheck.report.view import View, counts
 
 Entries = list[tuple[Finding, str]]
@@ -41,6 +42,7 @@ def render(report: Report, view: View) -> str:
         origin=[*_origin(report, view)],
         rules=[*_by_rule(report, listed)],
         sections=sections,
+        drawing=None if report.fx_graph is None else drawing(report.fx_graph, listed),
         script=part("html.js"),
         digest=digest,
     )

@@ -16,7 +16,7 @@ from regcheck.files.place import Place
 
 from .interpreter.state import SECONDS
 from .interpreter.values import Instance, Module
-from .keras_models.reader import not_followed, sources_of
+from .keras_models.reader import read_keras
 from .models.constructors import Builder, ConstructorCache
 from .models.forward_cache import ForwardCache
 from .models.inspection import identity, likeness, name_of, parts_of
@@ -100,9 +100,9 @@ def analyze(project: Project) -> Reading:
             parts |= _parts(builder.created)
             children |= _parts(filter(None, built))
     graphs = models.graphs(program.scored - parts - program.feeding, parts | program.feeding | children)
-    keras = [not_followed(source, ()) for source in sources_of(project)]
-    not_checked = (*attempts.not_checked, *filter(None, keras))
-    return Reading(graphs, tuple(usages), not_checked, tuple(classes), models.by_key)
+    keras = read_keras(project, attempts.attempt)
+    not_checked = (*attempts.not_checked, *keras.not_checked)
+    return Reading((*graphs, *keras.graphs), (*usages, *keras.usages), not_checked, tuple(classes), models.by_key)
 
 
 class _Models:

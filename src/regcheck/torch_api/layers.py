@@ -328,8 +328,16 @@ KERAS_LAYERS: Mapping[str, Layer] = {
     **_keras_rows("Bidirectional TimeDistributed RNN", composed=True),
     **_keras_rows("ReLU LeakyReLU PReLU ELU Softmax", "relu leaky_relu prelu elu softmax"),
     **_keras_rows("Flatten Reshape Permute Identity", "flatten reshape permute identity"),
+    **_keras_rows("Activation", "", "activation"),
+    **_keras_rows("Add Subtract Average Multiply", "add sub add mul"),
+    **_keras_rows("Maximum Minimum", "maximum minimum"),
+    **_keras_rows("Concatenate Dot", "cat matmul"),
+    **_keras_rows("ZeroPadding1D ZeroPadding2D ZeroPadding3D", "pad pad pad"),
+    **_keras_rows("UpSampling1D UpSampling2D UpSampling3D", "interpolate interpolate interpolate"),
     **_keras_rows("MaxPooling1D MaxPooling2D MaxPooling3D", "max_pool1d max_pool2d max_pool3d", "pool_size=2"),
-    **_keras_rows("AveragePooling1D AveragePooling2D AveragePooling3D", "avg_pool1d avg_pool2d avg_pool3d"),
+    **_keras_rows(
+        "AveragePooling1D AveragePooling2D AveragePooling3D", "avg_pool1d avg_pool2d avg_pool3d", "pool_size=2"
+    ),
     **_keras_rows(
         "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D",
         "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",

@@ -8,6 +8,10 @@ hand-written or from a library, whose own steps prove it. The decay counts that 
 the program sets it later (`param_groups`, `add_param_group`). The rule ignores `AdamW`, the
 `decoupled_weight_decay=True` flag, zero decay and `SGD`. A decay below 1e-4 is advice (`info`).
 
+In source of Keras: `kernel_regularizer=l2(…)` of a layer whose model is compiled with an adaptive optimizer, which
+divides the penalty's gradient as well. The rule ignores optimizers of Keras with a `weight_decay`, which Keras applies
+beside the step.
+
 ## Why it matters
 
 Divided by the gradient's scale, the same number decays each parameter by a different amount: weights with large
@@ -63,6 +67,8 @@ MATERIAL = 1e-4
 MATERIAL_SHARE = 1e-5
 """The size of the decay's effect, relative to that of the step, from which it is material."""
 
+KERAS_REMEDY = "remove the penalty, pass `weight_decay` to the optimizer, which Keras decouples, and tune it"
+
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for stepped in usage.optimizers():
@@ -72,7 +78,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
                 stepped,
                 f"{stepped.optimizer.with_decay(group)} adds the decay to the gradient and rescales both, so each "
                 "weight decays by a different amount",
-                fix=remedy(stepped.optimizer.update_rule),
+                fix=KERAS_REMEDY if group.penalty else remedy(stepped.optimizer.update_rule),
                 severity=Severity.INFO if (group.weight_decay or 0.0) < MATERIAL else None,
                 tentative=stepped.optimizer.update_rule is None,
             )

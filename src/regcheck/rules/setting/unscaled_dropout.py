@@ -27,6 +27,13 @@ result must consist of zeros and one other value. Multiplied by every number tha
 and divided by those of eval mode, that value is the scale; an exact two-sided binomial test must reject that units
 survive with probability 1 divided by the scale. A gap of less than 2 % of the activation is advice.
 
+## How it is fixed
+
+The masked values are divided by the keep probability where the mask is applied: `x * (torch.rand_like(x) > p)` becomes
+`x * (torch.rand_like(x) > p) / (1 - p)`. The probability must stand in the comparison, in `torch.full` under
+`bernoulli`, or in the sum that `floor` rounds, and no more than one expression may use the mask. It is unsafe:
+predictions stay as they are, but training changes. Train again.
+
 ## When to keep the code
 
 If masked values are absent on purpose rather than noise, as in masked modelling of hidden features.
@@ -39,6 +46,7 @@ Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 5 (scal
 
 from __future__ import annotations
 
+import ast
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -47,6 +55,7 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Gate, Graph, Kind, Mode, Op
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.handmade_mask import HandmadeMask
+from regcheck.core.patch import Code, Patch, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.drawn_masks import CUTS, FILLS, SCALES, DrawnMask, Drop, is_scaling, scale_of
@@ -246,6 +255,184 @@ def passes(op: Op) -> bool:
     return op.kind in UNCHANGED or op.kind in SINGLE or is_scaling(op)
 
 
+def fix(code: Code) -> Patch | None:
+    """Divide by the keep probability, where a mask that one expression uses is applied."""
+    function = next((each for each in code.around if isinstance(each, _FUNCTIONS)), None)
+    if not code.calls or not isinstance(function, ast.FunctionDef):
+        return None
+    mask = MaskInSource(code, function)
+    filled = [each for each in code.calls if isinstance(each.func, ast.Attribute) and each.func.attr == "bernoulli_"]
+    if not mask.follow([*code.calls, *filled][-1]):
+        return None
+    applied, keep = mask.applied(), mask.keep()
+    if applied is None or not keep:
+        return None
+    if isinstance(applied, ast.Compare):
+        edit = code.replaced(applied, f"({code.text_of(applied)}) / {keep}")
+    else:
+        edit = code.inserted_after(applied, f" / {keep}")
+    return Patch(f"divide by `{keep}`, the keep probability; train again", False, (edit,))
+
+
+class MaskInSource:
+    """A mask in the code of a function, from its draw to the expression that applies it.
+
+    Attributes:
+        node: the expression whose value is the mask.
+        number: the number that the mask's probability of a one is computed from.
+        is_complement: whether that probability is 1 minus the number.
+    """
+
+    node: ast.expr
+    number: ast.expr
+    is_complement: bool
+
+    def __init__(self, code: Code, function: ast.FunctionDef) -> None:
+        self.code = code
+        self.function = function
+        self.parents = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
+
+    def follow(self, draw: ast.Call) -> bool:
+        """Follow the draw through comparisons, casts and a name; whether a probability is in the code."""
+        name, parent = self.code.name_of(draw.func), self.parents[draw]
+        self.node, self.is_complement = draw, False
+        if name == "torch.bernoulli" and len(draw.args) == 1:
+            filled = self.value_of(draw.args[0])
+            if not isinstance(filled, ast.Call) or len(filled.args) < 2:
+                return False
+            if self.code.name_of(filled.func) not in ("torch.full", "torch.full_like"):
+                return False
+            self.number = filled.args[1]
+        elif isinstance(draw.func, ast.Attribute) and draw.func.attr == "bernoulli_" and len(draw.args) == 1:
+            self.number = draw.args[0]
+        elif name not in ("torch.rand", "torch.rand_like"):
+            return False
+        elif isinstance(parent, ast.Compare) and isinstance(parent.ops[0], _ORDERS) and len(parent.ops) == 1:
+            self.number = parent.comparators[0] if parent.left is draw else parent.left
+            self.is_complement = (parent.left is draw) == isinstance(parent.ops[0], (ast.Gt, ast.GtE))
+            self.node = parent
+        elif isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Add):
+            self.number = parent.left if parent.right is draw else parent.right
+            self.node = parent
+            if not self.is_floored():
+                return False
+        else:
+            return False
+        self.climb(_CASTS)
+        return all(map(self.is_constant, ast.walk(self.number)))
+
+    def climb(self, methods: frozenset[str]) -> None:
+        """Follow the value through methods, inversions and the one use of a name."""
+        while True:
+            parent = self.parents[self.node]
+            call = self.parents.get(parent)
+            if isinstance(parent, ast.Attribute) and parent.attr in methods and isinstance(call, ast.Call):
+                self.node = call
+            elif isinstance(parent, ast.UnaryOp) and isinstance(parent.op, ast.Invert):
+                self.node, self.is_complement = parent, not self.is_complement
+            elif isinstance(parent, ast.Assign) and (read := self.only_read(parent.targets)) is not None:
+                self.node = read
+            else:
+                return
+
+    def is_floored(self) -> bool:
+        """Follow a sum to the `floor` that makes a mask of it; whether there is one."""
+        self.climb(frozenset())
+        parent = self.parents[self.node]
+        if isinstance(parent, ast.Attribute) and parent.attr == "floor":
+            self.climb(frozenset({"floor"}))
+            return True
+        if isinstance(parent, ast.Call) and self.code.name_of(parent.func) == "torch.floor":
+            self.node = parent
+            return True
+        return False
+
+    def only_read(self, targets: list[ast.expr]) -> ast.Name | None:
+        """The one expression that reads a name, if nothing but this assignment binds it."""
+        if len(targets) != 1 or not isinstance(targets[0], ast.Name):
+            return None
+        others = [each for each in mentions([self.function], targets[0].id) if each is not targets[0]]
+        return others[0] if len(others) == 1 and isinstance(others[0].ctx, ast.Load) else None
+
+    def value_of(self, node: ast.expr) -> ast.expr:
+        """An expression, or the one that the name it is stands for."""
+        if isinstance(node, ast.Name):
+            for each in ast.walk(self.function):
+                if isinstance(each, ast.Assign) and self.only_read(each.targets) is node:
+                    return each.value
+        return node
+
+    def is_constant(self, node: ast.AST) -> bool:
+        """Whether a part of a number has one value wherever it stands in the function."""
+        if isinstance(node, ast.Name):
+            bound = [each for each in mentions([self.function], node.id) if not isinstance(each.ctx, ast.Load)]
+            return len(bound) + any(each.arg == node.id for each in _arguments(self.function)) <= 1
+        return isinstance(node, (ast.Constant, ast.Attribute, ast.BinOp, ast.operator, ast.expr_context))
+
+    def applied(self) -> ast.expr | None:
+        """The expression that is masked values, to be scaled; a mask after `*=`; None for other uses."""
+        mask, parent = self.node, self.parents[self.node]
+        if isinstance(parent, ast.AugAssign):
+            fits = isinstance(parent.op, ast.Mult) and isinstance(mask, (ast.Name, ast.Call, ast.Compare))
+            return mask if fits else None
+        if isinstance(parent, ast.BinOp):
+            return parent if isinstance(parent.op, ast.Mult) and self.may_be_divided(parent) else None
+        if not isinstance(parent, ast.Call) or mask not in parent.args or parent.keywords:
+            return None
+        function = self.code.name_of(parent.func)
+        method = parent.func.attr if isinstance(parent.func, ast.Attribute) and not function else ""
+        if (
+            method == "masked_fill"
+            and len(parent.args) == 2
+            and parent.args[0] is mask
+            and is_number(parent.args[1], 0)
+        ):
+            self.is_complement = not self.is_complement
+        elif function == "torch.where" and len(parent.args) == 3 and parent.args[0] is mask:
+            if not is_number(parent.args[2], 0):
+                return None
+        elif not (method == "mul" or function == "torch.mul"):
+            return None
+        return parent if self.may_be_divided(parent) else None
+
+    def may_be_divided(self, product: ast.expr) -> bool:
+        """Whether `/ number` behind an expression divides the whole of it, and nothing else."""
+        parent = self.parents[product]
+        if isinstance(parent, ast.BinOp):
+            return isinstance(parent.op, (ast.Add, ast.Sub)) or (
+                isinstance(parent.op, ast.Mult) and parent.left is product
+            )
+        if isinstance(parent, ast.Call):
+            return parent.func is not product
+        return isinstance(parent, (ast.Assign, ast.AnnAssign, ast.Return))
+
+    def keep(self) -> str:
+        """The probability to keep a value, as the code would write it."""
+        number = self.number
+        if not self.is_complement:
+            return self.in_brackets(number)
+        if isinstance(number, ast.BinOp) and isinstance(number.op, ast.Sub) and is_number(number.left, 1):
+            return self.in_brackets(number.right)
+        return f"(1 - {self.in_brackets(number)})"
+
+    def in_brackets(self, number: ast.expr) -> str:
+        text = self.code.text_of(number)
+        return f"({text})" if isinstance(number, ast.BinOp) else text
+
+
+def _arguments(function: ast.FunctionDef) -> list[ast.arg]:
+    return [each for each in ast.walk(function.args) if isinstance(each, ast.arg)]
+
+
+def is_number(node: ast.expr, value: int) -> bool:
+    return isinstance(node, ast.Constant) and node.value == value
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_CASTS = frozenset("float double half bfloat16 int long bool to type type_as".split())
+
+
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     mask = probe.measure(HandmadeMask, suspicion.op)
     if mask.nonzero == mask.units:
@@ -258,7 +445,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -279,8 +467,32 @@ class Classifier(nn.Module):
 
 model = Classifier()
 inputs = (torch.randn(32, 16),)
-"""),
-    Example("""\
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self, rate=0.3):
+        super().__init__()
+        self.rate = rate
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        if self.training:
+            x = x * (torch.rand_like(x) > self.rate) / (1 - self.rate)
+        return self.head(x)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+""",
+    ),
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -310,7 +522,39 @@ class Block(nn.Module):
 
 model = Block()
 inputs = (torch.randn(64, 16),)
-"""),
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class DropPath(nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        keep = torch.full((x.shape[0], 1), 1 - self.rate)
+        return x * torch.bernoulli(keep) / (1 - self.rate)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(16, 16)
+        self.path = DropPath(0.2)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(x + self.path(torch.relu(self.body(x))))
+
+
+model = Block()
+inputs = (torch.randn(64, 16),)
+""",
+    ),
 )
 
 GOOD = (

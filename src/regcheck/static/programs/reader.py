@@ -137,11 +137,11 @@ class ProgramReader:
         with state.within(Frame(None, function.source, state.globals[function.source.path])):
             if function.owner is not None:
                 instance = Instance(None, definition=function.owner)
-                calls.initialize(instance, (), _constructor_arguments(function.owner), function.owner.node)
+                calls.initialize(instance, (), constructor_arguments(function.owner), function.owner.node)
                 function.instance = instance
                 self.domain.unsettle(state.created)
             node = ast.Name(function.name, ast.Load(), lineno=1, col_offset=0)
-            unknown = () if is_factory(function) else _unknown_parameters(function)
+            unknown = () if is_factory(function) else unknown_parameters(function)
             kwargs: dict[str, Value] = {name: UnknownObject() for name in unknown}
             if function.node.args.kwarg is not None:
                 kwargs[OPEN] = Unknown()
@@ -226,7 +226,7 @@ class ProgramReader:
         if method is None:
             return Unknown()
         method.instance = task
-        unknown: dict[str, Value] = {each: Unknown() for each in _unknown_parameters(method)}
+        unknown: dict[str, Value] = {each: Unknown() for each in unknown_parameters(method)}
         node = ast.Name(name, ast.Load(), lineno=method.node.lineno, col_offset=0)
         result = self.interpreter.calls.call_function(method, (), unknown, node)
         if name == OPTIMIZERS:
@@ -264,7 +264,7 @@ class ProgramReader:
         log.forget_parts()
 
 
-def _constructor_arguments(definition: ClassDefinition) -> dict[str, Value]:
+def constructor_arguments(definition: ClassDefinition) -> dict[str, Value]:
     """The arguments of a constructor that nobody calls: unknown ones, and settings where a constant is the default.
 
     Numbers with a fraction keep their defaults, as those of other functions do.
@@ -297,7 +297,7 @@ def _may_be_a_sample(event: Event) -> bool:
     return event.training is True and not event.grad and event.result_use != "decision"
 
 
-def _unknown_parameters(function: Function) -> list[str]:
+def unknown_parameters(function: Function) -> list[str]:
     """The parameters whose defaults say little about what a caller passes: all but those with a float."""
     bound = 1 if function.instance is not None else 0
     return [
