@@ -185,7 +185,9 @@ def test_reports_go_to_files(folder: Path, format: str) -> None:
     done = scan(folder, "--output-format", format, "--output-file", "out", "--html", "page.html")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
     assert "dropout-ignores-mode" in (folder / "out").read_text(encoding="utf-8")
-    assert (folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "<dd>regcheck scan" in page
+    assert f"--output-format {format} --output-file out --html page.html</dd>" in page
 
 
 def test_a_scan_says_how_many_files_it_looked_at(folder: Path) -> None:

@@ -21,7 +21,7 @@ from regcheck.core.finding import Effect, Evidence, NotChecked, Severity, Verdic
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.report import rendered
-from regcheck.report.cards import part
+from regcheck.report.cards import part, patched_lines
 from regcheck.report.plot import charts
 from regcheck.report.view import View
 
@@ -180,7 +180,7 @@ def test_many_findings_make_a_small_page(report: Report) -> None:
     assert [len(rendered(many(report, number), "html")) < 1_000_000 for number in (50, 200)] == [True, True]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=words, module=words, path=words, reason=words)
 def test_any_text_stays_text(report: Report, message: str, module: str, path: str, reason: str) -> None:
     """Whatever a message, a module or a path holds, the page and the notebook stay well-formed, with one card."""
@@ -304,6 +304,21 @@ def test_any_figures_fit_the_chart(measured: float | None, expected: float | Non
 def test_an_effect_without_a_size_is_not_drawn() -> None:
     """An output that changes its shape has an effect that no number gives: no chart shows one."""
     assert charts(evidence(None, None, Effect("change", float("nan"), "of the output"))) == []
+
+
+def test_a_patch_is_shown_between_the_lines_around_it(report: Report, tmp_path: Path) -> None:
+    """A patch at both ends of a long file shows both places, each with the unchanged line beside it."""
+    path = tmp_path / "long.py"
+    path.write_text("".join(f"x = {number}\n" for number in range(1, 41)), encoding="utf-8")
+    patch = Patch("two places", False, (Edit(1, 1, 1, 1, "import a\n"), Edit(40, 5, 40, 7, "0")))
+    rows = patched_lines(replace(report.findings[0], path=str(path), patch=patch))
+    assert [f"{row.mark}{row.number} {row.text}" for row in rows] == [
+        "+1 import a",
+        "2 x = 1",
+        "40 x = 39",
+        "-40 x = 40",
+        "+41 x = 0",
+    ]
 
 
 def test_a_patch_that_no_longer_fits_is_not_drawn(full: Report) -> None:

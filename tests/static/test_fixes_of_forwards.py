@@ -528,3 +528,120 @@ def test_masks_of_other_forms_stay(tmp_path: Path) -> None:
     """REG403 has no fix where the code does not show where, and by which number, to divide."""
     sources = masked(UNSCALED)
     assert fixes(tmp_path / "nets", sources, "REG403", unsafe=True) == sources
+
+
+SCORES = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net{number}(nn.Module):
+    def __init__(self, rate=0.25, num_classes=5):
+        super().__init__()
+        self.inner = nn.Linear(8, 16)
+        self.dropout = nn.Dropout(rate)
+        self.classifier = nn.Linear(16, num_classes)
+{body}
+
+net = Net{number}()
+loss = F.cross_entropy(net(torch.rand(4, 8)), torch.zeros(4, dtype=torch.long))
+loss.backward()
+"""
+
+
+def scores(bodies: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: SCORES.replace("{number}", str(number)).replace("{body}\n", body)
+        for number, (name, body) in enumerate(bodies.items())
+    }
+
+
+BEFORE_THE_HEAD = {
+    "one expression": """
+     def forward(self, x):
+         x = self.inner(x).relu()
+-        return self.dropout(self.classifier(x))  # é
++        return self.classifier(self.dropout(x))  # é
+""",
+    "a function around it": """
+     def forward(self, x):
+-        return F.log_softmax(self.dropout(self.classifier(torch.relu(self.inner(x)))), dim=1)
++        return F.log_softmax(self.classifier(self.dropout(torch.relu(self.inner(x)))), dim=1)
+""",
+    "two statements of one name": """
+     def forward(self, x):
+         x = self.inner(x).relu()
+-        x = self.classifier(x)  # scores
+-        x = F.dropout(x, 0.3, self.training)  # drop
++        x = F.dropout(x, 0.3, self.training)  # scores
++        x = self.classifier(x)  # drop
+         return x
+""",
+    "a statement that returns": """
+     def forward(self, x):
+         x = self.inner(x).relu()
+-        logits = self.classifier(x); return self.dropout(logits)
++        logits = self.dropout(x); return self.classifier(logits)
+""",
+    "a sequence": """
+         self.net = nn.Sequential(
+             nn.Linear(8, 16), nn.ReLU(),
+-            nn.Linear(16, num_classes),
+-            nn.Dropout(
+-                rate,
+-            ),
++            nn.Dropout(
++                rate,
++            ),
++            nn.Linear(16, num_classes),
+         )
+ \n     def forward(self, x):
+         return self.net(x)
+""".replace("\\n", "\n"),
+}
+
+AFTER_THE_HEAD = {
+    "a dropout that two lines run": """
+    def forward(self, x):
+        x = self.dropout(self.inner(x).relu())
+        return self.dropout(self.classifier(x))
+""",
+    "scores that other code reads": """
+    def forward(self, x):
+        x = self.inner(x).relu()
+        logits = self.classifier(x)
+        dropped = self.dropout(logits)
+        print(logits.shape)
+        return dropped
+""",
+    "the model's input": """
+        self.logits = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.dropout(self.logits(x))
+""",
+    "a sequence with comments": """
+        self.net = nn.Sequential(
+            nn.Linear(8, 16),
+            nn.Linear(16, num_classes),  # scores
+            nn.Dropout(rate),
+        )
+
+    def forward(self, x):
+        return self.net(x)
+""",
+}
+
+
+def test_the_dropout_goes_before_the_head(tmp_path: Path) -> None:
+    """The unsafe fix of REG101 exchanges the head and the dropout, and leaves the text around them."""
+    before, after = before_and_after(BEFORE_THE_HEAD, scores)
+    assert fixes(tmp_path / "safe", before, "REG101") == before
+    assert fixes(tmp_path / "unsafe", before, "REG101", unsafe=True) == after
+
+
+def test_the_dropout_stays_where_the_code_is_not_plain(tmp_path: Path) -> None:
+    """REG101 has no fix that would hide inputs, drop what other code reads, or part a comment from its line."""
+    sources = scores(AFTER_THE_HEAD)
+    assert fixes(tmp_path / "nets", sources, "REG101", unsafe=True) == sources

@@ -301,6 +301,17 @@ class PenaltyWithoutGradient(Event):
     constants: int = field(default=0, kw_only=True)
 
 
+@dataclass(frozen=True, slots=True)
+class ConstraintNotKept(Event):
+    """The program limited the weights of a model before it trained the model, and not again; only source shows that.
+
+    `call` is the bare name of the function that limits them; `norm` stands for scaling by a clamped norm.
+    """
+
+    model: Model = field(kw_only=True)
+    call: str = field(kw_only=True)
+
+
 @dataclass(frozen=True)
 class Usage:
     """The events of one test, script or function, in order."""

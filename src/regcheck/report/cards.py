@@ -75,13 +75,11 @@ def excerpt(finding: Finding) -> list[Row]:
         _row(lines, number, *(("here", "▸") if number == finding.line else ()))
         for number in range(max(finding.line - AROUND, 1), min(finding.line + AROUND, len(lines)) + 1)
     ]
-    while shown and not shown[-1].text:
-        shown.pop()
-    return shown
+    return _without_blank_end(shown)
 
 
 def patched_lines(finding: Finding) -> list[Row]:
-    """The lines that a finding's patch removes and adds; empty where the source no longer has its positions."""
+    """The lines that a finding's patch removes and adds, between unchanged ones; empty where it no longer fits."""
     if not finding.path or not finding.patch:
         return []
     before = lines_of(finding.path, finding.cell)
@@ -89,14 +87,29 @@ def patched_lines(finding: Finding) -> list[Row]:
         after = edited("\n".join(before), [finding.patch])[0].split("\n")
     except IndexError:
         return []
-    return [*_difference(before, after)]
+    # Only the lines around the edits are compared: a comparison of whole files takes quadratic time.
+    start = max(min(each.line for each in finding.patch.edits) - 2, 0)
+    behind = max(len(before) - max(each.end_line for each in finding.patch.edits) - 1, 0)
+    return _without_blank_end([*_difference(before[: len(before) - behind], after[: len(after) - behind], start)])
 
 
-def _difference(before: list[str], after: list[str]) -> Iterator[Row]:
-    for _, first, last, new_first, new_last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if before[first:last] != after[new_first:new_last]:
-            yield from (_row(before, number + 1, "minus", "-") for number in range(first, last))
-            yield from (_row(after, number + 1, "plus", "+") for number in range(new_first, new_last))
+def _difference(before: list[str], after: list[str], start: int) -> Iterator[Row]:
+    """The rows of two texts, whose first `start` lines are equal, that differ, and one on each side of them."""
+    matcher = SequenceMatcher(None, before[start:], after[start:], autojunk=False)
+    for group in matcher.get_grouped_opcodes(1):
+        for tag, *positions in group:
+            first, last, new_first, new_last = (each + start for each in positions)
+            if tag == "equal":
+                yield from (_row(after, number + 1) for number in range(new_first, new_last))
+            else:
+                yield from (_row(before, number + 1, "minus", "-") for number in range(first, last))
+                yield from (_row(after, number + 1, "plus", "+") for number in range(new_first, new_last))
+
+
+def _without_blank_end(rows: list[Row]) -> list[Row]:
+    while rows and not (rows[-1].text or rows[-1].role):
+        rows.pop()
+    return rows
 
 
 def _row(lines: list[str], number: int, role: str = "", mark: str = "") -> Row:

@@ -28,6 +28,14 @@ equal to it must lie in the exact binomial interval around the rate p; and with 
 may equal it. Where a softmax, a reduction or a loss follows, the units are those that it reads; the other dropouts of a
 sum drop everything meanwhile.
 
+## How it is fixed
+
+`self.drop(self.head(x))` becomes `self.head(self.drop(x))`, also where two statements in a row do so, and the last two
+items of an `nn.Sequential` change places, if the head is an `nn.Linear` and no other code runs the dropout. It is
+unsafe: predictions stay as they are, but training changes, and a head in an `nn.Sequential` gets another name, under
+which saved weights do not have it. There is no fix before a head that reads the model's input: the dropout would hide
+inputs.
+
 ## When to keep the code
 
 A module that is a part of a larger model, and only runs on its own here.
@@ -39,6 +47,7 @@ Srivastava et al., "Dropout: a simple way to prevent neural networks from overfi
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from math import prod
 
@@ -46,6 +55,7 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Flow, Graph, Kind, Mode, Op, Wholeness
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.dropped_outputs import DroppedOutputs
+from regcheck.core.patch import Code, Edit, Patch, builder, is_plain, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.head_names import is_head
@@ -138,6 +148,90 @@ def is_narrower(op: Op, shape: tuple[int, ...]) -> bool:
     return is_layer(op) and op.shape is not None and prod(op.shape[1:]) < prod(shape[1:])
 
 
+def fix(code: Code) -> Patch | None:
+    """Drop what the linear head reads, where head and dropout follow one another in plain sight."""
+    if len(code.calls) != 1 or not code.around:
+        return None
+    drop, around = code.calls[0], code.around[0]
+    if isinstance(around, ast.Call) and code.name_of(around.func) == "torch.nn.Sequential":
+        edits = in_sequence(code, drop, around)
+        message = "drop before the last layer; train again, the layer gets another name"
+    else:
+        edits = in_forward(code, drop)
+        message = "drop before the last layer; train again"
+    return Patch(message, False, edits) if edits else None
+
+
+def in_sequence(code: Code, drop: ast.Call, sequence: ast.Call) -> tuple[Edit, ...]:
+    """Exchange the last two items, a linear layer and a dropout, of a sequence without comments."""
+    items = sequence.args
+    if len(items) < 3 or items[-1] is not drop or sequence.keywords or "#" in code.text_of(sequence):
+        return ()
+    head = items[-2]
+    if not isinstance(head, ast.Call) or code.name_of(head.func) != "torch.nn.Linear":
+        return ()
+    if code.name_of(drop.func) != "torch.nn.Dropout":
+        return ()
+    return code.replaced(head, code.text_of(drop)), code.replaced(drop, code.text_of(head))
+
+
+def in_forward(code: Code, drop: ast.Call) -> tuple[Edit, ...]:
+    """Exchange the calls of a head and a dropout, in one expression or in two statements in a row."""
+    function = next((each for each in code.around if isinstance(each, ast.FunctionDef)), None)
+    if function is None or not drop.args or not is_plain(drop) or not is_elementwise(code, drop):
+        return ()
+    given, statement = drop.args[0], code.around[0]
+    if isinstance(given, ast.Call) and is_head_of_features(code, given, function):
+        return (code.replaced(drop, f"{code.text_of(given.func)}({dropping(code, drop, given.args[0])})"),)
+    block = getattr(code.around[1], "body", []) if len(code.around) > 1 else []
+    before = block[block.index(statement) - 1] if statement in block[1:] else None
+    if not isinstance(given, ast.Name) or not isinstance(statement, (ast.Assign, ast.Return)):
+        return ()
+    if not isinstance(before, ast.Assign) or not isinstance(before.value, ast.Call) or len(before.targets) != 1:
+        return ()
+    head, scores = before.value, before.targets[0]
+    if not isinstance(scores, ast.Name) or scores.id != given.id or not is_head_of_features(code, head, function):
+        return ()
+    ends = isinstance(statement, ast.Assign) and [*map(code.text_of, statement.targets)] == [scores.id]
+    if not ends and len(mentions([function], scores.id)) != 2:
+        return ()
+    return (
+        code.replaced(head, dropping(code, drop, head.args[0])),
+        code.replaced(drop, f"{code.text_of(head.func)}({scores.id})"),
+    )
+
+
+def is_elementwise(code: Code, drop: ast.Call) -> bool:
+    """Whether a call on one line drops single values: a function, or a layer that nothing else runs."""
+    if drop.lineno != drop.end_lineno:
+        return False
+    layer = builder(code, drop)
+    if layer is None or not isinstance(drop.func, ast.Attribute):
+        return code.name_of(drop.func) == "torch.nn.functional.dropout"
+    owner = next(each for each in code.around if isinstance(each, ast.ClassDef))
+    uses = [node for node in ast.walk(owner) if isinstance(node, ast.Attribute) and node.attr == drop.func.attr]
+    return code.name_of(layer.func) == "torch.nn.Dropout" and len(uses) == 2
+
+
+def is_head_of_features(code: Code, call: ast.Call, function: ast.FunctionDef) -> bool:
+    """Whether a call on one line runs a linear layer on what the function computes, rather than on its argument."""
+    layer = builder(code, call)
+    if layer is None or code.name_of(layer.func) != "torch.nn.Linear" or call.lineno != call.end_lineno:
+        return False
+    if len(call.args) != 1 or call.keywords:
+        return False
+    given = call.args[0]
+    if isinstance(given, ast.Name):
+        return any(not isinstance(each.ctx, ast.Load) for each in mentions([function], given.id))
+    return isinstance(given, ast.Call)
+
+
+def dropping(code: Code, drop: ast.Call, value: ast.expr) -> str:
+    """The dropout's call on another value."""
+    arguments = [value, *drop.args[1:], *drop.keywords]
+    return f"{code.text_of(drop.func)}({', '.join(map(code.text_of, arguments))})"
+
+
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     lost = probe.measure(DroppedOutputs, suspicion.op)
     low, high = lost.interval
@@ -156,7 +250,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -176,8 +271,31 @@ class Classifier(nn.Module):
 model = Classifier()
 inputs = (torch.randn(32, 16),)
 loss = nn.functional.cross_entropy(model(*inputs), torch.zeros(32, dtype=torch.long))
-"""),
-    Example("""\
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 10)
+        self.drop = nn.Dropout(0.4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        return self.head(self.drop(x))
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+loss = nn.functional.cross_entropy(model(*inputs), torch.zeros(32, dtype=torch.long))
+""",
+    ),
+    Example(
+        """\
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -198,7 +316,30 @@ class Classifier(nn.Module):
 model = Classifier()
 inputs = (torch.randn(32, 16),)
 loss = F.nll_loss(model(*inputs), torch.zeros(32, dtype=torch.long))
-"""),
+""",
+        fixed="""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        scores = F.dropout(F.relu(self.hidden(x)), 0.4, training=self.training)
+        scores = self.head(scores)
+        return F.log_softmax(scores, dim=1)
+
+
+model = Classifier()
+inputs = (torch.randn(32, 16),)
+loss = F.nll_loss(model(*inputs), torch.zeros(32, dtype=torch.long))
+""",
+    ),
     Example("""\
 import torch
 from torch import nn

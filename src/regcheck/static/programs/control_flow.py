@@ -52,7 +52,11 @@ class ProgramStatements(Statements):
         """Notes whether a loop trains."""
         log = self.program.log
         start = len(log.events)
-        yield
+        log.loops.append(loop)
+        try:
+            yield
+        finally:
+            log.loops.pop()
         if any(map(trains, log.events[start:])):
             log.training_loops.add(loop)
 
@@ -68,6 +72,8 @@ class ProgramStatements(Statements):
             log.consume([value])
         if isinstance(target, ast.Attribute) and target.attr == "requires_grad":
             self._set_requires_grad(target.value, value)
+        if isinstance(target, ast.Attribute) and target.attr in ("data", "weight"):
+            self.program.constraints.write(self.evaluator.evaluate(target), "copy_", value, target)
         if isinstance(target, ast.Attribute) and target.attr == "train":
             owner = self.evaluator.evaluate(target.value)
             if isinstance(owner, Module):

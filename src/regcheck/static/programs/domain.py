@@ -49,6 +49,7 @@ from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
 
 from .backbones import Backbones
+from .constraints import Constraints
 from .events import EventLog
 from .freezing import Freezing
 from .mode_restoration import ModeRestoration
@@ -98,12 +99,13 @@ class ProgramDomain(Domain):
         self.freezing = Freezing(self.log)
         self.optimizers = Optimizers(self.log, self.freezing)
         self.penalties = Penalties(self.log, self.freezing)
+        self.constraints = Constraints(self.log)
         self.trainers = Trainers(self.log)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
         parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in (*parts, self.backbones, self.unknown_models, self.optimizers, self.trainers):
+        for part in (*parts, self.backbones, self.unknown_models, self.optimizers, self.constraints, self.trainers):
             part.connect(interpreter)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -179,6 +181,8 @@ class ProgramDomain(Domain):
             compared = self.part_loops.comparison(node.ops[0], *values)
             if compared is not None:
                 return compared
+        if isinstance(node, ast.AugAssign) and name in ("mul", "div"):
+            self.constraints.write(values[0], f"{name}_", values[1], node)
         thresholds = isinstance(node, ast.Compare) and isinstance(node.ops[0], _THRESHOLDS)
         used = self.log.decide(values) if thresholds else self.log.consume(values)
         return self.penalties.arithmetic(name, values, used, node)
@@ -324,7 +328,8 @@ class ProgramDomain(Domain):
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         result = self._torch_function(name, args, kwargs, node)
-        return self.penalties.torch_function(name, args, kwargs) or result
+        limited = self.constraints.limited(args[0] if args else None, name.rpartition(".")[2])
+        return limited or self.penalties.torch_function(name, args, kwargs) or result
 
     def _torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         package, _, last = name.rpartition(".")
@@ -374,6 +379,11 @@ class ProgramDomain(Domain):
             self.log.consume((*args, *kwargs.values()))
         if name == "load_from_checkpoint" and isinstance(owner, Definition) and owner.method(name) is None:
             return self._loaded(owner, node)
+        if isinstance(owner, (ParameterOf, LayerWeight)):
+            self.constraints.write(owner, name, args[0] if args else NONE, node)
+            limited = self.constraints.limited(owner, name)
+            if limited is not None:
+                return limited
         if isinstance(owner, ParameterOf) and name != "backward":
             return self._parameter_method(owner, name, args, kwargs)
         if isinstance(owner, (LayerWeight, Zero)):
@@ -392,6 +402,7 @@ class ProgramDomain(Domain):
             self.log.add_composed_steps(given, node)
             self.log.backpropagate(given)
             self.freezing.train(given)
+            self.constraints.train(given)
             return self.log.consume_in_training(given)
         if name == "step":
             closure = argument(args, kwargs, 0, "closure")

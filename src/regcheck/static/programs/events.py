@@ -52,6 +52,8 @@ class EventLog(Part):
         """How loops repeat each call without gradients in train mode of the current program."""
         self.training_loops: set[ast.AST] = set()
         """The loops in which a program trains."""
+        self.loops: list[ast.AST] = []
+        """The loops that are running, of any function, the outermost first."""
         self.scored: set[object] = set()
         """The identities of the models whose results go into a loss: each is a whole model."""
         self.steps = False

@@ -1,6 +1,6 @@
 """Loops over the parts of a model: each part is an item, and tests of it are computed.
 
-These are loops that freeze parts or set their modes, and those that sum up their weights.
+These are loops that freeze parts, set their modes, limit their weights or sum these up.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .penalties import Penalty
 _LISTS = frozenset("parameters named_parameters modules named_modules children named_children".split())
 _SWITCHES = frozenset("requires_grad requires_grad_ eval train momentum track_running_stats".split())
 _MODULE_LISTS = frozenset("modules named_modules children named_children".split())
+_LIMITS = frozenset("clamp clamp_ clip clip_ clamp_min_ clamp_max_ renorm renorm_ mul_ copy_".split())
 _MAGNITUDES = frozenset("pow norm square abs".split())
 _MOST_PARTS = 512
 """A model of more parts than this is not listed."""
@@ -105,7 +106,7 @@ class PartLoops(Part):
         """Runs the block for a function that a model applies to each of its parts."""
         body = function.node.body if isinstance(function, Function) else []
         names = _attributes_in(body if isinstance(body, list) else [body])
-        with self._listing(not _SWITCHES.isdisjoint(names)):
+        with self._listing(not (_SWITCHES | _LIMITS).isdisjoint(names)):
             yield
 
     def test(self, name: str, args: Args) -> Value | None:

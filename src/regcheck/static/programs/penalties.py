@@ -86,6 +86,11 @@ class Penalty(ParameterOf):
     is_l2: bool = field(default=True, kw_only=True)
     lost_by: str = field(default="", kw_only=True)
 
+    @property
+    def is_weight(self) -> bool:
+        """Whether it is a whole parameter, and no magnitude of one."""
+        return self.stage == _WEIGHT
+
 
 @dataclass(frozen=True)
 class LayerWeight(Weight):

@@ -201,6 +201,7 @@ class ProgramReader:
         with state.within(replace(state.frame, name=STEP_OF_LIBRARY)):
             loss = _loss_in(self._call_method(task, TRAINING_STEP))
             self.domain.method(loss, "backward", (), {}, ast.Name(TRAINING_STEP, ast.Load(), lineno=1, col_offset=0))
+            self.domain.log.steps = True
 
     @contextlib.contextmanager
     def _validating(self, task: Instance) -> Iterator[None]:
@@ -246,12 +247,14 @@ class ProgramReader:
         self.domain.log.begin()
         self.domain.freezing.begin()
         self.domain.optimizers.begin()
+        self.domain.constraints.begin()
         return len(self.domain.log.events)
 
     def _usage(self, subject: str, start: int) -> Usage:
         """Ends a program whose events begin at this index."""
         self.domain.freezing.end()
         self.domain.optimizers.end()
+        self.domain.constraints.end()
         self.domain.log.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 

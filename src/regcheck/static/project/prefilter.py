@@ -16,6 +16,7 @@ from regcheck.core.starting_points import Start, StartingPoints, Trait, is_of_op
 from regcheck.core.usage import (
     Backward,
     Called,
+    ConstraintNotKept,
     MethodNotCalled,
     ModeNotRestored,
     ModeSet,
@@ -64,6 +65,7 @@ WORDS: Mapping[Start, tuple[bytes, ...]] = {
     StepComposed: (b".backward(",),
     Penalized: (b".backward(",),
     PenaltyWithoutGradient: (b".backward(", b"def training_step"),
+    ConstraintNotKept: (b"clamp", b"clip", b"renorm"),
     Stepped: (b"optim",),
 }
 """What a file says that holds such a start, where the table of torch does not tell it."""
