@@ -11,7 +11,9 @@ A call stands below a function if that function makes it, directly or through ot
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
 | any, in a run | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
-| any, in a run | an export | nothing is trained later; nobody asked for `train()` since the last step | error |
+| any, in a run | an export to ONNX, without `dynamo=False` | only batch norm depends on the mode | nothing |
+| any, in a run | an export to ONNX | `dynamo=False` and no batch norm, or without `dynamo=False` | info |
+| any, in a run | any other export | nothing is trained later; nobody asked for `train()` since the last step | error |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
 | off, in source | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
@@ -53,7 +55,10 @@ Monte-Carlo dropout, which passes each input several times, or for the statistic
 sample has none. A function whose name says so (`evaluate_with_dropout`, `mc_predict`, `adapt`) is believed.
 
 An export in train mode writes dropout and batch statistics into the program for ever; who goes on training may
-have exported it for that. `torch.jit.script` keeps the mode as a switch, and is no prediction.
+have exported it for that. `torch.onnx.export` writes batch norms in eval mode, whatever their mode is; with
+`dynamo=False` it exports in the mode that its argument `training` names, by default eval mode, and leaves batch norms
+in train mode only if asked to. Runtimes remove most dropouts when they load an ONNX file. `torch.jit.script` keeps the
+mode as a switch, and is no prediction.
 
 In source a model may be unknown: handed in, built by name, by a registry or by another package. The rule finds a
 prediction with it in the train mode that the program itself has set by `train()`, if the model was trained since and
@@ -102,7 +107,7 @@ from regcheck.core.measurements.mode_difference import ModeDifference
 from regcheck.core.patch import Code, Edit, Patch, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
-from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare_name, trains
+from regcheck.core.usage import ONNX, ONNX_BY_TRACING, Backward, Called, StepComposed, Stepped, Usage, bare_name, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -147,7 +152,10 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     asked = usage.requested_mode(index)
     if call.exporter:
         of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
-        return None if asked else Severity.INFO if call.trained_after or of_a_test else Severity.ERROR
+        meant = asked or (call.exporter == ONNX and normalizes(call, alone=True))
+        return (
+            None if meant else Severity.INFO if call.trained_after or of_a_test or drops_only(call) else Severity.ERROR
+        )
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
@@ -156,6 +164,20 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)
     return found
+
+
+def normalizes(call: Called, *, alone: bool = False) -> bool:
+    """Whether a batch norm of the called model depends on the mode; `alone`: and nothing else does."""
+    kinds = call.model.mode_dependent
+    return bool(kinds) and (all if alone else any)("norm" in kind for kind in kinds)
+
+
+def drops_only(call: Called) -> bool:
+    """Whether an ONNX file holds no more of train mode than dropouts, which runtimes remove when they load it.
+
+    `torch.onnx.export` writes batch norms in eval mode, whatever their mode is, unless it traces.
+    """
+    return call.exporter == ONNX or (call.exporter == ONNX_BY_TRACING and not normalizes(call))
 
 
 def after_train(usage: Usage, index: int, call: Called) -> Severity | None:
