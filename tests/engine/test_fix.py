@@ -170,13 +170,62 @@ main()
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("", "    hits = 0\n    model.eval()\n    with torch.no_grad():\n"),
+        ("", "    hits = 0\n    was_training = model.training\n    model.eval()\n    with torch.no_grad():\n"),
+        ("", "y).sum().item()\n    model.train(was_training)\n    return hits\n"),
         ("model.eval\n    ", "    model.eval()\n    hits = 0\n    with torch.no_grad():\n"),
     ],
 )
 def test_eval_is_called_before_predicting(tmp_path: Path, before: str, after: str) -> None:
-    """`model.eval()` is put before the block that predicts; a forgotten pair of parentheses is completed."""
+    """The block that predicts runs in eval mode, and restores it; a forgotten pair of parentheses is completed."""
     assert after in fixed(tmp_path / "evaluate.py", EVALUATE.format(before), unsafe=True)
+
+
+TRAINED = """\
+import torch
+from torch import nn
+
+
+{0}
+
+def fit(model, optimizer, batches):
+    for x, y in batches:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+net = nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.5), nn.Linear(32, 4))
+data = [(torch.randn(32, 16), torch.zeros(32, dtype=torch.long))]
+for epoch in range(3):
+    fit(net, torch.optim.SGD(net.parameters(), lr=0.1), data)
+    print(evaluate(net, data))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "def evaluate(model, batches):\n    hits = 0; n = 0\n    for x, y in batches:  # é\n"
+            "        with torch.no_grad():\n            hits += (model(x).argmax(1) == y).sum()\n    return hits\n",
+            "def evaluate(model, batches):\n    hits = 0; n = 0\n    was_training = model.training\n    model.eval()\n"
+            "    for x, y in batches:  # é\n        with torch.no_grad():\n"
+            "            hits += (model(x).argmax(1) == y).sum()\n    model.train(was_training)\n    return hits\n",
+        ),
+        (
+            "@torch.no_grad()\ndef evaluate(model, batches, was_training=0):\n    hits = was_training\n"
+            "    for x, y in batches:\n        hits += (model(x).argmax(1) == y).sum().item()\n    return hits\n",
+            "@torch.no_grad()\ndef evaluate(model, batches, was_training=0):\n    hits = was_training\n"
+            "    was_training_2 = model.training\n    model.eval()\n"
+            "    for x, y in batches:\n        hits += (model(x).argmax(1) == y).sum().item()\n"
+            "    model.train(was_training_2)\n    return hits\n",
+        ),
+    ],
+)
+def test_the_mode_is_restored_where_training_goes_on(tmp_path: Path, before: str, after: str) -> None:
+    """A function that predicts with its caller's model switches the mode once, and training goes on in train mode."""
+    changed = fixed(tmp_path / "train.py", TRAINED.format(before), unsafe=True)
+    assert changed == TRAINED.format(after)
 
 
 @pytest.mark.parametrize(

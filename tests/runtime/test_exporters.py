@@ -106,6 +106,52 @@ def test_a_sound_export_is_silent(see: Callable[..., Observation], name: str) ->
     assert report.findings == () and report.advice == ()
 
 
+ONNX_MODELS = """
+class Dropping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.drop, self.head = nn.Linear(8, 16), nn.Dropout(0.5), nn.Linear(16, 2)
+    def forward(self, x):
+        return self.head(self.drop(self.body(x)))
+class Normalizing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm, self.head = nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 2)
+    def forward(self, x):
+        return self.head(self.norm(self.body(x)))
+mode = torch.onnx.TrainingMode
+def export(model, **how):
+    torch.onnx.export(model, (x,), io.BytesIO(), **how)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # torch deprecates its older exporter
+@pytest.mark.parametrize(
+    ("program", "severities"),
+    [
+        ("export(Normalizing(), dynamo=False, training=mode.PRESERVE)", [Severity.ERROR]),
+        ("export(Small(), dynamo=False, training=mode.PRESERVE)", [Severity.ERROR]),
+        ("export(Dropping(), dynamo=False, training=mode.PRESERVE)", [Severity.INFO]),
+        ("export(Normalizing().eval(), dynamo=False, training=mode.PRESERVE)", []),
+        ("export(Normalizing(), dynamo=False)", []),
+        ("export(Dropping(), dynamo=False, training=mode.EVAL)", []),
+        ("export(Normalizing().eval(), dynamo=False, training=mode.TRAINING)", []),
+        ("export(Dropping(), verbose=False)", [Severity.INFO]),
+        ("export(Normalizing(), verbose=False)", []),
+    ],
+)
+def test_an_export_to_onnx(see: Callable[..., Observation], program: str, severities: list[Severity]) -> None:
+    """An export to ONNX is reported, though its result is a file, where the file is in train mode.
+
+    torch's exporter writes batch norms in eval mode, and the older one puts the model into eval mode if not told else.
+    """
+    pytest.importorskip("onnx", reason="needs the extra `onnx`")
+    pytest.importorskip("onnxscript", reason="torch exports to ONNX by it")
+    report = report_on(see, ONNX_MODELS + program)
+    assert [each.severity for each in (*report.findings, *report.advice)] == severities
+    assert all("is exported by `torch.onnx.export" in each.message for each in (*report.findings, *report.advice))
+
+
 def test_an_export_for_further_training_is_advice(see: Callable[..., Observation]) -> None:
     """Where something is trained after the export, it may be meant for training."""
     program = """

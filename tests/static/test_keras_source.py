@@ -125,6 +125,31 @@ def words(rate=0.2):
     return keras.Model(inputs, TimeDistributed(Dense(5, activation="softmax"))(x))
 
 
+class Attending(layers.Layer):
+    def __init__(self, rate=0.1):
+        super().__init__()
+        self.rate = rate
+        self.scores = Dense(4)
+
+    def call(self, x, training=None):
+        weights = tf.nn.softmax(self.scores(x))
+        return self.scores(tf.nn.dropout(weights, self.rate))  # <- REG202
+
+
+class AttendingByMode(Attending):
+    def call(self, x, training=None):
+        weights = tf.nn.softmax(self.scores(x))
+        if training:
+            weights = tf.nn.dropout(weights, self.rate)
+        return self.scores(weights)
+
+
+class AttendingByRate(Attending):
+    def call(self, x, training=None):
+        weights = tf.nn.softmax(self.scores(x))
+        return self.scores(tf.nn.dropout(weights, rate=self.rate if training else 0.0))
+
+
 class Functional(keras.Model):
     def __init__(self, width=8, **options):
         inputs = keras.Input((4,))
@@ -162,6 +187,34 @@ def test_layers_that_no_model_shows_are_not_checked(tmp_path: Path, imports: str
     assert "2 Keras layers" in entry.reason
     assert "`Dropout`" in entry.reason
     assert "audit" in entry.what_to_do
+
+
+def test_names_of_a_star_import(tmp_path: Path) -> None:
+    """Layers and models that `import *` binds are followed."""
+    text = """
+    from keras.layers import *
+    from keras.models import *
+
+    model = Sequential([Dense(8), Dropout(0.3), Dense(1), Dropout(0.3)])  # <- REG101
+    model.compile("sgd", "mse")
+    """
+    each = report(tmp_path, script=text)
+    assert {(finding.line, finding.column, finding.code) for finding in each.findings} == {(5, 55, "REG101")}
+    assert not each.not_checked
+
+
+def test_names_that_another_file_imports(tmp_path: Path) -> None:
+    """Keras is followed through the file that imports it, and what is in no model is listed there, too."""
+    libraries = "from tensorflow import keras\n"
+    text = """
+    from libraries import *
+
+    model = keras.Sequential([keras.layers.Dense(8), keras.layers.Dropout(0.9), keras.layers.Dense(1)])  # <- REG401
+    lonely = register(keras.layers.Dense(4))
+    """
+    each = report(tmp_path, libraries=libraries, script=text)
+    assert found(each) == {(4, "REG401")}
+    assert [entry.line for entry in each.not_checked] == [5]
 
 
 def test_a_file_that_only_names_keras_is_complete(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from regcheck.files.place import Place
 
 from .suppressions import CodeSuppression
 
+ONNX, ONNX_BY_TRACING = "torch.onnx.export", "torch.onnx.export(dynamo=False)"
+"""The exporters to ONNX: by way of `torch.export`, and by tracing to TorchScript."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

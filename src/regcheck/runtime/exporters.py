@@ -14,11 +14,15 @@ import torch
 import torch.jit._trace
 from torch import nn
 
+from regcheck.core.usage import ONNX, ONNX_BY_TRACING
+
 from .calls import Patches
 from .thread_targets import caller_frame
 
 _TORCH = Path(torch.__file__).parent
 _EXPORTING = tuple(f"{_TORCH / part}/" for part in ("export", "jit", "onnx"))
+
+WRITING = frozenset((ONNX, ONNX_BY_TRACING))
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Export:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     frame: FrameType
+
+    @property
+    def writes_file(self) -> bool:
+        """Whether the exporter writes what it exports to a file, so that a program need not use its result."""
+        return self.exporter in WRITING
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,8 @@ _EXPORTERS = (
         "torch.jit.trace",
         {"func": 0, "example_inputs": 1, "example_kwarg_inputs": 10},
     ),
+    # Called where `torch.onnx.export` has put the model into the mode that its argument `training` names.
+    _Exporter(torch.jit, "_get_trace_graph", ONNX_BY_TRACING, {"f": 0, "args": 1, "kwargs": 2}),
 )
 
 
@@ -88,6 +99,7 @@ def _caller(frame: FrameType, name: str) -> tuple[FrameType | None, str]:
             return at, name
         if not path.startswith(_EXPORTING):  # tensorboard draws the graph of a traced model
             return None, name
-        name = "torch.onnx.export" if path.startswith(_EXPORTING[2]) else name
+        if path.startswith(_EXPORTING[2]) and name not in WRITING:
+            name = ONNX
         at = at.f_back
     return None, name

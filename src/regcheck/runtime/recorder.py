@@ -288,6 +288,8 @@ class EventRecorder:
         site, info = self._sites.of(export.frame), self._info_of(export.model)
         if site is None or site.library is not None or not info.is_model:
             return
+        if export.writes_file:
+            site = replace(site, discarded=False)
         journal = self._journal
         call_key = (info.key, site, False, info.flags(export.model), BLOCKS.get())
         with torch.no_grad():

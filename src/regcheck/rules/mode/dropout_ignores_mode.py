@@ -98,8 +98,8 @@ def what(drop: Op) -> str:
 
 
 def is_keras(drop: Op) -> bool:
-    """Whether a layer of Keras drops: the argument `training` of a call holds its mode."""
-    return drop.call.startswith("keras.")
+    """Whether a layer of Keras or a function of TensorFlow drops: the argument `training` of a call holds the mode."""
+    return drop.call.startswith(("keras.", "tf."))
 
 
 def since(drop: Op) -> str:
@@ -116,6 +116,8 @@ def remedy(drop: Op) -> str:
     if drop.traced_by:
         layers = ", or drop with an `nn.Dropout`, which torch.fx leaves as it is"
         return "call `eval()` before it is traced" + (layers if drop.traced_by == "torch.fx" else "")
+    if is_keras(drop) and not drop.call.startswith("keras.layers."):
+        return "use a `keras.layers.Dropout`, or call this only `if training`"
     if is_keras(drop):
         return "call the layer without `training=True`, and pass that to the model where it trains"
     how = DROPPING.get(drop.site.function)

@@ -11,7 +11,9 @@ A call stands below a function if that function makes it, directly or through ot
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
 | any, in a run | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
-| any, in a run | an export | nothing is trained later; nobody asked for `train()` since the last step | error |
+| any, in a run | an export to ONNX, without `dynamo=False` | only batch norm depends on the mode | nothing |
+| any, in a run | an export to ONNX | `dynamo=False` and no batch norm, or without `dynamo=False` | info |
+| any, in a run | any other export | nothing is trained later; nobody asked for `train()` since the last step | error |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
 | off, in source | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
@@ -53,7 +55,10 @@ Monte-Carlo dropout, which passes each input several times, or for the statistic
 sample has none. A function whose name says so (`evaluate_with_dropout`, `mc_predict`, `adapt`) is believed.
 
 An export in train mode writes dropout and batch statistics into the program for ever; who goes on training may
-have exported it for that. `torch.jit.script` keeps the mode as a switch, and is no prediction.
+have exported it for that. `torch.onnx.export` writes batch norms in eval mode, whatever their mode is; with
+`dynamo=False` it exports in the mode that its argument `training` names, by default eval mode, and leaves batch norms
+in train mode only if asked to. Runtimes remove most dropouts when they load an ONNX file. `torch.jit.script` keeps the
+mode as a switch, and is no prediction.
 
 In source a model may be unknown: handed in, built by name, by a registry or by another package. The rule finds a
 prediction with it in the train mode that the program itself has set by `train()`, if the model was trained since and
@@ -75,8 +80,10 @@ most, relative to the spread of its values, and the share of its predicted class
 
 ## How it is fixed
 
-`model.eval()` is put before the outermost loop or `with` that only predicts with the model; `model.eval` without its
-parentheses gets them. It is unsafe: predictions change. Call `model.train()` before training goes on.
+`model.eval()` is put before the outermost loop or `with` that only predicts with the model. If the model is an argument
+of the function, and one statement holds all that the function does with it, `model.train(was_training)` after that
+statement restores the mode. Elsewhere, call `model.train()` before training goes on. A `model.eval` without its
+parentheses gets them. All of this is unsafe: predictions change.
 
 ## When to keep the code
 
@@ -97,10 +104,10 @@ from typing import TypeGuard
 
 from regcheck.core.finding import Evidence, Severity, Suspicion
 from regcheck.core.measurements.mode_difference import ModeDifference
-from regcheck.core.patch import Code, Patch
+from regcheck.core.patch import Code, Edit, Patch, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
-from regcheck.core.usage import Backward, Called, StepComposed, Stepped, Usage, bare_name, trains
+from regcheck.core.usage import ONNX, ONNX_BY_TRACING, Backward, Called, StepComposed, Stepped, Usage, bare_name, trains
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
@@ -145,7 +152,10 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     asked = usage.requested_mode(index)
     if call.exporter:
         of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
-        return None if asked else Severity.INFO if call.trained_after or of_a_test else Severity.ERROR
+        meant = asked or (call.exporter == ONNX and normalizes(call, alone=True))
+        return (
+            None if meant else Severity.INFO if call.trained_after or of_a_test or drops_only(call) else Severity.ERROR
+        )
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
@@ -154,6 +164,20 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)
     return found
+
+
+def normalizes(call: Called, *, alone: bool = False) -> bool:
+    """Whether a batch norm of the called model depends on the mode; `alone`: and nothing else does."""
+    kinds = call.model.mode_dependent
+    return bool(kinds) and (all if alone else any)("norm" in kind for kind in kinds)
+
+
+def drops_only(call: Called) -> bool:
+    """Whether an ONNX file holds no more of train mode than dropouts, which runtimes remove when they load it.
+
+    `torch.onnx.export` writes batch norms in eval mode, whatever their mode is, unless it traces.
+    """
+    return call.exporter == ONNX or (call.exporter == ONNX_BY_TRACING and not normalizes(call))
 
 
 def after_train(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -272,9 +296,38 @@ def fix(code: Code) -> Patch | None:
     if len(named) == 1:
         return Patch(f"call `{model}.eval`", False, (code.inserted_after(named[0], "()"),))
     statement = outermost(code, model)
-    edit = code.line_before(statement, f"{model}.eval()") if statement and not named else None
+    if statement is None or named:
+        return None
+    if isinstance(function, ast.FunctionDef) and (edits := restoring(code, function, statement, model)):
+        return Patch(f"predict in eval mode, and restore the mode of `{model}`", False, edits)
+    edit = code.line_before(statement, f"{model}.eval()")
     message = f"call `{model}.eval()` first; call `{model}.train()` before training goes on"
     return Patch(message, False, (edit,)) if edit else None
+
+
+def restoring(code: Code, function: ast.FunctionDef, statement: ast.stmt, model: str) -> tuple[Edit, ...]:
+    """Put a caller's model in eval mode around a statement that holds all of its use; no edits where none does."""
+    own = [*ast.walk(statement)]
+    is_argument = any(isinstance(each, ast.arg) and each.arg == model for each in ast.walk(function.args))
+    if not is_argument or any(node not in own for node in mentions(function.body, model)):
+        return ()
+    around = code.around[code.around.index(statement) + 1 : code.around.index(function)]
+    if around and all(isinstance(each, (ast.For, ast.While, ast.With)) for each in around):
+        statement = next(each for each in function.body if each is around[-1])
+    leaving = _LEAVING if isinstance(statement, (ast.For, ast.While)) else (*_LEAVING, ast.Break, ast.Continue)
+    if any(isinstance(each, leaving) for each in ast.walk(statement)):
+        return ()
+    taken = {getattr(each, "id", getattr(each, "arg", "")) for each in ast.walk(code.tree)}
+    flag = next(each for each in ("was_training", *(f"was_training_{n}" for n in range(2, 1000))) if each not in taken)
+    edits = (
+        code.line_before(statement, f"{flag} = {model}.training"),
+        code.line_before(statement, f"{model}.eval()"),
+        code.line_after(statement, f"{model}.train({flag})"),
+    )
+    return tuple(each for each in edits if each) if all(edits) else ()
+
+
+_LEAVING = (ast.Return, ast.Yield, ast.YieldFrom)
 
 
 def outermost(code: Code, model: str) -> ast.stmt | None:
@@ -362,11 +415,13 @@ class Classifier(nn.Module):
 
 def evaluate(model, batches):
     hits = 0
+    was_training = model.training
     model.eval()
     with torch.no_grad():
         for x, y in batches:
             scores = model(x)
             hits += (scores.argmax(1) == y).sum().item()
+    model.train(was_training)
     return hits
 
 

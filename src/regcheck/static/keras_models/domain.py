@@ -49,6 +49,7 @@ _POINTWISE = (Kind.ACTIVATION, Kind.SIGMOID, Kind.SOFTMAX)
 _FUNCTIONS = ("keras.activations", "keras.ops", "keras.ops.nn", "tensorflow.nn")
 _MERGING = frozenset("Add Subtract Multiply Average Maximum Minimum Concatenate Dot".split())
 _TRAINING = ("compile", "fit", "fit_generator", "train_on_batch")
+_DROPPING_FUNCTIONS = ("tensorflow.nn.dropout", "keras.random.dropout", "keras.backend.dropout")
 _WITH_MODE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout")
 """Layers whose second argument in a call is `training`."""
 
@@ -166,6 +167,8 @@ class KerasDomain(Domain):
         package, _, last = (public or name).rpartition(".")
         if package in _FUNCTIONS and args and kind_of(_ACTIVATIONS.get(last, last)) in _POINTWISE:
             return self._activate(Constant(last), args[0], self.state.place(node), None)
+        if name in _DROPPING_FUNCTIONS and args:
+            return self._drop_always(name, args, kwargs, node)
         if not public:
             return None
         if last == "Sequential":
@@ -427,6 +430,16 @@ class KerasDomain(Domain):
         )
         return self._moved(result, 1, -1) if of_channels else result
 
+    def _drop_always(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        """A function that drops whenever it is called."""
+        rate = argument(args, kwargs, 1, "rate")
+        fields = dropout_fields(Rate.of(rate), Constant(True), not any(self.state.doubts))
+        noise = argument(args, kwargs, 2, "noise_shape")
+        drops = Drops.ELEMENTS if noise == NONE else Drops.CHANNELS
+        shown = name.replace("tensorflow.", "tf.") + ("" if fields["rate"] is None else f"(rate={fields['rate']:g})")
+        place = self.state.place(node)
+        return self._emit(Kind.DROPOUT, "dropout", args[:1], place, drops=drops, shown=shown, **fields)
+
     def _acts(self, given: Value) -> tuple[Value, Value]:
         """Whether a layer acts as in training, in each mode, where a call gives it this argument `training`."""
         value = by_default(given)
@@ -473,9 +486,10 @@ class KerasDomain(Domain):
         active: bool | None = False,
         rate: float | None = None,
         axes: tuple[tuple[str, Any], ...] = (),
+        shown: str = "",
         **more: Any,
     ) -> TensorRef:
-        """Adds an op; `other` holds the fields that differ in eval mode."""
+        """Adds an op; `other` holds the fields that differ in eval mode, `shown` is the call as messages show it."""
         path = self._path(layer)
         name = f"{function}_{len(self.tape)}"
         layer_name = layer.name if isinstance(layer, LayerValue) else ""
@@ -483,7 +497,9 @@ class KerasDomain(Domain):
             id=name,
             kind=kind,
             site=Site(path, function, place),
-            call=call_text(function, layer_name, rate),
+            call=shown + (f"(rate={rate:g})" if rate is not None else "")
+            if shown
+            else call_text(function, layer_name, rate),
             inputs=self._origins(inputs),
             active=active,
             rate=rate,

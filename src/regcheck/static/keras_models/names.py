@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from regcheck.torch_api.layers import KERAS_LAYERS
 
@@ -29,6 +29,10 @@ _RENAMED = {
     "CuDNNGRU": "GRU",
 }
 """Second names of layers."""
+_BUILDERS = frozenset(
+    (f"{LAYERS}.Input", *(f"keras.{home}" for home in ("models.Sequential", "models.Model", "Input")))
+)
+"""What models are built with beside layers."""
 
 
 def public_name(dotted: str) -> str:
@@ -43,13 +47,23 @@ def public_name(dotted: str) -> str:
     return ".".join(("keras", *inside))
 
 
-def layer_calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
-    """The calls that construct layers of Keras which the table lists, each with the layer's public name."""
+def is_public(dotted: str) -> bool:
+    """Whether a dotted name is that of a layer in the table, or of what models are built with."""
+    public = public_name(dotted)
+    return public in KERAS_LAYERS or public in _BUILDERS
+
+
+def layer_calls(tree: ast.Module, resolve: Callable[[ast.expr], object]) -> Iterator[tuple[ast.Call, str]]:
+    """The calls that construct layers of Keras which the table lists, each with the layer's public name.
+
+    `resolve` looks a dotted name up in the files that this one imports.
+    """
     nodes = [*ast.walk(tree)]
     names = _imported(nodes)
     for node in nodes:
         if isinstance(node, ast.Call):
-            name = public_name(_dotted(node.func, names))
+            dotted = _dotted(node.func, names) or getattr(resolve(node.func), "name", "")
+            name = public_name(dotted)
             if name in KERAS_LAYERS:
                 yield node, name
 

@@ -43,11 +43,13 @@ from .names import LAYERS, layer_calls
 from .regularizers import stepped
 
 _IMPORTED = re.compile(rb"^[ \t]*(?:from|import)[ \t]+[^\n]*\b(?:tensorflow|keras|tf_keras)\b", re.MULTILINE)
+_STAR = b"import *"
+"""What a file says that may take names of Keras from another file."""
 _BUILDING = re.compile(rb"\b(?:Sequential|Model|Functional|compile)\b")
 """What a function says that builds or trains a model."""
 
 MOST_NAMED = 3
-AUDIT = "audit the model on torch: `KERAS_BACKEND=torch regcheck audit FILE.py:FUNCTION`"
+AUDIT = "audit the model, with Keras 3 on torch: `KERAS_BACKEND=torch regcheck audit FILE.py:FUNCTION`"
 
 
 class Attempt(Protocol):
@@ -68,7 +70,7 @@ class KerasReading:
 def sources_of(project: Project) -> tuple[Source, ...]:
     """The files that may build Keras models."""
     named = (each for each in project.sources if each.analyzed and KERAS in each.content)
-    return tuple([each for each in named if _IMPORTED.search(each.content)])
+    return tuple([each for each in named if _STAR in each.content or _IMPORTED.search(each.content)])
 
 
 def read_keras(project: Project, attempt: Attempt) -> KerasReading:
@@ -88,7 +90,7 @@ def read_keras(project: Project, attempt: Attempt) -> KerasReading:
             where = definition.name, source.path, definition.node.lineno
             for _ in attempt(*where, partial(reader.run_class, definition)):
                 pass
-    missed = (not_followed(source, reader.followed) for source in sources)
+    missed = (not_followed(project, source, reader.followed) for source in sources)
     return KerasReading(reader.graphs(), tuple(reader.usages), tuple(filter(None, missed)))
 
 
@@ -114,6 +116,8 @@ class KerasReader:
         self.followed: set[Place] = set()
         self.usages: list[Usage] = []
         self._graphs: list[tuple[object, Graph]] = []
+        self._models: list[Module] = []
+        """All models, whose ids are in use as long as they live."""
         for source in project.sources:
             self.interpreter.state.globals[source.path] = Cells(__name__=Constant("__main__"))
 
@@ -212,6 +216,7 @@ class KerasReader:
         """Lowers the models that the program in the current frame has built, and notes what trains them."""
         state, domain = self.interpreter.state, self.domain
         models = [*state.created]
+        self._models += models
         layers: dict[int, list[Module]] = {}
         for model in models:
             if isinstance(model, Container) and model.entries:
@@ -269,11 +274,11 @@ class KerasReader:
             self._graphs.append((key, Graph(name, train, evaluation, Wholeness.UNKNOWN, assumed=True)))
 
 
-def not_followed(source: Source, followed: Collection[Place]) -> NotChecked | None:
+def not_followed(project: Project, source: Source, followed: Collection[Place]) -> NotChecked | None:
     """The layers that a file constructs at other places than these; None where there are none."""
     missed: dict[str, int] = {}
     count = 0
-    for call, name in layer_calls(source.tree):
+    for call, name in layer_calls(source.tree, partial(project.resolve, source)):
         if Place(source.path, call.lineno, call.col_offset + 1) not in followed:
             missed.setdefault(name.removeprefix(f"{LAYERS}."), call.lineno)
             count += 1

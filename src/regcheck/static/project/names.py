@@ -25,6 +25,7 @@ from regcheck.static.interpreter.values import (
     Unknown,
     Value,
 )
+from regcheck.static.keras_models.names import is_public
 from regcheck.torch_api.layers import CONTAINERS, layer_named
 
 from .files import Source, bindings_of, file_scope
@@ -361,6 +362,8 @@ class Project:
         if isinstance(module, Source):
             found = self.lookup(module, name)
             return None if isinstance(found, Unknown) else found
+        if is_public(f"{module}.{name}"):
+            return External(f"{module}.{name}")
         known = bool(layer_named(name).function) or name in CONTAINERS or name in ("Module", "Parameter")
         return External(f"torch.nn.{name}") if module == "torch.nn" and known else None
 
