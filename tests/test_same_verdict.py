@@ -130,7 +130,7 @@ def test_load_does_not_matter(paths: list[Path]) -> None:
 def test_each_door_says_the_same(path: Path) -> None:
     """What an audit proves of a model, watching a call of it on the same inputs proves with the same figures.
 
-    But for REG101: whether a model is whole, a call of it does not tell.
+    But for dropout on a model's output or input: whether a model is whole, a call of it does not always tell.
     """
     module = imported(path)
     with regcheck.watch(OPTIONS) as watched, torch.no_grad():
@@ -138,4 +138,5 @@ def test_each_door_says_the_same(path: Path) -> None:
         module.model(*module.inputs)
     both = (audit(module.model, *module.inputs, options=OPTIONS), watched.report)
     asked, seen = ({(each.code, each.line, str(each.evidence)) for each in report.findings} for report in both)
-    assert asked and seen == {each for each in asked if each[0] != "REG101"}
+    assert asked and seen <= asked
+    assert {code for code, *_ in asked - seen} <= {"REG101", "REG407"}

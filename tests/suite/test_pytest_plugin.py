@@ -37,7 +37,7 @@ def test_quickstart_shows_exactly_its_planted_faults(quickstart: Project, worker
     assert all(each["evidence"]["measured"] is not None for each in document["findings"])
     assert document["not_checked"] == []
     assert done.returncode == 1
-    assert "22 passed" in done.stdout
+    assert "23 passed" in done.stdout
     for code, path, line in planted():
         assert done.stdout.count(f"{path}:{line}:") == 1
         assert code in done.stdout

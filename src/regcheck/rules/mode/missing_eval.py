@@ -130,7 +130,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         if severity is not None:
             layers = " and ".join(call.model.mode_dependent)
             place = call.mode_set_at if usage.requested_mode(index) else None
-            asked = f", which line {place.line} of {PurePath(place.path).name} sets" if place else ""
+            asked = f", set at line {place.line} of {PurePath(place.path).name}" if place else ""
             does = f"is exported by `{call.exporter}`" if call.exporter else "predicts"
             yield Suspicion(
                 call,
