@@ -20,7 +20,8 @@ from .calls import Patches
 from .thread_targets import caller_frame
 
 _TORCH = Path(torch.__file__).parent
-_EXPORTING = tuple(f"{_TORCH / part}/" for part in ("export", "jit", "onnx"))
+_EXPORTING = tuple(f"{_TORCH / part}/" for part in ("export", "jit", "onnx", "_dynamo"))
+"""Folders of torch whose code may run between an exporter and its caller; the last does once something is compiled."""
 
 WRITING = frozenset((ONNX, ONNX_BY_TRACING))
 

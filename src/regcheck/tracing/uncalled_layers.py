@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from types import FunctionType
 
 from torch import nn
@@ -15,6 +16,7 @@ from regcheck.core.graph import Kind, Mode, Op, Reach, Site
 from regcheck.files.attribute_reads import FRAMEWORK_BASES, AttributeReaders, ClassReads, FileReads, attribute_reads_of
 from regcheck.files.dotted_name import last_name
 from regcheck.files.place import Place
+from regcheck.files.project_folders import project_folders
 from regcheck.files.text import text_of
 from regcheck.keras_api.layer_tree import named_parts
 from regcheck.torch_api.functions import DROPPING, call_text, kind_of
@@ -70,7 +72,7 @@ class _Sources:
     def __init__(self, model: nn.Module) -> None:
         classes = {base for cls in {type(each) for each in model.modules()} for base in _own_bases(cls)}
         files = {file for file in map(_file_of, classes) if file and is_user_code(file)}
-        files |= {*_loaded({each.__module__.partition(".")[0] for each in classes} - {"torch"})}
+        files |= {*_loaded({each.__module__.partition(".")[0] for each in classes} - {"torch"}, files)}
         self._reads = {file: attribute_reads_of(text_of(file)) for file in sorted(files)}
         self._readers = AttributeReaders(self._reads.values())
 
@@ -137,11 +139,14 @@ def _is_at(cls: type, statement: ClassReads) -> bool:
     return all(statement.line <= each.__code__.co_firstlineno <= statement.end for each in _functions(cls))
 
 
-def _loaded(packages: Collection[str]) -> Iterator[str]:
-    """The files of the loaded modules that belong to the project or to one of some packages."""
+def _loaded(packages: Collection[str], files: Collection[str]) -> Iterator[str]:
+    """The files of the loaded modules that belong to a project of some files, or to one of some packages."""
+    folders = (project_folders(Path(os.path.realpath(file)).parent) for file in files)
+    roots = tuple(os.path.join(each[0], "") for each in folders if each)
     for name, module in [*sys.modules.items()]:
         file = getattr(module, "__file__", None)
         if not (isinstance(file, str) and file.endswith(".py") and is_user_code(file)):
             continue
-        if name.partition(".")[0] in packages or not _INSTALLED.search(file):
+        is_own = not _INSTALLED.search(file) and os.path.realpath(file).startswith(roots)
+        if is_own or name.partition(".")[0] in packages:
             yield os.path.abspath(file)

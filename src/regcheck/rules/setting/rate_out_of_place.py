@@ -238,7 +238,7 @@ class Pictures(nn.Module):
         x = torch.relu(self.first(x))
         x = self.drop(x)  # <-
         x = torch.relu(self.second(x)).mean((2, 3))
-        return self.head(self.drop(x))
+        return self.head(x)
 
 
 model = Pictures()

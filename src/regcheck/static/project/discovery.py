@@ -15,9 +15,9 @@ from stat import S_ISREG
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
 from regcheck.files import notebook
+from regcheck.files.project_folders import SKIPPED, project_folders
 from regcheck.files.text import content_of, is_overlaid
 
-SKIPPED = frozenset("venv env node_modules build dist site-packages __pycache__ __pypackages__".split())
 MARK = b"torch"
 KERAS = b"keras"
 """The word of the other library whose models are read."""
@@ -36,9 +36,6 @@ READ = (".py", notebook.SUFFIX)
 MOST_FILES = 3000
 """A project with more files is not read around the examined ones; reading as many takes a second."""
 MOST_FOLDERS = 20_000
-INSTALLATION = ("pyproject.toml", "setup.py", "setup.cfg")
-"""The files that say how to install what is beside them."""
-_PROJECT = (*INSTALLATION, ".git")
 
 
 def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = (), *, force: bool = True) -> Iterator[Path]:
@@ -76,7 +73,7 @@ def files_around(paths: Iterable[str | Path]) -> list[Path]:
     places = (Path(os.path.realpath(path)) for path in paths)
     for folder in dict.fromkeys(each if each.is_dir() else each.parent for each in places):
         if walked.isdisjoint((folder, *folder.parents)):
-            for root in _roots(folder):
+            for root in project_folders(folder):
                 below = _all_below(root)
                 if below is not None:
                     walked.add(root)
@@ -93,26 +90,6 @@ def _all_below(root: Path) -> list[Path] | None:
         if count > MOST_FOLDERS or len(found) > MOST_FILES:
             return None
     return found
-
-
-def _roots(folder: Path) -> list[Path]:
-    """A folder and those above it in its project, from the outermost one."""
-    above: list[Path] = []
-    for each in (folder, *folder.parents):
-        if each.name in SKIPPED:
-            break
-        above.append(each)
-        if (each / ".git").exists():
-            break
-    marked = [n for n, each in enumerate(above) if any((each / name).exists() for name in _PROJECT)]
-    here = Path(os.path.realpath(os.curdir))
-    if marked:
-        last = marked[-1]
-    elif here in above:
-        last = above.index(here)
-    else:
-        last = next((n for n, each in enumerate(above) if not (each / "__init__.py").exists()), len(above) - 1)
-    return above[last::-1] if above else []
 
 
 def _by_folder(top: Path, exclude: Sequence[str]) -> Iterator[list[Path]]:

@@ -15,10 +15,11 @@ from regcheck.core.finding import NotChecked
 from regcheck.files.attribute_reads import FileReads, attribute_reads
 from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
+from regcheck.files.project_folders import INSTALLATION
 from regcheck.torch_api.keep_probabilities import KeepNames, keep_names_of, may_keep
 from regcheck.torch_api.reused_masks import Products, may_draw, products_of
 
-from .discovery import INSTALLATION, parse
+from .discovery import parse
 
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
