@@ -8,9 +8,8 @@ import pytest
 
 from regcheck.core.finding import Severity, Verdict
 from regcheck.engine.audit import audit
-from regcheck.engine.scan import scan
 
-from .faulty_and_right import marked, marked_form
+from .faulty_and_right import marked, marked_form, scanned_lines
 
 PRELUDE = """\
 import torch
@@ -243,17 +242,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scanned(folder: Path) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {}
-    for each in scan([folder], {"select": ["REG405"]}).findings:
-        found.setdefault(Path(each.path or "").name, set()).add(each.line or 0)
-    return found
+def scanned(folder: Path) -> dict[str, list[int]]:
+    return scanned_lines([folder], "REG405")
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_scan_reports_each_lost_result(name: str, scanned: dict[str, set[int]]) -> None:
+def test_a_scan_reports_each_lost_result(name: str, scanned: dict[str, list[int]]) -> None:
     """A scan reports the dropouts whose result no code reads, and no other."""
-    assert scanned.get(f"model_{[*SOURCES].index(name)}.py", set()) == marked(SOURCES[name])
+    assert set(scanned.get(f"model_{[*SOURCES].index(name)}.py", ())) == marked(SOURCES[name])
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from regcheck.core.finding import Verdict
-from regcheck.engine.scan import scan
 from regcheck.session.block import watch
+
+from .faulty_and_right import marked as marked_lines
+from .faulty_and_right import scanned_lines
 
 PRELUDE = """\
 import argparse
@@ -396,8 +398,7 @@ def path_of(name: str, folder: Path) -> Path:
 
 
 def marked(name: str) -> list[int]:
-    lines = (PRELUDE + PROGRAMS[name]).splitlines()
-    return [number for number, line in enumerate(lines, 1) if line.endswith("# <-")]
+    return sorted(marked_lines(PRELUDE + PROGRAMS[name]))
 
 
 @pytest.fixture(scope="module")
@@ -411,10 +412,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scanned(folder: Path) -> dict[str, list[int]]:
     """The lines of the findings of one scan of all programs."""
-    lines: dict[str, list[int]] = {}
-    for each in scan([folder], {"select": ["REG305"]}).findings:
-        lines.setdefault(Path(str(each.path)).name, []).append(each.line or 0)
-    return lines
+    return scanned_lines([folder], "REG305")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
