@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .graph import Graph
@@ -28,3 +28,9 @@ class Ranks:
     def alike(self) -> tuple[int, ...]:
         """The ranks whose stream is in the same state as that of this rank, which is among them."""
         return tuple(sorted(rank for rank, state in self.streams.items() if state == self.streams[self.here]))
+
+
+def listed(ranks: Sequence[int]) -> str:
+    """`1`, or `0, 1 and 3`."""
+    *first, last = map(str, ranks)
+    return f"{', '.join(first)} and {last}" if first else last

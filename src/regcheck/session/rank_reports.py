@@ -16,6 +16,7 @@ from typing import Any
 
 from regcheck.core.errors import format_error
 from regcheck.core.finding import Finding, Key, NotChecked
+from regcheck.core.ranks import listed
 from regcheck.core.report import Report, gathered
 from regcheck.probe.rank_agreement import wait_for
 
@@ -113,16 +114,15 @@ def joined(reports: Mapping[int, Report], size: int) -> Report:
     def naming_ranks(finding: Finding) -> Finding:
         if len(ranks[finding.key]) == size:
             return finding
-        because = f"{finding.evidence.because}; on {listed(ranks[finding.key])} of {size}"
+        because = f"{finding.evidence.because}; on {named(ranks[finding.key])} of {size}"
         return replace(finding, evidence=replace(finding.evidence, because=because))
 
     whole = gathered(reports.values())
     silent = [rank for rank in range(size) if rank not in reports]
-    missed = (NotChecked(listed(silent), "sent no report", "see how it ended"),) if silent else ()
+    missed = (NotChecked(named(silent), "sent no report", "see how it ended"),) if silent else ()
     return replace(whole, findings=tuple(map(naming_ranks, whole.findings)), not_checked=(*whole.not_checked, *missed))
 
 
-def listed(ranks: list[int]) -> str:
+def named(ranks: list[int]) -> str:
     """`rank 1`, or `ranks 0 and 2`."""
-    *first, last = map(str, ranks)
-    return f"ranks {', '.join(first)} and {last}" if first else f"rank {last}"
+    return f"rank{'s' * (len(ranks) > 1)} {listed(ranks)}"

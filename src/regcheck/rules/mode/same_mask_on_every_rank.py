@@ -45,7 +45,7 @@ from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Drops, Mode
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.rank_masks import RankMasks
-from regcheck.core.ranks import Ranks
+from regcheck.core.ranks import Ranks, listed
 from regcheck.core.rule import Example, Probe
 
 CODE = "REG501"
@@ -63,10 +63,6 @@ def check(ranks: Ranks) -> Iterator[Suspicion]:
             fix="seed each rank differently once the weights exist: `torch.manual_seed(seed + rank)`",
             ops=tuple(drops),
         )
-
-
-def listed(ranks: tuple[int, ...]) -> str:
-    return ", ".join(map(str, ranks[:-1])) + f" and {ranks[-1]}"
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
