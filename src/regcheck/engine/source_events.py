@@ -72,16 +72,22 @@ def _penalties_in(path: str) -> Mapping[int, tuple[PenaltyWithoutGradient, ...]]
 
 
 def _limits_in(events: Sequence[Event]) -> Iterator[ConstraintNotKept]:
-    """The limits that a program of the source does not keep and whose training lines ran, with the limited weights."""
+    """The limits that a program of the source does not keep and whose training lines ran, with the limited weights.
+
+    The blocks around all steps of its optimizers declare what is intended.
+    """
     weights = [each for event in events if isinstance(event, WeightsTrained) for each in event.weights]
-    lines = {event.place for event in events if isinstance(event, (Backward, Stepped)) and event.place is not None}
+    steps = [event for event in events if isinstance(event, Stepped) and event.place is not None]
+    ran = {event.place for event in events if isinstance(event, (Backward, Stepped)) and event.place is not None}
     if not weights:
         return
     found: dict[ConstraintNotKept, None] = {}
-    for path in sorted({each.path for each in lines}):
+    for path in sorted({each.path for each in ran}):
         for training, limits in _unkept_limits_in(path):
-            if not lines.isdisjoint(training):
-                found |= dict.fromkeys(limits)
+            if not ran.isdisjoint(training):
+                around = [each.intended for each in steps if each.place in training]
+                intended = tuple(each for each in dict.fromkeys(sum(around, ())) if all(each in one for one in around))
+                found |= dict.fromkeys(replace(each, intended=intended) for each in limits)
     for limit in found:
         yield replace(limit, weights=tuple(each for each in weights if _is_limited(each, limit.layers)))
 

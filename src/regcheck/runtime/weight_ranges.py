@@ -55,7 +55,7 @@ class WeightRanges:
         if trained is None:
             trained = self._trained[optimizer] = _Trained()
         before, trained.steps = trained.steps, trained.steps + 1
-        if before & (before - 1) or _is_intercepted():
+        if before & (before - 1) or _is_intercepted(optimizer):
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():
             if before == 0:
@@ -84,10 +84,11 @@ def _range(weight: _Weight, later: tuple[torch.Tensor, ...]) -> WeightRange:
     return WeightRange(weight.names, at_highest, at_lowest, first, then)
 
 
-def _is_intercepted() -> bool:
+def _is_intercepted(optimizer: Any) -> bool:
     """Whether operators would reach the program's own code, or may not wait for their results."""
-    capturing = torch.backends.cuda.is_built() and torch.cuda.is_current_stream_capturing()
-    return capturing or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    return any(each.is_cuda for each in parameters_of(optimizer)) and torch.cuda.is_current_stream_capturing()
 
 
 def _is_weight(parameter: torch.Tensor) -> bool:

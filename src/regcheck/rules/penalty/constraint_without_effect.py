@@ -31,8 +31,9 @@ limit. The finding is confirmed where weights are beyond that limit before a lat
 refuted where none are: a limit that the program applies after each step holds there. The effect is the share of rows or
 columns beyond the limit.
 
-A run with a single step says nothing. That the limit was meant to hold is read in the source of the lines that train, as a scan reads it: no measurement can
-tell an unkept limit from an initialization. Advice on functions that nobody calls is given by a scan only.
+A run with a single step says nothing. That the limit was meant to hold is read in the source of the lines that train,
+as a scan reads it: no measurement can tell an unkept limit from an initialization. Advice on functions that nobody
+calls is given by a scan only.
 
 ## When to keep the code
 
