@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import runpy
+from pathlib import Path
 
+import pytest
+import torch
+
+from regcheck.core.finding import Verdict
 from regcheck.engine.scan import scan
+from regcheck.runtime.recorder import EventRecorder
+from regcheck.session.session import Session
 
 from .faulty_and_right import marked, marked_form
 
@@ -414,3 +421,26 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[int]]:
 def test_a_scan_reports_limits_without_effect(name: str, scanned: dict[str, set[int]]) -> None:
     """A scan reports the limits that are applied once before training, and no other."""
     assert scanned[name] == marked(SOURCES[name])
+
+
+RUNS = {
+    "a function applied to each part": Verdict.CONFIRMED,
+    "a closure": Verdict.REFUTED,
+    "scaling by hand": Verdict.UNMEASURED,
+}
+"""Programs whose weights leave the limit, stay within it, and never show it."""
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_measures_limits_without_effect(name: str, tmp_path: Path) -> None:
+    """A run reports the line that a scan reports, with the verdict of the weights, and nothing of the right form."""
+    for form in ("faulty", "right"):
+        source = SOURCES[f"{name} ({form})"]
+        path = tmp_path / f"{form}.py"
+        path.write_text(source, encoding="utf-8")
+        with torch.random.fork_rng(), EventRecorder(str(tmp_path)) as recorder:
+            torch.manual_seed(0)
+            runpy.run_path(str(path))
+        report = Session({"select": ["REG306"]}).examine(recorder.drain()).ledger.report()
+        found = {(each.line, each.evidence.verdict) for each in (*report.findings, *report.refuted)}
+        assert found == {(line, RUNS[name]) for line in marked(source)}

@@ -56,7 +56,6 @@ _OPEN_LOOP = "a scan follows a loop without a known number of steps once, so not
 _DISTRIBUTION = "a scan does not follow torch.distributions to the draws inside"
 _PENALTY = "a run records no terms of a loss: only source shows a penalty"
 _L1 = "only the names in the source say that an L1 penalty was meant"
-_LIMIT = "only the order of the calls in source tells a limit that is not kept from an initialization"
 _MAY_FREEZE = "a scan makes no claim about parameters where the file mentions requires_grad"
 _UNCALLED = "a method that is named but not called leaves nothing behind in a run"
 _MATERIAL = "a run measures that too little changes, or nothing; a scan advises"
@@ -66,9 +65,6 @@ REASONS = {
     ("price_regression_with_ridge_twice", "REG303"): _PENALTY,
     ("sentiment_with_two_penalties", "REG303"): _PENALTY,
     ("lasso_for_the_first_layer", "REG304"): _L1,
-    ("critic_clamped_before_training", "REG306"): _LIMIT,
-    ("orbits_with_a_norm_limited_once", "REG306"): _LIMIT,
-    ("tides_with_a_limit_at_construction", "REG306"): _LIMIT,
     ("ranking_with_sparsity_in_the_optimizer", "REG304"): _L1,
     ("sparse_features_by_decay", "REG304"): _L1,
     ("assertion_of_a_method", "REG210"): _UNCALLED,

@@ -26,7 +26,7 @@ from regcheck.core.ranks import Ranks
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import FIX_HEADING, Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
-from regcheck.core.usage import Backward, Called, Stepped
+from regcheck.core.usage import Backward, Called, Stepped, WeightsTrained
 from regcheck.engine.audit import check_model
 from regcheck.engine.check import Check
 from regcheck.engine.model_use import check_uses
@@ -222,7 +222,7 @@ def _forced(rule: Rule, module: Any, seen: Observation, check: Check) -> Iterato
     if rule.reads_use:
         for capture in seen.captures:
             yield from _forced_on_ops(rule, capture.model, Inputs(capture.args, capture.kwargs), check)
-    events = [each for each in seen.usage.events if isinstance(each, (Backward, Called, Stepped))]
+    events = [each for each in seen.usage.events if isinstance(each, (Backward, Called, Stepped, WeightsTrained))]
     probe_on = usage_probes(seen.captures, seen.optimizers, check.options)
     yield from _measured(rule, [Suspicion(each, "forced") for each in events], probe_on, check.devices)
 

@@ -66,7 +66,7 @@ def all_measurements() -> list[type[Measurement]]:
     return [each for each in Measurement.__subclasses__() if each.__module__.startswith(measurements.__name__)]
 
 
-NOT_ESTIMATED = {"ConstantTerms", "Decay", "Shrinkage", "RankMasks", "ModeDifference"}
+NOT_ESTIMATED = {"ConstantTerms", "LimitExcess", "Decay", "Shrinkage", "RankMasks", "ModeDifference"}
 """Measurements of other subjects than a model, which plan their own runs."""
 
 

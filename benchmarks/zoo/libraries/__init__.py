@@ -16,6 +16,7 @@ LIBRARIES = {
     "transformers": "transformers",
     "diffusers": "diffusers",
     "open_clip": "open_clip",
+    "braindecode": "braindecode",
     "keras": "keras",
     "monai": "monai",
     "pyg": "pyg",

@@ -301,17 +301,62 @@ class PenaltyWithoutGradient(Event):
     constants: int = field(default=0, kw_only=True)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The rows of a weight along its first axis, and the norms of its columns along the second, at one time."""
+
+    highest: tuple[float, ...]
+    lowest: tuple[float, ...]
+    norms: tuple[float, ...]
+    column_norms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightRange:
+    """A weight of a watched program before the first step of an optimizer, and before a later one.
+
+    Attributes:
+        names: its names in the models that the program called; empty where the program calls a lone layer.
+        at_highest: how many elements were equal to the largest before the first step.
+        at_lowest: how many were equal to the smallest.
+    """
+
+    names: tuple[str, ...]
+    at_highest: int
+    at_lowest: int
+    first: Rows
+    later: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsTrained(Event):
+    """The program stepped an optimizer of weights several times; only a watched program shows that."""
+
+    weights: tuple[WeightRange, ...] = field(default=(), kw_only=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ConstraintNotKept(Event):
     """The program limited the weights of a model before it trained the model, and not again; only source shows that.
 
-    `call` is the bare name of the function that limits them; `norm` stands for scaling by a clamped norm. `uncalled` is
-    the name of the method that would do so, where no code calls it at all.
+    Attributes:
+        call: the bare name of the function that limits them; `norm` stands for scaling by a clamped norm.
+        uncalled: the name of the method that would do so, where no code calls it at all.
+        layers: the paths in `model` of the layers whose weights it limits.
+        lowest: the lower limit of elements, None where there is none or source does not say it.
+        highest: the upper limit of elements, or of norms, likewise.
+        axis: for norms, the axis along which each slice has one, None where source does not say it.
+        weights: those weights in a watched program.
     """
 
     model: Model = field(kw_only=True)
     call: str = field(kw_only=True)
     uncalled: str = field(default="", kw_only=True)
+    layers: tuple[str, ...] = field(default=(), kw_only=True)
+    lowest: float | None = field(default=None, kw_only=True)
+    highest: float | None = field(default=None, kw_only=True)
+    axis: int | None = field(default=None, kw_only=True)
+    weights: tuple[WeightRange, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

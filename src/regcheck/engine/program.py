@@ -10,7 +10,7 @@ from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report
 from regcheck.core.usage import Usage
 from regcheck.engine.check import Check
-from regcheck.engine.source_penalties import with_penalties
+from regcheck.engine.source_events import with_source_events
 from regcheck.probe.factory import ProbeOn, no_probe, usage_probes
 from regcheck.probe.process_state import world_untouched
 from regcheck.runtime.captures import Capture
@@ -31,7 +31,7 @@ def check_usage(
 def _check_usage(
     check: Check, usage: Usage, captures: Sequence[Capture], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> Report:
-    usage = with_penalties(usage, check.rules)
+    usage = with_source_events(usage, check.rules)
     suspicions, options = check.suspect("usage", usage), check.options
     used, missed = [*suspicions.suppressed_by], [*suspicions.failed]
     if not suspicions.pairs:

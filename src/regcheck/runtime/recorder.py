@@ -16,13 +16,13 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.errors import format_error
 from regcheck.core.finding import NotChecked
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
-from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage
+from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage, WeightsTrained
 from regcheck.keras_api.layer_tree import is_layer, is_symbolic
 from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_called_by_owner, mode_request_frame, stack
@@ -48,6 +48,7 @@ from regcheck.runtime.result_use import loss_of
 from regcheck.runtime.thread_targets import Submissions
 from regcheck.runtime.trained_parameters import TrainedParameters, has_frozen_norm
 from regcheck.runtime.weak_state import RevivableRef
+from regcheck.runtime.weight_ranges import Names, WeightRanges
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
 
@@ -117,12 +118,13 @@ class EventRecorder:
         self._loaded, self._eval_pinned = LoadedInEval(), EvalPinnedParts()
         self._phases = ModePhases()
         self._trained = TrainedParameters()
+        self._weight_ranges = WeightRanges()
         self._numbers = itertools.count(1)
         self._captured_states: set[CallState] = set()
         self._trained_structures: set[str] = set()
         self._patches = Patches()
         self._submissions = Submissions(self._sites)
-        self._step_hook: Any = None
+        self._step_hooks: list[Any] = []
         self._lock = threading.RLock()
         self._journal = Journal()
         self._is_recording = self._sees_keras_steps = False
@@ -148,20 +150,23 @@ class EventRecorder:
         for name in ("backward", "grad"):
             self._patches.put(torch.autograd, name, wrap_backward, self._guarded(self._on_backward))
         self._patches.put(torch.optim.Optimizer, "__init__", report_construction, self._guarded(self._on_build))
-        note_step = self._guarded(self._on_step)
+        note_begin, note_step = self._guarded(self._on_step_begin), self._guarded(self._on_step)
+
+        def begin(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+            note_begin(optimizer)
 
         def stepped(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             note_step(optimizer)
 
-        self._step_hook = register_optimizer_step_post_hook(stepped)
+        self._step_hooks = [register_optimizer_step_pre_hook(begin), register_optimizer_step_post_hook(stepped)]
         self._is_recording = True
 
     def stop(self) -> None:
         """Restore every replaced attribute; a wrapper that other code has wrapped since reports nothing more."""
         self._is_recording = self._sees_keras_steps = False
-        if self._step_hook is not None:
-            self._step_hook.remove()
-        self._step_hook = None
+        for hook in self._step_hooks:
+            hook.remove()
+        self._step_hooks.clear()
         self._patches.restore()
 
     def drain(self, subject: str = "") -> Observation:
@@ -177,6 +182,7 @@ class EventRecorder:
                 }
         events, captures = journal.events()
         events = tuple(self._with_frozen_norms(each, captures) for each in events)
+        events += tuple(WeightsTrained(weights=each) for each in self._weight_ranges.drain())
         raised, vanished = journal.captures.raised_structures(), dict(journal.captures.vanished())
         uncaptured = {key: NotChecked(name, "its calls raised", RUN_ON_VALID_INPUTS) for key, name in raised.items()}
         uncaptured |= {key: NotChecked(name, VANISHED) for key, name in vanished.items()} | journal.uncaptured
@@ -504,6 +510,18 @@ class EventRecorder:
         site = self._sites.of(frame)
         if site is not None:
             self._build_sites[optimizer] = site, BLOCKS.get()
+
+    def _on_step_begin(self, optimizer: torch.optim.Optimizer) -> None:
+        self._weight_ranges.note_step(optimizer, self._names_of_parameters)
+
+    def _names_of_parameters(self) -> Names:
+        """The names of the parameters in the models that the program called, by their ids."""
+        names: dict[int, tuple[str, ...]] = {}
+        for reference in self._journal.live_models.values():
+            if (module := reference()) is not None:
+                for name, each in module.named_parameters():
+                    names[id(each)] = (*names.get(id(each), ()), name)
+        return names
 
     def _on_step(self, optimizer: Any) -> None:
         frame = sys._getframe(1)

@@ -38,7 +38,7 @@ def snapshot(model: nn.Module) -> Snapshot | None:
     if not moving:
         return None
     statistics = {path: (_copy(norm.running_mean), _copy(norm.running_var)) for path, norm in moving.items()}
-    return Snapshot(statistics, {name: _sample(each) for name, each in model.named_parameters() if _is_plain(each)})
+    return Snapshot(statistics, {name: _sample(each) for name, each in model.named_parameters() if is_plain(each)})
 
 
 def has_frozen_norm(model: nn.Module) -> bool:
@@ -103,10 +103,11 @@ def _values(parameter: nn.Parameter, before: Snapshot, name: str) -> tuple[objec
 
 def _has_changed(parameter: nn.Parameter, before: Snapshot, name: str) -> bool:
     sample = before.samples.get(name)
-    return sample is not None and not (_is_plain(parameter) and torch.equal(sample, _sample(parameter)))
+    return sample is not None and not (is_plain(parameter) and torch.equal(sample, _sample(parameter)))
 
 
-def _is_plain(parameter: torch.Tensor) -> bool:
+def is_plain(parameter: torch.Tensor) -> bool:
+    """Whether a parameter is an ordinary tensor with elements in memory."""
     stored = parameter.layout is torch.strided and not parameter.is_meta and parameter.numel() > 0
     return stored and type(parameter) in _PLAIN
 

@@ -25,8 +25,15 @@ regularization that its code names.
 
 ## How it is confirmed
 
-The rule reads source only: no measurement can tell an unkept limit from an initialization, and the order of the calls
-says it all. A run does not report it.
+A run looks at the weights just before the optimizer steps for the first time, and before later steps of its own. At
+first, elements or norms that are equal to the largest show the limit in force; where none are, source must say the
+limit. The finding is confirmed where weights are beyond that limit before a later step, by more than a thousandth, and
+refuted where none are: a limit that the program applies after each step holds there. The effect is the share of rows or
+columns beyond the limit.
+
+A run with a single step says nothing. That the limit was meant to hold is read in the source of the lines that train,
+as a scan reads it: no measurement can tell an unkept limit from an initialization. Advice on functions that nobody
+calls is given by a scan only.
 
 ## When to keep the code
 
@@ -42,8 +49,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from regcheck.core.finding import Severity, Suspicion
-from regcheck.core.rule import Example
+from regcheck.core.finding import Evidence, Severity, Suspicion
+from regcheck.core.measurements.limit_excess import LimitExcess
+from regcheck.core.rule import Example, Probe
 from regcheck.core.usage import ConstraintNotKept, Usage
 
 CODE = "REG306"
@@ -71,6 +79,11 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             )
 
 
+def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
+    excess = probe.measure(LimitExcess, suspicion.event)
+    return probe.evidence(excess.verdict, excess.describe(), excess)
+
+
 BAD = (
     Example("""\
 import torch
@@ -78,7 +91,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def limit_norms(model, largest=2.0):
+def limit_norms(model, largest=0.4):
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Linear):
@@ -118,7 +131,7 @@ def train(batches):
         optimizer.step()
 
 
-train([(torch.randn(8, 8), torch.randn(8, 2))])
+train([(torch.randn(8, 8), torch.randn(8, 2))] * 3)
 """),
 )
 
@@ -129,7 +142,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def limit_norms(model, largest=2.0):
+def limit_norms(model, largest=0.4):
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Linear):
@@ -138,6 +151,7 @@ def limit_norms(model, largest=2.0):
 
 model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+limit_norms(model)
 for _ in range(3):
     loss = F.cross_entropy(model(torch.randn(8, 16)), torch.randint(4, (8,)))
     optimizer.zero_grad()
@@ -149,12 +163,13 @@ for _ in range(3):
 import torch
 from torch import nn
 
-model = nn.Linear(16, 4)
-nn.init.normal_(model.weight.data).clamp_(-2, 2)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+critic = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))
+optimizer = torch.optim.RMSprop(critic.parameters(), lr=1e-3)
 for _ in range(3):
-    loss = model(torch.randn(8, 16)).square().mean()
-    loss.backward()
+    for weight in critic.parameters():
+        weight.data.clamp_(-0.01, 0.01)
+    optimizer.zero_grad()
+    (critic(torch.randn(8, 16)).mean() - critic(torch.randn(8, 16)).mean()).backward()
     optimizer.step()
 """),
 )

@@ -47,6 +47,7 @@ Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 5 (scal
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -110,9 +111,15 @@ def skips_branch(graph: Graph, mask: DrawnMask) -> bool:
         return False
     mine, other = (Counter(scale_key(op) for op in scalings(each, module)) for each in (flow, graph.eval))
     sums = [op for op in graph.eval if op.module == module and is_residual(graph.eval, op)]
-    if mine - other or other - mine or len(sums) != 1:
+    if mine - other or other - mine or len(sums) != 1 or residual_before(flow, mask):
         return False
     return not graph.assumed or any(op.module == module and is_choice(flow, op) for op in flow)
+
+
+def residual_before(flow: Flow, mask: DrawnMask) -> bool:
+    """Whether the module's residual sum comes before the draw, which then cannot decide about it."""
+    earlier = itertools.takewhile(lambda op: op.id != mask.draw.id, flow)
+    return any(op.module == mask.draw.module and is_residual(flow, op) for op in earlier)
 
 
 def is_residual(flow: Flow, op: Op) -> bool:

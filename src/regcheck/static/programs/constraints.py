@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from regcheck.core.usage import ConstraintNotKept
 from regcheck.files.dotted_name import last_name
 from regcheck.files.place import Place
+from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
-from regcheck.static.interpreter.values import ClassDefinition, Instance, Module, Unknown, Value, descendants
+from regcheck.static.interpreter.values import ClassDefinition, Instance, Module, Unknown, Value, argument, descendants
 from regcheck.static.project.files import Source
+from regcheck.static.torch_calls import number_of
 
 from .events import EventLog
 from .penalties import LayerWeight, Penalty
@@ -36,11 +39,40 @@ _OF_WEIGHTS = re.compile(r"weight|\.data\b|param|^[pw]$")
 
 
 @dataclass(frozen=True)
+class _Limit:
+    """The function of torch that limits weights, and the limits as far as source says them; see `ConstraintNotKept`."""
+
+    call: str
+    lowest: float | None = None
+    highest: float | None = None
+    axis: int | None = None
+
+    @classmethod
+    def of(cls, call: str, args: Args, kwargs: Kwargs) -> _Limit:
+        """The limit by a call; `args` are those after the weights."""
+
+        def number(position: int, name: str) -> float | None:
+            return number_of(argument(args, kwargs, position, name))
+
+        match call.removesuffix("_"):
+            case "renorm":
+                axis = number(1, "dim") if number(0, "p") == 2 else None
+                highest = number(2, "maxnorm") if axis is not None else None
+                return cls(call, None, highest, None if axis is None else int(axis))
+            case "clamp_min":
+                return cls(call, number(0, "min"))
+            case "clamp_max":
+                return cls(call, None, number(0, "max"))
+            case _:
+                return cls(call, number(0, "min"), number(1, "max"))
+
+
+@dataclass(frozen=True)
 class Limited(Unknown):
     """The limited weights of a module, which are not yet written back."""
 
     weights: Module | None = None
-    call: str = ""
+    limit: _Limit = _Limit("")
 
 
 @dataclass
@@ -58,7 +90,7 @@ class _Constraint:
     place: Place
     frame: Frame
     weights: frozenset[int]
-    call: str
+    limit: _Limit
     loops: tuple[ast.AST, ...]
     trained: Module | None = None
     passes: int = 0
@@ -81,30 +113,33 @@ class Constraints(Part):
         self._trained.clear()
         self._around.clear()
 
-    def limited(self, owner: Value | None, name: str) -> Limited | None:
-        """The result of a function or method of torch on weights, if that limits them."""
+    def limited(self, owner: Value | None, name: str, args: Args, kwargs: Kwargs) -> Limited | None:
+        """The result of a function or method of torch on weights, if that limits them; `args` are those after these."""
         weights = _weights_of(owner)
-        return Limited(True, weights=weights, call=name) if weights is not None and name in _LIMITS else None
+        if weights is None or name not in _LIMITS:
+            return None
+        return Limited(True, weights=weights, limit=_Limit.of(name, args, kwargs))
 
-    def write(self, owner: Value, name: str, value: Value, node: ast.AST) -> None:
+    def write(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.AST) -> None:
         """The program writes to a parameter by an in-place method, `*=` or an assignment to its `data`."""
         weights = _weights_of(owner)
         if weights is None:
             return
+        value = args[0] if args else None
         if isinstance(value, Limited):
-            self._apply(weights, value.call, node)
+            self._apply(weights, value.limit, node)
         elif name.removesuffix("_") in _LIMITS and name.endswith("_"):
-            self._apply(weights, name, node)
+            self._apply(weights, _Limit.of(name, args, kwargs), node)
         elif name in _SCALING and _clamps_a_norm(self.state.frame, node):
-            self._apply(weights, "norm", node)
+            self._apply(weights, _Limit("norm"), node)
 
-    def _apply(self, weights: Module, call: str, node: ast.AST) -> None:
+    def _apply(self, weights: Module, limit: _Limit, node: ast.AST) -> None:
         ids = frozenset(id(each) for _, each in descendants(weights))
         if not ids.isdisjoint(self._trained):
             self._applied = [each for each in self._applied if each.weights.isdisjoint(ids)]
         elif not self._prepares(node):
             self._applied.append(
-                _Constraint(self.state.place(node), self.state.frame, ids, call, tuple(self.log.loops))
+                _Constraint(self.state.place(node), self.state.frame, ids, limit, tuple(self.log.loops))
             )
 
     def _prepares(self, node: ast.AST) -> bool:
@@ -153,7 +188,11 @@ class Constraints(Part):
             is_helper = each.frame.function is not None and not each.is_inline and name != "__init__"
             if not is_helper or self._mentions(each.frame.source, name) <= 2:
                 model = self.log.subject(each.trained)
-                self.log.events.append(ConstraintNotKept(each.place, each.frame.name, model=model, call=each.call))
+                paths = tuple(path for path, part in descendants(each.trained) if id(part) in each.weights)
+                event = ConstraintNotKept(
+                    each.place, each.frame.name, model=model, layers=paths, **dataclasses.asdict(each.limit)
+                )
+                self.log.events.append(event)
 
     def _find_uncalled(self) -> None:
         """Adds an event for each function and method that limits weights and that no code names."""

@@ -73,7 +73,7 @@ class ProgramStatements(Statements):
         if isinstance(target, ast.Attribute) and target.attr == "requires_grad":
             self._set_requires_grad(target.value, value)
         if isinstance(target, ast.Attribute) and target.attr in ("data", "weight"):
-            self.program.constraints.write(self.evaluator.evaluate(target), "copy_", value, target)
+            self.program.constraints.write(self.evaluator.evaluate(target), "copy_", (value,), {}, target)
         if isinstance(target, ast.Attribute) and target.attr == "train":
             owner = self.evaluator.evaluate(target.value)
             if isinstance(owner, Module):

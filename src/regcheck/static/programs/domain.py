@@ -182,7 +182,7 @@ class ProgramDomain(Domain):
             if compared is not None:
                 return compared
         if isinstance(node, ast.AugAssign) and name in ("mul", "div"):
-            self.constraints.write(values[0], f"{name}_", values[1], node)
+            self.constraints.write(values[0], f"{name}_", values[1:], {}, node)
         thresholds = isinstance(node, ast.Compare) and isinstance(node.ops[0], _THRESHOLDS)
         used = self.log.decide(values) if thresholds else self.log.consume(values)
         return self.penalties.arithmetic(name, values, used, node)
@@ -328,7 +328,7 @@ class ProgramDomain(Domain):
 
     def torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         result = self._torch_function(name, args, kwargs, node)
-        limited = self.constraints.limited(args[0] if args else None, name.rpartition(".")[2])
+        limited = self.constraints.limited(args[0] if args else None, name.rpartition(".")[2], args[1:], kwargs)
         return limited or self.penalties.torch_function(name, args, kwargs) or result
 
     def _torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
@@ -380,8 +380,8 @@ class ProgramDomain(Domain):
         if name == "load_from_checkpoint" and isinstance(owner, Definition) and owner.method(name) is None:
             return self._loaded(owner, node)
         if isinstance(owner, (ParameterOf, LayerWeight)):
-            self.constraints.write(owner, name, args[0] if args else NONE, node)
-            limited = self.constraints.limited(owner, name)
+            self.constraints.write(owner, name, args, kwargs, node)
+            limited = self.constraints.limited(owner, name, args, kwargs)
             if limited is not None:
                 return limited
         if isinstance(owner, ParameterOf) and name != "backward":
