@@ -16,6 +16,7 @@ from regcheck.engine.audit import audit
 
 Forward = Callable[["Scores", torch.Tensor], Any]
 LABELS = torch.arange(16) % 6
+VALID = torch.arange(4) < 1 + torch.arange(4)[:, None]
 CRITERION = nn.CrossEntropyLoss()
 
 
@@ -41,6 +42,20 @@ DROPPED: dict[str, Forward] = {
     "summed up, then log-softmax": lambda net, h: F.log_softmax(
         net.drop(net.heads[0](h)) + net.drop(net.heads[1](h)), 1
     ),
+    "averaged over the steps of a mask": lambda net, h: (
+        (net.drop(net.heads[0](h.view(4, 4, 32))) * VALID.unsqueeze(2).float()).sum(1) / VALID.sum(1, keepdim=True)
+    ),
+    "padding filled before the largest": lambda net, h: (
+        net.drop(net.heads[0](h.view(4, 4, 32))).masked_fill(~VALID[..., None], -1e4).max(dim=1).values
+    ),
+    "zeroed by where": lambda net, h: torch.where(
+        VALID[..., None], y := net.drop(net.heads[0](h.view(4, 4, 32))), torch.zeros_like(y)
+    ),
+    "the last step": lambda net, h: net.drop(net.heads[0](h.view(4, 4, 32))).gather(
+        1, (VALID.sum(1) - 1).view(4, 1, 1).expand(4, 1, 6)
+    ),
+    "rows that flags select": lambda net, h: net.drop(net.heads[0](h))[LABELS > 1],
+    "enlarged": lambda net, h: F.interpolate(net.drop(net.heads[0](h))[None], scale_factor=2, mode="linear"),
     "in a loss": lambda net, h: F.cross_entropy(net.drop(net.heads[0](h)), LABELS),
     "in a loss and returned": lambda net, h: (F.mse_loss(x := net.drop(net.heads[0](h)), torch.ones(16, 6)), x),
     "in a loss of a log-softmax": lambda net, h: -F.log_softmax(net.drop(net.heads[0](h)), 1)[:, 2].mean(),
@@ -51,6 +66,7 @@ KEPT: dict[str, Forward] = {
     "averaged over time, then the head": lambda net, h: net.heads[0](net.drop(h.view(4, 4, 32)).mean(1)),
     "an activation of features": lambda net, h: net.drop(torch.relu(net.heads[0](h))),
     "features before an activation": lambda net, h: torch.relu(net.drop(net.heads[0](h))),
+    "weights of a product with another head": lambda net, h: net.drop(net.heads[0](h)).sigmoid() * net.heads[1](h),
     "weights of a sum": lambda net, h: net.heads[0](net.drop(net.heads[1](h).softmax(1)).mT @ h),
     "a loss on a head before the dropout": lambda net, h: F.cross_entropy(net.heads[0](net.drop(h)), LABELS),
 }

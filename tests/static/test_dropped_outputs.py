@@ -187,6 +187,87 @@ CLASSES = {
                 h = F.relu(self.conv(signal))
                 return <self.drop(self.score(h).amax(-1))|self.score(self.drop(h)).amax(-1)>
         """,
+    "a mean over steps that a mask selects": """
+        class Whales(nn.Module):
+            def __init__(self, bands, num_classes):
+                super().__init__()
+                self.rnn, self.frame = nn.GRU(bands, 32, batch_first=True), nn.Linear(32, num_classes)
+                self.drop = nn.Dropout(0.3)
+
+            def forward(self, sound, mask):
+                calls = <self.drop(self.frame(self.rnn(sound)[0]))|self.frame(self.drop(self.rnn(sound)[0]))>
+                mask = mask.unsqueeze(-1).float()
+                return (calls * mask).sum(1) / mask.sum(1).clamp(min=1)
+        """,
+    "padding filled before the maximum": """
+        class Topics(nn.Module):
+            def __init__(self, words, width, n_tags):
+                super().__init__()
+                self.table, self.score = nn.Embedding(words, width), nn.Conv1d(width, n_tags, 3, padding=1)
+
+            def forward(self, ids):
+                h, on = self.table(ids).mT, self.training
+                tags = <F.dropout(self.score(h), 0.2, on)|self.score(F.dropout(h, 0.2, on))>
+                return tags.masked_fill((ids == 0)[:, None], -1e4).max(dim=2).values
+        """,
+    "the step that a length names": """
+        class Battery(nn.Module):
+            def __init__(self, sensors, n_classes):
+                super().__init__()
+                self.lstm, self.out = nn.LSTM(sensors, 32, batch_first=True), nn.Linear(32, n_classes)
+                self.drop = nn.Dropout(0.3)
+
+            def forward(self, x, lengths):
+                h, _ = self.lstm(x)
+                steps = <self.drop(self.out(h))|self.out(self.drop(h))>
+                last = (lengths - 1).view(-1, 1, 1).expand(-1, 1, steps.size(2))
+                return steps.gather(1, last).squeeze(1)
+        """,
+    "rows that flags select": """
+        class Users(nn.Module):
+            def __init__(self, width, num_classes):
+                super().__init__()
+                self.up, self.down, self.drop = nn.Linear(width, 32), nn.Linear(32, num_classes), nn.Dropout(0.3)
+
+            def forward(self, x, labelled):
+                h = self.up(x).relu()
+                return <self.drop(self.down(h))|self.down(self.drop(h))>[labelled.bool()]
+        """,
+    "a penalty on padding added": """
+        class Answer(nn.Module):
+            def __init__(self, words, width):
+                super().__init__()
+                self.table, self.rnn = nn.Embedding(words, width), nn.GRU(width, width, batch_first=True)
+                self.start_logits, self.drop = nn.Linear(width, 1), nn.Dropout(0.1)
+
+            def forward(self, ids, mask):
+                h = self.rnn(self.table(ids))[0]
+                starts = <self.drop(self.start_logits(h))|self.start_logits(self.drop(h))>.squeeze(-1)
+                return starts + (1.0 - mask.float()) * -1e4
+        """,
+    "frames zeroed by where, then a log-softmax": """
+        class Speakers(nn.Module):
+            def __init__(self, mel, out):
+                super().__init__()
+                self.body, self.head, self.drop = nn.Conv1d(mel, 32, 5), nn.Conv1d(32, out, 1), nn.Dropout(0.3)
+
+            def forward(self, mel, valid):
+                h = self.body(mel).tanh()
+                frames = <self.drop(self.head(h))|self.head(self.drop(h))>
+                frames = torch.where(valid[:, None], frames, torch.zeros_like(frames))
+                return torch.log_softmax(frames.sum(-1) / valid.sum(-1, keepdim=True), dim=-1)
+        """,
+    "maps of classes enlarged": """
+        class Fields(nn.Module):
+            def __init__(self, bands, n_class):
+                super().__init__()
+                self.body, self.last, self.drop = nn.Conv2d(bands, 16, 3, 2), nn.Conv2d(16, n_class, 1), nn.Dropout(0.3)
+
+            def forward(self, image):
+                h = self.body(image).relu()
+                small = <self.drop(self.last(h))|self.last(self.drop(h))>
+                return F.interpolate(small, size=image.shape[-2:], mode="bilinear")
+        """,
     "a loss inside": """
         class Reads(nn.Module):
             def __init__(self, a, b):
@@ -312,6 +393,24 @@ class Refined(nn.Module):
 
     def forward(self, x):
         return self.again(self.spoken(x))
+
+class Gate(nn.Module):
+    def __init__(self, width, num_classes):
+        super().__init__()
+        self.score, self.value = nn.Linear(width, num_classes), nn.Linear(width, num_classes)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, x, mask):
+        weights = self.score(x).masked_fill(~mask, -1e4).softmax(1)
+        return (self.drop(weights) * self.value(x)).sum(1)
+
+class Excited(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.cls, self.drop = nn.Linear(num_classes, num_classes), nn.Dropout(0.2)
+
+    def forward(self, x):
+        return x * self.drop(self.cls(x)).sigmoid()
 
 class Residual(nn.Module):
     def __init__(self, width):

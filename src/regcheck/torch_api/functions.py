@@ -183,6 +183,15 @@ REDUCTIONS = frozenset(
 )
 """Functions that reduce whole axes to one value, or a map to a few."""
 
+RESAMPLING = frozenset("interpolate upsample".split())
+"""Functions that change the size of a map, and mix no channels."""
+
+COMPARISONS = frozenset(
+    "lt le gt ge eq ne less less_equal greater greater_equal not_equal isnan isfinite logical_not logical_and"
+    " logical_or invert".split()
+)
+"""Functions whose result is true or false."""
+
 CHOICES = frozenset("argmax argmin topk sort argsort".split())
 """Functions whose result tells which values are the largest; no gradient passes through the places."""
 
@@ -236,7 +245,7 @@ EAGER_ONLY = frozenset(
 """Functions that return False when a model runs eagerly."""
 
 SOURCE_ALIASES = {"T": "t", "mT": "t", "H": "t", "mH": "t", "data": "detach", "real": "detach"}
-SOURCE_ALIASES |= {"subtract": "sub", "multiply": "mul"}
+SOURCE_ALIASES |= {"subtract": "sub", "multiply": "mul", "values": "getitem"}
 """Attributes and methods in source code that stand for another function."""
 
 CALL_ALIASES = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}

@@ -8,25 +8,30 @@ from functools import cached_property
 
 from regcheck.core.graph import Flow, Kind, Op
 
-from .functions import CHOICES, REDUCTIONS
+from .functions import CHOICES, COMPARISONS, FACTORIES, REDUCTIONS, RESAMPLING
 from .losses import is_loss
 
 CARRYING = frozenset((Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind.SOFTMAX, Kind.SIGMOID))
 """The kinds of op that hand each value on by itself, or rescale it among the others."""
 
+_DATA = frozenset(Kind) - {Kind.PARAMETER, Kind.RANDOM, Kind.DROPOUT, Kind.OPAQUE}
+_UNCHANGED = (Kind.INPUT, Kind.IDENTITY, Kind.RESHAPE)
 _JOINING = frozenset("add radd sub rsub".split())
+_MASKING = frozenset("mul rmul where masked_fill".split()) | _JOINING
+_SELECTING = frozenset("div truediv gather take_along_dim index_select".split())
+"""Functions that hand on values of their first argument alone."""
 
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """The paths of one flow: reshaping, scaling, softmax, pooling, and sums of nothing but dropped values."""
+    """The paths of one flow: reshaping, scaling, softmax, pooling, masks, and sums of nothing but dropped values."""
 
     flow: Flow
 
     def carries(self, op: Op) -> bool:
         """Whether an op hands dropped values on."""
         inert = op.kind is Kind.DROPOUT and not op.active
-        return op.kind in CARRYING or inert or is_reduction(op) or op.id in self._sums
+        return hands_on(op) or inert or op.id in self._sums or op.id in self._masked
 
     def carries_scores(self, op: Op) -> bool:
         """Whether an op hands dropped values on if they are known for scores: then an activation does, too."""
@@ -74,12 +79,57 @@ class OutputPaths:
             adds = op.kind is Kind.JOIN or (op.kind is Kind.COMBINE and op.site.function in _JOINING)
             if op.kind is Kind.DROPOUT and op.active:
                 dropped.add(op.id)
+            elif op.id in self._masked:
+                dropped |= {op.id} if self._masked[op.id] in dropped else set()
             elif op.inputs and dropped.issuperset(op.inputs):
                 if adds:
                     sums.add(op.id)
-                if adds or op.kind in CARRYING or is_reduction(op):
+                if adds or hands_on(op):
                     dropped.add(op.id)
         return frozenset(sums)
+
+    @cached_property
+    def _masked(self) -> dict[str, str]:
+        """For each op that masks, weights or selects values by data, the id of these values."""
+        masked: dict[str, str] = {}
+        for op in self.flow:
+            function, masks = op.site.function, self._masks
+            if function in _JOINING:  # an input that is added as it is may be a residual
+                masks = frozenset(each for each in masks if self.flow.ops[each].kind not in _UNCHANGED)
+            if function in _MASKING:
+                values = [each for each in op.inputs if each not in masks]
+            else:
+                values = [*op.inputs[:1]] if function in _SELECTING and masks.issuperset(op.inputs[1:]) else []
+            if len(values) == 1 < len(op.inputs):
+                masked[op.id] = values[0]
+        return masked
+
+    @cached_property
+    def _masks(self) -> frozenset[str]:
+        """The ids of data that tells which values count: comparisons, constants, and inputs that no layer reads."""
+        data: set[str] = set()
+        masks: set[str] = set()
+        for op in self.flow:
+            if op.site.function in FACTORIES:
+                is_data = is_mask = True
+            else:
+                is_data = op.kind in _DATA and not op.learned and data.issuperset(op.inputs)
+                is_mask = op.site.function in COMPARISONS or masks.issuperset(op.inputs)
+            if op.kind is Kind.INPUT:
+                is_mask = op.integral or not self._is_read_by_a_layer(op)
+            data |= {op.id} if is_data else set()
+            masks |= {op.id} if is_data and is_mask else set()
+        return frozenset(masks)
+
+    def _is_read_by_a_layer(self, given: Op) -> bool:
+        """Whether a layer reads an input otherwise than by a comparison."""
+        _, stopped = self.flow.ahead(given, lambda op: not (op.learned or op.site.function in COMPARISONS))
+        return any(op.learned for op in stopped)
+
+
+def hands_on(op: Op) -> bool:
+    """Whether an op hands on the values of its input, each by itself, mixed with neighbours, or reduced."""
+    return op.kind in CARRYING or is_reduction(op) or op.site.function in RESAMPLING
 
 
 def is_reduction(op: Op) -> bool:
@@ -99,4 +149,4 @@ def scores(op: Op) -> bool:
 
 def reads_scores(op: Op) -> bool:
     """Whether an op turns scores into something else than scores of the same form."""
-    return op.kind is Kind.SOFTMAX or is_reduction(op) or scores(op)
+    return op.kind is Kind.SOFTMAX or op.site.function in RESAMPLING or is_reduction(op) or scores(op)

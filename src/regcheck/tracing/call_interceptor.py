@@ -25,6 +25,7 @@ from regcheck.torch_api.functions import (
     DROPPING,
     KINDS,
     REDUCTIONS,
+    RESAMPLING,
     STACKED,
     STACKED_ATEN,
     STACKED_ATEN_PACKED,
@@ -37,7 +38,7 @@ from .script_interpreter import interpreting, is_interpretable, is_opaque_script
 
 _DRAWING = frozenset(DROPPING) | STACKED | {name for name, kind in KINDS.items() if kind is Kind.RANDOM}
 _SOFTMAX = {name for name, kind in KINDS.items() if kind is Kind.SOFTMAX}
-_PLACED = _DRAWING | STATISTICS | REDUCTIONS | LOSS_FUNCTIONS | _SOFTMAX | {"batch_norm"}
+_PLACED = _DRAWING | STATISTICS | REDUCTIONS | RESAMPLING | LOSS_FUNCTIONS | _SOFTMAX | {"batch_norm"}
 _names: dict[Any, str] = {}
 
 

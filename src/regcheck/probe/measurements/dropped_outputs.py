@@ -80,5 +80,10 @@ def measure(probe: ModelProbe, op: Op) -> DroppedOutputs:
 
 
 def another_input(tensor: torch.Tensor) -> torch.Tensor:
-    """Another valid input of the same shape."""
-    return tensor * 0.5 if tensor.is_floating_point() else tensor.flip(-1) if tensor.dim() else tensor
+    """Another valid input of the same shape, which masks the same values: ids change places but for the smallest."""
+    if tensor.is_floating_point():
+        return tensor * 0.5
+    if tensor.dtype is torch.bool or tensor.dim() < 2:
+        return tensor
+    ids, places = torch.unique(tensor, return_inverse=True)
+    return torch.cat([ids[:1], ids[1:].flip(0)])[places]

@@ -3,11 +3,12 @@
 ## What it finds
 
 A dropout on the scores of a model: its result reaches a model output, or a loss inside `forward`, through passive ops
-only (reshape, softmax, sigmoid, scaling, pooling over an axis, sums of dropped heads), and no learned layer reads it.
-Each output of a tuple or a dict is judged separately. Activations behind the last layer count as passive where the code
-says that its results are scores: the program trains the model or scores its outputs (a loss, `argmax`, a method such as
-`predict`), a loss or a log-softmax inside `forward` reads them, the layer is named for predictions (`classifier`,
-`logits`, `lm_head`), or the source names the layer's width as a number of classes (`num_classes`, `vocab_size`).
+only (reshape, softmax, sigmoid, scaling, pooling over an axis, masks, resizing, sums of dropped heads), and no learned
+layer reads it. Each output of a tuple or a dict is judged separately. Activations behind the last layer count as
+passive where the code says that its results are scores: the program trains the model or scores its outputs (a loss,
+`argmax`, a method such as `predict`), a loss or a log-softmax inside `forward` reads them, the layer is named for
+predictions (`classifier`, `logits`, `lm_head`), or the source names the layer's width as a number of classes
+(`num_classes`, `vocab_size`).
 
 The rule ignores dropout before the last layer, which is right. It ignores parts of larger models: in source every class
 of which nothing above says that it is whole, in a run every model that is called but not trained. It ignores a block,

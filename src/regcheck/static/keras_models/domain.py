@@ -39,9 +39,8 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.models.class_counts import width_counts_classes
 from regcheck.static.torch_calls import Rate, dropout_fields
 from regcheck.torch_api.functions import DROPPING, call_text, kind_of
+from regcheck.torch_api.keras_names import LAYERS, public_name
 from regcheck.torch_api.layers import KERAS_LAYERS, layer_named
-
-from .names import LAYERS, public_name
 
 _ACTIVATIONS = {"swish": "silu", "hard_sigmoid": "hardsigmoid", "hard_tanh": "hardtanh", "exponential": "exp"}
 """Keras' names of activations that torch names otherwise."""
