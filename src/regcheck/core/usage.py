@@ -6,7 +6,7 @@ The recorder of a running program and the interpreter of its source produce the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -406,16 +406,34 @@ class Usage:
         return function in self.training_functions
 
     def models_trained_alone(self) -> set[str]:
-        """Keys of the models that some training function calls as its only model: whole models, not parts."""
-        called: dict[str, set[str]] = {}
-        for _, call in self.calls():
+        """Keys of the models that some training function calls as its only model: whole models, not parts.
+
+        A trainer of a library may train several, one after the other.
+        """
+        called: dict[str, list[tuple[int, Called]]] = {}
+        for at, call in self.calls():
             if call.grad:
-                called.setdefault(call.function, set()).add(call.model.key)
-        alone = {
-            key for function, keys in called.items() if len(keys) == 1 and self.trains_in(function) for key in keys
-        }
-        shared = {key for keys in called.values() if len(keys) > 1 for key in keys}
+                called.setdefault(call.function, []).append((at, call))
+        alone, shared = set[str](), set[str]()
+        for function, calls in called.items():
+            keys = {call.model.key for _, call in calls}
+            if len(keys) > 1 and not self._train_in_turn(calls):
+                shared |= keys
+            elif self.trains_in(function):
+                alone |= keys
         return alone - shared
+
+    def _train_in_turn(self, calls: Sequence[tuple[int, Called]]) -> bool:
+        """Whether a library's function makes these calls, and each model steps before the next one is called."""
+        if any(call.library is None for _, call in calls):
+            return False
+        first: dict[str, int] = {}
+        for at, call in calls:
+            first.setdefault(call.model.key, at)
+        return all(
+            any(isinstance(event, Stepped) and key in event.models for event in self.events[:end])
+            for key, end in zip(first, [*first.values()][1:], strict=False)
+        )
 
     def eval_left_on(self, index: int) -> Place | None:
         """Where `eval()` was called for a prediction, in whose mode the call at `index` trains; None if it does not.

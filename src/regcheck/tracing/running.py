@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 
 from torch import fx, nn
 
@@ -12,6 +13,7 @@ from regcheck.core.graph import Reach, Site
 from regcheck.files.place import Place
 from regcheck.keras_api.layer_tree import is_layer, named_parts
 
+from .keras_construction import places_of
 from .traced_code import traced_module
 from .unregistered import unregistered_modules
 from .user_line import calling_place
@@ -117,6 +119,18 @@ class ModuleStack:
             self._unregistered = {id(each) for each in unregistered_modules(self._model)}
         return Reach.HIDDEN if id(self._stack[-1]) in self._unregistered else Reach.NEW
 
+    @property
+    def constructed_at(self) -> Place | None:
+        """Where the source of a module around it builds the running torch.nn layer; None where no source shows it."""
+        path = self._paths.get(id(self._stack[-1])) if self.layer and self._locate is not None else None
+        for module in reversed(self._stack[:-1]):
+            prefix = self._paths.get(id(module))
+            if self._locate is not None and path is not None and prefix is not None and path.startswith(prefix):
+                built = self._locate(type(module), path[len(prefix) :].lstrip("."))
+                if built is not None:
+                    return built
+        return None
+
     def site(self, name: str) -> Site:
         """The site of the current call; ask once per call, because it counts occurrences."""
         module = self.module
@@ -133,7 +147,16 @@ class ModuleStack:
                 built = self._locate(owner, path)
                 if built is not None:
                     return built
-        return calling_place()
+        return self._construction_of_keras_layer() or calling_place()
+
+    def _construction_of_keras_layer(self) -> Place | None:
+        """For a layer of Keras that a container calls: the line that constructs it, or the layer around it."""
+        if not self.layer.startswith("keras."):
+            return None
+        running = [*takewhile(layer_of, reversed(self._stack))]
+        called_by_code = len(running) < len(self._stack)
+        places = places_of(self._model)
+        return next((places[id(each)] for each in running[: len(running) - called_by_code] if id(each) in places), None)
 
     def _builders(self) -> Iterator[tuple[type, str]]:
         """For a torch.nn layer that a container calls: the classes that may have built it, with its path in each."""
