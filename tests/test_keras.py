@@ -120,6 +120,13 @@ def at_a_rate(layers: Layers, word: str) -> Model:
     return keras.Model(features, layers.Dense(1)(hidden))
 
 
+def of_self_normalizing_units(layers: Layers, word: str) -> Model:
+    keras = sys.modules["keras"]
+    features = keras.Input((10,))
+    hidden = layers.AlphaDropout({"keep": 0.9, "drop": 0.1}[word])(layers.Dense(64, activation="selu")(features))
+    return keras.Model(features, layers.Dense(1)(hidden))
+
+
 def asked_for(layers: Layers, word: str) -> Model:
     keras = sys.modules["keras"]
     features = keras.Input((10,))
@@ -152,6 +159,7 @@ AUDITS = [
     (of_logits, "after", "before", "REG101"),
     (before_a_norm, "BatchNormalization", "LayerNormalization", "REG103"),
     (at_a_rate, "keep", "drop", "REG401"),
+    (of_self_normalizing_units, "keep", "drop", "REG401"),
     (asked_for, "always", "never", "REG202"),
     (in_a_block, "always", "never", "REG202"),
 ]

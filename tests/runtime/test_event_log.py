@@ -9,15 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, OptimizerInfo, StepComposed, Stepped, Usage
+from regcheck.files.place import Place
 from regcheck.runtime.event_log import UsageLog
 
 MODELS = [Model(f"model#{number}", "Net", ("dropout",)) for number in range(2)]
 OPTIMIZERS = [OptimizerInfo(f"SGD#{number}", "SGD", "SGD") for number in range(2)]
-FUNCTIONS = ["fit", "validate"]
+FUNCTIONS = {"fit": Place("trainer.py", 1), "validate": None}
+"""A library's function, and one of the program's."""
 EVENTS: list[Event] = [
     *(
-        Called(None, function, model=model, training=training, grad=grad, backpropagated=grad and function == "fit")
-        for function in FUNCTIONS
+        Called(
+            None,
+            function,
+            library=library,
+            model=model,
+            training=training,
+            grad=grad,
+            backpropagated=grad and function == "fit",
+        )
+        for function, library in FUNCTIONS.items()
         for model in MODELS
         for training in (True, False)
         for grad in (True, False)
@@ -30,7 +40,7 @@ EVENTS: list[Event] = [
     ),
     Backward(None, "fit"),
     StepComposed(None, "fit"),
-    *(Stepped(None, "fit", optimizer=each, models=(MODELS[0].key,)) for each in OPTIMIZERS),
+    *(Stepped(None, "fit", optimizer=OPTIMIZERS[number], models=(MODELS[number].key,)) for number in range(2)),
 ]
 
 

@@ -28,7 +28,9 @@ class Calling(nn.Module):
     def __init__(self, forward: Callable[[Any, torch.Tensor], Any], drop: nn.Module | None = None) -> None:
         super().__init__()
         self.linear, self.drop, self.norm = nn.Linear(8, 8), drop or nn.Dropout(0.5), nn.BatchNorm1d(8)
-        self.aside = [nn.Dropout(0.3)]
+        self.aside = [nn.Dropout(0.3), nn.BatchNorm1d(8)]
+        self.unlearned = nn.BatchNorm1d(8, affine=False, track_running_stats=False)
+        self.averaging = nn.BatchNorm1d(8, momentum=None)
         self.function, self.calls = forward, [0]
 
     def forward(self, x: torch.Tensor) -> Any:
@@ -55,6 +57,12 @@ ENOUGH = {
     "a functional dropout that ignores the mode": lambda self, x: F.dropout(self.drop(x), 0.1),
     "a dropout layer in a list": lambda self, x: self.aside[0](self.drop(x)),
     "noise": lambda self, x: x + 0.1 * torch.randn_like(self.drop(x)),
+    "a batch norm": lambda self, x: self.norm(self.linear(x)) + x,
+    "a batch norm and a dropout layer": lambda self, x: self.linear(self.norm(self.drop(x))),
+    "a batch norm without running statistics": lambda self, x: self.unlearned(self.norm(x)),
+    "a batch norm in a list": lambda self, x: self.aside[1](self.norm(x)),
+    "a batch norm that is written to": lambda self, x: self.norm(self.linear(x)).relu_() + self.linear(x),
+    "a value that does not depend on the mode": lambda self, x: self.norm(x) if x.sum() > 0 else x,
 }
 
 
@@ -67,6 +75,13 @@ def test_one_run_tells_both_modes_where_only_dropout_layers_ask_for_one(forward:
     assert runs == 1
     for mode in Mode:
         assert traced.graph.flow(mode) == really(copies[mode], mode)
+
+
+def test_a_batch_norm_that_refuses_to_train_is_run_in_both_modes() -> None:
+    """With one value per channel train mode raises, which an eval run does not show; two samples determine both."""
+    model = Calling(lambda self, x: self.norm(x))
+    trace_model(model, "model", Inputs((X[:1],), {}))
+    assert model.calls[0] == 3
 
 
 LAYERS = [nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout]
@@ -137,6 +152,12 @@ def made_in_the_call(self: Any, x: torch.Tensor) -> torch.Tensor:
     return made
 
 
+def untracked(self: Any, x: torch.Tensor) -> torch.Tensor:
+    self.norm.track_running_stats = False
+    normalized: torch.Tensor = self.norm(x)
+    return normalized
+
+
 NOT_ENOUGH: dict[str, tuple[Any, nn.Module | None]] = {
     "the forward asks": (lambda self, x: F.dropout(x, 0.5, self.training), None),
     "the forward asks a layer": (lambda self, x: x * 2 if self.drop.training else x, None),
@@ -144,7 +165,10 @@ NOT_ENOUGH: dict[str, tuple[Any, nn.Module | None]] = {
     "a thread asks": (in_a_thread, None),
     "the forward sets a mode": (in_another_mode, None),
     "a layer made in the call": (made_in_the_call, None),
-    "a batch norm": (lambda self, x: self.norm(x), None),
+    "a batch norm with its own count": (lambda self, x: self.averaging(x), None),
+    "a batch norm that stops tracking": (untracked, None),
+    "a value behind a dropout": (lambda self, x: x if self.drop(x).sum() > 0 else -x, None),
+    "a value behind a batch norm": (lambda self, x: x if self.norm(x).tolist() else -x, None),
     "weights that are dropped": (lambda self, x: F.linear(x, self.drop(self.linear.weight)), None),
     "a result that is written to": (lambda self, x: self.drop(h := self.linear(x)).mul_(2) + h, None),
     "in place": (lambda self, x: self.drop(x * 1), nn.Dropout(0.5, inplace=True)),

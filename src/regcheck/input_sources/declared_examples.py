@@ -1,4 +1,4 @@
-"""Inputs that a model declares: the examples that it stores, and the image size of a timm model's configuration."""
+"""Inputs that a model declares: stored examples, its `input_shape`, and the image size of a timm configuration."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from regcheck.tracing.example_inputs.sizes import attribute, pretrained_size
 
 @hookimpl
 def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
-    """The examples stored on a model, then images of the size that its weights were trained with."""
+    """The examples stored on a model, inputs of its `input_shape`, images of the size of its training."""
     yield from examples(model)
+    yield from shaped(model)
     yield from pretrained_images(model)
 
 
@@ -29,6 +30,15 @@ def examples(model: nn.Module) -> Iterator[Inputs]:
             yield Inputs(tuple(value), {}, name)
         elif isinstance(value, torch.Tensor):
             yield Inputs((value,), {}, name)
+
+
+def shaped(model: nn.Module) -> Iterator[Inputs]:
+    """One input of the shape in `input_shape`, with or without an axis of samples; a leading 1 may be either."""
+    shape = attribute(model, "input_shape")
+    if not isinstance(shape, (tuple, list)) or not shape or not all(type(each) is int and each > 0 for each in shape):
+        return
+    for size in ([shape[1:]] if shape[0] == 1 and len(shape) > 1 else []) + [shape]:
+        yield Inputs((Spec((None, *size)).drawn(affordable(size)),), {}, "input_shape")
 
 
 def pretrained_images(model: nn.Module) -> Iterator[Inputs]:

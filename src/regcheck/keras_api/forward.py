@@ -51,6 +51,7 @@ def _torch_calls() -> Iterator[None]:
     """Replace Keras' random functions and its batch norm for this thread by calls of torch that compute the same."""
     random, functions = sys.modules[_RANDOM], sys.modules["keras.src.backend.torch.nn"]
     norm = sys.modules["keras.src.layers.normalization.batch_normalization"].BatchNormalization
+    alpha = sys.modules["keras.src.layers.regularization.alpha_dropout"].AlphaDropout
     of_batch: list[Any] = []
 
     def moments(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,6 +62,14 @@ def _torch_calls() -> Iterator[None]:
             return found
 
         return _moments
+
+    def alpha_dropout(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, inputs: Any, training: Any = False) -> Any:
+            if not training or self.noise_shape is not None:
+                return original(self, inputs, training)
+            return sys.modules["torch.nn.functional"].alpha_dropout(inputs, p=self.rate, training=True)
+
+        return call
 
     def normalization(original: Callable[..., Any]) -> Callable[..., Any]:
         def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, *rest: Any, **named: Any) -> Any:
@@ -86,6 +95,7 @@ def _torch_calls() -> Iterator[None]:
             (random, "dropout", lambda original: _dropout),
             (random, "torch_seed_generator", lambda original: lambda seed: None),
             (norm, "_moments", moments),
+            (alpha, "call", alpha_dropout),
             (functions, "batch_normalization", normalization),
             (sys.modules["keras.src.models.functional"], "operation_fn", own_mode),
         ):

@@ -51,8 +51,13 @@ def sublayers(layer: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _name_of(layer: Any, place: int) -> str:
-    made_up = sys.modules["keras.src.utils.naming"].to_snake_case(type(layer).__name__)
-    return f"layers.{place}" if re.fullmatch(rf"{made_up}(_\d+)?", layer.name) else str(layer.name)
+    return f"layers.{place}" if has_generated_name(layer) else str(layer.name)
+
+
+def has_generated_name(layer: Any) -> bool:
+    """Whether Keras chose the name of a layer, because the program chose none."""
+    generated = sys.modules["keras.src.utils.naming"].to_snake_case(type(layer).__name__)
+    return re.fullmatch(rf"{generated}(_\d+)?", layer.name) is not None
 
 
 def named_parts(model: Any) -> Iterator[tuple[str, Any]]:

@@ -324,7 +324,16 @@ KERAS_LAYERS: Mapping[str, Layer] = {
     ),
     **_keras_rows("AlphaDropout", "alpha_dropout", "rate", by_mode=DROPOUT),
     **_keras_rows("GaussianDropout", "", "rate", by_mode=DROPOUT),
-    **_keras_rows("MultiHeadAttention GroupQueryAttention", learned=True, composed=True),
+    **_keras_rows(
+        "MultiHeadAttention", "", "num_heads key_dim value_dim=None dropout=0.0", learned=True, composed=True
+    ),
+    **_keras_rows(
+        "GroupQueryAttention",
+        "",
+        "head_dim num_query_heads num_key_value_heads dropout=0.0",
+        learned=True,
+        composed=True,
+    ),
     **_keras_rows("Bidirectional TimeDistributed RNN", composed=True),
     **_keras_rows("ReLU LeakyReLU PReLU ELU Softmax", "relu leaky_relu prelu elu softmax"),
     **_keras_rows("Flatten Reshape Permute Identity", "flatten reshape permute identity"),

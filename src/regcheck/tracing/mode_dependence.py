@@ -1,22 +1,23 @@
-"""Derive the train-mode graph from an eval run where only torch's own dropout layers read the mode."""
+"""Derive the train-mode graph from an eval run where only torch's own dropout layers and batch norms read the mode."""
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import CodeType
 from typing import ClassVar
 
 import torch
 from torch import fx, nn
-from torch.nn.modules import dropout
+from torch.nn.modules import batchnorm, dropout
 
 from regcheck.core.graph import Reach
 from regcheck.torch_api.arguments import Argument
 from regcheck.torch_api.functions import DROPPING
 
-from .record import META, CallMetadata
+from .record import META, CallMetadata, Recording
 
 _FORWARDS: Mapping[CodeType, str] = {
     vars(each)["forward"].__code__: name
@@ -25,9 +26,17 @@ _FORWARDS: Mapping[CodeType, str] = {
 }
 """The name of each dropout layer, by the code of its forward."""
 
+_NORMS = frozenset(
+    name for name, each in vars(batchnorm).items() if getattr(each, "forward", None) is batchnorm._BatchNorm.forward
+)
+"""The batch norms that share one forward, by name."""
+
+_NORM_SWITCH = Argument(5, "training", False)
+"""The argument of `F.batch_norm` that says whether it takes the statistics of its batch."""
+
 
 class ModeReads:
-    """Detects whether, within a `with` block, anything but torch's own dropout layers may depend on the mode.
+    """Detects whether, in a `with` block, anything but torch's own dropout layers and batch norms depends on the mode.
 
     Inside the block `nn.Module.training` is a property that notes who reads or sets it, in any thread; the flags stay
     in the modules' dictionaries.
@@ -63,7 +72,7 @@ class ModeReads:
 @torch.jit.unused  # a forward may script modules meanwhile, which compiles properties
 def _read(module: nn.Module) -> bool:
     reader = sys._getframe(1).f_code
-    if reader not in _FORWARDS or reader is not getattr(type(module).forward, "__code__", None):
+    if not (_is_switched_by_argument(module, reader) and reader is getattr(type(module).forward, "__code__", None)):
         ModeReads.note()
     try:
         mode: bool = vars(module)["training"]
@@ -81,6 +90,14 @@ def _delete(module: nn.Module) -> None:
     ModeReads.note()
     if vars(module).pop("training", None) is None:
         raise AttributeError("training", name="training", obj=module)
+
+
+def _is_switched_by_argument(module: nn.Module, reader: CodeType) -> bool:
+    """Whether the code of a layer's forward uses the mode for nothing but one argument of its call."""
+    if reader is batchnorm._BatchNorm.forward.__code__:
+        passes_statistics = module.track_running_stats or module.running_mean is None
+        return passes_statistics and module.momentum is not None
+    return reader in _FORWARDS
 
 
 _TRAINING = property(_read, _set, _delete)
@@ -101,18 +118,50 @@ def _has_modes_of_its_own(cls: type) -> bool:
     return any(not vars(base).keys().isdisjoint(("train", "eval", "training")) for base in owners)
 
 
+def determines_train_mode(recording: Recording) -> bool:
+    """Whether the graph of an eval run, in which only such layers read the mode, is that of a train run too.
+
+    It is not where a dropout returns its input, where a batch norm has one value per channel, which it refuses to train
+    on, and where the forward reads values that depend on the mode: it may branch on them.
+    """
+    if recording.returns_input:
+        return False
+    dependent = set[fx.Node]()
+    for node, _ in _switched(recording.graph):
+        dependent.add(node)
+        seen: CallMetadata = node.meta[META]
+        if seen.name == "batch_norm" and (seen.shape is None or math.prod(seen.shape) <= seen.shape[1]):
+            return False
+    if recording.read and dependent:
+        for node in recording.graph.nodes:
+            if not dependent.isdisjoint(node.all_input_nodes):
+                dependent.add(node)
+    return dependent.isdisjoint(recording.read)
+
+
 def as_train_mode(graph: fx.Graph) -> None:
-    """Turn the graph of an eval run into that of a train run, where only dropout layers depend on the mode."""
-    layers = set(_FORWARDS.values())
+    """Turn the graph of an eval run into that of a train run, where only such layers depend on the mode."""
+    for node, switch in _switched(graph):
+        seen: CallMetadata = node.meta[META]
+        seen.active = seen.rate != 0
+        _set_switch(node, switch)
+
+
+def _switched(graph: fx.Graph) -> Iterator[tuple[fx.Node, Argument | None]]:
+    """The calls of the registered layers that depend on the mode, each with the argument that switches it."""
+    dropouts = set(_FORWARDS.values())
     for node in graph.nodes:
         seen: CallMetadata | None = node.meta.get(META)
-        if seen is not None and seen.name in DROPPING and seen.layer in layers and seen.reach is Reach.REGISTERED:
-            seen.active = seen.rate != 0
-            _set_switch(node, DROPPING[seen.name].training)
+        if seen is None or seen.reach is not Reach.REGISTERED:
+            continue
+        if seen.name in DROPPING and seen.layer in dropouts:
+            yield node, DROPPING[seen.name].training
+        elif seen.name == "batch_norm" and seen.layer in _NORMS:
+            yield node, _NORM_SWITCH
 
 
 def _set_switch(node: fx.Node, switch: Argument | None) -> None:
-    """Set the `training` argument of a dropout call to True."""
+    """Set the `training` argument of a call to True."""
     if switch is None:
         return
     position, name, _ = switch

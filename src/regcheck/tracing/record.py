@@ -99,7 +99,8 @@ class Recording:
         drew_elsewhere: random numbers were drawn by no op of the graph: Python's, NumPy's, or unrecorded ones.
         ran: the paths of the modules that ran.
         returns_input: a dropout returned its input, which is a parameter (and has no op) or is written to later.
-        covers_both_modes: the other mode would differ only in what dropout layers drop.
+        read: the nodes of tensors that the forward read values of.
+        covers_both_modes: the other mode would differ only in what dropout layers drop and batch norms normalize by.
         operations: the cost of the forward, see `cost`.
         unfollowed: the reason for each part of the result that could not be followed.
     """
@@ -109,6 +110,7 @@ class Recording:
     drew_elsewhere: bool = False
     ran: frozenset[str] = frozenset()
     returns_input: bool = False
+    read: tuple[fx.Node, ...] = ()
     covers_both_modes: bool = False
     operations: int = 0
     unfollowed: tuple[str, ...] = ()
@@ -224,6 +226,8 @@ class Recorder(TorchCallInterceptor):
         given = tensors_in((args, kwargs))
         if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
             return func(*args, **kwargs)
+        if func is torch.Tensor.add_ and self._counts_batches(args[0]):
+            return func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
             versions = versions_of(given)
             inputs = self._inputs(name, args, kwargs)
@@ -286,6 +290,11 @@ class Recorder(TorchCallInterceptor):
         if named:
             node.kwargs = named
         return node
+
+    def _counts_batches(self, tensor: Any) -> bool:
+        """Whether a tensor is the count of batches of the running norm, which is read only without a momentum."""
+        norm = self.running.innermost
+        return getattr(norm, "momentum", None) is not None and tensor is getattr(norm, "num_batches_tracked", None)
 
     def script_begins(self, module: nn.Module) -> None:
         self._opaque_scripts.append(self.running.site(script_name(module)))
@@ -446,7 +455,14 @@ class Recorder(TorchCallInterceptor):
         unfollowed = result.unfollowed if outputs else (*result.unfollowed, NO_OUTPUT)
         ran, operations = frozenset(self.running.ran), self.meter.operations
         return Recording(
-            self.graph, outputs, drew_elsewhere, ran, self._returns_input, operations=operations, unfollowed=unfollowed
+            self.graph,
+            outputs,
+            drew_elsewhere,
+            ran,
+            self._returns_input,
+            self._left.nodes,
+            operations=operations,
+            unfollowed=unfollowed,
         )
 
     def _node_of_output(self, output: Output) -> fx.Node | None:

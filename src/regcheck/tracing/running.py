@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 
 from torch import fx, nn
 
@@ -12,6 +13,7 @@ from regcheck.core.graph import Reach, Site
 from regcheck.files.place import Place
 from regcheck.keras_api.layer_tree import is_layer, named_parts
 
+from .keras_construction import places_of
 from .traced_code import traced_module
 from .unregistered import unregistered_modules
 from .user_line import calling_place
@@ -133,7 +135,16 @@ class ModuleStack:
                 built = self._locate(owner, path)
                 if built is not None:
                     return built
-        return calling_place()
+        return self._construction_of_keras_layer() or calling_place()
+
+    def _construction_of_keras_layer(self) -> Place | None:
+        """For a layer of Keras that a container calls: the line that constructs it, or the layer around it."""
+        if not self.layer.startswith("keras."):
+            return None
+        running = [*takewhile(layer_of, reversed(self._stack))]
+        called_by_code = len(running) < len(self._stack)
+        places = places_of(self._model)
+        return next((places[id(each)] for each in running[: len(running) - called_by_code] if id(each) in places), None)
 
     def _builders(self) -> Iterator[tuple[type, str]]:
         """For a torch.nn layer that a container calls: the classes that may have built it, with its path in each."""

@@ -28,7 +28,7 @@ from .cost import SECOND
 from .example_inputs import Inputs, InputSources, candidates, decided, elsewhere, moved, with_another_sample
 from .fake import CannotRunFake, FakeRecording, fake_copy, record_fake
 from .lower import Blocks, blocks_of, lower_graph
-from .mode_dependence import ModeReads, as_train_mode
+from .mode_dependence import ModeReads, as_train_mode, determines_train_mode
 from .record import ForwardRaised, Recording, record, set_mode
 from .running import Locate
 from .user_line import is_user_code
@@ -190,7 +190,7 @@ def _recorded(
             recording = record(model, args, kwargs, locate=locate, limit=limit)
     except ForwardRaised as error:
         return _without_frames(error)
-    return replace(recording, covers_both_modes=not (reads.any or recording.returns_input))
+    return replace(recording, covers_both_modes=not reads.any and determines_train_mode(recording))
 
 
 def _recorded_fake(model: nn.Module, locate: Locate | None, mode: Mode, inputs: Inputs) -> Recording | CannotTrace:

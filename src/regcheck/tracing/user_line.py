@@ -125,3 +125,8 @@ def is_user_code(path: str) -> bool:
     if path.startswith((_TORCH, _OURS, *_KERAS, "<frozen ", "<eval_with_key>")):  # the last is code that torch.fx wrote
         return False
     return path.startswith(_PACKAGES) or not path.startswith(_STDLIB)
+
+
+def is_project_code(path: str) -> bool:
+    """Whether a file belongs to the model, and to no installed package."""
+    return is_user_code(path) and not path.startswith(_PACKAGES)

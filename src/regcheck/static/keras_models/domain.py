@@ -39,9 +39,8 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.models.class_counts import width_counts_classes
 from regcheck.static.torch_calls import Rate, dropout_fields
 from regcheck.torch_api.functions import DROPPING, call_text, kind_of
+from regcheck.torch_api.keras_names import LAYERS, public_name
 from regcheck.torch_api.layers import KERAS_LAYERS, layer_named
-
-from .names import LAYERS, public_name
 
 _ACTIVATIONS = {"swish": "silu", "hard_sigmoid": "hardsigmoid", "hard_tanh": "hardtanh", "exponential": "exp"}
 """Keras' names of activations that torch names otherwise."""
@@ -326,6 +325,7 @@ class KerasDomain(Domain):
         if function in DROPPING:
             given = args[1] if len(args) > 1 and name in _WITH_MODE else kwargs.get("training", NONE)
             return self._drop(layer, value, given, node, place)
+        args = (*args, *self._dropped_inside(layer, args, kwargs, place))
         if row.kind is Kind.CONV or "pool" in function:
             value = self._run_on_map(layer, value, place)
         elif row.kind is Kind.BATCH_NORM:
@@ -430,6 +430,23 @@ class KerasDomain(Domain):
         )
         return self._moved(result, 1, -1) if of_channels else result
 
+    def _dropped_inside(self, layer: LayerValue, args: Args, kwargs: Kwargs, place: Place | None) -> Iterator[Value]:
+        """What a recurrent or attention layer drops of values that no other op has: its state, inputs or scores."""
+        arguments = layer_named(layer.name).arguments
+        for name in ("dropout", "recurrent_dropout"):
+            rate = layer.argument(*arguments[name]) if name in arguments else NONE
+            if by_default(rate) in (Constant(0), Constant(0.0), NONE):
+                continue
+            known = Rate.of(Unknown() if isinstance(rate, UnknownObject) or rate == VARYING else rate)
+            acts, certain = self._acts(kwargs.get("training", NONE)), not any(self.state.doubts)
+            mine, other = (dropout_fields(known, each, certain) for each in acts)
+            shown = layer.name + ("" if mine["rate"] is None else f"({name}={mine['rate']:g})")
+            inside = self._emit(Kind.OPAQUE, "opaque", (*args, *kwargs.values()), place, layer=layer, learned=True)
+            drops = Drops.ELEMENTS
+            yield self._emit(
+                Kind.DROPOUT, "dropout", (inside,), place, layer=layer, drops=drops, shown=shown, other=other, **mine
+            )
+
     def _drop_always(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """A function that drops whenever it is called."""
         rate = argument(args, kwargs, 1, "rate")
@@ -497,9 +514,7 @@ class KerasDomain(Domain):
             id=name,
             kind=kind,
             site=Site(path, function, place),
-            call=shown + (f"(rate={rate:g})" if rate is not None else "")
-            if shown
-            else call_text(function, layer_name, rate),
+            call=shown or call_text(function, layer_name, rate),
             inputs=self._origins(inputs),
             active=active,
             rate=rate,

@@ -37,9 +37,9 @@ from regcheck.static.programs.reader import constructor_arguments, unknown_param
 from regcheck.static.project.discovery import KERAS
 from regcheck.static.project.files import Source, file_scope
 from regcheck.static.project.names import Definition, Project
+from regcheck.torch_api.keras_names import LAYERS, layer_calls
 
 from .domain import FunctionalModel, KerasDomain, TapeEntry, derives_from_keras
-from .names import LAYERS, layer_calls
 from .regularizers import stepped
 
 _IMPORTED = re.compile(rb"^[ \t]*(?:from|import)[ \t]+[^\n]*\b(?:tensorflow|keras|tf_keras)\b", re.MULTILINE)

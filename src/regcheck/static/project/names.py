@@ -25,7 +25,7 @@ from regcheck.static.interpreter.values import (
     Unknown,
     Value,
 )
-from regcheck.static.keras_models.names import is_public
+from regcheck.torch_api.keras_names import is_public
 from regcheck.torch_api.layers import CONTAINERS, layer_named
 
 from .files import Source, bindings_of, file_scope

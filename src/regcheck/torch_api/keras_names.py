@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 
-from regcheck.torch_api.layers import KERAS_LAYERS
+from .layers import KERAS_LAYERS
 
 LAYERS = "keras.layers"
 _HOMES = frozenset(("keras", "tf_keras"))
