@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import regcheck
 from regcheck.cli.audit import examine
 from regcheck.cli.inputs import parse_input
 from regcheck.config.options import Options
@@ -256,3 +258,22 @@ def test_a_damaged_file_is_not_checked(tmp_path: Path) -> None:
         assert report.exit_code == 3 and "ONNX" in report.not_checked[0].reason
     with pytest.raises(UsageError, match="there is no file"):
         examine(str(tmp_path / "gone.onnx"), [], UNPROVEN)
+
+
+def test_a_model_in_memory_is_checked_like_its_file(tmp_path: Path) -> None:
+    """`audit` takes an ONNX model, leaves it as it is, and reports what the file's audit reports."""
+    for body, codes in (("y = Dropout(x, r, t)", ["REG202"]), ("y = Dropout(x, r)", [])):
+        model = model_of(body, 17, RATE)
+        before = model.SerializeToString(deterministic=True)
+        assert [each.code for each in regcheck.audit(model, options=UNPROVEN).unproven] == codes
+        assert [each.code for each in report_on(model, tmp_path).unproven] == codes
+        assert model.SerializeToString(deterministic=True) == before
+
+
+def test_inputs_and_optimizers_of_a_model_in_memory() -> None:
+    """Inputs that an ONNX model does not have, and an optimizer, are refused."""
+    model = model_of("y = Relu(x)")
+    with pytest.raises(UsageError, match="the inputs of g are x"):
+        regcheck.audit(model, z=torch.ones(8, 4))
+    with pytest.raises(UsageError, match="no parameters"):
+        regcheck.audit(model, optimizer=torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.1))

@@ -53,6 +53,26 @@ REPORTED = {
     + "        (loss / 2).backward()\n        optimizer.step()\nfit(net)\n",
 }
 
+
+def looped(loop: str, mark: str = "") -> str:
+    """A program whose loop sums up magnitudes in `reg`, which the loss takes in a statement of its own."""
+    return DECAYED + LOSS + f"reg = torch.zeros(1)\n{loop}loss.add_(1e-4 * reg.squeeze()){mark}\n" + STEP
+
+
+REPORTED |= {
+    "weights by their name, in a loop": looped(
+        "for name, p in net.named_parameters():\n    if 'weight' in name:\n        reg += p.pow(2).sum()\n", MARK
+    ),
+    "biases left out of a loop": looped(
+        "for name, p in net.named_parameters():\n    if name.endswith('bias'):\n        continue\n"
+        "    reg = reg + torch.norm(p) ** 2\n",
+        MARK,
+    ),
+    "layers of a sequence": looped(
+        "for layer in net:\n    if isinstance(layer, nn.Linear):\n        reg += layer.weight.square().sum()\n", MARK
+    ),
+}
+
 TASK = """
 import lightning as L
 import torch
@@ -111,6 +131,18 @@ REPORTED |= {
 }
 
 SILENT = {
+    "one of two layers, by its name": looped(
+        "for name, p in net.named_parameters():\n    if '2.' in name:\n        reg += p.pow(2).sum()\n"
+    ),
+    "biases by their name": looped(
+        "for name, p in net.named_parameters():\n    if 'bias' in name:\n        reg += p.pow(2).sum()\n"
+    ),
+    "layers that the sequence does not have": looped(
+        "for layer in net:\n    if isinstance(layer, nn.Conv2d):\n        reg += layer.weight.square().sum()\n"
+    ),
+    "magnitudes by name": looped(
+        "for name, p in net.named_parameters():\n    if 'weight' in name:\n        reg += p.abs().sum()\n"
+    ),
     "one layer of several": added("1e-4 * net[2].weight.pow(2).sum()"),
     "layers of a kind that is not all": added(
         "1e-4 * sum(m.weight.pow(2).sum() for m in net.modules() if isinstance(m, nn.Conv2d))"

@@ -24,6 +24,7 @@ from regcheck.core.suppressions import BLOCKS
 from regcheck.core.usage import Stepped, Usage
 from regcheck.engine.check import Check, Suspicions
 from regcheck.engine.model_use import check_model_use, uses_in_source
+from regcheck.engine.onnx_audit import audit_onnx_model, onnx_model
 from regcheck.engine.program import check_usage
 from regcheck.engine.rank_comparison import compare_ranks, rendezvous
 from regcheck.engine.undecided import entries
@@ -53,7 +54,7 @@ ASK_THE_USER = "drop whole channels if it is a feature map there, else ignore th
 
 
 def audit(
-    model: nn.Module | torch.export.ExportedProgram,
+    model: nn.Module | torch.export.ExportedProgram | Any,
     *args: Any,
     optimizer: torch.optim.Optimizer | None = None,
     options: Options | Mapping[str, Any] | None = None,
@@ -62,8 +63,8 @@ def audit(
     """Check a model, and prove what is wrong with it by measuring a copy of it.
 
     Args:
-        model: the model, what is around it (DDP, FSDP, `torch.compile`, a trainer, …), or an exported program. It is
-            left exactly as it is.
+        model: the model, what is around it (DDP, FSDP, `torch.compile`, a trainer, …), an exported program, or an
+            ONNX model (`onnx.ModelProto`, `torch.onnx.ONNXProgram`). It is left exactly as it is.
         args: positional inputs of its `forward`; inferred where none are given.
         kwargs: keyword inputs of its `forward`.
         optimizer: checked too, on copies of its parameters.
@@ -75,6 +76,11 @@ def audit(
     """
     if not isinstance(optimizer, (torch.optim.Optimizer, type(None))):
         raise UsageError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
+    exported = onnx_model(model)
+    if exported is not None:
+        if optimizer is not None:
+            raise UsageError("an ONNX model has no parameters that an optimizer steps: audit the original model")
+        return audit_onnx_model(exported, args, kwargs, Options.of(options))
     check = Check.of(Options.of(options))
 
     def check_all() -> Report:

@@ -34,6 +34,15 @@ def is_onnx(target: str) -> bool:
     return Path(target).suffix.lower() == ".onnx"
 
 
+def onnx_model(value: Any) -> Any:
+    """The `onnx.ModelProto` that a value is, or that an `ONNXProgram` of torch holds; None for other values."""
+    package, name = type(value).__module__.partition(".")[0], type(value).__name__
+    if (package, name) == ("torch", "ONNXProgram"):
+        value = value.model_proto
+        package, name = "onnx", type(value).__name__
+    return value if (package, name) == ("onnx", "ModelProto") else None
+
+
 def audit_onnx(path: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> Report:
     """Check an ONNX file with the rules about graphs.
 
@@ -57,6 +66,30 @@ def audit_onnx(path: str, args: Sequence[Any], kwargs: Mapping[str, Any], option
         file = read(path)
     except CannotTrace as error:
         raise CannotBuild(str(error), "audit the model that it was exported from") from error
+    return _audit_graph(file, path, args, kwargs, options)
+
+
+def audit_onnx_model(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> Report:
+    """Check an `onnx.ModelProto` as `audit_onnx` checks a file; external data is looked up in the working directory.
+
+    Raises:
+        UsageError: it has no output, or no such inputs.
+    """
+    from regcheck.tracing.onnx_graph import graph_of
+
+    twin = type(model)()
+    twin.CopyFrom(model)
+    name = Path(model.graph.name).name or type(model).__name__
+    try:
+        file = graph_of(twin, name)
+    except CannotTrace as error:
+        raise UsageError(f"the model {name!r} {error}") from error
+    return _audit_graph(file, name, args, kwargs, options)
+
+
+def _audit_graph(
+    file: OnnxGraph, path: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+) -> Report:
     names = [each.name for each in file.inputs]
     given = dict(zip(names, args, strict=False)) | dict(kwargs)
     if len(args) > len(names) or not given.keys() <= set(names):

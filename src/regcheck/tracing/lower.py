@@ -85,6 +85,7 @@ def _op(node: fx.Node, ops: Mapping[str, Op], weights: set[str], mode: Mode) -> 
         traced_by=seen.traced_by,
         discarded=seen.discarded,
         reused_mask=seen.reused_mask,
+        keep_name=seen.keep_name,
         axis_arguments=_axis_arguments(seen.name, node),
         operands=tuple(_operands((node.args, node.kwargs))) if seen.name in MASKING else (),
     )

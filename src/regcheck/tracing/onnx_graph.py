@@ -113,6 +113,18 @@ def read(path: str) -> OnnxGraph:
     """
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
+    except Exception as error:
+        raise CannotTrace(f"cannot be read as an ONNX file: {format_error(error)}") from error
+    return graph_of(model, path)
+
+
+def graph_of(model: Any, path: str) -> OnnxGraph:
+    """Returns the graph of an `onnx.ModelProto`, whose external data is in the folder of `path`.
+
+    Raises:
+        CannotTrace: it has no output, or functions that cannot be inlined.
+    """
+    try:
         if model.functions:
             model = inliner.inline_local_functions(model)
     except Exception as error:

@@ -18,6 +18,7 @@ from regcheck.files.discarded_results import discards_at
 from regcheck.files.text import text_of
 from regcheck.keras_api.forward import run
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
+from regcheck.torch_api.keep_probabilities import keep_name_at
 from regcheck.torch_api.reused_masks import PRODUCTS, Products, products_in
 
 from .call_interceptor import (
@@ -87,6 +88,7 @@ class CallMetadata:
     traced_by: str = ""
     discarded: bool = False
     reused_mask: str = ""
+    keep_name: str = ""
     blocks: tuple[CodeSuppression, ...] = field(default_factory=BLOCKS.get)
 
 
@@ -254,6 +256,8 @@ class Recorder(TorchCallInterceptor):
                 self._returned_storages.add(storage_of(result))
             node = self._node("call_function", func, name or "call", *inputs)
             self._describe(node, func, name, site, args, kwargs, result)
+            if name in DROPPING:
+                node.meta[META].keep_name = self._keep_name(node.meta[META])
             if name in DROPPING and self.running.returns_to_code:
                 if not arguments_by_name(func, name, args, kwargs).get("inplace") and not changed:
                     self._dropped.append(node)
@@ -442,6 +446,13 @@ class Recorder(TorchCallInterceptor):
             name, Site("", name), kind=kind, shape=shape_of(tensor), integral=integral, requires_grad=trained
         )
         return node
+
+    def _keep_name(self, seen: CallMetadata) -> str:
+        """The name of a keep probability that a dropout takes as its rate, where its source shows one."""
+        place = self.running.constructed_at if seen.layer else seen.site.place
+        if not seen.rate or place is None:
+            return ""
+        return keep_name_at(text_of(place.path), place.line, place.column)
 
     def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:
         found = [(each.name, self._node_of_output(each)) for each in result.values]

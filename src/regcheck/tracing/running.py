@@ -119,6 +119,18 @@ class ModuleStack:
             self._unregistered = {id(each) for each in unregistered_modules(self._model)}
         return Reach.HIDDEN if id(self._stack[-1]) in self._unregistered else Reach.NEW
 
+    @property
+    def constructed_at(self) -> Place | None:
+        """Where the source of a module around it builds the running torch.nn layer; None where no source shows it."""
+        path = self._paths.get(id(self._stack[-1])) if self.layer and self._locate is not None else None
+        for module in reversed(self._stack[:-1]):
+            prefix = self._paths.get(id(module))
+            if self._locate is not None and path is not None and prefix is not None and path.startswith(prefix):
+                built = self._locate(type(module), path[len(prefix) :].lstrip("."))
+                if built is not None:
+                    return built
+        return None
+
     def site(self, name: str) -> Site:
         """The site of the current call; ask once per call, because it counts occurrences."""
         module = self.module

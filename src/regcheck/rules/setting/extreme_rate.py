@@ -6,10 +6,10 @@ A dropout with p of 0.8 or more that is on in train mode. Mostly this is a keep 
 (TensorFlow 1 took the share to keep, torch takes the share to drop). At p = 1 no unit survives. The rule ignores
 stochastic depth, which skips a block and keeps its shortcut.
 
-A scan reads names, too: a rate of 0.5 or more whose name says that it is kept (`keep_prob`, `keep_rate`, `retain`) is a
-warning, also where a model's constructor gets it under another name; an unknown rate with such a name is advice. A rate
-above 1, as a percentage is, raises an error in torch, where the layer is constructed or called; a scan says so before
-the program runs.
+Names count, too: a rate of 0.5 or more whose name says that it is kept (`keep_prob`, `keep_rate`, `retain`) is a
+warning, also where a variable, an attribute or the constructor's argument has that name and hands it on under another
+one; an unknown rate with such a name is advice. A rate above 1, as a percentage is, raises an error in torch, where the
+layer is constructed or called; a scan says so before the program runs.
 
 ## Why it matters
 
@@ -21,7 +21,8 @@ network learns slowly or not at all, and nothing crashes.
 The call of train mode repeats, many times, on ones of its input's shape. The share of dropped units must lie in the
 exact binomial interval around p, and an exact test must reject that half of the units or fewer are dropped: 0.5 is
 torch's default and the highest rate that the papers below use for hidden units. If the test rejects a rate of 0.8, the
-suspicion is refuted. The name of a rate and a rate above 1 are not measured: only a scan reports them.
+suspicion is refuted. A rate whose name says that it is kept must drop more than half of the units by that test; one of
+0.5 drops as many as it keeps, and is refuted. A rate above 1 is not measured: only a scan reports it.
 
 ## When to keep the code
 
@@ -94,15 +95,20 @@ def out_of_range(op: Op, rate: float) -> Suspicion:
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     mask = probe.measure(UnitMask, suspicion.op)
     low, high = mask.interval
-    because = f"in train mode {percent(mask.share)} of the units are dropped; extreme from {percent(EXTREME)}"
+    name = suspicion.op.keep_name if (suspicion.op.rate or 0) < EXTREME else ""
+    limit = USUAL if name else EXTREME
+    because = f"in train mode {percent(mask.share)} of the units are dropped; "
+    because += f"`{name}` says that as many are kept" if name else f"extreme from {percent(EXTREME)}"
     verdict = Verdict.UNMEASURED
-    if 1 - probe.at_least(mask.share + 1 / mask.units, mask.units, EXTREME) <= probe.alpha:
+    if name and suspicion.op.rate == USUAL and mask.is_expected:
+        verdict, because = Verdict.REFUTED, f"`{name}` keeps as many units as it drops"
+    elif 1 - probe.at_least(mask.share + 1 / mask.units, mask.units, limit) <= probe.alpha:
         verdict = Verdict.REFUTED
     elif mask.is_expected and probe.at_least(mask.share, mask.units, USUAL) <= probe.alpha:
         verdict = Verdict.CONFIRMED
     else:
         because += f"; {mask.units} draws are too few to decide ({percent(low)} to {percent(high)} are possible)"
-    return probe.evidence(verdict, because, mask, material_from=EXTREME)
+    return probe.evidence(verdict, because, mask, material_from=limit)
 
 
 BAD = (
@@ -169,6 +175,27 @@ class Attention(nn.Module):
 model = Attention()
 inputs = (torch.randn(8, 24, 32),)
 """),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Encoder(nn.Module):
+    def __init__(self, keep_prob=0.7):
+        super().__init__()
+        self.p = keep_prob
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        return self.head(F.dropout(x, self.p, self.training))  # <-
+
+
+model = Encoder()
+inputs = (torch.randn(32, 16),)
+"""),
 )
 
 GOOD = (
@@ -192,6 +219,27 @@ class Classifier(nn.Module):
 
 
 model = Classifier()
+inputs = (torch.randn(32, 16),)
+"""),
+    Example("""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Encoder(nn.Module):
+    def __init__(self, keep_prob=0.7):
+        super().__init__()
+        self.p = 1 - keep_prob
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.hidden(x))
+        return self.head(F.dropout(x, self.p, self.training))
+
+
+model = Encoder()
 inputs = (torch.randn(32, 16),)
 """),
 )

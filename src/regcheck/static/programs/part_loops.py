@@ -36,6 +36,7 @@ _SWITCHES = frozenset("requires_grad requires_grad_ eval train momentum track_ru
 _MODULE_LISTS = frozenset("modules named_modules children named_children".split())
 _LIMITS = frozenset("clamp clamp_ clip clip_ clamp_min_ clamp_max_ renorm renorm_ mul_ copy_".split())
 _MAGNITUDES = frozenset("pow norm square abs".split())
+_NAME_TESTS = frozenset(("endswith", "startswith"))
 _MOST_PARTS = 512
 """A model of more parts than this is not listed."""
 
@@ -93,7 +94,10 @@ class PartLoops(Part):
             pairs = [each for each in within if each[0] and "." not in each[0]]
         elif name.endswith("parameters"):
             pairs = [
-                (f"{path}.{each}" if path else each, Penalty(True, owner, each, module=module))
+                (
+                    f"{path}.{each}" if path else each,
+                    Penalty(True, owner, each, module=module, layers=_with_weight(owner, each)),
+                )
                 for path, owner in within
                 for each in parameter_names(owner)
             ]
@@ -158,17 +162,25 @@ class PartLoops(Part):
 
 
 def _sums_up(over: ast.expr, body: Sequence[ast.AST]) -> bool:
-    """Whether a loop over the modules in a model computes magnitudes of their weights."""
-    if _MODULE_LISTS.isdisjoint(_attributes_in([over])):
+    """Whether a loop over modules computes magnitudes of their weights, or one over parameters those of some names."""
+    names, nodes = _attributes_in(body), [each for node in body for each in ast.walk(node)]
+    if _MAGNITUDES.isdisjoint(names) and not any(isinstance(each, ast.Pow) for each in nodes):
         return False
-    names = _attributes_in(body)
-    has_power = any(isinstance(each, ast.Pow) for node in body for each in ast.walk(node))
-    return "weight" in names and (has_power or not _MAGNITUDES.isdisjoint(names))
+    listed = _attributes_in([over])
+    if "named_parameters" in listed:
+        return not _NAME_TESTS.isdisjoint(names) or any(isinstance(each, (ast.In, ast.NotIn)) for each in nodes)
+    tests = any(isinstance(each, ast.Name) and each.id == "isinstance" for each in nodes)
+    return "weight" in names and (tests or not _MODULE_LISTS.isdisjoint(listed))
 
 
 def _attributes_in(nodes: Sequence[ast.AST]) -> set[str]:
     """The names of the attributes in some nodes."""
     return {each.attr for node in nodes for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+
+
+def _with_weight(owner: Module, name: str) -> frozenset[int]:
+    """The layer, by its id, that a parameter is a weight of; none for a bias."""
+    return frozenset(() if name.startswith("bias") else (id(owner),))
 
 
 def _text(value: Value) -> str | None:

@@ -180,7 +180,7 @@ class Penalties(Part):
                     yield Penalized(*where, model=each.model, by_default=each.by_default)
             elif each.is_l2 and each.layers and not self.state.doubts:
                 for callee in {id(model): model for model in self.log.callees_of(values)}.values():
-                    if _weighted_layers(callee) == each.layers:
+                    if _weighted_layers(callee) <= each.layers:
                         model = self.log.subject(_owner_of_all(callee))
                         yield Penalized(*where, model=model, by_default=each.by_default)
 
@@ -361,7 +361,7 @@ def _changed_l2(penalty: Penalty, name: str, args: Args, kwargs: Kwargs) -> Pena
     if name in _FLATTENING and penalty.stage != _SUM:
         return penalty
     if penalty.stage == _SUM:
-        return penalty if name in _SUMS else None
+        return penalty if name in _SUMS or name in _RESHAPING else None
     if penalty.stage == _MAGNITUDE:
         return replace(penalty, stage=_SUM) if name in _SUMS and not (args or kwargs) else None
     if name == "square" or (name == "pow" and argument(args, kwargs, 0, "exponent") in _TWO):
