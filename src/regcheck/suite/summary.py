@@ -16,14 +16,16 @@ from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
 from regcheck.report.terminal import INDENT, block, headline, repetitions, unchecked_line
+from regcheck.report.view import View
 from regcheck.session.ledger import Ledger
 
 MOST_NAMES = 3
 """More tests, or models, than this are counted, not named."""
 
 
-def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bool = False) -> str:
+def summary(report: Report, ledger: Ledger, root: Path, view: View) -> str:
     """The text of the section. Paths are read from `root`."""
+    verbose = view.verbose
     blocks = []
     with _inside(root):
         for model, found in by_model(report.standing, ledger):
@@ -33,13 +35,17 @@ def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bo
         if report.unproven:
             blocks.append(Text(UNPROVEN, "bold underline"))
             blocks += [_block(group, ledger, verbose) for group in repetitions(report.unproven, verbose)]
+        if view.show_refuted:
+            blocks += [block(each, verbose) for each in report.refuted]
     if report.not_checked:
         blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
     last = headline(report).append(f", {counted(len(ledger.structures), 'model')} examined")
     if report.coverage:
         last.append(f", {fraction(report.coverage)}")
     out = io.StringIO()
-    console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
+    console = Console(
+        file=out, force_terminal=view.color, color_system="standard" if view.color else None, highlight=False
+    )
     console.print(Text("\n\n").join([*blocks, last.append(verdict(report))]), soft_wrap=True)
     return out.getvalue()
 
