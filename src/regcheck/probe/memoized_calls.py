@@ -56,7 +56,7 @@ class _Value:
 
 
 @dataclass(slots=True)
-class _Layout:
+class _NewTensor:
     """The layout of a new tensor, and the number of its value."""
 
     number: int
@@ -354,20 +354,20 @@ class MemoizedCalls:
         return value if isinstance(value, _SCALARS) else _Identity(value)
 
     def _template(self, result: Any, given: Sequence[Tensor]) -> Any:
-        """A result with a `_Layout` for each new tensor, and for each argument its index."""
+        """A result with a `_NewTensor` for each new one, and for each argument its index."""
         if isinstance(result, Tensor):
             index = next((index for index, each in enumerate(given) if each is result), None)
             if index is not None:
                 return index
             number = self._note(result, depends=False)
-            return _Layout(number, result.shape, result.stride(), result.dtype, result.device)
+            return _NewTensor(number, result.shape, result.stride(), result.dtype, result.device)
         return None if result is None else (type(result), [self._template(each, given) for each in result])
 
     def _rebuilt(self, template: Any, given: Sequence[Tensor]) -> Any:
         """A result from its template: with kept values, and empty tensors for those that no replay reads."""
         if isinstance(template, int):
             return given[template]
-        if isinstance(template, _Layout):
+        if isinstance(template, _NewTensor):
             kept = self._kept.get(template.number)
             if kept is None:
                 tensor = torch.empty_strided(
