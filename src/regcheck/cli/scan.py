@@ -19,6 +19,7 @@ from regcheck.cli.common_options import (
 )
 from regcheck.cli.output import publish
 from regcheck.cli.printing import note, show
+from regcheck.config.keys import KEYS
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
@@ -27,8 +28,8 @@ from regcheck.files.escape import dump_json, visible
 from regcheck.files.text import STDIN, content_of, overlay
 
 
-def run(argv: Sequence[str]) -> int:
-    """Scan, publish the report, and return the exit code."""
+def argument_parser() -> Parser:
+    """Returns the parser of the verb's arguments."""
     parser = Parser("regcheck scan", "Check Python source without importing it, and without torch.")
     parser.add_argument(
         "paths",
@@ -39,12 +40,14 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write the result cache")
     chosen = parser.add_argument_group("files")
-    for option, text in (
-        ("--exclude", "skip files and folders that match these globs, instead of the configured ones"),
-        ("--extend-exclude", "also skip these"),
-    ):
+    for key, more in (("exclude", ", instead of the configured ones"), ("extend-exclude", "")):
         chosen.add_argument(
-            option, metavar="GLOBS", type=comma_separated, action="extend", default=argparse.SUPPRESS, help=text
+            f"--{key}",
+            metavar="GLOBS",
+            type=comma_separated,
+            action="extend",
+            default=argparse.SUPPRESS,
+            help=KEYS[key].effect + more,
         )
     chosen.add_argument("--show-files", action="store_true", help="list the files that would be scanned, and stop")
     chosen.add_argument("--show-settings", action="store_true", help="print the options in effect as JSON, and stop")
@@ -61,7 +64,12 @@ def run(argv: Sequence[str]) -> int:
     fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also change results")
     add_common_options(parser, measures=False)
     parser.add_argument("--stdin-filename", metavar="FILE", help="file name of standard input")
-    arguments = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Scan, publish the report, and return the exit code."""
+    arguments = argument_parser().parse(argv)
     paths = arguments.paths or ["."]
     if arguments.unsafe_fixes and not (arguments.fix or arguments.diff):
         raise UsageError("--unsafe-fixes needs --fix or --diff")
