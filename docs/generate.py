@@ -52,6 +52,7 @@ EXAMPLES = {
     "INPUT": "1x3x224x224",
     "MODES": "eager",
     "NAME": "softmax-before-loss",
+    "REASON": '"old code, to be fixed"',
     "RULES": "REG2,double-penalty",
     "SECONDS": "120",
     "SEED": "1",
