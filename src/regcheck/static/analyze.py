@@ -11,6 +11,7 @@ from typing import TypeVar
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Graph, Wholeness
+from regcheck.core.progress import steps
 from regcheck.core.usage import Usage
 from regcheck.files.place import Place
 
@@ -70,7 +71,7 @@ def analyze(project: Project) -> Reading:
     attempts = _Attempts(project)
     program = ProgramReader(project)
     usages: list[Usage] = []
-    for source in project.relevant:
+    for source in steps(project.relevant, lambda each: f"reading {each.path}"):
         usages += attempts.attempt(source.module, source.path, 1, partial(program.top_of, source))
     for definition in program.trainings():
         where = definition.name, definition.source.path, definition.node.lineno
@@ -85,9 +86,8 @@ def analyze(project: Project) -> Reading:
         models.lower(model, program.entered, attempts)
     constructors = ConstructorCache()
     classes: list[tuple[str, Place]] = []
-    for definition in project.definitions:
-        if not (definition.source.analyzed and definition.is_module):
-            continue
+    models_in_source = [each for each in project.definitions if each.source.analyzed and each.is_module]
+    for definition in steps(models_in_source, lambda each: f"following {each.name}"):
         place = Place(definition.source.path, definition.node.lineno)
         classes.append((definition.name, place))
         for build in (Builder.build, Builder.build_switched_on):
