@@ -1,4 +1,4 @@
-"""Suspicions that an op or a branch of unknown effect leaves open, listed as not checked: one entry for each file or model."""
+"""Suspicions that an op of unknown effect leaves open, listed as not checked: one entry for each file or model."""
 
 from __future__ import annotations
 
