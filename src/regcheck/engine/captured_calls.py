@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from regcheck.core.graph import Wholeness
 from regcheck.core.report import Report
+from regcheck.core.usage import Usage
 from regcheck.engine.audit import check_model
 from regcheck.engine.check import Check
 from regcheck.probe.factory import budget_of
 from regcheck.runtime.models import parts
+from regcheck.torch_api.losses import EMBEDDING_LOSSES
 from regcheck.tracing.call_interceptor import autocasting
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.unwrap import subject_of
@@ -25,18 +27,18 @@ def check_captures(
 ) -> Iterator[tuple[str, Wholeness, Report]]:
     """Check the captured calls of each structure that `is_due` when its turn comes.
 
-    A model counts as a whole one where the program trains it: it steps its parameters or scores its results by a loss
-    of torch. A test that only calls a model, or sends gradients back through it, may try a part on its own.
+    A model counts as a whole one where the program trains it to predict. A test that only calls a model, or sends
+    gradients back through it, may try a part on its own.
     """
     usage = observation.usage
-    alone = usage.models_trained_alone()
-    calls = [call for _, call in usage.calls() if call.model.key in alone]
-    trained = {call.model.key for call in calls if call.scored_by or usage.is_stepped(call.model)}
-    scored = {call.capture for call in calls if call.model.key in trained}
+    predicting, scored = trained_to_predict(usage)
+    calls = [call for _, call in usage.calls() if call.model.key in predicting]
+    keys = {call.capture: call.model.key for call in calls if call.capture is not None}
     called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in observation.captures}
     limit = budget_of(check.options).left
     for index, capture in enumerate(observation.captures):
-        wholeness = Wholeness.SCORED if capture.whole and index in scored else Wholeness.UNKNOWN
+        whole = index in keys and (capture.whole or keys[index] in scored)
+        wholeness = Wholeness.SCORED if whole else Wholeness.UNKNOWN
         if not is_due(capture.model_key, wholeness):
             continue
         inputs = Inputs(capture.args, capture.kwargs, "captured")
@@ -46,3 +48,19 @@ def check_captures(
         with autocasting(capture.autocast):
             report = check_model(check, subject, inputs, wholeness, limit, apart)
         yield capture.model_key, wholeness, report
+
+
+def trained_to_predict(usage: Usage) -> tuple[set[str], set[str]]:
+    """Keys of the models whose results are predictions rather than features, and of those that a loss of torch scores.
+
+    A loss of torch that takes a result as it is scores it. Where none does, results are predictions if an optimizer
+    steps the model, and no training step sends gradients through another model or through several calls of this one.
+    Results that another model reads, or that a loss compares with one another, are features.
+    """
+    beside, in_pairs = usage.models_trained_together()
+    calls = [call for _, call in usage.calls()]
+    trained = [each for each in calls if each.backpropagated]
+    features = {each.model.key for each in calls if each.feeds_models or EMBEDDING_LOSSES & {*each.scored_by}}
+    scored = {each.model.key for each in trained if each.scored_by} - features
+    stepped = {each.model.key for each in trained if usage.is_stepped(each.model)} - features
+    return scored | (stepped - beside - in_pairs), scored

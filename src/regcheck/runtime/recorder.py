@@ -49,6 +49,7 @@ from regcheck.runtime.thread_targets import Submissions
 from regcheck.runtime.trained_parameters import TrainedParameters, has_frozen_norm
 from regcheck.runtime.weak_state import RevivableRef
 from regcheck.runtime.weight_ranges import Names, WeightRanges
+from regcheck.torch_api.losses import EMBEDDING_LOSSES
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
 
@@ -114,6 +115,7 @@ class EventRecorder:
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._infos: Any = WeakIdKeyDictionary()
         self._results: Any = WeakIdKeyDictionary()
+        """The trackers of results, and of the items of results, and whether it is the whole result."""
         self._build_sites: Any = WeakIdKeyDictionary()
         self._loaded, self._eval_pinned = LoadedInEval(), EvalPinnedParts()
         self._phases = ModePhases()
@@ -245,8 +247,8 @@ class EventRecorder:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
     ) -> OnResult | None:
         if (loss := loss_of(module)) and (args or "input" in kwargs):
-            scored: ResultTracker | None = self._results.get(args[0] if args else kwargs["input"])
-            if scored is not None:
+            scored, is_whole = self._results.get(args[0] if args else kwargs["input"], (None, False))
+            if scored is not None and (is_whole or loss in EMBEDDING_LOSSES):
                 scored.scored_by[loss] = None
         frame = self._sites.caller(frame)
         site = self._sites.of(frame) or self._submissions.site_elsewhere(module, frame)
@@ -255,6 +257,10 @@ class EventRecorder:
         info = self._info_of(module)
         if not info.is_model or torch._C._get_tracing_state() is not None:
             return None
+        for each in (*args, *kwargs.values()) if info.learned else ():
+            source, _ = self._results.get(each, (None, False)) if type(each) is torch.Tensor else (None, False)
+            if source is not None:
+                source.feeds_models = True
         if is_layer(module):
             if is_symbolic(args, kwargs):
                 return None
@@ -283,8 +289,10 @@ class EventRecorder:
                 journal.captures.note_returned(begun)
             if grad:
                 record.tracker.follow(result, witness)
-                if type(result) is torch.Tensor and not torch._C._len_torch_dispatch_stack():
-                    self._results[result] = record.tracker
+                if not torch._C._len_torch_dispatch_stack():
+                    for each in result if type(result) is tuple else (result,):
+                        if type(each) is torch.Tensor:
+                            self._results[each] = record.tracker, each is result
 
         guarded: OnResult = self._guarded(follow)
         return guarded
