@@ -64,6 +64,7 @@ from regcheck.torch_api.number_draws import NUMBER_DRAWS
 
 CODE = "REG403"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (Kind.RANDOM, Trait.DROPS)
 
 MATERIAL = 0.02
