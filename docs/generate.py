@@ -51,6 +51,7 @@ EXAMPLES = {
     "GLOBS": "third_party,*_pb2.py",
     "INPUT": "1x3x224x224",
     "MODES": "eager",
+    "N": "2",
     "NAME": "softmax-before-loss",
     "REASON": '"old code, to be fixed"',
     "RULES": "REG2,double-penalty",
