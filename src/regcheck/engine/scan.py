@@ -32,7 +32,7 @@ from regcheck.suppression.unused import comment_uses
 if TYPE_CHECKING:
     from regcheck.static.reading import FileReading, Reading
 
-ASK_A_RUN = "audit the model, as a run knows the shapes; or ignore the rule in these lines"
+ASK_A_RUN = "audit the model, which a scan does not run; or ignore the rule in these lines"
 NO_FILES = "no Python files found"
 WORTH_A_PROCESS = 400_000
 """The bytes of source for which a process is started: analyzing as much takes about a second."""
