@@ -53,6 +53,7 @@ EXAMPLES = {
     "MODES": "eager",
     "N": "4",
     "NAME": "softmax-before-loss",
+    "REASON": '"old code, to be fixed"',
     "RULES": "REG2,double-penalty",
     "SECONDS": "120",
     "SEED": "1",

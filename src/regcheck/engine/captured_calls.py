@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regcheck.core.graph import Wholeness
+from regcheck.core.graph import Kind, Wholeness
 from regcheck.core.report import Report
+from regcheck.core.rule import Rule
+from regcheck.core.starting_points import Start, Trait
 from regcheck.core.usage import Usage
 from regcheck.engine.audit import check_model
 from regcheck.engine.check import Check
@@ -21,6 +23,9 @@ from regcheck.tracing.unwrap import subject_of
 if TYPE_CHECKING:
     from regcheck.runtime.recorder import Observation
 
+_SEEN_BY_PROFILER = frozenset((Trait.DROPS, Trait.BATCH_STATISTICS, Trait.REUSES_MASK, Trait.UNCALLED, Kind.RANDOM))
+"""The starting points of rules that an inert call certainly lacks."""
+
 
 def check_captures(
     check: Check, observation: Observation, is_due: Callable[[str, Wholeness], bool]
@@ -28,7 +33,7 @@ def check_captures(
     """Check the captured calls of each structure that `is_due` when its turn comes.
 
     A model counts as a whole one where the program trains it to predict. A test that only calls a model, or sends
-    gradients back through it, may try a part on its own.
+    gradients back through it, may try a part on its own. An inert call is not made again.
     """
     usage = observation.usage
     predicting, scored = trained_to_predict(usage)
@@ -36,10 +41,15 @@ def check_captures(
     keys = {call.capture: call.model.key for call in calls if call.capture is not None}
     called = {id(capture.model): {id(part) for part in parts(capture.model)} for capture in observation.captures}
     limit = budget_of(check.options).left
+    sees_all = check.options.run and _SEEN_BY_PROFILER.issuperset(_starts(check.rules))
     for index, capture in enumerate(observation.captures):
         whole = index in keys and (capture.whole or keys[index] in scored)
         wholeness = Wholeness.SCORED if whole else Wholeness.UNKNOWN
         if not is_due(capture.model_key, wholeness):
+            continue
+        if capture.inert is not None and sees_all:
+            report = replace(check.report(capture.inert.subject, (), ()), coverage=(capture.inert,))
+            yield capture.model_key, wholeness, report
             continue
         inputs = Inputs(capture.args, capture.kwargs, "captured")
         subject = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
@@ -48,6 +58,11 @@ def check_captures(
         with autocasting(capture.autocast):
             report = check_model(check, subject, inputs, wholeness, limit, apart)
         yield capture.model_key, wholeness, report
+
+
+def _starts(rules: Iterable[Rule]) -> Iterator[Start]:
+    """What the rules about graphs start from."""
+    return (start for rule in rules if rule.about == "graph" for start in rule.begins_at)
 
 
 def trained_to_predict(usage: Usage) -> tuple[set[str], set[str]]:

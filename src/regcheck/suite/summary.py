@@ -7,23 +7,37 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
-from regcheck.report.terminal import INDENT, block, headline, repetitions, unchecked_line
+from regcheck.report.view import View
 from regcheck.session.ledger import Ledger
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 MOST_NAMES = 3
 """More tests, or models, than this are counted, not named."""
 
 
-def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bool = False) -> str:
+def summary(report: Report, ledger: Ledger, root: Path, view: View) -> str:
     """The text of the section. Paths are read from `root`."""
+    verbose, color = view.verbose, view.color
+    refuted = report.refuted if view.show_refuted else ()
+    closing = f", {counted(len(ledger.structures), 'model')} examined"
+    if report.coverage:
+        closing += f", {fraction(report.coverage)}"
+    closing += verdict(report)
+    if not color and not (report.findings or report.not_checked or refuted):
+        return f"{report.headline}{closing}\n"  # the same text, without loading rich
+    from rich.console import Console
+    from rich.text import Text
+
+    from regcheck.report.terminal import block, headline, repetitions, unchecked_line
+
     blocks = []
     with _inside(root):
         for model, found in by_model(report.standing, ledger):
@@ -33,14 +47,12 @@ def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bo
         if report.unproven:
             blocks.append(Text(UNPROVEN, "bold underline"))
             blocks += [_block(group, ledger, verbose) for group in repetitions(report.unproven, verbose)]
+        blocks += [block(each, verbose) for each in refuted]
     if report.not_checked:
         blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
-    last = headline(report).append(f", {counted(len(ledger.structures), 'model')} examined")
-    if report.coverage:
-        last.append(f", {fraction(report.coverage)}")
     out = io.StringIO()
     console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
-    console.print(Text("\n\n").join([*blocks, last.append(verdict(report))]), soft_wrap=True)
+    console.print(Text("\n\n").join([*blocks, headline(report).append(closing)]), soft_wrap=True)
     return out.getvalue()
 
 
@@ -65,6 +77,10 @@ def verdict(report: Report) -> str:
 
 
 def _block(group: Sequence[Finding], ledger: Ledger, verbose: bool) -> Text:
+    from rich.text import Text
+
+    from regcheck.report.terminal import INDENT, block
+
     first, *more = group
     lines = [block(first, verbose, more)]
     _, *others = ledger.models.get(first.key, ()) or [""]
