@@ -60,7 +60,7 @@ def test_a_log_shows_what_is_done_on_request(capsys: pytest.CaptureFixture[str])
     assert plain[1].err == ""
     lines = shown.err.splitlines()
     assert "regcheck: reading net.py (1 of 1)" in lines
-    assert "regcheck: following Net (1 of 1)" in lines
+    assert "regcheck: reading the models of net.py (1 of 1)" in lines
     assert any(line.startswith("regcheck: checking REG202 (") for line in lines)
     assert main.main(["scan", "--no-cache", "-v", "-q"]) == code
     assert capsys.readouterr().err == ""
@@ -81,7 +81,7 @@ def test_a_terminal_shows_one_line_that_goes_away(
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     main.main(["scan", "--no-cache"])
     shown = terminal.getvalue()
-    assert "following Net (1 of 1)" in shown
+    assert "reading the models of net.py (1 of 1)" in shown
     assert shown.count("\n") == 1
     assert shown.endswith("\x1b[2K")
     monkeypatch.setattr(sys, "stderr", quiet := Terminal())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +31,7 @@ Listener = Callable[[tuple[Step, ...]], None]
 class _Run:
     listener: Listener
     begun: list[Step] = field(default_factory=list)
+    process: int = field(default_factory=os.getpid)
 
 
 _RUN: ContextVar[_Run | None] = ContextVar("_RUN", default=None)
@@ -46,9 +48,12 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def steps(items: Iterable[T], doing: Callable[[T], str]) -> Iterator[T]:
-    """Yields the items, and announces each as a step; `doing` says what happens to an item."""
+    """Yields the items, and announces each as a step; `doing` says what happens to an item.
+
+    A forked process announces nothing: its parent goes on.
+    """
     run = _RUN.get()
-    if run is None:
+    if run is None or run.process != os.getpid():
         yield from items
         return
     every = [*items]
