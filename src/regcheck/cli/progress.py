@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TextIO, cast
 
 from regcheck.cli.printing import show
-from regcheck.core.progress import Step, listening
+from regcheck.core.progress import ProgressStep, listening
 from regcheck.files.escape import visible
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Lines:
         self._stream = cast(TextIO, _Unshadowed(sys.stderr))
         self._due = time.monotonic() + SECONDS
 
-    def __call__(self, begun: tuple[Step, ...]) -> None:
+    def __call__(self, begun: tuple[ProgressStep, ...]) -> None:
         if time.monotonic() >= self._due:
             show(f"regcheck: {visible(_line(begun))}\n", self._stream)
             self._due = time.monotonic() + SECONDS
@@ -80,7 +80,7 @@ class _MovingLine:
         self._begins = time.monotonic() + PATIENCE
         self._live: Live | None = None
 
-    def show(self, begun: tuple[Step, ...]) -> None:
+    def show(self, begun: tuple[ProgressStep, ...]) -> None:
         """Show a step, with those that it is a part of."""
         if self._live is None:
             if time.monotonic() < self._begins:
@@ -104,6 +104,6 @@ class _MovingLine:
             self._live.stop()
 
 
-def _line(begun: tuple[Step, ...]) -> str:
+def _line(begun: tuple[ProgressStep, ...]) -> str:
     """`auditing net.py:Net (2 of 5): measuring REG202 (1 of 3)`."""
     return ": ".join(map(str, begun))

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 
 
-class Step(NamedTuple):
+class ProgressStep(NamedTuple):
     """The beginning of a step: what it does, its number from 1, and how many steps of its kind there are."""
 
     doing: str
@@ -23,14 +23,14 @@ class Step(NamedTuple):
         return f"{self.doing} ({self.number} of {self.total})"
 
 
-Listener = Callable[[tuple[Step, ...]], None]
+Listener = Callable[[tuple[ProgressStep, ...]], None]
 """Shows a step, behind the steps that it is a part of."""
 
 
 @dataclass(frozen=True)
 class _Run:
     listener: Listener
-    begun: list[Step] = field(default_factory=list)
+    begun: list[ProgressStep] = field(default_factory=list)
     process: int = field(default_factory=os.getpid)
 
 
@@ -58,7 +58,7 @@ def steps(items: Iterable[T], doing: Callable[[T], str]) -> Iterator[T]:
         return
     every = [*items]
     for number, each in enumerate(every, 1):
-        run.begun.append(Step(doing(each), number, len(every)))
+        run.begun.append(ProgressStep(doing(each), number, len(every)))
         try:
             run.listener(tuple(run.begun))
             yield each
