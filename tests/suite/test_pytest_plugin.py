@@ -213,7 +213,7 @@ def pytest_unconfigure(config):
 
 
 def test_without_the_flag_nothing_is_imported(project: Project) -> None:
-    """Installed and not asked for, the plugin imports neither torch nor rich, and of regcheck the texts of its options alone."""
+    """Installed and not asked for, the plugin imports neither torch nor rich, and of regcheck only its options."""
     project.write("conftest.py", IMPORTED)
     project.write("test_models.py", "def test_nothing():\n    pass\n")
     for options in ((), ("--regcheck-report", "json:out.json")):
