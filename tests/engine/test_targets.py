@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from regcheck.core.errors import CannotBuild, UsageError
-from regcheck.engine.targets import build, call_factory
+from regcheck.engine.targets import build, call_factory, expanded
 
 SOURCE = """\
 from torch import nn
@@ -346,3 +346,17 @@ def test_a_module_that_is_not_found_says_where_it_was_searched(project: Path) ->
     package(project / "code")
     with pytest.raises(UsageError, match=r"there is no module 'dep' in nets_pkg \(did you mean 'deep'\?\)"):
         build("nets_pkg.dep:Net")
+
+
+def test_a_glob_names_the_models_of_a_module(project: Path) -> None:
+    """A glob stands for the models of a module and the model classes that it defines; a name stands for itself."""
+    for where in ("nets.py", "nets"):
+        assert expanded(f"{where}:*") == [f"{where}:{name}" for name in ("Net", "Wide", "Broken", "ready")]
+        assert expanded(f"{where}:[NW]*") == [f"{where}:Net", f"{where}:Wide"]
+    assert expanded("nets:Net") == ["nets:Net"]
+    assert expanded("plugged:*") == ["plugged:*"]
+    assert expanded("[a]/scripted.pt") == ["[a]/scripted.pt"]
+    with pytest.raises(UsageError, match=r"nets:Brokn\*: there is no such model \(did you mean 'Broken'\?\)"):
+        expanded("nets:Brokn*")
+    with pytest.raises(CannotBuild, match="nets_wrong cannot be imported"):
+        expanded("nets_wrong:*")

@@ -29,7 +29,7 @@ def argument_parser() -> Parser:
         nargs="*",
         help="pkg.mod:Name, file.py:Name, an exported program, TorchScript or ONNX (model.pt2, scripted.pt, "
         "model.onnx), torchvision:NAME, timm:NAME or hf:NAME; a Name is a model, or a class or a function without "
-        "required arguments (default: the configured `models`)",
+        "required arguments; a NAME may be a glob (default: the configured `models`)",
     )
     parser.add_argument(
         "--input",
@@ -64,9 +64,21 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError("`regcheck audit` needs torch: `pip install 'regcheck[torch]'`") from None
     looking = without_new_baseline(options, arguments)
     with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
-        audited = steps(targets, lambda target: f"auditing {target}")
+        named = dict.fromkeys(each for target in targets for each in matches(target))
+        audited = steps(named, lambda target: f"auditing {target}")
         reports = [examine(target, arguments.inputs, looking) for target in audited]
     return publish(gathered(reports), arguments, options)
+
+
+def matches(target: str) -> list[str]:
+    """Returns the targets that a target with a glob names; itself where that fails, as `examine` says why."""
+    from regcheck.engine.targets import expanded
+
+    try:
+        with redirect_stdout(sys.stderr):
+            return expanded(target)
+    except CannotBuild:
+        return [target]
 
 
 def examine(target: str, given: list[InputSpec], options: Options) -> Report:

@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -59,6 +60,37 @@ def build(target: str, seed: int = 0) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise CannotBuild(f"is of type {type(model).__name__}, not an nn.Module", "return the model itself")
     return model
+
+
+def expanded(target: str) -> list[str]:
+    """Returns the targets that a target with a glob names, in the order of their library or module.
+
+    Of a module these are its models, and the model classes that it defines. A target without a glob names itself.
+
+    Raises:
+        UsageError: no model matches.
+        CannotBuild: the module or the library cannot be imported.
+    """
+    where, _, glob = target.rpartition(":")
+    if not where or not any(each in glob for each in "*?["):
+        return [target]
+    if where in LISTS:
+        names = LISTS[where]()
+    else:
+        try:
+            module = _module(where)
+        except UsageError:
+            return [target]  # a plugin may build it; else `build` says why it cannot be found
+        names = [name for name, each in vars(module).items() if _is_model_of(module, each)]
+    found = [f"{where}:{name}" for name in names if fnmatchcase(name, glob)]
+    if not found:
+        raise UsageError(f"{target}: there is no such model{nearest(glob.strip('*?'), names)}")
+    return found
+
+
+def _is_model_of(module: ModuleType, value: Any) -> bool:
+    is_class = isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__
+    return is_class or isinstance(value, nn.Module)
 
 
 def call_factory(target: str) -> Any:
@@ -120,6 +152,12 @@ def _transformers(name: str) -> Any:
 
 
 ZOOS: dict[str, Callable[[str], Any]] = {"hf": _transformers, "timm": _timm, "torchvision": _torchvision}
+
+LISTS: dict[str, Callable[[], list[str]]] = {
+    "timm": lambda: [*_library("timm", "timm").list_models()],
+    "torchvision": lambda: [*_library("torchvision.models", "torchvision").list_models()],
+}
+"""The names of the models of the libraries that list them."""
 
 
 def _library(module: str, package: str) -> Any:
