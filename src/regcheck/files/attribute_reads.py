@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .dotted_name import SETTINGS, last_name
+from .syntax import children, walk
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+_NOTED = (
+    *(ast.Attribute, ast.Call, *_COMPREHENSIONS),
+    *(ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Delete, ast.For, ast.AsyncFor),
+)
+"""The nodes that read or assign attributes."""
 _LISTINGS = frozenset("children named_children modules named_modules".split())
 _TABLES = frozenset("_modules __dict__".split())
 _BY_NAME = frozenset("getattr hasattr delattr attrgetter get_submodule rgetattr".split())
@@ -119,14 +125,11 @@ def attribute_reads(tree: ast.Module) -> FileReads:
 
     Reads of settings (`args.dropout`) and of imported modules (`F.dropout`) are left out.
     """
-    reader = _AttributeReader({name for node in ast.walk(tree) for name in _imported(node)})
+    imports = [each for each in walk(tree) if isinstance(each, (ast.Import, ast.ImportFrom))]
+    names = {(each.asname or each.name).partition(".")[0] for statement in imports for each in statement.names}
+    reader = _AttributeReader(names)
     reader.read(tree, None, "")
     return reader.found
-
-
-def _imported(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        yield from ((each.asname or each.name).partition(".")[0] for each in node.names)
 
 
 class _AttributeReader:
@@ -140,8 +143,11 @@ class _AttributeReader:
 
     def read(self, node: ast.AST, owner: ClassReads | None, own: str) -> None:
         """Reads code, in a method of `owner` the first parameter of which has the name `own`; else both are empty."""
-        for child in ast.iter_child_nodes(node):
-            self._note(child, owner, own)
+        for child in children(node):
+            if isinstance(child, (ast.Name, ast.Constant)):
+                continue
+            if isinstance(child, _NOTED):
+                self._note(child, owner, own)
             if isinstance(child, ast.ClassDef):
                 self.read(child, self._class(child), "")
             elif isinstance(child, _Function) and isinstance(node, ast.ClassDef):
@@ -176,7 +182,7 @@ class _AttributeReader:
             targets = [*_targets(node)]
             calls = _calls(node.value) if len(targets) == 1 and isinstance(node, (ast.Assign, ast.AnnAssign)) else ()
             for target in targets:
-                for part in ast.walk(target):
+                for part in walk(target):
                     if isinstance(part, ast.Attribute) and _is_name(part.value, own):
                         owner.assign(part.attr, calls if part is target else ())
 
@@ -219,7 +225,7 @@ class _AttributeReader:
         while isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.args:
             over = over.args[0]  # list(…), enumerate(…), reversed(…)
         if isinstance(over, ast.Call) and last_name(over.func) in _LISTINGS:
-            names = {each.id for each in ast.walk(target) if isinstance(each, ast.Name)}
+            names = {each.id for each in walk(target) if isinstance(each, ast.Name)}
             if all(_only_looks(each, names) for each in body):
                 self._harmless.add(over)
 
@@ -270,7 +276,7 @@ def _only_looks(node: ast.AST, names: Collection[str]) -> bool:
         return not (isinstance(node.ctx, ast.Load) and node.id in names)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         return node.attr not in ("forward", "__call__") or node.value.id not in names
-    inside: list[ast.AST] = [*ast.iter_child_nodes(node)]
+    inside: list[ast.AST] = [*children(node)]
     if isinstance(node, ast.Call) and _LOOKING.fullmatch(last_name(node.func)):
         inside = [each for each in inside if not isinstance(each, ast.Name)]
     return all(_only_looks(each, names) for each in inside)

@@ -11,6 +11,8 @@ from itertools import islice
 from time import process_time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from regcheck.files.syntax import children
+
 from .constant_folding import (
     BINARY,
     COMPARED,
@@ -104,7 +106,7 @@ class Evaluator(Part):
         method = self._by_type.get(type(node))
         if method is not None:
             return method(node)
-        parts = [self.evaluate(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)]
+        parts = [self.evaluate(each) for each in children(node) if isinstance(each, ast.expr)]
         return self.domain.opaque(parts, node)
 
     def _constant(self, node: ast.Constant) -> Value:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from regcheck.core.errors import CannotTrace
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
@@ -388,7 +389,7 @@ class State:
 
 def _words(node: ast.expr) -> Iterator[str]:
     """The names and strings in an expression."""
-    for each in ast.walk(node):
+    for each in walk(node):
         if isinstance(each, ast.Name):
             yield each.id
         elif isinstance(each, ast.Attribute):

@@ -32,9 +32,11 @@ def _uncalled_in(owner: Module, path: str, project: Project) -> Iterator[Op]:
     rest = [name for name, each in layers.items() if not isinstance(each, LayerValue) or layer_named(each.name).learned]
     statements = [*_statements(definition)]
 
+    own_reads = frozenset[str]().union(*(each.reads for each in statements if not definition.source.is_torch))
+
     def is_read(name: str) -> bool:
-        # Asked for late: it parses all files of the project.
-        return any(project.attribute_readers.may_read(each, name) for each in statements)
+        # Other classes are asked last: that parses all files of the project.
+        return name in own_reads or any(project.attribute_readers.may_read(each, name) for each in statements)
 
     for name, layer in dropouts.items():
         built = [call for each in statements for call in each.built.get(name, ())]

@@ -11,6 +11,7 @@ from functools import partial
 from regcheck.core.usage import Backward, Called, ModeNotRestored, ModeSet, Stepped
 from regcheck.core.usage import Model as Subject
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import State
 from regcheck.static.interpreter.values import (
@@ -168,15 +169,15 @@ class ModeRestoration(Part):
     def _may_end_caller(self, call: ast.AST) -> bool:
         """Whether the caller may end because of a call's result: then it expects an early return."""
         frame = self.state.frame
-        nodes = [*ast.walk(frame.function.node if frame.function else frame.source.tree)]
+        nodes = [*walk(frame.function.node if frame.function else frame.source.tree)]
         targets: list[ast.expr] = []
         for each in nodes:
-            if isinstance(each, (ast.Assign, ast.NamedExpr)) and any(inner is call for inner in ast.walk(each.value)):
+            if isinstance(each, (ast.Assign, ast.NamedExpr)) and any(inner is call for inner in walk(each.value)):
                 targets += each.targets if isinstance(each, ast.Assign) else [each.target]
-        names = {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+        names = {each.id for target in targets for each in walk(target) if isinstance(each, ast.Name)}
         return any(
-            any(each is call or (isinstance(each, ast.Name) and each.id in names) for each in ast.walk(node.test))
-            and any(isinstance(each, (ast.Break, ast.Return, ast.Raise)) for each in ast.walk(node))
+            any(each is call or (isinstance(each, ast.Name) and each.id in names) for each in walk(node.test))
+            and any(isinstance(each, (ast.Break, ast.Return, ast.Raise)) for each in walk(node))
             for node in nodes
             if isinstance(node, (ast.If, ast.While))
         )
@@ -292,4 +293,4 @@ class ModeRestoration(Part):
 
 def is_generator(function: Function) -> bool:
     """Whether a function may be a context manager, whose end runs later."""
-    return any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(function.node))
+    return any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in walk(function.node))

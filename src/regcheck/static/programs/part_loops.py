@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.constant_folding import METHODS
 from regcheck.static.interpreter.domain import Args
 from regcheck.static.interpreter.part import Part
@@ -163,7 +164,7 @@ class PartLoops(Part):
 
 def _sums_up(over: ast.expr, body: Sequence[ast.AST]) -> bool:
     """Whether a loop over modules computes magnitudes of their weights, or one over parameters those of some names."""
-    names, nodes = _attributes_in(body), [each for node in body for each in ast.walk(node)]
+    names, nodes = _attributes_in(body), [each for node in body for each in walk(node)]
     if _MAGNITUDES.isdisjoint(names) and not any(isinstance(each, ast.Pow) for each in nodes):
         return False
     listed = _attributes_in([over])
@@ -175,7 +176,7 @@ def _sums_up(over: ast.expr, body: Sequence[ast.AST]) -> bool:
 
 def _attributes_in(nodes: Sequence[ast.AST]) -> set[str]:
     """The names of the attributes in some nodes."""
-    return {each.attr for node in nodes for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+    return {each.attr for node in nodes for each in walk(node) if isinstance(each, ast.Attribute)}
 
 
 def _with_weight(owner: Module, name: str) -> frozenset[int]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from regcheck.core.usage import Backward
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
@@ -105,5 +106,5 @@ class Trainers(Part):
 def sets_modes(classes: Sequence[ClassDefinition]) -> bool:
     """Whether the source of a class names a mode or what sets it."""
     return any(
-        isinstance(node, ast.Attribute) and node.attr in _SWITCHING for each in classes for node in ast.walk(each.node)
+        isinstance(node, ast.Attribute) and node.attr in _SWITCHING for each in classes for node in walk(each.node)
     )
