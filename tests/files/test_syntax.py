@@ -4,7 +4,7 @@ import ast
 
 from regcheck.files.syntax import children, walk
 
-SOURCE = '''
+SOURCE = """
 import os, re as regex
 @decorated(1)
 async def f(a, /, b: int = 2, *c, d=3, **e) -> str:
@@ -26,7 +26,7 @@ match x:
         pass
     case None | "text" | _:
         f"{a!r:>{width}} {b}"
-'''
+"""
 MARKS = (ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)
 
 

@@ -6,7 +6,7 @@ import ast
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from time import process_time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,6 +56,13 @@ from .values import (
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
+
+
+@cache
+def _builtin(name: str) -> External | None:
+    """The builtin with a name, if there is one."""
+    return External(f"builtins.{name}") if hasattr(builtins, name) else None
+
 
 _METHODS = {kind: f"_{kind.__name__.lower()}" for kind in ast.expr.__subclasses__()}
 
@@ -136,8 +143,8 @@ class Evaluator(Part):
         constant = self.state.project.lookup(source, name)
         if isinstance(constant, ast.expr):
             return self.attributes.constant(constant, Frame(None, source, Cells()))
-        if isinstance(constant, Unknown) and name not in source.bindings and hasattr(builtins, name):
-            return External(f"builtins.{name}")
+        if isinstance(constant, Unknown) and name not in source.bindings:
+            return _builtin(name) or constant
         return constant
 
     def _attribute(self, node: ast.Attribute) -> Value:

@@ -104,16 +104,15 @@ class ModeRestoration(Part):
         self._awaited: dict[int, set[int]] = {}
         """By the index of a model call, the events that a backward pass through the call completes."""
 
-    @contextmanager
-    def function_call(self, function: Function, node: ast.AST) -> Iterator[None]:
-        """Runs the block as a call of a function at a node."""
-        start, call = len(self.log.events), _FunctionCall(function.name)
-        self._calls.append(call)
-        try:
-            yield
-        finally:
-            self._calls.pop()
-        if not call.exits or is_generator(function):
+    def begin_call(self, function: Function) -> int:
+        """A call of a function begins; the index of its first event."""
+        self._calls.append(_FunctionCall(function.name))
+        return len(self.log.events)
+
+    def end_call(self, function: Function, node: ast.AST, start: int, returns: bool) -> None:
+        """The latest call, of a function at a node, ends; `returns` says that it was followed to its end."""
+        call = self._calls.pop()
+        if not (returns and call.exits) or is_generator(function):
             return
         if not any(isinstance(each, (Backward, Stepped)) for each in self.log.events[start:]):
             self._report(call, node, start)
@@ -184,9 +183,10 @@ class ModeRestoration(Part):
 
     def settle(self, module: Module) -> None:
         """The mode of a module is restored, or may be."""
-        for cells in (self._debts, self._lapses):
-            if str(id(module)) in cells:
-                self.state.set(cells, str(id(module)), NONE)
+        if self._debts or self._lapses:
+            for cells in (self._debts, self._lapses):
+                if str(id(module)) in cells:
+                    self.state.set(cells, str(id(module)), NONE)
 
     def note_call(self, module: Module, call: int) -> None:
         """The event `call` calls a model: a prediction in eval mode, or training in a mode that may be left from one.

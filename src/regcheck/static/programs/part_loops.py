@@ -48,6 +48,9 @@ class PartLoops(Part):
     def __init__(self) -> None:
         self._depth = 0
         self._switching: dict[ast.expr, bool] = {}
+        """Whether a loop over an expression lists parts, memoized."""
+        self._summing: dict[ast.expr, bool] = {}
+        """Whether a comprehension over an expression lists them, memoized."""
 
     @property
     def is_listing(self) -> bool:
@@ -72,7 +75,9 @@ class PartLoops(Part):
     @contextmanager
     def summing(self, over: ast.expr, body: Sequence[ast.expr]) -> Iterator[None]:
         """Runs the block for a comprehension with these expressions over another one."""
-        with self._listing(_sums_up(over, body)):
+        if over not in self._summing:
+            self._summing[over] = _sums_up(over, body)
+        with self._listing(self._summing[over]):
             yield
 
     @contextmanager
