@@ -1,12 +1,16 @@
-"""What the pages for contributors say of the source is so."""
+"""What pages say of the source and of the command line is so."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from regcheck.cli.main import ELSEWHERE, VERBS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -45,6 +49,20 @@ def test_the_architecture_page_answers_where_decisions_are_made() -> None:
 def test_the_answer_names_a_function_that_exists(question: str, module: str, function: str) -> None:
     """The module and the function that a row names are in the source."""
     assert function in defined(PACKAGE / module)
+
+
+def test_the_examples_of_options_are_valid() -> None:
+    """Some verb accepts the example that the page about the command line gives of each option with a value."""
+    rows = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8").splitlines()
+    examples = [found[1] for row in rows if (found := re.search(r"\| `(--?[\w-]+ [^`]+)` \|$", row))]
+    parsers = [import_module(ELSEWHERE.get(verb, f"regcheck.cli.{verb}")).argument_parser() for verb in VERBS]
+    assert len(examples) >= 20
+    for example in examples:
+        words = shlex.split(example)
+        takers = [each for each in parsers if words[0] in each.format_help()]
+        assert takers, example
+        for parser in takers:
+            parser.parse(words)
 
 
 @pytest.mark.parametrize("page", [ARCHITECTURE, *DECISIONS], ids=lambda page: page.stem)

@@ -48,6 +48,12 @@ def test_the_file_is_called_as_the_rule(rule: Rule) -> None:
     assert rule.docs.endswith(f"/rules/{rule.name}/")
 
 
+@each_rule
+def test_the_file_says_since_when_the_rule_exists(rule: Rule) -> None:
+    """The table of rules names the version, as major.minor, that brought each rule."""
+    assert re.fullmatch(r"\d+\.\d+", rule.since)
+
+
 def test_codes_and_names_are_unique() -> None:
     """No code and no name means two things, not even between a name and a code."""
     counts = Counter(word for rule in RULES for word in (rule.code, rule.name))

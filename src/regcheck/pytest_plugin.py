@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regcheck.config.keys import KEYS
+
 if TYPE_CHECKING:
     from regcheck.core.report import Report
 
@@ -18,8 +20,17 @@ MARKER = (
 )
 
 
-OPTIONS = ("select", "ignore", "fail-on", "device", "budget", "report", "baseline", "strict")
-"""The `--regcheck-…` options."""
+OPTIONS = {
+    "select": ("RULES", KEYS["select"].effect),
+    "ignore": ("RULES", KEYS["ignore"].effect),
+    "fail-on": ("SEVERITY", f"{KEYS['fail-on'].effect} (default: warning)"),
+    "strict": ("", KEYS["strict"].effect),
+    "baseline": ("FILE", KEYS["baseline"].effect),
+    "device": ("DEVICES", f"{KEYS['devices'].effect} (default: auto)"),
+    "budget": ("SECONDS", f"{KEYS['budget'].effect} (default: 2 for a model that a test ran, 60 for others)"),
+    "report": ("FORMAT:PATH", "also write the report to a file; repeatable"),
+}
+"""The `--regcheck-…` options: the name of the value, empty for a flag, and the effect."""
 
 
 class Hooks:
@@ -43,37 +54,12 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("regcheck", "dropout, regularization and train/eval mistakes (regcheck)")
     group.addoption("--regcheck", action="store_true", help="check and measure every model that the tests run")
-    for name, text in (
-        ("select", "run only these rules: codes, names, prefixes, separated by commas"),
-        ("ignore", "leave these rules out"),
-    ):
-        group.addoption(f"--regcheck-{name}", metavar="RULES", help=text)
-    group.addoption(
-        "--regcheck-fail-on",
-        metavar="SEVERITY",
-        help="exit 1 from this severity on: info, warning, error, never (default: warning)",
-    )
-    group.addoption("--regcheck-device", metavar="DEVICES", help="measure on these devices (default: auto)")
-    group.addoption(
-        "--regcheck-budget",
-        metavar="SECONDS",
-        help="the most work, in seconds of one ordinary core, to prove the findings of one model with (default: 2 for "
-        "a model that a test ran)",
-    )
-    group.addoption(
-        "--regcheck-report",
-        metavar="FORMAT:PATH",
-        action="append",
-        default=[],
-        help="write the report there too, as in json:regcheck.json; may be given more than once",
-    )
-    group.addoption("--regcheck-baseline", metavar="FILE", help="report no findings that this file knows")
-    group.addoption(
-        "--regcheck-strict",
-        action="store_true",
-        default=None,
-        help="exit 1 when something was not checked or could not be proved, too",
-    )
+    for name, (metavar, effect) in OPTIONS.items():
+        if name == "report":
+            form: dict[str, Any] = {"metavar": metavar, "action": "append", "default": []}
+        else:
+            form = {"metavar": metavar} if metavar else {"action": "store_true", "default": None}
+        group.addoption(f"--regcheck-{name}", help=effect, **form)
     parser.addini("regcheck", "always run as with --regcheck", type="bool", default=False)
     parser.addini("regcheck_fail_on", "as --regcheck-fail-on, which overrules it")
 

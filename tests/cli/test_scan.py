@@ -268,3 +268,32 @@ def test_an_excluded_file_is_not_rewritten(folder: Path) -> None:
     assert scan(folder, "old/net.py", "--exclude", "older", "--extend-exclude", "old").returncode == 0
     assert "1 fixed" in scan(folder, "old/net.py", "--fix", "--no-force-exclude").stdout
     assert excluded.read_text() != NET
+
+
+def test_ignores_are_added_with_a_reason(folder: Path) -> None:
+    """--add-ignores suppresses all findings by comments, which --diff only shows, and the next scan is clean."""
+    shown = scan(folder, "--add-ignores", "old code", "--diff")
+    assert shown.returncode == 1
+    assert "+        x = F.dropout(self.hidden(x), p=0.5)  # regcheck: ignore[REG202] -- old code\n" in shown.stdout
+    assert shown.stderr == "2 would be ignored, 0 findings would remain\n"
+    assert (folder / "net.py").read_text() == NET
+    done = scan(folder, "--add-ignores", "old code")
+    assert done.returncode == 0
+    assert done.stdout.endswith("\n0 findings\n2 ignored by new comments\n")
+    assert scan(folder).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--add-ignores", " -- "), "--add-ignores takes the reason, a line of text without #, not ' -- '"),
+        (("--add-ignores", "see #12"), "--add-ignores takes the reason, a line of text without #, not 'see #12'"),
+        (("--add-ignores", "old", "--fix"), "--add-ignores suppresses findings: apply fixes or write the baseline"),
+    ],
+)
+def test_ignores_that_cannot_be_added_are_refused(folder: Path, argv: tuple[str, ...], says: str) -> None:
+    """A reason that no comment can hold, and another way to handle the findings, is wrong usage."""
+    done = scan(folder, *argv)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert (folder / "net.py").read_text() == NET

@@ -250,3 +250,99 @@ def test_a_transformers_model_that_is_not_here(
     with pytest.raises(error) as caught:
         build(target)
     assert says in str(caught.value)
+
+
+LAYOUTS = {
+    "src without configuration": ({}, "src"),
+    "pytest": ({"pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["lib", "code"]\n'}, "code"),
+    "pytest's own file": ({"pytest.ini": "[pytest]\npythonpath = lib code\n"}, "code"),
+    "setuptools where": ({"pyproject.toml": '[tool.setuptools.packages.find]\nwhere = ["code"]\n'}, "code"),
+    "setuptools folder": ({"pyproject.toml": '[tool.setuptools]\npackage-dir = {"" = "code"}\n'}, "code"),
+    "setuptools file": ({"setup.cfg": "[options]\npackage_dir =\n    = code\n"}, "code"),
+    "hatch": ({"pyproject.toml": '[tool.hatch.build.targets.wheel]\npackages = ["code/nets_pkg"]\n'}, "code"),
+    "poetry": ({"pyproject.toml": '[[tool.poetry.packages]]\ninclude = "nets_pkg"\nfrom = "code"\n'}, "code"),
+    "uv": ({"pyproject.toml": '[tool.uv.build-backend]\nmodule-root = "code"\n'}, "code"),
+}
+MODULE = """\
+from torch import nn
+from .parts import WIDTH
+
+
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(WIDTH, 1)
+"""
+
+
+def package(folder: Path, init: str | None = "") -> Path:
+    """Writes a package of two modules, one of which imports the other relatively, and returns the importing file."""
+    (folder / "nets_pkg" / "deep").mkdir(parents=True)
+    for each in (folder / "nets_pkg", folder / "nets_pkg" / "deep"):
+        if init is not None:
+            (each / "__init__.py").write_text(init, encoding="utf-8")
+    (folder / "nets_pkg" / "deep" / "parts.py").write_text("WIDTH = 4\n", encoding="utf-8")
+    module = folder / "nets_pkg" / "deep" / "mod.py"
+    module.write_text(MODULE, encoding="utf-8")
+    return module
+
+
+@pytest.mark.parametrize("start", [".", "tests"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_module_is_found_where_the_project_keeps_its_source(
+    project: Path, monkeypatch: pytest.MonkeyPatch, layout: str, start: str
+) -> None:
+    """A dotted name is found in the source folder of the project's configuration, also from a folder below it."""
+    files, source = LAYOUTS[layout]
+    (project / ".git").mkdir()
+    (project / "tests").mkdir()
+    for name, text in files.items():
+        (project / name).write_text(text, encoding="utf-8")
+    package(project / source)
+    monkeypatch.chdir(project / start)
+    model = build("nets_pkg.deep.mod:Net")
+    assert isinstance(model, nn.Linear)
+    assert model.in_features == 4
+
+
+@pytest.mark.parametrize("init", ["", None], ids=["package", "namespace"])
+@pytest.mark.parametrize("start", [".", "src/nets_pkg"])
+def test_a_file_in_a_package_is_imported_as_part_of_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, init: str | None, start: str
+) -> None:
+    """The relative imports of a file work, whatever the working directory, and its classes have their dotted names."""
+    (project / "pyproject.toml").write_text("", encoding="utf-8")
+    file = package(project / "src", init)
+    monkeypatch.chdir(project / start)
+    model = build(f"{file}:Net")
+    assert type(model).__module__ == "nets_pkg.deep.mod"
+
+
+def test_a_package_that_cannot_be_imported_does_not_stop_a_file_that_can(project: Path) -> None:
+    """A file without relative imports is imported alone where the `__init__.py` beside it raises."""
+    (project / "nets_zoo").mkdir()
+    (project / "nets_zoo" / "__init__.py").write_text("import nets_that_is_not_there\n", encoding="utf-8")
+    (project / "nets_zoo" / "mod.py").write_text("from torch import nn\nready = nn.Linear(6, 1)\n", encoding="utf-8")
+    assert isinstance(build("nets_zoo/mod.py:ready"), nn.Linear)
+    with pytest.raises(CannotBuild, match="No module named 'nets_that_is_not_there'"):
+        build("nets_zoo.mod:ready")
+
+
+def test_a_script_is_no_part_of_a_package(project: Path) -> None:
+    """A file without an `__init__.py` beside it imports its neighbours by their names, and the project's packages."""
+    package(project / "src")
+    (project / "scripts").mkdir()
+    source = "import nets_near\nfrom nets_pkg.deep.mod import Net\nready = Net()\n"
+    (project / "scripts" / "nets_train.py").write_text(source, encoding="utf-8")
+    (project / "scripts" / "nets_near.py").write_text("", encoding="utf-8")
+    assert build("scripts/nets_train.py:ready").in_features == 4
+
+
+def test_a_module_that_is_not_found_says_where_it_was_searched(project: Path) -> None:
+    """The error names the searched folders, and how to add one."""
+    (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\npythonpath = 'code'\n", encoding="utf-8")
+    (project / "code").mkdir()
+    with pytest.raises(UsageError, match=r"there is no module 'nots' in \., code or installed: add its folder to"):
+        build("nots:Net")
+    package(project / "code")
+    with pytest.raises(UsageError, match=r"there is no module 'dep' in nets_pkg \(did you mean 'deep'\?\)"):
+        build("nets_pkg.dep:Net")

@@ -53,13 +53,16 @@ def logged(numbers: Sequence[int]) -> Usage:
 
 def answers(usage: Usage, requested: Callable[[int, Called], bool | None]) -> object:
     """What rules may ask: of all calls that are equal together, as the log writes them down once."""
-    calls = {(replace(call, requested=None), requested(index, call)) for index, call in usage.calls()}
+    calls = {
+        (replace(call, requested=None, trained_beside=None, trained_in_pairs=None), requested(index, call))
+        for index, call in usage.calls()
+    }
     sets = {event for event in usage.events if isinstance(event, ModeSet)}
     return (
         calls,
         sets,
         usage.training_functions,
-        usage.models_trained_alone(),
+        usage.models_trained_together(),
         [event.optimizer.key for event in usage.optimizers()],
         [usage.is_stepped(model) for model in MODELS],
         usage.trains_anything,

@@ -18,7 +18,7 @@ def entries(library: str) -> Iterator[Entry]:
 
     for name, required, own in util.models_mandatory_parameters:
         if not name.startswith("Interpolated"):
-            yield Entry(library, name, partial(built, name, required, own), signal)
+            yield Entry(library, name, partial(built, name, required, own), partial(signal, own))
 
 
 def built(name: str, required: list[str], own: Any) -> nn.Module:
@@ -26,9 +26,14 @@ def built(name: str, required: list[str], own: Any) -> nn.Module:
 
     wanted = util._get_signal_params(own, required)
     model: nn.Module = util.models_dict[name](**wanted)
+    if any(map(nn.parameter.is_lazy, model.parameters())):
+        model(*signal(own, model)[0])
     return model
 
 
-def signal(model: Any) -> Arguments:
+def signal(own: Any, model: nn.Module) -> Arguments:
     """Two samples of the signal that the model was built for."""
-    return (torch.randn(2, model.n_chans, model.n_times),), {}
+    from braindecode.models import util
+
+    size = util._get_signal_params(own)
+    return (torch.randn(2, size["n_chans"], size["n_times"]),), {}

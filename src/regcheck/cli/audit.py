@@ -18,8 +18,8 @@ from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report, asked_by_name, gathered
 
 
-def run(argv: Sequence[str]) -> int:
-    """Audit every target, publish one report on all of them, and return the exit code."""
+def argument_parser() -> Parser:
+    """Returns the parser of the verb's arguments."""
     parser = Parser("regcheck audit", "Build models, run them under control, and prove each finding by measuring it.")
     parser.add_argument(
         "targets",
@@ -46,7 +46,12 @@ def run(argv: Sequence[str]) -> int:
         help="run the model on fake tensors only, and measure nothing",
     )
     add_common_options(parser)
-    arguments = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Audit every target, publish one report on all of them, and return the exit code."""
+    arguments = argument_parser().parse(argv)
     options = options_from(arguments)
     targets = arguments.targets or options.models
     if not targets:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from regcheck.cli.printing import note, show
+from regcheck.config.keys import KEYS
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
 from regcheck.core.errors import UsageError, nearest
-from regcheck.core.finding import Severity
 from regcheck.report import FORMATS, known
 from regcheck.suppression.baseline import DEFAULT
 
@@ -63,31 +63,27 @@ class Parser(argparse.ArgumentParser):
 def add_common_options(parser: Parser, *, measures: bool = True) -> None:
     """Add the options that `scan`, `audit` and `run` share, and those about measurements where the verb `measures`."""
     rules = parser.add_argument_group("rules")
-    for option, text in (
-        ("--select", "run only these rules: codes, prefixes of codes, names, ALL"),
-        ("--ignore", "skip these rules"),
-        ("--extend-select", "also run these rules"),
-    ):
+    for key in ("select", "ignore", "extend-select"):
         rules.add_argument(
-            option,
+            f"--{key}",
             metavar="RULES",
             type=comma_separated,
             action="extend",
             default=SUPPRESS,
-            help=text,
+            help=KEYS[key].effect,
         )
     rules.add_argument(
         "--fail-on",
         metavar="SEVERITY",
         type=severity,
         default=SUPPRESS,
-        help=f"exit 1 from this severity on: {', '.join(each.value for each in Severity)}, never",
+        help=f"{KEYS['fail-on'].effect} (default: warning)",
     )
     rules.add_argument(
         "--strict",
         action="store_true",
         default=SUPPRESS,
-        help="exit 3 if something was not checked, or is unproven",
+        help=KEYS["strict"].effect,
     )
     rules.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
     output = parser.add_argument_group("output")
@@ -110,7 +106,7 @@ def add_common_options(parser: Parser, *, measures: bool = True) -> None:
         metavar="FILE",
         type=str,
         default=SUPPRESS,
-        help="hide findings that are in this baseline",
+        help=KEYS["baseline"].effect,
     )
     baseline.add_argument(
         "--write-baseline",
@@ -141,16 +137,16 @@ def add_measurement_options(parser: Parser) -> None:
         type=comma_separated,
         action="extend",
         default=SUPPRESS,
-        help="measure on these devices (default: auto, the CPU and every accelerator present)",
+        help=f"{KEYS['devices'].effect} (default: auto)",
     )
     proof.add_argument(
         "--budget",
         metavar="SECONDS",
         type=budget_seconds,
         default=SUPPRESS,
-        help="limit the work of proving one model's findings, in seconds of one ordinary core (default: 60)",
+        help=f"{KEYS['budget'].effect} (default: 60)",
     )
-    proof.add_argument("--seed", type=int, default=SUPPRESS, help="seed of all measurements (default: 0)")
+    proof.add_argument("--seed", type=int, default=SUPPRESS, help=f"{KEYS['seed'].effect} (default: 0)")
 
 
 def options_from(arguments: argparse.Namespace) -> Options:

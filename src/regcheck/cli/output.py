@@ -31,6 +31,7 @@ def publish(
     *,
     examined: Sequence[str] = (),
     fixed: int | None = None,
+    ignored: int | None = None,
     stream: TextIO | None = None,
 ) -> int:
     """Pass the report to the plugins, write or print it, and return its exit code.
@@ -41,6 +42,7 @@ def publish(
         options: the options of the command line and the configuration together.
         examined: the files and folders that were scanned; empty for other doors.
         fixed: the number of fixed findings, with `--fix`.
+        ignored: the number of suppressed findings, with `--add-ignores`.
         stream: where to print; standard output by default.
 
     Raises:
@@ -63,6 +65,7 @@ def publish(
         fixed,
         arguments.quiet,
         arguments.command,
+        ignored,
     )
     text = rendered(report, arguments.output_format, view)
     if file is None:

@@ -16,12 +16,8 @@ from regcheck.plugins import catalogue
 from regcheck.report.page import page
 
 
-def run(argv: Sequence[str]) -> int:
-    """Show the list or the page, or write the skeleton; return the exit code.
-
-    Raises:
-        UsageError: there is no such rule, or the skeleton cannot be written.
-    """
+def argument_parser() -> Parser:
+    """Returns the parser of the verb's arguments."""
     parser = Parser("regcheck rule", "List the rules, show the page of one, or begin a new one.")
     parser.add_argument(
         "rule",
@@ -33,7 +29,16 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--new", metavar="NAME", help="write the skeleton of a rule file into this folder, or the given"
     )
-    arguments = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Show the list or the page, or write the skeleton; return the exit code.
+
+    Raises:
+        UsageError: there is no such rule, or the skeleton cannot be written.
+    """
+    arguments = argument_parser().parse(argv)
     word = arguments.rule
     if arguments.new is not None:
         file = rule_skeleton.write(arguments.new, Path(word or "."), catalogue())

@@ -24,8 +24,8 @@ from regcheck.session.block import WatchSession
 from regcheck.session.rank_reports import Launch, report_of_all_ranks
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the program and report on standard error; return its exit code if it failed, and else the report's."""
+def argument_parser() -> Parser:
+    """Returns the parser of the verb's arguments."""
     parser = Parser("regcheck run", "Run a program as Python does, and check every model and optimizer of it.")
     parser.usage = (
         "regcheck run [OPTION…] script.py [ARG…]\n"
@@ -33,7 +33,12 @@ def run(argv: Sequence[str]) -> int:
         "       regcheck run [OPTION…] -m package.module [ARG…]"
     )
     add_common_options(parser)
-    arguments, words = parser.parse_leading(argv, ends=("-m",))
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the program and report on standard error; return its exit code if it failed, and else the report's."""
+    arguments, words = argument_parser().parse_leading(argv, ends=("-m",))
     options = with_absolute_paths(arguments, options_from(arguments))
     program = Script.of(words)
     skipped = notebook_program.skipped_syntax(program.name) if program.is_notebook else None

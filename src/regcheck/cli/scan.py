@@ -9,6 +9,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from regcheck.cli.common_options import (
     Parser,
@@ -19,16 +20,21 @@ from regcheck.cli.common_options import (
 )
 from regcheck.cli.output import publish
 from regcheck.cli.printing import note, show
+from regcheck.config.keys import KEYS
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
 from regcheck.engine.scan import NO_FILES, files_to_scan, scan
 from regcheck.files.escape import dump_json, visible
 from regcheck.files.text import STDIN, content_of, overlay
+from regcheck.suppression.new_comments import checked_reason
+
+if TYPE_CHECKING:
+    from regcheck.engine.fix import FixResult
 
 
-def run(argv: Sequence[str]) -> int:
-    """Scan, publish the report, and return the exit code."""
+def argument_parser() -> Parser:
+    """Returns the parser of the verb's arguments."""
     parser = Parser("regcheck scan", "Check Python source without importing it, and without torch.")
     parser.add_argument(
         "paths",
@@ -39,12 +45,14 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write the result cache")
     chosen = parser.add_argument_group("files")
-    for option, text in (
-        ("--exclude", "skip files and folders that match these globs, instead of the configured ones"),
-        ("--extend-exclude", "also skip these"),
-    ):
+    for key, more in (("exclude", ", instead of the configured ones"), ("extend-exclude", "")):
         chosen.add_argument(
-            option, metavar="GLOBS", type=comma_separated, action="extend", default=argparse.SUPPRESS, help=text
+            f"--{key}",
+            metavar="GLOBS",
+            type=comma_separated,
+            action="extend",
+            default=argparse.SUPPRESS,
+            help=KEYS[key].effect + more,
         )
     chosen.add_argument("--show-files", action="store_true", help="list the files that would be scanned, and stop")
     chosen.add_argument("--show-settings", action="store_true", help="print the options in effect as JSON, and stop")
@@ -57,14 +65,29 @@ def run(argv: Sequence[str]) -> int:
     )
     fixes = parser.add_argument_group("fixes")
     fixes.add_argument("--fix", action="store_true", help="apply safe fixes, and report what remains")
-    fixes.add_argument("--diff", action="store_true", help="show what --fix would change; exit 1 if anything")
+    fixes.add_argument(
+        "--diff", action="store_true", help="show what --fix (or --add-ignores) would change; exit 1 if anything"
+    )
     fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also change results")
+    fixes.add_argument(
+        "--add-ignores",
+        metavar="REASON",
+        type=checked_reason,
+        help="suppress all findings by comments with this reason, and report what remains; with --diff only show them",
+    )
     add_common_options(parser, measures=False)
     parser.add_argument("--stdin-filename", metavar="FILE", help="file name of standard input")
-    arguments = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Scan, publish the report, and return the exit code."""
+    arguments = argument_parser().parse(argv)
     paths = arguments.paths or ["."]
     if arguments.unsafe_fixes and not (arguments.fix or arguments.diff):
         raise UsageError("--unsafe-fixes needs --fix or --diff")
+    if arguments.add_ignores and (arguments.fix or arguments.unsafe_fixes or arguments.write_baseline):
+        raise UsageError("--add-ignores suppresses findings: apply fixes or write the baseline in another run")
     if STDIN in paths and len(paths) > 1:
         raise UsageError("- must be the only PATH: standard input is one file")
     atexit.register(gc.freeze)  # an ending process need not search the scan's objects for garbage
@@ -98,19 +121,18 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         show("".join(f"{visible(str(each))}\n" for each in files_to_scan(paths, options)))
         return 0
     looking = without_new_baseline(options, arguments)
-    if not (arguments.fix or arguments.diff):
+    if not (arguments.fix or arguments.diff or arguments.add_ignores):
         report = scan(paths, looking, cached=not arguments.no_cache)
         refuse_empty(report, named)
         return publish(report, arguments, options, examined=paths)
-    from regcheck.engine.fix import fix_paths
-
-    result = fix_paths(paths, looking, unsafe=arguments.unsafe_fixes)
+    result = changed(paths, arguments, looking)
+    done = "ignored" if arguments.add_ignores else "fixed"
     refuse_empty(result.report, named)
     for path, why in result.refused.items():
-        note(f"note: {visible(path)}: not fixed: {why}")
+        note(f"note: {visible(path)}: not {done}: {why}")
     if arguments.diff:
         show("".join(result.diff()))
-        note(f"{result.fixed} would be fixed, {result.report.headline} would remain")
+        note(f"{result.fixed} would be {done}, {result.report.headline} would remain")
         code = 1 if result.after else 3 if options.strict and result.report.not_checked else 0
         return 0 if arguments.exit_zero else code
     result.write()
@@ -120,7 +142,19 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
             sys.stdout.buffer.write(content_of(paths[0]))
             sys.stdout.buffer.flush()
         stream = sys.stderr if piped else None
-        return publish(result.report, arguments, options, examined=paths, fixed=result.fixed, stream=stream)
+        counts = {done: result.fixed}
+        return publish(result.report, arguments, options, examined=paths, stream=stream, **counts)
+
+
+def changed(paths: list[str], arguments: Namespace, options: Options) -> FixResult:
+    """Apply fixes, or add suppressions, in memory."""
+    if arguments.add_ignores:
+        from regcheck.engine.add_ignores import add_ignores
+
+        return add_ignores(paths, options, arguments.add_ignores)
+    from regcheck.engine.fix import fix_paths
+
+    return fix_paths(paths, options, unsafe=arguments.unsafe_fixes)
 
 
 def refuse_empty(report: Report, named: bool) -> None:

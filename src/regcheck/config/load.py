@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from regcheck.config.keys import EXTEND
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
 
 OWN = "regcheck.toml"
-EXTEND = "extend"
-"""The key that names another configuration, whose keys hold where this one has none."""
 
 
 def load(start: Path, file: Path | None = None, defaults: Mapping[str, Any] | None = None) -> Options:

@@ -13,16 +13,10 @@ from regcheck.core.finding import Severity
 
 @dataclass(frozen=True)
 class Options:
-    """What to check and how. Keys are those of `[tool.regcheck]`, with `_` for `-`.
+    """What to check and how: the keys of `[tool.regcheck]`, with `_` for `-`. `config/keys.py` has their meaning.
 
-    `select`, `ignore` and `extend_select` hold codes, names or code prefixes. `devices` is `("auto",)` for the CPU
-    and every accelerator present. `confirm` measures suspicions. Where models run, only confirmed findings fail;
-    `fail_on_unproven` lets those fail, too, that could not be measured.
-    `budget` bounds the work of proving the findings of one model, in seconds of one ordinary core. `baseline` is the
-    file of findings to live with. `exclude` and `extend_exclude` hold globs of files and folders that a scan skips,
-    also named ones if `force_exclude`. Without `run` no forward of a model runs and no optimizer steps: models are
-    followed on fake tensors, and nothing is measured. Two fields are no keys: `budget_named` is the name of `budget`
-    on the way in at hand; `notes` tell the user about deprecated keys and their replacements.
+    `fail_on` is None for `never`. Two fields are no keys: `budget_named` is the name of `budget` on the way in at hand;
+    `notes` tell the user about deprecated keys and their replacements.
     """
 
     select: tuple[str, ...] = ()
@@ -48,6 +42,11 @@ class Options:
     notes: tuple[str, ...] = field(default=(), metadata={"key": False})
 
     @classmethod
+    def keys(cls) -> list[str]:
+        """The names of the fields that are keys."""
+        return [each.name for each in fields(cls) if each.metadata.get("key", True)]
+
+    @classmethod
     def of(cls, options: Options | Mapping[str, Any] | None) -> Options:
         """The options from a program's argument; a deprecated key in a mapping is a `DeprecationWarning`.
 
@@ -70,7 +69,7 @@ class Options:
         """
         if not isinstance(mapping, (Mapping, type(None))):
             raise UsageError(f"options are an Options or a mapping, not {type(mapping).__name__}")
-        keys = [each.name for each in fields(cls) if each.metadata.get("key", True)]
+        keys = cls.keys()
         values: dict[str, Any] = {}
         for key, value in (mapping or {}).items():
             name = key.replace("-", "_")
@@ -85,8 +84,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """The options by their keys, as values of JSON."""
-        keys = [each.name for each in fields(self) if each.metadata.get("key", True)]
-        values = {key.replace("_", "-"): getattr(self, key) for key in keys}
+        values = {key.replace("_", "-"): getattr(self, key) for key in self.keys()}
         return {**values, "fail-on": self.fail_on.value if self.fail_on else "never"}
 
 

@@ -98,6 +98,7 @@ class Rule:
             evidence of several devices, or the ranks of a process group.
         begins_at: the kinds and traits of ops, and the types of events, that `check` starts from; empty where it reads
             neither a graph nor a usage.
+        since: the version of its package that brought it, as major.minor; empty where the file does not say.
         module: the rule's module, for messages.
 
     Raises:
@@ -116,6 +117,7 @@ class Rule:
     good: tuple[Example, ...] = ()
     fix: Callable[[Code], Patch | None] | None = None
     begins_at: tuple[Start, ...] = ()
+    since: str = ""
     module: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +131,13 @@ class Rule:
     def reads_use(self) -> bool:
         """Whether `check` takes a model's graph together with its use."""
         return self.about == "graph and usage"
+
+    @property
+    def doors(self) -> str:
+        """What can find it: `scan`, `run`, or both."""
+        if self.begins_at:
+            return "scan" if self.confirm is None else "scan, run"
+        return "scan, run" if self.about == "ignores" else "run"
 
     @property
     def docs(self) -> str:
@@ -178,6 +187,7 @@ class Rule:
             good=tuple(part("GOOD")),
             fix=getattr(module, "fix", None),
             begins_at=tuple(part("BEGINS_AT")) if about in READS_SOURCE else (),
+            since=getattr(module, "SINCE", ""),
             module=module.__name__,
         )
 

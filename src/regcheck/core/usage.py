@@ -6,7 +6,7 @@ The recorder of a running program and the interpreter of its source produce the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -173,6 +173,10 @@ class Called(Event):
             empty.
         scored_by: torch's losses, by their names in `torch.nn.functional`, that take the very result as their input: a
             single tensor, and no value computed from it.
+        feeds_models: the program hands the very result to another model.
+        trained_beside: one training step sends gradients through calls of this model and of another one (None: the
+            order of the events tells).
+        trained_in_pairs: one training step sends gradients through several calls of this model (None: as above).
     """
 
     model: Model = field(kw_only=True)
@@ -206,6 +210,9 @@ class Called(Event):
     structure: str = field(default="", kw_only=True)
     exporter: str = field(default="", kw_only=True)
     scored_by: tuple[str, ...] = field(default=(), kw_only=True)
+    feeds_models: bool = field(default=False, kw_only=True)
+    trained_beside: bool | None = field(default=None, kw_only=True)
+    trained_in_pairs: bool | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,35 +412,21 @@ class Usage:
         """Whether `function` is one of the training functions."""
         return function in self.training_functions
 
-    def models_trained_alone(self) -> set[str]:
-        """Keys of the models that some training function calls as its only model: whole models, not parts.
-
-        A trainer of a library may train several, one after the other.
-        """
-        called: dict[str, list[tuple[int, Called]]] = {}
-        for at, call in self.calls():
-            if call.grad:
-                called.setdefault(call.function, []).append((at, call))
-        alone, shared = set[str](), set[str]()
-        for function, calls in called.items():
-            keys = {call.model.key for _, call in calls}
-            if len(keys) > 1 and not self._train_in_turn(calls):
-                shared |= keys
-            elif self.trains_in(function):
-                alone |= keys
-        return alone - shared
-
-    def _train_in_turn(self, calls: Sequence[tuple[int, Called]]) -> bool:
-        """Whether a library's function makes these calls, and each model steps before the next one is called."""
-        if any(call.library is None for _, call in calls):
-            return False
-        first: dict[str, int] = {}
-        for at, call in calls:
-            first.setdefault(call.model.key, at)
-        return all(
-            any(isinstance(event, Stepped) and key in event.models for event in self.events[:end])
-            for key, end in zip(first, [*first.values()][1:], strict=False)
-        )
+    def models_trained_together(self) -> tuple[set[str], set[str]]:
+        """Keys of the models that one training step trains beside others, and of those that it calls several times."""
+        beside: set[str] = set()
+        in_pairs: set[str] = set()
+        calls: list[str] = []
+        for event in (*self.events, None):
+            if isinstance(event, Called):
+                calls += [event.model.key] if event.backpropagated and event.trained_beside is None else []
+                beside |= {event.model.key} if event.trained_beside else set()
+                in_pairs |= {event.model.key} if event.trained_in_pairs else set()
+            elif event is None or isinstance(event, (Backward, Stepped)):
+                beside |= {*calls} if len({*calls}) > 1 else set()
+                in_pairs |= {key for key in calls if calls.count(key) > 1}
+                calls = []
+        return beside, in_pairs
 
     def eval_left_on(self, index: int) -> Place | None:
         """Where `eval()` was called for a prediction, in whose mode the call at `index` trains; None if it does not.

@@ -28,7 +28,7 @@ PASSES = 50
 class FixResult:
     """The report on the remaining findings, and the contents of the files that change.
 
-    `fixed` counts the fixed findings; `refused` maps a file in which a fix was not made to the reason.
+    `fixed` counts the findings that the changes remove; `refused` maps a file in which one was not made to the reason.
     """
 
     report: Report

@@ -26,10 +26,6 @@ from regcheck.probe.audit_copy import workspace
 from regcheck.probe.factory import NO_RUN, ProbeOn, budget_of, locate, model_probes, no_probe, usage_probes
 from regcheck.probe.process_state import world_untouched
 from regcheck.probe.seeds import seed_everything
-from regcheck.static.analyze import analyze
-from regcheck.static.project.discovery import read
-from regcheck.static.project.files import Source
-from regcheck.static.project.names import Project
 from regcheck.suppression.declare import declarations_around
 from regcheck.tracing.call_interceptor import autocasting
 from regcheck.tracing.cost import TooMuchWork
@@ -64,6 +60,11 @@ def uses_in_run(seen: Observation) -> Iterator[tuple[str, Capture | None, list[M
 
 def uses_in_source(model: nn.Module, rules: Iterable[Rule]) -> list[ModelUse]:
     """The uses of a model's class in the files that hold the class: its own, and those of modules that imported it."""
+    from regcheck.static.analyze import analyze
+    from regcheck.static.project.discovery import read
+    from regcheck.static.project.files import Source
+    from regcheck.static.project.names import Project
+
     kind = type(model)
     try:
         own = inspect.getsourcefile(kind)

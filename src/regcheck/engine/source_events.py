@@ -24,12 +24,7 @@ from regcheck.core.usage import (
     WeightRange,
     WeightsTrained,
 )
-from regcheck.engine.scan import in_project
 from regcheck.files.place import Place
-from regcheck.static.analyze import analyze
-from regcheck.static.project.discovery import read
-from regcheck.static.project.files import Source
-from regcheck.static.project.names import Project
 
 
 def with_source_events(usage: Usage, rules: Iterable[Rule]) -> Usage:
@@ -118,6 +113,12 @@ def _unkept_limits_in(path: str) -> Sequence[tuple[frozenset[Place], tuple[Const
 
 def _programs_in(path: str, start: type[Event]) -> Sequence[Usage]:
     """The programs that a scan of a file reads for a kind of event."""
+    from regcheck.engine.scan import in_project
+    from regcheck.static.analyze import analyze
+    from regcheck.static.project.discovery import read
+    from regcheck.static.project.files import Source
+    from regcheck.static.project.names import Project
+
     content = read(Path(path)) if path.endswith(".py") else None
     if not isinstance(content, bytes):
         return ()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
+import pkgutil
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ from torch import nn
 from regcheck import plugins
 from regcheck.core.errors import CannotBuild, RegcheckError, UsageError, format_error, nearest
 from regcheck.engine import artifacts
+from regcheck.engine.import_folders import import_folders, module_in_package
 from regcheck.probe.seeds import seed_everything
 from regcheck.tracing.exported_programs import opened
 
@@ -130,22 +133,50 @@ def _module(where: str) -> ModuleType:
     """Imports the user's module: a file, or a dotted name, searched from the working directory first."""
     if where.endswith(".py"):
         return _file(Path(where))
-    _look_in(Path.cwd())
+    folders = [Path.cwd(), *import_folders(Path.cwd())]
+    _look_in(folders)
     try:
         found = importlib.util.find_spec(where)
     except ModuleNotFoundError as error:
-        raise UsageError(f"there is no module {error.name!r}; a target is {FORMS}") from None
+        if not f"{where}.".startswith(f"{error.name}."):
+            raise _failed(error, f"{where} cannot be imported") from error
+        raise _no_module(error.name or where, folders) from None
     except Exception as error:  # the parent package's own code failed
         raise _failed(error, f"{where} cannot be imported") from error
     if found is None:
-        raise UsageError(f"there is no module {where!r}; a target is {FORMS}")
+        raise _no_module(where, folders)
     return _attempt(lambda: importlib.import_module(where), f"{where} cannot be imported")
 
 
+def _no_module(name: str, folders: Sequence[Path]) -> UsageError:
+    package, _, last = name.rpartition(".")
+    if package in sys.modules:
+        there = [each.name for each in pkgutil.iter_modules(getattr(sys.modules[package], "__path__", ()))]
+        return UsageError(f"there is no module {last!r} in {package}{nearest(last, there)}; a target is {FORMS}")
+    searched = ", ".join(dict.fromkeys(os.path.relpath(each) for each in folders))
+    todo = "add its folder to pytest's `pythonpath`, or name the file, as in `folder/file.py:Name`"
+    return UsageError(f"there is no module {name!r} in {searched} or installed: {todo}; a target is {FORMS}")
+
+
 def _file(path: Path) -> ModuleType:
+    """Imports a file: of a package as its module, and else as Python imports a script's neighbour."""
     if not path.is_file():
         raise UsageError(f"there is no file {str(path)!r}")
-    _look_in(path.resolve().parent)
+    inside = module_in_package(path)
+    here = path.resolve().parent
+    _look_in([inside.folder if inside else here, *import_folders(here), Path.cwd()])
+    if inside is None:
+        return _script(path)
+    try:
+        module = _attempt(lambda: importlib.import_module(inside.name), f"{path} cannot be imported")
+    except CannotBuild as error:
+        if inside.is_relative or (error.path and os.path.realpath(error.path) == os.path.realpath(path)):
+            raise
+        return _script(path)  # another file of the package stopped it, which this one may not need
+    return module if _is_of(module, path) else _script(path)
+
+
+def _script(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -155,9 +186,15 @@ def _file(path: Path) -> ModuleType:
     return module
 
 
-def _look_in(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+def _is_of(module: ModuleType, path: Path) -> bool:
+    """Whether a module was imported from this file, and not from another one of the same name."""
+    file = getattr(module, "__file__", None)
+    return file is not None and os.path.realpath(file) == os.path.realpath(path)
+
+
+def _look_in(folders: Sequence[Path]) -> None:
+    """Search these folders before all others, in their order."""
+    sys.path[:0] = [each for each in dict.fromkeys(map(str, folders)) if each not in sys.path]
 
 
 def _member(module: ModuleType, name: str, target: str) -> Any:

@@ -23,7 +23,6 @@ from regcheck.probe.probes import BaseProbe, CallProbe, ModelProbe, OptimizerPro
 from regcheck.probe.runner import Runner
 from regcheck.probe.work_plan import Budget
 from regcheck.runtime.captures import Capture
-from regcheck.static.models.layer_locations import constructors
 from regcheck.tracing.call_interceptor import autocasting
 from regcheck.tracing.example_inputs import home_of
 from regcheck.tracing.strategies import TraceResult
@@ -143,6 +142,8 @@ def verdict_of(evidence: Evidence) -> str:
 
 def locate(cls: type, path: str) -> Place | None:
     """Where the source of a class builds the layer at `path`; None where the source does not show it."""
+    from regcheck.static.models.layer_locations import constructors  # loads all of `static`, which few models need
+
     for base in cls.__mro__:
         if "__init__" in vars(base) and not base.__module__.startswith("torch."):
             file, first_line = _source_of(base)

@@ -20,6 +20,7 @@ class View:
         color: use terminal colours.
         verbose: show the figures behind each verdict, and each finding that repeats.
         fixed: how many findings `--fix` removed, None where it did not run.
+        ignored: how many findings `--add-ignores` suppressed, None where it did not run.
         quiet: leave out what was looked at, and the counts.
         command: the command line that made the report, where there was one.
     """
@@ -31,6 +32,7 @@ class View:
     fixed: int | None = None
     quiet: bool = False
     command: str = ""
+    ignored: int | None = None
 
 
 def ending(report: Report, view: View) -> list[str]:
@@ -40,6 +42,8 @@ def ending(report: Report, view: View) -> list[str]:
     lines = [*report.looked_at, report.headline]
     if view.fixed is not None:
         lines.append(f"{view.fixed} fixed")
+    if view.ignored is not None:
+        lines.append(f"{view.ignored} ignored by new comments")
     safe = sum(each.patch is not None and each.patch.safe for each in report.findings)
     unsafe = sum(each.patch is not None for each in report.findings) - safe
     if safe:

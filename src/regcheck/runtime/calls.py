@@ -11,19 +11,40 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import nn
+
+from regcheck.core.coverage import Coverage
 
 from .thread_targets import ThreadState, caller_frame
 
 OnResult = Callable[[Any], None]
 """Receives the result of a call."""
 
-OnCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], FrameType], OnResult | None]
+
+class Profiler(AbstractContextManager["Profiler"], Protocol):
+    """Goes around one call, unnoticed, and shows what it did."""
+
+    def note_call(self, module: nn.Module) -> None:
+        """Note that the call calls a module."""
+
+    def inert_coverage(self, result: Any) -> Coverage | None:
+        """The coverage of a call that does nothing which a rule starts from; None for any other call."""
+
+
+class Following(NamedTuple):
+    """What follows a reported call: who receives its result, and the profiler to run it under, if any."""
+
+    on_result: OnResult
+    profiler: Profiler | None = None
+
+
+OnCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], FrameType], Following | None]
 OnMode = Callable[[nn.Module, bool, FrameType], None]
 
 
@@ -95,7 +116,10 @@ def wrap_call(original: Callable[..., Any], note: OnCall, thread: ThreadState) -
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807, it replaces a method
         __tracebackhide__ = True
         # In this order a compiled program does not depend on the state of the thread.
-        if is_tracing() or thread.inside:
+        compiles = is_tracing()
+        if compiles or thread.inside:
+            if not compiles and thread.on_inner_call is not None:
+                thread.on_inner_call(self)
             if own and self._compiled_call_impl is None:
                 return self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
             return original(self, *args, **kwargs)
@@ -103,13 +127,19 @@ def wrap_call(original: Callable[..., Any], note: OnCall, thread: ThreadState) -
             return original(self, *args, **kwargs)
         thread.inside = True
         try:
-            follow = note(self, args, kwargs, caller_frame(sys._getframe()))
-            result = original(self, *args, **kwargs)
-            if follow is not None:
-                follow(result)
+            following = note(self, args, kwargs, caller_frame(sys._getframe()))
+            if following is None:
+                return original(self, *args, **kwargs)
+            if following.profiler is None:
+                result = original(self, *args, **kwargs)
+            else:
+                thread.on_inner_call = following.profiler.note_call
+                with following.profiler:
+                    result = original(self, *args, **kwargs)
+            following.on_result(result)
             return result
         finally:
-            thread.inside = False
+            thread.inside, thread.on_inner_call = False, None
 
     return __call__
 

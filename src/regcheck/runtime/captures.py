@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from regcheck.core.coverage import Coverage
 from regcheck.keras_api.layer_tree import named_parts
 
 from .models import bytes_of, is_training, parts, stored
@@ -43,6 +44,7 @@ class Capture:
         whole: False where a method of a larger module made the call: the model is a part of that module.
         autocast: device type and dtype of each autocast context that was active.
         before: what a training call found in the model, where it moves running statistics.
+        inert: the coverage of a call that does nothing which a rule starts from, in either mode; else None.
     """
 
     model: nn.Module
@@ -53,6 +55,7 @@ class Capture:
     whole: bool = True
     autocast: tuple[tuple[str, torch.dtype], ...] = ()
     before: Snapshot | None = None
+    inert: Coverage | None = None
 
 
 def active_autocast() -> tuple[tuple[str, torch.dtype], ...]:
@@ -71,7 +74,7 @@ class Captures:
         self._entries: list[tuple[RevivableRef[nn.Module], Capture]] = []
         self._input_bytes = self._model_bytes = 0
         self._begun: int | None = None
-        self._returned: set[int] = set()
+        self._returned: dict[int, Coverage | None] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -109,9 +112,9 @@ class Captures:
         index, self._begun = self._begun, None
         return index
 
-    def note_returned(self, index: int) -> None:
-        """Note that a captured call returned."""
-        self._returned.add(index)
+    def note_returned(self, index: int, inert: Coverage | None = None) -> None:
+        """Note that a captured call returned, with its coverage if it does nothing that a rule starts from."""
+        self._returned[index] = inert
 
     def has_raised(self, index: int | None) -> bool:
         """Whether a captured call has not returned: its inputs are useless for a measurement."""
@@ -120,7 +123,11 @@ class Captures:
     def completed(self) -> dict[int, Capture]:
         """The captures, by index, of calls that returned and of models that are still available."""
         models = {index: self._entries[index][0].get() for index in sorted(self._returned)}
-        return {i: replace(self._entries[i][1], model=model) for i, model in models.items() if model is not None}
+        return {
+            index: replace(self._entries[index][1], model=model, inert=self._returned[index])
+            for index, model in models.items()
+            if model is not None
+        }
 
     def vanished(self) -> list[tuple[str, str]]:
         """The structure keys and names of captured models that are no longer available."""

@@ -14,8 +14,9 @@ _Request = tuple[bool, frozenset[int]]
 class UsageLog:
     """Keeps each event once, in the order in which they first came.
 
-    What depends on the order is noted as it happens: which mode the program had requested before a call. A call is kept
-    once for each answer. Events are told apart by identity, which is quick: `intern` makes equal ones the same.
+    What depends on the order is noted as it happens: which mode the program had requested before a call, and which
+    calls one training step follows. A call is kept once for each answer. Events are told apart by identity, which is
+    quick: `intern` makes equal ones the same.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,10 @@ class UsageLog:
         self._latest: dict[int, int] = {}
         """The calls with gradients since the program trained, by id: how many events came before the latest of each."""
         self._calls: dict[int, Called] = {}
+        self._step: dict[int, tuple[Called, bool]] = {}
+        """The calls with gradients since the last training step, by id, and whether they came more than once."""
+        self._steps: dict[frozenset[tuple[int, bool]], list[tuple[Called, bool]]] = {}
+        """The calls before each training step: once for all steps that follow the same calls."""
         self._count = 0
         self._interned: dict[Hashable, Event] = {}
 
@@ -46,6 +51,10 @@ class UsageLog:
         if key not in self._events:
             self._events[key] = event, request
         self._count += 1
+        if isinstance(event, Called) and event.grad:
+            self._step[id(event)] = event, id(event) in self._step
+        elif isinstance(event, (Backward, Stepped)):
+            self._end_step()
         if isinstance(event, ModeSet):
             self._modes[event.model.key] = event.training, self._count
         elif isinstance(event, (Backward, Stepped)):
@@ -54,6 +63,13 @@ class UsageLog:
         elif isinstance(event, Called) and event.grad and self._modes:
             self._calls[id(event)] = event
             self._latest[id(event)] = self._count
+
+    def _end_step(self) -> None:
+        if self._step:
+            self._steps.setdefault(
+                frozenset((key, again) for key, (_, again) in self._step.items()), [*self._step.values()]
+            )
+            self._step = {}
 
     def _request(self, model: str) -> _Request | None:
         mode = self._modes.get(model)
@@ -64,6 +80,12 @@ class UsageLog:
 
     def events(self, trains: Callable[[Called], bool]) -> tuple[Event, ...]:
         """All events; a call between setting a mode and another call ends the request if it `trains`."""
+        beside: set[str] = set()
+        in_pairs: set[str] = set()
+        for step in (*self._steps.values(), [*self._step.values()]):
+            models = [each.model.key for each, again in step if trains(each) for _ in range(1 + again)]
+            beside |= {*models} if len({*models}) > 1 else set()
+            in_pairs |= {key for key in models if models.count(key) > 1}
 
         def answered(event: Event, request: _Request | None) -> Event:
             if not isinstance(event, Called):
@@ -71,6 +93,9 @@ class UsageLog:
             requested = None
             if request is not None and not any(trains(self._calls[each]) for each in request[1]):
                 requested = request[0]
-            return replace(event, requested=requested)
+            if not event.grad:
+                return replace(event, requested=requested)
+            key = event.model.key
+            return replace(event, requested=requested, trained_beside=key in beside, trained_in_pairs=key in in_pairs)
 
         return tuple(dict.fromkeys(answered(*each) for each in self._events.values()))

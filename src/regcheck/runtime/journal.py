@@ -121,7 +121,7 @@ class Journal:
         return tuple(map(complete, events)), tuple(captures.values())
 
     def _tracker(self, event: Called) -> ResultTracker | None:
-        return self.trackers.get(replace(event, requested=None))
+        return self.trackers.get(replace(event, requested=None, trained_beside=None, trained_in_pairs=None))
 
     def _is_trained(self, event: Called) -> bool:
         tracker = self._tracker(event)
@@ -146,6 +146,7 @@ class Journal:
         return replace(
             event,
             scored_by=tuple(dict.fromkeys(losses)),
+            feeds_models=tracker.feeds_models,
             backpropagated=backpropagated,
             trained_after=tracker.last_step < self.steps,
             alternating=tracker.alternates(self.steps),

@@ -26,7 +26,15 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped
 from regcheck.keras_api.layer_tree import is_layer, is_symbolic
 from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_called_by_owner, mode_request_frame, stack
-from regcheck.runtime.calls import OnResult, Patches, wrap_backward, wrap_call, wrap_load_state_dict, wrap_train
+from regcheck.runtime.calls import (
+    Following,
+    Patches,
+    Profiler,
+    wrap_backward,
+    wrap_call,
+    wrap_load_state_dict,
+    wrap_train,
+)
 from regcheck.runtime.captures import CallState, CannotCopy, Capture, call_form
 from regcheck.runtime.eval_pinned import EvalPinnedParts
 from regcheck.runtime.exporters import Export, watch_exports
@@ -49,6 +57,8 @@ from regcheck.runtime.thread_targets import Submissions
 from regcheck.runtime.trained_parameters import TrainedParameters, has_frozen_norm
 from regcheck.runtime.weak_state import RevivableRef
 from regcheck.runtime.weight_ranges import Names, WeightRanges
+from regcheck.torch_api.layers import BATCH_NORM
+from regcheck.torch_api.losses import EMBEDDING_LOSSES
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
 
@@ -108,12 +118,20 @@ class EventRecorder:
         root: the folder of the program's own files (default: the working directory).
         test_files: paths of test files beside those with the name or the folder of one; the collection may grow while
             recording.
+        profile: returns a profiler for the next call of a model, or None.
     """
 
-    def __init__(self, root: str | None = None, test_files: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        test_files: Collection[str] = (),
+        profile: Callable[[nn.Module], Profiler | None] = lambda module: None,
+    ) -> None:
+        self._profile = profile
         self._sites = Sites(os.getcwd() if root is None else root, test_files)
         self._infos: Any = WeakIdKeyDictionary()
         self._results: Any = WeakIdKeyDictionary()
+        """The trackers of results, and of the items of results, and whether it is the whole result."""
         self._build_sites: Any = WeakIdKeyDictionary()
         self._loaded, self._eval_pinned = LoadedInEval(), EvalPinnedParts()
         self._phases = ModePhases()
@@ -243,10 +261,10 @@ class EventRecorder:
 
     def _on_call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
-    ) -> OnResult | None:
+    ) -> Following | None:
         if (loss := loss_of(module)) and (args or "input" in kwargs):
-            scored: ResultTracker | None = self._results.get(args[0] if args else kwargs["input"])
-            if scored is not None:
+            scored, is_whole = self._results.get(args[0] if args else kwargs["input"], (None, False))
+            if scored is not None and (is_whole or loss in EMBEDDING_LOSSES):
                 scored.scored_by[loss] = None
         frame = self._sites.caller(frame)
         site = self._sites.of(frame) or self._submissions.site_elsewhere(module, frame)
@@ -255,6 +273,10 @@ class EventRecorder:
         info = self._info_of(module)
         if not info.is_model or torch._C._get_tracing_state() is not None:
             return None
+        for each in (*args, *kwargs.values()) if info.learned else ():
+            source, _ = self._results.get(each, (None, False)) if type(each) is torch.Tensor else (None, False)
+            if source is not None:
+                source.feeds_models = True
         if is_layer(module):
             if is_symbolic(args, kwargs):
                 return None
@@ -278,16 +300,22 @@ class EventRecorder:
         if begun is None and witness is None and (not grad or not record.tracker.follows):
             return None
 
+        profiler: Profiler | None = None
+        if begun is not None and {BATCH_NORM}.issuperset(record.event.model.mode_dependent):
+            profiler = self._profile(module)
+
         def follow(result: Any) -> None:
             if begun is not None:
-                journal.captures.note_returned(begun)
+                inert = profiler.inert_coverage(result) if profiler is not None else None
+                journal.captures.note_returned(begun, inert)
             if grad:
                 record.tracker.follow(result, witness)
-                if type(result) is torch.Tensor and not torch._C._len_torch_dispatch_stack():
-                    self._results[result] = record.tracker
+                if not torch._C._len_torch_dispatch_stack():
+                    for each in result if type(result) is tuple else (result,):
+                        if type(each) is torch.Tensor:
+                            self._results[each] = record.tracker, each is result
 
-        guarded: OnResult = self._guarded(follow)
-        return guarded
+        return Following(self._guarded(follow), profiler)
 
     def _on_export(self, export: Export) -> None:
         """Note an export by the program itself, as a call whose result nothing trains through."""

@@ -45,6 +45,7 @@ class ResultTracker:
         eval_left_on: where the program called `eval()` for a prediction, if one of these calls trained in that mode.
         mode_set_at: where the program set the mode of a prediction, or the eval mode that it trained in on purpose.
         scored_by: torch's losses that were called, as modules, on a result.
+        feeds_models: a model was called on a result.
     """
 
     site: CallSite
@@ -66,6 +67,7 @@ class ResultTracker:
     _unsettled: list[list[bool]] = field(default_factory=list)
     _predicts: bool = False
     scored_by: dict[str, None] = field(default_factory=dict)
+    feeds_models: bool = False
     _input: weakref.ref[torch.Tensor] | None = None
 
     def note_call(self, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -62,10 +62,15 @@ def functional_losses(site: CallSite) -> tuple[str, ...]:
 
 def _only_reads(call: ast.Call, parents: Mapping[ast.AST, ast.AST]) -> list[ast.expr]:
     """Where the variable is read that a result is assigned to; nothing where its scope assigns it more than once."""
-    assignment = parents[call]
+    parent = parents[call]
+    assignment = parents[parent] if isinstance(parent, ast.Tuple) else parent
     if not isinstance(assignment, ast.Assign) or len(assignment.targets) != 1:
         return []
     target, scope = assignment.targets[0], parents[assignment]
+    if isinstance(parent, ast.Tuple):
+        if not isinstance(target, ast.Tuple) or len(target.elts) != len(parent.elts):
+            return []
+        target = target.elts[parent.elts.index(call)]
     if not isinstance(target, ast.Name):
         return []
     while scope in parents and not isinstance(scope, _FUNCTIONS):

@@ -39,7 +39,9 @@ class Submission:
 
 
 class ThreadState(threading.local):
-    """Whether this thread is inside a reported call, and the submission of its current work.
+    """Whether this thread is inside a reported call, the submission of its current work, and who receives its calls.
+
+    `on_inner_call` receives each module that the reported call calls; None where nobody asks for them.
 
     Args:
         started_by: the submission of each thread whose stack begins without the program's own code.
@@ -47,6 +49,7 @@ class ThreadState(threading.local):
 
     def __init__(self, started_by: Mapping[threading.Thread, Submission]) -> None:
         here = current_thread()
+        self.on_inner_call: Callable[[nn.Module], None] | None = None
         self.caller = None if here is None else started_by.get(here)
         self.inside = self.caller is not None and self.caller.inside
 

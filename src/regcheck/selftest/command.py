@@ -17,8 +17,8 @@ from regcheck.selftest.results import MODES
 FORMATS = ("full", "json")
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the selftest, print its table, and return the exit code."""
+def argument_parser() -> Parser:
+    """Returns the parser of the verb's arguments."""
     parser = Parser("regcheck selftest", "Compare torch's layers, norms and optimizers with reference implementations.")
     parser.add_argument(
         "--device",
@@ -40,7 +40,12 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--strict", action="store_true", help="exit 3 if a check was not run")
     parser.add_argument("--output-format", metavar="FORMAT", default="full", help="full (default) or json")
     parser.add_argument("--output-file", metavar="FILE", type=Path, help="write the table here instead of printing it")
-    arguments = parser.parse(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the selftest, print its table, and return the exit code."""
+    arguments = argument_parser().parse(argv)
     for option, known, given in (
         ("mode", MODES, arguments.modes),
         ("output format", FORMATS, [arguments.output_format]),

@@ -12,6 +12,9 @@ from regcheck.core.finding import NotChecked
 from regcheck.import_hook import ImportHook
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from regcheck.runtime.calls import Profiler
     from regcheck.runtime.recorder import EventRecorder, Observation
 
 
@@ -67,7 +70,14 @@ class DeferredRecorder:
                 warnings.simplefilter("ignore")
                 from regcheck.runtime.recorder import EventRecorder
 
-                self._recorder = self._recorder or EventRecorder(self._root, self._test_files)
+                self._recorder = self._recorder or EventRecorder(self._root, self._test_files, _profiler_of)
                 self._recorder.start()
         except Exception as error:
             self._failure = f"watching could not begin: {format_error(error)}"
+
+
+def _profiler_of(model: nn.Module) -> Profiler | None:
+    """A profiler for the next call of a model, or None; loaded when the program calls its first model."""
+    from regcheck.tracing.call_profiler import CallProfiler
+
+    return CallProfiler.of(model)

@@ -99,7 +99,7 @@ def analyze(project: Project) -> Reading:
                 models.lower(each, builder.entered, attempts)
             parts |= _parts(builder.created)
             children |= _parts(filter(None, built))
-    graphs = models.graphs(program.scored - parts - program.feeding, parts | program.feeding | children)
+    graphs = models.graphs(program.scored - parts - program.features, parts | program.features | children)
     keras = read_keras(project, attempts.attempt)
     not_checked = (*attempts.not_checked, *keras.not_checked)
     return Reading((*graphs, *keras.graphs), (*usages, *keras.usages), not_checked, tuple(classes), models.by_key)

@@ -7,16 +7,16 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
-from regcheck.report.terminal import INDENT, block, headline, repetitions, unchecked_line
 from regcheck.session.ledger import Ledger
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 MOST_NAMES = 3
 """More tests, or models, than this are counted, not named."""
@@ -24,6 +24,17 @@ MOST_NAMES = 3
 
 def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bool = False) -> str:
     """The text of the section. Paths are read from `root`."""
+    closing = f", {counted(len(ledger.structures), 'model')} examined"
+    if report.coverage:
+        closing += f", {fraction(report.coverage)}"
+    closing += verdict(report)
+    if not color and not (report.findings or report.not_checked):
+        return f"{report.headline}{closing}\n"  # the same text, without loading rich
+    from rich.console import Console
+    from rich.text import Text
+
+    from regcheck.report.terminal import headline, repetitions, unchecked_line
+
     blocks = []
     with _inside(root):
         for model, found in by_model(report.standing, ledger):
@@ -35,12 +46,9 @@ def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bo
             blocks += [_block(group, ledger, verbose) for group in repetitions(report.unproven, verbose)]
     if report.not_checked:
         blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
-    last = headline(report).append(f", {counted(len(ledger.structures), 'model')} examined")
-    if report.coverage:
-        last.append(f", {fraction(report.coverage)}")
     out = io.StringIO()
     console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
-    console.print(Text("\n\n").join([*blocks, last.append(verdict(report))]), soft_wrap=True)
+    console.print(Text("\n\n").join([*blocks, headline(report).append(closing)]), soft_wrap=True)
     return out.getvalue()
 
 
@@ -65,6 +73,10 @@ def verdict(report: Report) -> str:
 
 
 def _block(group: Sequence[Finding], ledger: Ledger, verbose: bool) -> Text:
+    from rich.text import Text
+
+    from regcheck.report.terminal import INDENT, block
+
     first, *more = group
     lines = [block(first, verbose, more)]
     _, *others = ledger.models.get(first.key, ()) or [""]

@@ -66,7 +66,9 @@ def comments_in(path: str, text: str) -> FileComments:
             lines = _file_lines(layout, line, alone) if match["file"] else layout.lines_for(line, alone and depth == 0)
             place = Place(path, line, column + match.start() + 1)
             suppressions += (
-                CommentSuppression(place, code.strip(), match["reason"].strip(), lines, bool(match["file"]))
+                CommentSuppression(
+                    place, code.strip(), match["reason"].lstrip("-—: ").rstrip(), lines, bool(match["file"])
+                )
                 for code in match["codes"].split(",")
                 if code.strip()
             )

@@ -209,8 +209,18 @@ class AxesInFlow:
             or "pool" in function
         ):
             axes = _joined(known)
+            if axes is not None and op.kind is Kind.COMBINE and self._adds_tokens(op, inputs):
+                axes = replace(axes, positions=frozenset())
             return None if axes is None else self._moved(op, axes, inputs)
         return self._by_shapes(op, inputs)
+
+    def _adds_tokens(self, op: Op, inputs: Sequence[Op]) -> bool:
+        """Whether a layer wrote one of the operands as tokens, (N, L, C): each is then the sum of tokens."""
+        return any(
+            axes is not None and axes.features == -1 and not axes.positions and each.shape == op.shape
+            for each in inputs
+            for axes in (self._axes.get(each.id),)
+        )
 
     def _written(self, op: Op, function: str, inputs: Sequence[Op]) -> Axes | None:
         """The axes that a layer writes."""

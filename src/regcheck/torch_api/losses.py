@@ -37,6 +37,12 @@ LOSS_FUNCTIONS = frozenset(filter(None, LOSSES.values()))
 """The functions of torch.nn.functional that return a loss."""
 
 
+EMBEDDING_LOSSES = frozenset(
+    "cosine_embedding_loss hinge_embedding_loss triplet_margin_loss triplet_margin_with_distance_loss".split()
+)
+"""The functions of torch.nn.functional that compare features of several inputs with one another."""
+
+
 def is_loss(name: str) -> bool:
     """Whether a function of torch.nn.functional, or a class of torch.nn that learns nothing, scores a prediction."""
     return name in LOSS_FUNCTIONS or bool(LOSSES.get(name))

@@ -61,6 +61,17 @@ def coverage_of(model: nn.Module, traced: TraceResult) -> Coverage:
     )
 
 
+def coverage_of_calls(model: nn.Module, subject: str, called: Collection[str]) -> Coverage | None:
+    """The coverage of calls of the modules at these paths, the same in both modes; None where it is not complete."""
+    modules = dict(named_parts(model))
+    seen = {*called, *(above for path in called for above in _above(path))}
+    silent = {path for path in modules.keys() - called if isinstance(modules[path], _PASSIVE)}
+    if modules.keys() - seen - silent:
+        return None
+    counted = len(modules.keys() - silent)
+    return Coverage(subject, "recorded", "captured", ("train", "eval"), modules=counted, traced=counted)
+
+
 def untraced(model: nn.Module, subject: str) -> Coverage:
     """The coverage of a model that no strategy could trace."""
     return Coverage(subject, "none", modules=sum(not isinstance(each, _PASSIVE) for each in model.modules()))

@@ -51,6 +51,7 @@ from regcheck.torch_api.functions import INDEXING, STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (Trait.BATCH_STATISTICS,)
 
 

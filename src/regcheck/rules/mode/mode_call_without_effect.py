@@ -45,6 +45,7 @@ from regcheck.core.usage import MethodNotCalled, Usage
 
 CODE = "REG210"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (MethodNotCalled,)
 
 

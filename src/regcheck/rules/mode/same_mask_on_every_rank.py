@@ -50,6 +50,7 @@ from regcheck.core.rule import Example, Probe
 
 CODE = "REG501"
 SEVERITY = Severity.ERROR
+SINCE = "0.1"
 
 
 def check(ranks: Ranks) -> Iterator[Suspicion]:

@@ -56,6 +56,7 @@ from regcheck.core.usage import ConstraintNotKept, Usage
 
 CODE = "REG306"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (ConstraintNotKept,)
 
 

@@ -45,6 +45,7 @@ from regcheck.core.usage import PenaltyWithoutGradient, Usage
 
 CODE = "REG305"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (PenaltyWithoutGradient,)
 
 

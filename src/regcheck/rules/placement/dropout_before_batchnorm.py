@@ -46,6 +46,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG103"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 0.25

@@ -64,6 +64,7 @@ from regcheck.torch_api.output_paths import CARRYING, OutputPaths
 
 CODE = "REG101"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (Trait.DROPS,)
 
 

@@ -48,6 +48,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG401"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (Trait.DROPS,)
 
 EXTREME = 0.8

@@ -42,6 +42,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG404"
 SEVERITY = Severity.INFO
+SINCE = "0.1"
 BEGINS_AT = (Trait.DROPS,)
 
 

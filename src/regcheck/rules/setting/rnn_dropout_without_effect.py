@@ -52,6 +52,7 @@ from regcheck.torch_api.layers import layer_named
 
 CODE = "REG402"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (Trait.DROPS,)
 
 

@@ -63,6 +63,7 @@ from regcheck.torch_api.drawn_masks import CUTS, FILLS, SCALES, DrawnMask, Drop,
 
 CODE = "REG403"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 BEGINS_AT = (Kind.RANDOM, Trait.DROPS)
 
 MATERIAL = 0.02

@@ -49,6 +49,7 @@ from regcheck.core.usage import Event
 
 CODE = "REG900"
 SEVERITY = Severity.WARNING
+SINCE = "0.1"
 
 
 def check(ignores: Suppressions) -> Iterator[Suspicion]:

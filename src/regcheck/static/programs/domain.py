@@ -43,11 +43,11 @@ from regcheck.static.interpreter.values import (
     options_of,
     truth,
 )
-from regcheck.static.models.inspection import LOSS_WORDS, identity, is_function, is_loss, modes
+from regcheck.static.models.inspection import LOSS_WORDS, is_function, is_loss, modes
 from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
-from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
+from regcheck.torch_api.losses import EMBEDDING_LOSSES, LOSS_FUNCTIONS, LOSSES
 
 from .backbones import Backbones
 from .constraints import Constraints
@@ -81,6 +81,8 @@ _OBSERVERS = frozenset(
 """Functions of other packages that look at a model and leave its mode as it is."""
 
 
+_COMPARING = frozenset("cat concat stack matmul mm cosine_similarity cdist pairwise_distance".split())
+"""Functions that put the results of several calls together, as losses of features do."""
 OF_TASKS = frozenset(
     "log log_dict optimizers lr_schedulers print clip_gradients all_gather toggle_optimizer untoggle_optimizer".split()
 )
@@ -122,12 +124,12 @@ class ProgramDomain(Domain):
         given = (*args, *kwargs.values())
         self.freezing.use(module)
         if isinstance(module, LayerValue) and is_loss(module):
-            if not LOSSES[module.name]:
-                self.log.feeding.update(map(identity, self.log.callees_of(given)))  # its own layers make the scores
+            if LOSSES[module.name] in ("", *EMBEDDING_LOSSES):  # without a function, its own layers make the scores
+                self.log.note_features(given)
             self.log.add_score(LOSSES[module.name], args, kwargs)
             return self.log.consume_in_loss(given)
         if not is_function(module):
-            self.log.feeding.update(map(identity, self.log.callees_of(given)))
+            self.log.note_features(given)
         elif is_loss(module) or _NAMES_LOSS.search(_callee(node)):
             self.log.consume_in_loss(given)
         if not self.log.is_model(module):
@@ -189,6 +191,8 @@ class ProgramDomain(Domain):
                 return compared
         if isinstance(node, ast.AugAssign) and name in ("mul", "div"):
             self.constraints.write(values[0], f"{name}_", values[1:], {}, node)
+        if name in ("sub", "matmul"):
+            self.log.put_together(values)
         thresholds = isinstance(node, ast.Compare) and isinstance(node.ops[0], _THRESHOLDS)
         used = self.log.decide(values) if thresholds else self.log.consume(values)
         return self.penalties.arithmetic(name, values, used, node)
@@ -356,7 +360,11 @@ class ProgramDomain(Domain):
             self.log.add(Backward, node)
         if package == "torch.nn.functional" and last in LOSS_FUNCTIONS:
             self.log.add_score(last, args, kwargs)
+            if last in EMBEDDING_LOSSES:
+                self.log.note_features(values)
             return self.log.consume_in_loss(values)
+        if last in _COMPARING:
+            self.log.put_together(values)
         return self._computed(last, values, node)
 
     def _computed(self, name: str, values: Sequence[Value], node: ast.AST) -> Value:

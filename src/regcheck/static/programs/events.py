@@ -60,8 +60,10 @@ class EventLog(Part):
         self.steps = False
         """Whether the current program steps an optimizer."""
         self._tried_out: set[object] = set()
-        self.feeding: set[object] = set()
-        """The identities of the models whose results go into another model."""
+        self.features: set[object] = set()
+        """The identities of the models whose results another model reads, or a loss of torch compares."""
+        self._compared: set[object] = set()
+        """The identities of the models of which the program puts the results of several calls together."""
         self._modes_set_at: dict[int, Place | None] = {}
         self._weights_loaded: set[int] = set()
         self._owners: dict[int, Module] = {}
@@ -231,18 +233,36 @@ class EventLog(Part):
     def consume_in_loss(self, values: Iterable[Value]) -> Value:
         """The program computes a loss, or predicted classes, from values; the value computed."""
         values = tuple(values)
-        self.scored.update(self._whole_models(values))
+        self.scored.update(self._whole_models(values) - self._compared_in(values))
         return self.decide(values)
 
     def consume_in_training(self, values: Iterable[Value]) -> Value:
         """The program back-propagates values: a test may do so to try out a part, but steps no optimizer then."""
         values = tuple(values)
         is_test = self.state.frames[-1].source.is_test
-        (self._tried_out if is_test else self.scored).update(self._whole_models(values))
+        (self._tried_out if is_test else self.scored).update(self._whole_models(values) - self._compared_in(values))
         return self.decide(values)
 
-    def _whole_models(self, values: Iterable[Value]) -> Iterator[object]:
+    def note_features(self, values: Iterable[Value]) -> None:
+        """The results that values come from are features."""
+        self.features.update(map(identity, self.callees_of(values)))
+
+    def put_together(self, values: Iterable[Value]) -> None:
+        """The program puts values together, or compares them: results of several calls of a model are features."""
+        calls = {index for each in leaves(*values) for index in self.origins((each,))[:1]}
+        self._compared |= self._called_again(calls)
+
+    def _compared_in(self, values: Iterable[Value]) -> set[object]:
+        """The identities of the models of which values put the results of several calls together."""
+        return self._compared & self._called_again({*self.origins(values)})
+
+    def _called_again(self, calls: Iterable[int]) -> set[object]:
+        models = [identity(self.callees[each]) for each in calls]
+        return {each for each in models if models.count(each) > 1}
+
+    def _whole_models(self, values: Iterable[Value]) -> set[object]:
         """The identities of the models that values come from, also through losses, and of those that only wrap one."""
+        models: set[object] = set()
         calls = {*self.origins(values)}
         todo = [*calls]
         while todo:
@@ -251,10 +271,11 @@ class EventLog(Part):
             seen: set[int] = set()
             while owner is not None and id(owner) not in seen:
                 seen.add(id(owner))
-                yield identity(owner)
+                models.add(identity(owner))
                 owner = self._owners.get(id(owner)) if self.is_model(owner) else None
             todo += [] if self._learns(index) else {*self._fed_by[index]} - calls
             calls.update(todo)
+        return models
 
     def _learns(self, index: int) -> bool:
         """Whether the call at an index is one of a module with learned layers; any other hands gradients on."""

@@ -105,9 +105,9 @@ class ProgramReader:
         return self.domain.log.scored
 
     @property
-    def feeding(self) -> set[object]:
-        """The identities of the models whose results go into another model."""
-        return self.domain.log.feeding
+    def features(self) -> set[object]:
+        """The identities of the models whose results another model reads, or a loss of torch compares."""
+        return self.domain.log.features
 
     def top_of(self, source: Source) -> Usage:
         """The events of running a file."""
