@@ -170,11 +170,13 @@ class PartLoops(Part):
 def _sums_up(over: ast.expr, body: Sequence[ast.AST]) -> bool:
     """Whether a loop over modules computes magnitudes of their weights, or one over parameters those of some names."""
     names, nodes = _attributes_in(body), [each for node in body for each in walk(node)]
-    if _MAGNITUDES.isdisjoint(names) and not any(isinstance(each, ast.Pow) for each in nodes):
+    powers = any(isinstance(each, (ast.BinOp, ast.AugAssign)) and isinstance(each.op, ast.Pow) for each in nodes)
+    if _MAGNITUDES.isdisjoint(names) and not powers:
         return False
     listed = _attributes_in([over])
     if "named_parameters" in listed:
-        return not _NAME_TESTS.isdisjoint(names) or any(isinstance(each, (ast.In, ast.NotIn)) for each in nodes)
+        compared = [op for each in nodes if isinstance(each, ast.Compare) for op in each.ops]
+        return not _NAME_TESTS.isdisjoint(names) or any(isinstance(op, (ast.In, ast.NotIn)) for op in compared)
     tests = any(isinstance(each, ast.Name) and each.id == "isinstance" for each in nodes)
     return "weight" in names and (tests or not _MODULE_LISTS.isdisjoint(listed))
 
