@@ -16,7 +16,7 @@ help:
 	@echo "make lint      run ruff and mypy, build the docs, check generated files and imports"
 	@echo "make docs      regenerate rule pages and module map, build the docs into site/"
 	@echo "make plots     repeat the measurements of the docs' plots, and draw them"
-	@echo "make readme    put the current output of the three doors into the README"
+	@echo "make readme    put the current output of the commands into the README and the tutorial"
 	@echo "make bench     run the benchmarks"
 	@echo "make format    format the code and apply the fixes of ruff"
 

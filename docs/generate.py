@@ -51,13 +51,13 @@ EXAMPLES = {
     "GLOBS": "third_party,*_pb2.py",
     "INPUT": "1x3x224x224",
     "MODES": "eager",
+    "N": "4",
     "NAME": "softmax-before-loss",
     "REASON": '"old code, to be fixed"',
     "RULES": "REG2,double-penalty",
     "SECONDS": "120",
     "SEED": "1",
     "SEVERITY": "error",
-    "text|json": "json",
 }
 """A value for each name that an option has for its value."""
 
@@ -118,9 +118,7 @@ def option_table(options: list[argparse.Action]) -> str:
     rows = []
     for each in options:
         value = str(each.metavar or each.dest.upper()) if each.nargs != 0 else ""
-        if each.choices:
-            value = "|".join(each.choices)
-        form = f"{', '.join(each.option_strings)} {value}".strip().replace("|", "\\|")
+        form = f"{', '.join(each.option_strings)} {value}".strip()
         example = f"`{each.option_strings[-1]} {EXAMPLES[value]}`" if value else ""
         rows.append(f"| `{form}` | {marked_up(each.help or '')} | {example} |\n")
     return "".join(["| option | effect | example |\n", "| --- | --- | --- |\n", *rows])
@@ -129,7 +127,7 @@ def option_table(options: list[argparse.Action]) -> str:
 def marked_up(effect: str) -> str:
     """The help of an option with its options, files and tables as code."""
     words = r"(?<![\w`])(--[a-z][\w-]*|[\w-]+\.(?:toml|json|py(?::\w+)?)|\[tool\.regcheck\])(?![\w`])"
-    return re.sub(words, r"`\1`", effect).replace("|", "\\|")
+    return re.sub(words, r"`\1`", effect)
 
 
 def pytest_table() -> Iterator[str]:
@@ -181,7 +179,8 @@ def rules_page() -> str:
         for rule in load()
     ]
     head = "| code | name | finds | severity | default | found by | fix | since |\n"
-    return "".join(["# Rules\n\n", head, "| --- | --- | --- | --- | --- | --- | --- | --- |\n", *rows, RULES_NOTE])
+    line = "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    return "".join(["---\nhide: [toc]\n---\n\n# Rules\n\n", head, line, *rows, RULES_NOTE])
 
 
 RULES_NOTE = """

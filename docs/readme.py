@@ -1,7 +1,8 @@
-"""Put the current output of the three doors into the README.
+"""Put the current output of commands into the README and the tutorial.
 
-Runs the command of every `console` block that begins with `$ regcheck` or `$ pytest` in the quickstart project, and
-replaces the text below the command by its output. Proofs get a large budget.
+Runs the command of every `console` block that begins with `$ regcheck` or `$ pytest`, from top to bottom in a copy of
+the page's project, and replaces the text below the command by its output. A `diff` block edits the file that is its
+title. Proofs get a large budget.
 """
 
 from __future__ import annotations
@@ -9,37 +10,65 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-QUICKSTART = ROOT / "fixtures" / "projects" / "quickstart"
-BLOCK = re.compile(r"^```console\n\$ ((?:regcheck|pytest) .*)\n((?:.*\n)*?)```$", re.MULTILINE)
+PROJECTS = ROOT / "fixtures" / "projects"
+PAGES = {ROOT / "README.md": PROJECTS / "quickstart", ROOT / "docs" / "tutorial.md": PROJECTS / "tutorial"}
+"""The pages, each with its project."""
+
+BLOCK = re.compile(
+    r"^```console\n\$ (?P<command>(?:regcheck|pytest) .*)\n(?P<output>(?:.*\n)*?)```$"
+    r'|^```diff title="(?P<file>[^"]+)"\n(?P<edit>(?:.*\n)*?)```$',
+    re.MULTILINE,
+)
 
 
-def output(command: str) -> str:
-    """Returns the output of a command in the quickstart project."""
+def output(command: str, project: Path) -> str:
+    """Returns the output of a command in a project, without the duration of a test session."""
     module, *words = shlex.split(command)
     quiet = ["-p", "no:randomly", "-p", "no:cacheprovider", "--regcheck-budget=60"] if module == "pytest" else []
     environment = {**os.environ, "COLUMNS": "80"}
     done = subprocess.run(
-        [sys.executable, "-m", module, *words, *quiet], cwd=QUICKSTART, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", module, *words, *quiet], cwd=project, env=environment, capture_output=True, text=True
     )
-    return done.stdout + done.stderr
+    return re.sub(r"^(\d+ passed) in .*$", r"\1", done.stdout + done.stderr, flags=re.MULTILINE)
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Returns the README's commands, each with its output there."""
-    return BLOCK.findall(README.read_text(encoding="utf-8"))
+def edit(file: Path, lines: str) -> None:
+    """Apply the lines of a `diff` block, of which the old ones stand in the file once."""
+    old, new = (
+        "".join(f"{line[1:]}\n" for line in lines.splitlines() if not line.startswith(sign)) for sign in ("+", "-")
+    )
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{file.name} does not have these lines once:\n{old}"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def runs(page: Path, wanted: Callable[[str], bool] = lambda command: True) -> Iterator[tuple[str, str, str]]:
+    """Run the wanted commands of a page, in its order: the command, the output in the page, the output now."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(shutil.copytree(PAGES[page], Path(folder, "project")))
+        for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+            if block["edit"]:
+                edit(project / block["file"], block["edit"])
+            elif wanted(block["command"]):
+                yield block["command"], block["output"], output(block["command"], project)
 
 
 def main() -> None:
-    """Rewrite the README."""
-    text = README.read_text(encoding="utf-8")
-    new = BLOCK.sub(lambda found: f"```console\n$ {found[1]}\n{output(found[1])}```", text)
-    README.write_text(new, encoding="utf-8")
+    """Rewrite the pages."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for command, shown, now in runs(page):
+            head = f"```console\n$ {command}\n"
+            text = text.replace(f"{head}{shown}```", f"{head}{now}```", 1)
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

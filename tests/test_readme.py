@@ -1,4 +1,4 @@
-"""The README shows what really comes out."""
+"""The README and the tutorial show what really comes out."""
 
 from __future__ import annotations
 
@@ -20,32 +20,51 @@ def readme() -> ModuleType:
 
 
 README = readme()
-SHOWN = dict(README.blocks())
+each_page = pytest.mark.parametrize("page", README.PAGES, ids=lambda page: page.stem)
+
+
+def is_scan(command: str) -> bool:
+    return command.startswith("regcheck scan")
 
 
 def without_figures(text: str) -> list[str]:
     """The lines that do not depend on random draws: places and rules, source, messages and fixes."""
-    measured = re.compile(r"^    (confirmed|measured|seen in|not )|passed in|^[.s]+ ")
+    measured = re.compile(r"^    (confirmed|measured|seen in|not )|^[.s]+ ")
     return [line for line in text.splitlines() if not measured.search(line)]
 
 
-def test_every_door_is_shown() -> None:
-    """The README shows the output of all three doors."""
-    assert {" ".join(command.split()[:2]) for command in SHOWN} == {
+@each_page
+def test_every_door_is_shown(page: Path) -> None:
+    """The page shows the output of all three doors."""
+    commands = [block["command"] for block in README.BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    assert {" ".join(each.split()[:2]) for each in commands if each} == {
         "pytest --regcheck",
         "regcheck audit",
         "regcheck scan",
     }
 
 
-@pytest.mark.parametrize("command", [command for command in SHOWN if command.startswith("regcheck scan")])
-def test_the_output_of_scan_is_current(command: str) -> None:
-    """What the README shows for `regcheck scan` is what it prints, letter by letter."""
-    assert README.output(command) == SHOWN[command], "run `make readme`"
+@each_page
+def test_the_output_of_scan_is_current(page: Path) -> None:
+    """What the page shows for `regcheck scan` is what it prints, letter by letter."""
+    runs = [*README.runs(page, is_scan)]
+    assert runs
+    assert [now for _, _, now in runs] == [shown for _, shown, _ in runs], "run `make readme`"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [command for command in SHOWN if not command.startswith("regcheck scan")])
-def test_the_output_of_the_measuring_doors_is_current(command: str) -> None:
-    """What the README shows for the other doors is what they print, but for the figures, which differ by machine."""
-    assert without_figures(README.output(command)) == without_figures(SHOWN[command]), "run `make readme`"
+@each_page
+def test_the_output_of_all_doors_is_current(page: Path) -> None:
+    """What the page shows is what the doors print, from top to bottom, but for figures, which differ by machine."""
+    for command, shown, now in README.runs(page):
+        assert without_figures(now) == without_figures(shown), f"{command}: run `make readme`"
+
+
+def test_an_edit_that_no_longer_fits_is_an_error(tmp_path: Path) -> None:
+    """A `diff` block whose old lines are not in the file stops the run of the page."""
+    file = tmp_path / "train.py"
+    file.write_text("a\nb\n")
+    README.edit(file, " a\n+c\n b\n")
+    assert file.read_text() == "a\nc\nb\n"
+    with pytest.raises(AssertionError, match="does not have these lines"):
+        README.edit(file, " a\n b\n")

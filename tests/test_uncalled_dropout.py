@@ -149,6 +149,94 @@ class Net(nn.Module):
         return self.outer(h)
 model = Net()
 """,
+    "a list beside the list of layers": """
+class Soil(nn.Module):
+    def __init__(self, widths=(8, 16, 16), rate=0.2):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in zip(widths, widths[1:])])
+        self.drops = nn.ModuleList([nn.Dropout(rate) for _ in widths[1:]])  # <-
+        self.head = nn.Linear(widths[-1], 2)
+    def forward(self, x):
+        &for layer in self.layers:
+        &    x = torch.relu(layer(x))
+        #for layer, drop in zip(self.layers, self.drops):
+        #    x = drop(torch.relu(layer(x)))
+        return self.head(x)
+model = Soil()
+""",
+    "a list that grows": """
+class Crops(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        self.drops = nn.ModuleList()
+        for _ in range(2):
+            self.layers.append(nn.Linear(8, 8))
+            self.drops.append(nn.Dropout(0.3))  # <-
+        self.head = nn.Linear(8, 2)
+    def forward(self, x):
+        for index, layer in enumerate(self.layers):
+            &x = torch.relu(layer(x))
+            #x = self.drops[index](torch.relu(layer(x)))
+        return self.head(x)
+model = Crops()
+""",
+    "a dict and a sequence": """
+class Ferns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+        self.heads = nn.ModuleDict({"age": nn.Linear(8, 2), "size": nn.Linear(8, 2)})
+        self.drops = nn.ModuleDict({"age": nn.Dropout(0.3), "size": nn.Identity()})  # <-
+        self.noise = nn.Sequential(nn.Identity(), nn.Dropout(0.1))  # <-
+    def forward(self, x):
+        #x = self.noise(x)
+        #x = self.drops["age"](x)
+        x = self.inner(x)
+        return self.heads["age"](x), self.heads["size"](x)
+model = Ferns()
+""",
+    "registered by a call": """
+class Moths(nn.Module):
+    def __init__(self, rate=0.3):
+        super().__init__()
+        self.add_module("inner", nn.Linear(8, 16))
+        self.add_module("drop", nn.Dropout(rate))  # <-
+        setattr(self, "between", nn.AlphaDropout(0.1))  # <-
+        self.register_module("outer", nn.Linear(16, 3))
+    def forward(self, x):
+        h = F.selu(self.inner(x))
+        #h = self.between(self.drop(h))
+        return self.outer(h)
+model = Moths()
+""",
+    "children of other models": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.ReLU())
+        self.drop = nn.Dropout(0.3)  # <-
+        self.outer = nn.Linear(16, 3)
+    def forward(self, x):
+        for each in self.body.children():
+            x = each(x)
+        &return self.outer(x)
+        #return self.outer(self.drop(x))
+class Features(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.ReLU())
+    def forward(self, x):
+        return self.body(x)
+def pictures():
+    from torchvision import models
+    backbone = models.resnet18()
+    backbone = backbone.to("cpu")
+    return nn.Sequential(*list(backbone.children())[:-1], *list(backbone.modules())[:1])
+model = Net()
+other = Features().eval()
+first = nn.Sequential(*list(other.children())[:1])
+""",
 }
 
 RIGHT = {
@@ -208,6 +296,81 @@ class Net(nn.Module):
     def forward(self, x):
         return self.drops[0](self.inner(x))
 model = Net()
+""",
+    "a list of which one is called in some branch": """
+class Net(nn.Module):
+    def __init__(self, depth=1):
+        super().__init__()
+        self.inner, self.depth = nn.Linear(8, 3), depth
+        self.drops = nn.ModuleList([nn.Dropout(0.1) for _ in range(3)])
+    def forward(self, x):
+        x = self.inner(x)
+        for index in range(1, self.depth):
+            x = self.drops[index](x)
+        return x
+model = Net()
+""",
+    "a list with a layer that nothing calls": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 3)
+        self.former = nn.ModuleList([nn.Linear(8, 8), nn.Dropout(0.2)])
+    def forward(self, x):
+        return self.inner(x)
+model = Net()
+""",
+    "registered under a computed name": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 3)
+        for index in range(2):
+            self.add_module(f"drop{index}", nn.Dropout(0.3))
+    def forward(self, x):
+        return getattr(self, "drop" + str(0))(self.inner(x))
+model = Net()
+""",
+    "registered by a call and run by another name": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 3)
+        self.add_module("drop", nn.Dropout(0.3))
+    def forward(self, x):
+        return self._modules["drop"](self.inner(x))
+model = Net()
+""",
+    "children of a subclass": """
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 3)
+        self.drop = nn.Dropout(0.3)
+    def forward(self, x):
+        return self.inner(x)
+class Net(Base):
+    pass
+model = Base()
+net = Net().to("cpu")
+features = nn.Sequential(*net.children())
+""",
+    "modules of a model around it": """
+class Part(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 3)
+        self.drop = nn.Dropout(0.3)
+    def forward(self, x):
+        return self.inner(x)
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = Part()
+    def forward(self, x):
+        return self.part(x)
+model = Net()
+drops = [each for each in model.modules() if isinstance(each, nn.Dropout)]
 """,
     "restored from older pickles": """
 class Net(nn.Module):
@@ -290,6 +453,19 @@ features = nn.Sequential(*list(model.children())[:2])
 """,
 }
 
+
+def imported(source: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """The model of a program."""
+    spec = spec_from_file_location(source.stem, source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, source.stem, module)
+    spec.loader.exec_module(module)
+    model: nn.Module = module.model
+    return model
+
+
 SELECT = {"select": ["REG207"], "devices": ("cpu",)}
 FORMS = [(name, faulty) for name in MODELS for faulty in (True, False)] + [(name, False) for name in RIGHT]
 
@@ -297,7 +473,7 @@ FORMS = [(name, faulty) for name in MODELS for faulty in (True, False)] + [(name
 @pytest.fixture(name="source", params=FORMS, ids=lambda each: f"{each[0]}-{'faulty' if each[1] else 'right'}")
 def source_of(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     name, faulty = request.param
-    file = tmp_path / "program.py"
+    file = tmp_path / "program_without_dropout.py"
     file.write_text(IMPORTS + (marked_form(MODELS[name], faulty) if name in MODELS else RIGHT[name]) + "\n")
     return file
 
@@ -311,14 +487,24 @@ def test_the_source_shows_which_dropout_is_never_called(source: Path) -> None:
 
 def test_runs_confirm_which_dropout_is_never_called(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An audit reports it at the same line, confirmed by train-mode runs that never call the layer."""
-    name = "uncalled_dropout_program"
-    spec = spec_from_file_location(name, source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    model: nn.Module = module.model
-    report = audit(model, torch.randn(4, 8), options=SELECT)
+    report = audit(imported(source, monkeypatch), torch.randn(4, 8), options=SELECT)
     assert {each.line for each in report.findings} == marked(source.read_text())
     assert {each.evidence.verdict for each in report.findings} <= {Verdict.CONFIRMED}
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_files_count_whether_or_not_they_are_loaded(
+    reads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the project that the program does not import may call the layer all the same, to both doors."""
+    (tmp_path / "pyproject.toml").touch()
+    model = tmp_path / "package" / "rainfall.py"
+    model.parent.mkdir()
+    model.write_text(IMPORTS + marked_form(MODELS["a script"], True) + "\n")
+    user = tmp_path / "tools" / "uncertainty.py"
+    user.parent.mkdir()
+    user.write_text(f"from package.rainfall import model\nloss = model.{'drop' if reads else 'outer'}(model(x))\n")
+    expected = set() if reads else marked(model.read_text())
+    assert {each.line for each in scan([model], SELECT).findings} == expected
+    report = audit(imported(model, monkeypatch), torch.randn(4, 8), options=SELECT)
+    assert {each.line for each in report.findings} == expected

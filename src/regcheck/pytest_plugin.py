@@ -23,14 +23,20 @@ MARKER = (
 OPTIONS = {
     "select": ("RULES", KEYS["select"].effect),
     "ignore": ("RULES", KEYS["ignore"].effect),
+    "extend-select": ("RULES", KEYS["extend-select"].effect),
     "fail-on": ("SEVERITY", f"{KEYS['fail-on'].effect} (default: warning)"),
     "strict": ("", KEYS["strict"].effect),
     "baseline": ("FILE", KEYS["baseline"].effect),
     "device": ("DEVICES", f"{KEYS['devices'].effect} (default: auto)"),
     "budget": ("SECONDS", f"{KEYS['budget'].effect} (default: 2 for a model that a test ran, 60 for others)"),
+    "seed": ("SEED", f"{KEYS['seed'].effect} (default: 0)"),
+    "show-refuted": ("", "also show suspicions that measurements refuted"),
     "report": ("FORMAT:PATH", "also write the report to a file; repeatable"),
 }
 """The `--regcheck-…` options: the name of the value, empty for a flag, and the effect."""
+
+OPTIONS_OF_SESSIONS = ("show-refuted", "report")
+"""Those that have no effect on the fixture `regcheck`."""
 
 
 class Hooks:
@@ -67,9 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     if not config.getoption("regcheck") and not config.getini("regcheck"):
-        given = [f"--regcheck-{name}" for name in OPTIONS if config.getoption(f"regcheck_{name.replace('-', '_')}")]
+        given = [name for name in OPTIONS if config.getoption(f"regcheck_{name.replace('-', '_')}") not in (None, [])]
         if given:
-            config.pluginmanager.register(Idle(given), "regcheck-idle")
+            config.pluginmanager.register(Idle(config, given), "regcheck-idle")
         return
     from regcheck.suite.configured_models import Models
 
@@ -92,15 +98,34 @@ def _is_installed(name: str) -> bool:
 
 
 class Idle:
-    """Prints at the end of a session without `--regcheck` which of the other options had no effect."""
+    """Refuses the options that have no effect in a session without `--regcheck`.
 
-    def __init__(self, given: list[str]) -> None:
+    Those of the project's own configuration, and those given to workers, only get a line at the end.
+    """
+
+    def __init__(self, config: pytest.Config, given: list[str]) -> None:
+        self._config = config
         self._given = given
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if any("regcheck" in getattr(item, "fixturenames", ()) for item in session.items):
+            self._given = [name for name in self._given if name in OPTIONS_OF_SESSIONS]
+        words = [str(each).partition("=")[0] for each in self._config.invocation_params.args]
+        typed = any(f"--regcheck-{name}" in words for name in self._given)
+        if typed and not hasattr(self._config, "workerinput"):
+            raise pytest.UsageError(self._message)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int | pytest.ExitCode
+    ) -> None:
+        if self._given and exitstatus != pytest.ExitCode.USAGE_ERROR:
+            terminalreporter.write_line(self._message, yellow=True)
+
+    @property
+    def _message(self) -> str:
         need = "needs" if len(self._given) == 1 else "need"
-        line = f"regcheck: no test was watched and no report written: {', '.join(self._given)} {need} --regcheck"
-        terminalreporter.write_line(line, yellow=True)
+        names = ", ".join(f"--regcheck-{name}" for name in self._given)
+        return f"regcheck: no test was watched and no report written: {names} {need} --regcheck"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -133,15 +134,72 @@ def test_a_configured_model_that_cannot_be_checked_is_an_error(project: Project,
         (("--regcheck-strict", "--regcheck-select", "REG2"), "--regcheck-select, --regcheck-strict need --regcheck"),
     ],
 )
-def test_options_without_the_flag_say_so(project: Project, options: tuple[str, ...], told: str) -> None:
-    """The other options watch nothing by themselves: a line at the end says that, and no report file is begun."""
-    for quiet in ((), ("-q",)):
-        done = project.run(*options, *quiet)
-        assert done.returncode == 0
-        assert f"regcheck: no test was watched and no report written: {told}" in done.stdout
+def test_options_without_the_flag_are_refused(project: Project, options: tuple[str, ...], told: str) -> None:
+    """The other options watch nothing by themselves: on the command line they are wrong usage, and nothing runs."""
+    done = project.run(*options)
+    assert (done.returncode, "passed" in done.stdout) == (4, False)
+    assert f"regcheck: no test was watched and no report written: {told}" in done.stderr
     assert not (project.folder / "out.json").exists()
-    assert "need" not in project.run().stdout
     assert "need" not in project.run("--regcheck", *options).stdout
+
+
+def test_options_of_the_project_without_the_flag_say_so(project: Project) -> None:
+    """Options in `addopts` wait for runs with the flag: without it a line says what has no effect."""
+    project.write("pytest.ini", "[pytest]\npythonpath = .\naddopts = --regcheck-seed 0 --regcheck-report json:a.json\n")
+    done = project.run("-q")
+    assert done.returncode == 0
+    assert "and no report written: --regcheck-seed, --regcheck-report need --regcheck" in done.stdout
+
+
+def test_options_have_an_effect_on_the_fixture(project: Project) -> None:
+    """Without the flag the fixture follows the options, except those about the session's report."""
+    project.write(
+        "test_models.py", "from models import Leaky\ndef test_it(regcheck):\n    assert regcheck(Leaky()).seed == 7\n"
+    )
+    done = project.run("--regcheck-ignore", "REG202", "--regcheck-seed", "7")
+    assert (done.returncode, "need" in done.stdout) == (0, False)
+    assert project.run("--regcheck-seed", "7").returncode == 1
+    refused = project.run("--regcheck-seed", "7", "--regcheck-show-refuted")
+    assert refused.returncode == 4
+    assert "written: --regcheck-show-refuted needs --regcheck" in refused.stderr
+
+
+REFUTED = """
+import torch
+import torch.nn.functional as F
+from models import Sound
+
+
+class Masked(Sound):
+    def forward(self, x):
+        return self.head(self.drop(F.selu(self.hidden(x)))) + torch.zeros(()) * F.dropout(x).sum()
+"""
+
+
+def test_refuted_suspicions_advice_and_seeds_on_request(project: Project) -> None:
+    """The options show refuted suspicions, also in files, select further rules, and seed the measurements."""
+    project.write("masked.py", REFUTED)
+    project.write(
+        "test_models.py",
+        "import torch\nfrom masked import Masked\ndef test_it():\n    Masked()(torch.ones(4, 8))\n",
+    )
+    report = ("--regcheck", "--regcheck-report", "json:report.json", "--regcheck-report", "full:report.txt")
+    plain = project.run(*report).stdout
+    assert "1 suspicion refuted by measurement" in plain
+    assert "refuted on cpu" not in plain
+    more = ("--regcheck-show-refuted", "--regcheck-extend-select=REG107", "--regcheck-seed=5")
+    asked = project.run(*report, *more).stdout
+    for text in (asked, (project.folder / "report.txt").read_text(encoding="utf-8")):
+        assert "refuted on cpu" in text
+        assert "REG107 dropout-with-self-normalizing-units" in text
+    assert json.loads((project.folder / "report.json").read_text(encoding="utf-8"))["seed"] == 5
+
+
+def test_a_seed_is_a_number(project: Project) -> None:
+    """A seed that is no number stops the session before its first test."""
+    done = project.run("--regcheck", "--regcheck-seed", "seven")
+    assert done.returncode == 4
+    assert "--regcheck-seed takes a number, zero or more, not 'seven'" in done.stderr
 
 
 def test_unproven_findings_stand_apart(project: Project) -> None:

@@ -96,6 +96,7 @@ INERT: Mapping[str, Callable[[], nn.Module]] = {
         lambda self, x: self.net(x.view(-1, 1, 2, 3)).flatten(1),
         net=nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.Dropout2d(0.0)),
     ),
+    "pooling": lambda: Model(lambda self, x: F.adaptive_avg_pool2d(x[:, :, None, None], 1).flatten(1)),
     "rate zero": lambda: Model(lambda self, x: self.drop(x), drop=nn.Dropout(0.0)),
     "rate zero in eval mode": lambda: Model(lambda self, x: self.drop(x), drop=nn.Dropout(0.0)).eval(),
     "layer norm": lambda: Model(lambda self, x: self.norm(x), norm=nn.LayerNorm(6)),
@@ -134,6 +135,8 @@ NOT_INERT: Mapping[str, Callable[[], nn.Module]] = {
         lambda self, x: self.norm(x), norm=nn.BatchNorm1d(6, track_running_stats=False)
     ),
     "norm by hand": lambda: Model(lambda self, x: F.batch_norm(x, None, None, training=True)),
+    "statistics by hand": lambda: Model(lambda self, x: x - x.mean(0)),
+    "deviation by hand": lambda: Model(lambda self, x: x / x.std(dim=0)),
     "instance norm": lambda: Model(lambda self, x: self.norm(x[:, None])[:, 0], norm=nn.InstanceNorm1d(1)),
     "modes of its own": Stubborn,
     "part without a call": lambda: Model(spare=nn.Linear(6, 6)),

@@ -25,7 +25,9 @@ def argument_parser() -> Parser:
         nargs="?",
         help="the rule to show, or the first letters of the codes to list; with --new, the folder or file",
     )
-    parser.add_argument("--output-format", choices=("text", "json"), default="text", help="text (default) or json")
+    parser.add_argument(
+        "--output-format", metavar="FORMAT", choices=("text", "json"), default="text", help="text (default) or json"
+    )
     parser.add_argument(
         "--new", metavar="NAME", help="write the skeleton of a rule file into this folder, or the given"
     )

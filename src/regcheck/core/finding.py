@@ -49,8 +49,9 @@ class Suspicion:
 
     Suspicions of one rule at one place with one message are merged: `ops` then holds every op concerned. A rule that
     reads the evidence of other rules passes its own `evidence` at once. A `tentative` suspicion becomes a finding only
-    if a measurement confirms it. An `undecided` one holds only if that op keeps the axes of what it is given, which
-    the graph does not show: it becomes no finding, but is listed as not checked.
+    if a measurement confirms it. An `undecided` one holds only if that op keeps the axes of what it is given, or if
+    outputs depend on the branch that it stands for, which the graph does not show: it becomes no finding, but is listed
+    as not checked.
     """
 
     at: Op | Event

@@ -38,6 +38,7 @@ from regcheck.probe.process_state import world_untouched
 from regcheck.probe.seeds import seed_everything
 from regcheck.runtime.models import parts
 from regcheck.runtime.optimizers import inner_optimizers, key_of, optimizer_info
+from regcheck.static.project.discovery import files_around
 from regcheck.suppression.declare import class_declarations, declarations_around, log_used
 from regcheck.tracing import module_coverage
 from regcheck.tracing.cost import TooMuchWork, overhead_of
@@ -158,7 +159,7 @@ def _check_model(
             return not_traced(untraceable(name, error, elsewhere(model, given)))
         coverage = module_coverage.coverage_of(model, whole)
         if any(Trait.UNCALLED in rule.begins_at for rule in check.rules):
-            uncalled = uncalled_dropouts(model, whole, coverage)
+            uncalled = uncalled_dropouts(model, whole, coverage, files_around)
             whole = replace(whole, graph=replace(whole.graph, uncalled=uncalled))
         suspicions = check.suspect("graph", whole.graph, blocks=whole.blocks)
         traced, pairs, note = _on_affordable_batch(check, model, whole, suspicions, fresh)

@@ -32,7 +32,7 @@ from regcheck.suppression.unused import comment_uses
 if TYPE_CHECKING:
     from regcheck.static.analyze import Reading
 
-ASK_A_RUN = "audit the model, as a run knows the shapes; or ignore the rule in these lines"
+ASK_A_RUN = "audit the model, which a scan does not run; or ignore the rule in these lines"
 NO_FILES = "no Python files found"
 READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
 UNKNOWN_MODEL = Evidence(Verdict.UNMEASURED, because="read from the source, where the model is not known")

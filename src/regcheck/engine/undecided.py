@@ -12,15 +12,20 @@ from regcheck.core.rule import Rule, finding
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.suppression.apply import context_of, shown_path
 from regcheck.suppression.decide import decide
+from regcheck.torch_api.functions import BRANCH
 
 
 def open_question(rule: Rule, suspicion: Suspicion) -> Finding:
     """A suspicion with an `undecided` op as a finding that suppressions can be asked about; its evidence says why."""
     op = suspicion.undecided
     assert op is not None
-    call = "a call of unknown code" if op.kind is Kind.OPAQUE else f"`{op.site.function}`"
-    where = f" in line {op.place.line}" if op.place else ""
-    return finding(rule, suspicion, Evidence(Verdict.UNMEASURED, because=f"{call}{where}"))
+    if op.site.function == BRANCH:
+        because = "random draw: what depends on the branch that it decides is unknown"
+    else:
+        call = "a call of unknown code" if op.kind is Kind.OPAQUE else f"`{op.site.function}`"
+        where = f" in line {op.place.line}" if op.place else ""
+        because = f"dropout: how {call}{where} moves the axes of a feature map is unknown"
+    return finding(rule, suspicion, Evidence(Verdict.UNMEASURED, because=because))
 
 
 def entries(
@@ -50,6 +55,6 @@ def entries(
             groups.setdefault((about, each.code), {}).setdefault(each.key, each)
     for (about, code), found in groups.items():
         first = min(found.values(), key=lambda each: (each.path or "", each.line or 0))
-        reason = f"whether {code} {first.name} is the case at {counted(len(found), 'dropout')}: how "
-        reason += f"{first.evidence.because} moves the axes of a feature map is unknown"
+        what, _, why = (first.evidence.because or "").partition(": ")
+        reason = f"whether {code} {first.name} is the case at {counted(len(found), what)}: {why}"
         yield NotChecked(about, reason, what_to_do, first.path, first.line)

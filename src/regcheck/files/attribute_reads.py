@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from .dotted_name import SETTINGS, last_name
 from .syntax import children, walk
@@ -19,6 +19,13 @@ _NOTED = (
 )
 """The nodes that read or assign attributes."""
 _LISTINGS = frozenset("children named_children modules named_modules".split())
+_OF_CHILDREN = frozenset(("children", "named_children"))
+_REGISTERING = frozenset("add_module register_module".split())
+_GROWING = frozenset("append extend insert update".split())
+_SAME_MODEL = frozenset("to cuda cpu half float double train eval requires_grad_".split())
+_LIBRARIES = frozenset("torchvision torchaudio timm transformers".split())
+"""Libraries whose functions and classes build models without any class of a project."""
+
 _TABLES = frozenset("_modules __dict__".split())
 _BY_NAME = frozenset("getattr hasattr delattr attrgetter get_submodule rgetattr".split())
 _OF_ALL = frozenset("vars dir".split())
@@ -64,11 +71,13 @@ class ClassReads:
 class FileReads:
     """What the classes of a file read of themselves, and what any code in it reads of other objects.
 
-    With `reads_any`, it may read any attribute of any object.
+    With `reads_any`, it may read any attribute of any object. `listed` names the classes of models whose children it
+    lists.
     """
 
     classes: list[ClassReads] = field(default_factory=list)
     elsewhere: set[str] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)
     reads_any: bool = False
 
 
@@ -82,6 +91,7 @@ class AttributeReaders:
         self._classes: dict[str, list[ClassReads]] = {}
         self._reading: dict[str, list[ClassReads]] = {}
         self._reading_any: list[ClassReads] = []
+        self._listed = {name for each in files for name in each.listed}
         for each in (each for file in files for each in file.classes):
             self._classes.setdefault(each.name, []).append(each)
             self._reading_any += [each] * each.reads_any
@@ -96,7 +106,7 @@ class AttributeReaders:
         """
         if self._reads_any or name in self._elsewhere:
             return True
-        if any(self._is_related(each, owner) for each in self._reading_any):
+        if any(self._is_related(each, owner) for each in self._reading_any) or self._is_listed(owner):
             return True
         return any(
             self._is_related(each, owner) or not self._assigns(each, name) for each in self._reading.get(name, ())
@@ -104,6 +114,11 @@ class AttributeReaders:
 
     def _is_related(self, one: ClassReads, other: ClassReads) -> bool:
         return one is other or one.name in self._above(other) or other.name in self._above(one)
+
+    def _is_listed(self, owner: ClassReads) -> bool:
+        """Whether any code lists the children of an object of the class, or of one that derives from it."""
+        derived = (each for name in self._listed for each in self._classes.get(name, ()))
+        return any(each.name == owner.name or owner.name in self._above(each) for each in derived)
 
     def _assigns(self, owner: ClassReads, name: str) -> bool:
         above = (each for base in self._above(owner) for each in self._classes.get(base, ()))
@@ -123,23 +138,49 @@ class AttributeReaders:
 def attribute_reads(tree: ast.Module) -> FileReads:
     """What the code of a file reads of objects' attributes.
 
-    Reads of settings (`args.dropout`) and of imported modules (`F.dropout`) are left out.
+    Reads of settings (`args.dropout`), of imported modules and of what libraries hold (`F.dropout`) are left out.
     """
-    imports = [each for each in walk(tree) if isinstance(each, (ast.Import, ast.ImportFrom))]
-    names = {(each.asname or each.name).partition(".")[0] for statement in imports for each in statement.names}
-    reader = _AttributeReader(names)
+    reader = _AttributeReader(tree)
     reader.read(tree, None, "")
+    reader.end()
     return reader.found
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    """The names that a statement imports, with the package that each comes from; empty for a relative import."""
+    module = "" if isinstance(node, ast.Import) or node.level else node.module or ""
+    for each in node.names:
+        package = each.name if isinstance(node, ast.Import) else module
+        yield (each.asname or each.name).partition(".")[0], package.partition(".")[0]
+
+
+def _imported_modules(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """The names of modules that a statement imports: `import a`, `from . import a`."""
+    if isinstance(node, ast.Import) or node.module is None:
+        yield from (name for name, _ in _imported(node))
 
 
 class _AttributeReader:
     """Collects the reads of one file."""
 
-    def __init__(self, imported: Collection[str]) -> None:
+    def __init__(self, tree: ast.Module) -> None:
         self.found = FileReads()
-        self._imported = imported
+        self._tree = tree
+        imports = [each for each in walk(tree) if isinstance(each, (ast.Import, ast.ImportFrom))]
+        self._imported = {name: package for each in imports for name, package in _imported(each)}
+        self._modules = {name for each in imports for name in _imported_modules(each)}
         self._harmless: set[ast.AST] = set()
-        """Listings of modules in loops that run none of them."""
+        """Listings of modules in loops that run none of them, and containers that code adds layers to."""
+        self._listed_attributes: list[tuple[ClassReads, str, bool]] = []
+        """Attributes of objects whose modules are listed: the class, the name, and whether only children are."""
+        self._bound: set[ast.Name] = set()
+        """The targets of assignments to one name."""
+
+    def end(self) -> None:
+        """Resolves what the constructors of the file decide, after all of it is read."""
+        for owner, name, of_children in self._listed_attributes:
+            calls = owner.built.get(name, ())
+            self._listing([self._classes_of(each) for each in calls] or [None], of_children)
 
     def read(self, node: ast.AST, owner: ClassReads | None, own: str) -> None:
         """Reads code, in a method of `owner` the first parameter of which has the name `own`; else both are empty."""
@@ -187,7 +228,7 @@ class _AttributeReader:
                         owner.assign(part.attr, calls if part is target else ())
 
     def _attribute(self, node: ast.Attribute, owner: ClassReads | None, own: str) -> None:
-        if not isinstance(node.ctx, ast.Load):
+        if not isinstance(node.ctx, ast.Load) or node in self._harmless:
             return
         if owner is not None and (_is_name(node.value, own) or _is_super(node.value)):
             owner.reads.add(node.attr)
@@ -199,7 +240,17 @@ class _AttributeReader:
     def _call(self, node: ast.Call, owner: ClassReads | None, own: str) -> None:
         name, callee = last_name(node.func), node.func
         if name in _LISTINGS and isinstance(callee, ast.Attribute) and node not in self._harmless:
-            self._any(callee.value, owner, own)
+            self._list(callee.value, name in _OF_CHILDREN, owner, own)
+        elif owner is not None and isinstance(callee, ast.Attribute) and name in _REGISTERING:
+            if _is_name(callee.value, own):
+                _assign_by_name(owner, node.args)
+        elif owner is not None and name == "setattr" and node.args and _is_name(node.args[0], own):
+            _assign_by_name(owner, node.args[1:])
+        elif owner is not None and isinstance(callee, ast.Attribute) and name in _GROWING:
+            grown = callee.value
+            if isinstance(grown, ast.Attribute) and _is_name(grown.value, own) and owner.built.get(grown.attr):
+                self._harmless.add(grown)
+                owner.assign(grown.attr, [each for each in node.args[-1:] if isinstance(each, ast.Call)])
         elif name in _OF_ALL and node.args and _is_name(node.args[0], own):
             self._any(node.args[0], owner, own)
         elif name in _BY_NAME:
@@ -213,6 +264,60 @@ class _AttributeReader:
                     owner.reads.update(each.value.split("."))
                 elif self._may_be_model(of):
                     self.found.elsewhere.update(each.value.split("."))
+
+    def _list(self, receiver: ast.AST, of_children: bool, owner: ClassReads | None, own: str) -> None:
+        """Notes that code lists the modules of an object, or only its children."""
+        if owner is not None and _is_name(receiver, own):
+            owner.reads_any = True
+        elif owner is not None and isinstance(receiver, ast.Attribute) and _is_name(receiver.value, own):
+            self._listed_attributes.append((owner, receiver.attr, of_children))
+        else:
+            self._listing([self._classes_of(receiver)], of_children)
+
+    def _listing(self, classes: Iterable[Collection[str] | None], of_children: bool) -> None:
+        """Notes that code lists the modules of an object of some classes, None for unknown ones."""
+        for each in classes:
+            if each is None or (each and not of_children):
+                self.found.reads_any = True
+            else:
+                self.found.listed.update(each)
+
+    def _classes_of(self, value: ast.AST, seen: frozenset[str] = frozenset()) -> Collection[str] | None:
+        """The name of the class that an expression's value is an object of.
+
+        It is empty for a model of a library, and None where it is unknown.
+        """
+        if isinstance(value, ast.Name):
+            if value.id in seen:
+                return ()
+            bound, seen = self._bindings.get(value.id, [None]), seen | {value.id}
+            found = [None if each is None else self._classes_of(each, seen) for each in bound]
+            return None if None in found else {name for each in found for name in each or ()}
+        if not isinstance(value, ast.Call):
+            return None
+        name, root = last_name(value.func), value.func
+        if isinstance(root, ast.Attribute) and name in _SAME_MODEL:
+            return self._classes_of(root.value, seen)
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if isinstance(root, ast.Name) and self._imported.get(root.id) in _LIBRARIES:
+            return ()
+        return {name} if name[:1].isupper() else None
+
+    @cached_property
+    def _bindings(self) -> Mapping[str, Sequence[ast.expr | None]]:
+        """What the file assigns to each name by itself, calls alone; None for any other value."""
+        found: dict[str, list[ast.expr | None]] = {}
+        for node in walk(self._tree):
+            if isinstance(node, ast.arg):
+                found.setdefault(node.arg, []).append(None)
+            elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                call = node.value if isinstance(node.value, ast.Call) else None
+                found.setdefault(node.targets[0].id, []).append(call)
+                self._bound.add(node.targets[0])
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node not in self._bound:
+                found.setdefault(node.id, []).append(None)
+        return found
 
     def _any(self, receiver: ast.AST, owner: ClassReads | None, own: str) -> None:
         if owner is not None and _is_name(receiver, own):
@@ -230,13 +335,20 @@ class _AttributeReader:
                 self._harmless.add(over)
 
     def _may_be_model(self, receiver: ast.AST) -> bool:
-        name = last_name(receiver)
-        if isinstance(receiver, ast.Name) and name in self._imported:
-            return False
         root = receiver
         while isinstance(root, ast.Attribute):
             root = root.value
-        return not _NAMES_SETTINGS.search(name) and not (isinstance(root, ast.Name) and root.id in self._imported)
+        if isinstance(root, ast.Name) and root.id in self._imported:
+            package = self._imported[root.id]
+            if package == "torch" or package in _LIBRARIES or (receiver is root and root.id in self._modules):
+                return False
+        return not _NAMES_SETTINGS.search(last_name(receiver))
+
+
+def _assign_by_name(owner: ClassReads, args: Sequence[ast.expr]) -> None:
+    """Notes that a class registers a layer under a name that stands in the source."""
+    if len(args) == 2 and isinstance(args[0], ast.Constant) and isinstance(args[0].value, str):
+        owner.assign(args[0].value, _calls(args[1]))
 
 
 def _own_name(function: _Function) -> str:
@@ -260,6 +372,11 @@ def _calls(value: ast.expr | None) -> Sequence[ast.Call]:
         constant = isinstance(value.body, ast.Constant) or isinstance(value.orelse, ast.Constant)
         return [*one, *other] if constant or (one and other) else ()
     return [value] if isinstance(value, ast.Call) else ()
+
+
+def calls_in(value: ast.expr) -> Iterator[ast.Call]:
+    """The calls in an expression, outermost first."""
+    return (each for each in walk(value) if isinstance(each, ast.Call))
 
 
 def _is_name(node: ast.AST, name: str) -> bool:

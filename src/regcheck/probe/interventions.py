@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from regcheck.tracing.call_interceptor import (
 from regcheck.tracing.cost import Meter
 from regcheck.tracing.running import Locate
 
+from .memoized_calls import MemoizedCalls
 from .seeds import seed_streams
 
 Replacement = Callable[[Any, Any, Any], Any]
@@ -64,6 +66,7 @@ class Intervention(TorchCallInterceptor):
         observe: called with the site, the function's name, its arguments and its result, for every call.
         numbers: numbers the calls; runs that share it seed the same call alike.
         meter: counts the operations of all calls.
+        memoized: memoizes calls; `observe` then sees only those that depend on the calls in which the runs differ.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class Intervention(TorchCallInterceptor):
         observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
         numbers: CallNumbers | None = None,
         meter: Meter | None = None,
+        memoized: MemoizedCalls | None = None,
     ) -> None:
         super().__init__(model, locate)
+        self._memoized = memoized
         self._meter = meter or Meter()
         self._numbers = numbers or CallNumbers()
         self._seed = seed
@@ -89,29 +94,33 @@ class Intervention(TorchCallInterceptor):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = name_of(func)
-        if not is_placed(name):
-            result = func(*args, **kwargs)
-            self._meter.count(name, args, kwargs, result)
-            if self._observe is not None:
-                self._observe(None, name, args, kwargs, result)
-            return result
-        site = self.running.site(name)
-        drawing = draws(name)
-        if drawing:
+        site = self.running.site(name) if is_placed(name) else None
+        if self._memoized is None:
+            return self._perform(func, name, site, args, kwargs, self._observe is not None)
+        perform = partial(self._perform, func, name, site, args, kwargs)
+        return self._memoized.call(perform, func, name, site, args, kwargs)
+
+    def _perform(self, func: Any, name: str, site: Site | None, args: Any, kwargs: Any, observed: bool) -> Any:
+        """Make a call: from its own stream, or by its replacement."""
+        drawing = site is not None and draws(name)
+        if site is not None and drawing:
             seed = self._seed_stream(site)
             for each in (*args, *kwargs.values()):
                 if isinstance(each, torch.Generator):  # the model's own; its state is restored after the run
                     each.manual_seed(seed)
-        before = _before_call(args) if self._observe is not None and drawing else args
-        replacement = self._replace.get(site)
+        observe = self._observe if observed else None
+        before = _before_call(args) if observe is not None and drawing else args
+        replacement = None if site is None else self._replace.get(site)
         result = func(*args, **kwargs) if replacement is None else replacement(func, args, kwargs)
         self._meter.count(name, args, kwargs, result)
-        if self._observe is not None:
-            self._observe(site, name, before, kwargs, result)
+        if observe is not None:
+            observe(site, name, before, kwargs, result)
         return result
 
     def script_begins(self, module: nn.Module) -> None:
-        """Seed the stream of a scripted module."""
+        """Seed the stream of a scripted module, whose calls are not seen."""
+        if self._memoized is not None:
+            self._memoized.give_up()
         self._seed_stream(self.running.site(script_name(module)))
 
     def _seed_stream(self, site: Site) -> int:

@@ -15,6 +15,7 @@ from regcheck.core.graph import Graph, Mode
 from regcheck.core.measurements import M, Measurement
 
 from . import statistics
+from .memoized_calls import Diverged
 from .rank_agreement import Exchange
 from .runner import Runner
 from .work_plan import Budget
@@ -92,7 +93,11 @@ class Procedure(Generic[P, A, M]):
     def __call__(self, probe: BaseProbe, *args: A.args, **kwargs: A.kwargs) -> M:
         if not isinstance(probe, self._kind):
             raise CannotMeasure(self._kind.no_subject)
-        return self._function(probe, *args, **kwargs)
+        while True:
+            try:
+                return self._function(probe, *args, **kwargs)
+            except Diverged:
+                continue
 
 
 def measures(kind: type[P], forwards: int = 0) -> Callable[[Callable[Concatenate[P, A], M]], Procedure[P, A, M]]:

@@ -7,7 +7,7 @@ import random
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from regcheck.runtime.models import stored
 from regcheck.tracing.copies.shared import ATOMS, attributes_of, is_shared, slots_of
 from regcheck.tracing.copies.tensors import PLAIN
+from regcheck.tracing.identity import version_of
 
 from .reductions import fingerprint, pieces
 
@@ -49,7 +50,7 @@ class RunState:
         self._most, self._largest, self._but = most, largest, but
         self._recorded: dict[int, Any] = {}
         self._shared: dict[type, bool] = {}
-        self._containers: list[tuple[Any, Any]] = []
+        self._containers: list[tuple[Any, Any, Any, list[int]]] = []
         self._slots: list[tuple[Any, Any, Any]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
         self._tensors: list[_Tensor] = []
@@ -103,14 +104,18 @@ class RunState:
         if base.__len__(value) > self._largest:
             return []
         contents: Any = dict(base.items(value)) if isinstance(value, dict) else [*base.__iter__(value)]
-        self._containers.append((value, contents))
+        self._add(base, value, contents)
         inside = [*contents.keys(), *contents.values()] if isinstance(value, dict) else contents
         return [*inside, *(self._attributes(value) if type(value) not in _CONTAINERS else ())]
+
+    def _add(self, base: Any, container: Any, contents: Any) -> None:
+        items = contents.values() if isinstance(contents, dict) else contents
+        self._containers.append((base, container, contents, [*map(id, items)]))
 
     def _attributes(self, value: Any) -> Iterator[Any]:
         own = attributes_of(value)
         if own is not None:
-            self._containers.append((own, dict(own)))
+            self._add(dict, own, dict(own))
             yield from list(own.values())
         for _, slot in slots_of(value):
             try:
@@ -151,10 +156,16 @@ class RunState:
         elif isinstance(value, numpy.random.RandomState):
             self._streams.append((value.set_state, value.get_state()))
 
-    def restore(self) -> None:
-        """Restore the snapshot."""
-        for container, contents in self._containers:
-            _refill(container, contents)
+    def restore(self, touched: Collection[int] | None = None) -> None:
+        """Restore the snapshot.
+
+        Args:
+            touched: the ids of the tensors that the run may have written to without incrementing their version
+                counters; all of them if None.
+        """
+        for base, container, contents, ids in self._containers:
+            if ids or base.__len__(container):  # most containers of a module are empty
+                _refill(base, container, contents, ids)
         for slot, value, each in self._slots:
             slot.__set__(value, each)
         for cell, contents in self._cells:
@@ -163,7 +174,8 @@ class RunState:
             module.training = training
         with torch.no_grad():
             for tensor in self._tensors:
-                tensor.restore()
+                if touched is None or tensor.may_have_changed(touched):
+                    tensor.restore()
         for array, contents in self._arrays:
             if isinstance(array, bytearray):
                 if array != contents:
@@ -195,6 +207,14 @@ class _Tensor:
         self._checksum = _checksum(tensor) if self._value.device != tensor.device else ()
         gradient = tensor.grad if tensor.is_leaf else None
         self._gradient = None if gradient is None else _Tensor(gradient)
+        self._version = version_of(tensor)
+
+    def may_have_changed(self, touched: Collection[int]) -> bool:
+        """Whether its version counter or its gradient differs, or it is one of those that a run has touched."""
+        tensor = self._tensor
+        if id(tensor) in touched or self._version is None or tensor._version != self._version:
+            return True
+        return tensor.requires_grad != self._requires_grad or (tensor.is_leaf and tensor.grad is not None)
 
     def restore(self) -> torch.Tensor:
         tensor = self._tensor
@@ -206,6 +226,7 @@ class _Tensor:
         if tensor.is_leaf:
             tensor.requires_grad_(self._requires_grad)
             tensor.grad = None if self._gradient is None else self._gradient.restore()
+        self._version = version_of(tensor)
         return tensor
 
     def _written(self) -> bool:
@@ -236,21 +257,16 @@ def _base_of(container: Any) -> Any:
     return next(each for each in _BASES if isinstance(container, each))
 
 
-def _refill(container: Any, contents: Any) -> None:
-    """Restore a container's contents where they differ."""
-    base = _base_of(container)
-    if not base.__len__(container) and not contents:  # most containers of a module are empty
-        return
+def _refill(base: Any, container: Any, contents: Any, ids: list[int]) -> None:
+    """Restore a container's contents where they differ; `ids` are those of its items, or of a mapping's values."""
     if base in (list, deque):
-        if [*map(id, base.__iter__(container))] != [*map(id, contents)]:
+        if [*map(id, base.__iter__(container))] != ids:
             base.clear(container)
             base.extend(container, contents)
     elif base is set:
         if not set.__eq__(container, set(contents)):
             set.clear(container)
             set.update(container, contents)
-    elif [*map(id, base.values(container))] != [*map(id, contents.values())] or [*base.__iter__(container)] != [
-        *contents
-    ]:
+    elif [*map(id, base.values(container))] != ids or [*base.__iter__(container)] != [*contents]:
         base.clear(container)
         base.update(container, contents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import Meter, overhead_of
 from regcheck.tracing.example_inputs import Inputs, home_of, mapped, moved
 from regcheck.tracing.mode_switch import switch_mode
-from regcheck.tracing.nested_values import tensors_in
+from regcheck.tracing.nested_values import named_tensors, tensors_in
 from regcheck.tracing.outputs import Output, outputs_of
 from regcheck.tracing.running import Locate
 from regcheck.tracing.user_line import runs_the_model
@@ -28,6 +28,7 @@ from regcheck.tracing.user_line import runs_the_model
 from .audit_copy import copied
 from .batch_slice import affordable, batch_size, first_samples
 from .interventions import CallNumbers, Intervention, Replacement
+from .memoized_calls import Diverged, MemoizedCalls
 from .process_state import use
 from .run_state import RunState
 from .seeds import seed_everything
@@ -87,6 +88,8 @@ class Runner:
         self.operations = 0
         self.notes: list[str] = []
         self._is_in_succession = False
+        self._memoized: tuple[Any, MemoizedCalls] | None = None
+        self._diverging: set[Any] = set()
         self._unsteady: set[str] | None = None  # outputs that differ between replays, such as times
 
     def inputs(self) -> list[torch.Tensor]:
@@ -97,7 +100,15 @@ class Runner:
         """Number the calls at these sites in advance, so that their streams do not depend on which run is first."""
         self._numbers = CallNumbers(sites)
 
-    def plan(self, runs: int, draws: tuple[int, int] = (0, 0), *, mode: Mode = Mode.TRAIN, work: int = 0) -> int:
+    def plan(
+        self,
+        runs: int,
+        draws: tuple[int, int] = (0, 0),
+        *,
+        mode: Mode = Mode.TRAIN,
+        work: int = 0,
+        behind: Collection[Site] = (),
+    ) -> int:
         """Take the work of `runs` runs, and of as many more as the budget allows, from the model's budget.
 
         Args:
@@ -105,6 +116,7 @@ class Runner:
             draws: the fewest further runs that can decide anything, and the most that are useful.
             mode: the mode of the runs.
             work: the operations of one run, where it is not a whole forward.
+            behind: the calls in which the runs differ, see `run`; the first one is a whole forward.
 
         Returns:
             How many further runs to make.
@@ -112,6 +124,8 @@ class Runner:
         Raises:
             CannotMeasure: the budget does not allow it.
         """
+        if behind and self._memoized is not None and self._memoized[0][::2] == (mode, frozenset(behind)):
+            work = self._memoized[1].work
         each = (work or self._work.get(mode, 0)) + self._overhead
         return self.budget.take(each, runs + draws[0], runs + draws[1]) - runs
 
@@ -194,6 +208,7 @@ class Runner:
         observe: Callable[[Site | None, str, Any, Any, Any], None] | None = None,
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
         limit: float = math.inf,
+        behind: Collection[Site] = (),
     ) -> list[torch.Tensor]:
         """Run one forward; return the tensors of its result, detached, and its numbers as tensors.
 
@@ -207,11 +222,15 @@ class Runner:
             observe: called for every call; it ends the run, which then has no result, by raising `Enough`.
             change: applied to every input tensor.
             limit: stops a run that takes more operations.
+            behind: the calls in which this run differs from others with the same mode and seed. The first of these
+                runs is whole; in the others only calls run that depend on these ones. `observe` sees only such calls.
 
         Raises:
             CannotMeasure: forward raises, or exceeds the limit.
+            Diverged: this run makes other calls than the first one. From now on all calls run: measure again.
         """
-        outputs = self._run(modes, seed, vary, replace, observe, change, limit)
+        memoized = self._memoized_calls(modes, seed, behind) if behind and change is None else None
+        outputs = self._run(modes, seed, vary, replace, observe, change, limit, memoized)
         if self._unsteady is None and any(each.source is not None for each in outputs):
             again = self._run(modes, seed, vary, replace, None, change, limit)
             pairs = itertools.zip_longest(outputs, again)
@@ -232,6 +251,7 @@ class Runner:
         observe: Callable[[Site | None, str, Any, Any, Any], None] | None,
         change: Callable[[torch.Tensor], torch.Tensor] | None,
         limit: float,
+        memoized: MemoizedCalls | None = None,
     ) -> tuple[Output, ...]:
         if self._around is None:
             self._around = self._needed_around()
@@ -250,25 +270,51 @@ class Runner:
             observe=observe,
             numbers=self._numbers,
             meter=meter,
+            memoized=memoized,
         )
+        if memoized is not None:
+            memoized.begin((each for _, each in named_tensors((args, kwargs), "")), meter)
+        outputs: tuple[Output, ...] = ()
         try:
             around = self._around(), self._under()
             with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), around[0], around[1]:
-                return outputs_of(run(self.model, args, kwargs)).values
+                outputs = outputs_of(run(self.model, args, kwargs)).values
         except Enough:
-            return ()
+            pass
         except CannotMeasure:
             raise
         except BaseException as error:
             if stops(error):
                 raise
+            if memoized is not None and memoized.diverged:
+                raise self._diverged() from error
             if meter.exceeded:
                 raise CannotMeasure(f"{self.budget.too_large}; {self.budget.advice}") from error
             raise CannotMeasure(f"forward raised {format_error(error)}") from error
         finally:
             self.operations = meter.operations
+            if memoized is not None:
+                memoized.end([each.tensor for each in outputs])
             if not self._is_in_succession:
-                self._state.restore()
+                self._state.restore(None if memoized is None else memoized.touched)
+        if memoized is not None and memoized.diverged:
+            raise self._diverged()
+        return outputs
+
+    def _memoized_calls(self, modes: Modes, seed: int, behind: Collection[Site]) -> MemoizedCalls:
+        """The calls of the first of the runs that differ in these calls only."""
+        key = modes, seed, frozenset(behind)
+        if self._memoized is None or self._memoized[0] != key:
+            self._memoized = key, MemoizedCalls(behind)
+            if key in self._diverging:
+                self._memoized[1].give_up()
+        return self._memoized[1]
+
+    def _diverged(self) -> Diverged:
+        """The error that ends a measurement, and makes the next one run all calls."""
+        assert self._memoized is not None
+        self._diverging.add(self._memoized[0])
+        return Diverged()
 
     @runs_the_model
     def _needed_around(self) -> Callable[[], Any]:

@@ -20,15 +20,15 @@ from regcheck.report.view import View
 from regcheck.session.ledger import Ledger
 
 
-def write_report(report: Report, form: str, path: Path, command: str) -> None:
-    """Write a report file about the tests that the command line ran, and the folders that it lies in.
+def write_report(report: Report, form: str, path: Path, view: View) -> None:
+    """Write a report file, and the folders that it lies in.
 
     Raises:
         UsageError: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, rendered(report, form, View(command=command)).encode(errors="backslashreplace"))
+        write_atomically(path, rendered(report, form, view).encode(errors="backslashreplace"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -16,6 +16,7 @@ from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report, counted
 from regcheck.core.version import __version__
 from regcheck.plugins import catalogue
+from regcheck.report.view import View
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
@@ -62,6 +63,8 @@ class ReportPlugin:
         self._config = config
         self._options = options_of(config, watched=True)
         self._files = report_files_of(config)
+        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+        self._view = View(show_refuted=bool(config.getoption("regcheck_show_refuted")), command=command)
         refuse_unusable(self._options.devices)
         self._ledger = Ledger(self._options, config.rootpath)
         self._declarations = Declarations(self._options)
@@ -120,9 +123,8 @@ class ReportPlugin:
 
         report = self._ledger.report()
         terminalreporter.section("regcheck")
-        color = terminalreporter.hasmarkup
-        verbose = self._config.get_verbosity() > 0
-        terminalreporter.write(summary(report, self._ledger, self._config.rootpath, color, verbose))
+        view = replace(self._view, color=terminalreporter.hasmarkup, verbose=self._config.get_verbosity() > 0)
+        terminalreporter.write(summary(report, self._ledger, self._config.rootpath, view))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
@@ -151,10 +153,9 @@ class ReportPlugin:
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))
-        command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
         try:
             for form, path in self._files:
-                write_report(report, form, path, command)
+                write_report(report, form, path, self._view)
         except UsageError as error:
             self._unwritten = str(error)
         return report

@@ -40,12 +40,20 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"--regcheck-seed takes a number, zero or more, not {text!r}")
+    return int(text)
+
+
 _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "select": ("select", _words),
     "ignore": ("ignore", _words),
+    "extend_select": ("extend_select", _words),
     "fail_on": ("fail_on", severity),
     "device": ("devices", _words),
     "budget": ("budget", _seconds),
+    "seed": ("seed", _seed),
     "strict": ("strict", bool),
     "baseline": ("baseline", str),
 }

@@ -13,6 +13,7 @@ from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
+from regcheck.report.view import View
 from regcheck.session.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -22,18 +23,20 @@ MOST_NAMES = 3
 """More tests, or models, than this are counted, not named."""
 
 
-def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bool = False) -> str:
+def summary(report: Report, ledger: Ledger, root: Path, view: View) -> str:
     """The text of the section. Paths are read from `root`."""
+    verbose, color = view.verbose, view.color
+    refuted = report.refuted if view.show_refuted else ()
     closing = f", {counted(len(ledger.structures), 'model')} examined"
     if report.coverage:
         closing += f", {fraction(report.coverage)}"
     closing += verdict(report)
-    if not color and not (report.findings or report.not_checked):
+    if not color and not (report.findings or report.not_checked or refuted):
         return f"{report.headline}{closing}\n"  # the same text, without loading rich
     from rich.console import Console
     from rich.text import Text
 
-    from regcheck.report.terminal import headline, repetitions, unchecked_line
+    from regcheck.report.terminal import block, headline, repetitions, unchecked_line
 
     blocks = []
     with _inside(root):
@@ -44,6 +47,7 @@ def summary(report: Report, ledger: Ledger, root: Path, color: bool, verbose: bo
         if report.unproven:
             blocks.append(Text(UNPROVEN, "bold underline"))
             blocks += [_block(group, ledger, verbose) for group in repetitions(report.unproven, verbose)]
+        blocks += [block(each, verbose) for each in refuted]
     if report.not_checked:
         blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
     out = io.StringIO()

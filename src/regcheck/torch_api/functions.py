@@ -165,6 +165,9 @@ CELLS = frozenset(_CELLS.split())
 DROPOUTS = frozenset(name for name, how in DROPPING.items() if how.drops is not Drops.ATTENTION)
 """The functions that do nothing but drop."""
 
+BRANCH = "branch"
+"""The op of a condition in source that a random draw decides; nothing reads its result."""
+
 DRAWING = frozenset(name + suffix for name, kind in KINDS.items() if kind is Kind.RANDOM for suffix in ("", "_"))
 """The functions that draw random numbers, with their in-place forms."""
 
@@ -230,6 +233,16 @@ FACTORIES = frozenset(
 )
 """Functions and methods that make a tensor without a random draw."""
 
+CONVERSIONS: Mapping[str, Argument] = {
+    **dict.fromkeys(("tensor", "as_tensor", "array", "asarray"), signature("data")["data"]),
+    "from_numpy": signature("ndarray")["ndarray"],
+    "new_tensor": signature("self data")["data"],
+    "full": signature("size fill_value")["fill_value"],
+    "full_like": signature("input fill_value")["fill_value"],
+    "new_full": signature("self size fill_value")["fill_value"],
+}
+"""The functions and methods whose result holds the values of an argument, with that argument; some are NumPy's."""
+
 METADATA = frozenset(
     "size dim numel stride ndimension nelement element_size get_device is_contiguous is_floating_point storage_offset"
     " shape device dtype ndim is_cuda requires_grad grad_fn grad layout names is_leaf is_nested is_sparse itemsize"
@@ -245,7 +258,7 @@ EAGER_ONLY = frozenset(
 """Functions that return False when a model runs eagerly."""
 
 SOURCE_ALIASES = {"T": "t", "mT": "t", "H": "t", "mH": "t", "data": "detach", "real": "detach"}
-SOURCE_ALIASES |= {"subtract": "sub", "multiply": "mul", "values": "getitem"}
+SOURCE_ALIASES |= {"subtract": "sub", "multiply": "mul", "values": "getitem", "astype": "to"}
 """Attributes and methods in source code that stand for another function."""
 
 CALL_ALIASES = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "T": "t", "mT": "t"}

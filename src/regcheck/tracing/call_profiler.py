@@ -22,7 +22,7 @@ from regcheck.core.coverage import Coverage
 from regcheck.core.graph import Kind
 from regcheck.files.text import text_of
 from regcheck.keras_api.layer_tree import is_layer, named_parts
-from regcheck.torch_api.functions import CALL_ALIASES, DROPPING, KINDS, STACKED
+from regcheck.torch_api.functions import CALL_ALIASES, DROPPING, KINDS, STACKED, STATISTICS
 from regcheck.torch_api.reused_masks import products_in
 
 from .accelerators import capturing
@@ -159,26 +159,30 @@ def _after_own(start: Any) -> Any:
 
 
 def starting_functions(events: Iterable[Iterable[Any]]) -> Iterator[str]:
-    """The functions that rules may start from among a profiler's events, by thread; not those inside of another."""
+    """The functions that rules may start from among a profiler's events, by thread; not those inside of another.
+
+    A statistic counts where the program takes it, and not inside of another operator, such as a pooling.
+    """
     for thread in events:
         if not any(map(starting_function, {each.name() for each in thread})):
             continue
-        outer = 0
-        nested: list[bool] = []
+        around: list[str] = []
         for each in thread:
             if each.kind() == "push":
                 function = starting_function(each.name())
-                if function and not outer:
+                within = any(map(starting_function, around))
+                if function in STATISTICS:
+                    within = any(name.startswith("aten::") for name in around)
+                if function and not within:
                     yield function
-                nested.append(bool(function))
-                outer += nested[-1]
-            elif each.kind() == "pop" and nested:
-                outer -= nested.pop()
+                around.append(each.name())
+            elif each.kind() == "pop" and around:
+                around.pop()
 
 
 @lru_cache(maxsize=4096)
 def starting_function(operator: str) -> str:
-    """The function that an operator runs, if it drops, draws or normalizes by batch; else an empty string.
+    """The function that an operator runs, if it drops, draws or takes statistics; else an empty string.
 
     An operator of another package may do any of this. A name without a package is a label, or a function in a script,
     and what it runs has names of its own.
@@ -188,7 +192,7 @@ def starting_function(operator: str) -> str:
         return operator if package else ""
     name = name.partition(".")[0].strip("_")
     function = CALL_ALIASES.get(name, name)
-    starts = function in DROPPING or function in STACKED or KINDS.get(function) in _STARTING_KINDS
+    starts = KINDS.get(function) in _STARTING_KINDS or any(function in each for each in (DROPPING, STACKED, STATISTICS))
     return function if starts or _draws(operator.removeprefix("aten::")) else ""
 
 

@@ -47,7 +47,7 @@ from .writes import versions_of, written
 
 META = "regcheck"
 
-_SILENT = frozenset(
+SILENT = frozenset(
     "shape dtype device layout requires_grad is_leaf ndim dim size stride numel nelement len storage_offset grad_fn"
     " is_contiguous is_floating_point is_complex is_cuda is_cpu is_meta is_sparse is_quantized is_nested is_mkldnn"
     " is_inference is_signed is_same_size is_pinned element_size itemsize nbytes data_ptr storage untyped_storage"
@@ -223,7 +223,7 @@ class Recorder(TorchCallInterceptor):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = name_of(func)
-        if name in _SILENT:
+        if name in SILENT:
             return func(*args, **kwargs)
         given = tensors_in((args, kwargs))
         if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
 
@@ -13,10 +12,16 @@ from torch import nn
 
 from regcheck.core.coverage import Coverage
 from regcheck.core.graph import Kind, Mode, Op, Reach, Site
-from regcheck.files.attribute_reads import FRAMEWORK_BASES, AttributeReaders, ClassReads, FileReads, attribute_reads_of
+from regcheck.files.attribute_reads import (
+    FRAMEWORK_BASES,
+    AttributeReaders,
+    ClassReads,
+    FileReads,
+    attribute_reads_of,
+    calls_in,
+)
 from regcheck.files.dotted_name import last_name
 from regcheck.files.place import Place
-from regcheck.files.project_folders import project_folders
 from regcheck.files.text import text_of
 from regcheck.keras_api.layer_tree import named_parts
 from regcheck.torch_api.functions import DROPPING, call_text, kind_of
@@ -26,29 +31,43 @@ from .running import layer_of
 from .strategies import TraceResult
 from .user_line import is_user_code
 
-_INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def uncalled_dropouts(model: nn.Module, traced: TraceResult, seen: Coverage) -> tuple[Op, ...]:
+def uncalled_dropouts(
+    model: nn.Module, traced: TraceResult, seen: Coverage, files_around: Callable[[Iterable[str]], Iterable[Path]]
+) -> tuple[Op, ...]:
     """The dropout layers with a rate above zero that neither mode's run calls and no code reads, as ops.
 
-    All other layers with parameters of the module that registers one must have run, so that it is no remnant among
-    others. A model that was not run in both modes has none.
+    A container of nothing but dropouts is one op. All other layers with parameters of the module that registers one
+    must have run, so that it is no remnant among others. A model that was not run in both modes has none.
 
     Args:
         model: the model in its state before the trace.
         traced: the trace.
         seen: the coverage of the trace.
+        files_around: the files of the projects that some files belong to, loaded or not.
     """
     never = {*seen.never_called}
     if traced.inputs is None or len(traced.ran) != len(Mode):
         return ()
     modules = dict(named_parts(model))
-    candidates = [path for path in never if path and _rate(modules[path]) and _all_else_ran(path, modules, never)]
-    if not candidates:
+    candidates: dict[str, str] = {}
+    for path in never:
+        if path and _rate(modules[path]):
+            candidates.setdefault(_registered(path, modules), path)
+    found = {each: path for each, path in candidates.items() if _all_else_ran(each, modules, never)}
+    if not found:
         return ()
-    sources = _Sources(model)
-    return tuple(op for path in candidates if (op := sources.op_of(path, modules)) is not None)
+    sources = _Sources(model, files_around)
+    return tuple(op for each, path in found.items() if (op := sources.op_of(each, path, modules)) is not None)
+
+
+def _registered(path: str, modules: Mapping[str, nn.Module]) -> str:
+    """The path of the layer, or of the outermost container around it, that is an attribute of a model's own module."""
+    while (above := path.rpartition(".")[0]) and type(modules[above]) in _CONTAINERS:
+        path = above
+    return path
 
 
 def _rate(layer: nn.Module) -> float:
@@ -62,29 +81,38 @@ def _all_else_ran(path: str, modules: Mapping[str, nn.Module], never: Collection
     owner = path.rpartition(".")[0]
     if owner in never:
         return False
+    inside = (each for each in modules[path].modules() if type(each) not in (*_CONTAINERS, nn.Identity))
+    if not all(kind_of(layer_named(layer_of(each)).function) is Kind.DROPOUT for each in inside):
+        return False
     siblings = (f"{owner}.{name}".lstrip(".") for name, _ in modules[owner].named_children())
     return not any(any(True for _ in modules[each].parameters()) for each in siblings if each in never)
 
 
 class _Sources:
-    """The code that may read a layer of a model: that of its classes, and of the project's loaded modules."""
+    """The code that may read a layer of a model: that of the projects of its classes, and the running program."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, files_around: Callable[[Iterable[str]], Iterable[Path]]) -> None:
         classes = {base for cls in {type(each) for each in model.modules()} for base in _own_bases(cls)}
         files = {file for file in map(_file_of, classes) if file and is_user_code(file)}
-        files |= {*_loaded({each.__module__.partition(".")[0] for each in classes} - {"torch"}, files)}
+        files |= {*map(str, files_around(files))}
+        program = getattr(sys.modules.get("__main__"), "__file__", None)
+        files |= {os.path.realpath(program)} if program and is_user_code(program) else set()
         self._reads = {file: attribute_reads_of(text_of(file)) for file in sorted(files)}
         self._readers = AttributeReaders(self._reads.values())
 
-    def op_of(self, path: str, modules: Mapping[str, nn.Module]) -> Op | None:
-        """The layer at a path as an op, unless some code may read it, or its class's source cannot be read."""
-        owner, _, name = path.rpartition(".")
+    def op_of(self, registered: str, path: str, modules: Mapping[str, nn.Module]) -> Op | None:
+        """The layer at `path` as an op, unless some code may read it, or its class's source cannot be read.
+
+        `registered` is the path of the attribute that holds it: its own, or that of a container around it.
+        """
+        owner, _, name = registered.rpartition(".")
         layer = layer_of(modules[path])
         statements = [*self._statements(type(modules[owner]))]
         calls = (
             Place(file, call.lineno, call.col_offset + 1)
             for file, each in statements
-            for call in each.built.get(name, ())
+            for built in each.built.get(name, ())
+            for call in ([built] if registered == path else calls_in(built))
             if last_name(call.func) == layer.rpartition(".")[2]
         )
         place = next(calls, None)
@@ -92,9 +120,9 @@ class _Sources:
             return None
         function, rate = layer_named(layer).function, _rate(modules[path])
         return Op(
-            id=f"uncalled {path}",
+            id=f"uncalled {registered}",
             kind=kind_of(function),
-            site=Site(path, function, place),
+            site=Site(registered, function, place),
             call=call_text(function, layer, rate),
             rate=rate,
             drops=DROPPING[function].drops,
@@ -137,16 +165,3 @@ def _file_of(cls: type) -> str | None:
 def _is_at(cls: type, statement: ClassReads) -> bool:
     """Whether a class statement holds the functions of a class."""
     return all(statement.line <= each.__code__.co_firstlineno <= statement.end for each in _functions(cls))
-
-
-def _loaded(packages: Collection[str], files: Collection[str]) -> Iterator[str]:
-    """The files of the loaded modules that belong to a project of some files, or to one of some packages."""
-    folders = (project_folders(Path(os.path.realpath(file)).parent) for file in files)
-    roots = tuple(os.path.join(each[0], "") for each in folders if each)
-    for name, module in [*sys.modules.items()]:
-        file = getattr(module, "__file__", None)
-        if not (isinstance(file, str) and file.endswith(".py") and is_user_code(file)):
-            continue
-        is_own = not _INSTALLED.search(file) and os.path.realpath(file).startswith(roots)
-        if is_own or name.partition(".")[0] in packages:
-            yield os.path.abspath(file)

@@ -33,7 +33,8 @@ def measure(probe: ModelProbe, op: Op) -> ActivationOfZero:
     def behind(turn: int, how: Replacement | None = None) -> ActivationFollower:
         follower = ActivationFollower(op.site)
         replace = {op.site: how} if how is not None else None
-        runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, replace=replace, observe=follower)
+        vary = {op.site: seed + turn}
+        runner.run(Mode.TRAIN, seed, vary=vary, replace=replace, observe=follower, behind=[op.site])
         if follower.output is None:
             raise CannotMeasure("this call does not run in train mode")
         return follower

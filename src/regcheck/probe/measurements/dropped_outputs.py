@@ -30,6 +30,7 @@ def measure(probe: ModelProbe, op: Op) -> DroppedOutputs:
     paths = OutputPaths(probe.graph.flow(op.mode))
     readers = {each.site for each in paths.readers(op)}
     others: dict[Site, Replacement] = {each.site: nothing for each in paths.companions(op)}
+    behind = [op.site, *others]
     draws_per_run = units = 0
 
     def run(how: Replacement | None, seed: int = 0, **extra: Any) -> list[torch.Tensor]:
@@ -47,17 +48,19 @@ def measure(probe: ModelProbe, op: Op) -> DroppedOutputs:
 
         swapped = {**others, **({op.site: how} if how else {})}
         vary = {op.site: probe.seed + seed}
-        outputs = probe.runner.run(Mode.TRAIN, probe.seed, vary=vary, replace=swapped, observe=observe, **extra)
+        extra |= {"observe": observe, "behind": behind}
+        outputs = probe.runner.run(Mode.TRAIN, probe.seed, vary=vary, replace=swapped, **extra)
         return read or outputs
 
-    probe.runner.plan(5)
+    probe.runner.plan(2)
     blanks, blanks_of_other_input = run(nothing), run(nothing, change=another_input)
+    probe.runner.plan(3, behind=behind)
     if statistics.deviation(run(nothing), blanks) > 0:
         raise CannotMeasure("runs with the same random numbers differ, so lost output units cannot be identified")
     constant = len(blanks) == len(blanks_of_other_input)
     noisy = [run(None, 1)]
     wanted = min(statistics.REPLAYS, -(-DRAWS // max(draws_per_run, 1)))
-    wanted = probe.runner.plan_share(draws_per_run, wanted, op.rate, probe.alpha)
+    wanted = probe.runner.plan_share(draws_per_run, wanted, op.rate, probe.alpha, behind=behind)
     noisy += [run(None, 1 + n) for n in range(1, wanted)]
     clean = run(identity)
     lost = touched = remaining = 0

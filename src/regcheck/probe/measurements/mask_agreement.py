@@ -41,7 +41,8 @@ def measure(probe: ModelProbe, op: Op) -> MaskAgreement:
     runner.plan(1)
     while turn < wanted:
         masks.clear()
-        runner.run(Mode.TRAIN, seed, vary=dict.fromkeys(sites, seed + turn), replace=dict.fromkeys(sites, drop))
+        vary = dict.fromkeys(sites, seed + turn)
+        runner.run(Mode.TRAIN, seed, vary=vary, replace=dict.fromkeys(sites, drop), behind=sites)
         pairs = [(one, other) for one, other in zip(masks[::2], masks[1::2], strict=False) if one.shape == other.shape]
         agreeing += sum(int((one == other).sum()) for one, other in pairs)
         units += sum(one.numel() for one, _ in pairs)

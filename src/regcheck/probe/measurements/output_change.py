@@ -17,13 +17,14 @@ def measure(probe: ModelProbe, op: Op) -> OutputChange:
     """Compare train runs in which `op` replays its stream, draws from other streams, and is made identity."""
 
     def deviation(seed: int, replace: Mapping[Site, Replacement] | None = None) -> float:
-        run = probe.runner.run(Mode.TRAIN, probe.seed, vary={op.site: seed}, replace=replace)
+        run = probe.runner.run(Mode.TRAIN, probe.seed, vary={op.site: seed}, replace=replace, behind=[op.site])
         return statistics.deviation(run, reference)
 
     if op.kind not in (Kind.DROPOUT, Kind.RECURRENT, Kind.ATTENTION):
         raise CannotMeasure("regcheck cannot run this op without its dropout")
-    probe.runner.plan(2 * statistics.REPLAYS + 2)
-    reference = probe.runner.run(Mode.TRAIN, probe.seed)
+    probe.runner.plan(1)
+    reference = probe.runner.run(Mode.TRAIN, probe.seed, behind=[op.site])
+    probe.runner.plan(2 * statistics.REPLAYS + 1, behind=[op.site])
     replays = [deviation(probe.seed) for _ in range(statistics.REPLAYS)]
     changed = [deviation(probe.seed + 1 + turn) for turn in range(statistics.REPLAYS)]
     removed = deviation(probe.seed, {op.site: identity})

@@ -24,7 +24,8 @@ def measure(probe: ModelProbe, op: Op) -> RunningStatistics:
     """Compare eval runs with the running statistics in `op` with runs as they are, on the same random numbers."""
 
     def run(replace: Mapping[Site, Replacement] | None = None) -> list[Tensor]:
-        return [each for each in probe.runner.run(Mode.EVAL, probe.seed, replace=replace) if each.is_floating_point()]
+        outputs = probe.runner.run(Mode.EVAL, probe.seed, replace=replace, behind=[op.site])
+        return [each for each in outputs if each.is_floating_point()]
 
     def from_training(function: Any, args: Any, kwargs: Any) -> Any:
         given = arguments_by_name(function, op.site.function, args, kwargs)
@@ -33,8 +34,9 @@ def measure(probe: ModelProbe, op: Op) -> RunningStatistics:
             raise CannotMeasure("this call has no running statistics")
         return with_statistics(op, (mean, variance), function, args, kwargs)
 
-    probe.runner.plan(1 + 2 * statistics.REPLAYS, mode=Mode.EVAL)
+    probe.runner.plan(1, mode=Mode.EVAL)
     reference = run()
+    probe.runner.plan(2 * statistics.REPLAYS, mode=Mode.EVAL, behind=[op.site])
     others = [run({op.site: from_training}) for _ in range(statistics.REPLAYS)]
     replays = [statistics.deviation(run(), reference) for _ in range(statistics.REPLAYS)]
     changed = [statistics.deviation(each, reference) for each in others]

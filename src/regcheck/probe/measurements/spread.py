@@ -41,15 +41,20 @@ class ModelRuns:
     mode: Mode
     without: Sequence[Op]
 
+    @property
+    def behind(self) -> list[Site]:
+        """The calls in which the runs differ."""
+        return [op.site for op in (*self.ops, *self.without)]
+
     def plan(self, runs: int) -> None:
-        self.probe.runner.plan(runs, mode=self.mode)
+        self.probe.runner.plan(runs, mode=self.mode, behind=self.behind)
 
     def run(self, seed: int, *, silent: bool = False) -> list[torch.Tensor]:
         replace: dict[Site, Replacement] = {op.site: identity for op in self.without}
         if silent:
             replace |= {op.site: regated for op in self.ops if is_switched(op)}
         vary = dict.fromkeys((op.site for op in self.ops), seed)
-        return self.probe.runner.run(self.mode, self.probe.seed, vary=vary, replace=replace)
+        return self.probe.runner.run(self.mode, self.probe.seed, vary=vary, replace=replace, behind=self.behind)
 
 
 @measures(ModelProbe, forwards=24)
@@ -83,10 +88,11 @@ def look(runs: Runs, ops: Sequence[Op], seed: int, others: int = 0) -> Spread:
     looks = [(FIRST_LOOK, statistics.FIRST), (SECOND_LOOK, statistics.DOUBLED)]
     looks = [(SECOND_LOOK, statistics.ISOLATED)] if others else looks
     replayed, _, draws = looks[0][1]
-    runs.plan(1 + 2 * silent + replayed + draws)
+    runs.plan(1)
+    reference, replays, varied = runs.run(seed), list[float](), list[list[torch.Tensor]]()
+    runs.plan(2 * silent + replayed + draws)
     if silent:
         removed = [statistics.deviation(runs.run(seed + 1, silent=True), runs.run(seed + 2, silent=True))]
-    reference, replays, varied = runs.run(seed), list[float](), list[list[torch.Tensor]]()
     for alpha, (replayed, noisy, draws) in looks:
         if varied:
             runs.plan(replayed - len(replays) + draws - len(varied))

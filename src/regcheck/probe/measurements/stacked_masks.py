@@ -15,6 +15,7 @@ from regcheck.probe.dropout_calls import UNITS
 from regcheck.probe.interventions import Replacement, identity
 from regcheck.probe.probes import ModelProbe, measures
 from regcheck.probe.reductions import pieces, tally
+from regcheck.probe.runner import Enough
 
 
 @measures(ModelProbe, forwards=3)
@@ -32,8 +33,10 @@ def measure(probe: ModelProbe, op: Op) -> StackedMasks:
         def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
             if site == op.site:
                 results.append(result.detach().clone())
+                raise Enough
 
-        runner.run(op.mode, seed, vary={each.site: seed + turn for each in chain}, replace=replace, observe=look)
+        vary = {each.site: seed + turn for each in chain}
+        runner.run(op.mode, seed, vary=vary, replace=replace, observe=look, behind=[*vary])
         if not results:
             raise CannotMeasure(f"this call does not run in {op.mode.value} mode")
         return results[0]

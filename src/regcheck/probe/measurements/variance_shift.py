@@ -45,12 +45,15 @@ def measure(probe: ModelProbe, op: Op) -> VarianceShift:
                     raise Enough
 
         replace = {op.site: how} if how is not None else None
-        runner.run(Mode.TRAIN, seed, vary={op.site: seed + turn}, replace=replace, observe=look)
+        vary = {op.site: seed + turn}
+        runner.run(Mode.TRAIN, seed, vary=vary, replace=replace, observe=look, behind=[op.site])
         return found
 
-    runner.plan(2)
-    without, noisy = variances(0, identity), variances(1)
-    if not without:
+    runner.plan(1)
+    without = variances(0, identity)
+    runner.plan(1, behind=[op.site])
+    noisy = variances(1)
+    if not any(each.kind is Kind.BATCH_NORM and each.active for each in probe.graph.train):
         raise CannotMeasure("no batch norm runs in train mode")
     both = enumerate(zip(without, noisy, strict=True))
     reached = next((turn for turn, (one, other) in both if not torch.equal(one, other)), None)
@@ -61,7 +64,7 @@ def measure(probe: ModelProbe, op: Op) -> VarianceShift:
         return variance_ratio(variances(turn, how, reached)[reached], without[reached])
 
     generator = torch.Generator().manual_seed(seed)
-    runner.plan(1)
+    runner.plan(1, behind=[op.site])
     ratios = [ratio(1)]
     runner.plan(statistics.SIGNS - 1 + REFERENCES, work=runner.operations)  # a run ends at the batch norm
     ratios += [ratio(1 + turn) for turn in range(1, statistics.SIGNS)]

@@ -3,7 +3,9 @@
 ## What it finds
 
 Any random draw other than dropout that happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
-`gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth.
+`gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth. In source also numbers from the
+global streams of Python and NumPy, such as `random.uniform` and `np.random.randn`. A draw that only decides a branch
+(`if random.random() < 0.5:`) is listed as not checked.
 
 `torch.export` and `torch.jit.trace` write down the draws of the mode that they trace: a model traced in train mode
 draws for ever. Traced code does not show whether a draw is intended, so what counts for source counts here, too: a draw
@@ -57,6 +59,7 @@ from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.rule import Example, Probe
 from regcheck.torch_api.drawn_masks import DrawnMask
+from regcheck.torch_api.functions import BRANCH
 from regcheck.torch_api.losses import LOSS_FUNCTIONS
 
 CODE = "REG203"
@@ -66,7 +69,7 @@ BEGINS_AT = (Kind.RANDOM,)
 ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
 )
-NOISE = {"rand", "randn", "normal", "uniform", "rand_like", "randn_like"}
+NOISE = {"rand", "randn", "normal", "uniform", "rand_like", "randn_like", "standard_normal", "random", "gauss"}
 LAYERS = {Kind.LINEAR, Kind.CONV, Kind.RECURRENT}
 GUARD = "draw only in training (`if self.training:`), or declare the randomness with an ignore"
 TRACED = "call `eval()` before it is traced, and draw only in training (`if self.training:`)"
@@ -76,6 +79,9 @@ DECLARE = "if the randomness is intended, declare it with an ignore; else draw o
 def check(graph: Graph) -> Iterator[Suspicion]:
     for draw in graph.randoms(active_in=Mode.EVAL):
         if not graph.eval.outputs_reached(draw, followed):
+            branch = branch_of(graph.eval, draw)
+            if branch is not None and not is_named_sampling(draw):
+                yield Suspicion(draw, f"`{draw.call}` decides a branch in eval mode", DECLARE, undecided=branch)
             continue
         message = f"`{draw.call}` draws random numbers in eval mode, so predictions are random"
         guard = GUARD
@@ -90,6 +96,12 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         else:
             yield Suspicion(draw, message, guard, (), Severity.WARNING)
+
+
+def branch_of(flow: Flow, draw: Op) -> Op | None:
+    """The branch that the draw, or what is computed from it alone, decides."""
+    masks = DrawnMask(flow, draw).masks
+    return next((op for name, op in masks.items() if op.site.function == BRANCH), None)
 
 
 def is_meant(flow: Flow, draw: Op) -> bool:
@@ -131,7 +143,7 @@ def starts_network(flow: Flow, draw: Op) -> bool:
 
     Hidden values are those that layers computed, unlike a signal that functions without parameters make of the input.
     """
-    if draw.site.function not in NOISE:
+    if draw.site.function.rpartition(".")[2] not in NOISE:
         return False
     if draw.site.function.endswith("_like") and flow.behind(draw, lambda op: not op.learned):
         return False
@@ -167,9 +179,11 @@ def computed(flow: Flow, op: Op) -> bool:
 
 def is_sampling(flow: Flow, draw: Op) -> bool:
     """Whether the code says that the draw is the point: a name, a spread that the model predicts, or nothing else."""
-    if any(ABOUT_SAMPLING.search(name.rpartition(".")[2]) for name in draw.within):
-        return True
-    return is_reparameterized(flow, draw) or is_all_there_is(flow, draw)
+    return is_named_sampling(draw) or is_reparameterized(flow, draw) or is_all_there_is(flow, draw)
+
+
+def is_named_sampling(draw: Op) -> bool:
+    return any(ABOUT_SAMPLING.search(name.rpartition(".")[2]) for name in draw.within)
 
 
 def is_reparameterized(flow: Flow, draw: Op) -> bool:

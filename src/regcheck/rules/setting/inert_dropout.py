@@ -5,11 +5,11 @@
 A functional dropout with a rate above zero that is off in train mode as in eval mode: an explicit `training=False`, or
 the default of `F.alpha_dropout` and `F.feature_alpha_dropout`. The rule ignores layers that are pinned to eval mode.
 
-Also a dropout layer with a rate above zero that a constructor assigns to an attribute and nothing calls, though all
-other layers with parameters of that module run. No code may read the attribute: no method of the class, of its bases or
-its subclasses, and no other code that is scanned or loaded. The rule ignores members of containers, and classes that
-read attributes by computed names, run their `children()`, or restore pickled objects. It ignores a layer that any
-branch reads, also if no run takes the branch.
+Also a dropout layer with a rate above zero that a constructor registers and nothing calls, though all other layers with
+parameters of that module run; or a container of nothing but dropouts. No code may read the attribute: no method of the
+class, of its bases or its subclasses, and no other code of the project, whether or not the program loads it. The rule
+ignores classes that read attributes by computed names, run their `children()`, or restore pickled objects. It ignores a
+layer that any branch reads, also if no run takes the branch, and one of several in a container that code reads.
 
 ## Why it matters
 

@@ -60,6 +60,7 @@ from regcheck.core.patch import Code, Patch, mentions
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
 from regcheck.torch_api.drawn_masks import CUTS, FILLS, SCALES, DrawnMask, Drop, is_scaling, scale_of
+from regcheck.torch_api.number_draws import NUMBER_DRAWS
 
 CODE = "REG403"
 SEVERITY = Severity.WARNING
@@ -83,7 +84,7 @@ INTEGERS = {"randint", "randint_like"}
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
     for draw in (*graph.randoms(active_in=Mode.TRAIN), *graph.dropouts(active_in=Mode.TRAIN)):
-        if graph.gate(draw) is not Gate.MODE:
+        if graph.gate(draw) is not Gate.MODE or draw.site.function in NUMBER_DRAWS:  # a run records no such draw
             continue
         mask = DrawnMask(flow, draw)
         if not mask.is_fair:

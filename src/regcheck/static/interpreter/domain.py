@@ -15,6 +15,7 @@ from .values import (
     Constant,
     Instance,
     Module,
+    TensorRef,
     Value,
     descendants,
     unknown_from,
@@ -101,6 +102,9 @@ class Domain(Part):
     def function_result(self, values: Sequence[Value]) -> Value:
         """The result of the function in the current frame, which returns one of these values."""
         return self.state.join(values)
+
+    def branch(self, tensors: Sequence[TensorRef]) -> None:
+        """Values computed from ops select one of several alternatives."""
 
     def leave_function(self, node: ast.stmt) -> None:
         """The function in the current frame ends after this statement."""

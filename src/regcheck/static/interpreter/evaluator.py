@@ -71,16 +71,18 @@ class Condition(NamedTuple):
     """Whether a condition holds: None where that is not known, and then whether it may differ from call to call.
 
     If it depends on a setting, the default of `setting` says whether it holds unless the user chooses otherwise.
+    `tensors` are the values computed from ops that it depends on.
     """
 
     result: bool | None
     doubt: bool = False
     setting: Setting | None = None
+    tensors: tuple[TensorRef, ...] = ()
 
     @property
     def inverted(self) -> Condition:
         setting = self.setting and replace(self.setting, default=Constant(not truth(self.setting.default)))
-        return Condition(None if self.result is None else not self.result, self.doubt, setting)
+        return Condition(None if self.result is None else not self.result, self.doubt, setting, self.tensors)
 
     @property
     def choice(self) -> Choice | None:
@@ -253,9 +255,15 @@ class Evaluator(Part):
         if test.result is not None:
             return self.evaluate(node.body if test.result else node.orelse)
         makers = [partial(self.evaluate, each) for each in (node.body, node.orelse)]
-        return self.alternatives(makers, test.doubt, test.choice)
+        return self.alternatives(makers, test.doubt, test.choice, test.tensors)
 
-    def alternatives(self, makers: Sequence[Callable[[], Value]], doubt: bool, default: Choice | None = None) -> Value:
+    def alternatives(
+        self,
+        makers: Sequence[Callable[[], Value]],
+        doubt: bool,
+        default: Choice | None = None,
+        tensors: Sequence[TensorRef] = (),
+    ) -> Value:
         """The join of values of which the program computes one."""
         values: list[Value] = []
 
@@ -264,6 +272,7 @@ class Evaluator(Part):
             return Next.GO
 
         self.state.branch([partial(run, make) for make in makers], doubt, default)
+        self.domain.branch(tensors)
         return self.state.join_chosen(values, default)
 
     def decide(self, node: ast.expr) -> Condition:
@@ -283,12 +292,14 @@ class Evaluator(Part):
             settings = [each.setting for each in undecided if each.setting is not None]
             telling = [each for each in settings if truth(each.default) is decisive]
             setting = telling[0] if telling else settings[0] if len(settings) == len(undecided) else None
-            return Condition(None, any(each.doubt for each in undecided), setting)
+            tensors = tuple([tensor for each in undecided for tensor in each.tensors])
+            return Condition(None, any(each.doubt for each in undecided), setting, tensors)
         value = self.evaluate(node)
         result = truth(value)
         is_setting = isinstance(value, Setting) and truth(value.default) is not None
         doubt = result is None and self.state.is_doubtful(node, value)
-        return Condition(result, doubt, value if is_setting else None)  # type: ignore[arg-type]
+        tensors = (value,) if isinstance(value, TensorRef) else ()
+        return Condition(result, doubt, value if is_setting else None, tensors)  # type: ignore[arg-type]
 
     def _boolop(self, node: ast.BoolOp) -> Value:
         decisive = isinstance(node.op, ast.Or)

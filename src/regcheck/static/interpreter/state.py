@@ -266,10 +266,17 @@ class State:
         """Whether the current statement runs only if the user of the program changes a default."""
         return any(each.off_by_default for each in self.doubts)
 
-    def branch(self, runs: Sequence[Callable[[], Next]], doubt: bool, default: Choice | None = None) -> Next:
+    def branch(
+        self,
+        runs: Sequence[Callable[[], Next]],
+        doubt: bool,
+        default: Choice | None = None,
+        tensors: Sequence[TensorRef] = (),
+    ) -> Next:
         """Runs alternatives from the same state, and joins the states of those that go on.
 
         The alternative that is the `default` is not in doubt, and what it assigns is the default of what all assign.
+        The domain learns which `tensors` select the alternative, unless all leave the same state.
         """
         is_chosen = default is not None
         outcomes: list[tuple[Next, dict[tuple[int, str], tuple[Cells, str, object]]]] = []
@@ -286,6 +293,8 @@ class State:
             }
             self.undo(mark, since)
             outcomes.append((end, written))
+        if tensors and (len({end for end, _ in outcomes}) > 1 or any(written for _, written in outcomes)):
+            self.domain.branch(tensors)
         goes_on = [end is not Next.RETURN and end is not Next.RAISE for end, _ in outcomes]
         going = [written for (_, written), goes in zip(outcomes, goes_on, strict=True) if goes]
         if default is not None:

@@ -171,9 +171,8 @@ class Statements(Part):
         test = self.evaluator.decide(node.test)
         if test.result is not None:
             return self.run(node.body if test.result else node.orelse)
-        return self.state.branch(
-            [partial(self.run, node.body), partial(self.run, node.orelse)], test.doubt, test.choice
-        )
+        runs = [partial(self.run, node.body), partial(self.run, node.orelse)]
+        return self.state.branch(runs, test.doubt, test.choice, test.tensors)
 
     def _for(self, node: ast.For | ast.AsyncFor) -> Next:
         items = self.containers.items_of(self.evaluator.evaluate(node.iter))

@@ -30,6 +30,8 @@ from regcheck.static.interpreter.values import (
     Value,
     Weight,
     argument,
+    by_default,
+    leaves,
     modules_in,
     options_of,
     truth,
@@ -48,7 +50,9 @@ from regcheck.static.torch_calls import (
 from regcheck.torch_api.arguments import Argument
 from regcheck.torch_api.functions import (
     BATCH_NORM_TRAINING,
+    BRANCH,
     COIN_TOSSES,
+    CONVERSIONS,
     DROPPING,
     EAGER_ONLY,
     FACTORIES,
@@ -60,6 +64,7 @@ from regcheck.torch_api.functions import (
     kind_of,
 )
 from regcheck.torch_api.layers import layer_named
+from regcheck.torch_api.number_draws import NUMBER_DRAWS, SEEDING
 from regcheck.torch_api.reused_masks import PRODUCTS
 
 from .axis_arguments import axis_arguments_of, axis_arguments_of_layer, index_of
@@ -71,6 +76,11 @@ if TYPE_CHECKING:
     from regcheck.static.interpreter.interpreter import Interpreter
 
 _HOOK = b"register_forward_hook"
+_OF_NUMBERS = {
+    "builtins": frozenset(("float", "abs")),
+    "numpy": frozenset("array asarray float32 float64 abs exp log sqrt square sign tanh sin cos clip where".split()),
+}
+"""Functions of Python and NumPy that compute numbers as the function of torch with this name does."""
 _TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
 
 
@@ -181,7 +191,13 @@ class ModelDomain(Domain):
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "builtins.sum" and args:
             return self._sum(args[0], argument(args, kwargs, 1, "start", 0), node)
+        if name in NUMBER_DRAWS:
+            return self._draw(name, args, kwargs, node, NUMBER_DRAWS[name])
+        if name in SEEDING:
+            self.emitter.seeded = True
         package, _, function = name.rpartition(".")
+        if function in _OF_NUMBERS.get(package, ()) and _hold_tensors(*args, *kwargs.values()):
+            return self._function(function, args, kwargs, node)
         return self._function(function, args, kwargs, node) if function in FOREIGN.get(package, ()) else None
 
     def _sum(self, terms: Value, start: Value, node: ast.expr) -> Value | None:
@@ -198,8 +214,6 @@ class ModelDomain(Domain):
         package, _, function = name.rpartition(".")
         if name in EAGER_ONLY:
             return Constant(False)
-        if name == "torch.manual_seed":
-            self.emitter.seeded = True
         if function in COIN_TOSSES and package.startswith("torch.distributions"):
             return self._coin_tosses(COIN_TOSSES[function], args, kwargs, node)
         return self._function(function, args, kwargs, node) if package in _TORCH else None
@@ -232,14 +246,14 @@ class ModelDomain(Domain):
             values = [in_mode(each, mode) for each in (*args, *kwargs.values())]
             discarded = not name.endswith("_") and self._discards(node, argument(args, kwargs, *IN_PLACE))
             return self._drop(function, rate, switch, values, place, discarded=discarded)
-        values = [*args, *kwargs.values()]
-        operands = [*args, *(value for key, value in kwargs.items() if key not in NOT_OPERANDS)]
         if kind_of(function) is Kind.RANDOM:
-            is_loss = any("loss" in each.name.lower() for each in self.state.frames)
-            is_seeded = self.emitter.seeded or kwargs.get("generator", NONE) != NONE
-            is_certain = not (self.state.doubts or is_seeded or is_loss)
-            draws = True if is_certain else None
-            return self.emit(Kind.RANDOM, function, values, place=place, active=draws, operands=operands)
+            return self._draw(function, args, kwargs, node)
+        values = [*args, *kwargs.values()]
+        operands = _operands(args, kwargs)
+        if function in CONVERSIONS:
+            data = argument(args, kwargs, *CONVERSIONS[function])
+            if _hold_tensors(data):
+                return self.emit(Kind.IDENTITY, "identity", (data,), place=place)
         if function in FACTORIES:
             return self.emit(Kind.CONSTANT, function, (), place=place, operands=operands)
         tensors = [each for each in values if isinstance(each, (TensorRef, Weight, Items))]
@@ -262,6 +276,29 @@ class ModelDomain(Domain):
             axis_arguments=axis_arguments_of(function, args, kwargs),
             operands=operands,
         )
+
+    def _draw(self, function: str, args: Args, kwargs: Kwargs, node: ast.AST, spread: Sequence[Argument] = ()) -> Value:
+        """Emits a random draw; one between equal bounds, or at a scale of zero, is none (see `NUMBER_DRAWS`)."""
+        is_loss = any("loss" in each.name.lower() for each in self.state.frames)
+        is_seeded = self.emitter.seeded or kwargs.get("generator", NONE) != NONE
+        active: bool | None = None if self.state.doubts or is_seeded or is_loss else True
+        bounds = [by_default(argument(args, kwargs, *each)) for each in spread]
+        numbers = {each.value for each in bounds if isinstance(each, Constant)} | ({0} if len(bounds) == 1 else set())
+        if bounds and len(numbers) == 1 and all(isinstance(each, Constant) for each in bounds):
+            active = False
+        return self.emit(
+            Kind.RANDOM,
+            function,
+            (*args, *kwargs.values()),
+            place=self.state.place(node),
+            active=active,
+            operands=_operands(args, kwargs),
+        )
+
+    def branch(self, tensors: Sequence[TensorRef]) -> None:
+        ids = self.emitter.origins(tensors)
+        if not self.emitter.drawn.isdisjoint(ids):
+            self.emit(Kind.OTHER, BRANCH, tensors, place=None)
 
     def _drop(
         self,
@@ -414,6 +451,15 @@ class ModelDomain(Domain):
     def by_mode(self, train: Value, evaluation: Value) -> Value:
         """A value that depends on the mode."""
         return ByMode(self.emitter.tracker, train, evaluation)
+
+
+def _operands(args: Args, kwargs: Kwargs) -> list[Value]:
+    """The arguments of a call that say something about the values of its result."""
+    return [*args, *(value for key, value in kwargs.items() if key not in NOT_OPERANDS)]
+
+
+def _hold_tensors(*values: Value) -> bool:
+    return any(isinstance(each, TensorRef) for each in leaves(*values))
 
 
 def _is_everything(index: ast.expr) -> bool:

@@ -82,6 +82,8 @@ class Emitter(Part):
         """Which parameters the source says are trained, and which are not."""
         self.assembled: set[str] = set()
         """The ops whose result was written to in part."""
+        self.drawn: set[str] = set()
+        """The random draws, and the ops computed from these alone."""
         self.coin_tosses: dict[str, Value] = {}
         """The probability of each distribution of zeros and ones that does not depend on tensors, by its op."""
         self.running: list[str] = [""]
@@ -163,6 +165,8 @@ class Emitter(Part):
             self.trained[name] = requires_grad
         elif function == SETITEM or (kind in _WHOLE and not self.assembled.isdisjoint(ids)):
             self.assembled.add(name)
+        if (kind is Kind.RANDOM and active) or (ids and self.drawn.issuperset(ids)):
+            self.drawn.add(name)
         return TensorRef((name,))
 
     def _is_trained(self, layer: LayerValue | None, learned: bool, ids: Iterable[str]) -> bool | None:
