@@ -105,7 +105,7 @@ def main() -> None:
     """Print a line per model."""
     torch.set_num_threads(1)
     cases: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
-        "convolutional": (convolutional(), (4, 3, 224, 224)),
+        "convolutional": (convolutional(), (4, 3, 112, 112)),
         "transformer": (transformer(), (4, 128, 256)),
         "recurrent": (Recurrent(), (8, 128, 128)),
         "u-net": (Segmenting(), (4, 3, 128, 128)),

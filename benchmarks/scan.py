@@ -2,9 +2,10 @@
 
     python benchmarks/scan.py [FOLDER…]
 
-Each folder (default: torch's own source, and its `nn`) is parsed by `ast.parse`, scanned without a cache and with the
-cache of an earlier scan, and checked by TorchFix, torch-preflight and ruff: those on the PATH, or ones in an
-environment that this script creates. Prints CPU seconds, absolute and relative to the parse.
+Each folder (default: torch's own source, and its `nn`) is parsed by `ast.parse`, scanned without a cache in one process
+and in one for each core, scanned with the cache of an earlier scan, and checked by TorchFix, torch-preflight and ruff:
+those on the PATH, or ones in an environment that this script creates. Prints CPU seconds, absolute and relative to the
+parse, and wall time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 
 PEERS = {"torchfix": "torchfix==0.7.0", "torch-preflight": "torch-preflight==0.5.0", "ruff": "ruff==0.17.6"}
 PARSE = """
@@ -34,14 +36,14 @@ for path in pathlib.Path(sys.argv[1]).rglob("*.py"):
 """Parses every file: a lower bound for linters that build Python's own syntax trees."""
 
 
-def seconds(command: Sequence[str], runs: int = 2) -> float:
-    """Returns the CPU time of a command and its children, the best of several runs."""
+def seconds(command: Sequence[str], runs: int = 2) -> tuple[float, float]:
+    """Returns the CPU and wall time of a command and its children, in the run that takes the least CPU time."""
     times = []
     for _ in range(runs):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        began, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, capture_output=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter() - began
+        times.append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall))
     return min(times)
 
 
@@ -69,17 +71,21 @@ def main(folders: Sequence[str]) -> None:
         scan = [sys.executable, "-m", "regcheck", "scan", "--output-format=concise"]
         for folder in folders:
             parse = seconds([sys.executable, "-c", PARSE, folder])
-            rows = [("ast.parse", parse), ("regcheck scan --no-cache", seconds([*scan, "--no-cache", folder]))]
+            rows = [("ast.parse", parse)]
+            for jobs in ([], ["--jobs=1"]):
+                rows.append(
+                    (f"regcheck scan --no-cache {' '.join(jobs)}", seconds([*scan, "--no-cache", *jobs, folder]))
+                )
             subprocess.run([*scan, folder], capture_output=True, check=False)
             rows.append(("regcheck scan, again", seconds([*scan, folder])))
-            if parse < 2:  # the others take minutes for more
+            if parse[0] < 2:  # the others take minutes for more
                 copy = shutil.copytree(folder, Path(scratch, "copy", Path(folder).name))  # one skips what is installed
                 for name, path in others.items():
                     words = {"torchfix": ["--select=ALL"], "ruff": ["check", "--no-cache"]}.get(name, ["check"])
                     rows.append((name, seconds([path, *words, str(copy)], runs=1)))
             print(folder)
-            for name, best in rows:
-                print(f"{best:8.2f} s {best / parse:7.2f} ×  {name}")
+            for name, (best, wall) in rows:
+                print(f"{best:8.2f} s {best / parse[0]:7.2f} ×  {wall:8.2f} s wall  {name}")
 
 
 if __name__ == "__main__":

@@ -132,6 +132,32 @@ def test_an_open_structure_is_examined_again_and_not_for_ever(observe: Observe) 
     assert [bool(each.due) for each in attempts] == [True] * (ATTEMPTS - 1) + [False]
 
 
+class Small(nn.Module):
+    """Drops elements of a small map, where a few samples do not suffice to decide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.drop = nn.Conv2d(1, 4, 3, padding=1), nn.Dropout(0.3)
+        self.next, self.head = nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.next(self.drop(self.conv(x).relu())).mean((2, 3)))
+
+
+def test_calls_that_decide_equally_little_are_examined_once(observe: Observe) -> None:
+    """After a call that decides nothing, one with as many values is not examined, and one with more values is."""
+
+    def on(samples: int) -> tuple[bool, list[tuple[str, str]]]:
+        piece = session.examine(observe(lambda: Small()(torch.rand(samples, 1, 4, 4))))
+        return bool(piece.ledger.inspections), shown(piece)
+
+    torch.manual_seed(0)
+    session = Session({"select": ["REG102"], "devices": ["cpu"]})
+    assert on(1) == (True, [("REG102", "unmeasured")])
+    assert on(1) == (False, [("REG102", "unmeasured")])
+    assert on(64) == (True, [("REG102", "confirmed")])
+
+
 def test_a_driver_may_lower_what_is_shown(observe: Observe) -> None:
     """The driver's severity is what a piece shows, and what the line is confirmed with stays as it was measured."""
     session = Session(OPTIONS)

@@ -32,7 +32,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def never(*_: object) -> result_cache.Result:
+def never(*_: object, **__: object) -> result_cache.Result:
     """Stand for a scan that should not happen."""
     raise AssertionError("scanned anew")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -44,6 +45,13 @@ def argument_parser() -> Parser:
         help="files, notebooks and folders, or - for standard input (default: the working directory)",
     )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write the result cache")
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=process_count,
+        default=0,
+        help="scan in up to N processes (default: one for each core; few files are scanned in one)",
+    )
     chosen = parser.add_argument_group("files")
     for key, more in (("exclude", ", instead of the configured ones"), ("extend-exclude", "")):
         chosen.add_argument(
@@ -101,6 +109,22 @@ def run(argv: Sequence[str]) -> int:
         return examine(paths, arguments, options_from(arguments), named=bool(arguments.paths), piped=False)
 
 
+def process_count(text: str) -> int:
+    """A number of processes from the command line.
+
+    Raises:
+        ArgumentTypeError: not a whole number from one on.
+    """
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("the number of processes is a whole number from 1 on")
+    return int(text)
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def examine(paths: list[str], arguments: Namespace, options: Options, *, named: bool, piped: bool) -> int:
     """Scan, apply fixes with `--fix`, and publish the report.
 
@@ -122,7 +146,7 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         return 0
     looking = without_new_baseline(options, arguments)
     if not (arguments.fix or arguments.diff or arguments.add_ignores):
-        report = scan(paths, looking, cached=not arguments.no_cache)
+        report = scan(paths, looking, cached=not arguments.no_cache, jobs=arguments.jobs or cores())
         refuse_empty(report, named)
         return publish(report, arguments, options, examined=paths)
     result = changed(paths, arguments, looking)

@@ -21,16 +21,16 @@ from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.unwrap import subject_of
 
 if TYPE_CHECKING:
-    from regcheck.runtime.recorder import Observation
+    from regcheck.runtime.recorder import Capture, Observation
 
 _SEEN_BY_PROFILER = frozenset((Trait.DROPS, Trait.BATCH_STATISTICS, Trait.REUSES_MASK, Trait.UNCALLED, Kind.RANDOM))
 """The starting points of rules that an inert call certainly lacks."""
 
 
 def check_captures(
-    check: Check, observation: Observation, is_due: Callable[[str, Wholeness], bool]
-) -> Iterator[tuple[str, Wholeness, Report]]:
-    """Check the captured calls of each structure that `is_due` when its turn comes.
+    check: Check, observation: Observation, is_due: Callable[[Capture, Wholeness], bool]
+) -> Iterator[tuple[Capture, Wholeness, Report]]:
+    """Check the captured calls that are each due when their turn comes.
 
     A model counts as a whole one where the program trains it to predict. A test that only calls a model, or sends
     gradients back through it, may try a part on its own. An inert call is not made again.
@@ -45,11 +45,11 @@ def check_captures(
     for index, capture in enumerate(observation.captures):
         whole = index in keys and (capture.whole or keys[index] in scored)
         wholeness = Wholeness.SCORED if whole else Wholeness.UNKNOWN
-        if not is_due(capture.model_key, wholeness):
+        if not is_due(capture, wholeness):
             continue
         if capture.inert is not None and sees_all:
             report = replace(check.report(capture.inert.subject, (), ()), coverage=(capture.inert,))
-            yield capture.model_key, wholeness, report
+            yield capture, wholeness, report
             continue
         inputs = Inputs(capture.args, capture.kwargs, "captured")
         subject = replace(subject_of(capture.model), group=None)  # the ranks' streams have moved on since the call
@@ -57,7 +57,7 @@ def check_captures(
         apart = {part for each in within for part in called[each]}
         with autocasting(capture.autocast):
             report = check_model(check, subject, inputs, wholeness, limit, apart)
-        yield capture.model_key, wholeness, report
+        yield capture, wholeness, report
 
 
 def _starts(rules: Iterable[Rule]) -> Iterator[Start]:

@@ -30,16 +30,22 @@ from regcheck.suppression.comments import MARK
 from regcheck.suppression.unused import comment_uses
 
 if TYPE_CHECKING:
-    from regcheck.static.analyze import Reading
+    from regcheck.static.reading import FileReading, Reading
 
 ASK_A_RUN = "audit the model, which a scan does not run; or ignore the rule in these lines"
 NO_FILES = "no Python files found"
+WORTH_A_PROCESS = 400_000
+"""The bytes of source for which a process is started: analyzing as much takes about a second."""
 READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
 UNKNOWN_MODEL = Evidence(Verdict.UNMEASURED, because="read from the source, where the model is not known")
 
 
 def scan(
-    paths: Iterable[str | Path], options: Options | Mapping[str, Any] | None = None, *, cached: bool = False
+    paths: Iterable[str | Path],
+    options: Options | Mapping[str, Any] | None = None,
+    *,
+    cached: bool = False,
+    jobs: int = 1,
 ) -> Report:
     """Check Python source without importing it, and without torch.
 
@@ -47,13 +53,14 @@ def scan(
         paths: files and folders.
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `exclude`, `fail_on`, …).
         cached: reuse the result of an earlier scan of the same files, or store this one's.
+        jobs: the limit on the number of processes. Few files are scanned in one.
 
     Raises:
         UsageError: a path that does not exist, an unknown option or rule code.
     """
     chosen = Options.of(options)
     paths = [paths] if isinstance(paths, (str, Path)) else paths
-    return scan_with(paths, chosen, select.chosen(catalogue(), chosen), cached)
+    return scan_with(paths, chosen, select.chosen(catalogue(), chosen), cached, jobs)
 
 
 def files_to_scan(paths: Iterable[str | Path], options: Options) -> list[Path]:
@@ -65,7 +72,9 @@ def files_to_scan(paths: Iterable[str | Path], options: Options) -> list[Path]:
     return [*python_files(paths, (*options.exclude, *options.extend_exclude), force=options.force_exclude)]
 
 
-def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False) -> Report:
+def scan_with(
+    paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False, jobs: int = 1
+) -> Report:
     """Scan the source at `paths` with the given rules."""
     wanted = dict.fromkeys(map(Path, paths))
     sources: list[Source] = []
@@ -82,7 +91,7 @@ def scan_with(paths: Iterable[str | Path], options: Options, rules: Sequence[Rul
             sources.append(Source(str(path), content, path in wanted))
     project, not_followed = in_project(sources)
     unread += not_followed
-    result = cached_result(project, rules) if cached else fresh_result(project, rules)
+    result = cached_result(project, rules, jobs) if cached else fresh_result(project, rules, jobs)
     result = about(result, {each.path for each in sources})
     findings = [*result.findings, *unused_ignores(rules, sources, (*result.findings, *result.undecided), options)]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two findings on one line the worse is reported
@@ -123,26 +132,54 @@ def about(result: result_cache.Result, paths: Collection[str]) -> result_cache.R
     )
 
 
-def cached_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
+def cached_result(sources: Sequence[Source], rules: Sequence[Rule], jobs: int = 1) -> result_cache.Result:
     """The result of an earlier scan of the same files with the same rules, or else a fresh one, which is stored."""
     name = result_cache.digest(sources, rules)
     result = result_cache.load(name)
     if result is None:
-        result = fresh_result(sources, rules)
-        result_cache.store(name, result)
+        result = fresh_result(sources, rules, jobs, cached=True)
+        if result.complete:
+            result_cache.store(name, result)
     return result
 
 
-def fresh_result(sources: Sequence[Source], rules: Sequence[Rule]) -> result_cache.Result:
-    """Lower the sources, and run the rules on their models and programs."""
+def fresh_result(
+    sources: Sequence[Source], rules: Sequence[Rule], jobs: int = 1, cached: bool = False
+) -> result_cache.Result:
+    """Lower the sources, and run the rules on their models and programs; `cached`: copy the readings of files."""
+    with collection_paused():
+        reading = reading_of(sources, rules, jobs, cached)
+        findings, undecided = findings_of(rules, reading)
+    unread = tuple(each.unread for each in sources if each.unread)
+    not_checked = (*unread, *reading.not_checked)
+    return result_cache.Result(findings, undecided, not_checked, tuple(coverage_of(reading)), reading.complete)
+
+
+def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cached: bool) -> Reading:
+    """The models and programs of the sources, read by up to `jobs` processes, or from the cache.
+
+    Few files are read in one process and without a cache: each costs more than it saves.
+    """
     from regcheck.static.analyze import analyze
     from regcheck.static.project.names import Project
 
-    with collection_paused():
-        reading = analyze(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))
-        findings, undecided = findings_of(rules, reading)
-    unread = tuple(each.unread for each in sources if each.unread)
-    return result_cache.Result(findings, undecided, (*unread, *reading.not_checked), tuple(coverage_of(reading)))
+    project = Project(sources, StartingPoints.of(rule.begins_at for rule in rules))
+    size = sum(len(each.content) for each in project.relevant) if jobs > 1 or cached else 0
+    known: Mapping[str, FileReading] | None = None
+    if cached and size >= WORTH_A_PROCESS:
+        from regcheck.static.reading_cache import ReadingCache
+
+        cache = ReadingCache(project, rules)
+        known = cache.load()
+    if min(jobs, size // WORTH_A_PROCESS) > 1:
+        from regcheck.static.processes import analyze_in_processes
+
+        reading = analyze_in_processes(project, min(jobs, size // WORTH_A_PROCESS), known)
+    else:
+        reading = analyze(project, known)
+    if known is not None:
+        cache.store(known, reading.files)
+    return reading
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class Capture:
         whole: False where a method of a larger module made the call: the model is a part of that module.
         autocast: device type and dtype of each autocast context that was active.
         before: what a training call found in the model, where it moves running statistics.
+        form: equal for calls that replay alike, see `call_form`.
         inert: the coverage of a call that does nothing which a rule starts from, in either mode; else None.
     """
 
@@ -55,6 +56,7 @@ class Capture:
     whole: bool = True
     autocast: tuple[tuple[str, torch.dtype], ...] = ()
     before: Snapshot | None = None
+    form: object = None
     inert: Coverage | None = None
 
 
@@ -102,7 +104,8 @@ class Captures:
         autocast = active_autocast()
         with _copying():
             before = snapshot(model) if grad else None
-        capture = Capture(_PLACEHOLDER, *inputs, flags, model_key, whole, autocast, before)
+        form = call_form(model, args, kwargs)
+        capture = Capture(_PLACEHOLDER, *inputs, flags, model_key, whole, autocast, before, form)
         self._entries[index : index + 1] = [(RevivableRef(model, weak_only), capture)]
         self._begun = index
         return index
@@ -176,6 +179,19 @@ def _leaves(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, Mapping):
         for each in value.values():
             yield from _leaves(each)
+
+
+def varying_values(capture: Capture) -> int:
+    """The number of values in a call's tensors, without tensors that repeat one value."""
+    with torch.no_grad():
+        return sum(each.numel() for each in _leaves((capture.args, capture.kwargs)) if _varies(each))
+
+
+def _varies(tensor: torch.Tensor) -> bool:
+    try:
+        return not torch.equal(tensor, tensor.flatten()[:1].expand(tensor.numel()).view(tensor.shape))
+    except RuntimeError:  # a sparse or quantized tensor, say
+        return True
 
 
 def copy_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

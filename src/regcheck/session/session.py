@@ -25,6 +25,7 @@ from regcheck.suppression.declare import log_used
 
 if TYPE_CHECKING:
     from regcheck.engine.check import Check, Line
+    from regcheck.runtime.captures import Capture
     from regcheck.runtime.recorder import Observation
 
 ATTEMPTS = 5
@@ -66,6 +67,8 @@ class Session:
         self._inspections: dict[str, Inspection] = {}
         self._attempts: Counter[tuple[str, Wholeness]] = Counter()
         self._complete: set[tuple[str, Wholeness]] = set()
+        self._undecided: set[object] = set()
+        """The sizes of calls that left suspicions open, and nothing else."""
         self._shown_by: dict[str, dict[Key, ShownFinding]] = {}
         self._confirmed: dict[Line, Severity] = {}
         self._graphs: dict[str, Graph] = {}
@@ -138,21 +141,32 @@ class Session:
         """Check the captured calls of structures that are due."""
         from regcheck.engine.captured_calls import check_captures
 
-        for structure, wholeness, report in check_captures(check, observation, self._is_due):
-            ledger.add_inspection(structure, self._note_inspection(structure, wholeness, report))
-            yield structure, report
+        for capture, wholeness, report in check_captures(check, observation, self._is_call_due):
+            ledger.add_inspection(capture.model_key, self._note_inspection(capture, wholeness, report))
+            yield capture.model_key, report
 
     def _is_due(self, structure: str, wholeness: Wholeness) -> bool:
         """Whether another call of a structure is to be examined."""
         return (structure, wholeness) not in self._complete and self._attempts[structure, wholeness] < ATTEMPTS
 
-    def _note_inspection(self, structure: str, wholeness: Wholeness, report: Report) -> Inspection:
+    def _is_call_due(self, capture: Capture, wholeness: Wholeness) -> bool:
+        """Whether a call is to be examined. One that decides as little as an earlier one counts as an attempt."""
+        if not self._is_due(capture.model_key, wholeness):
+            return False
+        decides = _size_of(capture, wholeness) not in self._undecided
+        self._attempts[capture.model_key, wholeness] += not decides
+        return decides
+
+    def _note_inspection(self, capture: Capture, wholeness: Wholeness, report: Report) -> Inspection:
         """Note how far the examination of a structure came."""
+        structure = capture.model_key
         progress = Progress.NOT_REPLAYED
         if any(each.how in ("recorded", "assumed") for each in report.coverage):
             progress = Progress.UNPROVEN if any(map(self._is_unproven, report.findings)) else Progress.MEASURED
         inspection = Inspection(progress, report.not_checked)
         self._attempts[structure, wholeness] += 1
+        if progress is Progress.UNPROVEN and not inspection.open:
+            self._undecided.add(_size_of(capture, wholeness))
         if inspection.is_complete:
             self._complete |= {(structure, wholeness), (structure, Wholeness.UNKNOWN)}
         self._inspections = best_of([self._inspections, {structure: inspection}])
@@ -188,6 +202,13 @@ class Session:
             line = line_of(each)
             if line is not None and each.evidence.verdict is Verdict.CONFIRMED and each.evidence.lowers_to is None:
                 self._confirmed[line] = max(self._confirmed.get(line, each.severity), each.severity)
+
+
+def _size_of(capture: Capture, wholeness: Wholeness) -> object:
+    """Equal for calls on which measurements decide equally much: of one structure and form, with as many values."""
+    from regcheck.runtime.captures import varying_values
+
+    return capture.model_key, wholeness, capture.form, varying_values(capture)
 
 
 def is_empty(observation: Observation) -> bool:

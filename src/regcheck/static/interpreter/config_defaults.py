@@ -101,6 +101,7 @@ def _passed(project: Project, definition: Definition, fields: list[str]) -> set[
     for source in project.sources:
         if word not in source.content or called.search(source.content) is None:
             continue
+        project.modules.reached.add(source)
         for callee in (name, *COPYING):
             for call in source.calls.get(callee, ()):
                 keywords = {each.arg for each in call.keywords}

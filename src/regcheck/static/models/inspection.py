@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Any
@@ -12,6 +13,8 @@ from regcheck.core.usage import BIAS, NORM_SCALE, WEIGHT
 from regcheck.files.dotted_name import is_self
 from regcheck.static.interpreter.values import (
     VARYING,
+    ClassDefinition,
+    Configuration,
     Constant,
     Container,
     Either,
@@ -23,6 +26,8 @@ from regcheck.static.interpreter.values import (
     LayerValue,
     Maybe,
     Module,
+    ParameterOf,
+    Parameters,
     Partial,
     Setting,
     Several,
@@ -197,9 +202,14 @@ def parameter_names(model: Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, "weight", *(("bias",) if has_bias else ()))))
 
 
-def identity(model: Module) -> object:
-    """The key that models of one class share, or those that one expression constructs."""
-    return model.definition if isinstance(model, Instance) else model.place
+def identity(model: Module) -> Hashable:
+    """The key that models of one class share, or those that one expression constructs; the same in every process."""
+    return _position(model.definition) if isinstance(model, Instance) else model.place
+
+
+def _position(value: ClassDefinition | Function) -> tuple[str, int, int]:
+    """The file, line and column of the definition of a class or a function."""
+    return value.source.path, value.node.lineno, value.node.col_offset
 
 
 _WITHOUT_FORWARD = ("torch.nn.Module", ".LightningModule", "builtins.object", "abc.ABC")
@@ -244,49 +254,63 @@ def _lacks_forward(owner: Instance) -> bool:
     return all(isinstance(base, External) and base.name.endswith(_WITHOUT_FORWARD) for base in outside)
 
 
-def likeness(value: Value, known: dict[int, int] | None = None) -> Hashable:
-    """A key that is equal for models of the same structure whose layers may differ in size.
+def likeness(model: Module) -> str:
+    """A digest that is equal for models of the same structure whose layers may differ in size.
 
-    Integers from four on count as equal: they are widths and depths. A value that occurs again, such as a shared
-    layer, is replaced by its number in `known`.
+    Integers from four on count as equal: they are widths and depths. A layer or container that occurs again is replaced
+    by its number. Nothing in the digest depends on the process.
     """
+    return hashlib.blake2b(repr(_likeness(model, {})).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def _likeness(value: Value, known: dict[int, int]) -> Hashable:
+    """A key with the representation that is equal for like values; `known` numbers the objects that occurred."""
     if isinstance(value, Constant):
         small = not isinstance(value.value, int) or value.value < 4
         telling = value.value if small and isinstance(value.value, (int, float, str)) else None
         return (type(value.value), telling, value.default)
-    known = {} if known is None else known
+    if type(value) in (Unknown, TensorRef, External, Weight):
+        return value
     if id(value) in known:
         return known[id(value)]
     known[id(value)] = len(known)
     parts: list[Hashable] = [type(value).__name__]
     if isinstance(value, Module):
-        parts += [value.place if not isinstance(value, Instance) else value.definition]
-        parts += [(name, likeness(each, known)) for name, each in value.cells.items()]
+        parts += [identity(value)]
+        parts += [(name, _likeness(each, known)) for name, each in value.cells.items()]
     if isinstance(value, LayerValue):
-        parts += [value.name, *(likeness(each, known) for each in value.args)]
-        parts += [(name, likeness(each, known)) for name, each in value.kwargs.items()]
+        parts += [value.name, *(_likeness(each, known) for each in value.args)]
+        parts += [(name, _likeness(each, known)) for name, each in value.kwargs.items()]
     elif isinstance(value, Container):
-        parts += [(name, likeness(each, known)) for name, each in value.entries.items()]
+        parts += [(name, _likeness(each, known)) for name, each in value.entries.items()]
     elif isinstance(value, Instance):
-        parts += [value.base and likeness(value.base, known)]
+        parts += [value.base and _likeness(value.base, known)]
     elif isinstance(value, (Items, Maybe)):
-        parts += [likeness(each, known) for each in value.items]
+        parts += [_likeness(each, known) for each in value.items]
     elif isinstance(value, Either):
-        parts += [likeness(each, known) for each in value.options]
+        parts += [_likeness(each, known) for each in value.options]
     elif isinstance(value, Several):
-        parts += [likeness(value.item, known)]
+        parts += [_likeness(value.item, known)]
     elif isinstance(value, Entries):
-        parts += [(name, likeness(each, known)) for name, each in value.cells.items()]
+        parts += [(name, _likeness(each, known)) for name, each in value.cells.items()]
     elif isinstance(value, Function):
-        parts += [value.node, value.instance is not None and likeness(value.instance, known)]
+        parts += [_position(value), value.instance is not None and _likeness(value.instance, known)]
     elif isinstance(value, Partial):
-        parts += [likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+        parts += [_likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
     elif isinstance(value, UnknownObject):
         parts += [value.varies]
     elif isinstance(value, Setting):
-        parts += [value.origin, likeness(value.default, known)]
-    elif isinstance(value, (Unknown, TensorRef, External, Definition)):
-        parts += [value]
+        parts += [value.origin, _likeness(value.default, known)]
+    elif isinstance(value, Configuration):
+        parts += [(name, _likeness(each, known)) for name, each in value.settings.items()]
+    elif isinstance(value, (Parameters, ParameterOf)):
+        parts += [value.varies, value.owner is not None and _likeness(value.owner, known)]
+    elif isinstance(value, Definition):
+        parts += [_position(value)]
+    elif isinstance(value, Unknown):
+        parts += [value.varies, value.sizes]
+    elif isinstance(value, TensorRef):
+        parts += [value.ids]
     return tuple(parts)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from pathlib import Path
 
 from .files import Source
 
 
 class Modules:
-    """The files of a project by their dotted names and by their places."""
+    """The files of a project by their dotted names and by their places; `reached` are those that were asked for."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
+        self.reached: set[Source] = set()
         self._by_file: dict[str, Source] = {}
         self._by_tail: dict[str, list[Source]] = {}
         self._by_folder: dict[Path, list[Source]] = {}
@@ -27,7 +29,16 @@ class Modules:
         key = dotted, near
         if key not in self._named:
             self._named[key] = self._find(dotted, near)
-        return self._named[key]
+        found = self._named[key]
+        if found is not None:
+            self.reached.add(found)
+        return found
+
+    def recording(self) -> Modules:
+        """The same files; `reached` begins empty."""
+        recording = copy(self)
+        recording.reached = set()
+        return recording
 
     def _find(self, dotted: str, near: Source | None) -> Source | None:
         parts = dotted.split(".")
@@ -57,7 +68,11 @@ class Modules:
             return dotted
         folder = source.file.parents[level - 1]
         target = folder.joinpath(*module.split(".")) if module else folder
-        return self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py")) or dotted
+        found = self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py"))
+        if found is None:
+            return dotted
+        self.reached.add(found)
+        return found
 
 
 def _common(near: Source | None, source: Source) -> int:

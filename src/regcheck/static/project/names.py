@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
@@ -194,6 +195,9 @@ class Project:
         self.starts = starts or StartingPoints()
         self.prefilter = Prefilter(self.starts)
         self.modules = Modules(self.sources)
+        self._forget()
+
+    def _forget(self) -> None:
         self.constants: dict[ast.Constant, Constant] = {}
         """The values of constant nodes, memoized."""
         self.places: dict[ast.AST, Place] = {}
@@ -212,18 +216,29 @@ class Project:
         self._functions: dict[int, Function] = {}
         self._found: dict[tuple[str, str], Value | ast.expr] = {}
 
+    def afresh(self) -> Project:
+        """The same files, and what their text says, with no other result memoized and no file reached."""
+        for fact in ("relevant", "assigned_elsewhere", "assigned_on_models", "_by_path"):
+            getattr(self, fact)  # computed here, and not by each copy
+        other = copy(self)
+        vars(other).pop("definitions", None)
+        other.modules = self.modules.recording()
+        other._forget()
+        return other
+
     @cached_property
     def assigned_elsewhere(self) -> frozenset[str]:
         """Attributes that code assigns on other objects than `self`: the constructor's value may be replaced."""
-        return frozenset(self._assigned_elsewhere)
+        return frozenset(self.attribute_assignments)
 
     @cached_property
     def assigned_on_models(self) -> frozenset[str]:
         """Those of them assigned on an object that may be a module, unlike `args.dropout = …`."""
-        return frozenset(name for name, on_settings in self._assigned_elsewhere.items() if not on_settings)
+        return frozenset(name for name, on_settings in self.attribute_assignments.items() if not on_settings)
 
     @cached_property
-    def _assigned_elsewhere(self) -> dict[str, bool]:
+    def attribute_assignments(self) -> dict[str, bool]:
+        """The attributes that code assigns on other objects than `self`; True: only on settings."""
         found: dict[str, bool] = {}
         for source in self.sources:
             for match in _ATTRIBUTE_SET.finditer(source.content):
@@ -251,11 +266,11 @@ class Project:
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """Every class of every relevant file, those inside functions included."""
-        return tuple(
-            self.definition(node, source, name)
-            for source in self.relevant
-            for node, name in _classes_in(source.tree.body, "")
-        )
+        return tuple(definition for source in self.relevant for definition in self.definitions_in(source))
+
+    def definitions_in(self, source: Source) -> Iterator[Definition]:
+        """Every class of a file, those inside functions included."""
+        return (self.definition(node, source, name) for node, name in _classes_in(source.tree.body, ""))
 
     @cached_property
     def attribute_readers(self) -> AttributeReaders:

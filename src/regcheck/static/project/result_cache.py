@@ -22,16 +22,20 @@ from .files import Source
 
 
 class Result(NamedTuple):
-    """The findings of a scan, what it left undecided or did not check, and its coverage of each file."""
+    """The findings of a scan, what it left undecided or did not check, and its coverage of each file.
+
+    A result that is not `complete` is not stored: another scan may check more.
+    """
 
     findings: tuple[Finding, ...]
     undecided: tuple[Finding, ...]
     not_checked: tuple[NotChecked, ...]
     coverage: tuple[Coverage, ...]
+    complete: bool = True
 
 
 MOST_RESULTS = 200
-"""The number of results in the cache; older ones are deleted."""
+"""The number of entries in the cache; older ones are deleted."""
 
 _PACKAGE = Path(__file__).parents[2]
 
@@ -52,6 +56,15 @@ def folder() -> Path:
 
 def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     """The cache key of a scan: a digest of the files and their paths, the rules, regcheck itself and this Python."""
+    found = environment(rules)
+    for source in sources:
+        found.update(encode(f"{described(source)[:-1]}:{len(source.content)}\n"))
+        found.update(source.content)
+    return found.hexdigest()
+
+
+def environment(rules: Sequence[Rule]) -> hashlib.blake2b:
+    """A digest of all but files that a scan depends on, to which those can be added."""
     found = hashlib.blake2b(digest_size=24)
     for code in (*_PACKAGE.rglob("*.py"), *_files_of_plugins(rules)):
         with suppress(OSError):
@@ -59,20 +72,20 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
             found.update(encode(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
     chosen = " ".join(f"{rule.code} {rule.name} {rule.severity.value} {rule.begins_at}" for rule in rules)
     found.update(encode(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
-    for source in sources:
-        place = f"{source.path}:{source.file}:{source.module}:{source.library}"
-        where = f"{place}:{source.named}:{source.analyzed}:{len(source.content)}\n"
-        found.update(encode(where))
-        found.update(source.content)
-    return found.hexdigest()
+    return found
+
+
+def described(source: Source) -> str:
+    """All of a file but its content that a scan depends on."""
+    return f"{source.path}:{source.file}:{source.module}:{source.library}:{source.named}:{source.analyzed}\n"
 
 
 def load(name: str) -> Result | None:
     """The result with a key; None if there is none, or its checksum does not match."""
+    text = read_entry(f"{name}.json")
+    if text is None:
+        return None
     try:
-        checksum, _, text = (folder() / f"{name}.json").read_bytes().partition(b"\n")
-        if checksum != _checksum(name, text):
-            return None
         findings, undecided, missed, coverage = json.loads(text)
         return Result(
             tuple(map(Finding.from_dict, findings)),
@@ -80,25 +93,39 @@ def load(name: str) -> Result | None:
             tuple(NotChecked(**each) for each in missed),
             tuple(map(Coverage.from_dict, coverage)),
         )
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def store(name: str, result: Result) -> None:
-    """Writes a result to the cache; a failure to write only costs time."""
-    text = json.dumps([[each.to_dict() for each in part] for part in result]).encode()
+    """Writes a result to the cache."""
+    parts = (result.findings, result.undecided, result.not_checked, result.coverage)
+    write_entry(f"{name}.json", json.dumps([[each.to_dict() for each in part] for part in parts]).encode())
+
+
+def read_entry(name: str) -> bytes | None:
+    """The content of an entry of the cache; None if there is none, or its checksum does not match."""
+    try:
+        checksum, _, content = (folder() / name).read_bytes().partition(b"\n")
+    except (OSError, RuntimeError):
+        return None
+    return content if checksum == _checksum(name, content) else None
+
+
+def write_entry(name: str, content: bytes) -> None:
+    """Writes an entry, and deletes the oldest ones; a failure to write only costs time."""
     with suppress(OSError, RuntimeError):
         here = folder()
         here.mkdir(parents=True, exist_ok=True)
-        write_atomically(here / f"{name}.json", _checksum(name, text) + b"\n" + text)
+        write_atomically(here / name, _checksum(name, content) + b"\n" + content)
         known = sorted(here.iterdir(), key=lambda each: each.stat().st_mtime)
         for each in known[:-MOST_RESULTS]:
             each.unlink()
 
 
-def _checksum(name: str, text: bytes) -> bytes:
-    """The checksum of a result and its key."""
-    return hashlib.blake2b(name.encode() + text, digest_size=24).hexdigest().encode()
+def _checksum(name: str, content: bytes) -> bytes:
+    """The checksum of an entry and its name."""
+    return hashlib.blake2b(name.encode() + content, digest_size=24).hexdigest().encode()
 
 
 def _files_of_plugins(rules: Iterable[Rule]) -> Iterator[Path]:

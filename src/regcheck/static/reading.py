@@ -1,0 +1,180 @@
+"""What the parts of an analysis give, and how these make one reading of a project.
+
+The parts are independent of each other and of the process that runs them: all identities in them are positions in
+files, and all values can be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from regcheck.core.finding import NotChecked
+from regcheck.core.graph import Graph, Wholeness
+from regcheck.core.usage import Usage
+from regcheck.files.place import Place
+
+from .keras_models.reader import KerasReading
+
+
+@dataclass(frozen=True)
+class LoweredModel:
+    """A model that was constructed, and its graph, if it was lowered.
+
+    Attributes:
+        likeness: the digest that models with the same graph share: the first of them has it.
+        identity: the key of the model's class, or of the expression that constructs it.
+        graph: None where no rule can start in it, for the second of like models, and where the forward is not followed.
+        scores_itself: whether the class has a method that scores the model's outputs.
+        not_followed: the reason why the forward could not be followed.
+    """
+
+    likeness: str
+    identity: Hashable
+    graph: Graph | None = None
+    scores_itself: bool = False
+    not_followed: NotChecked | None = None
+
+
+@dataclass(frozen=True)
+class CalledModel:
+    """A model that a program constructs: its likeness, and the file and name of its class (empty for torch's own)."""
+
+    likeness: str
+    path: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ProgramReading:
+    """The usages of all programs of a project, and the models that they construct.
+
+    Attributes:
+        called: the models that usages refer to by their keys.
+        scored: the identities of the models whose results go into a loss, a score or a choice.
+        parts: the identities of the modules that run in the `forward` of others.
+        features: the identities of the models whose results another model reads, or a loss compares.
+    """
+
+    usages: tuple[Usage, ...] = ()
+    models: tuple[LoweredModel, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    called: Mapping[str, CalledModel] = field(default_factory=dict)
+    scored: frozenset[Hashable] = frozenset()
+    parts: frozenset[Hashable] = frozenset()
+    features: frozenset[Hashable] = frozenset()
+
+
+@dataclass(frozen=True)
+class ClassReading:
+    """A model class, the models that are built of it, and the reasons why one could not be built.
+
+    Attributes:
+        outcomes: what building and lowering gave, in their order.
+        parts: the identities of the modules that run in the `forward` of any model that was constructed on the way.
+        children: the identities of those that run in the class's own.
+    """
+
+    name: str
+    place: Place
+    outcomes: tuple[LoweredModel | NotChecked, ...] = ()
+    parts: frozenset[Hashable] = frozenset()
+    children: frozenset[Hashable] = frozenset()
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """The model classes of a file, and all that following them depends on beside what all files of a project share.
+
+    Attributes:
+        path: the path of the file.
+        reached: the paths of the files in which names are looked up, and of those that call a class in `configured`.
+        configured: the names of the classes whose calls, anywhere in the project, say which settings they change.
+        unread: the reasons why files that are reached could not be parsed, by their paths.
+    """
+
+    path: str
+    classes: tuple[ClassReading, ...] = ()
+    reached: frozenset[str] = frozenset()
+    configured: frozenset[str] = frozenset()
+    unread: Mapping[str, NotChecked] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UsedModel:
+    """A model that a program constructs: the index of its graph, if one was kept, and the file and name of its class.
+
+    Both are empty for a model of one of torch's own classes.
+    """
+
+    graph: int | None
+    path: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The graphs and usages of a project, and what could not be followed.
+
+    Attributes:
+        classes: the places of the model classes by name.
+        models: the models that usages refer to by their keys.
+        files: the readings of the files that have classes, from which the next analysis may copy.
+        complete: False where a process died: another analysis may follow what this one did not.
+    """
+
+    graphs: tuple[Graph, ...] = ()
+    usages: tuple[Usage, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    classes: tuple[tuple[str, Place], ...] = ()
+    models: Mapping[str, UsedModel] = field(default_factory=dict)
+    files: tuple[FileReading, ...] = ()
+    complete: bool = True
+
+    @classmethod
+    def of(cls, programs: ProgramReading, files: Iterable[FileReading], keras: KerasReading) -> Reading:
+        """The reading that parts make: one graph for all models that are alike, marked as that of a whole or a part."""
+        files = tuple(files)
+        classes = [each for file in files for each in file.classes]
+        parts = programs.parts.union(*(each.parts for each in classes))
+        scored = programs.scored - parts - programs.features
+        unknown = (parts | programs.features).union(*(each.children for each in classes))
+
+        def wholeness(model: LoweredModel) -> Wholeness:
+            if model.identity in scored:
+                return Wholeness.SCORED
+            if model.identity in unknown:
+                return Wholeness.UNKNOWN
+            return Wholeness.SCORED if model.scores_itself else Wholeness.ALONE
+
+        not_checked = [*programs.not_checked]
+        graphs: list[Graph] = []
+        indices: dict[str, int | None] = {}
+        for each in (*programs.models, *(outcome for one in classes for outcome in one.outcomes)):
+            if isinstance(each, NotChecked):
+                not_checked.append(each)
+            elif each.likeness not in indices:
+                indices[each.likeness] = None
+                if each.not_followed is not None:
+                    not_checked.append(each.not_followed)
+                if each.graph is not None:
+                    indices[each.likeness] = len(graphs)
+                    graphs.append(replace(each.graph, wholeness=wholeness(each)))
+        return cls(
+            graphs=(*graphs, *keras.graphs),
+            usages=(*programs.usages, *keras.usages),
+            not_checked=(*not_checked, *keras.not_checked),
+            classes=tuple([(each.name, each.place) for each in classes]),
+            models={
+                key: UsedModel(indices[each.likeness], each.path, each.name) for key, each in programs.called.items()
+            },
+            files=files,
+        )
+
+    def pairs(self) -> Iterator[tuple[Graph, Usage]]:
+        """Each usage with the graph of each model that it calls."""
+        for usage in self.usages:
+            for key in dict.fromkeys(call.model.key for _, call in usage.calls()):
+                model = self.models.get(key)
+                if model is not None and model.graph is not None:
+                    yield replace(self.graphs[model.graph], model=key), usage
