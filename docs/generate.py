@@ -61,6 +61,19 @@ EXAMPLES = {
 }
 """A value for each name that an option has for its value."""
 
+OWN_EXAMPLES = {
+    "--baseline": "regcheck-baseline.json",
+    "--config": "regcheck.toml",
+    "--extend-select": "ALL",
+    "--html": "report.html",
+    "--ignore": "REG102",
+    "--regcheck-baseline": "regcheck-baseline.json",
+    "--regcheck-extend-select": "ALL",
+    "--regcheck-ignore": "REG102",
+    "--stdin-filename": "net.py",
+}
+"""A better value for these options."""
+
 
 def pages() -> dict[Path, str]:
     """The text of each generated file."""
@@ -119,7 +132,8 @@ def option_table(options: list[argparse.Action]) -> str:
     for each in options:
         value = str(each.metavar or each.dest.upper()) if each.nargs != 0 else ""
         form = f"{', '.join(each.option_strings)} {value}".strip()
-        example = f"`{each.option_strings[-1]} {EXAMPLES[value]}`" if value else ""
+        option = each.option_strings[-1]
+        example = f"`{option} {OWN_EXAMPLES.get(option) or EXAMPLES[value]}`" if value else ""
         rows.append(f"| `{form}` | {marked_up(each.help or '')} | {example} |\n")
     return "".join(["| option | effect | example |\n", "| --- | --- | --- |\n", *rows])
 
@@ -136,7 +150,7 @@ def pytest_table() -> Iterator[str]:
     yield "| `--regcheck` | check and measure every model that the tests run | |\n"
     for name, (value, effect) in OPTIONS.items():
         option = f"--regcheck-{name}"
-        example = f"`{option}={EXAMPLES[value]}`" if value else ""
+        example = f"`{option}={OWN_EXAMPLES.get(option) or EXAMPLES[value]}`" if value else ""
         yield f"| `{f'{option} {value}'.strip()}` | {marked_up(effect)} | {example} |\n"
 
 

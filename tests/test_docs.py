@@ -51,6 +51,20 @@ def test_the_answer_names_a_function_that_exists(question: str, module: str, fun
     assert function in defined(PACKAGE / module)
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_the_links_of_pages_outside_the_docs_lead_somewhere(name: str) -> None:
+    """MkDocs checks its own pages; of these, each relative link leads to a file, and to a heading in it."""
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+    relative = [each for each in links if "://" not in each]
+    assert relative
+    for link in relative:
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in titles}, link
+
+
 def test_the_examples_of_options_are_valid() -> None:
     """Some verb accepts the example that the page about the command line gives of each option with a value."""
     rows = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8").splitlines()

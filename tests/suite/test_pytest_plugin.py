@@ -205,7 +205,7 @@ def test_fixture_fails_the_test_with_the_report(project: Project, flag: tuple[st
 IMPORTED = """
 import sys
 
-NAMES = "torch", "rich", "regcheck.suite", "regcheck.config", "regcheck.core.finding", "regcheck.engine.audit"
+NAMES = "torch", "rich", "regcheck.suite", "regcheck.config.load", "regcheck.core.finding", "regcheck.engine.audit"
 
 def pytest_unconfigure(config):
     print("loaded:", [name for name in NAMES if name in sys.modules])
@@ -213,7 +213,7 @@ def pytest_unconfigure(config):
 
 
 def test_without_the_flag_nothing_is_imported(project: Project) -> None:
-    """Installed and not asked for, the plugin imports neither torch nor rich nor any other part of regcheck."""
+    """Installed and not asked for, the plugin imports neither torch nor rich, and of regcheck only its options."""
     project.write("conftest.py", IMPORTED)
     project.write("test_models.py", "def test_nothing():\n    pass\n")
     for options in ((), ("--regcheck-report", "json:out.json")):

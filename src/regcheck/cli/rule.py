@@ -67,6 +67,8 @@ def described(rule: Rule) -> dict[str, object]:
         "name": rule.name,
         "severity": rule.severity.value,
         "summary": rule.summary,
+        "found_by": rule.doors.split(", "),
+        "since": rule.since,
         "fixable": any(each.fixed for each in rule.bad),
         "page": page(rule),
     }
