@@ -14,6 +14,7 @@ from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
+from regcheck.core.progress import steps
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints, Trait
@@ -206,7 +207,7 @@ def collection_paused() -> Iterator[None]:
 def findings_of(rules: Iterable[Rule], reading: Reading) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """The findings of the rules about models and programs, and the questions that they leave undecided."""
     findings, undecided = [], []
-    for rule in rules:
+    for rule in steps(rules, lambda rule: f"checking {rule.code}"):
         for subject in subjects_of(rule, reading):
             for suspicion in merged(rule.check(*subject)):
                 if suspicion.undecided is not None:
