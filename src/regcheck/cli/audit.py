@@ -12,9 +12,11 @@ from functools import partial
 from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
 from regcheck.cli.inputs import FORMS, InputSpec, build_arguments, parse_input
 from regcheck.cli.output import publish
+from regcheck.cli.progress import shown_progress
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import Finding, NotChecked
+from regcheck.core.progress import steps
 from regcheck.core.report import Report, asked_by_name, gathered
 
 
@@ -60,7 +62,10 @@ def run(argv: Sequence[str]) -> int:
         import torch  # noqa: F401, only asked whether it is there
     except ModuleNotFoundError:
         raise UsageError("`regcheck audit` needs torch: `pip install 'regcheck[torch]'`") from None
-    reports = [examine(target, arguments.inputs, without_new_baseline(options, arguments)) for target in targets]
+    looking = without_new_baseline(options, arguments)
+    with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
+        audited = steps(targets, lambda target: f"auditing {target}")
+        reports = [examine(target, arguments.inputs, looking) for target in audited]
     return publish(gathered(reports), arguments, options)
 
 

@@ -119,7 +119,13 @@ def add_common_options(parser: Parser, *, measures: bool = True) -> None:
         type=Path,
         help="read this file, a regcheck.toml or one with [tool.regcheck] (default: the nearest one)",
     )
-    parser.set_defaults(verbose=False, show_refuted=False)
+    output.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show repetitions, figures behind verdicts, and without a terminal every 10 s what is being done",
+    )
+    parser.set_defaults(show_refuted=False)
     if measures:
         add_measurement_options(parser)
 
@@ -127,7 +133,6 @@ def add_common_options(parser: Parser, *, measures: bool = True) -> None:
 def add_measurement_options(parser: Parser) -> None:
     """Add the options about measurements, which a scan does not make."""
     proof = parser.add_argument_group("proof")
-    proof.add_argument("-v", "--verbose", action="store_true", help="show repetitions, and figures behind verdicts")
     proof.add_argument("--show-refuted", action="store_true", help="also show suspicions that measurements refuted")
     proof.add_argument("--no-confirm", dest="confirm", action="store_false", default=SUPPRESS, help="measure nothing")
     proof.add_argument(

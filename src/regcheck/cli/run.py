@@ -14,6 +14,7 @@ from regcheck.cli import notebook_program
 from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
 from regcheck.cli.output import publish
 from regcheck.cli.printing import show
+from regcheck.cli.progress import shown_progress
 from regcheck.cli.script_runner import Script, run_to_its_end
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError
@@ -88,8 +89,9 @@ def report_exit(
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     try:
-        watch.stop(whole=not failed)
-        own = watch.report
+        with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
+            watch.stop(whole=not failed)
+            own = watch.report
         if skipped:
             own = replace(own, not_checked=(*own.not_checked, skipped))
         with report_of_all_ranks(launch, own) as report:

@@ -21,6 +21,7 @@ from regcheck.cli.common_options import (
 )
 from regcheck.cli.output import publish
 from regcheck.cli.printing import note, show
+from regcheck.cli.progress import shown_progress
 from regcheck.config.keys import KEYS
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
@@ -146,10 +147,12 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         return 0
     looking = without_new_baseline(options, arguments)
     if not (arguments.fix or arguments.diff or arguments.add_ignores):
-        report = scan(paths, looking, cached=not arguments.no_cache, jobs=arguments.jobs or cores())
+        with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
+            report = scan(paths, looking, cached=not arguments.no_cache, jobs=arguments.jobs or cores())
         refuse_empty(report, named)
         return publish(report, arguments, options, examined=paths)
-    result = changed(paths, arguments, looking)
+    with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
+        result = changed(paths, arguments, looking)
     done = "ignored" if arguments.add_ignores else "fixed"
     refuse_empty(result.report, named)
     for path, why in result.refused.items():

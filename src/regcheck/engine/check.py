@@ -15,6 +15,7 @@ from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import BrokenRule, CannotMeasure, Failed, RegcheckError, UsageError, format_error, stops
 from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Suspicion, Verdict
 from regcheck.core.graph import Mode, Op
+from regcheck.core.progress import steps
 from regcheck.core.report import Report
 from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import CodeSuppression
@@ -133,7 +134,8 @@ class Check:
     ) -> list[Finding]:
         """Measure suspicions on every device: each as a finding, and findings about devices that disagree."""
         proofs = [
-            (rule, EvidenceByDevice(rule.code, each, self._measure(rule, each, probe_on))) for rule, each in suspicions
+            (rule, EvidenceByDevice(rule.code, each, self._measure(rule, each, probe_on)))
+            for rule, each in steps(suspicions, lambda pair: f"measuring {pair[0].code} in {subject}")
         ]
         findings = [finding(rule, proof.suspicion, combined(proof.evidence)) for rule, proof in proofs]
         if len(self.devices) > 1:

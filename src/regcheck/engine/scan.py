@@ -14,9 +14,10 @@ from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
+from regcheck.core.progress import steps
 from regcheck.core.report import Report, gathered
 from regcheck.core.rule import Rule, finding, merged
-from regcheck.core.starting_points import StartingPoints
+from regcheck.core.starting_points import StartingPoints, Trait
 from regcheck.core.usage import Model, Usage
 from regcheck.engine.undecided import entries, open_question
 from regcheck.files.text import text_of
@@ -164,6 +165,8 @@ def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cach
     from regcheck.static.project.names import Project
 
     project = Project(sources, StartingPoints.of(rule.begins_at for rule in rules))
+    if Trait.UNCALLED in project.starts:  # any file may call a layer: each process would parse all of them
+        jobs = 1
     size = sum(len(each.content) for each in project.relevant) if jobs > 1 or cached else 0
     known: Mapping[str, FileReading] | None = None
     if cached and size >= WORTH_A_PROCESS:
@@ -204,7 +207,7 @@ def collection_paused() -> Iterator[None]:
 def findings_of(rules: Iterable[Rule], reading: Reading) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """The findings of the rules about models and programs, and the questions that they leave undecided."""
     findings, undecided = [], []
-    for rule in rules:
+    for rule in steps(rules, lambda rule: f"checking {rule.code}"):
         for subject in subjects_of(rule, reading):
             for suspicion in merged(rule.check(*subject)):
                 if suspicion.undecided is not None:

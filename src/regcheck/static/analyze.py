@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.finding import NotChecked
+from regcheck.core.progress import steps
 from regcheck.core.usage import Usage
 from regcheck.files.place import Place
 
@@ -40,7 +41,8 @@ def analyze(project: Project, known: Mapping[str, FileReading] | None = None) ->
     programs = analysis.programs()
     lowered = frozenset(each.likeness for each in programs.models) if known is None else frozenset[str]()
     known = known or {}
-    files = [known.get(each.path) or read_classes(project, each, lowered) for each in files_with_classes(project)]
+    to_read = steps(files_with_classes(project), lambda each: f"reading the models of {each.path}")
+    files = [known.get(each.path) or read_classes(project, each, lowered) for each in to_read]
     note_unread(project, files)
     return Reading.of(programs, files, analysis.keras())
 
@@ -91,7 +93,7 @@ class Analysis:
         """Reads all programs, each in the state that earlier ones leave, and lowers the models that they construct."""
         attempts, program = self._attempts, ProgramReader(self.project)
         usages: list[Usage] = []
-        for source in self.project.relevant:
+        for source in steps(self.project.relevant, lambda each: f"reading {each.path}"):
             usages += attempts.attempt(source.module, source.path, 1, partial(program.top_of, source))
         for definition in program.trainings():
             where = definition.name, definition.source.path, definition.node.lineno

@@ -8,14 +8,15 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from regcheck.core.finding import NotChecked
+from regcheck.core.progress import steps
 
 from .analyze import Analysis, files_with_classes, note_unread, read_classes
 from .keras_models.reader import KerasReading, sources_of
@@ -125,14 +126,15 @@ def portions(sources: Sequence[Source], size: int) -> Iterator[list[Source]]:
 def run_tasks(project: Project, tasks: Sequence[Task], jobs: int) -> list[TaskResult | str]:
     """Runs each task in a process; its result, or what happened to a process that ended without one."""
     found: dict[int, TaskResult | str] = {}
-    waiting = deque(enumerate(tasks))
+    waiting = steps(enumerate(tasks), lambda each: f"reading {each[1].subject} in {len(each[1].sources)} files")
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                index, task = waiting.popleft()
+        while True:
+            for index, task in islice(waiting, jobs - len(running)):
                 receiver, process = _start(project, task, [*running])
                 running[receiver] = index, process
+            if not running:
+                break
             ready = wait([*running])
             for receiver in [each for each in running if each in ready]:
                 index, process = running[receiver]
