@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from .dotted_name import SETTINGS, last_name
+from .syntax import children, walk
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+_NOTED = (
+    *(ast.Attribute, ast.Call, *_COMPREHENSIONS),
+    *(ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Delete, ast.For, ast.AsyncFor),
+)
+"""The nodes that read or assign attributes."""
 _LISTINGS = frozenset("children named_children modules named_modules".split())
 _OF_CHILDREN = frozenset(("children", "named_children"))
 _REGISTERING = frozenset("add_module register_module".split())
@@ -140,18 +146,17 @@ def attribute_reads(tree: ast.Module) -> FileReads:
     return reader.found
 
 
-def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
     """The names that a statement imports, with the package that each comes from; empty for a relative import."""
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        module = "" if isinstance(node, ast.Import) or node.level else node.module or ""
-        for each in node.names:
-            package = each.name if isinstance(node, ast.Import) else module
-            yield (each.asname or each.name).partition(".")[0], package.partition(".")[0]
+    module = "" if isinstance(node, ast.Import) or node.level else node.module or ""
+    for each in node.names:
+        package = each.name if isinstance(node, ast.Import) else module
+        yield (each.asname or each.name).partition(".")[0], package.partition(".")[0]
 
 
-def _imported_modules(node: ast.AST) -> Iterator[str]:
+def _imported_modules(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
     """The names of modules that a statement imports: `import a`, `from . import a`."""
-    if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module is None):
+    if isinstance(node, ast.Import) or node.module is None:
         yield from (name for name, _ in _imported(node))
 
 
@@ -161,8 +166,9 @@ class _AttributeReader:
     def __init__(self, tree: ast.Module) -> None:
         self.found = FileReads()
         self._tree = tree
-        self._imported = {name: package for node in ast.walk(tree) for name, package in _imported(node)}
-        self._modules = {name for node in ast.walk(tree) for name in _imported_modules(node)}
+        imports = [each for each in walk(tree) if isinstance(each, (ast.Import, ast.ImportFrom))]
+        self._imported = {name: package for each in imports for name, package in _imported(each)}
+        self._modules = {name for each in imports for name in _imported_modules(each)}
         self._harmless: set[ast.AST] = set()
         """Listings of modules in loops that run none of them, and containers that code adds layers to."""
         self._listed_attributes: list[tuple[ClassReads, str, bool]] = []
@@ -178,8 +184,11 @@ class _AttributeReader:
 
     def read(self, node: ast.AST, owner: ClassReads | None, own: str) -> None:
         """Reads code, in a method of `owner` the first parameter of which has the name `own`; else both are empty."""
-        for child in ast.iter_child_nodes(node):
-            self._note(child, owner, own)
+        for child in children(node):
+            if isinstance(child, (ast.Name, ast.Constant)):
+                continue
+            if isinstance(child, _NOTED):
+                self._note(child, owner, own)
             if isinstance(child, ast.ClassDef):
                 self.read(child, self._class(child), "")
             elif isinstance(child, _Function) and isinstance(node, ast.ClassDef):
@@ -214,7 +223,7 @@ class _AttributeReader:
             targets = [*_targets(node)]
             calls = _calls(node.value) if len(targets) == 1 and isinstance(node, (ast.Assign, ast.AnnAssign)) else ()
             for target in targets:
-                for part in ast.walk(target):
+                for part in walk(target):
                     if isinstance(part, ast.Attribute) and _is_name(part.value, own):
                         owner.assign(part.attr, calls if part is target else ())
 
@@ -299,7 +308,7 @@ class _AttributeReader:
     def _bindings(self) -> Mapping[str, Sequence[ast.expr | None]]:
         """What the file assigns to each name by itself, calls alone; None for any other value."""
         found: dict[str, list[ast.expr | None]] = {}
-        for node in ast.walk(self._tree):
+        for node in walk(self._tree):
             if isinstance(node, ast.arg):
                 found.setdefault(node.arg, []).append(None)
             elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
@@ -321,7 +330,7 @@ class _AttributeReader:
         while isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.args:
             over = over.args[0]  # list(…), enumerate(…), reversed(…)
         if isinstance(over, ast.Call) and last_name(over.func) in _LISTINGS:
-            names = {each.id for each in ast.walk(target) if isinstance(each, ast.Name)}
+            names = {each.id for each in walk(target) if isinstance(each, ast.Name)}
             if all(_only_looks(each, names) for each in body):
                 self._harmless.add(over)
 
@@ -367,7 +376,7 @@ def _calls(value: ast.expr | None) -> Sequence[ast.Call]:
 
 def calls_in(value: ast.expr) -> Iterator[ast.Call]:
     """The calls in an expression, outermost first."""
-    return (each for each in ast.walk(value) if isinstance(each, ast.Call))
+    return (each for each in walk(value) if isinstance(each, ast.Call))
 
 
 def _is_name(node: ast.AST, name: str) -> bool:
@@ -384,7 +393,7 @@ def _only_looks(node: ast.AST, names: Collection[str]) -> bool:
         return not (isinstance(node.ctx, ast.Load) and node.id in names)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         return node.attr not in ("forward", "__call__") or node.value.id not in names
-    inside: list[ast.AST] = [*ast.iter_child_nodes(node)]
+    inside: list[ast.AST] = [*children(node)]
     if isinstance(node, ast.Call) and _LOOKING.fullmatch(last_name(node.func)):
         inside = [each for each in inside if not isinstance(each, ast.Name)]
     return all(_only_looks(each, names) for each in inside)

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
+from .syntax import children, walk
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
@@ -21,17 +23,17 @@ class FunctionBody:
 
     @cached_property
     def _parents(self) -> Mapping[ast.AST, ast.AST]:
-        return {child: node for node in ast.walk(self._function) for child in ast.iter_child_nodes(node)}
+        return {child: node for node in walk(self._function) for child in children(node)}
 
     @cached_property
     def _shared(self) -> frozenset[str]:
         """The names that other functions may read: those of outer scopes, and those that inner functions use."""
         names: set[str] = set()
-        for node in ast.walk(self._function):
+        for node in walk(self._function):
             if isinstance(node, (ast.Global, ast.Nonlocal)):
                 names.update(node.names)
             elif isinstance(node, _SCOPES) and node is not self._function:
-                names.update(each.id for each in ast.walk(node) if isinstance(each, ast.Name))
+                names.update(each.id for each in walk(node) if isinstance(each, ast.Name))
         return frozenset(names)
 
     @cached_property
@@ -70,7 +72,7 @@ class FunctionBody:
         """Whether the name is dead after a statement that is, or contains, its assignment."""
         parent = self._parents[statement]
         for following in _after(statement, parent):
-            if _reads(following, name) or any(isinstance(each, _JUMPS) for each in ast.walk(following)):
+            if _reads(following, name) or any(isinstance(each, _JUMPS) for each in walk(following)):
                 return False
             if _ends_path(following, name):
                 return True
@@ -121,7 +123,7 @@ def _reads(node: ast.AST, name: str) -> bool:
 
 def _names_read_in(node: ast.AST) -> Iterator[str]:
     """The names that code reads, as augmented assignments do."""
-    for each in ast.walk(node):
+    for each in walk(node):
         if isinstance(each, ast.Name):
             if isinstance(each.ctx, ast.Load):
                 yield each.id
@@ -156,7 +158,7 @@ def discards_at(text: str, line: int, column: int) -> bool:
     if not functions:
         return False
     innermost = functions[-1]
-    calls = [each for each in ast.walk(innermost) if isinstance(each, ast.Call) and each.lineno == line]
+    calls = [each for each in walk(innermost) if isinstance(each, ast.Call) and each.lineno == line]
     body = FunctionBody(innermost)
     return any(body.discards(each) for each in calls if column in (1, each.col_offset + 1))
 
@@ -168,4 +170,4 @@ def _functions(text: str) -> Sequence[Function]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    return [node for node in ast.walk(tree) if isinstance(node, Function)]
+    return [node for node in walk(tree) if isinstance(node, Function)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from regcheck.files.dotted_name import last_name
+from regcheck.files.syntax import children, walk
 
 from .arguments import Argument
 from .functions import DROPPING
@@ -39,8 +40,11 @@ def keep_names_of(tree: ast.Module) -> KeepNames:
     constructions in the file give to an argument of the constructor. A name that the file computes by a subtraction, as
     in `keep = 1 - keep`, may hold a drop rate in spite of its name.
     """
+    rates = [*_rates(tree)]
+    if not rates:
+        return {}
     scopes = _Scopes(tree)
-    found = [(call, name) for call, rate in _rates(tree) for name in scopes.names_of(call, rate) if says_keep(name)]
+    found = [(call, name) for call, rate in rates for name in scopes.names_of(call, rate) if says_keep(name)]
     converted = {*_subtracted(tree)} if found else set()
     first = {(call.lineno, call.col_offset + 1): name for call, name in reversed(found)}
     return {place: name for place, name in first.items() if name not in converted}
@@ -69,7 +73,7 @@ def keep_name_at(text: str, line: int, column: int) -> str:
 
 def _rates(tree: ast.Module) -> Iterator[tuple[ast.Call, ast.expr]]:
     """The calls that drop, with the expression of their rate."""
-    for call in ast.walk(tree):
+    for call in walk(tree):
         given = _rate_of(last_name(call.func)) if isinstance(call, ast.Call) else None
         if given is None or not isinstance(call, ast.Call):
             continue
@@ -112,12 +116,12 @@ class _Scopes:
                 owner, function = node, None
             elif isinstance(node, ast.FunctionDef):
                 function = node
-            todo += [(child, owner, function) for child in ast.iter_child_nodes(node)]
+            todo += [(child, owner, function) for child in children(node)]
 
     def _note(
         self, target: ast.expr, value: ast.expr | None, owner: ast.ClassDef | None, function: ast.FunctionDef | None
     ) -> None:
-        for each in ast.walk(target):
+        for each in walk(target):
             key = self._key(each, owner, function)
             if key is not None:
                 self._values.setdefault(key, []).append(value if each is target else None)
@@ -181,6 +185,6 @@ def _rate_of(function: str) -> Argument | None:
 
 def _subtracted(tree: ast.Module) -> Iterator[str]:
     """The last parts of the names that a file assigns a difference to."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Sub):
             yield from map(last_name, node.targets)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 
+from regcheck.files.syntax import walk
+
 from .layers import KERAS_LAYERS
 
 LAYERS = "keras.layers"
@@ -58,7 +60,7 @@ def layer_calls(tree: ast.Module, resolve: Callable[[ast.expr], object]) -> Iter
 
     `resolve` looks a dotted name up in the files that this one imports.
     """
-    nodes = [*ast.walk(tree)]
+    nodes = [*walk(tree)]
     names = _imported(nodes)
     for node in nodes:
         if isinstance(node, ast.Call):

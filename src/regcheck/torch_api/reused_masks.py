@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 
 from regcheck.files.dotted_name import is_self, last_name
 from regcheck.files.escape import encode
+from regcheck.files.syntax import children, walk
 
 from .functions import DROPPING
 
@@ -61,7 +62,7 @@ def products_of(tree: ast.Module) -> Products:
 def _products(tree: ast.Module) -> Iterator[tuple[ast.BinOp | ast.AugAssign | ast.Call, str]]:
     file = _File(tree)
     for function in file.functions:
-        for node in ast.walk(function):
+        for node in walk(function):
             if isinstance(node, (ast.BinOp, ast.AugAssign, ast.Call)):
                 for factor in _factors(node):
                     if words := file.origin(factor, function):
@@ -85,9 +86,9 @@ class _File:
 
     def __init__(self, tree: ast.Module) -> None:
         self.tree = tree
-        self.functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
-        self._classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-        self._parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        self.functions = [node for node in walk(tree) if isinstance(node, Function)]
+        self._classes = [node for node in walk(tree) if isinstance(node, ast.ClassDef)]
+        self._parents = {child: node for node in walk(tree) for child in children(node)}
         self._origins: dict[tuple[ast.ClassDef | None, str], str] = {}
 
     def origin(self, node: ast.expr, function: Function, depth: int = 0) -> str:
@@ -125,7 +126,7 @@ class _File:
         default = _defaults(function).get(name)
         if default is not None:
             return "in a default argument, which is evaluated once" if _draws_mask(default, None) else ""
-        is_parameter = any(each.arg == name for each in ast.walk(function.args) if isinstance(each, ast.arg))
+        is_parameter = any(each.arg == name for each in walk(function.args) if isinstance(each, ast.arg))
         return "" if is_parameter else self._slot_origin(None, name)
 
     def _origin_of_results(self, function: Function, depth: int) -> str:
@@ -188,13 +189,13 @@ class _File:
     def _changing(self) -> Mapping[str, list[ast.AST]]:
         """The statements and calls that may change a variable, by each name in what they change."""
         found: dict[str, list[ast.AST]] = {}
-        for node in ast.walk(self.tree):
+        for node in walk(self.tree):
             if isinstance(node, ast.Global):
                 names = {*node.names}
             elif isinstance(node, (ast.Assign, ast.Delete)):
-                names = {last_name(each) for target in node.targets for each in ast.walk(target)}
+                names = {last_name(each) for target in node.targets for each in walk(target)}
             elif isinstance(node, (ast.AnnAssign, ast.AugAssign, ast.For)):
-                names = {last_name(each) for each in ast.walk(node.target)}
+                names = {last_name(each) for each in walk(node.target)}
             elif isinstance(node, ast.Call):
                 of = node.func.value if isinstance(node.func, ast.Attribute) else None
                 texts = {each.value for each in node.args[:2] if isinstance(each, ast.Constant)}
@@ -218,7 +219,7 @@ class _File:
                     if self._names(base, owner, own, name) and node.value is not None:
                         yield node, node.value
                     elif isinstance(target, (ast.Tuple, ast.List)) and any(
-                        self._names(each, owner, own, name) for each in ast.walk(target)
+                        self._names(each, owner, own, name) for each in walk(target)
                     ):
                         yield node, None
             elif isinstance(node, ast.Global):
@@ -226,7 +227,7 @@ class _File:
                     yield node, None
             elif isinstance(node, (ast.AugAssign, ast.Delete, ast.For)):
                 changed: list[ast.expr] = node.targets if isinstance(node, ast.Delete) else [node.target]
-                if any(self._names(each, owner, own, name) for target in changed for each in ast.walk(target)):
+                if any(self._names(each, owner, own, name) for target in changed for each in walk(target)):
                     yield node, None
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 if self._names(node.func.value, owner, own, name) and _changes(node.func.attr):
@@ -273,7 +274,7 @@ class _File:
     def _builders(self) -> frozenset[str]:
         """The names of methods that no code but constructors mentions."""
         within: dict[str, bool] = {}
-        for node in ast.walk(self.tree):
+        for node in walk(self.tree):
             if isinstance(node, ast.Attribute):
                 function = self._function_of(node)
                 in_constructor = function is not None and function.name == "__init__" and is_self(node.value)
@@ -305,7 +306,7 @@ def _is_about(test: ast.expr, name: str, joined_by: type[ast.boolop]) -> bool:
         (isinstance(node, ast.Attribute) and node.attr == name)
         or (isinstance(node, ast.Name) and node.id == name)
         or (isinstance(node, ast.Constant) and node.value == name)
-        for node in ast.walk(test)
+        for node in walk(test)
     )
 
 
@@ -323,7 +324,7 @@ def _draws_mask(node: ast.expr, function: Function | None) -> bool:
 
 def _expanded(node: ast.expr, function: Function | None, depth: int = 0) -> Iterator[ast.AST]:
     """The nodes of an expression, and those of what its local names are assigned."""
-    for each in ast.walk(node):
+    for each in walk(node):
         yield each
         if isinstance(each, ast.Name) and function is not None and depth < _DEEPEST:
             for value in _assigned(function, each.id):
@@ -340,12 +341,12 @@ def _assigned(function: Function, name: str) -> list[ast.expr | None]:
                 if isinstance(target, ast.Name) and target.id == name:
                     found.append(node.value)
                 elif any(
-                    isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store) for n in ast.walk(target)
+                    isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store) for n in walk(target)
                 ):
                     found.append(None)
         elif isinstance(node, (ast.AnnAssign, ast.NamedExpr, ast.AugAssign, ast.For, ast.withitem)):
             bound: ast.expr | None = node.optional_vars if isinstance(node, ast.withitem) else node.target
-            if bound is not None and any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(bound)):
+            if bound is not None and any(isinstance(n, ast.Name) and n.id == name for n in walk(bound)):
                 found.append(node.value if isinstance(node, (ast.AnnAssign, ast.NamedExpr)) else None)
     return found
 
@@ -359,7 +360,7 @@ def _own_nodes(function: Function) -> Sequence[ast.AST]:
         node = todo.pop()
         nodes.append(node)
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            todo += reversed([*ast.iter_child_nodes(node)])
+            todo += reversed([*children(node)])
     return nodes
 
 
@@ -395,4 +396,4 @@ def _is_nothing(value: ast.expr) -> bool:
 
 
 def _is_declared_global(function: Function, name: str) -> bool:
-    return any(isinstance(node, ast.Global) and name in node.names for node in ast.walk(function))
+    return any(isinstance(node, ast.Global) and name in node.names for node in walk(function))

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, TypeGuard, TypeVar
 
 from regcheck.core.patch import Edit
+from regcheck.files.syntax import children, walk
 from regcheck.files.text import NEWLINE
 from regcheck.static.interpreter.values import External
 from regcheck.static.project.files import Source
@@ -71,7 +72,7 @@ class Spot:
         found_at = _chain_at(file.tree, line, column, ast.Call) or _chain_at(file.tree, line, column, ast.Attribute)
         outermost, *around = found_at or (ast.Pass(),)
         self.around = tuple(around)
-        found = (node for node in ast.walk(outermost) if _begins_at(node, line, column, ast.Call))
+        found = (node for node in walk(outermost) if _begins_at(node, line, column, ast.Call))
         self.calls = tuple(sorted(found, key=lambda node: _end(node), reverse=True))
 
     def name_of(self, node: ast.expr) -> str:
@@ -196,7 +197,7 @@ def _chain_at(tree: ast.Module, line: int, column: int, kind: type[ast.expr]) ->
                 node, link = link
                 found.append(node)
             return found
-        todo += [(child, link) for child in ast.iter_child_nodes(link[0])][::-1]
+        todo += [(child, link) for child in children(link[0])][::-1]
     return []
 
 

@@ -49,16 +49,17 @@ class Attributes(Part):
     def attribute(self, owner: Value, name: str) -> Value:
         """`owner.name`."""
         kind = type(owner)
-        if name == "__dict__":
-            return (
-                External(f"{owner.name}.{name}") if isinstance(owner, External) else attributes_as_dict(owner) or FIXED
-            )
-        if name == "__class__" and isinstance(owner, Module):
-            return self.domain.class_of(owner) or Bound(owner, name)
+        if name.startswith("__"):
+            if name == "__dict__":
+                if isinstance(owner, External):
+                    return External(f"{owner.name}.{name}")
+                return attributes_as_dict(owner) or FIXED
+            if name == "__class__" and isinstance(owner, Module):
+                return self.domain.class_of(owner) or Bound(owner, name)
+            if name == "__name__" and kind is External:
+                return Constant(owner.name.rpartition(".")[2])  # type: ignore[union-attr]
         if kind is Instance:
             return self._of_instance(owner, name)  # type: ignore[arg-type]
-        if kind is External and name == "__name__":
-            return Constant(owner.name.rpartition(".")[2])  # type: ignore[union-attr]
         if kind is External:
             return self.state.project.member(owner, name)
         value = self.domain.attribute(owner, name)

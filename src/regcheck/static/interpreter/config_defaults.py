@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from regcheck.files.dotted_name import is_self
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.project.names import Definition, Project, parameters_of
 
 from .setting_apis import COPYING, DECLARATIONS
@@ -31,7 +32,7 @@ def configuration(project: Project, function: Function, parameter: str) -> Confi
         return None
     read = {
         node.attr
-        for node in ast.walk(function.node)
+        for node in walk(function.node)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == parameter
     }
     fitting = [each for each in _candidates(project, function) if read <= each.settings.keys()] if read else []
@@ -79,7 +80,7 @@ def _initialized(definition: Definition) -> Mapping[str, Setting | None]:
         return {}
     defaults = {each.arg: default for each, default in parameters_of(build.args)}
     found: dict[str, Setting | None] = {}
-    for node in (each for each in ast.walk(build) if isinstance(each, ast.Assign)):
+    for node in (each for each in walk(build) if isinstance(each, ast.Assign)):
         is_parameter = isinstance(node.value, ast.Name) and node.value.id in defaults
         value = defaults[node.value.id] if is_parameter and isinstance(node.value, ast.Name) else node.value
         for target in node.targets:

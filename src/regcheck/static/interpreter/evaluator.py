@@ -6,10 +6,12 @@ import ast
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from time import process_time
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regcheck.files.syntax import children
 
 from .constant_folding import (
     BINARY,
@@ -54,6 +56,13 @@ from .values import (
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
+
+
+@cache
+def _builtin(name: str) -> External | None:
+    """The builtin with a name, if there is one."""
+    return External(f"builtins.{name}") if hasattr(builtins, name) else None
+
 
 _METHODS = {kind: f"_{kind.__name__.lower()}" for kind in ast.expr.__subclasses__()}
 
@@ -106,7 +115,7 @@ class Evaluator(Part):
         method = self._by_type.get(type(node))
         if method is not None:
             return method(node)
-        parts = [self.evaluate(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)]
+        parts = [self.evaluate(each) for each in children(node) if isinstance(each, ast.expr)]
         return self.domain.opaque(parts, node)
 
     def _constant(self, node: ast.Constant) -> Value:
@@ -136,8 +145,8 @@ class Evaluator(Part):
         constant = self.state.project.lookup(source, name)
         if isinstance(constant, ast.expr):
             return self.attributes.constant(constant, Frame(None, source, Cells()))
-        if isinstance(constant, Unknown) and name not in source.bindings and hasattr(builtins, name):
-            return External(f"builtins.{name}")
+        if isinstance(constant, Unknown) and name not in source.bindings:
+            return _builtin(name) or constant
         return constant
 
     def _attribute(self, node: ast.Attribute) -> Value:

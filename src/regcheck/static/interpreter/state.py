@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from regcheck.core.errors import CannotTrace
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
@@ -86,6 +87,9 @@ class Doubt:
 
     def __bool__(self) -> bool:
         return self.varies
+
+
+_DOUBTS = {(varies, off): Doubt(varies, off) for varies in (False, True) for off in (False, True)}
 
 
 class Next(Enum):
@@ -279,7 +283,7 @@ class State:
         for index, each in enumerate(runs):
             mark, doubts, since = len(self.trail), len(self.doubts), tick()
             if default is None or index != default.index:
-                self.doubts.append(Doubt(doubt, default is not None))
+                self.doubts.append(_DOUBTS[doubt, is_chosen])
             end = each()
             del self.doubts[doubts:]
             written = {
@@ -305,7 +309,7 @@ class State:
         if not going:
             return Next.RETURN if Next.RETURN in ends else Next.RAISE
         if Next.RETURN in ends and default is None:
-            self.doubts.append(Doubt(doubt, is_chosen))
+            self.doubts.append(_DOUBTS[doubt, is_chosen])
         return ends.pop() if len(ends) == 1 else Next.GO
 
     def join_chosen(self, values: Sequence[Value], default: Choice | None) -> Value:
@@ -358,7 +362,7 @@ class State:
             for option in each.options if isinstance(each, Either) else (each,):
                 if len(distinct) > _MOST_OPTIONS and isinstance(option, Constant):
                     continue
-                like = next((n for n, other in enumerate(distinct[:_MOST_OPTIONS]) if _is_same(option, other)), None)
+                like = _index_of(option, distinct)
                 if like is None:
                     distinct.append(option)
                 elif isinstance(option, Constant) and not option.default:
@@ -397,13 +401,23 @@ class State:
 
 def _words(node: ast.expr) -> Iterator[str]:
     """The names and strings in an expression."""
-    for each in ast.walk(node):
+    for each in walk(node):
         if isinstance(each, ast.Name):
             yield each.id
         elif isinstance(each, ast.Attribute):
             yield each.attr
         elif isinstance(each, ast.Constant) and isinstance(each.value, str):
             yield each.value
+
+
+def _index_of(option: Value, distinct: Sequence[Value]) -> int | None:
+    """The index of the same value among the first of several; None if it is not there."""
+    for index, other in enumerate(distinct):
+        if index == _MOST_OPTIONS:
+            break
+        if _is_same(option, other):
+            return index
+    return None
 
 
 def _is_same(one: object, other: object) -> bool:

@@ -187,6 +187,7 @@ class Super:
 
 
 _clock = count()
+_NO_KEYS = frozenset[str]()
 
 
 class Cells(dict[str, Any]):
@@ -199,9 +200,9 @@ class Cells(dict[str, Any]):
     __slots__ = ("born", "doubtful")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        dict.__init__(self, *args, **kwargs)
         self.born = next(_clock)
-        self.doubtful: frozenset[str] = frozenset()
+        self.doubtful = _NO_KEYS
 
 
 def tick() -> int:
@@ -323,8 +324,13 @@ class Instance(Module):
         return self.definition.is_module
 
     def children(self) -> list[tuple[str, Module]]:
-        cells = [(name, value) for name, value in self.cells.items() if isinstance(value, _HOLDING_MODULES)]
-        own = [(name, module) for name, value in cells for module in modules_in(value)]
+        own: list[tuple[str, Module]] = []
+        for name, value in self.cells.items():
+            if isinstance(value, Module):
+                if value.is_module:
+                    own.append((name, value))
+            elif isinstance(value, _ALTERNATIVES):
+                own += [(name, module) for module in modules_in(value)]
         return own if self.base is None else self.base.children() + own
 
 
@@ -425,8 +431,8 @@ _CONTAINERS: dict[type, Callable[[Any], Iterable[Any]]] = {
 }
 
 
-_HOLDING_MODULES = (Module, Either, Maybe, Several)
-"""The values other than lists that may be a module, or one of several."""
+_ALTERNATIVES = (Either, Maybe, Several)
+"""The values other than lists that may be one of several modules."""
 
 
 def leaves(*values: Any, dicts: bool = True) -> Sequence[Any]:
@@ -435,7 +441,10 @@ def leaves(*values: Any, dicts: bool = True) -> Sequence[Any]:
     Each container is visited once: a list that contains another one twice, sixty times over, has 2^60 paths.
     """
     containers = _CONTAINERS if dicts else _SEQUENCES
-    if containers.keys().isdisjoint(map(type, values)):
+    for value in values:
+        if type(value) in containers:
+            break
+    else:
         return values
     todo, seen = [*reversed(values)], set[int]()
     found: list[Any] = []
@@ -446,7 +455,11 @@ def leaves(*values: Any, dicts: bool = True) -> Sequence[Any]:
             found.append(each)
         elif id(each) not in seen:
             seen.add(id(each))
-            todo += [*contents(each)][::-1]
+            inner = [*contents(each)]
+            if containers.keys().isdisjoint(map(type, inner)):
+                found += inner
+            else:
+                todo += inner[::-1]
     return found
 
 

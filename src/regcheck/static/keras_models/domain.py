@@ -11,6 +11,7 @@ from typing import Any
 from regcheck.core.graph import Drops, Kind, Mode, Op, Site
 from regcheck.files.discarded_results import FunctionBody
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.values import (
     NONE,
@@ -471,7 +472,7 @@ class KerasDomain(Domain):
             return any(isinstance(each, ast.Expr) and each.value is call for each in frame.source.tree.body)
         node = frame.function.node
         body = self._bodies.setdefault(node, FunctionBody(node))
-        return any(each is call for each in ast.walk(node)) and body.discards(call)
+        return any(each is call for each in walk(node)) and body.discards(call)
 
     def _activate(self, name: Value, value: Value, place: Place | None, layer: LayerValue | None) -> Value:
         """An activation by its name, or by the function or layer that computes it."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from regcheck.core.graph import Mode
+from regcheck.files.syntax import children
 from regcheck.static.interpreter.evaluator import Condition, Evaluator
 from regcheck.static.interpreter.mode_values import ByMode, in_mode
 from regcheck.static.interpreter.values import Constant, Unknown, Value
@@ -78,6 +79,4 @@ class BothModesEvaluator(Evaluator):
 
 def _is_plain(node: ast.expr) -> bool:
     """Whether an expression consists of names, attributes, constants and comparisons only."""
-    return isinstance(node, _PLAIN) and all(
-        _is_plain(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)
-    )
+    return isinstance(node, _PLAIN) and all(_is_plain(each) for each in children(node) if isinstance(each, ast.expr))

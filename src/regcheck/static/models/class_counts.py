@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.values import LayerValue
 from regcheck.torch_api.head_names import counts_classes
 from regcheck.torch_api.layers import layer_named
@@ -14,7 +15,7 @@ _WIDTHS = ("out_features", "out_channels")
 def width_counts_classes(layer: LayerValue) -> bool:
     """Whether the call that constructs a layer gives its width by a name for classes, alone or in an expression."""
     width = _width(layer)
-    return width is not None and any(counts_classes(name) for each in ast.walk(width) for name in _names(each))
+    return width is not None and any(counts_classes(name) for each in walk(width) for name in _names(each))
 
 
 def _width(layer: LayerValue) -> ast.expr | None:

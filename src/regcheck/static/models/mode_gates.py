@@ -13,6 +13,7 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 from regcheck.files.dotted_name import is_self, last_name
+from regcheck.files.syntax import children, walk
 from regcheck.static.interpreter.values import ClassDefinition, Function
 from regcheck.static.project.names import Definition, parameters_of
 from regcheck.torch_api.arguments import Argument
@@ -93,7 +94,7 @@ class _Search:
             if isinstance(statement, ast.Assign):
                 scope.assign(statement)
             if not self._is_for_the_record(statement):
-                for each in ast.iter_child_nodes(statement):
+                for each in children(statement):
                     if isinstance(each, ast.expr):
                         self._expression(each, gated)
             for name in ("body", "orelse", "finalbody"):
@@ -102,7 +103,7 @@ class _Search:
     @cached_property
     def _read(self) -> frozenset[str]:
         """The attributes that the class reads, of whatever object."""
-        nodes = (node for each in self.definition.mro for node in ast.walk(each.node))
+        nodes = (node for each in self.definition.mro for node in walk(each.node))
         return frozenset([each.attr for each in nodes if isinstance(each, ast.Attribute) and _is_read(each)])
 
     def _is_for_the_record(self, statement: ast.stmt) -> bool:
@@ -135,7 +136,7 @@ class _Search:
         else:
             if isinstance(node, ast.Call):
                 self._call(node, gated)
-            for child in ast.iter_child_nodes(node):
+            for child in children(node):
                 inner = child.value if isinstance(child, ast.keyword) else child
                 if isinstance(inner, ast.expr):
                     self._expression(inner, gated)
@@ -244,7 +245,7 @@ class _Scope:
 
 def _settings(function: ast.AST) -> frozenset[str]:
     """The attributes of the object that a function reads and does not write."""
-    own = [each for each in ast.walk(function) if isinstance(each, ast.Attribute) and is_self(each.value)]
+    own = [each for each in walk(function) if isinstance(each, ast.Attribute) and is_self(each.value)]
     return frozenset({each.attr for each in own} - {each.attr for each in own if not _is_read(each)})
 
 
@@ -256,7 +257,7 @@ def _argument(call: ast.Call, argument: Argument) -> ast.expr | None:
 
 
 def _mentions_mode(scope: _Scope, node: ast.expr | None) -> bool:
-    return node is not None and any(isinstance(n, ast.expr) and scope.is_mode(n) for n in ast.walk(node))
+    return node is not None and any(isinstance(n, ast.expr) and scope.is_mode(n) for n in walk(node))
 
 
 def _is_draw(call: ast.Call) -> bool:
@@ -265,7 +266,7 @@ def _is_draw(call: ast.Call) -> bool:
 
 
 def _is_statistic(node: ast.expr) -> bool:
-    return any(isinstance(each, ast.Call) and last_name(each.func) in STATISTICS for each in ast.walk(node))
+    return any(isinstance(each, ast.Call) and last_name(each.func) in STATISTICS for each in walk(node))
 
 
 def _take_statistics(node: ast.If, in_body: bool) -> bool:
@@ -280,16 +281,16 @@ def _take_statistics(node: ast.If, in_body: bool) -> bool:
 
 def _names(node: ast.Assign) -> Iterator[ast.Name]:
     for target in node.targets:
-        yield from (each for each in ast.walk(target) if isinstance(each, ast.Name))
+        yield from (each for each in walk(target) if isinstance(each, ast.Name))
 
 
 def _reads_self(node: ast.expr) -> bool:
-    return any(isinstance(each, ast.Attribute) and is_self(each.value) for each in ast.walk(node))
+    return any(isinstance(each, ast.Attribute) and is_self(each.value) for each in walk(node))
 
 
 def _has_effect(body: Sequence[ast.stmt]) -> bool:
     """Whether statements change what the function returns: they return, or assign to a local name."""
-    nodes = (node for each in body for node in ast.walk(each))
+    nodes = (node for each in body for node in walk(each))
     return any(isinstance(n, ast.Return) or (isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)) for n in nodes)
 
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from regcheck.files.dotted_name import is_self, last_name
+from regcheck.files.syntax import walk
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import CHOICES
 from regcheck.torch_api.losses import is_loss
@@ -20,7 +21,7 @@ def scores_itself(definition: Definition) -> bool:
 
 
 def _scores_own_output(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    calls = [each for each in ast.walk(method) if isinstance(each, ast.Call)]
+    calls = [each for each in walk(method) if isinstance(each, ast.Call)]
     runs = [each for each in calls if _runs_self(each)]
     if len(runs) != 1:
         return False
@@ -35,7 +36,7 @@ def _runs_self(call: ast.Call) -> bool:
 
 
 def _names_bound_to(method: ast.AST, value: ast.expr) -> Iterator[str]:
-    for each in ast.walk(method):
+    for each in walk(method):
         if isinstance(each, ast.Assign) and each.value is value:
             yield from (target.id for target in each.targets if isinstance(target, ast.Name))
 

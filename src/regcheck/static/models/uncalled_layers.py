@@ -44,10 +44,11 @@ def _uncalled_in(owner: Module, path: str, project: Project) -> Iterator[Op]:
         if name not in dropouts and (not isinstance(each, LayerValue) or layer_named(each.name).learned)
     ]
     statements = [*_statements(definition)]
+    own_reads = frozenset[str]().union(*(each.reads for each in statements if not definition.source.is_torch))
 
     def is_read(name: str) -> bool:
-        # Asked for late: it parses all files of the project.
-        return any(project.attribute_readers.may_read(each, name) for each in statements)
+        # Other classes are asked last: that parses all files of the project.
+        return name in own_reads or any(project.attribute_readers.may_read(each, name) for each in statements)
 
     for name, drops in dropouts.items():
         dropping = [(each, rate) for each in drops if (rate := _rate(each)).number != 0 and not rate.default]

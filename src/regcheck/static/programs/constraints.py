@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from regcheck.core.usage import ConstraintNotKept
 from regcheck.files.dotted_name import last_name
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
@@ -214,7 +215,7 @@ class Constraints(Part):
 
 def _limit_in(function: ast.AST) -> str:
     """The function of torch by which a function limits weights in place; empty where it limits none."""
-    for each in ast.walk(function):
+    for each in walk(function):
         if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute):
             name = each.func.attr
             in_place = name.endswith("_") and name.removesuffix("_") in _LIMITS
@@ -252,6 +253,6 @@ def _clamps_a_norm(frame: Frame, node: ast.AST) -> bool:
     place = getattr(node, "lineno", 0)
     tops = (each for each in frame.source.tree.body if each.lineno <= place <= (each.end_lineno or place))
     scope = next(tops, None) if frame.function is None else frame.function.node
-    calls = (each for each in ast.walk(scope) if isinstance(each, ast.Call)) if scope is not None else ()
+    calls = (each for each in walk(scope) if isinstance(each, ast.Call)) if scope is not None else ()
     names = {last_name(each.func) for each in calls}
     return not names.isdisjoint(_NORMS) and not names.isdisjoint(_BOUNDS)

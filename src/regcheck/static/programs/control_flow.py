@@ -199,8 +199,9 @@ class ProgramCalls(Calls):
         return super().call(callee, args, kwargs, node)
 
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        log = self.program.log
-        with self.program.restoration.function_call(function, node):
+        log, restoration = self.program.log, self.program.restoration
+        start, returns = restoration.begin_call(function), False
+        try:
             enabled = log.gradients["enabled"]
             if not isinstance(function.node, ast.Lambda):
                 bound = () if function.instance is None else (function.instance,)
@@ -208,6 +209,9 @@ class ProgramCalls(Calls):
                     self._decorate(function, each, (*bound, *args, *kwargs.values()))
             result = super().call_function(function, args, kwargs, node)
             self.state.set(log.gradients, "enabled", enabled)
+            returns = True
+        finally:
+            restoration.end_call(function, node, start, returns)
         return result
 
     def _decorate(self, function: Function, node: ast.expr, values: Args) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -66,6 +67,9 @@ if TYPE_CHECKING:
 GRADIENT_MODES = {External("grad off"): False, External("grad on"): True, External("grad unknown"): None}
 """The values of context managers that switch gradients on or off; None: which of both is not known."""
 _GRADIENTS_OFF, _GRADIENTS_ON, _GRADIENTS_OPEN = GRADIENT_MODES
+_NAMES_LOSS = re.compile("|".join(LOSS_WORDS))
+_WITHOUT_MODES = frozenset((Constant, Unknown, External, TensorRef))
+"""The values that no model is among."""
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _LEAVING_THE_GRAPH = frozenset(("item", "tolist", "numpy"))
 _PASSING = frozenset(("print", "len", "isinstance", "type", "id", "repr", "str", "hasattr", "callable", "getattr"))
@@ -126,7 +130,7 @@ class ProgramDomain(Domain):
             return self.log.consume_in_loss(given)
         if not is_function(module):
             self.log.note_features(given)
-        elif is_loss(module) or any(word in _callee(node) for word in LOSS_WORDS):
+        elif is_loss(module) or _NAMES_LOSS.search(_callee(node)):
             self.log.consume_in_loss(given)
         if not self.log.is_model(module):
             return self.opaque(given, node)
@@ -137,6 +141,8 @@ class ProgramDomain(Domain):
     def unsettle(self, values: Iterable[Value]) -> None:
         """Unknown code receives values: the modes of the models among them are no longer known."""
         for value in values:
+            if type(value) in _WITHOUT_MODES:
+                continue
             contents = value.cells.values() if isinstance(value, (Entries, Instance)) else ()
             for each in leaves(value, *contents, dicts=False):
                 if isinstance(each, UnknownObject):
@@ -156,7 +162,7 @@ class ProgramDomain(Domain):
             self.restoration.note_yield()
         self.unsettle(values)
         name = _callee(node)
-        if any(each in name for each in LOSS_WORDS):
+        if _NAMES_LOSS.search(name):
             return self.log.consume_in_loss(values)
         result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
         if isinstance(node, ast.Call) and not isinstance(result, TensorRef):

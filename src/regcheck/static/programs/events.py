@@ -15,6 +15,7 @@ from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
+    VARYING,
     Cells,
     Constant,
     Module,
@@ -227,7 +228,7 @@ class EventLog(Part):
             event = self.events[index]
             if isinstance(event, Called) and event.result == "discarded":
                 self.events[index] = replace(event, result="used")
-        return TensorRef(tuple(map(str, indices))) if indices else Unknown(varies=True)
+        return TensorRef(tuple(map(str, indices))) if indices else VARYING
 
     def consume_in_loss(self, values: Iterable[Value]) -> Value:
         """The program computes a loss, or predicted classes, from values; the value computed."""

@@ -11,6 +11,7 @@ from functools import partial
 from regcheck.core.usage import Backward, Called, ModeNotRestored, ModeSet, Stepped
 from regcheck.core.usage import Model as Subject
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import State
 from regcheck.static.interpreter.values import (
@@ -103,16 +104,15 @@ class ModeRestoration(Part):
         self._awaited: dict[int, set[int]] = {}
         """By the index of a model call, the events that a backward pass through the call completes."""
 
-    @contextmanager
-    def function_call(self, function: Function, node: ast.AST) -> Iterator[None]:
-        """Runs the block as a call of a function at a node."""
-        start, call = len(self.log.events), _FunctionCall(function.name)
-        self._calls.append(call)
-        try:
-            yield
-        finally:
-            self._calls.pop()
-        if not call.exits or is_generator(function):
+    def begin_call(self, function: Function) -> int:
+        """A call of a function begins; the index of its first event."""
+        self._calls.append(_FunctionCall(function.name))
+        return len(self.log.events)
+
+    def end_call(self, function: Function, node: ast.AST, start: int, returns: bool) -> None:
+        """The latest call, of a function at a node, ends; `returns` says that it was followed to its end."""
+        call = self._calls.pop()
+        if not (returns and call.exits) or is_generator(function):
             return
         if not any(isinstance(each, (Backward, Stepped)) for each in self.log.events[start:]):
             self._report(call, node, start)
@@ -168,24 +168,25 @@ class ModeRestoration(Part):
     def _may_end_caller(self, call: ast.AST) -> bool:
         """Whether the caller may end because of a call's result: then it expects an early return."""
         frame = self.state.frame
-        nodes = [*ast.walk(frame.function.node if frame.function else frame.source.tree)]
+        nodes = [*walk(frame.function.node if frame.function else frame.source.tree)]
         targets: list[ast.expr] = []
         for each in nodes:
-            if isinstance(each, (ast.Assign, ast.NamedExpr)) and any(inner is call for inner in ast.walk(each.value)):
+            if isinstance(each, (ast.Assign, ast.NamedExpr)) and any(inner is call for inner in walk(each.value)):
                 targets += each.targets if isinstance(each, ast.Assign) else [each.target]
-        names = {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+        names = {each.id for target in targets for each in walk(target) if isinstance(each, ast.Name)}
         return any(
-            any(each is call or (isinstance(each, ast.Name) and each.id in names) for each in ast.walk(node.test))
-            and any(isinstance(each, (ast.Break, ast.Return, ast.Raise)) for each in ast.walk(node))
+            any(each is call or (isinstance(each, ast.Name) and each.id in names) for each in walk(node.test))
+            and any(isinstance(each, (ast.Break, ast.Return, ast.Raise)) for each in walk(node))
             for node in nodes
             if isinstance(node, (ast.If, ast.While))
         )
 
     def settle(self, module: Module) -> None:
         """The mode of a module is restored, or may be."""
-        for cells in (self._debts, self._lapses):
-            if str(id(module)) in cells:
-                self.state.set(cells, str(id(module)), NONE)
+        if self._debts or self._lapses:
+            for cells in (self._debts, self._lapses):
+                if str(id(module)) in cells:
+                    self.state.set(cells, str(id(module)), NONE)
 
     def note_call(self, module: Module, call: int) -> None:
         """The event `call` calls a model: a prediction in eval mode, or training in a mode that may be left from one.
@@ -292,4 +293,4 @@ class ModeRestoration(Part):
 
 def is_generator(function: Function) -> bool:
     """Whether a function may be a context manager, whose end runs later."""
-    return any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(function.node))
+    return any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in walk(function.node))

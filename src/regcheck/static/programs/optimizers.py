@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from regcheck.core.usage import Group, OptimizerInfo, Stepped
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
@@ -165,10 +166,10 @@ def _names(call: ast.Call, decay: Argument) -> Iterator[str]:
     """The names in the expressions that a call gives as weight decay, for all parameters or for a group."""
     given = [each.value for each in call.keywords if each.arg == DECAY]
     given += call.args[decay.position : decay.position + 1]
-    for each in (node for node in ast.walk(call) if isinstance(node, ast.Dict)):
+    for each in (node for node in walk(call) if isinstance(node, ast.Dict)):
         pairs = zip(each.keys, each.values, strict=True)
         given += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == DECAY]
-    for node in (inner for each in given for inner in ast.walk(each)):
+    for node in (inner for each in given for inner in walk(each)):
         if isinstance(node, (ast.Name, ast.Attribute)):
             yield ast.unparse(node)
         elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.constant_folding import METHODS
 from regcheck.static.interpreter.domain import Args
 from regcheck.static.interpreter.part import Part
@@ -47,6 +48,9 @@ class PartLoops(Part):
     def __init__(self) -> None:
         self._depth = 0
         self._switching: dict[ast.expr, bool] = {}
+        """Whether a loop over an expression lists parts, memoized."""
+        self._summing: dict[ast.expr, bool] = {}
+        """Whether a comprehension over an expression lists them, memoized."""
 
     @property
     def is_listing(self) -> bool:
@@ -71,7 +75,9 @@ class PartLoops(Part):
     @contextmanager
     def summing(self, over: ast.expr, body: Sequence[ast.expr]) -> Iterator[None]:
         """Runs the block for a comprehension with these expressions over another one."""
-        with self._listing(_sums_up(over, body)):
+        if over not in self._summing:
+            self._summing[over] = _sums_up(over, body)
+        with self._listing(self._summing[over]):
             yield
 
     @contextmanager
@@ -163,19 +169,21 @@ class PartLoops(Part):
 
 def _sums_up(over: ast.expr, body: Sequence[ast.AST]) -> bool:
     """Whether a loop over modules computes magnitudes of their weights, or one over parameters those of some names."""
-    names, nodes = _attributes_in(body), [each for node in body for each in ast.walk(node)]
-    if _MAGNITUDES.isdisjoint(names) and not any(isinstance(each, ast.Pow) for each in nodes):
+    names, nodes = _attributes_in(body), [each for node in body for each in walk(node)]
+    powers = any(isinstance(each, (ast.BinOp, ast.AugAssign)) and isinstance(each.op, ast.Pow) for each in nodes)
+    if _MAGNITUDES.isdisjoint(names) and not powers:
         return False
     listed = _attributes_in([over])
     if "named_parameters" in listed:
-        return not _NAME_TESTS.isdisjoint(names) or any(isinstance(each, (ast.In, ast.NotIn)) for each in nodes)
+        compared = [op for each in nodes if isinstance(each, ast.Compare) for op in each.ops]
+        return not _NAME_TESTS.isdisjoint(names) or any(isinstance(op, (ast.In, ast.NotIn)) for op in compared)
     tests = any(isinstance(each, ast.Name) and each.id == "isinstance" for each in nodes)
     return "weight" in names and (tests or not _MODULE_LISTS.isdisjoint(listed))
 
 
 def _attributes_in(nodes: Sequence[ast.AST]) -> set[str]:
     """The names of the attributes in some nodes."""
-    return {each.attr for node in nodes for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+    return {each.attr for node in nodes for each in walk(node) if isinstance(each, ast.Attribute)}
 
 
 def _with_weight(owner: Module, name: str) -> frozenset[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from regcheck.files.dotted_name import last_name
+from regcheck.files.syntax import children, walk
 from regcheck.static.interpreter.state import Frame
 
 _Loop = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
@@ -64,7 +65,7 @@ def repetition_of(call: ast.AST, frames: Sequence[Frame]) -> Repetition:
 def _is_single(call: ast.AST, body: ast.AST) -> bool:
     """Whether code makes a batch of one sample, from which it computes an argument of a call."""
     assigned: dict[str, list[ast.expr]] = {}
-    for each in ast.walk(body):
+    for each in walk(body):
         if isinstance(each, ast.Assign):
             for target in each.targets:
                 if isinstance(target, ast.Name):
@@ -72,7 +73,7 @@ def _is_single(call: ast.AST, body: ast.AST) -> bool:
     found, seen = False, set[str]()
     todo = [*call.args] if isinstance(call, ast.Call) else []
     while todo:
-        for each in ast.walk(todo.pop()):
+        for each in walk(todo.pop()):
             if isinstance(each, ast.Call) and last_name(each.func) in _JOINING:
                 return False
             if isinstance(each, ast.Name) and each.id not in seen:
@@ -102,11 +103,11 @@ def _body_of(frame: Frame) -> ast.AST:
 
 def _loops_around(body: ast.AST, call: ast.AST) -> tuple[_Loop, ...]:
     """The loops and comprehensions in a function, or in a file, that contain a call; the outermost first."""
-    for child in ast.iter_child_nodes(body):
+    for child in children(body):
         if child is call:
             return (body,) if isinstance(body, _Loop) else ()
-    for child in ast.iter_child_nodes(body):
-        if any(each is call for each in ast.walk(child)):
+    for child in children(body):
+        if any(each is call for each in walk(child)):
             inner = _loops_around(child, call)
             return (body, *inner) if isinstance(body, _Loop) else inner
     return ()
@@ -114,9 +115,9 @@ def _loops_around(body: ast.AST, call: ast.AST) -> tuple[_Loop, ...]:
 
 def _hands_in(loop: _Loop, call: ast.AST) -> bool:
     """Whether the arguments of a call depend on what the loop changes from pass to pass."""
-    changing = {each.id for target in _targets(loop) for each in ast.walk(target) if isinstance(each, ast.Name)}
+    changing = {each.id for target in _targets(loop) for each in walk(target) if isinstance(each, ast.Name)}
     for _ in range(3):  # chains of assignments, whatever their order
-        for each in ast.walk(loop):
+        for each in walk(loop):
             if isinstance(each, (ast.Assign, ast.NamedExpr, ast.AnnAssign)) and each.value is not None:
                 targets = each.targets if isinstance(each, ast.Assign) else [each.target]
                 if isinstance(loop, ast.While) or not changing.isdisjoint(_names(each.value)):
@@ -133,16 +134,16 @@ def _targets(loop: _Loop) -> Iterator[ast.expr]:
 
 
 def _names(node: ast.AST) -> set[str]:
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    return {each.id for each in walk(node) if isinstance(each, ast.Name)}
 
 
 def _loops_that_call(name: str, body: ast.AST) -> Iterator[tuple[_Loop, ast.Call]]:
     """The loops that call a function or method of this name, with each of the calls."""
-    for loop in (each for each in ast.walk(body) if isinstance(each, _Loop)):
-        for each in ast.walk(loop):
+    for loop in (each for each in walk(body) if isinstance(each, _Loop)):
+        for each in walk(loop):
             if isinstance(each, ast.Call) and last_name(each.func) == name:
                 yield loop, each
 
 
 def _names_called(body: ast.AST) -> frozenset[str]:
-    return frozenset([last_name(each.func) for each in ast.walk(body) if isinstance(each, ast.Call)])
+    return frozenset([last_name(each.func) for each in walk(body) if isinstance(each, ast.Call)])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from regcheck.core.usage import Backward
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
@@ -48,8 +49,8 @@ class Trainers(Part):
     def built(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         """The trainer that a call of another package builds; None if it builds none that can be followed."""
         package, _, last = name.rpartition(".")
-        trainer = UnknownObject(True)
         if last == "Trainer" and package.partition(".")[0] in _LIGHTNING:
+            trainer = UnknownObject(True)
             self._callbacks[trainer] = tuple(kwargs.values())
             return trainer
         if name not in _TRANSFORMERS or not _MAY_SWITCH.isdisjoint(kwargs) or not isinstance(node, ast.Call):
@@ -58,6 +59,7 @@ class Trainers(Part):
         if len(args) >= _POSITION_OF_EVAL_DATASET or not isinstance(model, (Module, UnknownObject)):
             return None
         source = node.args[0] if node.args else next(each.value for each in node.keywords if each.arg == "model")
+        trainer = UnknownObject(True)
         self._models[trainer] = model, source
         if isinstance(model, UnknownObject):
             trainer.parts["model"] = model
@@ -105,5 +107,5 @@ class Trainers(Part):
 def sets_modes(classes: Sequence[ClassDefinition]) -> bool:
     """Whether the source of a class names a mode or what sets it."""
     return any(
-        isinstance(node, ast.Attribute) and node.attr in _SWITCHING for each in classes for node in ast.walk(each.node)
+        isinstance(node, ast.Attribute) and node.attr in _SWITCHING for each in classes for node in walk(each.node)
     )

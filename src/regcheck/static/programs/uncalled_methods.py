@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from regcheck.core.usage import MethodNotCalled
 from regcheck.core.usage import Model as Subject
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     ClassDefinition,
@@ -61,7 +62,7 @@ class UncalledMethods(Part):
         That is to call it, its `eval()` or a method that only models have, or `owner.module` in place of it.
         """
         frame, owner = self.state.frame, owner.removesuffix(".module")
-        for each in ast.walk(self._scope(owner)):
+        for each in walk(self._scope(owner)):
             if isinstance(each, ast.Call):
                 callee = each.func
                 if isinstance(callee, ast.Attribute):

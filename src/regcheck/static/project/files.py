@@ -16,6 +16,7 @@ from regcheck.files.attribute_reads import FileReads, attribute_reads
 from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
 from regcheck.files.project_folders import INSTALLATION
+from regcheck.files.syntax import walk
 from regcheck.torch_api.keep_probabilities import KeepNames, keep_names_of, may_keep
 from regcheck.torch_api.reused_masks import Products, may_draw, products_of
 
@@ -180,7 +181,7 @@ class Source:
     def calls(self) -> Mapping[str, Sequence[ast.Call]]:
         """The calls anywhere in the file by the last part of the callee's name."""
         found: dict[str, list[ast.Call]] = {}
-        for node in ast.walk(self.tree):
+        for node in walk(self.tree):
             if isinstance(node, ast.Call):
                 found.setdefault(last_name(node.func), []).append(node)
         return found
@@ -245,7 +246,7 @@ def bindings_of(statement: ast.stmt) -> Iterator[tuple[str, Binding]]:
             if isinstance(target, ast.Name):
                 yield target.id, statement.value
             else:
-                for node in ast.walk(target):
+                for node in walk(target):
                     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                         yield node.id, None
     elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:

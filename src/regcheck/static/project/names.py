@@ -16,6 +16,7 @@ from regcheck.files.attribute_reads import AttributeReaders
 from regcheck.files.discarded_results import FunctionBody
 from regcheck.files.dotted_name import SETTINGS
 from regcheck.files.place import Place
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.values import (
     Cells,
     ClassDefinition,
@@ -129,7 +130,7 @@ class Definition:
             return False
         if all(name in ("torch", "builtins") or name in sys.stdlib_module_names for name in names):
             return False
-        nodes = [each for statement in build.body for each in ast.walk(statement)]
+        nodes = [each for statement in build.body for each in walk(statement)]
         calls = [each.func for each in nodes if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)]
         starts = any(
             call.attr == "__init__" and isinstance(call.value, ast.Call) and isinstance(call.value.func, ast.Name)
@@ -167,9 +168,7 @@ class Definition:
         found: list[tuple[ast.AST, frozenset[str]]] = []
         for name, node in self.methods.items():
             if name != "forward":
-                stored = (
-                    n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
-                )
+                stored = (n.attr for n in walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
                 found.append((node, frozenset(stored)))
         return found
 
@@ -359,7 +358,7 @@ class Project:
         It is in an import statement of the package's `__getattr__`, or in a table there: the name with its module
         (`{"Net": ".net"}`), or the module with its names (`{"net": ["Net"]}`).
         """
-        for each in ast.walk(source.tree):
+        for each in walk(source.tree):
             if isinstance(each, ast.ImportFrom) and name in (alias.asname or alias.name for alias in each.names):
                 return self.imports_of(source, each)[name]
             if isinstance(each, ast.Dict):
