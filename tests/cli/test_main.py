@@ -64,7 +64,7 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
         ("scan --ignore dropout-ignore-mode", "(did you mean 'dropout-ignores-mode'?)"),
         ("scan --fail-on eror", "unknown severity 'eror' (did you mean 'error'?)"),
         ("scan --output-format jsn", "unknown output format 'jsn' (did you mean 'json'?)"),
-        ("scan --output-format xml", "unknown output format 'xml'; known: full, concise, json, sarif, github"),
+        ("scan --output-format xml", "unknown output format 'xml'; known: full, concise, json, json-lines, sarif"),
         ("scan --unsafe-fixes sound.py", "--unsafe-fixes needs --fix or --diff"),
         ("scan --stdin-filename net.py sound.py", "--stdin-filename needs the PATH -"),
         ("scan - sound.py", "- must be the only PATH"),

@@ -153,7 +153,9 @@ def test_a_scan_of_odd_files_is_whole_and_harmless(folder: Path, arguments: str,
         assert not set(said) & set("\x1b\r\u202e\x07") and "##[" not in said
         assert all(line.startswith("::error file=code/") for line in said.splitlines() if re.match(r"\s*::", line))
         told = {"--diff": "training=self.training", "junit": "<failure "}.get(arguments, "REG202 dropout-ignores-mode")
-        told = {"json": '"code": "REG202"', "sarif": '"ruleId": "REG202"', "html": "<article "}.get(arguments, told)
+        code = '"code": "REG202"'
+        programs = {"json": code, "json-lines": code, "sarif": '"ruleId": "REG202"', "html": "<article "}
+        told = programs.get(arguments, told)
         assert len(re.findall(re.escape(told), said)) >= len(NAMES)
 
 

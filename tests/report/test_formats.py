@@ -21,7 +21,7 @@ def test_every_format_renders_the_empty_report(format: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "says"), [("jsn", "did you mean 'json'"), ("", "known: full, concise, json, sarif")]
+    ("format", "says"), [("jsn", "did you mean 'json'"), ("", "known: full, concise, json, json-lines, sarif")]
 )
 def test_formats_that_do_not_exist_are_refused(format: str, says: str) -> None:
     """An unknown format is an error that names its nearest neighbour and lists those there are."""

@@ -83,3 +83,15 @@ def test_a_view_hides_nothing(report: Report) -> None:
 def test_findings_survive_the_round_trip(report: Report) -> None:
     """A finding read back from the document is the finding."""
     assert tuple(Finding.from_dict(each) for each in document(report)["findings"]) == report.findings
+
+
+def test_json_lines_hold_the_entries_of_the_document(report: Report) -> None:
+    """Each line is an object with a type: the entries of the document, unproven findings apart, and the exit code."""
+    live = replace(report, live=True)
+    lines = [json.loads(line) for line in rendered(live, "json-lines").splitlines()]
+    document = json.loads(rendered(live, "json"))
+    kinds = ["finding", "unproven", "refuted", "not_checked", "report"]
+    assert [each.pop("type") for each in lines] == kinds
+    assert lines[:2] == document["findings"]
+    assert lines[1:4] == [*document["unproven"], *document["refuted"], *document["not_checked"]]
+    assert lines[4] == {"version": "1.2.3", "devices": ["cpu"], "seed": 0, "files": None, "exit_code": 1}

@@ -11,7 +11,7 @@ pytest_plugins = ["pytester"]
 
 Project = Any  # what the fixture `project` of conftest.py is
 
-FORMATS = ("full", "concise", "json", "sarif", "github", "gitlab", "junit", "html")
+FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "gitlab", "junit", "html")
 
 ASKING = """
 import os

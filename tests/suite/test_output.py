@@ -12,7 +12,7 @@ pytest_plugins = ["pytester"]
 Project = Any  # what the fixture `project` of conftest.py is
 
 
-FORMATS = {"full", "concise", "json", "sarif", "github", "gitlab", "junit", "html"}
+FORMATS = {"full", "concise", "json", "json-lines", "sarif", "github", "gitlab", "junit", "html"}
 
 
 def test_verbose_runs_tell_findings_as_they_come(project: Project) -> None:

@@ -39,9 +39,12 @@ def without_surrogates(document: Any) -> Any:
     return [*map(without_surrogates, document)] if isinstance(document, (list, tuple)) else document
 
 
-def dump_json(document: Any) -> str:
-    """Returns a document as indented JSON that ends in a newline and holds no command to a CI server."""
-    text = json.dumps(without_surrogates(document), indent=2)
+def dump_json(document: Any, indent: int | None = 2) -> str:
+    """Returns a document as JSON that ends in a newline and holds no command to a CI server.
+
+    It is on one line if `indent` is None.
+    """
+    text = json.dumps(without_surrogates(document), indent=indent)
     return _COMMAND.sub(lambda match: match[0].replace("##", "\\u0023#"), text) + "\n"
 
 

@@ -12,6 +12,7 @@ FORMATS = {
     "full": "terminal",
     "concise": "concise",
     "json": "json",
+    "json-lines": "json_lines",
     "sarif": "sarif",
     "github": "github",
     "gitlab": "gitlab",
