@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from regcheck.core.progress import listening, steps
 
 NET = "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n" + (
     "        self.norm = nn.BatchNorm1d(4)\n\n    def forward(self, x):\n        return nn.functional.dropout(x)\n"
+    "\n\nclass Wide(Net):\n    pass\n"
 )
 
 
@@ -26,14 +28,16 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with one model; every step is shown, however short the run is."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with two models; every step is shown, however short the run is. An audit imports their module."""
     (tmp_path / "net.py").write_text(NET, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(progress, "SECONDS", 0.0)
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     monkeypatch.setenv("TERM", "xterm")
-    return tmp_path
+    monkeypatch.delitem(sys.modules, "net", raising=False)
+    yield tmp_path
+    sys.modules.pop("net", None)
 
 
 def test_steps_announce_themselves_within_their_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,10 +72,10 @@ def test_a_log_shows_what_is_done_on_request(capsys: pytest.CaptureFixture[str])
 
 def test_an_audit_shows_targets_and_measurements(capsys: pytest.CaptureFixture[str]) -> None:
     """An audit says which of the targets it is at, and which of the suspicions it measures."""
-    main.main(["audit", "-v", "net.py:Net", "net.py:Net", "--device", "cpu"])
+    main.main(["audit", "-v", "net.py:Net", "net.py:Wide", "--device", "cpu"])
     lines = capsys.readouterr().err.splitlines()
     assert "regcheck: auditing net.py:Net (1 of 2)" in lines
-    assert "regcheck: auditing net.py:Net (2 of 2): measuring REG202 in Net (1 of 1)" in lines
+    assert "regcheck: auditing net.py:Wide (2 of 2): measuring REG202 in Wide (1 of 1)" in lines
 
 
 def test_a_terminal_shows_one_line_that_goes_away(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -131,8 +132,8 @@ def test_torch_has_every_function_of_the_table(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*CALL_ALIASES, *SOURCE_ALIASES}))
 def test_aliases_stand_for_functions_of_the_table(name: str) -> None:
-    """Each alias names something that torch has, and stands for a function whose kind is in the table."""
-    assert holders(name) or hasattr(torch.Tensor, f"__{name}__")
+    """Each alias names something that torch or NumPy has, and stands for a function whose kind is in the table."""
+    assert holders(name) or hasattr(torch.Tensor, f"__{name}__") or hasattr(np.ndarray, name)
     meant = {aliases[name] for aliases in (CALL_ALIASES, SOURCE_ALIASES) if name in aliases}
     assert Kind.OTHER not in map(kind_of, meant)
 

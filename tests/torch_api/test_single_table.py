@@ -17,6 +17,7 @@ MANY = 3
 
 ALLOWED = {
     "reference/optimizers.py": "the papers' methods, each under the name of the class that it is a reference for",
+    "tracing/call_profiler.py": "the operators that some layers run, as torch's profiler names them",
     "tracing/onnx_graph.py": "ONNX's operators, some of which are named like layers of torch",
     "tracing/example_inputs/layer_inputs.py": "what each family of layers takes as input",
     "tracing/example_inputs/following.py": "layers that other libraries derive theirs from, at which following ends",
