@@ -171,7 +171,7 @@ def test_audit_separates_twins(
 ) -> None:
     """An audit without inputs confirms the fault of a Keras model, and reports nothing of its sound twin."""
     report = regcheck.audit(build(layers, faulty))
-    assert codes(report) == {code}
+    assert codes(report) == {code}, report
     assert {each.evidence.verdict.value for each in report.findings if each.code == code} == {"confirmed"}
     assert codes(regcheck.audit(build(layers, sound))) == set()
 

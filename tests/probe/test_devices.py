@@ -332,7 +332,7 @@ from regcheck.probe import reductions
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(*(nn.Linear(256, 256) for _ in range(32)))
+        self.layers = nn.Sequential(*(nn.Linear(256, 256) for _ in range(16)))
         self.kept = [nn.Linear(256, 256)]
 
     def forward(self, x):
