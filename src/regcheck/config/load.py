@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from regcheck.config.keys import EXTEND
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
+from regcheck.files.toml import toml_document
 
 OWN = "regcheck.toml"
 
@@ -83,18 +83,13 @@ def _where(file: Path) -> str:
 
 
 def _table(file: Path) -> Mapping[str, Any] | None:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = toml_document(file)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{file}: is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{file}: is not valid TOML: {error}") from None
     if _is_own(file):
         return document

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
 from configparser import Error as MalformedIni
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regcheck.files.project_folders import INSTALLATION, project_folders
+from regcheck.files.project_folders import INSTALLATION, is_project, project_folders
+from regcheck.files.toml import toml_document
 
 _INI_FILES = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 """The files of pytest's configuration beside `pyproject.toml`, and the section of each."""
@@ -49,7 +49,7 @@ def module_in_package(file: Path) -> PackageModule | None:
     file = file.resolve()
     level = _relative_level(file)
     root = file.parent
-    while (root / "__init__.py").exists() and root.name.isidentifier() and not _is_project(root):
+    while (root / "__init__.py").exists() and root.name.isidentifier() and not is_project(root):
         root = root.parent
     if root == file.parent:
         if not 0 < level < len(file.parents):
@@ -61,10 +61,6 @@ def module_in_package(file: Path) -> PackageModule | None:
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     valid = parts and all(each.isidentifier() for each in parts)
     return PackageModule(root, ".".join(parts), level > 0) if valid else None
-
-
-def _is_project(folder: Path) -> bool:
-    return any((folder / each).exists() for each in (*INSTALLATION, ".git"))
 
 
 def _relative_level(file: Path) -> int:
@@ -118,13 +114,8 @@ def _texts(value: Any) -> list[str]:
 
 def _toml(file: Path) -> Mapping[str, Any]:
     """A TOML document; empty where the file is absent or malformed."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return toml_document(file)
     except (OSError, ValueError):
         return {}
 

@@ -14,6 +14,11 @@ INSTALLATION = ("pyproject.toml", "setup.py", "setup.cfg")
 _PROJECT = (*INSTALLATION, ".git")
 
 
+def is_project(folder: Path) -> bool:
+    """Whether a folder has a file that marks a project."""
+    return any((folder / each).exists() for each in _PROJECT)
+
+
 def project_folders(folder: Path) -> list[Path]:
     """A folder and those above it in its project, from the outermost one.
 
@@ -27,7 +32,7 @@ def project_folders(folder: Path) -> list[Path]:
         above.append(each)
         if (each / ".git").exists():
             break
-    marked = [n for n, each in enumerate(above) if any((each / name).exists() for name in _PROJECT)]
+    marked = [n for n, each in enumerate(above) if is_project(each)]
     here = Path(os.path.realpath(os.curdir))
     if marked:
         last = marked[-1]
