@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from regcheck.core.usage import DECIDING, Backward
 from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
+from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     NONE,
     VARYING,
@@ -45,6 +46,7 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.models.inspection import LOSS_WORDS, is_function, is_loss, modes
 from regcheck.static.models.mode_switch import overriding
+from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import EMBEDDING_LOSSES, LOSS_FUNCTIONS, LOSSES
@@ -89,6 +91,15 @@ OF_TASKS = frozenset(
 """Methods of Lightning's modules that leave their modes alone."""
 
 
+class NotRun(Exception):
+    """Code of `caller` reaches code of a file whose top has not run."""
+
+    def __init__(self, source: Source, caller: Source) -> None:
+        super().__init__(source.path)
+        self.source = source
+        self.caller = caller
+
+
 class ProgramDomain(Domain):
     """Records what a program does with its models."""
 
@@ -110,9 +121,18 @@ class ProgramDomain(Domain):
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
-        parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in (*parts, self.backbones, self.unknown_models, self.optimizers, self.constraints, self.trainers):
+        for part in self.parts:
             part.connect(interpreter)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that record what a program does, one subject each."""
+        first = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
+        return (*first, self.backbones, self.unknown_models, self.optimizers, self.constraints, self.trainers)
+
+    def globals_of(self, source: Source) -> Cells | None:
+        callers = (each.source for each in reversed(self.state.frames) if each.source is not source)
+        raise NotRun(source, next(callers, source))
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         debts = self.restoration.debts_of(module)

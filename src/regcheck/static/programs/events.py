@@ -18,6 +18,8 @@ from regcheck.static.interpreter.values import (
     VARYING,
     Cells,
     Constant,
+    Container,
+    Instance,
     Module,
     TensorRef,
     Unknown,
@@ -68,6 +70,9 @@ class EventLog(Part):
         self._weights_loaded: set[int] = set()
         self._owners: dict[int, Module] = {}
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
+        self._keys: dict[int, str] = {}
+        """The keys of models, by their ids."""
+        self._program, self._keys_given, self._start = "", 0, 0
 
     @property
     def has_gradients(self) -> bool | None:
@@ -78,11 +83,14 @@ class EventLog(Part):
     def set_gradients(self, enabled: bool | None) -> None:
         self.state.set(self.gradients, "enabled", Unknown() if enabled is None else Constant(enabled))
 
-    def begin(self) -> None:
-        """A program begins."""
+    def begin(self, name: str) -> None:
+        """A program with this name begins."""
+        self._program, self._keys_given, self._start = name, 0, len(self.events)
         self.frames_around.clear()
         self._repetitions.clear()
-        self._tried_out.clear()
+        self.training_loops.clear()
+        for identities in (self.scored, self.features, self._tried_out, self._compared):
+            identities.clear()
         self.steps = False
 
     def cut(self, end: int) -> None:
@@ -181,7 +189,20 @@ class EventLog(Part):
 
     def subject(self, model: Module) -> Subject:
         known = not isinstance(model, UnknownModel)
-        return Subject(str(id(model)), name_of(model), modes(model)[1], has_learned_layers(model), known)
+        return Subject(self.key_of(model), name_of(model), modes(model)[1], has_learned_layers(model), known)
+
+    def key_of(self, model: Module) -> str:
+        """The key of a model, which no model of another program has."""
+        key = self._keys.get(id(model))
+        if key is None:
+            key = self._keys[id(model)] = f"{self._program}#{self._keys_given}"
+            self._keys_given += 1
+        return key
+
+    def called(self) -> Iterator[Module]:
+        """The models that the current program calls, unless they are of unknown classes."""
+        models = (each for index, each in self.callees.items() if index >= self._start)
+        return (each for each in models if isinstance(each, (Container, Instance)) and each.is_module)
 
     @property
     def parts(self) -> frozenset[int]:

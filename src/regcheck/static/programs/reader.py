@@ -1,16 +1,19 @@
-"""Reads programs: interprets the tops of files, and the functions that no scanned code calls."""
+"""Reads the programs of a file: interprets its top, and the functions that no scanned code calls."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.usage import Called, Event, Usage
 from regcheck.files.place import Place
 from regcheck.static.interpreter.interpreter import Interpreter
+from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
     OPEN,
@@ -29,15 +32,15 @@ from regcheck.static.interpreter.values import (
     UnknownObject,
     Value,
     descendants,
+    tick,
 )
-from regcheck.static.models.unregistered import unregistered_modules
-from regcheck.static.project.entry_points import is_factory, program_functions
-from regcheck.static.project.files import Source
+from regcheck.static.project.entry_points import is_factory
+from regcheck.static.project.files import Source, file_scope
 from regcheck.static.project.names import Definition, Project, parameters_of
 
 from .alternation import mark_alternating_calls
 from .control_flow import ProgramCalls, ProgramEvaluator, ProgramStatements
-from .domain import ProgramDomain
+from .domain import NotRun, ProgramDomain
 
 TRAINING_STEP = "training_step"
 OPTIMIZERS = "configure_optimizers"
@@ -68,10 +71,41 @@ STEP_OF_LIBRARY = "optimizer_closure"
 BETWEEN_EPOCHS = ("on_train_epoch_end", "on_train_epoch_start", "on_train_batch_start")
 
 
-class ProgramReader:
-    """Interprets the programs of a project one after the other; `models` are those that they construct."""
+@dataclass(frozen=True)
+class Program:
+    """A program that was interpreted.
 
-    def __init__(self, project: Project) -> None:
+    Attributes:
+        usage: its events; None where it could not be followed, because of `failure`.
+        models: by their keys, the models that it constructs, which are not parts of another one, and those of other
+            programs that it calls.
+        entered: the functions that it enters, by the ids of their nodes.
+        scored: the identities of the models whose results go into a loss, a score or a choice.
+        features: the identities of the models whose results another model reads, or a loss of torch compares.
+    """
+
+    usage: Usage | None
+    failure: Exception | None
+    models: dict[str, Module]
+    entered: frozenset[int]
+    scored: frozenset[object]
+    features: frozenset[object]
+
+
+Reached = dict[Source, dict[Source, None]]
+"""The files whose functions the code of a file has called, as far as programs have shown; shared by all readers."""
+
+
+class ProgramReader:
+    """Interprets the programs of a file: its top first, then functions, each in the state that the top leaves.
+
+    What one function leaves behind, another one does not meet. The top of another file runs before the first program
+    that reaches code in it, and the files that it reaches run before that.
+    """
+
+    def __init__(self, project: Project, source: Source, reached: Reached) -> None:
+        self.source = source
+        self._reached = reached
         self.domain = ProgramDomain()
         self.interpreter = Interpreter(
             project,
@@ -80,59 +114,155 @@ class ProgramReader:
             calls=ProgramCalls(self.domain),
             statements=ProgramStatements(self.domain),
         )
-        self.models: list[Module] = []
-        self._entered: dict[str, set[int]] = {}
-        for source in project.sources:
-            self.interpreter.state.globals[source.path] = Cells(__name__=Constant("__main__"))
+        self._runnable = frozenset(project.relevant)
+        self._at_top = True
+        self._waiting: list[Source] = []
+        """The files whose tops wait for that of another one."""
+        self._imported: list[tuple[Source, Cells]] = []
+        """The other files whose tops have run, and their globals, which keep the ids of their objects in use."""
+        self._has_cycle = False
+        self.entered_by_imports: set[int] = set()
+        """The functions that the tops of other files enter, by the ids of their nodes."""
 
-    @property
-    def entered(self) -> set[int]:
-        """The functions that were entered, by the ids of their nodes."""
-        return set[int]().union(*self._entered.values())
+    def top(self) -> Program:
+        """The events of running the file."""
+        return self._keep(self.source.path, partial(self._run_top, self.source))
 
-    def _is_called(self, function: Function) -> bool:
-        """Whether code has called a function: where it belongs to a library, code of that library.
+    def call_of(self, function: Function) -> Program:
+        """The events of a function that no scanned code calls; its arguments are unknown, or a factory's defaults."""
+        return self._undo_after(
+            str(Place(self.source.path, function.node.lineno)), partial(self._run_function, function)
+        )
 
-        Tests and examples use a library in their way, and others use it in theirs.
+    def training_of(self, definition: Definition) -> Program:
+        """The events of a training that a library runs: an epoch of two steps, a validation, and the next epoch's step.
+
+        A hook that cannot be followed ends the training after its first step.
         """
-        library = function.source.library
-        called = (each for user, each in self._entered.items() if not library or user == library)
-        return any(id(function.node) in each for each in called)
+        where = Place(self.source.path, definition.node.lineno)
+        return self._undo_after(str(where), partial(self._run_training, definition))
 
-    @property
-    def scored(self) -> set[object]:
-        """The identities of the models whose results go into a loss, a score or a choice."""
-        return self.domain.log.scored
+    def _keep(self, name: str, run: Callable[[], Usage]) -> Program:
+        """Runs a top, whose effects last."""
+        state = self.interpreter.state
+        self._import_called(self.source)
+        while True:
+            before = _Snapshot(self.interpreter)
+            try:
+                program = self._program(name, run, len(state.created))
+            except NotRun as missing:
+                before.restore()
+                self._import(missing.source)
+                continue
+            state.trail.clear()
+            return program
 
-    @property
-    def features(self) -> set[object]:
-        """The identities of the models whose results another model reads, or a loss of torch compares."""
-        return self.domain.log.features
+    def _undo_after(self, name: str, run: Callable[[], Usage]) -> Program:
+        """Runs a program, and undoes its effects on all but the objects that it created."""
+        self._leave_top()
+        imported = len(self._imported)
+        self._has_cycle = False
+        while True:
+            before = _Snapshot(self.interpreter)
+            try:
+                program = self._program(name, run, 0)
+            except NotRun as missing:
+                before.restore()
+                self._import_all(missing)
+                continue
+            before.restore()
+            if self._has_cycle:  # what these files leave depends on which of them runs first
+                for source, _ in self._imported[imported:]:
+                    self.interpreter.state.globals.pop(source.path, None)
+            return program
 
-    def top_of(self, source: Source) -> Usage:
-        """The events of running a file."""
-        start = self._begin(source)
-        globals_of_file = self.interpreter.state.globals[source.path]
-        with self.interpreter.state.within(Frame(None, source, globals_of_file)):
+    def _program(self, name: str, run: Callable[[], Usage], first: int) -> Program:
+        """Runs a program; `first` is the index of its first object among those that are created."""
+        state, log = self.interpreter.state, self.domain.log
+        self._begin(name)
+        usage: Usage | None = None
+        failure: Exception | None = None
+        try:
+            usage = run()
+        except NotRun:
+            raise
+        except Exception as error:  # the objects that a program created before it failed count all the same
+            failure = error
+        built = [each for each in state.created[first:] if isinstance(each, (Container, Instance)) and each.is_module]
+        models: list[Module] = [each for each in built if id(each) not in log.parts]
+        others = log.called() if usage is not None else ()
+        models += {id(each): each for each in others if not any(each is one for one in models)}.values()
+        return Program(
+            usage,
+            failure,
+            {log.key_of(each): each for each in models},
+            frozenset(state.entered),
+            frozenset(log.scored),
+            frozenset(log.features),
+        )
+
+    def _import_all(self, missing: NotRun) -> None:
+        """Runs the top of a file that a function reaches, and of those that other programs reached from it.
+
+        As a function meets only what the top of each file leaves there, it does not matter to it which others ran.
+        """
+        self._reached.setdefault(missing.caller, {})[missing.source] = None
+        todo = [missing.source]
+        while todo:
+            source = todo.pop()
+            if source.path not in self.interpreter.state.globals:
+                self._import(source)
+                todo += self._reached.get(source, ())
+
+    def _import_called(self, source: Source) -> None:
+        """Runs the tops of the files whose functions the top of a file calls by name."""
+        project = self.interpreter.state.project
+        for callee in dict.fromkeys(_called_at_top(source)):
+            found = project.lookup(source, callee)
+            if isinstance(found, (Function, Definition)) and found.source.path not in self.interpreter.state.globals:
+                self._import(found.source)
+
+    def _import(self, source: Source) -> None:
+        """Runs the top of another file, unless that waits for the current one."""
+        state = self.interpreter.state
+        if source in self._waiting or source is self.source or source not in self._runnable:
+            self._has_cycle |= source in self._waiting
+            state.globals[source.path] = Cells(__name__=Constant("__main__"))
+            return
+        self._waiting.append(source)
+        try:
+            self._import_called(source)
+            while True:
+                before = _Snapshot(self.interpreter)
+                created = len(state.created)
+                self._begin(f"{source.path} in {self.source.path}")
+                try:
+                    with contextlib.suppress(CannotTrace):  # the file's own reader reports it
+                        self._run_top(source)
+                    break
+                except NotRun as missing:
+                    before.restore()
+                    self._import(missing.source)
+        finally:
+            self._waiting.pop()
+        if self._at_top:
+            state.trail.clear()
+        else:
+            self.domain.unsettle(state.created[created:])
+            state.undo(0, before.since)
+            self._forget_created()
+        self.entered_by_imports |= state.entered
+        self._imported.append((source, state.globals[source.path]))
+
+    def _run_top(self, source: Source) -> Usage:
+        state, start = self.interpreter.state, len(self.domain.log.events)
+        globals_of_file = state.globals[source.path] = Cells(__name__=Constant("__main__"))
+        with state.within(Frame(None, source, globals_of_file)):
             self.interpreter.statements.run(source.tree.body)
         return self._usage(source.path, start)
 
-    def uncalled(self) -> Iterator[Function]:
-        """The functions that may have findings and that no code called so far; afterwards no model has a mode."""
-        self._leave_tops()
-        for function in program_functions(self.interpreter.state.project):
-            if not self._is_called(function):
-                yield function
-                self._collect_models()
-        hidden = frozenset[int]().union(*map(unregistered_modules, self.models))
-        for model in self.models:
-            for _, each in descendants(model):
-                if id(each) not in hidden:  # a hidden module keeps its mode: no call on its model sets it
-                    each.cells.pop("training", None)
-
-    def call_of(self, function: Function) -> Usage:
-        """The events of a function that no scanned code calls; its arguments are unknown, or a factory's defaults."""
-        start = self._begin(function.source)
+    def _run_function(self, function: Function) -> Usage:
+        start = len(self.domain.log.events)
         state, calls = self.interpreter.state, self.interpreter.calls
         with state.within(Frame(None, function.source, state.globals[function.source.path])):
             if function.owner is not None:
@@ -146,25 +276,10 @@ class ProgramReader:
             if function.node.args.kwarg is not None:
                 kwargs[OPEN] = Unknown()
             self.domain.log.consume([calls.call_function(function, (), kwargs, node)])
-        state.trail.clear()
         return self._usage(f"{function.source.path}::{function.name}", start)
 
-    def trainings(self) -> Iterator[Definition]:
-        """The classes whose training a library runs, step by step."""
-        self._leave_tops()
-        called = frozenset(self.entered)
-        for definition in self.interpreter.state.project.definitions:
-            if definition.source.analyzed and definition.is_module:
-                step = definition.method(TRAINING_STEP)
-                if step is not None and id(step.node) not in called:
-                    yield definition
-
-    def training_of(self, definition: Definition) -> Usage:
-        """The events of a training that a library runs: an epoch of two steps, a validation, and the next epoch's step.
-
-        A hook that cannot be followed ends the training after its first step.
-        """
-        start = self._begin(definition.source)
+    def _run_training(self, definition: Definition) -> Usage:
+        start = len(self.domain.log.events)
         state = self.interpreter.state
         with state.within(Frame(None, definition.source, state.globals[definition.source.path])):
             task = Instance(state.place(definition.node), definition=definition)
@@ -191,8 +306,6 @@ class ProgramReader:
                 self.domain.log.cut(end)
                 self.domain.freezing.cut(end)
         usage = self._usage(f"{definition.source.path}::{definition.name}", start)
-        self._collect_models()
-        state.trail.clear()
         return replace(usage, events=tuple([each for each in usage.events if not _may_be_a_sample(each)]))
 
     def _train(self, task: Instance) -> None:
@@ -234,21 +347,27 @@ class ProgramReader:
             self.domain.optimizers.configure(task, result)
         return result
 
-    def _leave_tops(self) -> None:
-        """The files have run: code that is called later may have changed the modes of their models."""
-        self.domain.unsettle(self.interpreter.state.created)
-        self._collect_models()
+    def _leave_top(self) -> None:
+        """The file has run: code that is called later may have changed the modes of its models."""
+        if self._at_top:
+            self._at_top = False
+            self.domain.unsettle(self.interpreter.state.created)
+            self.interpreter.state.trail.clear()
+            self._forget_created()
 
-    def _begin(self, source: Source) -> int:
-        """Starts a program of a file; the index of its first event."""
+    def _forget_created(self) -> None:
+        self.interpreter.state.created.clear()
+        self.domain.log.forget_parts()
+
+    def _begin(self, name: str) -> None:
+        """Starts a program, whose name no other one has."""
         self.interpreter.state.steps = 0
-        self.interpreter.state.entered = self._entered.setdefault(source.library, set())
+        self.interpreter.state.entered = set()
         self.domain.unknown_models.begin()
-        self.domain.log.begin()
+        self.domain.log.begin(name)
         self.domain.freezing.begin()
         self.domain.optimizers.begin()
         self.domain.constraints.begin()
-        return len(self.domain.log.events)
 
     def _usage(self, subject: str, start: int) -> Usage:
         """Ends a program whose events begin at this index."""
@@ -258,13 +377,46 @@ class ProgramReader:
         self.domain.log.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 
-    def _collect_models(self) -> None:
-        """Keeps the models that were created and are not part of another one, and forgets the other modules."""
-        log, state = self.domain.log, self.interpreter.state
-        models = [each for each in state.created if isinstance(each, (Container, Instance)) and each.is_module]
-        self.models += [each for each in models if id(each) not in log.parts]
-        state.created.clear()
-        log.forget_parts()
+
+class _Snapshot:
+    """What an interpreter and its domain know before a program runs."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        assert isinstance(interpreter.domain, ProgramDomain)
+        self._state, self._log = interpreter.state, interpreter.domain.log
+        self.since = tick()
+        self._globals = {**self._state.globals}
+        self._created = [*self._state.created]
+        self._facts = [(part, _containers_in(part)) for part in (interpreter.domain, *interpreter.domain.parts)]
+
+    def restore(self) -> None:
+        """Undoes what the program changed, except in objects that it created."""
+        state = self._state
+        state.undo(0, self.since)
+        state.globals.clear()
+        state.globals.update(self._globals)
+        state.created[:] = self._created
+        for part, facts in self._facts:
+            vars(part).update(facts)
+        self._log.forget_parts()
+
+
+def _called_at_top(source: Source) -> Iterator[str]:
+    """The names in statements at the top of a file that are only calls, and of decorators there."""
+    for each in file_scope(source.tree.body):
+        value = each.value if isinstance(each, (ast.Expr, ast.Assign)) else None
+        heads = [value.func] if isinstance(value, ast.Call) else []
+        heads += [one.func if isinstance(one, ast.Call) else one for one in getattr(each, "decorator_list", ())]
+        yield from (head.id for head in heads if isinstance(head, ast.Name))
+
+
+def _containers_in(part: Part) -> dict[str, object]:
+    """The attributes of a part, containers copied; the trail undoes what is written to cells."""
+    return {
+        name: copy(value) if type(value) in (list, dict, set) else value
+        for name, value in vars(part).items()
+        if name not in Part.__annotations__
+    }
 
 
 def constructor_arguments(definition: ClassDefinition) -> dict[str, Value]:
