@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test test-all lint docs plots readme bench format clean
+.PHONY: help demo test test-all lint docs plots readme bench field format clean
 
 help:
 	@echo "make demo      run all three doors on a small project with planted faults"
@@ -18,6 +18,7 @@ help:
 	@echo "make plots     repeat the measurements of the docs' plots, and draw them"
 	@echo "make readme    put the current output of the commands into the README and the tutorial"
 	@echo "make bench     run the benchmarks"
+	@echo "make field     check regcheck against the labelled benchmark"
 	@echo "make format    format the code and apply the fixes of ruff"
 
 # Debian's Python has pip and venv, but no ensurepip without a further package.
@@ -78,6 +79,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/fake.py
 	$(BIN)/python benchmarks/watch.py
 	$(BIN)/python benchmarks/proof.py --quick
+
+field: $(READY)
+	$(BIN)/python -m benchmarks.field --check
 
 format: $(READY)
 	$(BIN)/ruff check --fix
