@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report, counted
 from regcheck.core.version import __version__
 from regcheck.plugins import catalogue
-from regcheck.report.view import View
+from regcheck.report.view import View, text_width
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
@@ -121,10 +122,15 @@ class ReportPlugin:
             return
         from regcheck.suite.summary import summary
 
-        report = self._ledger.report()
+        report = replace(self._ledger.report(), examined=len(self._ledger.structures))
         terminalreporter.section("regcheck")
-        view = replace(self._view, color=terminalreporter.hasmarkup, verbose=self._config.get_verbosity() > 0)
-        terminalreporter.write(summary(report, self._ledger, self._config.rootpath, view))
+        view = replace(
+            self._view,
+            color=terminalreporter.hasmarkup,
+            width=text_width(sys.stdout),
+            verbose=self._config.get_verbosity() > 0,
+        )
+        terminalreporter.write(summary(report, self._config.rootpath, view))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
