@@ -13,11 +13,13 @@ from regcheck.core.coverage import fraction
 from regcheck.core.finding import Finding
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
-from regcheck.report.view import View
+from regcheck.report.view import View, fixed_line
 from regcheck.session.ledger import Ledger
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from regcheck.engine.fix import FixResult
 
 MOST_NAMES = 3
 """More tests, or models, than this are counted, not named."""
@@ -39,7 +41,7 @@ def summary(report: Report, ledger: Ledger, root: Path, view: View) -> str:
     from regcheck.report.terminal import block, headline, repetitions, unchecked_line
 
     blocks = []
-    with _inside(root):
+    with inside(root):
         for model, found in by_model(report.standing, ledger):
             if model:
                 blocks.append(Text(f"{visible(model)}: {counted(len(found), 'finding')}", "bold underline"))
@@ -54,6 +56,15 @@ def summary(report: Report, ledger: Ledger, root: Path, view: View) -> str:
     console = Console(file=out, force_terminal=color, color_system="standard" if color else None, highlight=False)
     console.print(Text("\n\n").join([*blocks, headline(report).append(closing)]), soft_wrap=True)
     return out.getvalue()
+
+
+def fix_lines(fixes: FixResult) -> list[str]:
+    """The lines on what `--regcheck-fix` changed, and what it did not."""
+    lines = [fixed_line(each) for each in fixes.removed]
+    lines += [f"{visible(path)}: not fixed: {why}" for path, why in fixes.refused.items()]
+    if fixes.removed:
+        lines.append(f"{fixes.fixed} fixed, as some of its tests confirm: run the whole suite again")
+    return lines or ["nothing to fix"]
 
 
 def by_model(found: Iterable[Finding], ledger: Ledger) -> list[tuple[str, list[Finding]]]:
@@ -99,7 +110,8 @@ def _named(names: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _inside(folder: Path) -> Iterator[None]:
+def inside(folder: Path) -> Iterator[None]:
+    """In the block, a folder is the working directory."""
     before = Path.cwd()
     os.chdir(folder)
     try:
