@@ -21,7 +21,7 @@ from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
 from regcheck.files.text import content_of, overlay
 from regcheck.report import rendered
-from regcheck.report.view import View, fixed_line
+from regcheck.report.view import View, fixed_line, text_width
 from regcheck.suppression.apply import shown_path
 from regcheck.suppression.baseline import Baseline
 
@@ -61,16 +61,16 @@ def publish(
         code = update_baseline(report, options, examined, stream or sys.stdout)
         return 0 if arguments.exit_zero else code
     file: Path | None = arguments.output_file
-    color = file is None and wants_color(stream or sys.stdout)
     view = View(
-        arguments.show_refuted,
-        arguments.statistics,
-        color,
-        arguments.verbose,
-        fixed,
-        arguments.quiet,
-        arguments.command,
-        ignored,
+        show_refuted=arguments.show_refuted,
+        statistics=arguments.statistics,
+        color=file is None and wants_color(stream or sys.stdout),
+        width=text_width(stream or sys.stdout) if file is None else None,
+        verbose=arguments.verbose,
+        fixed=fixed,
+        ignored=ignored,
+        quiet=arguments.quiet,
+        command=arguments.command,
     )
     text = rendered(report, arguments.output_format, view)
     if file is None:
@@ -180,7 +180,7 @@ def door_name(examined: Sequence[str]) -> str:
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Whether to print colour: on a terminal, unless `NO_COLOR` or `FORCE_COLOR` overrides it."""
+    """Whether to print colour: on a terminal that has it, unless `NO_COLOR` or `FORCE_COLOR` overrides it."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")

@@ -140,6 +140,8 @@ class Ledger:
             subjects=tuple(self._subjects),
             coverage=tuple(self._coverage),
             known=tuple(self._in_baseline.values()),
+            models={key: tuple(names) for key, names in self.models.items()},
+            tests={key: tuple(names) for key, names in self.tests.items()},
         )
         return gathered([whole])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from regcheck.core.report import Report, counted
 from regcheck.core.version import __version__
 from regcheck.files.text import overlay
 from regcheck.plugins import catalogue
-from regcheck.report.view import View
+from regcheck.report.view import View, text_width
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
@@ -135,11 +136,17 @@ class ReportPlugin:
             return
         from regcheck.suite.summary import fix_lines, inside, summary
 
-        report, root = self.report, self._config.rootpath
+        report = replace(self.report, examined=len(self._ledger.structures))
+        root = self._config.rootpath
         terminalreporter.section("regcheck")
-        view = replace(self._view, color=terminalreporter.hasmarkup, verbose=self._config.get_verbosity() > 0)
+        view = replace(
+            self._view,
+            color=terminalreporter.hasmarkup,
+            width=text_width(sys.stdout),
+            verbose=self._config.get_verbosity() > 0,
+        )
         with inside(root), overlay(self._fixes.before if self._fixes else {}):
-            terminalreporter.write(summary(report, self._ledger, root, view))
+            terminalreporter.write(summary(report, view))
         for line in fix_lines(self._fixes) if self._fixes else ():
             terminalreporter.write_line(f"regcheck: {line}")
         if self._unwritten:
