@@ -196,7 +196,8 @@ RULES_NOTE = """
   takes rules, write a code, the beginning of one (`REG2`) or a name.
 - **found by**: a scan reads source; a run (`audit`, `run`, `watch()`, callbacks, `pytest --regcheck`) measures. Of a
   rule that both find, some cases show in a run only: its page names them.
-- **fix**: `regcheck scan --fix` applies safe fixes, with `--unsafe-fixes` the others too ([how](../how-to/fix.md)).
+- **fix**: `regcheck scan --fix`, `regcheck audit --fix` and `pytest --regcheck --regcheck-fix` apply safe fixes, with
+  `--unsafe-fixes` (`--regcheck-unsafe-fixes`) the others too ([how](../how-to/fix.md)).
 - **since**: the version that brought the rule ([life of a rule](../reference/versioning.md#life-of-a-rule)).
 """
 
