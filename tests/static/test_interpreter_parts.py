@@ -54,7 +54,7 @@ def test_parts_of_an_interpreter_are_connected() -> None:
     """Each part has the same other parts, and the state is shared."""
     source = Source("a.py", b"")
     project = Project([source])
-    for interpreter in (Builder(project).interpreter, ProgramReader(project, source, {}).interpreter):
+    for interpreter in (Builder(project).interpreter, ProgramReader(project, source).interpreter):
         parts = [each for each in vars(interpreter).values() if isinstance(each, Part)]
         assert len(parts) == 7
         for part in parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 
 from regcheck.core.finding import NotChecked
@@ -16,7 +15,7 @@ from .attempts import Attempts
 from .interpreter.values import Instance, Module, descendants
 from .lowered_models import ModelLowering, identities_of_parts
 from .models.unregistered import unregistered_modules
-from .programs.reader import TRAINING_STEP, Program, ProgramReader, Reached
+from .programs.reader import TRAINING_STEP, Program, ProgramReader
 from .project.entry_points import program_functions
 from .project.files import Source
 from .project.names import Project
@@ -37,9 +36,9 @@ def read_programs(project: Project, known: Mapping[str, FilePrograms]) -> Progra
 
     Of like models that programs construct the first is lowered. What is `known` is copied, by path.
     """
-    shared = _Shared()
+    lowered: set[str] = set()
     has_trainings = any(TRAINING_STEP.encode() in each.content for each in project.sources)
-    files = {each.path: ProgramFile(project, each, known.get(each.path), shared) for each in project.relevant}
+    files = {each.path: ProgramFile(project, each, known.get(each.path), lowered) for each in project.relevant}
     read: list[ProgramReading] = []
     for file in steps(files.values(), lambda each: f"reading {each.source.path}"):
         read.append(file.top())
@@ -73,21 +72,13 @@ def _is_called(position: Position, source: Source, called: Mapping[str, set[Posi
     return any(position in each for user, each in called.items() if not library or user == library)
 
 
-@dataclass
-class _Shared:
-    """What the files of a project share: the likenesses of the models that are lowered, and which code is reached."""
-
-    lowered: set[str] = field(default_factory=set)
-    reached: Reached = field(default_factory=dict)
-
-
 class ProgramFile:
-    """The programs of one file."""
+    """The programs of one file; `lowered` are the likenesses of the models that earlier programs have lowered."""
 
-    def __init__(self, project: Project, source: Source, known: FilePrograms | None, shared: _Shared) -> None:
+    def __init__(self, project: Project, source: Source, known: FilePrograms | None, lowered: set[str]) -> None:
         self.source = source
         self._whole = project
-        self._shared = shared
+        self._lowered = lowered
         self._known = known or FilePrograms(source.path, ProgramReading(), None)
         self._top = None if known is None else known.top
         self._others = {**self._known.others}
@@ -130,12 +121,12 @@ class ProgramFile:
 
     def _follow(self) -> _FollowedFile:
         if self._followed is None:
-            self._followed = _FollowedFile(self._whole.afresh(), self.source, self._shared)
+            self._followed = _FollowedFile(self._whole.afresh(), self.source, self._lowered)
         return self._followed
 
     def _is_usable(self, program: ProgramReading) -> bool:
         """Whether each model of a program is lowered that no earlier one is like."""
-        earlier = {*self._shared.lowered}
+        earlier = {*self._lowered}
         for each in program.models:
             if not each.is_lowered and each.likeness not in earlier:
                 return False
@@ -143,19 +134,19 @@ class ProgramFile:
         return True
 
     def _used(self, program: ProgramReading) -> ProgramReading:
-        self._shared.lowered.update(each.likeness for each in program.models)
+        self._lowered.update(each.likeness for each in program.models)
         return program
 
 
 class _FollowedFile:
     """A file whose programs are interpreted; nothing that is memoized for other files is used."""
 
-    def __init__(self, project: Project, source: Source, shared: _Shared) -> None:
+    def __init__(self, project: Project, source: Source, lowered: set[str]) -> None:
         self.project = project
         self.source = source
         self._attempts = Attempts(project)
-        self._lowering = ModelLowering(project, self._attempts, shared.lowered)
-        self._reader = ProgramReader(project, source, shared.reached)
+        self._lowering = ModelLowering(project, self._attempts, lowered)
+        self._reader = ProgramReader(project, source)
         self._top: list[Program] = []
         self._top_usages = [*self._attempt(source.module, 1, self._reader.top, self._top)]
         self._top_failures = self._attempts.take()
@@ -212,7 +203,7 @@ class _FollowedFile:
             built = [*program.models.values()]
             with _modes_forgotten(built):
                 for key, model in program.models.items():
-                    outcome = self._lowering.lower(model, {*program.entered, *self._reader.entered_by_imports})
+                    outcome = self._lowering.lower(model, {*program.entered, *self._reader.imports.entered})
                     if isinstance(outcome, NotChecked):
                         not_checked.append(outcome)
                         continue

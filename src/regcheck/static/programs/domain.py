@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -91,22 +91,14 @@ OF_TASKS = frozenset(
 """Methods of Lightning's modules that leave their modes alone."""
 
 
-class NotRun(Exception):
-    """Code of `caller` reaches code of a file whose top has not run."""
-
-    def __init__(self, source: Source, caller: Source) -> None:
-        super().__init__(source.path)
-        self.source = source
-        self.caller = caller
-
-
 class ProgramDomain(Domain):
     """Records what a program does with its models."""
 
     observes_uses = True
 
-    def __init__(self) -> None:
-        self.log = EventLog()
+    def __init__(self, import_file: Callable[[Source], Cells], name: str = "") -> None:
+        self.import_file = import_file
+        self.log = EventLog(name)
         self._following = False
         self.restoration = ModeRestoration(self.log)
         self.uncalled_methods = UncalledMethods(self.log)
@@ -130,9 +122,16 @@ class ProgramDomain(Domain):
         first = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
         return (*first, self.backbones, self.unknown_models, self.optimizers, self.constraints, self.trainers)
 
+    def begin(self, name: str) -> None:
+        """A program begins, with a name that no other one of the same file has."""
+        self.unknown_models.begin()
+        self.log.begin(name)
+        self.freezing.begin()
+        self.optimizers.begin()
+        self.constraints.begin()
+
     def globals_of(self, source: Source) -> Cells | None:
-        callers = (each.source for each in reversed(self.state.frames) if each.source is not source)
-        raise NotRun(source, next(callers, source))
+        return self.import_file(source)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         debts = self.restoration.debts_of(module)
@@ -155,7 +154,7 @@ class ProgramDomain(Domain):
         if not self.log.is_model(module):
             return self.opaque(given, node)
         result = self.log.add_call(module, given, node)
-        self.restoration.note_call(module, int(result.ids[0]))
+        self.restoration.note_call(module, self.log.origins((result,))[0])
         return result
 
     def unsettle(self, values: Iterable[Value]) -> None:
@@ -218,7 +217,7 @@ class ProgramDomain(Domain):
         return self.penalties.arithmetic(name, values, used, node)
 
     def join_tensors(self, values: Sequence[Value]) -> Value:
-        joined = TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
+        joined = TensorRef(self.log.ids(dict.fromkeys(self.log.origins(values))))
         return self.penalties.join_losses(values, joined)
 
     def join_parameters(self, values: Sequence[Value]) -> Value | None:

@@ -39,9 +39,16 @@ class CallResult(TensorRef):
 
 
 class EventLog(Part):
-    """Records events. The id of a `TensorRef` is the index of the model call that the tensor comes from."""
+    """Records events.
 
-    def __init__(self) -> None:
+    The id of a `TensorRef` is the index of the model call that the tensor comes from, with the `name` of the log:
+    another file may hold a tensor that comes from a call in another log.
+    """
+
+    lasting = ("_modes_set_at", "_weights_loaded")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self.events: list[Event] = []
         self.gradients = Cells(enabled=Constant(True))
         """Whether gradients are recorded, under `enabled`."""
@@ -140,7 +147,7 @@ class EventLog(Part):
             self.events.append(self.events[index])  # as a loop, which is followed twice
         self.callees[index], self.frames_around[index] = module, tuple(frames)
         self._repetitions[index], self._fed_by[index] = repetition, fed_by
-        return CallResult((str(index),))
+        return CallResult(self.ids([index]))
 
     def add_mode(self, model: Module, training: bool, node: ast.AST) -> None:
         """Appends a change of a model's mode."""
@@ -158,8 +165,8 @@ class EventLog(Part):
     def add_score(self, loss: str, args: Args, kwargs: Kwargs) -> None:
         """Adds a loss function of torch to the model call whose result itself is the input of the loss."""
         given = argument(args, kwargs, 0, "input")
-        if loss and isinstance(given, CallResult):
-            index = int(given.ids[0])
+        if loss and isinstance(given, CallResult) and self.origins((given,)):
+            index = self.origins((given,))[0]
             event = self.events[index]
             assert isinstance(event, Called)
             if loss not in event.scored_by:
@@ -226,7 +233,12 @@ class EventLog(Part):
 
     def origins(self, values: Iterable[Value]) -> list[int]:
         """The model calls that values come from, by the indices of their events."""
-        return [int(index) for each in leaves(*values) if isinstance(each, TensorRef) for index in each.ids]
+        ids = (each for value in leaves(*values) if isinstance(value, TensorRef) for each in value.ids)
+        return [int(index) for index, _, name in (each.partition("@") for each in ids) if name == self.name]
+
+    def ids(self, calls: Iterable[int]) -> tuple[str, ...]:
+        """The ids of tensors that come from model calls, by the indices of their events."""
+        return tuple([f"{each}@{self.name}" for each in calls])
 
     def sources(self, values: Iterable[Value]) -> Iterator[int]:
         """The model calls that values come from, directly or through other models."""
@@ -249,7 +261,7 @@ class EventLog(Part):
             event = self.events[index]
             if isinstance(event, Called) and event.result == "discarded":
                 self.events[index] = replace(event, result="used")
-        return TensorRef(tuple(map(str, indices))) if indices else VARYING
+        return TensorRef(self.ids(indices)) if indices else VARYING
 
     def consume_in_loss(self, values: Iterable[Value]) -> Value:
         """The program computes a loss, or predicted classes, from values; the value computed."""

@@ -12,7 +12,6 @@ from functools import partial
 from regcheck.core.errors import CannotTrace
 from regcheck.core.usage import Called, Event, Usage
 from regcheck.files.place import Place
-from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
@@ -35,12 +34,11 @@ from regcheck.static.interpreter.values import (
     tick,
 )
 from regcheck.static.project.entry_points import is_factory
-from regcheck.static.project.files import Source, file_scope
+from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
 
 from .alternation import mark_alternating_calls
-from .control_flow import ProgramCalls, ProgramEvaluator, ProgramStatements
-from .domain import NotRun, ProgramDomain
+from .imports import Imports, program_interpreter
 
 TRAINING_STEP = "training_step"
 OPTIMIZERS = "configure_optimizers"
@@ -92,103 +90,72 @@ class Program:
     features: frozenset[object]
 
 
-Reached = dict[Source, dict[Source, None]]
-"""The files whose functions the code of a file has called, as far as programs have shown; shared by all readers."""
-
-
 class ProgramReader:
     """Interprets the programs of a file: its top first, then functions, each in the state that the top leaves.
 
-    What one function leaves behind, another one does not meet. The top of another file runs before the first program
-    that reaches code in it, and the files that it reaches run before that.
+    What one function leaves behind, another one does not meet.
     """
 
-    def __init__(self, project: Project, source: Source, reached: Reached) -> None:
+    def __init__(self, project: Project, source: Source) -> None:
         self.source = source
-        self._reached = reached
-        self.domain = ProgramDomain()
-        self.interpreter = Interpreter(
-            project,
-            self.domain,
-            evaluator=ProgramEvaluator(self.domain),
-            calls=ProgramCalls(self.domain),
-            statements=ProgramStatements(self.domain),
-        )
-        self._runnable = frozenset(project.relevant)
-        self._at_top = True
-        self._waiting: list[Source] = []
-        """The files whose tops wait for that of another one."""
-        self._imported: list[tuple[Source, Cells]] = []
-        """The other files whose tops have run, and their globals, which keep the ids of their objects in use."""
-        self._has_cycle = False
-        self.entered_by_imports: set[int] = set()
-        """The functions that the tops of other files enter, by the ids of their nodes."""
+        self.imports = Imports(project)
+        self.domain = self.imports.domain
+        self.interpreter = program_interpreter(project, self.domain)
+        self.interpreter.state.globals = self.imports.globals
 
     def top(self) -> Program:
         """The events of running the file."""
-        return self._keep(self.source.path, partial(self._run_top, self.source))
+        state = self.interpreter.state
+        self.imports.begin()
+        program = self._program(self.source.path, self._run_top)
+        state.created += self.imports.created
+        self.domain.unsettle(state.created)  # code that is called later may have changed the modes
+        state.trail.clear()
+        self._forget_created()
+        self.imports.keeps_effects = False
+        return program
 
     def call_of(self, function: Function) -> Program:
         """The events of a function that no scanned code calls; its arguments are unknown, or a factory's defaults."""
-        return self._undo_after(
-            str(Place(self.source.path, function.node.lineno)), partial(self._run_function, function)
-        )
+        name = str(Place(self.source.path, function.node.lineno))
+        return self._undo_after(name, partial(self._run_function, function))
 
     def training_of(self, definition: Definition) -> Program:
         """The events of a training that a library runs: an epoch of two steps, a validation, and the next epoch's step.
 
         A hook that cannot be followed ends the training after its first step.
         """
-        where = Place(self.source.path, definition.node.lineno)
-        return self._undo_after(str(where), partial(self._run_training, definition))
-
-    def _keep(self, name: str, run: Callable[[], Usage]) -> Program:
-        """Runs a top, whose effects last."""
-        state = self.interpreter.state
-        self._import_called(self.source)
-        while True:
-            before = _Snapshot(self.interpreter)
-            try:
-                program = self._program(name, run, len(state.created))
-            except NotRun as missing:
-                before.restore()
-                self._import(missing.source)
-                continue
-            state.trail.clear()
-            return program
+        name = str(Place(self.source.path, definition.node.lineno))
+        return self._undo_after(name, partial(self._run_training, definition))
 
     def _undo_after(self, name: str, run: Callable[[], Usage]) -> Program:
         """Runs a program, and undoes its effects on all but the objects that it created."""
-        self._leave_top()
-        imported = len(self._imported)
-        self._has_cycle = False
-        while True:
-            before = _Snapshot(self.interpreter)
-            try:
-                program = self._program(name, run, 0)
-            except NotRun as missing:
-                before.restore()
-                self._import_all(missing)
-                continue
-            before.restore()
-            if self._has_cycle:  # what these files leave depends on which of them runs first
-                for source, _ in self._imported[imported:]:
-                    self.interpreter.state.globals.pop(source.path, None)
-            return program
+        imported = frozenset(self.imports.globals)
+        self.imports.has_cycle = False
+        facts = [(part, _containers_in(part)) for part in (self.domain, *self.domain.parts)]
+        self.imports.begin()
+        since = tick()
+        program = self._program(name, run)
+        self.interpreter.state.undo(0, since)
+        for part, before in facts:
+            vars(part).update(before)
+        self.imports.add_facts()
+        self._forget_created()
+        if self.imports.has_cycle:  # what these files leave depends on which of them runs first
+            self.imports.forget(imported)
+        return program
 
-    def _program(self, name: str, run: Callable[[], Usage], first: int) -> Program:
-        """Runs a program; `first` is the index of its first object among those that are created."""
+    def _program(self, name: str, run: Callable[[], Usage]) -> Program:
         state, log = self.interpreter.state, self.domain.log
-        self._begin(name)
+        state.steps, state.entered = 0, set()
+        self.domain.begin(name)
         usage: Usage | None = None
         failure: Exception | None = None
         try:
             usage = run()
-        except NotRun:
-            raise
         except Exception as error:  # the objects that a program created before it failed count all the same
             failure = error
-        built = [each for each in state.created[first:] if isinstance(each, (Container, Instance)) and each.is_module]
+        built = [each for each in state.created if isinstance(each, (Container, Instance)) and each.is_module]
         models: list[Module] = [each for each in built if id(each) not in log.parts]
         others = log.called() if usage is not None else ()
         models += {id(each): each for each in others if not any(each is one for one in models)}.values()
@@ -201,65 +168,12 @@ class ProgramReader:
             frozenset(log.features),
         )
 
-    def _import_all(self, missing: NotRun) -> None:
-        """Runs the top of a file that a function reaches, and of those that other programs reached from it.
-
-        As a function meets only what the top of each file leaves there, it does not matter to it which others ran.
-        """
-        self._reached.setdefault(missing.caller, {})[missing.source] = None
-        todo = [missing.source]
-        while todo:
-            source = todo.pop()
-            if source.path not in self.interpreter.state.globals:
-                self._import(source)
-                todo += self._reached.get(source, ())
-
-    def _import_called(self, source: Source) -> None:
-        """Runs the tops of the files whose functions the top of a file calls by name."""
-        project = self.interpreter.state.project
-        for callee in dict.fromkeys(_called_at_top(source)):
-            found = project.lookup(source, callee)
-            if isinstance(found, (Function, Definition)) and found.source.path not in self.interpreter.state.globals:
-                self._import(found.source)
-
-    def _import(self, source: Source) -> None:
-        """Runs the top of another file, unless that waits for the current one."""
-        state = self.interpreter.state
-        if source in self._waiting or source is self.source or source not in self._runnable:
-            self._has_cycle |= source in self._waiting
-            state.globals[source.path] = Cells(__name__=Constant("__main__"))
-            return
-        self._waiting.append(source)
-        try:
-            self._import_called(source)
-            while True:
-                before = _Snapshot(self.interpreter)
-                created = len(state.created)
-                self._begin(f"{source.path} in {self.source.path}")
-                try:
-                    with contextlib.suppress(CannotTrace):  # the file's own reader reports it
-                        self._run_top(source)
-                    break
-                except NotRun as missing:
-                    before.restore()
-                    self._import(missing.source)
-        finally:
-            self._waiting.pop()
-        if self._at_top:
-            state.trail.clear()
-        else:
-            self.domain.unsettle(state.created[created:])
-            state.undo(0, before.since)
-            self._forget_created()
-        self.entered_by_imports |= state.entered
-        self._imported.append((source, state.globals[source.path]))
-
-    def _run_top(self, source: Source) -> Usage:
+    def _run_top(self) -> Usage:
         state, start = self.interpreter.state, len(self.domain.log.events)
-        globals_of_file = state.globals[source.path] = Cells(__name__=Constant("__main__"))
-        with state.within(Frame(None, source, globals_of_file)):
-            self.interpreter.statements.run(source.tree.body)
-        return self._usage(source.path, start)
+        cells = Cells(__name__=Constant("__main__"))
+        with self.imports.running(self.source, cells), state.within(Frame(None, self.source, cells)):
+            self.interpreter.statements.run(self.source.tree.body)
+        return self._usage(self.source.path, start)
 
     def _run_function(self, function: Function) -> Usage:
         start = len(self.domain.log.events)
@@ -347,27 +261,9 @@ class ProgramReader:
             self.domain.optimizers.configure(task, result)
         return result
 
-    def _leave_top(self) -> None:
-        """The file has run: code that is called later may have changed the modes of its models."""
-        if self._at_top:
-            self._at_top = False
-            self.domain.unsettle(self.interpreter.state.created)
-            self.interpreter.state.trail.clear()
-            self._forget_created()
-
     def _forget_created(self) -> None:
         self.interpreter.state.created.clear()
         self.domain.log.forget_parts()
-
-    def _begin(self, name: str) -> None:
-        """Starts a program, whose name no other one has."""
-        self.interpreter.state.steps = 0
-        self.interpreter.state.entered = set()
-        self.domain.unknown_models.begin()
-        self.domain.log.begin(name)
-        self.domain.freezing.begin()
-        self.domain.optimizers.begin()
-        self.domain.constraints.begin()
 
     def _usage(self, subject: str, start: int) -> Usage:
         """Ends a program whose events begin at this index."""
@@ -376,38 +272,6 @@ class ProgramReader:
         self.domain.constraints.end()
         self.domain.log.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
-
-
-class _Snapshot:
-    """What an interpreter and its domain know before a program runs."""
-
-    def __init__(self, interpreter: Interpreter) -> None:
-        assert isinstance(interpreter.domain, ProgramDomain)
-        self._state, self._log = interpreter.state, interpreter.domain.log
-        self.since = tick()
-        self._globals = {**self._state.globals}
-        self._created = [*self._state.created]
-        self._facts = [(part, _containers_in(part)) for part in (interpreter.domain, *interpreter.domain.parts)]
-
-    def restore(self) -> None:
-        """Undoes what the program changed, except in objects that it created."""
-        state = self._state
-        state.undo(0, self.since)
-        state.globals.clear()
-        state.globals.update(self._globals)
-        state.created[:] = self._created
-        for part, facts in self._facts:
-            vars(part).update(facts)
-        self._log.forget_parts()
-
-
-def _called_at_top(source: Source) -> Iterator[str]:
-    """The names in statements at the top of a file that are only calls, and of decorators there."""
-    for each in file_scope(source.tree.body):
-        value = each.value if isinstance(each, (ast.Expr, ast.Assign)) else None
-        heads = [value.func] if isinstance(value, ast.Call) else []
-        heads += [one.func if isinstance(one, ast.Call) else one for one in getattr(each, "decorator_list", ())]
-        yield from (head.id for head in heads if isinstance(head, ast.Name))
 
 
 def _containers_in(part: Part) -> dict[str, object]:
