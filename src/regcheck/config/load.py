@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,18 @@ def configured_folder(start: Path) -> Path | None:
 
 def _nearest(start: Path) -> tuple[Path, Mapping[str, Any]] | None:
     """The nearest configuration at or above a folder, and its table."""
+    for file in candidates(start):
+        table = _table(file) if file.is_file() else None
+        if table is not None:
+            return file, table
+    return None
+
+
+def candidates(start: Path) -> Iterator[Path]:
+    """The files that may be the configuration of a folder, whether they exist or not, the nearest first."""
     start = start.resolve()
     for folder in (start, *start.parents):
-        for file in (folder / OWN, folder / f".{OWN}", folder / "pyproject.toml"):
-            table = _table(file) if file.is_file() else None
-            if table is not None:
-                return file, table
-    return None
+        yield from (folder / OWN, folder / f".{OWN}", folder / "pyproject.toml")
 
 
 def _options(file: Path, table: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> Options:
