@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from regcheck.core.coverage import fraction
-from regcheck.core.finding import Effect, Evidence, Verdict
+from regcheck.core.finding import Effect, Evidence, Finding, Verdict
 from regcheck.core.measurements import percent
 from regcheck.core.report import Report, counted
 
@@ -94,6 +94,12 @@ def effect_size(effect: Effect) -> str:
         return ""
     material = f" (material from {amount(effect, effect.material_from)})" if effect.material_from else ""
     return f"{effect.name}: {amount(effect, effect.value)} {effect.unit}{material}"
+
+
+def fixed_line(fixed: Finding) -> str:
+    """The line on a confirmed finding that a second measurement no longer finds: what the first one measured."""
+    size = effect_size(fixed.evidence.effect) if fixed.evidence.effect else ""
+    return f"fixed: {fixed.where} {fixed.title}: {size or fixed.evidence.because} → not found when measured again"
 
 
 def amount(effect: Effect, value: float) -> str:

@@ -6,16 +6,29 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regcheck.core.report import Report, counted
+from regcheck.files.escape import visible
 from regcheck.report import rendered
-from regcheck.report.view import View
+from regcheck.report.view import View, fixed_line
+
+if TYPE_CHECKING:
+    from regcheck.engine.fix import FixResult
 
 
-def summary(report: Report, root: Path, view: View) -> str:
-    """The text of the section. Paths are read from `root`."""
-    with _inside(root):
-        return rendered(report, view=view) + verdict(report)
+def summary(report: Report, view: View) -> str:
+    """The text of the section. The working directory is the root of its paths."""
+    return rendered(report, view=view) + verdict(report)
+
+
+def fix_lines(fixes: FixResult) -> list[str]:
+    """The lines on what `--regcheck-fix` changed, and what it did not."""
+    lines = [fixed_line(each) for each in fixes.removed]
+    lines += [f"{visible(path)}: not fixed: {why}" for path, why in fixes.refused.items()]
+    if fixes.removed:
+        lines.append(f"{fixes.fixed} fixed, as some of its tests confirm: run the whole suite again")
+    return lines or ["nothing to fix"]
 
 
 def verdict(report: Report) -> str:
@@ -31,7 +44,8 @@ def verdict(report: Report) -> str:
 
 
 @contextlib.contextmanager
-def _inside(folder: Path) -> Iterator[None]:
+def inside(folder: Path) -> Iterator[None]:
+    """In the block, a folder is the working directory."""
     before = Path.cwd()
     os.chdir(folder)
     try:
