@@ -13,13 +13,12 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from regcheck.cli.common_options import Parser, add_common_options, add_measurement_options
-from regcheck.cli.main import ELSEWHERE, VERBS
+from regcheck.cli.main import VERBS, parser_of
 from regcheck.config.keys import KEYS, schema
 from regcheck.config.options import Options
 from regcheck.core.rule import Rule
@@ -111,12 +110,6 @@ def region_texts() -> dict[str, str]:
         "keys": "\n".join(key_sections([*shared, *own["scan"], *own["audit"]])),
         "pytest-options": "".join(pytest_table()),
     }
-
-
-def parser_of(verb: str) -> argparse.ArgumentParser:
-    """The parser of a verb's arguments."""
-    parser: argparse.ArgumentParser = import_module(ELSEWHERE.get(verb, f"regcheck.cli.{verb}")).argument_parser()
-    return parser
 
 
 def options_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:

@@ -91,6 +91,7 @@ def add_common_options(parser: Parser, *, measures: bool = True) -> None:
         "--output-format",
         metavar="FORMAT",
         type=known,
+        choices=tuple(FORMATS),
         default="full",
         help=f"one of {', '.join(FORMATS)} (default: full)",
     )

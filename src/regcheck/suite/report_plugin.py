@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regcheck.config import select
 from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import Finding, NotChecked, Verdict
-from regcheck.core.report import Report, counted
+from regcheck.core.report import Report
 from regcheck.core.version import __version__
 from regcheck.files.text import overlay
-from regcheck.plugins import catalogue
 from regcheck.report.view import View, text_width
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
@@ -103,8 +101,7 @@ class ReportPlugin:
         self._ledger.add_missed([NotChecked(test, "its worker crashed while it ran")])
 
     def pytest_report_header(self) -> list[str]:
-        rules = counted(len(select.chosen(catalogue(), self._options)), "rule")
-        first = f"{__version__}, {rules}, devices: {', '.join(self._options.devices)}"
+        first = f"{__version__}, devices: {', '.join(self._options.devices)}"
         return [f"regcheck: {line}" for line in (first, *self._options.notes)]
 
     @pytest.hookimpl(tryfirst=True)
