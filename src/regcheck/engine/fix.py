@@ -172,6 +172,19 @@ def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, byt
     return changed, done
 
 
+def objection_to(finding: Finding, before: Report, options: Options) -> str:
+    """Why to refuse the patch of a finding in a report on its file; empty if a scan confirms that it helps."""
+    path = finding.path
+    if path is None or finding.patch is None:
+        return "there is no patch"
+    try:
+        changed, _ = apply_patches(content_of(path), {finding.cell: [finding.patch]}, path)
+    except (CannotFix, OSError) as error:
+        return str(error)
+    with overlay({path: changed}):
+        return _objection(path, [finding], before, scan([path], options))
+
+
 def _objection(path: str, done: Iterable[Finding], before: Report, after: Report) -> str:
     """Returns why to refuse the change of a file; empty if its findings are gone and no others appeared."""
     if path in {each.path for each in after.not_checked} - {each.path for each in before.not_checked}:

@@ -17,6 +17,7 @@ from regcheck.core.report import Report
 from regcheck.core.version import __version__
 from regcheck.files.text import overlay
 from regcheck.report.view import View, text_width
+from regcheck.session import last_run
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
@@ -121,6 +122,7 @@ class ReportPlugin:
         if self._config.getoption("regcheck_fix") and not early:
             self._fix()
         report = self._write(early)
+        last_run.store(report, self._config.rootpath, whole=whole)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
