@@ -175,6 +175,9 @@ class ReportPlugin:
         from regcheck.suite.session_fixes import fix_session
         from regcheck.suite.summary import inside
 
+        if self._terminal is not None:
+            self._terminal.ensure_newline()
+            self._terminal.write_line("regcheck: measuring fixes in a fresh process …")
         with inside(self._config.rootpath):
             fixes = fix_session(self._config, self._options, self._ledger)
             try:
