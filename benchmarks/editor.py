@@ -2,8 +2,8 @@
 
     python benchmarks/editor.py [FOLDER FILE…]
 
-Copies the folder (default: the fixtures' programs) into a project of its own, starts `regcheck server` there, and opens each file: for
-the first time, again, and after a change of one line. Prints wall time, and the server's CPU time on Linux.
+Copies the folder (default: the fixtures' programs) into a project of its own, starts `regcheck server` there, and opens
+each file: for the first time, again, and after a change of one line. Prints wall time, and the server's CPU time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from time import perf_counter
 
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
-
 
 PROGRAMS = Path(__file__).parent.parent / "fixtures" / "programs"
 
