@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from regcheck.cli.common_options import (
     Parser,
     add_common_options,
+    add_fix_options,
     comma_separated,
     options_from,
+    refuse_fixes_alone,
     without_new_baseline,
 )
-from regcheck.cli.output import publish
+from regcheck.cli.output import publish, publish_changes, publish_diff
 from regcheck.cli.printing import note, show
 from regcheck.cli.progress import shown_progress
 from regcheck.config.keys import KEYS
@@ -28,7 +30,7 @@ from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
 from regcheck.engine.scan import NO_FILES, files_to_scan, scan
 from regcheck.files.escape import dump_json, visible
-from regcheck.files.text import STDIN, content_of, overlay
+from regcheck.files.text import STDIN, overlay
 from regcheck.suppression.new_comments import checked_reason
 
 if TYPE_CHECKING:
@@ -72,12 +74,7 @@ def argument_parser() -> Parser:
         default=argparse.SUPPRESS,
         help="scan excluded files that are named",
     )
-    fixes = parser.add_argument_group("fixes")
-    fixes.add_argument("--fix", action="store_true", help="apply safe fixes, and report what remains")
-    fixes.add_argument(
-        "--diff", action="store_true", help="show what --fix (or --add-ignores) would change; exit 1 if anything"
-    )
-    fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also change results")
+    fixes = add_fix_options(parser, also="--add-ignores")
     fixes.add_argument(
         "--add-ignores",
         metavar="REASON",
@@ -93,8 +90,7 @@ def run(argv: Sequence[str]) -> int:
     """Scan, publish the report, and return the exit code."""
     arguments = argument_parser().parse(argv)
     paths = arguments.paths or ["."]
-    if arguments.unsafe_fixes and not (arguments.fix or arguments.diff):
-        raise UsageError("--unsafe-fixes needs --fix or --diff")
+    refuse_fixes_alone(arguments)
     if arguments.add_ignores and (arguments.fix or arguments.unsafe_fixes or arguments.write_baseline):
         raise UsageError("--add-ignores suppresses findings: apply fixes or write the baseline in another run")
     if STDIN in paths and len(paths) > 1:
@@ -155,22 +151,9 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         result = changed(paths, arguments, looking)
     done = "ignored" if arguments.add_ignores else "fixed"
     refuse_empty(result.report, named)
-    for path, why in result.refused.items():
-        note(f"note: {visible(path)}: not {done}: {why}")
     if arguments.diff:
-        show("".join(result.diff()))
-        note(f"{result.fixed} would be {done}, {result.report.headline} would remain")
-        code = 1 if result.after else 3 if options.strict and result.report.not_checked else 0
-        return 0 if arguments.exit_zero else code
-    result.write()
-    with overlay(result.after):
-        if piped:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(content_of(paths[0]))
-            sys.stdout.buffer.flush()
-        stream = sys.stderr if piped else None
-        counts = {done: result.fixed}
-        return publish(result.report, arguments, options, examined=paths, stream=stream, **counts)
+        return publish_diff(result, arguments, options, done=done)
+    return publish_changes(result, arguments, options, done=done, examined=paths, piped=piped)
 
 
 def changed(paths: list[str], arguments: Namespace, options: Options) -> FixResult:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -24,8 +24,9 @@ class Report:
     counted, but a suppression of one is in use. `suppressed_by` are the declarations in code that suppressed a
     finding. `live` says that models were there to be measured: only what a
     measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that could
-    not be built, traced or run. `files` is the number of source files that a scan looked at. `fx_graph` is the recorded
-    `torch.fx.Graph` of the train-mode run, where there is one.
+    not be built, traced or run. `files` is the number of source files that a scan looked at, `examined` the number of
+    models that a test session examined. `models` and `tests` name, by the key of a finding, the models that have it
+    and the tests that showed it. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -45,6 +46,9 @@ class Report:
     known: tuple[Finding, ...] = ()
     advice: tuple[Finding, ...] = ()
     suppressed_by: tuple[CodeSuppression, ...] = ()
+    examined: int | None = None
+    models: Mapping[Key, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    tests: Mapping[Key, tuple[str, ...]] = field(default_factory=dict, compare=False)
     fx_graph: Any = None
 
     @property
@@ -124,18 +128,14 @@ class Report:
         return cards
 
     def __str__(self) -> str:
-        lines = [line for each in self.standing for line in _told(each)]
-        if self.unproven:
-            lines += [UNPROVEN, *(line for each in self.unproven for line in _told(each))]
-        for missed in self.not_checked:
-            todo = f"; {missed.what_to_do}" if missed.what_to_do else ""
-            lines.append(f"not checked: {missed.subject}: {missed.reason}{todo}")
-        lines += [*self.looked_at, self.headline]
-        return "\n".join(lines)
+        text: str = import_module("regcheck.report").rendered(self)
+        return text.rstrip("\n")
 
     @property
     def looked_at(self) -> list[str]:
-        """The lines about coverage: of each model, or of all, and the number of files."""
+        """The lines about coverage: of each model, or of all, and the number of files; none of a test session."""
+        if self.examined is not None:
+            return []
         files = [] if self.files is None else [f"{counted(self.files, 'file')} looked at"]
         return [*coverage_lines(self.coverage), *files]
 
@@ -156,13 +156,6 @@ class Report:
 
 UNPROVEN = "unproven (suspected, and could not be measured):"
 """The heading of the unproven findings."""
-
-
-def _told(finding: Finding) -> list[str]:
-    lines = [f"{finding.where} {finding.title}  {finding.module}", f"    {finding.message}"]
-    if finding.fix:
-        lines.append(f"    fix: {finding.fix}")
-    return [*lines, f"    {finding.evidence.verdict.value}: {finding.evidence.because}"]
 
 
 def asked_by_name(report: Report, target: str, *, ran: bool = True) -> Report:
@@ -230,5 +223,20 @@ def gathered(reports: Iterable[Report]) -> Report:
         files=sum(files) if (files := [each.files for each in reports if each.files is not None]) else None,
         subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
         coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
+        models=_names_of_all(report.models or _subject_of_each(report) for report in reports),
+        tests=_names_of_all(report.tests for report in reports),
         fx_graph=graphs[0] if len(graphs) == 1 else None,
     )
+
+
+def _subject_of_each(report: Report) -> Mapping[Key, tuple[str, ...]]:
+    """The model of each finding in a report about one model."""
+    return {each.key: report.subjects for each in report.findings} if len(report.subjects) == 1 else {}
+
+
+def _names_of_all(every: Iterable[Mapping[Key, tuple[str, ...]]]) -> dict[Key, tuple[str, ...]]:
+    names: dict[Key, dict[str, None]] = {}
+    for of_report in every:
+        for key, some in of_report.items():
+            names.setdefault(key, {}).update(dict.fromkeys(some))
+    return {key: tuple(some) for key, some in names.items()}

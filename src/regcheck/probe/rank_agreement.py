@@ -48,7 +48,7 @@ class Rendezvous:
         keys = {rank: f"{name}/{_exchanges[name]}/{rank}" for rank in ranks}
         gone = f"{name}/{_exchanges[name]}/gone"
         try:
-            store = self._group.get_group_store()
+            store = store_of(self._group)
             store.set(keys[self.here], message)
             complete = wait_for(store, [*keys.values()], patience)
             messages = {rank: bytes(store.get(key)) for rank, key in keys.items()} if complete else {}
@@ -69,6 +69,15 @@ class Rendezvous:
             elif store.add(gone, 1) == len(keys):
                 for key in (*keys.values(), gone):
                     store.delete_key(key)
+
+
+def store_of(group: Any) -> Any:
+    """The store behind a process group."""
+    if hasattr(group, "get_group_store"):
+        return group.get_group_store()
+    from torch.distributed import distributed_c10d  # torch 2.7 has no public name for it
+
+    return distributed_c10d._get_process_group_store(group)
 
 
 def wait_for(store: Any, keys: list[str], patience: timedelta) -> bool:
