@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regcheck.cli.common_options import (
@@ -31,6 +32,7 @@ from regcheck.core.report import Report
 from regcheck.engine.scan import NO_FILES, files_to_scan, scan
 from regcheck.files.escape import dump_json, visible
 from regcheck.files.text import STDIN, overlay
+from regcheck.suppression.baseline import DEFAULT as BASELINE
 from regcheck.suppression.new_comments import checked_reason
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ def argument_parser() -> Parser:
         type=process_count,
         default=0,
         help="scan in up to N processes (default: one for each core; few files are scanned in one)",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="scan again whenever a file of the project changes, until Ctrl-C"
     )
     chosen = parser.add_argument_group("files")
     for key, more in (("exclude", ", instead of the configured ones"), ("extend-exclude", "")):
@@ -95,6 +100,8 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError("--add-ignores suppresses findings: apply fixes or write the baseline in another run")
     if STDIN in paths and len(paths) > 1:
         raise UsageError("- must be the only PATH: standard input is one file")
+    if arguments.watch:
+        return watch(paths, arguments)
     atexit.register(gc.freeze)  # an ending process need not search the scan's objects for garbage
     with ExitStack() as stack:
         if paths == [STDIN]:
@@ -104,6 +111,27 @@ def run(argv: Sequence[str]) -> int:
         if arguments.stdin_filename:
             raise UsageError("--stdin-filename needs the PATH -")
         return examine(paths, arguments, options_from(arguments), named=bool(arguments.paths), piped=False)
+
+
+def watch(paths: list[str], arguments: Namespace) -> int:
+    """Scan again whenever a file changes, with the options that are configured then; return the last exit code.
+
+    Raises:
+        UsageError: the first scan is not possible, or does not only report.
+    """
+    from regcheck.cli.rescan import rescan, states_of
+
+    for name in ("fix", "diff", "add_ignores", "write_baseline", "show_files", "show_settings"):
+        if getattr(arguments, name):
+            raise UsageError(f"--watch only reports: omit --{name.replace('_', '-')}")
+    if paths == [STDIN]:
+        raise UsageError("--watch needs files: standard input does not change")
+    named = [Path(file) for file in (arguments.config, getattr(arguments, "baseline", BASELINE)) if file]
+    return rescan(
+        lambda: examine(paths, arguments, options_from(arguments), named=bool(arguments.paths), piped=False),
+        lambda: states_of(paths, named),
+        quiet=arguments.quiet,
+    )
 
 
 def process_count(text: str) -> int:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regcheck.config import select
 from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import Finding, NotChecked, Verdict
-from regcheck.core.report import Report, counted
+from regcheck.core.report import Report
 from regcheck.core.version import __version__
 from regcheck.files.text import overlay
-from regcheck.plugins import catalogue
 from regcheck.report.view import View, text_width
+from regcheck.session import last_run
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
@@ -103,8 +102,7 @@ class ReportPlugin:
         self._ledger.add_missed([NotChecked(test, "its worker crashed while it ran")])
 
     def pytest_report_header(self) -> list[str]:
-        rules = counted(len(select.chosen(catalogue(), self._options)), "rule")
-        first = f"{__version__}, {rules}, devices: {', '.join(self._options.devices)}"
+        first = f"{__version__}, devices: {', '.join(self._options.devices)}"
         return [f"regcheck: {line}" for line in (first, *self._options.notes)]
 
     @pytest.hookimpl(tryfirst=True)
@@ -124,6 +122,7 @@ class ReportPlugin:
         if self._config.getoption("regcheck_fix") and not early:
             self._fix()
         report = self._write(early)
+        last_run.store(report, self._config.rootpath, whole=whole)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
@@ -176,6 +175,9 @@ class ReportPlugin:
         from regcheck.suite.session_fixes import fix_session
         from regcheck.suite.summary import inside
 
+        if self._terminal is not None:
+            self._terminal.ensure_newline()
+            self._terminal.write_line("regcheck: measuring fixes in a fresh process …")
         with inside(self._config.rootpath):
             fixes = fix_session(self._config, self._options, self._ledger)
             try:

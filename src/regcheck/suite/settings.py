@@ -17,7 +17,7 @@ from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.files.place import Place
 from regcheck.files.text import lines_of
-from regcheck.plugins import catalogue
+from regcheck.plugins import catalogue, manager
 from regcheck.suppression.baseline import Baseline
 
 WATCHED_BUDGET = 2.0
@@ -79,7 +79,8 @@ def options_of(config: pytest.Config, *, watched: bool = False) -> Options:
         if options.baseline:
             options = replace(options, baseline=str(config.invocation_params.dir / options.baseline))
             Baseline.read(Path(options.baseline))
-        select.chosen(catalogue(), options)
+        if manager() is not None or any(select.patterns_of(options)):  # else no rule is needed before a model is called
+            select.chosen(catalogue(), options)
     except RegcheckError as error:
         raise pytest.UsageError(f"regcheck: {error}") from None
     return options
