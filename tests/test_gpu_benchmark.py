@@ -45,4 +45,3 @@ def test_a_step_that_takes_too_long_fails(script: Mapping[str, Any], capsys: pyt
     assert script["run"]("sleep", ([sys.executable, "-c", "import time; time.sleep(60)"], 0.1)) == 1
     assert "sleep was cut off" in capsys.readouterr().out
     assert sum(seconds for _, seconds in script["STEPS"].values()) < 480
-
