@@ -14,7 +14,7 @@ from regcheck.static import analyze
 from regcheck.static.programs.reader import Program, ProgramReader
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
-from regcheck.static.project.result_cache import folder as cache_folder
+from regcheck.static.project.result_cache import CACHE
 from regcheck.static.reading import FileReading
 
 FILES = {
@@ -424,6 +424,6 @@ def test_only_programs_that_a_change_may_affect_are_read_again(
 def test_a_damaged_entry_is_not_read(folder: Path) -> None:
     """An entry whose checksum does not match is neither unpickled nor believed."""
     first = scan([folder], cached=True).to_json()
-    for file in cache_folder().iterdir():
+    for file in CACHE.folder.iterdir():
         file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert scan([folder], cached=True).to_json() == first

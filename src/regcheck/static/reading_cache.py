@@ -13,7 +13,7 @@ from regcheck.files.escape import encode
 
 from .project.files import Source
 from .project.names import Project
-from .project.result_cache import described, environment, read_entry, write_entry
+from .project.result_cache import CACHE, described, environment
 from .reading import FilePrograms, FileReading, Known, Reading
 
 _CALLED = re.compile(rb"\b(\w+)\s*\(")
@@ -37,7 +37,7 @@ class ReadingCache:
 
     def load(self) -> Known:
         """The readings that no change since affects."""
-        entry = read_entry(self._name) if self._is_used else None
+        entry = CACHE.read(self._name) if self._is_used else None
         if entry is None:
             return Known()
         contents, classes, programs = pickle.loads(entry)  # its checksum says that regcheck wrote it
@@ -54,7 +54,7 @@ class ReadingCache:
             each is not known.programs.get(each.path) for each in reading.programs
         )
         if self._is_used and is_new:
-            write_entry(self._name, pickle.dumps((self._contents, reading.files, reading.programs)))
+            CACHE.write(self._name, pickle.dumps((self._contents, reading.files, reading.programs)))
 
 
 class _Change:

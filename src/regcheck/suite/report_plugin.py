@@ -17,11 +17,13 @@ from regcheck.core.report import Report
 from regcheck.core.version import __version__
 from regcheck.files.text import overlay
 from regcheck.report.view import View, text_width
+from regcheck.session import last_run
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
 from regcheck.suite.exports import Cases, commands, in_github_actions, write_report
 from regcheck.suite.monitor import TestMonitor
+from regcheck.suite.progress_line import ProgressPlugin
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
 from regcheck.suppression.apply import report_on
@@ -54,6 +56,7 @@ def begin(config: pytest.Config) -> None:
     manager.register(plugin, "regcheck-session")
     if config.getoption("dist", "no") == "no":
         manager.register(TestMonitor(config, plugin.receive), "regcheck-watching")
+        manager.register(ProgressPlugin(), "regcheck-progress")
     else:
         inbox = Inbox(options_of(config, watched=True), config.rootpath)
         manager.register(Workers(plugin, inbox), "regcheck-workers")
@@ -121,6 +124,7 @@ class ReportPlugin:
         if self._config.getoption("regcheck_fix") and not early:
             self._fix()
         report = self._write(early)
+        last_run.store(report, self._config.rootpath, whole=whole)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
@@ -173,6 +177,9 @@ class ReportPlugin:
         from regcheck.suite.session_fixes import fix_session
         from regcheck.suite.summary import inside
 
+        if self._terminal is not None:
+            self._terminal.ensure_newline()
+            self._terminal.write_line("regcheck: measuring fixes in a fresh process …")
         with inside(self._config.rootpath):
             fixes = fix_session(self._config, self._options, self._ledger)
             try:
