@@ -105,6 +105,7 @@ class Recording:
         covers_both_modes: the other mode would differ only in what dropout layers drop and batch norms normalize by.
         operations: the cost of the forward, see `cost`.
         unfollowed: the reason for each part of the result that could not be followed.
+        squares: the sum of the squared deviations of all outputs from their means.
     """
 
     graph: fx.Graph
@@ -116,6 +117,7 @@ class Recording:
     covers_both_modes: bool = False
     operations: int = 0
     unfollowed: tuple[str, ...] = ()
+    squares: float = 0.0
 
 
 class ForwardRaised(CannotTrace):
@@ -474,6 +476,7 @@ class Recorder(TorchCallInterceptor):
             self._left.nodes,
             operations=operations,
             unfollowed=unfollowed,
+            squares=sum(squares(each.tensor) for each in result.values),
         )
 
     def _node_of_output(self, output: Output) -> fx.Node | None:
@@ -494,6 +497,16 @@ class Recorder(TorchCallInterceptor):
 def _unseen(*tensors: Any) -> Any:
     """The target of nodes that stand for unrecorded work between recorded calls."""
     raise NotImplementedError("a recorded graph is read, not run")
+
+
+def squares(values: torch.Tensor) -> float:
+    """The sum of the squared deviations of an output's values from their mean; zero for one that has no such values."""
+    plain = type(values) in (torch.Tensor, nn.Parameter) and values.layout is torch.strided and not values.is_nested
+    if not plain or not values.is_floating_point() or values.is_meta or not values.numel():
+        return 0.0
+    values = values.detach()
+    single = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    return float(single.var(correction=0)) * values.numel()
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
