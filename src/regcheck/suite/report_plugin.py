@@ -15,6 +15,7 @@ from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report
 from regcheck.core.version import __version__
+from regcheck.files.escape import escape_unencodable
 from regcheck.files.text import overlay
 from regcheck.report.view import View, text_width
 from regcheck.session import last_run
@@ -152,9 +153,10 @@ class ReportPlugin:
                 from regcheck.suite.session_fixes import fixes_of
 
                 report = fixes_of(self._config, self._options).offered(report)
-            terminalreporter.write(summary(report, view))
+            # Pytest would write the whole section as one escaped line where the stream lacks one character.
+            terminalreporter.write(escape_unencodable(summary(report, view), sys.stdout.encoding))
         for line in fix_lines(self._fixes) if self._fixes else ():
-            terminalreporter.write_line(f"regcheck: {line}")
+            terminalreporter.write_line(escape_unencodable(f"regcheck: {line}", sys.stdout.encoding))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
