@@ -92,6 +92,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/trips.py
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/editor.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/record.py
 	$(BIN)/python benchmarks/fake.py

@@ -23,6 +23,7 @@ from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
 from regcheck.suite.exports import Cases, commands, in_github_actions, write_report
 from regcheck.suite.monitor import TestMonitor
+from regcheck.suite.progress_line import ProgressPlugin
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
 from regcheck.suppression.apply import report_on
@@ -55,6 +56,7 @@ def begin(config: pytest.Config) -> None:
     manager.register(plugin, "regcheck-session")
     if config.getoption("dist", "no") == "no":
         manager.register(TestMonitor(config, plugin.receive), "regcheck-watching")
+        manager.register(ProgressPlugin(), "regcheck-progress")
     else:
         inbox = Inbox(options_of(config, watched=True), config.rootpath)
         manager.register(Workers(plugin, inbox), "regcheck-workers")
