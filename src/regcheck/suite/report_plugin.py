@@ -15,6 +15,7 @@ from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report
 from regcheck.core.version import __version__
+from regcheck.files.escape import escape_unencodable
 from regcheck.files.text import overlay
 from regcheck.report.view import View, text_width
 from regcheck.session import last_run
@@ -147,7 +148,8 @@ class ReportPlugin:
             verbose=self._config.get_verbosity() > 0,
         )
         with inside(root), overlay(self._fixes.before if self._fixes else {}):
-            terminalreporter.write(summary(report, view))
+            # Pytest would write the whole section as one escaped line where the stream lacks one character.
+            terminalreporter.write(escape_unencodable(summary(report, view), sys.stdout.encoding))
         for line in fix_lines(self._fixes) if self._fixes else ():
             terminalreporter.write_line(f"regcheck: {line}")
         if self._unwritten:
