@@ -47,6 +47,9 @@ from .writes import versions_of, written
 
 META = "regcheck"
 
+ARGUMENTS, READ = "regcheck_arguments", "regcheck_read"
+"""Keys of a node's `meta`: the arguments of a scripted module that runs as it is; whether numbers are read from it."""
+
 SILENT = frozenset(
     "shape dtype device layout requires_grad is_leaf ndim dim size stride numel nelement len storage_offset grad_fn"
     " is_contiguous is_floating_point is_complex is_cuda is_cpu is_meta is_sparse is_quantized is_nested is_mkldnn"
@@ -316,6 +319,8 @@ class Recorder(TorchCallInterceptor):
                 node = self._node("call_module", site.module, site.function, inputs, {})
                 kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
                 node.meta[META] = CallMetadata(site.function, site, kind=kind, active=drew, shape=shape)
+                if len(unknown) == 1 and unknown[0] is result:
+                    node.meta[ARGUMENTS] = self._argument(args)
                 for tensor in unknown:
                     self._identity.bind(tensor, node)
             else:
@@ -387,7 +392,8 @@ class Recorder(TorchCallInterceptor):
         if value is None or value is ... or isinstance(value, (int, float, str)):
             return value
         if isinstance(value, (tuple, list)):
-            return [self._argument(each) for each in value]
+            parts = [self._argument(each) for each in value]
+            return tuple(parts) if isinstance(value, tuple) else parts  # as an index they differ
         if isinstance(value, dict):
             return {str(key): self._argument(each) for key, each in value.items()}
         if isinstance(value, slice):
@@ -437,7 +443,7 @@ class Recorder(TorchCallInterceptor):
         return tuple(dict.fromkeys((*known, *self._escaped, *ends)))
 
     def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, given: tuple[fx.Node, ...]) -> fx.Node:
-        node = self._node("call_function", _unseen, name, given, {})
+        node = self._node("call_function", unrecorded, name, given, {})
         node.meta[META] = CallMetadata(name, self._site(name), kind=kind, shape=shape_of(tensor))
         return node
 
@@ -461,6 +467,8 @@ class Recorder(TorchCallInterceptor):
         outputs = tuple((name, node) for name, node in found if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
+        for node in self._left.nodes:
+            node.meta[READ] = True
         for node in self._dropped:
             place = node.meta[META].site.place
             if not node.users and place is not None:
@@ -494,9 +502,9 @@ class Recorder(TorchCallInterceptor):
         return self._derived("left", kind, output.tensor, given) if given else None
 
 
-def _unseen(*tensors: Any) -> Any:
+def unrecorded(*tensors: Any) -> Any:
     """The target of nodes that stand for unrecorded work between recorded calls."""
-    raise NotImplementedError("a recorded graph is read, not run")
+    raise NotImplementedError("no recorded call computes this: run the graph by `regcheck.graph_module`")
 
 
 def squares(values: torch.Tensor) -> float:
