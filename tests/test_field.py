@@ -21,7 +21,19 @@ with pytest.MonkeyPatch.context() as patch:
 def case(label: str, kind: str = "leaks") -> Case:
     lines = frozenset({("main.py", 3)} if label != "right" else ())
     return Case(
-        kind, "one", label, {"main.py": "\n" * 5}, lines, frozenset({("main.py", 5)}), ("run",), "", False, "", "", ""
+        kind,
+        "one",
+        label,
+        {"main.py": "\n" * 5},
+        lines,
+        frozenset({("main.py", 5)}),
+        ("drips",),
+        ("run",),
+        "",
+        False,
+        "",
+        "",
+        "",
     )
 
 
@@ -59,6 +71,7 @@ def test_programs_are_python() -> None:
     [
         ("fault", 3, "leaks", True, 0),
         ("fault", 3, None, True, 0),
+        ("fault", 3, "drips", True, 0),
         ("fault", 3, "sticks", False, 0),
         ("fault", None, None, True, 0),
         ("fault", 4, "leaks", False, 1),

@@ -28,6 +28,7 @@ class Case:
         files: the program's text by file name; `main.py` is the one that runs.
         lines: where a report of the kind is a hit: any of them, as a fault has several ends.
         besides: lines with another truth; reports there count neither way.
+        akin: other kinds whose report of the same line says the same.
         sees: the ways that can see the fault: `source`, `model` (an audit of the model) or `run` (a run or a test).
         model: the class in `main.py` that is built without arguments, if there is one.
         advice: no tool needs to report the kind by default; regcheck is asked for it.
@@ -39,6 +40,7 @@ class Case:
     files: dict[str, str]
     lines: frozenset[Line]
     besides: frozenset[Line]
+    akin: tuple[str, ...]
     sees: tuple[str, ...]
     model: str
     advice: bool
@@ -88,6 +90,7 @@ def _program_and_twin(kind: str, table: dict[str, Any], program: dict[str, Any])
     common = {
         "kind": kind,
         "name": program["name"],
+        "akin": tuple(table.get("akin", ())),
         "sees": tuple(program.get("sees", table["sees"])),
         "model": program.get("model", ""),
         "advice": table.get("advice", False),

@@ -18,7 +18,7 @@ class Judged:
     """One tool's result on one case.
 
     Attributes:
-        hit: a message of the kind (or of no kind) at a line of the fault, or without a line.
+        hit: a message of the kind, of one akin or of no kind, at a line of the fault, or without a line.
         wrong: the messages about what is right.
     """
 
@@ -56,7 +56,7 @@ def judge(case: Case, messages: Iterable[Message]) -> Judged:
     hit, wrong = False, []
     for message in messages:
         place = (message.get("file") or "main.py", message.get("line") or 0)
-        of_kind = message.get("kind") in (None, case.kind)
+        of_kind = message.get("kind") in (None, case.kind, *case.akin)
         if case.label != "right" and of_kind and (not place[1] or place in case.lines):
             hit = True
         elif place not in case.lines | case.besides:

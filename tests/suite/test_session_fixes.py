@@ -29,8 +29,8 @@ def test_safe_fixes_are_applied_and_measured_again(project: Project) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        ({"a": "passed"}, {"a": "failed"}, "a is failed"),
-        ({"a": "passed", "b": "failed"}, {"a": "passed"}, "b is not run"),
+        ({"a": "passed"}, {"a": "failed"}, "a failed"),
+        ({"a": "passed", "b": "failed"}, {"a": "passed"}, "b does not run"),
         ({"a": "failed", "b": "passed"}, {"a": "passed", "b": "passed"}, ""),
         ({"a": "skipped"}, {"a": "skipped"}, ""),
     ],

@@ -15,13 +15,16 @@ from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report
 from regcheck.core.version import __version__
+from regcheck.files.escape import escape_unencodable
 from regcheck.files.text import overlay
 from regcheck.report.view import View, text_width
+from regcheck.session import last_run
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
 from regcheck.suite.exports import Cases, commands, in_github_actions, write_report
 from regcheck.suite.monitor import TestMonitor
+from regcheck.suite.progress_line import ProgressPlugin
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
 from regcheck.suppression.apply import report_on
@@ -54,6 +57,7 @@ def begin(config: pytest.Config) -> None:
     manager.register(plugin, "regcheck-session")
     if config.getoption("dist", "no") == "no":
         manager.register(TestMonitor(config, plugin.receive), "regcheck-watching")
+        manager.register(ProgressPlugin(), "regcheck-progress")
     else:
         inbox = Inbox(options_of(config, watched=True), config.rootpath)
         manager.register(Workers(plugin, inbox), "regcheck-workers")
@@ -121,6 +125,7 @@ class ReportPlugin:
         if self._config.getoption("regcheck_fix") and not early:
             self._fix()
         report = self._write(early)
+        last_run.store(report, self._config.rootpath, whole=whole)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
@@ -143,7 +148,8 @@ class ReportPlugin:
             verbose=self._config.get_verbosity() > 0,
         )
         with inside(root), overlay(self._fixes.before if self._fixes else {}):
-            terminalreporter.write(summary(report, view))
+            # Pytest would write the whole section as one escaped line where the stream lacks one character.
+            terminalreporter.write(escape_unencodable(summary(report, view), sys.stdout.encoding))
         for line in fix_lines(self._fixes) if self._fixes else ():
             terminalreporter.write_line(f"regcheck: {line}")
         if self._unwritten:
@@ -173,6 +179,9 @@ class ReportPlugin:
         from regcheck.suite.session_fixes import fix_session
         from regcheck.suite.summary import inside
 
+        if self._terminal is not None:
+            self._terminal.ensure_newline()
+            self._terminal.write_line("regcheck: measuring fixes in a fresh process …")
         with inside(self._config.rootpath):
             fixes = fix_session(self._config, self._options, self._ledger)
             try:

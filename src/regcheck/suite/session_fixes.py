@@ -44,9 +44,9 @@ class SecondSession:
             CannotCompare: one does not.
         """
         for test, before in self.outcomes.items():
-            after = again.outcomes.get(test, "not run")
-            if after == "not run" or (before == "passed" and after != before):
-                raise CannotCompare(f"with the fix {test} is {after}")
+            after = again.outcomes.get(test, "does not run")
+            if after == "does not run" or (before == "passed" and after != before):
+                raise CannotCompare(f"with the fix {test} {after}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
