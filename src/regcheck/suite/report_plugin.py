@@ -143,15 +143,20 @@ class ReportPlugin:
         terminalreporter.section("regcheck")
         view = replace(
             self._view,
+            prefix="--regcheck-",
             color=terminalreporter.hasmarkup,
             width=text_width(sys.stdout),
             verbose=self._config.get_verbosity() > 0,
         )
         with inside(root), overlay(self._fixes.before if self._fixes else {}):
+            if report.findings and self._fixes is None:
+                from regcheck.suite.session_fixes import fixes_of
+
+                report = fixes_of(self._config, self._options).offered(report)
             # Pytest would write the whole section as one escaped line where the stream lacks one character.
             terminalreporter.write(escape_unencodable(summary(report, view), sys.stdout.encoding))
         for line in fix_lines(self._fixes) if self._fixes else ():
-            terminalreporter.write_line(f"regcheck: {line}")
+            terminalreporter.write_line(escape_unencodable(f"regcheck: {line}", sys.stdout.encoding))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
@@ -180,7 +185,7 @@ class ReportPlugin:
         from regcheck.suite.summary import inside
 
         if self._terminal is not None:
-            self._terminal.ensure_newline()
+            self._terminal.line("")
             self._terminal.write_line("regcheck: measuring fixes in a fresh process …")
         with inside(self._config.rootpath):
             fixes = fix_session(self._config, self._options, self._ledger)
