@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -48,14 +48,11 @@ Inspections = Mapping[str, Inspection]
 """The best inspection of each structure."""
 
 
-def best_of(inspections: Iterable[Inspections]) -> dict[str, Inspection]:
-    """The best inspection of each structure: the one that came furthest and leaves least open."""
-    best: dict[str, Inspection] = {}
-    for each in inspections:
-        for structure, inspection in each.items():
-            known = best.get(structure, inspection)
-            best[structure] = min(known, inspection, key=lambda it: (it.progress, len(it.open)))
-    return best
+def keep_best(kept: dict[str, Inspection], inspections: Inspections) -> None:
+    """Add inspections; of each structure the one stays that came furthest and leaves least open."""
+    for structure, inspection in inspections.items():
+        known = kept.get(structure, inspection)
+        kept[structure] = min(known, inspection, key=lambda it: (it.progress, len(it.open)))
 
 
 def left_open(inspections: Inspections) -> tuple[NotChecked, ...]:

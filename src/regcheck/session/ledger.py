@@ -15,7 +15,7 @@ from regcheck.core.finding import Finding, Key, NotChecked
 from regcheck.core.report import Report, gathered, rank
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.plugins import catalogue
-from regcheck.session.inspections import Inspection, best_of, left_open
+from regcheck.session.inspections import Inspection, keep_best, left_open
 from regcheck.suppression.apply import report_under, shown_path
 from regcheck.suppression.decide import Context, decide
 from regcheck.suppression.declare import log_used
@@ -110,7 +110,7 @@ class Ledger:
     def add_inspection(self, structure: str, inspection: Inspection) -> None:
         """Add an inspection of a structure; the best one stays."""
         still_open = tuple(replace(each, path=self._shown(each.path)) for each in inspection.open)
-        self.inspections = best_of([self.inspections, {structure: replace(inspection, open=still_open)}])
+        keep_best(self.inspections, {structure: replace(inspection, open=still_open)})
 
     def shows(self, finding: Finding) -> bool:
         """Whether a finding is in the ledger."""
@@ -198,7 +198,7 @@ class Ledger:
         self._devices.update(other._devices)
         self._coverage.update(other._coverage)
         self.structures.update(other.structures)
-        self.inspections = best_of([self.inspections, other.inspections])
+        keep_best(self.inspections, other.inspections)
         return new
 
     def _at_root(self, finding: Finding) -> Finding:

@@ -19,7 +19,7 @@ from regcheck.core.finding import Finding, Key, Severity, Verdict
 from regcheck.core.graph import Graph, Wholeness
 from regcheck.core.report import Report, rank
 from regcheck.core.suppressions import CodeSuppression
-from regcheck.session.inspections import Inspection, Progress, best_of
+from regcheck.session.inspections import Inspection, Progress, keep_best
 from regcheck.session.ledger import Ledger
 from regcheck.suppression.declare import log_used
 
@@ -169,7 +169,7 @@ class Session:
             self._undecided.add(_size_of(capture, wholeness))
         if inspection.is_complete:
             self._complete |= {(structure, wholeness), (structure, Wholeness.UNKNOWN)}
-        self._inspections = best_of([self._inspections, {structure: inspection}])
+        keep_best(self._inspections, {structure: inspection})
         return inspection
 
     def _is_unseen(self, structure: str) -> bool:
