@@ -22,8 +22,9 @@ from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
+from regcheck.core.join import join
 from regcheck.core.ranks import Ranks
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report
 from regcheck.core.rule import FIX_HEADING, Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Backward, Called, Stepped, WeightsTrained
@@ -109,7 +110,7 @@ def _complaints(rule: Rule, example: Example, path: Path, options: Options) -> I
                 report = check_model(check, subject_of(module.model), Inputs(module.inputs))
             else:
                 usage = check_usage(check, seen.usage, seen.captures, seen.optimizers)
-                report = gathered([usage, *check_uses(check, seen, {})])
+                report = join([usage, *check_uses(check, seen, {})])
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
         if not example.marked:

@@ -16,8 +16,9 @@ from regcheck.cli.progress import shown_progress
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import Finding, NotChecked
+from regcheck.core.join import join
 from regcheck.core.progress import steps
-from regcheck.core.report import Report, asked_by_name, gathered
+from regcheck.core.report import Report, asked_by_name
 
 
 def argument_parser() -> Parser:
@@ -67,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
         named = dict.fromkeys(each for target in targets for each in matches(target))
         audited = steps(named, lambda target: f"auditing {target}")
         reports = [examine(target, arguments.inputs, looking) for target in audited]
-    return publish(gathered(reports), arguments, options)
+    return publish(join(reports), arguments, options)
 
 
 def matches(target: str) -> list[str]:

@@ -69,7 +69,7 @@ class ReportPlugin:
         self._ledger = Ledger(self._options, config.rootpath)
         self._declarations = Declarations(self._options)
         self._cases = Cases(config)
-        self._partial = False
+        self._partial, self._is_complete = False, False
         self._unwritten = ""
         self._write(_CUT_OFF)
         if self._unwritten:
@@ -106,8 +106,8 @@ class ReportPlugin:
         early = str(session.shouldfail or session.shouldstop or "")
         if not early and exitstatus not in _WHOLE:
             early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
-        whole = not early and not self._partial and self._is_whole()
-        self._ledger.add_report(report_on(self._declarations.unused(whole), (), self._options))
+        self._is_complete = not early and not self._partial and self._is_whole()
+        self._ledger.add_report(report_on(self._declarations.unused(self._is_complete), (), self._options))
         report = self._write(early)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
@@ -149,7 +149,7 @@ class ReportPlugin:
 
     def _write(self, early: str) -> Report:
         """Write every report file; `early` says how the session ended before all tests ran, if it did."""
-        report = self._ledger.report()
+        report = self._ledger.report(self._declarations.in_use, self._declarations.idle(self._is_complete))
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))
