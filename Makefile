@@ -9,7 +9,7 @@ RELEASE = .venv-release
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test test-all test-torch lint docs plots readme bench dist format clean
+.PHONY: help demo test test-all test-torch lint docs plots readme bench field dist format clean
 
 help:
 	@echo "make demo      run all three doors on a small project with planted faults"
@@ -21,6 +21,7 @@ help:
 	@echo "make plots     repeat the measurements of the docs' plots, and draw them"
 	@echo "make readme    put the current output of the commands into the README and the tutorial"
 	@echo "make bench     run the benchmarks"
+	@echo "make field     check regcheck against the labelled benchmark"
 	@echo "make dist      build what a release uploads into dist/, twice, and check it"
 	@echo "make format    format the code and apply the fixes of ruff"
 
@@ -95,6 +96,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/fake.py
 	$(BIN)/python benchmarks/watch.py
 	$(BIN)/python benchmarks/proof.py --quick
+
+field: $(READY)
+	$(BIN)/python -m benchmarks.field --check
 
 # Hatchling takes the time of the archives from SOURCE_DATE_EPOCH: so a commit has the same bytes wherever it is built.
 dist:

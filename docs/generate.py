@@ -13,13 +13,12 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from regcheck.cli.common_options import Parser, add_common_options, add_measurement_options
-from regcheck.cli.main import ELSEWHERE, VERBS
+from regcheck.cli.main import VERBS, parser_of
 from regcheck.config.keys import KEYS, schema
 from regcheck.config.options import Options
 from regcheck.core.rule import Rule
@@ -101,7 +100,7 @@ def region_texts() -> dict[str, str]:
     add_measurement_options(measuring)
     shared = [*options_of(common), *options_of(measuring)]
     own = {verb: options_of(parser_of(verb)) for verb in VERBS}
-    for verb in ("scan", "audit", "run"):
+    for verb in ("scan", "audit", "run", "merge"):
         own[verb] = [each for each in own[verb] if each.dest not in {option.dest for option in shared}]
     return {
         "rules": f"{rules_table()}\n{source_only()}",
@@ -111,12 +110,6 @@ def region_texts() -> dict[str, str]:
         "keys": "\n".join(key_sections([*shared, *own["scan"], *own["audit"]])),
         "pytest-options": "".join(pytest_table()),
     }
-
-
-def parser_of(verb: str) -> argparse.ArgumentParser:
-    """The parser of a verb's arguments."""
-    parser: argparse.ArgumentParser = import_module(ELSEWHERE.get(verb, f"regcheck.cli.{verb}")).argument_parser()
-    return parser
 
 
 def options_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -203,7 +196,8 @@ RULES_NOTE = """
   takes rules, write a code, the beginning of one (`REG2`) or a name.
 - **found by**: a scan reads source; a run (`audit`, `run`, `watch()`, callbacks, `pytest --regcheck`) measures. Of a
   rule that both find, some cases show in a run only: its page names them.
-- **fix**: `regcheck scan --fix` applies safe fixes, with `--unsafe-fixes` the others too ([how](../how-to/fix.md)).
+- **fix**: `regcheck scan --fix`, `regcheck audit --fix` and `pytest --regcheck --regcheck-fix` apply safe fixes, with
+  `--unsafe-fixes` (`--regcheck-unsafe-fixes`) the others too ([how](../how-to/fix.md)).
 - **since**: the version that brought the rule ([life of a rule](../reference/versioning.md#life-of-a-rule)).
 """
 

@@ -129,7 +129,7 @@ def variances(axes: Axes) -> None:
 
         runner.run(Mode.TRAIN, 0, replace={op.site: identity}, observe=at_the_norm)
         runner.run(Mode.TRAIN, 0, observe=at_the_norm)
-        found = probe.measure(VarianceShift, op)
+        found = probe.measure(VarianceShift, op, 1 + MATERIAL)
         print(f"REG103: p = {rate}: {found.median:.3f}, {min(found.ratios):.3f} to {max(found.ratios):.3f}")
         axes.plot((seen[1] / seen[0]).sort().values, "o", color=color, label=f"p = {rate}, median {found.median:.2f}")
     axes.axhline(1 + MATERIAL, color="black", linewidth=0.8, linestyle=":")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from regcheck.cli.main import ELSEWHERE, VERBS
+from regcheck.cli.main import VERBS, parser_of
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -69,7 +68,7 @@ def test_the_examples_of_options_are_valid() -> None:
     """Some verb accepts the example that the page about the command line gives of each option with a value."""
     rows = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8").splitlines()
     examples = [found[1] for row in rows if (found := re.search(r"\| `(--?[\w-]+ [^`]+)` \|$", row))]
-    parsers = [import_module(ELSEWHERE.get(verb, f"regcheck.cli.{verb}")).argument_parser() for verb in VERBS]
+    parsers = [*map(parser_of, VERBS)]
     assert len(examples) >= 20
     for example in examples:
         words = shlex.split(example)

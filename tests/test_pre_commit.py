@@ -80,7 +80,7 @@ def test_the_hook_installs_without_torch_and_blocks_a_bad_commit(tmp_path: Path,
 
     blocked = committed(BAD)
     assert blocked.returncode == 1
-    assert "net.py:12:26 REG202 dropout-ignores-mode" in blocked.stdout + blocked.stderr
+    assert "net.py:12:26 error REG202 dropout-ignores-mode" in blocked.stdout + blocked.stderr
     assert repository.run("git", "rev-parse", "HEAD").returncode != 0, "nothing was committed"
 
     passed = committed(GOOD)

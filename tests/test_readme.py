@@ -29,8 +29,8 @@ def is_scan(command: str) -> bool:
 
 def without_figures(text: str) -> list[str]:
     """The lines that do not depend on random draws: places and rules, source, messages and fixes."""
-    measured = re.compile(r"^    (confirmed|measured|seen in|not )|^[.s]+ ")
-    return [line for line in text.splitlines() if not measured.search(line)]
+    paragraph = r"^    (?:confirmed|measured|seen in|not ).*\n(?:    (?!fix: |seen in |also ).*\n)*"
+    return re.sub(rf"{paragraph}|^[.s]+ .*\n", "", text, flags=re.MULTILINE).splitlines()
 
 
 @each_page

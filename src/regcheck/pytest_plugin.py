@@ -32,10 +32,12 @@ OPTIONS = {
     "seed": ("SEED", f"{KEYS['seed'].effect} (default: 0)"),
     "show-refuted": ("", "also show suspicions that measurements refuted"),
     "report": ("FORMAT:PATH", "also write the report to a file; repeatable"),
+    "fix": ("", "apply safe fixes of confirmed findings, if their tests then no longer show them"),
+    "unsafe-fixes": ("", "with --regcheck-fix: also change results"),
 }
 """The `--regcheck-…` options: the name of the value, empty for a flag, and the effect."""
 
-OPTIONS_OF_SESSIONS = ("show-refuted", "report")
+OPTIONS_OF_SESSIONS = ("show-refuted", "report", "fix", "unsafe-fixes")
 """Those that have no effect on the fixture `regcheck`."""
 
 

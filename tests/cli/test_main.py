@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from regcheck.cli.main import main
 from regcheck.core.version import __version__
 from regcheck.report.json import schema
 
@@ -50,6 +53,28 @@ def regcheck(folder: Path, *argv: str, **environment: str) -> subprocess.Complet
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
     )
+
+
+@dataclass
+class CommandLine:
+    """The command line in this process, which has imported torch."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        code = main([*argv])
+        return subprocess.CompletedProcess(argv, code, *self.capsys.readouterr())
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[CommandLine]:
+    """Runs commands in the folder; what they import is forgotten afterwards."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield CommandLine(folder, capsys)
+    for name in ("faulty", "sound", "needy"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
@@ -217,17 +242,17 @@ def test_an_audit_proves_its_finding(folder: Path) -> None:
     assert done.returncode == 1
 
 
-def test_a_model_that_cannot_be_built_is_not_checked(folder: Path) -> None:
+def test_a_model_that_cannot_be_built_is_not_checked(here: CommandLine) -> None:
     """A target that cannot be built does not stop the others; because it was named, the exit code is 3."""
     argv = ("audit", "needy.py:Net", "sound.py:Net", "--output-format", "json")
-    done = regcheck(folder, *argv)
+    done = here(*argv)
     document = json.loads(done.stdout)
     assert [each["subject"] for each in document["not_checked"]] == ["needy.py:Net"]
     assert document["not_checked"][0]["reason"] == "takes arguments: width"
     assert "def model(): return Net(…)" in document["not_checked"][0]["what_to_do"]
     assert document["findings"] == []
     assert done.returncode == 3
-    assert regcheck(folder, "audit", "needy.py:Net", "faulty.py:Net", "--input", "8x16").returncode == 1
+    assert here("audit", "needy.py:Net", "faulty.py:Net", "--input", "8x16").returncode == 1
 
 
 @pytest.mark.parametrize("name", ["Picky", "scripted"])
@@ -256,43 +281,64 @@ def test_a_model_that_cannot_be_run_is_not_checked(folder: Path, name: str) -> N
     assert done.returncode == 3
 
 
-def test_targets_can_be_configured(folder: Path) -> None:
+def test_targets_can_be_configured(here: CommandLine) -> None:
     """Without targets, `regcheck audit` checks the configured `models`; with `--no-confirm` all is unproven."""
     text = "[tool.regcheck]\nmodels = ['faulty.py:Net']\n"
-    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
-    done = regcheck(folder, "audit", "--no-confirm", "--output-format=json")
+    configuration = here.folder / "pyproject.toml"
+    configuration.write_text(text, encoding="utf-8")
+    done = here("audit", "--no-confirm", "--output-format=json")
     (finding,) = json.loads(done.stdout)["unproven"]
     assert finding["evidence"]["verdict"] == "unmeasured"
     assert done.returncode == 0
-    assert regcheck(folder, "audit", "--no-confirm", "--strict").returncode == 3
-    (folder / "pyproject.toml").write_text(f"{text}fail-on-unproven = true\n", encoding="utf-8")
-    assert regcheck(folder, "audit", "--no-confirm").returncode == 1
-    (folder / "pyproject.toml").write_text(f"{text}require-proof = false\n", encoding="utf-8")
-    done = regcheck(folder, "audit", "--no-confirm")
+    assert here("audit", "--no-confirm", "--strict").returncode == 3
+    configuration.write_text(f"{text}fail-on-unproven = true\n", encoding="utf-8")
+    assert here("audit", "--no-confirm").returncode == 1
+    configuration.write_text(f"{text}require-proof = false\n", encoding="utf-8")
+    done = here("audit", "--no-confirm")
     assert (done.returncode, done.stderr) == (
         1,
         "note: option 'require-proof' is deprecated: write fail-on-unproven = true\n",
     )
 
 
-def test_a_configured_target_that_cannot_be_built_was_named(folder: Path) -> None:
+def test_a_configured_target_that_cannot_be_built_was_named(here: CommandLine) -> None:
     """`models` names targets as the command line does: one that cannot be built is not checked, with exit code 3."""
-    (folder / "pyproject.toml").write_text("[tool.regcheck]\nmodels = ['needy.py:Net']\n", encoding="utf-8")
-    done = regcheck(folder, "audit")
+    configuration = here.folder / "pyproject.toml"
+    configuration.write_text("[tool.regcheck]\nmodels = ['needy.py:Net']\n", encoding="utf-8")
+    done = here("audit")
     assert done.returncode == 3
     assert "not checked: needy.py:Net: takes arguments: width" in done.stdout
 
 
-def test_an_audit_can_leave_the_model_unrun(folder: Path) -> None:
+def test_an_audit_can_leave_the_model_unrun(here: CommandLine) -> None:
     """With `--no-run` the finding is at the same line, and says why it is unmeasured."""
     findings = [
-        json.loads(regcheck(folder, "audit", "faulty.py:Net", "--output-format=json", *more).stdout)["findings"]
+        json.loads(here("audit", "faulty.py:Net", "--output-format=json", *more).stdout)["findings"]
         for more in ((), ("--no-run",))
     ]
     ((measured,), (followed,)) = findings
     assert measured["evidence"]["verdict"] == "confirmed"
     assert (followed["code"], followed["line"]) == (measured["code"], measured["line"])
     assert followed["evidence"]["because"] == "running is switched off"
+
+
+def test_an_audit_fixes_and_measures_again(here: CommandLine) -> None:
+    """`--fix` changes the file, says what was measured before, and exits by what a fresh process finds with the fix."""
+    path = here.folder / "faulty.py"
+    done = here("audit", "faulty.py:Net", "--fix", "--device", "cpu")
+    assert path.read_text(encoding="utf-8") == SOUND
+    assert "fixed: faulty.py:14:13 REG202 dropout-ignores-mode: standard deviation of the prediction" in done.stderr
+    assert "→ not found when measured again" in done.stderr
+    assert done.stdout.endswith("0 findings\n1 fixed\n")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("option", ["--no-confirm", "--no-run", "--write-baseline"])
+def test_fixes_of_an_audit_need_a_measurement(here: CommandLine, option: str) -> None:
+    """`--fix` without a measurement is refused, and so is one beside a baseline that would hide what it fixes."""
+    done = here("audit", "faulty.py:Net", "--fix", option)
+    assert done.returncode == 2
+    assert "--fix and --diff" in done.stderr
 
 
 def test_an_audit_without_torch_says_what_to_install(folder: Path) -> None:

@@ -122,7 +122,7 @@ def test_findings_are_told_after_the_program(tmp_path: Path) -> None:
     done = run(tmp_path, "test_net.py")
     assert (done.returncode, done.stdout) == (1, "done\n")
     line = FAULTY.split("\n").index("        return net(torch.ones(4, 8))") + 1
-    assert done.stderr.startswith(f"test_net.py:{line}:16 REG201 missing-eval  Net\n"), done.stderr
+    assert done.stderr.startswith(f"test_net.py:{line}:16 error REG201 missing-eval  Net\n"), done.stderr
     assert "confirmed on cpu" in done.stderr and "1 finding" in done.stderr
 
 

@@ -78,7 +78,7 @@ def parameters_of(value: Any) -> dict[str, bool]:
 
 def options_of(verb: str) -> dict[str, bool]:
     """The options of a verb: does it take a value?"""
-    parser = import_module(main.ELSEWHERE.get(verb, f"regcheck.cli.{verb}")).argument_parser()
+    parser = main.parser_of(verb)
     return {form: each.nargs != 0 for each in parser._actions for form in each.option_strings}
 
 

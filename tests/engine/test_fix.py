@@ -340,7 +340,7 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
     path.write_text(f"{HEAD}        x = F.dropout(x)\n{TAIL}")
     result = fix_paths([path], Options())
     path.write_text("precious = 1\n")
-    with pytest.raises(UsageError, match="has changed since the scan"):
+    with pytest.raises(UsageError, match="has changed since it was examined"):
         result.write()
     assert path.read_text() == "precious = 1\n"
 

@@ -129,5 +129,16 @@ def test_the_two_sided_test_doubles_the_smaller_tail(successes: int, draws: int,
 
 
 def test_the_sign_test_keeps_its_alpha() -> None:
-    """Its false-alarm probability is below 1e-6, and with one run fewer would not be."""
-    assert 2.0**-statistics.SIGNS < ALPHA < 2.0 ** -(statistics.SIGNS - 1)
+    """Its two looks together have a false-alarm probability below 1e-6, and either with one run fewer would not."""
+    first, second = 2.0**-statistics.SIGNS, statistics.at_least(statistics.MAJORITY, statistics.MORE_SIGNS, 0.5)
+    assert first + second < ALPHA < 2.0 ** -(statistics.SIGNS - 1)
+    assert first + statistics.at_least(statistics.MAJORITY - 1, statistics.MORE_SIGNS, 0.5) > ALPHA
+
+
+@pytest.mark.parametrize(
+    ("above", "runs", "decision"),
+    [(20, 20, True), (19, 20, None), (1, 20, None), (0, 20, False), (37, 40, True), (36, 40, None), (3, 40, False)],
+)
+def test_the_sign_test_decides_what_most_runs_say(above: int, runs: int, decision: bool | None) -> None:
+    """All runs of the first look, or 37 of 40, put the median on one side."""
+    assert statistics.sign_test(above, runs) is decision

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+import regcheck
 from regcheck.core.errors import CannotMeasure
+from regcheck.core.finding import Verdict
 from regcheck.core.graph import Mode
 from regcheck.core.measurements.variance_shift import VarianceShift
 from regcheck.probe.devices import chosen
@@ -18,11 +20,11 @@ from regcheck.tracing.strategies import trace_model
 X = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
 
 
-def shift(model: nn.Module, device: str) -> VarianceShift:
-    """Of the only dropout of a model."""
-    graph = trace_model(model, "model", Inputs((X,))).graph
+def shift(model: nn.Module, device: str, rows: int = len(X), threshold: float = 1.25) -> VarianceShift:
+    """Of the only dropout of a model, on the first rows."""
+    graph = trace_model(model, "model", Inputs((X[:rows],))).graph
     (op,) = graph.dropouts(Mode.TRAIN)
-    return ModelProbe(Runner(model, (X,), {}, device), graph, 0).measure(VarianceShift, op)
+    return ModelProbe(Runner(model, (X[:rows],), {}, device), graph, 0).measure(VarianceShift, op, threshold)
 
 
 @pytest.mark.parametrize("device", chosen(("auto",)))
@@ -47,3 +49,20 @@ def test_noise_that_no_batch_norm_sees_shifts_nothing() -> None:
     bare = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, 4))
     with pytest.raises(CannotMeasure, match="no batch norm"):
         shift(bare, "cpu")
+
+
+@pytest.mark.parametrize("weights", range(8))
+def test_few_samples_decide_as_many_do(weights: int) -> None:
+    """With four samples some masks fall short of a large effect; whatever the weights are, their means show it."""
+    torch.manual_seed(weights)
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(64))
+    (finding,) = regcheck.audit(model, X[:4]).findings
+    assert (finding.code, finding.evidence.verdict) == ("REG103", Verdict.CONFIRMED)
+
+
+def test_an_effect_near_the_threshold_stays_undecided() -> None:
+    """Masks on both sides of a threshold near their median decide nothing, and no further one is drawn."""
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(64))
+    ratios = shift(model, "cpu", rows=32).ratios
+    found = shift(model, "cpu", rows=32, threshold=sorted(ratios)[len(ratios) // 2])
+    assert found.is_above is None and found.ratios == ratios

@@ -32,7 +32,7 @@ def test_the_keys_are_those_that_others_build_on(report: Report) -> None:
     """The names of the report's keys are a promise: exactly these, at every level."""
     written = document(report)
     parts = "findings unproven not_checked refuted coverage files devices seed version known subjects blocked live"
-    parts += " fail_on strict fail_on_unproven suppressed_by idle inspections"
+    parts += " fail_on strict fail_on_unproven suppressed_by idle seen inspections"
     assert set(written) == set(parts.split())
     finding = "code name severity message module path line column fix evidence docs cell patch"
     evidence = "verdict measured expected statistic alpha samples device seed because effect"
@@ -47,7 +47,7 @@ def test_the_keys_are_those_that_others_build_on(report: Report) -> None:
 def test_the_schema_closes_every_object() -> None:
     """No object of the schema lets an unknown key pass or leaves a known one optional."""
     parts = [schema(), *schema()["$defs"].values()]
-    assert len(parts) == 11
+    assert len(parts) == 12
     for part in parts:
         assert part["additionalProperties"] is False
         assert set(part["required"]) == set(part["properties"])

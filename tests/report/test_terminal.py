@@ -13,40 +13,49 @@ from hypothesis import strategies as st
 
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Effect, Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.join import join
 from regcheck.core.report import Report
-from regcheck.report import rendered, terminal
-from regcheck.report.view import View
+from regcheck.report import rendered
+from regcheck.report.view import View, text_width
 
 GOLDEN = """\
-{path}:6:9 REG202 dropout-ignores-mode  net.blocks.0.attn
+{path}:6:9 error REG202 dropout-ignores-mode  net.blocks.0.attn
     `scaled_dot_product_attention(dropout_p=0.1)` still drops attention weights after `eval()`
     6 |     y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate)
       |         ^
     confirmed on cpu: the prediction varies by 3.1 % of its spread between eval runs
     fix: pass `dropout_p=… if self.training else 0.0`
 
-<model> REG301 coupled-l2-adaptive
+<model> warning REG301 coupled-l2-adaptive
     `Adam(weight_decay=0.01)` folds the decay into the gradient
-    not measured: source only
     fix: use `torch.optim.AdamW`
+
+rule                         findings  confirmed
+REG202 dropout-ignores-mode         1          1
+REG301 coupled-l2-adaptive          1          0
 
 pkg/net.py:3: not checked: pkg.net:Net: takes arguments: width; name a function that takes none
 
+read from source, not measured; `regcheck audit` and `pytest --regcheck` measure
 2 findings, 1 suspicion refuted by measurement, 1 not checked
 """
 
 
-def test_a_report_of_nothing_reads_the_same_with_and_without_rich() -> None:
-    """Where there is nothing to draw, the text is that of the terminal's renderer, though it is not loaded."""
+def test_a_report_of_nothing_is_its_last_lines() -> None:
+    """Without findings and without anything that was not checked, both formats are the coverage and the headline."""
     covered = Coverage("net.py", "source", "", ("train", "eval"), 3, 2, opaque=("Net",))
     for report in (Report(), Report(coverage=(covered,))):
-        for view in (View(), View(statistics=True, fixed=2, show_refuted=True)):
-            assert rendered(report, view=view) == terminal.render(report, view)
+        lines = [*report.looked_at, report.headline]
+        assert rendered(report).splitlines() == rendered(report, "concise").splitlines() == lines
 
 
 def test_the_full_text_is_this(report: Report) -> None:
-    """A reader gets place, rule and module; message, source and caret; the proof; the fix."""
-    assert rendered(report) == GOLDEN.format(path=report.findings[0].path)
+    """A reader gets place, rule and module; message, source and caret; the proof; the fix; then counts."""
+    path = str(report.findings[0].path)
+    text = rendered(report)
+    headings = [f"{path}: 1 finding\n\n"]
+    assert [each for each in headings if each in text] == headings
+    assert text.replace(headings[0], "") == GOLDEN.format(path=path)
 
 
 FIGURES = """\
@@ -77,14 +86,20 @@ def test_a_tab_does_not_move_the_caret(report: Report) -> None:
 
 
 def test_refuted_and_statistics_are_shown_when_asked_for(report: Report) -> None:
-    """`--show-refuted` adds the refuted suspicions, `--statistics` a count for each rule, to both text formats."""
+    """`--show-refuted` adds the refuted suspicions, `--statistics` a count for each rule, to both text formats.
+
+    The full text has the table also without `--statistics`, unless it is quiet or has one finding.
+    """
     for format in ("full", "concise"):
         plain, asked = rendered(report, format), rendered(report, format, View(show_refuted=True, statistics=True))
         assert "REG101" not in plain
         assert "refuted on cpu: no unit is constant" in asked
-        assert "   1  REG202  dropout-ignores-mode" in asked
-        assert "   1  REG202" not in plain
         assert asked.splitlines()[-1] == plain.splitlines()[-1] == report.headline
+    assert "   1  REG202  dropout-ignores-mode" in rendered(report, "concise", View(statistics=True))
+    heading, one = "rule  ", replace(report, findings=report.findings[:1])
+    assert heading in rendered(report)
+    assert heading not in rendered(one) and heading not in rendered(report, view=View(quiet=True))
+    assert heading in rendered(one, view=View(quiet=True, statistics=True))
 
 
 def test_concise_has_one_line_for_each(report: Report) -> None:
@@ -109,7 +124,50 @@ def test_source_that_is_gone_is_left_out(report: Report) -> None:
     """A file that cannot be read any more costs the excerpt, not the finding."""
     assert report.findings[0].path is not None
     Path(report.findings[0].path).unlink()
-    assert rendered(report).splitlines()[2].startswith("    confirmed on cpu")
+    assert "attn\n    `scaled" in rendered(report) and "eval()`\n    confirmed on cpu" in rendered(report)
+
+
+def test_prose_is_broken_at_spaces_on_a_terminal(report: Report) -> None:
+    """In 60 columns prose takes several lines; places, source and words stay whole, and no word is lost."""
+    lines = rendered(report, view=View(width=60)).splitlines()
+    assert [*filter(None, " ".join(lines).split(" "))] == [*filter(None, re.split(r"[ \n]", rendered(report)))]
+    assert report.findings[0].where in "\n".join(lines)
+    assert all(len(line) <= 60 for line in lines if line.startswith("    ") and " | " not in line)
+    coloured = rendered(report, view=View(width=60, color=True))
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured).splitlines() == lines
+
+
+def test_the_width_of_prose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`COLUMNS` states it, up to 100; otherwise a file has none."""
+    with (tmp_path / "out.txt").open("w") as file:
+        monkeypatch.setenv("COLUMNS", "72")
+        assert text_width(file) == 72
+        monkeypatch.setenv("COLUMNS", "300")
+        assert text_width(file) == 100
+        monkeypatch.delenv("COLUMNS")
+        assert text_width(file) is None
+
+
+def test_findings_of_models_stand_under_their_names(report: Report) -> None:
+    """Reports on several models are one, where each group of findings is headed by its model and names the others."""
+    first, second = (replace(each, evidence=report.findings[0].evidence) for each in report.findings)
+    reports = [Report((first,), subjects=(name,), live=True) for name in ("Net", "Wide")]
+    text = rendered(join([*reports, Report((second,), subjects=("Adam",), live=True)]))
+    order = [text.index(part) for part in ("Adam: 1 finding", "REG301", "Net: 1 finding", "REG202", "also in Wide")]
+    assert order == sorted(order)
+    assert "finding\n" not in rendered(reports[0])[: -len("1 finding\n")]
+
+
+def test_tests_are_named_while_they_fit_into_a_line(report: Report) -> None:
+    """A finding names up to three tests, fewer where they are long, counts the others, and names all with `-v`."""
+    first = report.findings[0]
+    for names, shown in (
+        ([f"test_{number}" for number in range(5)], "seen in test_0, test_1, test_2 and 2 more"),
+        (["test_" + "long" * 20, "test_" + "name" * 20], f"seen in test_{'long' * 20} and 1 more"),
+    ):
+        seen = Report((first,), live=True, tests={first.key: tuple(names)})
+        assert f"    {shown}\n" in rendered(seen)
+        assert f"    seen in {', '.join(names)}\n" in rendered(seen, view=View(verbose=True))
 
 
 REPEATED = """\
@@ -140,8 +198,9 @@ def repeated(path: Path, code: str = "REG102") -> Report:
 def test_repetitions_of_a_placement_are_one_block(tmp_path: Path) -> None:
     """A placement repeated in a file is shown once with the lines where it repeats; all findings are counted."""
     text = rendered(repeated(tmp_path / "net.py"))
-    assert re.findall(r"net.py:(\d+):13 REG102", text) == ["3", "6"]
+    assert re.findall(r"net.py:(\d+):13 warning REG102", text) == ["3", "6"]
     assert re.findall(r"also at .*", text) == ["also at lines 4, 5"]
+    assert re.search(r"^REG102 some-rule +4$", text, re.MULTILINE)
     assert text.splitlines()[-1] == "4 findings"
 
 
@@ -149,9 +208,9 @@ def test_every_repetition_is_shown_where_it_matters(tmp_path: Path) -> None:
     """`--verbose`, other families of rules and formats for programs show each place as a finding of its own."""
     report = repeated(tmp_path / "net.py")
     everywhere = ["3", "4", "5", "6"]
-    assert re.findall(r"net.py:(\d+):13 REG102", rendered(report, view=View(verbose=True))) == everywhere
+    assert re.findall(r"net.py:(\d+):13 warning REG102", rendered(report, view=View(verbose=True))) == everywhere
     other = repeated(tmp_path / "net.py", "REG202")
-    assert re.findall(r"net.py:(\d+):13 REG202", rendered(other)) == everywhere
+    assert re.findall(r"net.py:(\d+):13 warning REG202", rendered(other)) == everywhere
     assert re.findall(r"line=(\d+)", rendered(report, "github")) == everywhere
     assert [each["line"] for each in json.loads(rendered(report, "json"))["findings"]] == [3, 4, 5, 6]
 
@@ -188,20 +247,26 @@ reports = st.builds(
 )
 
 
+def is_confirmed(finding: Finding) -> bool:
+    return finding.evidence.verdict is Verdict.CONFIRMED
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(reports)
 def test_the_text_adds_up(report: Report) -> None:
     """Whatever the report, a judge that knows only the text counts the same findings, figures and things missed."""
     text = rendered(report, "full", View(statistics=True, verbose=True))
-    titles = re.findall(r"^(\S+) (REG\d+) some-rule(?: \(info\))?  net\.layer$", text, re.MULTILINE)
-    assert titles == [(each.where, each.code) for each in report.findings]
+    titles = re.findall(r"^(\S+) (\w+) (REG\d+) some-rule  net\.layer$", text, re.MULTILINE)
+    assert sorted(titles) == sorted((each.where, each.severity.value, each.code) for each in report.findings)
     messages = re.findall(r"^    (M .*)$", text, re.MULTILINE)
-    assert [each.strip() for each in messages] == [each.message.strip() for each in report.findings]
+    assert sorted(each.strip() for each in messages) == sorted(each.message.strip() for each in report.findings)
     measured = re.findall(r"^    measured (\S+?)(?:,|$)", text, re.MULTILINE)
     figures = [each.evidence.measured for each in report.findings if each.evidence.measured is not None]
-    assert [float(each) for each in measured] == pytest.approx(figures, rel=1e-3)
-    counted = re.findall(r"^ *(\d+)  REG\d+  some-rule$", text, re.MULTILINE)
-    assert sum(int(each) for each in counted) == len(report.findings)
+    assert sorted(float(each) for each in measured) == pytest.approx(sorted(figures), rel=1e-3)
+    heading, *rows = re.findall(r"^(?:rule|REG\d+ some-rule) .*$", text, re.MULTILINE) or [""]
+    for column, test in (("findings", lambda each: True), ("confirmed", is_confirmed)):
+        numbers = [int(row.split()[heading.split().index(column) + 1]) for row in rows if column in heading]
+        assert sum(numbers) == sum(map(test, report.findings))
     assert len(re.findall(r"^not checked: ", text, re.MULTILINE)) == len(report.not_checked)
     headline = text.splitlines()[-1]
     assert re.match(r"(\d+) findings?\b", headline).group(1) == str(len(report.findings))  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ from regcheck.engine.scan import scan
 from regcheck.static import analyze
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
-from regcheck.static.project.result_cache import folder as cache_folder
+from regcheck.static.project.result_cache import CACHE
 from regcheck.static.reading import FileReading
 
 FILES = {
@@ -209,6 +209,6 @@ def test_only_what_a_change_may_affect_is_followed_again(
 def test_a_damaged_entry_is_not_read(folder: Path) -> None:
     """An entry whose checksum does not match is neither unpickled nor believed."""
     first = scan([folder], cached=True).to_json()
-    for file in cache_folder().iterdir():
+    for file in CACHE.folder.iterdir():
         file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert scan([folder], cached=True).to_json() == first

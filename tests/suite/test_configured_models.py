@@ -34,6 +34,8 @@ def test_configured_rules_and_models(project: Project) -> None:
     assert "1 finding, 1 not checked, 2 models examined" in done.stdout
     assert [each["code"] for each in document["findings"]] == ["REG202"]
     assert "seen in regcheck::models:Leaky" in done.stdout
+    assert done.stdout.count("still drops") == 1, "the failure shows the place, the section the finding"
+    assert "REG202 dropout-ignores-mode\n1 finding; the section `regcheck` below says more" in done.stdout
     assert project.run("--regcheck", "-k", "Sound", "-q").returncode == 0
     assert "models:Leaky" not in project.run("--regcheck", "test_models.py::test_sound", "-v").stdout
     assert "models:Leaky" not in project.run("-v").stdout

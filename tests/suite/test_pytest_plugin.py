@@ -112,7 +112,7 @@ def test_findings_are_shown_with_the_tests_that_showed_them(project: Project) ->
     done, document = project.report()
     leak, predicts = line_of(project.models, "F.dropout("), line_of(project.models, "return model(x)")
     assert lines(document) == [("REG201", "models.py", predicts), ("REG202", "models.py", leak)]
-    assert f"models.py:{leak}:26 REG202" in done.stdout
+    assert f"models.py:{leak}:26 error REG202" in done.stdout
     assert "seen in test_models.py::test_leaky" in done.stdout
     assert "seen in test_models.py::test_predict" in done.stdout
     assert "regcheck: 0." in done.stdout

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 
-from regcheck.cli.common_options import Parser, add_common_options, options_from, without_new_baseline
+from regcheck.cli.common_options import (
+    Parser,
+    add_common_options,
+    add_fix_options,
+    options_from,
+    refuse_fixes_alone,
+    without_new_baseline,
+)
 from regcheck.cli.inputs import FORMS, InputSpec, build_arguments, parse_input
-from regcheck.cli.output import publish
+from regcheck.cli.output import publish, publish_changes, publish_diff
 from regcheck.cli.progress import shown_progress
+from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.join import join
 from regcheck.core.progress import steps
 from regcheck.core.report import Report, asked_by_name
+from regcheck.plugins import catalogue
 
 
 def argument_parser() -> Parser:
@@ -48,27 +59,68 @@ def argument_parser() -> Parser:
         default=argparse.SUPPRESS,
         help="run the model on fake tensors only, and measure nothing",
     )
+    add_fix_options(parser)
     add_common_options(parser)
     return parser
 
 
 def run(argv: Sequence[str]) -> int:
-    """Audit every target, publish one report on all of them, and return the exit code."""
+    """Audit every target, apply fixes with `--fix`, publish one report on all targets, and return the exit code."""
     arguments = argument_parser().parse(argv)
     options = options_from(arguments)
     targets = arguments.targets or options.models
     if not targets:
         raise UsageError("name a TARGET, as in `regcheck audit file.py:Net`, or set `models` in [tool.regcheck]")
+    refuse_fixes_alone(arguments)
+    wants_fixes = arguments.fix or arguments.diff
+    if wants_fixes and (arguments.write_baseline or not options.confirm or not options.run):
+        raise UsageError("--fix and --diff change what a measurement proves: measure, and write no baseline")
     try:
         import torch  # noqa: F401, only asked whether it is there
     except ModuleNotFoundError:
         raise UsageError("`regcheck audit` needs torch: `pip install 'regcheck[torch]'`") from None
+    from regcheck.engine.live_fix import LiveFixes
+
     looking = without_new_baseline(options, arguments)
+    rules = select.chosen(catalogue(), options)
+    fixes = LiveFixes(rules, os.getcwd(), since=time.time_ns(), unsafe=arguments.unsafe_fixes)
     with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
-        named = dict.fromkeys(each for target in targets for each in matches(target))
-        audited = steps(named, lambda target: f"auditing {target}")
-        reports = [examine(target, arguments.inputs, looking) for target in audited]
-    return publish(join(reports), arguments, options)
+        named = [*dict.fromkeys(each for target in targets for each in matches(target))]
+        report = fixes.offered(audited(named, arguments.inputs, looking))
+        if wants_fixes:
+            result = fixes.applied(report, partial(audited_afresh, named, arguments.inputs, looking))
+    if not wants_fixes:
+        return publish(report, arguments, options)
+    if arguments.diff:
+        return publish_diff(result, arguments, options)
+    return publish_changes(result, arguments, options)
+
+
+def audited(targets: Sequence[str], given: list[InputSpec], options: Options) -> Report:
+    """Returns one report on all targets."""
+    return join(examine(each, given, options) for each in steps(targets, lambda target: f"auditing {target}"))
+
+
+def audited_afresh(
+    targets: Sequence[str], given: list[InputSpec], options: Options, contents: Mapping[str, bytes]
+) -> Report:
+    """Returns the report of a fresh process in which files have these contents.
+
+    Raises:
+        Died: the process ended without a report.
+    """
+    from regcheck.engine.fresh_process import call_afresh
+
+    (report,) = (
+        call_afresh(each, audited_to_send, targets, given, options)
+        for each in steps([contents], lambda _: "measuring the fixes in a fresh process")
+    )
+    return report
+
+
+def audited_to_send(targets: Sequence[str], given: list[InputSpec], options: Options) -> Report:
+    """Returns one report on all targets without the recorded graph, which other processes cannot have."""
+    return replace(audited(targets, given, options), fx_graph=None)
 
 
 def matches(target: str) -> list[str]:

@@ -117,6 +117,7 @@ def add_output_options(parser: Parser) -> None:
         "--output-format",
         metavar="FORMAT",
         type=known,
+        choices=tuple(FORMATS),
         default="full",
         help=f"one of {', '.join(FORMATS)} (default: full)",
     )
@@ -157,6 +158,26 @@ def add_measurement_options(parser: Parser) -> None:
         help=f"{KEYS['budget'].effect} (default: 60)",
     )
     proof.add_argument("--seed", type=int, default=SUPPRESS, help=f"{KEYS['seed'].effect} (default: 0)")
+
+
+def add_fix_options(parser: Parser, *, also: str = "") -> argparse._ArgumentGroup:
+    """Add the options about fixes; `also` names another option whose changes `--diff` shows."""
+    fixes = parser.add_argument_group("fixes")
+    fixes.add_argument("--fix", action="store_true", help="apply safe fixes, and report what remains")
+    would = f"--fix (or {also})" if also else "--fix"
+    fixes.add_argument("--diff", action="store_true", help=f"show what {would} would change; exit 1 if anything")
+    fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also change results")
+    return fixes
+
+
+def refuse_fixes_alone(arguments: argparse.Namespace) -> None:
+    """Refuse `--unsafe-fixes` where nothing is fixed.
+
+    Raises:
+        UsageError: it stands alone.
+    """
+    if arguments.unsafe_fixes and not (arguments.fix or arguments.diff):
+        raise UsageError("--unsafe-fixes needs --fix or --diff")
 
 
 def options_from(arguments: argparse.Namespace) -> Options:

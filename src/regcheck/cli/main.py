@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from regcheck.cli.printing import note, show
 from regcheck.core.errors import RegcheckError, unknown
 from regcheck.core.version import __version__
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
 
 VERBS = {
     "scan": "check source files without importing them (needs no torch)",
@@ -16,11 +21,13 @@ VERBS = {
     "run": "run a program as Python does, and check all its models and optimizers",
     "merge": "join the reports of shards, machines or ranks into one",
     "rule": "list the rules, or show one rule's page",
+    "server": "show findings in an editor, by the Language Server Protocol on standard input and output",
     "selftest": "compare torch with the reference implementations, on every device present",
+    "completion": "print the script that completes words in bash, zsh or fish",
 }
 """The verbs and their help. A verb is a module of this package by that name, with `run(argv) -> int`."""
 
-ELSEWHERE = {"selftest": "regcheck.selftest.command"}
+ELSEWHERE = {"selftest": "regcheck.selftest.command", "server": "regcheck.editor.serve"}
 """Verbs in a package of their own, which nothing else imports."""
 
 CLEAN, FOUND, USAGE, NOT_CHECKED = 0, 1, 2, 3
@@ -31,7 +38,7 @@ usage: regcheck VERB …
 
 Finds dropout, regularization and train/eval mistakes in PyTorch models, and proves each one by measuring the model.
 
-{chr(10).join(f"  regcheck {verb:<8} {does}" for verb, does in VERBS.items())}
+{chr(10).join(f"  regcheck {verb:<10} {does}" for verb, does in VERBS.items())}
 
 `regcheck VERB --help` lists the options of a verb; `regcheck --version` prints the version.
 exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage,
@@ -68,5 +75,16 @@ def dispatch(words: list[str]) -> int:
         return CLEAN
     if verb not in VERBS:
         raise unknown("option" if verb.startswith("-") else "verb", verb, [*VERBS, "--help", "--version"])
-    code: int = import_module(ELSEWHERE.get(verb, f"regcheck.cli.{verb}")).run(rest)
+    code: int = module_of(verb).run(rest)
     return code
+
+
+def parser_of(verb: str) -> ArgumentParser:
+    """Returns the parser of a verb's arguments."""
+    parser: ArgumentParser = module_of(verb).argument_parser()
+    return parser
+
+
+def module_of(verb: str) -> ModuleType:
+    """Returns the module of a verb."""
+    return import_module(ELSEWHERE.get(verb, f"regcheck.cli.{verb}"))

@@ -8,20 +8,25 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from regcheck import plugins
 from regcheck.cli.printing import note, show
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
+from regcheck.core.finding import Verdict
 from regcheck.core.report import Report, counted
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
+from regcheck.files.text import content_of, overlay
 from regcheck.report import rendered
-from regcheck.report.view import View
+from regcheck.report.view import View, fixed_line, text_width
 from regcheck.suppression.apply import shown_path
 from regcheck.suppression.baseline import Baseline
+
+if TYPE_CHECKING:
+    from regcheck.engine.fix import FixResult
 
 
 def publish(
@@ -56,16 +61,16 @@ def publish(
         code = update_baseline(report, options, examined, stream or sys.stdout)
         return 0 if arguments.exit_zero else code
     file: Path | None = arguments.output_file
-    color = file is None and wants_color(stream or sys.stdout)
     view = View(
-        arguments.show_refuted,
-        arguments.statistics,
-        color,
-        arguments.verbose,
-        fixed,
-        arguments.quiet,
-        arguments.command,
-        ignored,
+        show_refuted=arguments.show_refuted,
+        statistics=arguments.statistics,
+        color=file is None and wants_color(stream or sys.stdout),
+        width=text_width(stream or sys.stdout) if file is None else None,
+        verbose=arguments.verbose,
+        fixed=fixed,
+        ignored=ignored,
+        quiet=arguments.quiet,
+        command=arguments.command,
     )
     text = rendered(report, arguments.output_format, view)
     if file is None:
@@ -75,6 +80,57 @@ def publish(
     if not arguments.quiet:
         note_stale_entries(report, options, examined)
     return 0 if arguments.exit_zero else report.exit_code
+
+
+def publish_diff(result: FixResult, arguments: Namespace, options: Options, *, done: str = "fixed") -> int:
+    """Print the changes in place of a report, and return the exit code of `--diff`."""
+    note_refused(result, done)
+    show("".join(result.diff()))
+    note(f"{result.fixed} would be {done}, {result.report.headline} would remain")
+    code = 1 if result.after else 3 if options.strict and result.report.not_checked else 0
+    return 0 if arguments.exit_zero else code
+
+
+def publish_changes(
+    result: FixResult,
+    arguments: Namespace,
+    options: Options,
+    *,
+    done: str = "fixed",
+    examined: Sequence[str] = (),
+    piped: bool = False,
+) -> int:
+    """Write the changes, publish the report on what remains, and return its exit code.
+
+    Args:
+        result: the changes and the report.
+        arguments: the command line.
+        options: the options of the command line and the configuration together.
+        done: what the changes do to findings: they are `fixed` or `ignored`.
+        examined: the files and folders that were scanned; empty for other doors.
+        piped: whether to print the changed file, and the report on standard error.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    note_refused(result, done)
+    result.write()
+    for each in result.removed:
+        if each.evidence.verdict is Verdict.CONFIRMED:
+            note(fixed_line(each))
+    with overlay(result.after):
+        if piped:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content_of(examined[0]))
+            sys.stdout.buffer.flush()
+        stream = sys.stderr if piped else None
+        return publish(result.report, arguments, options, examined=examined, stream=stream, **{done: result.fixed})
+
+
+def note_refused(result: FixResult, done: str) -> None:
+    """Print a note on standard error for each file in which a change was not made."""
+    for path, why in result.refused.items():
+        note(f"note: {visible(path)}: not {done}: {why}")
 
 
 def write_report(file: Path, option: str, text: str) -> None:
@@ -124,7 +180,7 @@ def door_name(examined: Sequence[str]) -> str:
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Whether to print colour: on a terminal, unless `NO_COLOR` or `FORCE_COLOR` overrides it."""
+    """Whether to print colour: on a terminal that has it, unless `NO_COLOR` or `FORCE_COLOR` overrides it."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")

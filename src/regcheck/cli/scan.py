@@ -10,16 +10,19 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regcheck.cli.common_options import (
     Parser,
     add_common_options,
+    add_fix_options,
     comma_separated,
     options_from,
+    refuse_fixes_alone,
     without_new_baseline,
 )
-from regcheck.cli.output import publish
+from regcheck.cli.output import publish, publish_changes, publish_diff
 from regcheck.cli.printing import note, show
 from regcheck.cli.progress import shown_progress
 from regcheck.config.keys import KEYS
@@ -28,7 +31,8 @@ from regcheck.core.errors import UsageError
 from regcheck.core.report import Report
 from regcheck.engine.scan import NO_FILES, files_to_scan, scan
 from regcheck.files.escape import dump_json, visible
-from regcheck.files.text import STDIN, content_of, overlay
+from regcheck.files.text import STDIN, overlay
+from regcheck.suppression.baseline import DEFAULT as BASELINE
 from regcheck.suppression.new_comments import checked_reason
 
 if TYPE_CHECKING:
@@ -53,6 +57,9 @@ def argument_parser() -> Parser:
         default=0,
         help="scan in up to N processes (default: one for each core; few files are scanned in one)",
     )
+    parser.add_argument(
+        "--watch", action="store_true", help="scan again whenever a file of the project changes, until Ctrl-C"
+    )
     chosen = parser.add_argument_group("files")
     for key, more in (("exclude", ", instead of the configured ones"), ("extend-exclude", "")):
         chosen.add_argument(
@@ -72,12 +79,7 @@ def argument_parser() -> Parser:
         default=argparse.SUPPRESS,
         help="scan excluded files that are named",
     )
-    fixes = parser.add_argument_group("fixes")
-    fixes.add_argument("--fix", action="store_true", help="apply safe fixes, and report what remains")
-    fixes.add_argument(
-        "--diff", action="store_true", help="show what --fix (or --add-ignores) would change; exit 1 if anything"
-    )
-    fixes.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: also change results")
+    fixes = add_fix_options(parser, also="--add-ignores")
     fixes.add_argument(
         "--add-ignores",
         metavar="REASON",
@@ -93,12 +95,13 @@ def run(argv: Sequence[str]) -> int:
     """Scan, publish the report, and return the exit code."""
     arguments = argument_parser().parse(argv)
     paths = arguments.paths or ["."]
-    if arguments.unsafe_fixes and not (arguments.fix or arguments.diff):
-        raise UsageError("--unsafe-fixes needs --fix or --diff")
+    refuse_fixes_alone(arguments)
     if arguments.add_ignores and (arguments.fix or arguments.unsafe_fixes or arguments.write_baseline):
         raise UsageError("--add-ignores suppresses findings: apply fixes or write the baseline in another run")
     if STDIN in paths and len(paths) > 1:
         raise UsageError("- must be the only PATH: standard input is one file")
+    if arguments.watch:
+        return watch(paths, arguments)
     atexit.register(gc.freeze)  # an ending process need not search the scan's objects for garbage
     with ExitStack() as stack:
         if paths == [STDIN]:
@@ -108,6 +111,27 @@ def run(argv: Sequence[str]) -> int:
         if arguments.stdin_filename:
             raise UsageError("--stdin-filename needs the PATH -")
         return examine(paths, arguments, options_from(arguments), named=bool(arguments.paths), piped=False)
+
+
+def watch(paths: list[str], arguments: Namespace) -> int:
+    """Scan again whenever a file changes, with the options that are configured then; return the last exit code.
+
+    Raises:
+        UsageError: the first scan is not possible, or does not only report.
+    """
+    from regcheck.cli.rescan import rescan, states_of
+
+    for name in ("fix", "diff", "add_ignores", "write_baseline", "show_files", "show_settings"):
+        if getattr(arguments, name):
+            raise UsageError(f"--watch only reports: omit --{name.replace('_', '-')}")
+    if paths == [STDIN]:
+        raise UsageError("--watch needs files: standard input does not change")
+    named = [Path(file) for file in (arguments.config, getattr(arguments, "baseline", BASELINE)) if file]
+    return rescan(
+        lambda: examine(paths, arguments, options_from(arguments), named=bool(arguments.paths), piped=False),
+        lambda: states_of(paths, named),
+        quiet=arguments.quiet,
+    )
 
 
 def process_count(text: str) -> int:
@@ -155,22 +179,9 @@ def examine(paths: list[str], arguments: Namespace, options: Options, *, named: 
         result = changed(paths, arguments, looking)
     done = "ignored" if arguments.add_ignores else "fixed"
     refuse_empty(result.report, named)
-    for path, why in result.refused.items():
-        note(f"note: {visible(path)}: not {done}: {why}")
     if arguments.diff:
-        show("".join(result.diff()))
-        note(f"{result.fixed} would be {done}, {result.report.headline} would remain")
-        code = 1 if result.after else 3 if options.strict and result.report.not_checked else 0
-        return 0 if arguments.exit_zero else code
-    result.write()
-    with overlay(result.after):
-        if piped:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(content_of(paths[0]))
-            sys.stdout.buffer.flush()
-        stream = sys.stderr if piped else None
-        counts = {done: result.fixed}
-        return publish(result.report, arguments, options, examined=paths, stream=stream, **counts)
+        return publish_diff(result, arguments, options, done=done)
+    return publish_changes(result, arguments, options, done=done, examined=paths, piped=piped)
 
 
 def changed(paths: list[str], arguments: Namespace, options: Options) -> FixResult:

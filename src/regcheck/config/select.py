@@ -23,7 +23,7 @@ def chosen(rules: Iterable[Rule], options: Options) -> tuple[Rule, ...]:
         UsageError: a pattern, of any option, that fits no rule, with its nearest neighbour.
     """
     rules = tuple(rules)
-    for pattern in _patterns(options):
+    for pattern in patterns_of(options):
         if not any(_fit(pattern, rule.code, rule.name) is not None for rule in rules):
             raise unknown_rule(pattern, rules)
     return tuple(rule for rule in rules if _is_on(rule, options))
@@ -100,7 +100,8 @@ def _fit(pattern: str, code: str, name: str) -> int | None:
     return len(pattern) if pattern and code.startswith(pattern) else None
 
 
-def _patterns(options: Options) -> Iterable[str]:
+def patterns_of(options: Options) -> Iterable[str]:
+    """All patterns of the options."""
     yield from (*options.select, *options.extend_select, *options.ignore)
     for table in (options.per_file_ignores, options.per_module_ignores):
         for patterns in table.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from .coverage import Coverage
@@ -59,6 +59,8 @@ def join(reports: Iterable[Report]) -> Report:
         files=_files(reports),
         subjects=tuple(sorted(_every(report.subjects for report in reports))),
         coverage=_coverage(reports, covered(inspections)),
+        models=_names(report.models or _subject_of_each(report) for report in reports),
+        tests=_names(report.tests for report in reports),
         inspections=dict(sorted(inspections.items())),
         fx_graph=graphs[0] if len(graphs) == 1 else None,
     )
@@ -133,6 +135,19 @@ def _files(reports: Sequence[Report]) -> int | None:
     names = _every(report.subjects for report in scans)
     unnamed = sum((report.files or 0) - len(report.subjects) for report in scans)
     return len(names) + unnamed if scans else None
+
+
+def _subject_of_each(report: Report) -> Mapping[Key, tuple[str, ...]]:
+    """The model of each finding in a report about one model."""
+    return {each.key: report.subjects for each in report.findings} if len(report.subjects) == 1 else {}
+
+
+def _names(every: Iterable[Mapping[Key, tuple[str, ...]]]) -> dict[Key, tuple[str, ...]]:
+    names: dict[Key, set[str]] = {}
+    for of_report in every:
+        for key, some in of_report.items():
+            names.setdefault(key, set()).update(some)
+    return {key: tuple(sorted(names[key])) for key in sorted(names, key=repr)}
 
 
 def _every(parts: Iterable[Iterable[T]]) -> set[T]:

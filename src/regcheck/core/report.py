@@ -11,7 +11,7 @@ from regcheck.files.escape import dump_json
 
 from .coverage import Coverage, coverage_lines
 from .errors import Failed
-from .finding import Finding, NotChecked, Severity, Verdict
+from .finding import Finding, Key, NotChecked, Severity, Verdict
 from .inspections import Inspection
 from .suppressions import CodeSuppression
 
@@ -25,10 +25,11 @@ class Report:
     counted, but a suppression of one is in use. `suppressed_by` are the declarations in code that suppressed a
     finding, `idle` those that a finding says suppress nothing. `live` says that models were there to be measured: only
     what a measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that
-    could not be built, traced or run. `files` is the number of source files that a scan looked at. `fx_graph` is the
-    recorded `torch.fx.Graph` of the train-mode run, where there is one. `subjects` are the targets, models, programs or
-    files that were examined. `inspections` say of a watched run how far the examination of each model structure came,
-    so that another report can close what this one leaves open.
+    could not be built, traced or run. `files` is the number of source files that a scan looked at, `examined` the
+    number of models that a test session examined. `models` and `tests` name, by the key of a finding, the models that
+    have it and the tests that showed it. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there
+    is one. `subjects` are the targets, models, programs or files that were examined. `inspections` say of a watched run
+    how far the examination of each model structure came, so that another report can close what this one leaves open.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -50,6 +51,9 @@ class Report:
     suppressed_by: tuple[CodeSuppression, ...] = ()
     idle: tuple[CodeSuppression, ...] = ()
     inspections: Mapping[str, Inspection] = field(default_factory=dict)
+    examined: int | None = None
+    models: Mapping[Key, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    tests: Mapping[Key, tuple[str, ...]] = field(default_factory=dict, compare=False)
     fx_graph: Any = None
 
     @property
@@ -123,12 +127,19 @@ class Report:
             "fail_on_unproven": self.fail_on_unproven,
             "suppressed_by": [each.to_dict() for each in self.suppressed_by],
             "idle": [each.to_dict() for each in self.idle],
+            "seen": [self._seen(key) for key in {**self.models, **self.tests}],
             "inspections": {structure: each.to_dict() for structure, each in self.inspections.items()},
         }
+
+    def _seen(self, key: Key) -> dict[str, Any]:
+        code, path, line, within = key
+        models, tests = self.models.get(key, ()), self.tests.get(key, ())
+        return {"code": code, "path": path, "line": line, "within": within, "models": [*models], "tests": [*tests]}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Report:
         """Rebuild a report from `to_dict`, without advice and graph."""
+        seen = {(each["code"], each["path"], each["line"], each["within"]): each for each in document["seen"]}
 
         def findings(kind: str) -> tuple[Finding, ...]:
             return tuple(map(Finding.from_dict, document[kind]))
@@ -151,6 +162,8 @@ class Report:
             known=findings("known"),
             suppressed_by=tuple(map(CodeSuppression.from_dict, document["suppressed_by"])),
             idle=tuple(map(CodeSuppression.from_dict, document["idle"])),
+            models={key: tuple(each["models"]) for key, each in seen.items() if each["models"]},
+            tests={key: tuple(each["tests"]) for key, each in seen.items() if each["tests"]},
             inspections={key: Inspection.from_dict(each) for key, each in document["inspections"].items()},
         )
 
@@ -167,18 +180,14 @@ class Report:
         return cards
 
     def __str__(self) -> str:
-        lines = [line for each in self.standing for line in _told(each)]
-        if self.unproven:
-            lines += [UNPROVEN, *(line for each in self.unproven for line in _told(each))]
-        for missed in self.not_checked:
-            todo = f"; {missed.what_to_do}" if missed.what_to_do else ""
-            lines.append(f"not checked: {missed.subject}: {missed.reason}{todo}")
-        lines += [*self.looked_at, self.headline]
-        return "\n".join(lines)
+        text: str = import_module("regcheck.report").rendered(self)
+        return text.rstrip("\n")
 
     @property
     def looked_at(self) -> list[str]:
-        """The lines about coverage: of each model, or of all, and the number of files."""
+        """The lines about coverage: of each model, or of all, and the number of files; none of a test session."""
+        if self.examined is not None:
+            return []
         files = [] if self.files is None else [f"{counted(self.files, 'file')} looked at"]
         return [*coverage_lines(self.coverage), *files]
 
@@ -199,13 +208,6 @@ class Report:
 
 UNPROVEN = "unproven (suspected, and could not be measured):"
 """The heading of the unproven findings."""
-
-
-def _told(finding: Finding) -> list[str]:
-    lines = [f"{finding.where} {finding.title}  {finding.module}", f"    {finding.message}"]
-    if finding.fix:
-        lines.append(f"    fix: {finding.fix}")
-    return [*lines, f"    {finding.evidence.verdict.value}: {finding.evidence.because}"]
 
 
 def asked_by_name(report: Report, target: str, *, ran: bool = True) -> Report:

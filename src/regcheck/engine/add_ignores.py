@@ -30,12 +30,15 @@ def add_ignores(paths: Iterable[str | Path], options: Options, reason: str) -> F
     about_ignores = {rule.code for rule in catalogue() if rule.about == "ignores"}
     wanted: dict[_Place, list[str]] = {}
     hopeless: set[tuple[_Place, str]] = set()
+    seen: dict[tuple[_Place, str], Finding] = {}
     while True:
         found = [each for each in result.report.findings if each.code not in about_ignores]
-        new = [(place, each.code) for each in found if (place := _place(each)) and (place, each.code) not in hopeless]
+        here = {(place, each.code): each for each in found if (place := _place(each))}
+        new = [each for each in here if each not in hopeless]
+        seen |= here
         if not new:
             break
-        for place, code in dict.fromkeys(new):
+        for place, code in new:
             if code in wanted.setdefault(place, []):
                 hopeless.add((place, code))
                 wanted[place].remove(code)
@@ -45,7 +48,7 @@ def add_ignores(paths: Iterable[str | Path], options: Options, reason: str) -> F
         _apply(result, {place: codes for place, codes in wanted.items() if codes}, reason)
         with overlay(result.after):
             result.report = scan(paths, options)
-    result.fixed = sum(map(len, wanted.values()))
+    result.removed = [seen[place, code] for place, codes in wanted.items() for code in codes]
     return result
 
 

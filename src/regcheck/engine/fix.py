@@ -1,11 +1,11 @@
-"""Fix findings of a scan: apply patches in memory, scan again, and keep the changes that the second scan confirms."""
+"""Fix findings: apply patches in memory, examine the subject again, and keep the changes that this confirms."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,14 +28,19 @@ PASSES = 50
 class FixResult:
     """The report on the remaining findings, and the contents of the files that change.
 
-    `fixed` counts the findings that the changes remove; `refused` maps a file in which one was not made to the reason.
+    `removed` are the findings that the changes remove; `refused` maps a file in which one was not made to the reason.
     """
 
     report: Report
     before: dict[str, bytes] = field(default_factory=dict)
     after: dict[str, bytes] = field(default_factory=dict)
-    fixed: int = 0
+    removed: list[Finding] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> int:
+        """The number of findings that the changes remove."""
+        return len(self.removed)
 
     def diff(self) -> Iterator[str]:
         """Yields the lines of a unified diff of all changes."""
@@ -51,7 +56,7 @@ class FixResult:
         """Write the files that change, each in one step.
 
         Raises:
-            UsageError: a file cannot be written, or has changed since the scan.
+            UsageError: a file cannot be written, or has changed since it was examined.
         """
         for path, content in self.after.items():
             if not is_overlaid(path):
@@ -62,27 +67,54 @@ def _lines(content: bytes) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", content.decode(errors="replace"))
 
 
+class CannotCompare(Exception):
+    """With the changes the subject could not be examined as it was without them; the message says why."""
+
+
+Examine = Callable[[Mapping[str, bytes]], Report]
+"""Examines the subject as if files had these contents; may raise `CannotCompare`."""
+
+
 def fix_paths(paths: Iterable[str | Path], options: Options, *, unsafe: bool = False) -> FixResult:
     """Scan, and apply safe patches (with `unsafe`, all) in as many passes as needed; writes nothing."""
     paths = list(paths)
-    result = FixResult(scan(paths, options))
+
+    def examine(contents: Mapping[str, bytes]) -> Report:
+        with overlay(contents):
+            return scan(paths, options)
+
+    return fix_findings(scan(paths, options), examine, unsafe=unsafe)
+
+
+def fix_findings(report: Report, examine: Examine, *, unsafe: bool = False) -> FixResult:
+    """Apply the safe patches (with `unsafe`, all) of a report in as many passes as needed; writes nothing.
+
+    Args:
+        report: the findings, and their patches.
+        examine: makes such a report of the subject with changed files.
+        unsafe: whether to apply unsafe patches too.
+    """
+    result = FixResult(report)
     trial = _Trial()
     for _ in range(PASSES):
         changed, done = _pass(result, trial, unsafe)
         if not changed:
             break
-        with overlay({**result.after, **changed}):
-            report = scan(paths, options)
-        objections = {path: why for path in changed if (why := _objection(path, done[path], result.report, report))}
+        try:
+            report = examine({**result.after, **changed})
+            every = ((path, _objection(path, done[path], result.report, report)) for path in changed)
+            objections = {path: why for path, why in every if why}
+        except CannotCompare as error:
+            objections = dict.fromkeys(changed, str(error))
         for path, why in objections.items():
             trial.note(path, done[path])
             if len(done[path]) == 1:
                 result.refused[path] = f"{done[path][0].code}: {why}"
         if objections:
-            # The next pass applies the other patches alone, and scans again.
+            # The next pass applies the other patches alone, and examines the subject again.
             continue
         result.after |= changed
-        result.fixed += sum(len(each) for each in done.values())
+        result.removed += (each for some in done.values() for each in some)
         result.report = report
     return result
 
@@ -133,6 +165,19 @@ def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, byt
     return changed, done
 
 
+def objection_to(finding: Finding, before: Report, options: Options) -> str:
+    """Why to refuse the patch of a finding in a report on its file; empty if a scan confirms that it helps."""
+    path = finding.path
+    if path is None or finding.patch is None:
+        return "there is no patch"
+    try:
+        changed, _ = apply_patches(content_of(path), {finding.cell: [finding.patch]}, path)
+    except (CannotFix, OSError) as error:
+        return str(error)
+    with overlay({path: changed}):
+        return _objection(path, [finding], before, scan([path], options))
+
+
 def _objection(path: str, done: Iterable[Finding], before: Report, after: Report) -> str:
     """Returns why to refuse the change of a file; empty if its findings are gone and no others appeared."""
     if path in {each.path for each in after.not_checked} - {each.path for each in before.not_checked}:
@@ -149,7 +194,7 @@ def _replace(path: Path, before: bytes, after: bytes) -> None:
     file = path.resolve()
     try:
         if file.read_bytes() != before:
-            raise UsageError(f"{path}: has changed since the scan; it was not written")
+            raise UsageError(f"{path}: has changed since it was examined; it was not written")
         write_atomically(file, after)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

@@ -7,7 +7,7 @@ import linecache
 import os
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
 @contextmanager
-def overlay(contents: dict[str, bytes]) -> Iterator[None]:
+def overlay(contents: Mapping[str, bytes]) -> Iterator[None]:
     """Use these contents for files of these names in the block, instead of the disk's."""
     before = dict(_overlays)
     _overlays.update({os.path.abspath(path): content for path, content in contents.items()})

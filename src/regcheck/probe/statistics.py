@@ -22,6 +22,10 @@ shares of α; the changed ones are as many as elsewhere, for what a look may ove
 SIGNS = 20
 """Runs of the sign test: the least for which its false-alarm probability, 2 to the minus of them, is below 1e-6."""
 
+MORE_SIGNS, MAJORITY = 40, 37
+"""Runs of a second look at other samples, where those of the first one do not agree, and how many of them must: the
+least share for which both looks together keep below 1e-6."""
+
 
 def rank_test(replays: int, changed: int, above: int | None = None) -> float:
     """Probability that the `above` largest of all deviations are `changed` ones when all come from one distribution.
@@ -32,6 +36,12 @@ def rank_test(replays: int, changed: int, above: int | None = None) -> float:
     """
     above = changed if above is None else above
     return math.comb(changed, above) / math.comb(replays + changed, above)
+
+
+def sign_test(above: int, runs: int) -> bool | None:
+    """Whether the median is above a threshold that `above` of the `runs` exceed; None where they do not decide it."""
+    needed = runs if runs <= SIGNS else MAJORITY
+    return True if above >= needed else False if runs - above >= needed else None
 
 
 def coincidence(replays: int, changed: int) -> float:

@@ -29,9 +29,7 @@ def rendered(report: Report, format: str = "full", view: View | None = None) -> 
         UsageError: there is no such format, with its nearest neighbour.
     """
     view = view or View()
-    if known(format) == "full" and not view.color and not (report.findings or report.not_checked or report.refuted):
-        format = "concise"  # the same text, without loading rich
-    module = import_module(f"{__name__}.{FORMATS[format]}")
+    module = import_module(f"{__name__}.{FORMATS[known(format)]}")
     text: str = module.render(report, view)
     return text
 

@@ -1,49 +1,85 @@
-"""The report for people: each finding with its line of source, its proof and its fix."""
+"""The report for people: each finding with its line of source, its effect, its fix and the tests that showed it."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterable, Sequence
-
-from rich.console import Console
-from rich.text import Text
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from regcheck.core.coverage import MOST_NAMES
-from regcheck.core.finding import Finding, NotChecked, Severity, Verdict
-from regcheck.core.report import UNPROVEN, Report
+from regcheck.core.finding import Finding, Severity, Verdict
+from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
 from regcheck.files.text import lines_of
 from regcheck.plugins import catalogue
 from regcheck.report.concise import unchecked
-from regcheck.report.view import View, counts, ending, figures, proof
+from regcheck.report.view import View, counts, ending, figures, headline, proof
 
 SEVERITY_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
 VERDICT_STYLES = {Verdict.CONFIRMED: "green", Verdict.REFUTED: "dim", Verdict.UNMEASURED: "yellow"}
+CODES = {"bold": 1, "dim": 2, "underline": 4, "red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36}
+"""The parameters of the escape sequence that selects each style."""
 INDENT = "    "
+READ = "read from source, not measured; `regcheck audit` and `pytest --regcheck` measure"
+LONGEST_NAMES = 100
+"""A line lists names up to this many characters, and counts the others."""
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Writes styled text; prose is broken at spaces where there is a `width`, and source and paths never are."""
+
+    color: bool = False
+    width: int | None = None
+
+    def styled(self, text: str, style: str) -> str:
+        """The text between escape sequences, if there is colour; `style` names styles, separated by spaces."""
+        if not self.color or not style:
+            return text
+        return f"\x1b[{';'.join(str(CODES[each]) for each in style.split())}m{text}\x1b[0m"
+
+    def prose(self, text: str, style: str = "", *, indent: str = INDENT, label: str = "") -> Iterator[str]:
+        """The lines of a text, behind a `label` in bold."""
+        lines = [label + text]
+        if self.width is not None:
+            width = max(self.width - len(indent), 20)
+            lines = textwrap.wrap(label + text, width, break_long_words=False, break_on_hyphens=False)
+        for line in lines:
+            begins = label if line.startswith(label) else ""
+            yield indent + self.styled(begins, "bold") + self.styled(line[len(begins) :], style)
+            label = ""
 
 
 def render(report: Report, view: View) -> str:
-    blocks = [block(first, view.verbose, more) for first, *more in repetitions(report.standing, view.verbose)]
+    pen = Pen(view.color, view.width)
+    blocks = [*groups(report, view, pen)]
+    if view.statistics or (len(report.findings) > 1 and not view.quiet):
+        blocks.append([*table(report, pen)])
     if report.unproven:
-        blocks.append(Text(UNPROVEN, "bold"))
-        blocks += [block(first, view.verbose, more) for first, *more in repetitions(report.unproven, view.verbose)]
+        blocks.append([pen.styled(UNPROVEN, "bold")])
+        blocks += [block(each, report, view, pen) for each in repetitions(report.unproven, view.verbose)]
     if view.show_refuted:
-        blocks += [block(each, view.verbose) for each in report.refuted]
-    if report.not_checked:
-        blocks.append(Text("\n").join(unchecked_line(each) for each in report.not_checked))
-    if view.statistics and report.findings:
-        rows = (f"{number:>4}  {code}  {name}" for number, code, name in counts(report))
-        blocks.append(Text("\n".join(rows)))
-    last = [headline(report) if line == report.headline else Text(line) for line in ending(report, view)]
-    if last:
-        blocks.append(Text("\n").join(last))
-    out = io.StringIO()
-    console = Console(
-        file=out, force_terminal=view.color, color_system="standard" if view.color else None, highlight=False
-    )
-    console.print(Text("\n\n").join(blocks), soft_wrap=True)
-    return out.getvalue()
+        blocks += [block([each], report, view, pen) for each in report.refuted]
+    missed = (pen.prose(unchecked(each), "yellow", indent="") for each in report.not_checked)
+    blocks.append([line for lines in missed for line in lines])
+    last = ending(report, view)
+    if last and not report.live and any(each.evidence.verdict is Verdict.UNMEASURED for each in report.standing):
+        last.insert(0, READ)
+    blocks.append([pen.styled(each, headline_style(report)) if each == headline(report) else each for each in last])
+    return "".join(f"{line}\n" for line in "\n\n".join("\n".join(lines) for lines in blocks if lines).splitlines())
+
+
+def groups(report: Report, view: View, pen: Pen) -> Iterator[list[str]]:
+    """The blocks of the findings that are not unproven, by model or, of a scan, by file; each group has a heading."""
+    found: dict[str, list[Finding]] = {}
+    for each in report.standing:
+        subject = next(iter(report.models.get(each.key, ())), "") if report.live else each.path or ""
+        found.setdefault(subject, []).append(each)
+    for subject, findings in sorted(found.items(), key=lambda group: not group[0]):
+        if subject and len(found) > 1:
+            yield [pen.styled(f"{visible(subject)}: {counted(len(findings), 'finding')}", "bold underline")]
+        yield from (block(each, report, view, pen) for each in repetitions(findings, view.verbose))
 
 
 def repetitions(findings: Iterable[Finding], verbose: bool = False) -> list[list[Finding]]:
@@ -64,31 +100,37 @@ def repetitions(findings: Iterable[Finding], verbose: bool = False) -> list[list
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def block(finding: Finding, verbose: bool = False, more: Sequence[Finding] = ()) -> Text:
-    """Place and message, the source, the proof, the fix; with `verbose` the figures behind the proof.
+def block(group: Sequence[Finding], report: Report, view: View, pen: Pen) -> list[str]:
+    """The lines about a finding: place and rule, message, source, effect, fix, and where it was seen.
 
-    The block names the lines where `more` findings repeat this one.
+    They name the lines where the others of its group repeat it. A scan measures nothing, and says so once at its end.
     """
-    title = Text.assemble(
-        (finding.where, "bold"),
-        " ",
-        (finding.code, SEVERITY_STYLES[finding.severity]),
-        finding.title.removeprefix(finding.code),
+    first, *more = group
+    style = SEVERITY_STYLES[first.severity]
+    title = (
+        f"{pen.styled(first.where, 'bold')} {pen.styled(f'{first.severity.value} {first.code}', style)} {first.name}"
     )
-    if finding.module:
-        title.append(f"  {finding.module}", "cyan")
-    lines = [title, Text(INDENT + finding.message), *excerpt(finding)]
+    lines = [title + (f"  {pen.styled(first.module, 'cyan')}" if first.module else "")]
+    lines += pen.prose(first.message)
+    lines += excerpt(first, pen)
     if more:
-        lines.append(Text(INDENT + also_at(more)))
-    lines.append(Text(INDENT + proof(finding.evidence), VERDICT_STYLES[finding.evidence.verdict]))
-    if verbose and figures(finding.evidence):
-        lines.append(Text(INDENT + figures(finding.evidence), "dim"))
-    if finding.fix:
-        lines.append(Text.assemble(INDENT, ("fix: ", "bold"), finding.fix))
-    return Text("\n").join(lines)
+        lines += pen.prose(also_at(more))
+    if report.live or first.evidence.verdict is not Verdict.UNMEASURED:
+        lines += pen.prose(proof(first.evidence), VERDICT_STYLES[first.evidence.verdict])
+    if view.verbose and figures(first.evidence):
+        lines += pen.prose(figures(first.evidence), "dim")
+    if first.fix:
+        lines += pen.prose(first.fix, label="fix: ")
+    _, *others = report.models.get(first.key, ()) or [""]
+    if others:
+        lines += pen.prose(f"also in {names(others, view.verbose)}", "dim")
+    tests = list(dict.fromkeys(test for each in group for test in report.tests.get(each.key, ())))
+    if tests:
+        lines += pen.prose(f"seen in {names(tests, view.verbose)}", "dim")
+    return lines
 
 
-def excerpt(finding: Finding) -> list[Text]:
+def excerpt(finding: Finding, pen: Pen) -> list[str]:
     """The line of source and a caret under the column; nothing where the source is not readable."""
     source = source_of(finding)
     if not source:
@@ -98,8 +140,8 @@ def excerpt(finding: Finding) -> list[Text]:
     # A tab stays a tab, so that the caret stands below its character whatever the terminal's tab width is.
     below = "".join("\t" if character == "\t" else " " for character in visible(source[: column - 1], "\t"))
     return [
-        Text.assemble((f"{gutter} | ", "blue"), visible(source, "\t")),
-        Text.assemble((f"{' ' * len(gutter)} | ", "blue"), below, ("^", SEVERITY_STYLES[finding.severity])),
+        pen.styled(f"{gutter} | ", "blue") + visible(source, "\t"),
+        pen.styled(f"{' ' * len(gutter)} | ", "blue") + below + pen.styled("^", SEVERITY_STYLES[finding.severity]),
     ]
 
 
@@ -117,11 +159,39 @@ def also_at(findings: Sequence[Finding]) -> str:
     return f"also at line{'s' * (len(places) > 1)} {', '.join(places[:MOST_NAMES])}{rest}"
 
 
-def unchecked_line(each: NotChecked) -> Text:
-    return Text(unchecked(each), "yellow")
+def names(every: Sequence[str], verbose: bool) -> str:
+    """`test_a.py::test_x, test_b.py::test_y and 3 more`: as many as fit into one line, or all with `verbose`."""
+    shown = [*map(visible, every)]
+    while not verbose and len(shown) > 1 and (len(shown) > MOST_NAMES or len(", ".join(shown)) > LONGEST_NAMES):
+        shown.pop()
+    more = len(every) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def headline(report: Report) -> Text:
+def table(report: Report, pen: Pen) -> Iterator[str]:
+    """A row for each rule with findings: how many, and how many of them are fixable, confirmed and unproven.
+
+    A column that would hold zeros only is left out.
+    """
+    columns: dict[str, Callable[[Finding], bool]] = {
+        "findings": lambda each: True,
+        "fixable": lambda each: each.patch is not None,
+        "confirmed": lambda each: each.evidence.verdict is Verdict.CONFIRMED,
+        "unproven": lambda each: report.live and each.evidence.verdict is Verdict.UNMEASURED,
+    }
+    shown = {name: test for name, test in columns.items() if any(map(test, report.findings))}
+    rules = [f"{code} {name}" for _, code, name in counts(report)]
+    width = max(map(len, ["rule", *rules]))
+    yield pen.styled(f"{'rule':<{width}}" + "".join(f"  {name}" for name in shown), "bold")
+    for rule in rules:
+        numbers = {
+            name: sum(f"{each.code} {each.name}" == rule and test(each) for each in report.findings)
+            for name, test in shown.items()
+        }
+        yield f"{rule:<{width}}" + "".join(f"  {number:>{len(name)}}" for name, number in numbers.items())
+
+
+def headline_style(report: Report) -> str:
     worst = max((each.severity for each in report.standing), default=None)
     unanswered = report.unproven or report.not_checked
-    return Text(report.headline, SEVERITY_STYLES[worst] if worst else "yellow" if unanswered else "green")
+    return SEVERITY_STYLES[worst] if worst else "yellow" if unanswered else "green"

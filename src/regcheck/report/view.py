@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
 from dataclasses import dataclass
+from typing import TextIO
 
-from regcheck.core.finding import Effect, Evidence, Verdict
+from regcheck.core.coverage import fraction
+from regcheck.core.finding import Effect, Evidence, Finding, Verdict
 from regcheck.core.measurements import percent
-from regcheck.core.report import Report
+from regcheck.core.report import Report, counted
+
+WIDEST = 100
+"""Longer lines of prose are hard to read."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,7 @@ class View:
         show_refuted: list the suspicions that a measurement refuted.
         statistics: count the findings of each rule.
         color: use terminal colours.
+        width: break prose at this many columns; None where the output is no terminal.
         verbose: show the figures behind each verdict, and each finding that repeats.
         fixed: how many findings `--fix` removed, None where it did not run.
         ignored: how many findings `--add-ignores` suppressed, None where it did not run.
@@ -28,6 +36,7 @@ class View:
     show_refuted: bool = False
     statistics: bool = False
     color: bool = False
+    width: int | None = None
     verbose: bool = False
     fixed: int | None = None
     quiet: bool = False
@@ -39,7 +48,7 @@ def ending(report: Report, view: View) -> list[str]:
     """The last lines of a text: what was looked at, how many findings there are, were fixed and can be fixed."""
     if view.quiet:
         return []
-    lines = [*report.looked_at, report.headline]
+    lines = [*report.looked_at, headline(report)]
     if view.fixed is not None:
         lines.append(f"{view.fixed} fixed")
     if view.ignored is not None:
@@ -51,6 +60,24 @@ def ending(report: Report, view: View) -> list[str]:
     elif unsafe:
         lines.append(f"{unsafe} fixable with --fix --unsafe-fixes")
     return lines
+
+
+def headline(report: Report) -> str:
+    """The report's headline; that of a test session also counts the models and modules, which are many."""
+    if report.examined is None:
+        return report.headline
+    closing = [counted(report.examined, "model") + " examined", fraction(report.coverage)]
+    return ", ".join(filter(None, [report.headline, *closing]))
+
+
+def text_width(stream: TextIO) -> int | None:
+    """The columns for prose: those that `COLUMNS` states, or those of a terminal, at most 100; None for a file."""
+    stated = os.environ.get("COLUMNS", "")
+    columns = int(stated) if stated.isdecimal() else 0
+    if not columns and stream.isatty():
+        with contextlib.suppress(OSError, ValueError):
+            columns = os.get_terminal_size(stream.fileno()).columns
+    return min(columns, WIDEST) if columns else None
 
 
 def proof(evidence: Evidence) -> str:
@@ -67,6 +94,12 @@ def effect_size(effect: Effect) -> str:
         return ""
     material = f" (material from {amount(effect, effect.material_from)})" if effect.material_from else ""
     return f"{effect.name}: {amount(effect, effect.value)} {effect.unit}{material}"
+
+
+def fixed_line(fixed: Finding) -> str:
+    """The line on a confirmed finding that a second measurement no longer finds: what the first one measured."""
+    size = effect_size(fixed.evidence.effect) if fixed.evidence.effect else ""
+    return f"fixed: {fixed.where} {fixed.title}: {size or fixed.evidence.because} → not found when measured again"
 
 
 def amount(effect: Effect, value: float) -> str:

@@ -38,21 +38,35 @@ def argument_parser() -> Parser:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: 0)")
     parser.add_argument("--strict", action="store_true", help="exit 3 if a check was not run")
-    parser.add_argument("--output-format", metavar="FORMAT", default="full", help="full (default) or json")
+    parser.add_argument(
+        "--output-format",
+        metavar="FORMAT",
+        type=known_format,
+        choices=FORMATS,
+        default="full",
+        help="full (default) or json",
+    )
     parser.add_argument("--output-file", metavar="FILE", type=Path, help="write the table here instead of printing it")
     return parser
+
+
+def known_format(name: str) -> str:
+    """Returns the name of a format.
+
+    Raises:
+        UsageError: there is no such format, with its nearest neighbour.
+    """
+    if name not in FORMATS:
+        raise unknown("output format", name, FORMATS)
+    return name
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the selftest, print its table, and return the exit code."""
     arguments = argument_parser().parse(argv)
-    for option, known, given in (
-        ("mode", MODES, arguments.modes),
-        ("output format", FORMATS, [arguments.output_format]),
-    ):
-        for word in given or [""]:
-            if word not in known:
-                raise unknown(option, word, known)
+    for word in arguments.modes or [""]:
+        if word not in MODES:
+            raise unknown("mode", word, MODES)
     if not arguments.devices:
         raise UsageError("--device: name a device, or omit the option")
     try:

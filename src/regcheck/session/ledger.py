@@ -76,6 +76,11 @@ class Ledger:
         self.models.setdefault(shown.key, {}).update(dict.fromkeys([finding.module] if by_usage else models))
         self.tests.setdefault(shown.key, {}).update({test: None} if test else {})
 
+    def discard(self, findings: Iterable[Finding]) -> None:
+        """Remove findings; their paths are those of a report on the ledger."""
+        for finding in findings:
+            self._findings.pop(finding.key, None)
+
     def add_report(self, report: Report, test: str = "", declared: tuple[CodeSuppression, ...] = ()) -> None:
         """Add a report, but for the findings that a declaration suppresses."""
         for finding in report.findings:
@@ -137,6 +142,8 @@ class Ledger:
             suppressed_by=tuple(map(self._declared_at_root, used)),
             idle=tuple(map(self._declared_at_root, idle)),
             inspections=inspections,
+            models={key: tuple(names) for key, names in self.models.items()},
+            tests={key: tuple(names) for key, names in self.tests.items()},
         )
         return join([whole])
 

@@ -13,7 +13,7 @@ from regcheck.files.escape import encode
 
 from .project.files import Source
 from .project.names import Project
-from .project.result_cache import described, environment, read_entry, write_entry
+from .project.result_cache import CACHE, described, environment
 from .reading import FileReading
 
 _CALLED = re.compile(rb"\b(\w+)\s*\(")
@@ -37,7 +37,7 @@ class ReadingCache:
 
     def load(self) -> dict[str, FileReading]:
         """The readings that no change since affects, by path."""
-        entry = read_entry(self._name) if self._is_used else None
+        entry = CACHE.read(self._name) if self._is_used else None
         if entry is None:
             return {}
         contents, files = pickle.loads(entry)  # its checksum says that regcheck wrote it
@@ -48,7 +48,7 @@ class ReadingCache:
         """Writes the readings, if some are not among those that are `known`."""
         files = tuple(files)
         if self._is_used and any(each is not known.get(each.path) for each in files):
-            write_entry(self._name, pickle.dumps((self._contents, files)))
+            CACHE.write(self._name, pickle.dumps((self._contents, files)))
 
 
 def _is_affected(reading: FileReading, changed: Iterable[Source]) -> bool:

@@ -63,10 +63,18 @@ def auditor(item: pytest.Item) -> Callable[..., Report]:
             report = audit(model, *args, optimizer=optimizer, options=on_devices_in_use(chosen), **kwargs)
         store(item, report, model)
         if not report.ok:
-            pytest.fail(str(report), pytrace=False)
+            pytest.fail(failure_text(report, item.config), pytrace=False)
         return report
 
     return regcheck
+
+
+def failure_text(report: Report, config: pytest.Config) -> str:
+    """Why a check failed its item: the places alone where the section of this session shows the findings."""
+    if not config.pluginmanager.has_plugin("regcheck-watching"):
+        return str(report)
+    lines = [f"{each.where} {each.title}" for each in (*report.failures, *report.doubts)]
+    return "\n".join([*lines, f"{report.headline}; the section `regcheck` below says more"])
 
 
 def on_devices_in_use(options: Options) -> Options:

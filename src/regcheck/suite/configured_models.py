@@ -11,7 +11,7 @@ from regcheck.core.errors import CannotBuild, RegcheckError, format_error, neare
 from regcheck.core.finding import NotChecked
 from regcheck.core.report import Report, asked_by_name
 from regcheck.report.concise import unchecked
-from regcheck.suite.auditor import on_devices_in_use, store
+from regcheck.suite.auditor import failure_text, on_devices_in_use, store
 from regcheck.suite.settings import options_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class ModelItem(pytest.Item):
 
     def runtest(self) -> None:
         assert self._report is not None
-        self._report.raise_if_failed()
+        if not self._report.ok:
+            pytest.fail(failure_text(self._report, self.config), pytrace=False)
 
     def _checked(self) -> tuple[Any, Report]:
         from regcheck.engine.audit import audit

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regcheck.config import select
 from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import Finding, NotChecked, Verdict
-from regcheck.core.report import Report, counted
+from regcheck.core.report import Report
 from regcheck.core.version import __version__
-from regcheck.plugins import catalogue
-from regcheck.report.view import View
+from regcheck.files.text import overlay
+from regcheck.report.view import View, text_width
+from regcheck.session import last_run
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
@@ -25,6 +26,9 @@ from regcheck.suite.monitor import TestMonitor
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
 from regcheck.suppression.apply import report_on
+
+if TYPE_CHECKING:
+    from regcheck.engine.fix import FixResult
 
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _EARLY: dict[int, str] = {
@@ -71,9 +75,17 @@ class ReportPlugin:
         self._cases = Cases(config)
         self._partial, self._is_complete = False, False
         self._unwritten = ""
+        self._fixes: FixResult | None = None
+        if config.getoption("regcheck_unsafe_fixes") and not config.getoption("regcheck_fix"):
+            raise pytest.UsageError("regcheck: --regcheck-unsafe-fixes needs --regcheck-fix")
         self._write(_CUT_OFF)
         if self._unwritten:
             raise pytest.UsageError(f"regcheck: {self._unwritten}")
+
+    @property
+    def report(self) -> Report:
+        """The report on the tests so far."""
+        return self._ledger.report(self._declarations.in_use, self._declarations.idle(self._is_complete))
 
     def receive(self, message: Message) -> None:
         """Add what a test showed. New findings are printed at once, and written for the case of a crash."""
@@ -90,8 +102,7 @@ class ReportPlugin:
         self._ledger.add_missed([NotChecked(test, "its worker crashed while it ran")])
 
     def pytest_report_header(self) -> list[str]:
-        rules = counted(len(select.chosen(catalogue(), self._options)), "rule")
-        first = f"{__version__}, {rules}, devices: {', '.join(self._options.devices)}"
+        first = f"{__version__}, devices: {', '.join(self._options.devices)}"
         return [f"regcheck: {line}" for line in (first, *self._options.notes)]
 
     @pytest.hookimpl(tryfirst=True)
@@ -108,7 +119,10 @@ class ReportPlugin:
             early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
         self._is_complete = not early and not self._partial and self._is_whole()
         self._ledger.add_report(report_on(self._declarations.unused(self._is_complete), (), self._options))
+        if self._config.getoption("regcheck_fix") and not early:
+            self._fix()
         report = self._write(early)
+        last_run.store(report, self._config.rootpath, whole=self._is_complete)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
@@ -119,16 +133,25 @@ class ReportPlugin:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         if exitstatus == pytest.ExitCode.USAGE_ERROR and not self._ledger:
             return
-        from regcheck.suite.summary import summary
+        from regcheck.suite.summary import fix_lines, inside, summary
 
-        report = self._ledger.report()
+        report = replace(self.report, examined=len(self._ledger.structures))
+        root = self._config.rootpath
         terminalreporter.section("regcheck")
-        view = replace(self._view, color=terminalreporter.hasmarkup, verbose=self._config.get_verbosity() > 0)
-        terminalreporter.write(summary(report, self._ledger, self._config.rootpath, view))
+        view = replace(
+            self._view,
+            color=terminalreporter.hasmarkup,
+            width=text_width(sys.stdout),
+            verbose=self._config.get_verbosity() > 0,
+        )
+        with inside(root), overlay(self._fixes.before if self._fixes else {}):
+            terminalreporter.write(summary(report, view))
+        for line in fix_lines(self._fixes) if self._fixes else ():
+            terminalreporter.write_line(f"regcheck: {line}")
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
-            for line in commands(report, self._config.rootpath):
+            for line in commands(report, root):
                 terminalreporter.write_line(line)
 
     @property
@@ -147,9 +170,24 @@ class ReportPlugin:
             line = f"regcheck: {each.code} {each.where} ({each.severity.value}, {verdict}) in {test}"
             terminal.write_line(line, yellow=serious)
 
+    def _fix(self) -> None:
+        """Apply fixes; the report is then on what remains, in the lines of the files before."""
+        from regcheck.suite.session_fixes import fix_session
+        from regcheck.suite.summary import inside
+
+        with inside(self._config.rootpath):
+            fixes = fix_session(self._config, self._options, self._ledger)
+            try:
+                fixes.write()
+            except UsageError as error:
+                self._unwritten = str(error)
+                return
+        self._fixes = fixes
+        self._ledger.discard(fixes.removed)
+
     def _write(self, early: str) -> Report:
         """Write every report file; `early` says how the session ended before all tests ran, if it did."""
-        report = self._ledger.report(self._declarations.in_use, self._declarations.idle(self._is_complete))
+        report = self.report
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))

@@ -17,7 +17,7 @@ from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.files.place import Place
 from regcheck.files.text import lines_of
-from regcheck.plugins import catalogue
+from regcheck.plugins import catalogue, manager
 from regcheck.suppression.baseline import Baseline
 
 WATCHED_BUDGET = 2.0
@@ -46,7 +46,7 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "select": ("select", _words),
     "ignore": ("ignore", _words),
     "extend_select": ("extend_select", _words),
@@ -69,17 +69,18 @@ def options_of(config: pytest.Config, *, watched: bool = False) -> Options:
         pytest.UsageError: one of them cannot be understood.
     """
     try:
-        given = {name: config.getoption(f"regcheck_{name}") for name in _READERS}
+        given = {name: config.getoption(f"regcheck_{name}") for name in READERS}
         given["fail_on"] = given["fail_on"] or config.getini("regcheck_fail_on") or None
         said: dict[str, Any] = {
-            field: read(given[name]) for name, (field, read) in _READERS.items() if given[name] is not None
+            field: read(given[name]) for name, (field, read) in READERS.items() if given[name] is not None
         }
         options = load(config.rootpath, defaults={"budget": WATCHED_BUDGET} if watched else None)
         options = replace(options, budget_named="`--regcheck-budget`", **said)
         if options.baseline:
             options = replace(options, baseline=str(config.invocation_params.dir / options.baseline))
             Baseline.read(Path(options.baseline))
-        select.chosen(catalogue(), options)
+        if manager() is not None or any(select.patterns_of(options)):  # else no rule is needed before a model is called
+            select.chosen(catalogue(), options)
     except RegcheckError as error:
         raise pytest.UsageError(f"regcheck: {error}") from None
     return options

@@ -84,10 +84,7 @@ class Spread(Measurement):
         if not self.acts:
             return f"{self.runs} eval runs agree whatever random numbers {suspect} draws"
         hidden = f", with {self.others} more off that hide the effect" if self.others else ""
-        return (
-            f"{changed} eval runs with other random numbers predict differently{hidden}: "
-            f"the prediction varies by {percent(self.relative)} of its spread"
-        )
+        return f"the prediction varies by {percent(self.relative)} of its spread between eval runs{hidden}"
 
     @property
     def agreement(self) -> str:

@@ -14,14 +14,17 @@ from . import Figures, Measurement
 class VarianceShift(Measurement):
     """The variance at the input of the first batch norm that a dropout's noise reaches, with that dropout and without.
 
-    Each of the `ratios` belongs to one mask: the median over channels of the variance with the dropout over that
-    without it. `expected` is their median with the reference dropout. Where there is no such batch norm all are one.
+    Each of the `ratios` belongs to one mask, or to the mean of a few: the median over channels of the variance with the
+    dropout over that without it. `expected` is their median with the reference dropout. Where there is no such batch
+    norm all are one. `is_above` says whether their distribution has its median above the threshold of the measurement;
+    None where the masks do not decide it.
     """
 
     measured_by: ClassVar = "regcheck.probe.measurements.variance_shift"
 
     ratios: tuple[float, ...]
     expected: float
+    is_above: bool | None
 
     @property
     def median(self) -> float:

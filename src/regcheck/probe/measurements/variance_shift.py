@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,10 +21,19 @@ from regcheck.reference.dropout import inverted_dropout, spatial_dropout
 REFERENCES = 5
 """Masks drawn for the reference, whose figure no verdict depends on."""
 
+TOGETHER = 5
+"""Masks of which the second look takes the mean."""
+
+FAR = 1.2
+"""How far from the threshold a median is, as a factor, for which a second look pays."""
+
 
 @measures(ModelProbe, forwards=27)
-def measure(probe: ModelProbe, op: Op) -> VarianceShift:
+def measure(probe: ModelProbe, op: Op, threshold: float) -> VarianceShift:
     """Compare train runs with and without `op`, all else fixed, at the first batch norm that its noise reaches.
+
+    Where some masks exceed the `threshold`, some do not, and their median is not near it, as with few samples, a second
+    look compares the means of several masks, as a running variance has the mean of several batches.
 
     A batch norm behind another one, by the graph, is not the first. Runs distinguish them too where values repeat to
     the bit, and do not where a device adds in any order.
@@ -58,18 +68,30 @@ def measure(probe: ModelProbe, op: Op) -> VarianceShift:
     both = enumerate(zip(without, noisy, strict=True))
     reached = next((turn for turn, (one, other) in both if not torch.equal(one, other)), None)
     if reached is None:
-        return VarianceShift((1.0,) * statistics.SIGNS, 1.0)
+        return VarianceShift((1.0,) * statistics.SIGNS, 1.0, is_above=False)
 
-    def ratio(turn: int, how: Replacement | None = None) -> float:
-        return variance_ratio(variances(turn, how, reached)[reached], without[reached])
+    def ratio(turns: Iterable[int], how: Replacement | None = None) -> float:
+        noise = torch.stack([variances(turn, how, reached)[reached] for turn in turns])
+        return variance_ratio(noise.mean(0), without[reached])
+
+    def plan(runs: int) -> None:
+        runner.plan(runs, work=runner.operations)  # a run ends at the batch norm
+
+    def side(ratios: Sequence[float]) -> bool | None:
+        return statistics.sign_test(sum(each > threshold for each in ratios), len(ratios))
 
     generator = torch.Generator().manual_seed(seed)
     runner.plan(1, behind=[op.site])
-    ratios = [ratio(1)]
-    runner.plan(statistics.SIGNS - 1 + REFERENCES, work=runner.operations)  # a run ends at the batch norm
-    ratios += [ratio(1 + turn) for turn in range(1, statistics.SIGNS)]
-    expected = sorted(ratio(1 + turn, reference(op, generator)) for turn in range(REFERENCES))
-    return VarianceShift(tuple(ratios), expected[REFERENCES // 2])
+    ratios = [ratio([1])]
+    plan(statistics.SIGNS - 1 + REFERENCES)
+    ratios += [ratio([1 + turn]) for turn in range(1, statistics.SIGNS)]
+    expected = sorted(ratio([1 + turn], reference(op, generator)) for turn in range(REFERENCES))
+    median = sorted(ratios)[len(ratios) // 2]
+    if side(ratios) is None and not threshold / FAR < median < threshold * FAR:
+        plan(statistics.MORE_SIGNS * TOGETHER)
+        starts = range(1 + statistics.SIGNS, 1 + statistics.SIGNS + statistics.MORE_SIGNS * TOGETHER, TOGETHER)
+        ratios = [ratio(range(start, start + TOGETHER)) for start in starts]
+    return VarianceShift(tuple(ratios), expected[REFERENCES // 2], side(ratios))
 
 
 def channel_variance(values: Tensor) -> Tensor:

@@ -100,29 +100,37 @@ def _decoded(content: bytes) -> tuple[str, str]:
 
 
 def edited(text: str, patches: Iterable[Patch]) -> tuple[str, list[Patch]]:
-    """The text after the edits of each patch that overlaps no earlier patch, and these patches."""
+    """The text after the edits of each patch that conflicts with no earlier patch, and these patches."""
     starts = [0, *(match.end() for match in NEWLINE.finditer(text))]
 
     def span(edit: Edit) -> tuple[int, int, str]:
         return starts[edit.line - 1] + edit.column - 1, starts[edit.end_line - 1] + edit.end_column - 1, edit.text
 
-    taken: list[tuple[int, int, str]] = []
     done: list[Patch] = []
     for patch in patches:
-        wanted = [span(edit) for edit in patch.edits]
-        if not any(_overlap(one, other) for one in wanted for other in taken):
-            taken += wanted
+        if not any(conflict(patch, each) for each in done):
             done.append(patch)
     # From end to start, so that positions stay valid; insertions at one point keep their order.
-    taken.sort(key=lambda each: each[:2])
-    for start, end, new in reversed(taken):
+    spans = sorted((span(edit) for edit in dict.fromkeys(edit for patch in done for edit in patch.edits)), key=_start)
+    for start, end, new in reversed(spans):
         text = text[:start] + new + text[end:]
     return text, done
 
 
-def _overlap(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
+def _start(span: tuple[int, int, str]) -> tuple[int, int]:
+    return span[:2]
+
+
+def conflict(one: Patch, other: Patch) -> bool:
+    """Whether two patches change the same place, and not in the same way."""
+    same = set(one.edits) <= set(other.edits) or set(other.edits) <= set(one.edits)
+    return not same and any(_touch(mine, its) for mine in one.edits for its in other.edits)
+
+
+def _touch(one: Edit, other: Edit) -> bool:
     """Whether two edits touch: the order of two insertions at one point would be arbitrary."""
-    return one[0] <= other[1] and other[0] <= one[1]
+    begins_in_other = (one.line, one.column) <= (other.end_line, other.end_column)
+    return begins_in_other and (other.line, other.column) <= (one.end_line, one.end_column)
 
 
 def _applied_to_notebook(content: bytes, patches: Mapping[int | None, Iterable[Patch]]) -> tuple[bytes, list[Patch]]:

@@ -1,0 +1,200 @@
+"""Fixes of confirmed findings: what is applied, what the second measurement refuses, what is never written."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sysconfig
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from regcheck.config.options import Options
+from regcheck.core.coverage import Coverage
+from regcheck.core.finding import Evidence, NotChecked, Verdict
+from regcheck.core.patch import Patch
+from regcheck.core.report import Report
+from regcheck.engine.fix import CannotCompare, FixResult
+from regcheck.engine.fresh_process import Died, call_afresh
+from regcheck.engine.live_fix import LiveFixes, refuse_incomparable
+from regcheck.engine.scan import scan
+from regcheck.files.text import overlay
+from regcheck.plugins import catalogue
+
+NET = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(16, 64)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = F.dropout(torch.relu(self.hidden(x)), 0.4)
+        return self.head(x)
+"""
+FIXED = NET.replace("0.4)", "0.4, training=self.training)")
+ON_PURPOSE = NET.replace("0.4)", "0.4, True)")
+GATED = NET.replace("0.4)", "0.4, self.training)")
+
+
+@dataclass
+class Program:
+    """A file, and reports on it as a run makes them: each finding that a scan reads is confirmed."""
+
+    path: Path
+    since: int
+    unsafe: bool = False
+
+    @property
+    def fixes(self) -> LiveFixes:
+        return LiveFixes(catalogue(), str(self.path.parent), self.since, self.unsafe)
+
+    def measured(self, contents: Mapping[str, bytes], verdict: Verdict = Verdict.CONFIRMED) -> Report:
+        with overlay(contents):
+            report = scan([self.path], Options())
+        found = (replace(each, patch=None, evidence=Evidence(verdict)) for each in report.findings)
+        return replace(report, findings=tuple(found), live=True)
+
+    def fix(self, examine: Callable[[Mapping[str, bytes]], Report] | None = None) -> FixResult:
+        return self.fixes.applied(self.fixes.offered(self.measured({})), examine or self.measured)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    path = tmp_path / "net.py"
+    path.write_text(NET, encoding="utf-8")
+    os.utime(path, ns=(0, 10**18))
+    return Program(path, since=time.time_ns())
+
+
+def test_a_fix_is_kept_that_the_second_measurement_confirms(program: Program) -> None:
+    """The patch goes into the file once the finding is gone with it, and not before it is written."""
+    result = program.fix()
+    assert [each.code for each in result.removed] == ["REG202"]
+    assert (result.report.findings, result.refused) == ((), {})
+    assert program.path.read_text(encoding="utf-8") == NET
+    result.write()
+    assert program.path.read_text(encoding="utf-8") == FIXED
+
+
+@pytest.mark.parametrize(
+    ("again", "why"),
+    [
+        (lambda report, before: before, "the finding remains"),
+        (lambda report, before: replace(report, not_checked=(NotChecked("Net", "it raised"),)), "Net is not checked"),
+        (lambda report, before: replace(report, coverage=()), "less of Net is checked"),
+        (
+            lambda report, before: replace(report, findings=(replace(before.findings[0], path="other.py"),)),
+            "REG202 appears in other.py",
+        ),
+    ],
+)
+def test_a_fix_is_taken_back_that_the_second_measurement_refuses(
+    program: Program, again: Callable[[Report, Report], Report], why: str
+) -> None:
+    """Where the finding remains, or less is examined than before, nothing changes and a note says why."""
+    before = replace(program.measured({}), coverage=(Coverage("Net", "recorded", modules=3, traced=3),))
+
+    def examine(contents: Mapping[str, bytes]) -> Report:
+        return again(replace(program.measured(contents), coverage=before.coverage), before)
+
+    result = program.fixes.applied(program.fixes.offered(before), examine)
+    assert (result.removed, result.after) == ([], {})
+    assert why in result.refused[str(program.path)]
+
+
+def test_a_fix_is_taken_back_where_the_second_process_dies(program: Program) -> None:
+    """A model that no longer runs with the fix keeps its source."""
+
+    def examine(contents: Mapping[str, bytes]) -> Report:
+        raise Died("SystemExit: 3")
+
+    result = program.fix(examine)
+    assert result.after == {}
+    assert result.refused == {str(program.path): "REG202: with the fix it could not be run: SystemExit: 3"}
+
+
+def test_only_confirmed_findings_are_fixed(program: Program) -> None:
+    """What no measurement confirmed has no patch."""
+    report = program.measured({}, Verdict.UNMEASURED)
+    assert [each.patch for each in program.fixes.offered(report).findings] == [None]
+
+
+def test_unsafe_fixes_are_asked_for(program: Program) -> None:
+    """A fix that may undo what somebody meant is applied with `unsafe` only."""
+    program.path.write_text(ON_PURPOSE, encoding="utf-8")
+    os.utime(program.path, ns=(0, 10**18))
+    assert program.fix().after == {}
+    program.unsafe = True
+    assert program.fix().after == {str(program.path): GATED.encode()}
+
+
+def test_libraries_are_left_alone(program: Program) -> None:
+    """No patch is offered for a file among the installed packages."""
+    library = os.path.join(sysconfig.get_path("purelib"), "a_library", "net.py")
+    report = program.measured({})
+    report = replace(report, findings=tuple(each.at(library) for each in report.findings))
+    with overlay({library: NET.encode()}):
+        assert [each.patch for each in program.fixes.offered(report).findings] == [None]
+
+
+def test_a_file_that_changed_since_the_import_is_left_alone(program: Program) -> None:
+    """The measured program had another source: its lines may mean something else now."""
+    os.utime(program.path, ns=(0, program.since + 1))
+    result = program.fix()
+    assert (result.after, result.refused) == ({}, {str(program.path): "it has changed since it was imported"})
+
+
+def test_nothing_is_written_where_two_fixes_conflict(program: Program) -> None:
+    """Two patches that change one place in two ways leave their file as it is; equal ones are one change."""
+    offered = program.fixes.offered(program.measured({}))
+    (one,) = offered.findings
+    assert one.patch is not None
+    edit = one.patch.edits[0]
+    other = replace(one, code="REG999", line=14, patch=Patch("other", True, (replace(edit, text=", other=1"),)))
+    result = program.fixes.applied(replace(offered, findings=(one, other)), program.measured)
+    why = "the fixes of REG202 in line 13 and REG999 in line 14 conflict"
+    assert (result.after, result.refused) == ({}, {str(program.path): why})
+    twin = replace(one, code="REG999", line=14)
+    result = program.fixes.applied(replace(offered, findings=(one, twin)), program.measured)
+    assert result.after == {str(program.path): FIXED.encode()}
+    assert [each.code for each in result.removed] == ["REG202", "REG999"]
+
+
+def test_more_coverage_is_comparable() -> None:
+    """A model of which more is followed after a fix is compared; one that is followed in another way is not."""
+    before, more, other = (
+        Report(coverage=(Coverage("Net", how, modules=3, traced=traced),))
+        for how, traced in (("recorded", 2), ("recorded", 3), ("symbolic", 3))
+    )
+    refuse_incomparable(before, more, ())
+    with pytest.raises(CannotCompare, match="less of Net is checked"):
+        refuse_incomparable(before, other, ())
+
+
+def test_a_fresh_process_imports_other_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports read the given contents, whatever the file and its bytecode hold, and both stay as they are."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    path = tmp_path / "sample_constants.py"
+    path.write_text("def answer():\n    return 41\n", encoding="utf-8")
+    assert call_afresh({}, pkgutil.resolve_name, "sample_constants:answer.__code__.co_consts")[-1] == 41
+    files = {each: each.read_bytes() for each in tmp_path.rglob("*.py*") if each.is_file()}
+    assert len(files) == 2
+    contents = {str(path): b"def answer():\n    return 42\n"}
+    assert call_afresh(contents, pkgutil.resolve_name, "sample_constants:answer.__code__.co_consts")[-1] == 42
+    assert {each: each.read_bytes() for each in tmp_path.rglob("*.py*") if each.is_file()} == files
+
+
+def test_a_fresh_process_that_fails_says_why() -> None:
+    """The error has the last line of what the process wrote."""
+    with pytest.raises(Died, match="ModuleNotFoundError: No module named 'there_is_none'"):
+        call_afresh({}, pkgutil.resolve_name, "there_is_none:X")
