@@ -62,7 +62,7 @@ def test_a_session_adds_findings_and_evidence(file: Path) -> None:
     dropout, noise = sorted(check(file).findings, key=lambda each: each.finding.code)
     assert (noise.finding.line, noise.from_run, noise.stale) == (NOISE, True, False)
     assert dropout.finding.patch is not None and dropout.finding.evidence == PROOF
-    assert evidence(dropout) == ["confirmed on cpu: 16 runs differ, by `pytest --regcheck`"]
+    assert evidence(dropout) == ["`pytest --regcheck`: confirmed on cpu: 16 runs differ"]
     assert "measured 0.031, expected 0" in hover([dropout], [])
 
 

@@ -13,9 +13,12 @@ from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from regcheck.cli.main import main
+from regcheck.core.finding import Evidence, Finding, Severity, Verdict
+from regcheck.core.report import Report
 from regcheck.editor.actions import CodeActions
 from regcheck.editor.documents import Document, Text
 from regcheck.engine.scan import scan
+from regcheck.session import last_run
 
 from .client import Editor
 
@@ -232,8 +235,23 @@ def test_a_broken_configuration_is_shown_until_it_is_mended(editor: Editor) -> N
     uri = editor.save_file("configured/net.py", net(FAULTY))
     (missed,) = editor.open(uri, net(FAULTY))
     assert "selekt" in missed.message and missed.message.startswith("not checked: ")
-    editor.save_file("configured/pyproject.toml", "[tool.regcheck]\nignore = ['REG202']\n")
-    assert editor.save(uri) == []
+    configuration = editor.save_file("configured/pyproject.toml", "[tool.regcheck]\nignore = ['REG202']\n")
+    event = types.FileEvent(configuration, types.FileChangeType.Changed)
+    editor.client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([event]))
+    assert editor.diagnostics(uri, 1) == []
+
+
+def test_findings_of_a_session_appear_when_it_ends(editor: Editor) -> None:
+    """Without any event in the editor, an open file shows what a test session has just confirmed."""
+    source = net("x = noisy(x)")
+    uri = editor.save_file("measured.py", source)
+    assert editor.open(uri, source) == []
+    proof = Evidence(Verdict.CONFIRMED, because="16 runs differ", device="cpu")
+    noise = Finding("REG203", "noise", Severity.ERROR, "draws", "Net", "measured.py", LINE + 1, 13, "", proof, "")
+    last_run.store(Report((noise,)), editor.root, whole=True)
+    (found,) = editor.diagnostics(uri, 1)
+    assert underlined(source, found) == "noisy"
+    assert found.message.endswith("`pytest --regcheck`: confirmed on cpu: 16 runs differ")
 
 
 def test_libraries_are_left_alone(editor: Editor) -> None:

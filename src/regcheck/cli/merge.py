@@ -20,7 +20,7 @@ def argument_parser() -> Parser:
     parser.add_argument(
         "reports",
         metavar="REPORT",
-        nargs="+",
+        nargs="*",
         type=Path,
         help="a report in JSON or JSON Lines, as `--output-format json` and `--regcheck-report json:FILE` write it",
     )
@@ -40,6 +40,8 @@ def run(argv: Sequence[str]) -> int:
     """Publish one report of all, and return its exit code."""
     arguments = argument_parser().parse(argv)
     files: list[Path] = arguments.reports
+    if not files:
+        raise UsageError("name the reports to merge, as in `regcheck merge shard-*.json`")
     if arguments.expect not in (None, len(files)):
         raise UsageError(f"{arguments.expect} reports expected, and {len(files)} named")
     reports = {file: read_report(file) for file in files}

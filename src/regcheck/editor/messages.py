@@ -65,7 +65,7 @@ def evidence(shown: EditorFinding) -> list[str]:
     """The lines about the measurement; none of a scan, which measures nothing."""
     if not shown.from_run:
         return []
-    lines = [f"{proof(shown.finding.evidence)}, by {RUN}"]
+    lines = [f"{RUN}: {proof(shown.finding.evidence)}"]
     if shown.stale:
         lines.append(f"This file has changed since: run {RUN} again")
     return lines

@@ -194,7 +194,12 @@ class Server:
             self._wake.clear()
             while self._due:
                 uri = next(iter(self._due))
-                await self._check(uri, self._due.pop(uri))
+                try:
+                    await self._check(uri, self._due.pop(uri))
+                except Exception as error:  # the other documents are checked all the same
+                    traceback.print_exc()
+                    message = f"regcheck could not show {uri}: {type(error).__name__}: {error}; report this as a bug"
+                    self._server.window_show_message(types.ShowMessageParams(types.MessageType.Error, message))
 
     async def _check(self, uri: str, typed: bool) -> None:
         """Check a document and show the result; while it is typed and cannot be parsed, leave what is shown."""

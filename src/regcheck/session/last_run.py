@@ -12,6 +12,7 @@ from typing import Any
 
 from regcheck.core.finding import Finding, Verdict
 from regcheck.core.report import Report
+from regcheck.core.version import __version__
 from regcheck.files.escape import encode
 from regcheck.files.text import lines_of, text_of
 from regcheck.files.user_cache import UserCache
@@ -109,4 +110,5 @@ def _indent(line: str) -> int:
 
 
 def _name(root: Path) -> str:
-    return f"{hashlib.blake2b(encode(os.path.realpath(root)), digest_size=16).hexdigest()}.json"
+    """The entry of a project for this version of regcheck, which alone is sure to read what it wrote."""
+    return f"{hashlib.blake2b(encode(f'{__version__} {os.path.realpath(root)}'), digest_size=16).hexdigest()}.json"
