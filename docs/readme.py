@@ -40,14 +40,20 @@ BLOCK = re.compile(
 
 
 def output(command: str, project: Path, **variables: str) -> str:
-    """Returns the output of a command in a project, without the duration of a test session."""
+    """Returns the output of a command in a project, as a terminal of 80 columns shows it."""
     module, *words = shlex.split(command)
     quiet = ["-p", "no:randomly", "-p", "no:cacheprovider", "--regcheck-budget=60"] if module == "pytest" else []
-    environment = {**os.environ, "COLUMNS": "80", **variables}
+    environment = {**os.environ, "COLUMNS": "80", "FORCE_COLOR": "1", **variables}
     done = subprocess.run(
         [sys.executable, "-m", module, *words, *quiet], cwd=project, env=environment, capture_output=True, text=True
     )
-    return re.sub(r"^(\d+ passed) in .*$", r"\1", done.stdout + done.stderr, flags=re.MULTILINE)
+    return done.stdout + done.stderr
+
+
+def plain_output(command: str, project: Path) -> str:
+    """Returns the output of a command without colour, and without the duration of a test session."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", output(command, project))
+    return re.sub(r"^(\d+ passed) in .*$", r"\1", text, flags=re.MULTILINE)
 
 
 def edit(file: Path, lines: str) -> None:
@@ -68,7 +74,7 @@ def runs(page: Path, wanted: Callable[[str], bool] = lambda command: True) -> It
             if block["edit"]:
                 edit(project / block["file"], block["edit"])
             elif wanted(block["command"]):
-                yield block["command"], block["output"], output(block["command"], project)
+                yield block["command"], block["output"], plain_output(block["command"], project)
 
 
 def picture() -> str:
@@ -77,7 +83,7 @@ def picture() -> str:
     console.print(f"[bold]$ {PICTURE_SHOWS}")
     with tempfile.TemporaryDirectory() as folder:
         project = Path(shutil.copytree(PAGES[ROOT / "README.md"], Path(folder, "project")))
-        text = Text.from_ansi(output(PICTURE_SHOWS, project, COLUMNS=str(WIDE), FORCE_COLOR="1", PY_COLORS="1"))
+        text = Text.from_ansi(output(PICTURE_SHOWS, project, COLUMNS=str(WIDE), PY_COLORS="1"))
         console.print(Text("\n").join(line for line in text.split("\n") if " passed" not in line.plain))
     form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     return console.export_svg(title="regcheck", code_format=form, unique_id="terminal")

@@ -138,8 +138,12 @@ def test_prose_is_broken_at_spaces_on_a_terminal(report: Report) -> None:
 
 
 def test_the_width_of_prose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`COLUMNS` states it, up to 100; otherwise a file has none."""
+    """`COLUMNS` states that of a terminal, or of what is treated as one, up to 100; a file has none."""
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     with (tmp_path / "out.txt").open("w") as file:
+        monkeypatch.setenv("COLUMNS", "72")
+        assert text_width(file) is None
+        monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", "72")
         assert text_width(file) == 72
         monkeypatch.setenv("COLUMNS", "300")

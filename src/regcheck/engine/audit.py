@@ -41,6 +41,7 @@ from regcheck.runtime.models import parts
 from regcheck.runtime.optimizers import inner_optimizers, key_of, optimizer_info
 from regcheck.static.project.discovery import files_around
 from regcheck.suppression.declare import class_declarations, declarations_around, log_used
+from regcheck.torch_api.mode_arguments import tied
 from regcheck.tracing import module_coverage
 from regcheck.tracing.cost import TooMuchWork, overhead_of
 from regcheck.tracing.example_inputs import Inputs, elsewhere
@@ -91,7 +92,8 @@ def audit(
             raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
         classes = (each for part in parts(subject.model) for each in class_declarations(part))
         select.refuse_unknown((each.pattern for each in (*BLOCKS.get(), *classes)), catalogue())
-        given = Inputs(args, kwargs) if args or kwargs else None
+        args_by_mode = tied(subject.model.forward, args, kwargs, training=True, defaults=False)
+        given = Inputs(*args_by_mode) if args or kwargs else None
         reports = [check_model(check, subject, given)]
         if any(rule.reads_use for rule in check.rules):
             reports.append(check_model_use(check, subject, given, uses_in_source(subject.model, check.rules)))

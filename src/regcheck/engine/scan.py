@@ -32,7 +32,7 @@ from regcheck.suppression.comments import MARK
 from regcheck.suppression.unused import comment_uses
 
 if TYPE_CHECKING:
-    from regcheck.static.reading import FileReading, Reading
+    from regcheck.static.reading import Known, Reading
 
 ASK_A_RUN = "audit the model, which a scan does not run; or ignore the rule in these lines"
 NO_FILES = "no Python files found"
@@ -169,7 +169,7 @@ def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cach
     if Trait.UNCALLED in project.starts:  # any file may call a layer: each process would parse all of them
         jobs = 1
     size = sum(len(each.content) for each in project.relevant) if jobs > 1 or cached else 0
-    known: Mapping[str, FileReading] | None = None
+    known: Known | None = None
     if cached and size >= WORTH_A_PROCESS:
         from regcheck.static.reading_cache import ReadingCache
 
@@ -182,7 +182,7 @@ def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cach
     else:
         reading = analyze(project, known)
     if known is not None:
-        cache.store(known, reading.files)
+        cache.store(known, reading)
     return reading
 
 

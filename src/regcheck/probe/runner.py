@@ -14,11 +14,11 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure, format_error, stops
 from regcheck.core.graph import Mode, Site
-from regcheck.keras_api.forward import run
 from regcheck.keras_api.layer_tree import named_parts
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import Meter, overhead_of
 from regcheck.tracing.example_inputs import Inputs, home_of, mapped, moved
+from regcheck.tracing.forward_call import run
 from regcheck.tracing.mode_switch import switch_mode
 from regcheck.tracing.nested_values import named_tensors, tensors_in
 from regcheck.tracing.outputs import Output, outputs_of

@@ -74,10 +74,15 @@ def headline(report: Report) -> str:
 
 
 def text_width(stream: TextIO) -> int | None:
-    """The columns for prose: those that `COLUMNS` states, or those of a terminal, at most 100; None for a file."""
+    """The columns for prose: those of a terminal, or that `COLUMNS` states for it, at most 100; None for a file.
+
+    Python's readline sets `COLUMNS` for the processes that a program starts, so that it alone shows no terminal.
+    """
+    if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
+        return None
     stated = os.environ.get("COLUMNS", "")
     columns = int(stated) if stated.isdecimal() else 0
-    if not columns and stream.isatty():
+    if not columns:
         with contextlib.suppress(OSError, ValueError):
             columns = os.get_terminal_size(stream.fileno()).columns
     return min(columns, WIDEST) if columns else None

@@ -16,7 +16,6 @@ from regcheck.core.graph import Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.files.discarded_results import discards_at
 from regcheck.files.text import text_of
-from regcheck.keras_api.forward import run
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 from regcheck.torch_api.keep_probabilities import keep_name_at
 from regcheck.torch_api.reused_masks import PRODUCTS, Products, products_in
@@ -34,6 +33,7 @@ from .call_interceptor import (
 )
 from .copies.lazy import is_lazy
 from .cost import Meter, TooMuchWork
+from .forward_call import run
 from .identity import NewTensors, TensorIdentity, storage_of
 from .mode_switch import switch_mode
 from .nested_values import named_tensors, tensors_in
