@@ -80,9 +80,8 @@ RUNS = st.builds(
     findings=several(st.one_of(variants(CONFIRMED), variants(UNPROVEN))),
     refuted=several(variants(REFUTED)),
     known=several(variants(replace(CONFIRMED, code="REG101"))),
-    not_checked=several(st.builds(NotChecked, st.sampled_from(["a.py:Net", "b"]), st.sampled_from(["raised", "died"]))),
-    subjects=several(st.sampled_from(["a.py:Net", "Net"])),
-    blocked=several(st.just("a.py:Net")),
+    not_checked=several(st.builds(NotChecked, st.just("b"), st.sampled_from(["raised", "died"]))),
+    subjects=several(st.sampled_from(["Net", "Other"])),
     coverage=several(coverages("outside")),
     devices=several(st.sampled_from(["cpu", "cuda:0"])),
     strict=st.booleans(),
@@ -92,7 +91,17 @@ RUNS = st.builds(
 DECLARATIONS = st.sampled_from(
     [RUN, replace(RUN, suppressed_by=(DECLARED,)), replace(RUN, findings=(UNUSED,), idle=(DECLARED,))]
 )
-REPORTS = st.tuples(RUNS, DECLARATIONS).map(join)
+TARGET, MISSED = "a.py:Net", NotChecked("a.py:Net", "killed")
+TARGETS = st.sampled_from(
+    [
+        RUN,
+        replace(RUN, subjects=(TARGET,)),
+        replace(RUN, subjects=(TARGET,), not_checked=(replace(MISSED, reason="opaque: head"),)),
+        replace(RUN, subjects=(TARGET,), blocked=(TARGET,), not_checked=(replace(MISSED, reason="raised"),)),
+        replace(RUN, blocked=(TARGET,), not_checked=(MISSED,)),
+    ]
+)
+REPORTS = st.tuples(RUNS, DECLARATIONS, TARGETS).map(join)
 
 
 @settings(max_examples=50, deadline=None)
