@@ -9,7 +9,7 @@ RELEASE = .venv-release
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test test-all test-torch lint docs plots readme bench field dist format clean
+.PHONY: help demo test test-all test-torch lint docs plots readme bench gpu field dist format clean
 
 help:
 	@echo "make demo      run all three doors on a small project with planted faults"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench     run the benchmarks"
 	@echo "make field     check regcheck against the labelled benchmark"
 	@echo "make dist      build what a release uploads into dist/, twice, and check it"
+	@echo "make gpu       run selftest, proofs and a sample of the zoo on a GPU, if there is one"
 	@echo "make format    format the code and apply the fixes of ruff"
 
 # Debian's Python has pip and venv, but no ensurepip without a further package.
@@ -91,6 +92,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/trips.py
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/editor.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/record.py
 	$(BIN)/python benchmarks/fake.py
@@ -112,6 +114,9 @@ dist:
 	$(RELEASE)/bin/pip --python build/clean/bin/python install --quiet dist/*.whl
 	$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/regcheck.cdx.json build/clean/bin/python
+
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix

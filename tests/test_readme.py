@@ -68,3 +68,13 @@ def test_an_edit_that_no_longer_fits_is_an_error(tmp_path: Path) -> None:
     assert file.read_text() == "a\nc\nb\n"
     with pytest.raises(AssertionError, match="does not have these lines"):
         README.edit(file, " a\n b\n")
+
+
+@pytest.mark.slow
+def test_the_picture_is_current() -> None:
+    """The picture names the places and rules that the command finds now, and loads nothing."""
+    shown = README.PICTURE.read_text(encoding="utf-8")
+    findings = re.compile(r"quickstart/\w+\.py:[\d:]+|REG\d{3}")
+    assert findings.findall(shown) == findings.findall(README.picture())
+    assert {"REG102", "REG201", "REG301"} <= {*findings.findall(shown)}
+    assert "url(http" not in shown and "src=" not in shown

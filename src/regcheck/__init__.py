@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from regcheck.core.rule import Rule
     from regcheck.engine.audit import audit
     from regcheck.engine.scan import scan
+    from regcheck.probe.graph_execution import graph_module
     from regcheck.session.block import watch
     from regcheck.suppression.declare import ignore
 
-__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "ignore", "reference", "scan", "watch"]
+__all__ = ["Finding", "Report", "Rule", "__version__", "audit", "graph_module", "ignore", "reference", "scan", "watch"]
 
 _HOME = {
     "Finding": "core.finding",
     "Report": "core.report",
     "Rule": "core.rule",
     "audit": "engine.audit",
+    "graph_module": "probe.graph_execution",
     "ignore": "suppression.declare",
     "reference": "reference",
     "scan": "engine.scan",

@@ -22,8 +22,9 @@ from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
+from regcheck.core.join import join
 from regcheck.core.ranks import Ranks
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report
 from regcheck.core.rule import FIX_HEADING, Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Backward, Called, Stepped, WeightsTrained
@@ -41,7 +42,8 @@ from regcheck.probe.rank_agreement import state_digest
 from regcheck.probe.runner import Runner
 from regcheck.probe.seeds import state_of
 from regcheck.runtime.recorder import EventRecorder, Observation
-from regcheck.static.fixes.patches import apply_patches
+from regcheck.static.fixes.patches import apply_patches, with_patches
+from regcheck.static.project.files import Source
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.strategies import trace_model
 from regcheck.tracing.unwrap import subject_of
@@ -100,20 +102,27 @@ def _complaints(rule: Rule, example: Example, path: Path, options: Options) -> I
         yield from _wrong_lines(how, report.findings, rule, example)
         for each in report.not_checked:
             yield f"{how}: not checked: {each.reason}"
-    yield from _wrongly_fixed(rule, example, path, report, options)
+    yield from _wrongly_fixed("from source", rule, example, path, report, options)
     if rule.about == "ignores" or rule.confirm is None:
         return
     with _watched_import(path) as (module, seen):
-        with world_untouched():
-            if rule.about == "graph":
-                report = check_model(check, subject_of(module.model), Inputs(module.inputs))
-            else:
-                usage = check_usage(check, seen.usage, seen.captures, seen.optimizers)
-                report = gathered([usage, *check_uses(check, seen, {})])
+        report = _run(rule, module, seen, check)
         yield from _wrong_lines("when run", report.findings, rule, example)
         yield from _unproven(report)
+        sources = {each.path: Source(str(path), path.read_bytes()) for each in report.findings}
+        report = with_patches(report, (rule,), sources)
+        yield from _wrongly_fixed("when run", rule, example, path, report, options)
         if not example.marked:
             yield from _wrongly_forced({each.verdict for each in _forced(rule, module, seen, check)})
+
+
+def _run(rule: Rule, module: Any, seen: Observation, check: Check) -> Report:
+    """The report of the rule on an example that has run."""
+    with world_untouched():
+        if rule.about == "graph":
+            return check_model(check, subject_of(module.model), Inputs(module.inputs))
+        usage = check_usage(check, seen.usage, seen.captures, seen.optimizers)
+        return join([usage, *check_uses(check, seen, {})])
 
 
 def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:
@@ -123,23 +132,27 @@ def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:
         yield "no forced measurement refutes it"
 
 
-def _wrongly_fixed(rule: Rule, example: Example, path: Path, report: Report, options: Options) -> Iterator[str]:
+def _wrongly_fixed(
+    how: str, rule: Rule, example: Example, path: Path, report: Report, options: Options
+) -> Iterator[str]:
     """The differences between the code after the rule's fix of an example and the code that the example expects."""
     patches = [each.patch for each in report.findings if each.patch is not None]
     content, done = apply_patches(path.read_bytes(), {None: patches}, str(path))
     fixed = content.decode() if patches else ""
     if len(done) < len(patches):
-        yield "the fixes of two findings overlap"
+        yield f"{how}: the fixes of two findings overlap"
     wanted, got = (Example.unmarked(each).splitlines() for each in (example.fixed, fixed))
     if wanted != got:
-        yield "\n".join(["the fix gives other code:", *unified_diff(wanted, got, "expected", "fixed", lineterm="")])
+        yield "\n".join(
+            [f"{how}: the fix gives other code:", *unified_diff(wanted, got, "expected", "fixed", lineterm="")]
+        )
     elif fixed:
         again = path.parent / "fixed" / path.name
-        again.parent.mkdir()
+        again.parent.mkdir(exist_ok=True)
         again.write_bytes(content)
         remaining = [each.line for each in scan_with([again], options, (rule,)).findings]
         if remaining:
-            yield f"the fixed code is still reported, at lines {remaining}"
+            yield f"{how}: the fixed code is still reported, at lines {remaining}"
 
 
 def _wrong_lines(how: str, findings: Iterable[Finding], rule: Rule, example: Example) -> Iterator[str]:

@@ -20,7 +20,7 @@ FREE = {"N", "GLOBS", "REASON", "SECONDS", "SEED", "INPUT", "NAME"}
 """The metavars whose values no shell can list."""
 
 CASES = [
-    ("regcheck s", {"scan", "selftest"}),
+    ("regcheck s", {"scan", "selftest", "server"}),
     ("regcheck --v", {"--version"}),
     ("regcheck scan --output-f", {"--output-format", "--output-file"}),
     ("regcheck audit net.py:Net --strict --stat", {"--statistics"}),

@@ -46,7 +46,7 @@ def test_a_fault_is_found_proven_and_fails() -> None:
     assert finding.line == Leaky.forward.__code__.co_firstlineno + 1
     assert finding.evidence.verdict is Verdict.CONFIRMED
     assert finding.evidence.measured is not None and finding.evidence.measured > 0
-    assert finding.evidence.alpha == 1e-6 and finding.evidence.samples > 12
+    assert finding.evidence.alpha == 1e-6 and finding.evidence.samples >= 12
     assert (report.ok, report.exit_code) == (False, 1)
     with pytest.raises(Failed, match="REG202"):
         report.raise_if_failed()
@@ -564,3 +564,38 @@ def test_requiring_proof_is_the_old_word_for_it(required: bool, code: int) -> No
     with pytest.warns(DeprecationWarning, match="'require-proof' is deprecated"):
         report = audit(Leaky(), options={"confirm": False, "require_proof": required})
     assert report.exit_code == code
+
+
+class ModeByArgument(Leaky):
+    """Its forward takes the mode as an argument, which trains by default."""
+
+    def forward(self, x: torch.Tensor, train: bool = True) -> torch.Tensor:  # type: ignore[override]
+        return self.head(F.dropout(self.hidden(x), training=train))
+
+
+class RequiredMode(Leaky):
+    def forward(self, x: torch.Tensor, is_training) -> torch.Tensor:  # type: ignore[no-untyped-def, override]
+        hidden = self.hidden(x)
+        if is_training:
+            hidden = F.dropout(hidden)
+        return self.head(hidden)
+
+
+@pytest.mark.parametrize("how", [((), {"train": True}), ((True,), {}), ((), {"train": False})])
+def test_a_mode_that_the_caller_passes_is_that_of_training(how: tuple[tuple[bool, ...], dict[str, bool]]) -> None:
+    """In eval mode, the audit passes the other value for it."""
+    args, kwargs = how
+    assert audit(ModeByArgument(), torch.randn(8, 16), *args, **kwargs).findings == ()
+
+
+def test_a_mode_that_trains_by_default_is_reported() -> None:
+    """A prediction that leaves the mode out drops."""
+    (finding,) = audit(ModeByArgument(), torch.randn(8, 16)).findings
+    assert finding.code == "REG202"
+
+
+def test_inputs_are_inferred_around_a_mode_that_is_required() -> None:
+    """The audit passes the mode in which it runs, and traces both branches."""
+    report = audit(RequiredMode())
+    assert not report.findings and not report.not_checked
+    assert report.coverage[0].how == "recorded"

@@ -15,6 +15,7 @@ import pytest
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, NotChecked, Verdict
+from regcheck.core.join import join
 from regcheck.core.patch import Patch
 from regcheck.core.report import Report
 from regcheck.engine.fix import CannotCompare, FixResult
@@ -120,6 +121,26 @@ def test_a_fix_is_taken_back_where_the_second_process_dies(program: Program) -> 
     result = program.fix(examine)
     assert result.after == {}
     assert result.refused == {str(program.path): "REG202: with the fix it could not be run: SystemExit: 3"}
+
+
+def test_a_file_with_which_the_program_fails_spares_the_others(program: Program) -> None:
+    """Where the changes of two files allow no comparison, each is tried alone, and the good one stays."""
+    other = program.path.with_name("other.py")
+    other.write_text(NET, encoding="utf-8")
+    os.utime(other, ns=(0, 10**18))
+
+    def examine(contents: Mapping[str, bytes]) -> Report:
+        if str(other) in contents:
+            raise Died("RuntimeError: shapes differ")
+        return both(contents)
+
+    def both(contents: Mapping[str, bytes]) -> Report:
+        reports = [Program(path, program.since).measured(contents) for path in (program.path, other)]
+        return replace(join(reports), live=True)
+
+    result = program.fixes.applied(program.fixes.offered(both({})), examine)
+    assert result.after == {str(program.path): FIXED.encode()}
+    assert result.refused == {str(other): "REG202: with the fix it could not be run: RuntimeError: shapes differ"}
 
 
 def test_only_confirmed_findings_are_fixed(program: Program) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
 from regcheck.core.report import Report
-from regcheck.files.escape import dump_json, visible
+from regcheck.files.escape import dump_json, escape_unencodable, visible
 from regcheck.report import FORMATS, rendered
 
 ODD = "a\n::warning::b\r\x1b[31m\u202e\u200b\u2028[red]##[error]\udce9\ud800\x07\x00"
@@ -206,3 +206,11 @@ def test_a_model_of_odd_names_is_measured_and_shown() -> None:
         assert [(each.code, each.module) for each in report.findings] == [("REG202", SHOWN)]
         assert report.findings[0].evidence.verdict is Verdict.CONFIRMED
         assert report.not_checked == () and "\x1b" not in str(report)
+
+
+def test_messages_are_spelled_in_ascii_where_the_stream_has_nothing_else() -> None:
+    """Characters of regcheck's own messages get a spelling, others an escape, and those that the encoding has stay."""
+    text = "`p=…` on 32×32, R², α: é, 中"
+    assert escape_unencodable(text, "ascii") == "`p=...` on 32x32, R2, alpha: \\xe9, \\u4e2d"
+    assert escape_unencodable(text, "latin-1") == "`p=...` on 32×32, R², alpha: é, \\u4e2d"
+    assert escape_unencodable(text, "utf-8") == escape_unencodable(text, None) == text

@@ -14,7 +14,7 @@ import torch
 
 from regcheck.core.measurements import is_undecided
 from regcheck.core.measurements.mask_agreement import MaskAgreement
-from regcheck.core.measurements.spread import FIRST_LOOK, SECOND_LOOK
+from regcheck.core.measurements.spread import EARLY_LOOK, FIRST_LOOK, SECOND_LOOK
 from regcheck.probe import statistics
 from regcheck.probe.dropout_calls import UNITS
 from regcheck.probe.measurements.unit_mask import unit_count
@@ -87,12 +87,39 @@ def test_the_looks_of_a_spread_share_alpha() -> None:
     def raised(replays: int, noisy: int, changed: int) -> float:
         return statistics.coincidence(replays, changed) + statistics.rank_test(noisy, changed)
 
-    assert FIRST_LOOK + SECOND_LOOK <= 1e-6
+    assert EARLY_LOOK + FIRST_LOOK + SECOND_LOOK <= 1e-6
+    assert statistics.partition_chance(statistics.STREAMS) <= EARLY_LOOK
+    assert all(statistics.partition_chance(each) > EARLY_LOOK for each in partitions(len(statistics.STREAMS) - 1))
     replays, noisy, changed = statistics.FIRST
     assert raised(*statistics.FIRST) <= FIRST_LOOK
     assert min(raised(replays - 1, noisy, changed), raised(replays, noisy - 1, changed)) > FIRST_LOOK
     assert raised(*statistics.ISOLATED) <= SECOND_LOOK
     assert changed == statistics.ISOLATED[-1] == statistics.REPLAYS
+
+
+def partitions(runs: int, largest: int = 99, streams: int = 0) -> Iterator[list[int]]:
+    """The streams of so many runs, for all sizes of the groups that share one."""
+    if not runs:
+        yield []
+    for size in range(1, min(runs, largest) + 1):
+        yield from ([streams] * size + rest for rest in partitions(runs - size, size, streams + 1))
+
+
+@trials
+@pytest.mark.parametrize("values", [2, 3, 5])
+def test_runs_without_an_effect_are_seldom_equal_where_their_streams_are(trials: int, values: int) -> None:
+    """Runs of a few values are parted as their streams with the stated chance, of all partitions of these sizes."""
+    streams = np.array([0, 0, 1, 1, 2])
+    alarms = parted = 0
+    for generator, count in chunks(trials, 7):
+        runs = generator.integers(values, size=(count, len(streams)))
+        equal = runs[:, :, None] == runs[:, None, :]
+        alarms += int((equal == (streams[:, None] == streams)).all((1, 2)).sum())
+        parted += int((np.sort(equal.sum(2), 1) == [1, 2, 2, 2, 2]).all(1).sum())
+    chance = statistics.partition_chance(streams.tolist())
+    assert chance == 1 / 15
+    assert not exceeds(alarms, trials, chance)
+    assert not exceeds(alarms, parted, chance) and (values == 2 or not falls_short(alarms, parted, chance))
 
 
 @trials

@@ -12,6 +12,7 @@ import pytest
 from regcheck.cli.main import main
 from regcheck.engine import scan as scan_module
 from regcheck.engine.scan import scan
+from regcheck.files.user_cache import UserCache
 from regcheck.static.project import result_cache
 
 NET = """import torch.nn.functional as F
@@ -93,7 +94,7 @@ def test_silencing_is_judged_after_the_cache(file: Path) -> None:
 def test_a_damaged_result_is_made_anew(file: Path, damaged: Callable[[str], str]) -> None:
     """A result that is not to the byte what was kept is never believed, and is kept anew."""
     first = scan([file], cached=True)
-    (kept,) = result_cache.folder().iterdir()
+    (kept,) = result_cache.CACHE.folder.iterdir()
     whole = kept.read_text()
     assert damaged(whole) != whole
     kept.write_text(damaged(whole))
@@ -106,9 +107,9 @@ def test_the_result_of_another_scan_is_not_believed(file: Path) -> None:
     clean = file.with_name("clean.py")
     clean.write_text(NET.replace("0.5", "0.5, self.training"))
     assert scan([clean], cached=True).findings == ()
-    (other,) = result_cache.folder().iterdir()
+    (other,) = result_cache.CACHE.folder.iterdir()
     scan([file], cached=True)
-    (kept,) = {*result_cache.folder().iterdir()} - {other}
+    (kept,) = {*result_cache.CACHE.folder.iterdir()} - {other}
     kept.write_bytes(other.read_bytes())
     assert len(scan([file], cached=True).findings) == 1
 
@@ -119,7 +120,7 @@ def test_scans_at_the_same_time_keep_whole_results(file: Path) -> None:
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
     outputs = {each.communicate()[0] for each in running}
     assert len(outputs) == 1 and b"REG202" in outputs.pop()
-    (kept,) = result_cache.folder().iterdir()
+    (kept,) = result_cache.CACHE.folder.iterdir()
     assert result_cache.load(kept.stem) is not None
 
 
@@ -131,16 +132,16 @@ def test_a_cache_that_cannot_be_written_stops_nothing(file: Path, monkeypatch: p
 
 def test_only_so_many_results_are_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest results go."""
-    monkeypatch.setattr(result_cache, "MOST_RESULTS", 3)
+    monkeypatch.setattr(result_cache, "CACHE", UserCache("scans", most=3))
     for rate in range(6):
         file.write_text(NET.replace("0.5", f"0.{rate}"))
         scan([file], cached=True)
-    assert len([*result_cache.folder().iterdir()]) == 3
+    assert len([*result_cache.CACHE.folder.iterdir()]) == 3
 
 
 def test_the_command_keeps_results_unless_told_not_to(file: Path) -> None:
     """`--no-cache` leaves nothing behind; without it a result is kept."""
     assert main(["scan", str(file), "--no-cache", "--output-format=concise"]) == 1
-    assert not result_cache.folder().exists()
+    assert not result_cache.CACHE.folder.exists()
     assert main(["scan", str(file), "--output-format=concise"]) == 1
-    assert len([*result_cache.folder().iterdir()]) == 1
+    assert len([*result_cache.CACHE.folder.iterdir()]) == 1

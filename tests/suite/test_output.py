@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from regcheck.session import last_run
+
 pytest_plugins = ["pytester"]
 
 Project = Any  # what the fixture `project` of conftest.py is
@@ -16,7 +18,10 @@ FORMATS = {"full", "concise", "json", "json-lines", "sarif", "github", "gitlab",
 
 
 def test_verbose_runs_tell_findings_as_they_come(project: Project) -> None:
-    """With `-v` a line follows the first test that shows a finding, and outcomes stay as they are; without it, none."""
+    """With `-v` a line follows the first test that shows a finding, and outcomes stay as they are; without it, none.
+
+    Afterwards editors can read what the session confirmed.
+    """
     project.write("test_more.py", project.tests)
     told = project.run("--regcheck", "-v").stdout.splitlines()
     lines = [line for line in told if line.startswith("regcheck: REG")]
@@ -24,6 +29,8 @@ def test_verbose_runs_tell_findings_as_they_come(project: Project) -> None:
     assert lines[0].endswith("(error, confirmed) in test_models.py::test_leaky")
     assert told.index(lines[0]) == next(n for n, line in enumerate(told) if "test_leaky PASSED" in line) + 1
     assert "regcheck: REG" not in project.run("--regcheck").stdout
+    confirmed = {each.finding.code: each for each in last_run.load(project.folder / "models.py")}
+    assert "F.dropout(" in confirmed["REG202"].line and confirmed["REG202"].is_current
 
 
 def test_workers_findings_are_told_as_they_come(project: Project) -> None:

@@ -45,7 +45,7 @@ def test_each_finding_is_reported_once(project: Project, how: str) -> None:
     project.write("test_models.py", tests.replace(f"{group}def test_predict", f"{mark}{group}def test_predict"))
     done, document = project.report("-n", "2", "--dist", how, "-p", "xdist", alone=True)
     assert codes(document) == ["REG201", "REG202"]
-    assert done.stdout.count("REG202 dropout-ignores-mode") == 1
+    assert done.stdout.count("error REG202 dropout-ignores-mode") == 1
     predicts = next(line for line in done.stdout.splitlines() if "seen in" in line and "predict" in line)
     seen = predicts.strip().removeprefix("seen in ").replace("@together", "")  # a suffix of `--dist loadgroup`
     assert sorted(seen.split(", ")) == [f"test_{number}.py::test_predict" for number in range(3)]

@@ -100,6 +100,44 @@ def test_every_dropout_layer_is_switched_on_at_its_rate(layer: type[nn.Module], 
     assert graph.gate(op) is (Gate.MODE if rate else Gate.NEVER)
 
 
+def encoder(**settings: Any) -> nn.Module:
+    layer = nn.TransformerEncoderLayer(8, 2, 8, 0.3, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, **settings)
+
+
+STACKS: dict[str, tuple[nn.Module, torch.Tensor]] = {
+    "two layers": (nn.LSTM(8, 8, 2, dropout=0.4), torch.ones(3, 4, 8)),
+    "one layer": (nn.GRU(8, 8), torch.ones(3, 4, 8)),
+    "no rate": (nn.RNN(8, 8, 2), torch.ones(3, 4, 8)),
+    "packed": (nn.GRU(8, 8, 2, dropout=0.4), nn.utils.rnn.pack_sequence([torch.ones(3, 8), torch.ones(2, 8)])),
+    "encoder": (encoder(enable_nested_tensor=False), torch.ones(3, 4, 8)),
+    "encoder with nested tensors": (encoder(), torch.ones(3, 4, 8)),
+    "instance norm": (nn.InstanceNorm1d(4), torch.ones(3, 4, 8)),
+}
+
+
+@pytest.mark.parametrize(("layer", "x"), STACKS.values(), ids=STACKS)
+def test_one_run_determines_both_modes_of_layers_that_pass_the_mode_on(layer: nn.Module, x: Any) -> None:
+    """Recurrent layers, attention and encoders run once, and both flows equal those of real runs."""
+    model, calls = nn.Sequential(layer), list[nn.Module]()
+    model.register_forward_hook(lambda *call: calls.append(call[0]))
+    graph = trace_model(model, "model", Inputs((x,), {})).graph
+    assert len(calls) == 1
+    for mode in Mode:
+        recording = record(model.train(mode is Mode.TRAIN), (x,), {})
+        assert graph.flow(mode) == lower_graph(recording.graph, recording.outputs, mode)
+
+
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_one_run_determines_both_modes_of_attention(rate: float, weights: bool) -> None:
+    """Attention runs once, whether or not it returns its weights, which other code computes."""
+    model = Calling(lambda self, x: self.drop(x, x, x, need_weights=weights)[0], nn.MultiheadAttention(8, 2, rate))
+    copied = copy.deepcopy(model)
+    traced, runs = traced_and_run(model)
+    assert runs == 1 and all(traced.graph.flow(mode) == really(copied, mode) for mode in Mode)
+
+
 def test_the_graph_that_is_shown_is_that_of_train_mode() -> None:
     """The calls of dropout layers have their switch on in it."""
     traced, _ = traced_and_run(Calling(lambda self, x: self.drop(x)))
@@ -112,6 +150,20 @@ class Subclassed(nn.Dropout):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) / 2
+
+
+class Attention(nn.MultiheadAttention):
+    """Doubles its queries in train mode."""
+
+    def forward(self, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(query * (1 + self.training), *args, **kwargs)
+
+
+class Memory(nn.LSTM):
+    """Returns what its parent gives."""
+
+    def forward(self, *args: Any) -> Any:
+        return super().forward(*args)
 
 
 class Late(nn.Dropout):
@@ -175,7 +227,9 @@ NOT_ENOUGH: dict[str, tuple[Any, nn.Module | None]] = {
     "a subclass with its own forward": (lambda self, x: self.drop(x), Subclassed(0.5)),
     "a subclass with its own train": (lambda self, x: self.drop(x), Late(0.5)),
     "a subclass with its own mode": (lambda self, x: self.drop(x), Always(0.5)),
-    "attention": (lambda self, x: self.drop(x, x, x)[0], nn.MultiheadAttention(8, 2, dropout=0.5)),
+    "an instance norm with statistics": (lambda self, x: self.drop(x), nn.InstanceNorm1d(4, track_running_stats=True)),
+    "a subclass of attention": (lambda self, x: self.drop(x, x, x)[0], Attention(8, 2, dropout=0.5)),
+    "a subclass of a recurrent layer": (lambda self, x: self.drop(x)[0], Memory(8, 8, 2, dropout=0.5)),
 }
 
 

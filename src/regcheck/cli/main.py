@@ -19,13 +19,15 @@ VERBS = {
     "scan": "check source files without importing them (needs no torch)",
     "audit": "build models, measure them, and prove each finding",
     "run": "run a program as Python does, and check all its models and optimizers",
+    "merge": "join the reports of shards, machines or ranks into one",
     "rule": "list the rules, or show one rule's page",
+    "server": "show findings in an editor, by the Language Server Protocol on standard input and output",
     "selftest": "compare torch with the reference implementations, on every device present",
     "completion": "print the script that completes words in bash, zsh or fish",
 }
 """The verbs and their help. A verb is a module of this package by that name, with `run(argv) -> int`."""
 
-ELSEWHERE = {"selftest": "regcheck.selftest.command"}
+ELSEWHERE = {"selftest": "regcheck.selftest.command", "server": "regcheck.editor.serve"}
 """Verbs in a package of their own, which nothing else imports."""
 
 CLEAN, FOUND, USAGE, NOT_CHECKED = 0, 1, 2, 3

@@ -29,11 +29,27 @@ def load(start: Path, file: Path | None = None, defaults: Mapping[str, Any] | No
         if table is None:
             raise UsageError(f"{file}: has no [tool.regcheck] table")
         return _options(file, table, defaults)
-    for file_above in candidates(start):
-        table = _table(file_above) if file_above.is_file() else None
+    nearest = _nearest(start)
+    return Options.read(defaults) if nearest is None else _options(*nearest, defaults)
+
+
+def configured_folder(start: Path) -> Path | None:
+    """The folder of the nearest configuration at or above `start`, which `load` reads.
+
+    Raises:
+        UsageError: a configuration cannot be read.
+    """
+    nearest = _nearest(start)
+    return None if nearest is None else nearest[0].parent
+
+
+def _nearest(start: Path) -> tuple[Path, Mapping[str, Any]] | None:
+    """The nearest configuration at or above a folder, and its table."""
+    for file in candidates(start):
+        table = _table(file) if file.is_file() else None
         if table is not None:
-            return _options(file_above, table, defaults)
-    return Options.read(defaults)
+            return file, table
+    return None
 
 
 def candidates(start: Path) -> Iterator[Path]:

@@ -30,6 +30,7 @@ Listener = Callable[[tuple[ProgressStep, ...]], None]
 @dataclass(frozen=True)
 class _Run:
     listener: Listener
+    ended: Callable[[], None]
     begun: list[ProgressStep] = field(default_factory=list)
     process: int = field(default_factory=os.getpid)
 
@@ -38,9 +39,9 @@ _RUN: ContextVar[_Run | None] = ContextVar("_RUN", default=None)
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """In the block, call the listener at the beginning of each step."""
-    token = _RUN.set(_Run(listener))
+def listening(listener: Listener, ended: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """In the block, call the listener at the beginning of each step, and `ended` when none is left."""
+    token = _RUN.set(_Run(listener, ended))
     try:
         yield
     finally:
@@ -57,10 +58,14 @@ def steps(items: Iterable[T], doing: Callable[[T], str]) -> Iterator[T]:
         yield from items
         return
     every = [*items]
-    for number, each in enumerate(every, 1):
-        run.begun.append(ProgressStep(doing(each), number, len(every)))
-        try:
-            run.listener(tuple(run.begun))
-            yield each
-        finally:
-            run.begun.pop()
+    try:
+        for number, each in enumerate(every, 1):
+            run.begun.append(ProgressStep(doing(each), number, len(every)))
+            try:
+                run.listener(tuple(run.begun))
+                yield each
+            finally:
+                run.begun.pop()
+    finally:
+        if every and not run.begun:
+            run.ended()

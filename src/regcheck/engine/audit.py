@@ -17,7 +17,8 @@ from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
 from regcheck.core.finding import Finding, NotChecked, Suspicion
 from regcheck.core.graph import Wholeness
-from regcheck.core.report import Report, gathered
+from regcheck.core.join import join
+from regcheck.core.report import Report
 from regcheck.core.rule import Rule
 from regcheck.core.starting_points import Trait
 from regcheck.core.suppressions import BLOCKS
@@ -40,6 +41,7 @@ from regcheck.runtime.models import parts
 from regcheck.runtime.optimizers import inner_optimizers, key_of, optimizer_info
 from regcheck.static.project.discovery import files_around
 from regcheck.suppression.declare import class_declarations, declarations_around, log_used
+from regcheck.torch_api.mode_arguments import tied
 from regcheck.tracing import module_coverage
 from regcheck.tracing.cost import TooMuchWork, overhead_of
 from regcheck.tracing.example_inputs import Inputs, elsewhere
@@ -90,7 +92,8 @@ def audit(
             raise UsageError(f"audit takes an nn.Module, not {type(model).__name__}; pass the model itself")
         classes = (each for part in parts(subject.model) for each in class_declarations(part))
         select.refuse_unknown((each.pattern for each in (*BLOCKS.get(), *classes)), catalogue())
-        given = Inputs(args, kwargs) if args or kwargs else None
+        args_by_mode = tied(subject.model.forward, args, kwargs, training=True, defaults=False)
+        given = Inputs(*args_by_mode) if args or kwargs else None
         reports = [check_model(check, subject, given)]
         if any(rule.reads_use for rule in check.rules):
             reports.append(check_model_use(check, subject, given, uses_in_source(subject.model, check.rules)))
@@ -98,7 +101,7 @@ def audit(
             optimizers = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
             steps = (Stepped(optimizer=optimizer_info(each, [subject.model])) for each in optimizers.values())
             reports.append(check_usage(check, Usage(subject.name, tuple(steps)), optimizers=optimizers))
-        return gathered(reports)
+        return join(reports)
 
     report = check.guarded(type(model).__name__, check_all)
     log_used(report.suppressed_by)

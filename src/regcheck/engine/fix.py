@@ -105,6 +105,9 @@ def fix_findings(report: Report, examine: Examine, *, unsafe: bool = False) -> F
             every = ((path, _objection(path, done[path], result.report, report)) for path in changed)
             objections = {path: why for path, why in every if why}
         except CannotCompare as error:
+            if len(changed) > 1:
+                trial.by_file = True
+                continue
             objections = dict.fromkeys(changed, str(error))
         for path, why in objections.items():
             trial.note(path, done[path])
@@ -121,8 +124,12 @@ def fix_findings(report: Report, examine: Examine, *, unsafe: bool = False) -> F
 
 @dataclass
 class _Trial:
-    """The files whose patches do not help together, which are tried one at a time, and the patches that do not help."""
+    """The files whose patches do not help together, which are tried one at a time, and the patches that do not help.
 
+    `by_file`: the changes of several files do not allow a comparison, so that one file changes at a time.
+    """
+
+    by_file: bool = False
     alone: set[str] = field(default_factory=set)
     useless: set[tuple[str, Patch]] = field(default_factory=set)
 
@@ -148,7 +155,7 @@ def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, byt
             by_path.setdefault(each.path, []).append(each)
     for path, candidates in by_path.items():
         findings = trial.chosen(path, candidates)
-        if not findings:
+        if not findings or (trial.by_file and changed):
             continue
         try:
             content = result.after[path] if path in result.after else content_of(path)
@@ -163,6 +170,19 @@ def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, byt
             trial.useless |= {(path, each.patch) for each in candidates if each.patch}
             result.refused[path] = str(error)
     return changed, done
+
+
+def objection_to(finding: Finding, before: Report, options: Options) -> str:
+    """Why to refuse the patch of a finding in a report on its file; empty if a scan confirms that it helps."""
+    path = finding.path
+    if path is None or finding.patch is None:
+        return "there is no patch"
+    try:
+        changed, _ = apply_patches(content_of(path), {finding.cell: [finding.patch]}, path)
+    except (CannotFix, OSError) as error:
+        return str(error)
+    with overlay({path: changed}):
+        return _objection(path, [finding], before, scan([path], options))
 
 
 def _objection(path: str, done: Iterable[Finding], before: Report, after: Report) -> str:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _REQUEST, _RESULT = "request", "result"
 _CHILD = """\
 import sys
-sys.path.remove('')
+sys.path[:] = filter(None, sys.path)
 from regcheck.engine.fresh_process import answer
 answer(sys.argv.pop())
 """

@@ -15,6 +15,8 @@ _COMMAND = re.compile(r"##(?=\w*\[)|\A\s*::")
 _SPACES = frozenset("\u00a0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
 _BYTES = range(0xDC80, 0xDD00)
 """The characters that stand for bytes of a file name that are not UTF-8."""
+_SPELLINGS = {"…": "...", "×": "x", "²": "2", "α": "alpha", "–": "-", "≠": "!="}
+"""Characters of regcheck's own messages, in ASCII."""
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -57,8 +59,11 @@ def encode(text: str) -> bytes:
 
 
 def escape_unencodable(text: str, encoding: str | None) -> str:
-    """Returns the text with escapes for characters that the encoding lacks."""
+    """Returns the text with ASCII spellings, or else escapes, for characters that the encoding lacks."""
     encoding = encoding or "utf-8"
+    for character, spelling in _SPELLINGS.items():
+        if character in text and character.encode(encoding, "ignore") == b"":
+            text = text.replace(character, spelling)
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 

@@ -50,7 +50,7 @@ def model_probes(
         if device not in built:
             given = traced.inputs
             runner = Runner(twin(), given.args, given.kwargs, device, locate, budget(), traced.work)
-            built[device] = runner, ModelProbe(runner, traced.graph, seed)
+            built[device] = runner, ModelProbe(runner, traced.graph, seed, traced.squares)
         runner, probe = built[device]
         runner.notes[:] = [note] if note else []
         return probe

@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any, NoReturn
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regcheck.core.graph import Site
@@ -34,6 +35,15 @@ _EXPOSING = frozenset(
 
 _MOVES_STATISTICS = frozenset(("batch_norm", "instance_norm"))
 """Functions that write running statistics without incrementing their version counters."""
+
+_READERS = frozenset(
+    [
+        *(F.linear, F.bilinear, F.embedding, F.layer_norm, F.scaled_dot_product_attention),
+        *(F.multi_head_attention_forward, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d),
+        *(torch.matmul, torch.bmm, torch.addmm, torch.einsum, Tensor.matmul, Tensor.__matmul__, torch.lstm, torch.gru),
+    ]
+)
+"""Functions that only read weights, or increment the version counters of what they write to."""
 
 
 class Diverged(Exception):
@@ -235,7 +245,7 @@ class MemoizedCalls:
                 self._diverge()
             if call.name in _EXPOSING:
                 self.touched = None
-            if self.touched is not None:
+            if self.touched is not None and call.function not in _READERS:
                 self.touched.update(map(id, given))
                 self.touched.update(id(each._base) for each in given if each._base is not None)
         result = call.perform(depends or step is None)

@@ -20,7 +20,7 @@ from regcheck.tracing.onnx_graph import DROPPING, MODE_AS_INPUT, OnnxGraph, Onnx
 
 from . import statistics
 from .measurements.batch_dependence import batch_size, other_samples, rows_of
-from .measurements.spread import spread_over
+from .measurements.spread import relative_spread, spread_over
 from .probes import BaseProbe
 from .reductions import relative_change
 from .work_plan import Budget
@@ -176,9 +176,16 @@ class FileRuns:
     without: Sequence[Op]
     seed: int
     literal: bool
+    few: int = 0
 
     def plan(self, runs: int) -> None:
         """Runs are bounded by their number alone."""
+
+    def on_fewer_samples(self) -> None:
+        """A file may have been exported for this number of samples only."""
+
+    def relative(self, runs: Sequence[Sequence[torch.Tensor]]) -> float:
+        return relative_spread(runs)
 
     def run(self, seed: int, *, silent: bool = False) -> list[torch.Tensor]:
         off = [op.id for op in (*self.without, *(self.ops if silent else ())) if op.drops is not None]

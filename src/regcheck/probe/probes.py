@@ -160,11 +160,15 @@ class CallProbe(RunningProbe):
 
 
 class ModelProbe(RunningProbe):
-    """Measures a model through runs with interventions."""
+    """Measures a model through runs with interventions.
 
-    def __init__(self, runner: Runner, graph: Graph, seed: int) -> None:
+    `squares` are the sums of the squared deviations of all outputs from their means, in the recorded run of a mode.
+    """
+
+    def __init__(self, runner: Runner, graph: Graph, seed: int, squares: Mapping[Mode, float] | None = None) -> None:
         super().__init__(runner, seed)
         self.graph = graph
+        self.squares = squares or {}
         runner.expect(op.site for flow in (graph.train, graph.eval) for op in flow)
 
     def repeats(self) -> bool:

@@ -14,11 +14,11 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure, format_error, stops
 from regcheck.core.graph import Mode, Site
-from regcheck.keras_api.forward import run
 from regcheck.keras_api.layer_tree import named_parts
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import Meter, overhead_of
 from regcheck.tracing.example_inputs import Inputs, home_of, mapped, moved
+from regcheck.tracing.forward_call import run
 from regcheck.tracing.mode_switch import switch_mode
 from regcheck.tracing.nested_values import named_tensors, tensors_in
 from regcheck.tracing.outputs import Output, outputs_of
@@ -92,6 +92,11 @@ class Runner:
         self._diverging: set[Any] = set()
         self._unsteady: set[str] | None = None  # outputs that differ between replays, such as times
 
+    @property
+    def samples(self) -> int:
+        """The leading size that all tensors among the arguments have in common; zero where they differ."""
+        return batch_size(Inputs(self._args, self._kwargs))
+
     def inputs(self) -> list[torch.Tensor]:
         """The tensors among the arguments of the forward."""
         return tensors_in((self._args, self._kwargs))
@@ -108,6 +113,7 @@ class Runner:
         mode: Mode = Mode.TRAIN,
         work: int = 0,
         behind: Collection[Site] = (),
+        few: int = 0,
     ) -> int:
         """Take the work of `runs` runs, and of as many more as the budget allows, from the model's budget.
 
@@ -117,6 +123,7 @@ class Runner:
             mode: the mode of the runs.
             work: the operations of one run, where it is not a whole forward.
             behind: the calls in which the runs differ, see `run`; the first one is a whole forward.
+            few: how many samples the runs have, see `run`.
 
         Returns:
             How many further runs to make.
@@ -124,9 +131,12 @@ class Runner:
         Raises:
             CannotMeasure: the budget does not allow it.
         """
-        if behind and self._memoized is not None and self._memoized[0][::2] == (mode, frozenset(behind)):
-            work = self._memoized[1].work
-        each = (work or self._work.get(mode, 0)) + self._overhead
+        if behind and self._memoized is not None:
+            modes, _, sites, samples = self._memoized[0]
+            if (modes, sites, samples) == (mode, frozenset(behind), few):
+                work = self._memoized[1].work
+        whole = self._work.get(mode, 0)
+        each = (work or (whole * few // self.samples if few else whole)) + self._overhead
         return self.budget.take(each, runs + draws[0], runs + draws[1]) - runs
 
     def plan_share(self, draws: int, wanted: int, rate: float, alpha: float, **each: Any) -> int:
@@ -172,7 +182,7 @@ class Runner:
         """
         outputs = self.try_out(modes, seed)
         whole, given = self.operations, Inputs(self._args, self._kwargs)
-        size = batch_size(given)
+        size = self.samples
         count = affordable(size, whole, self._overhead, runs + 1, self.budget.left)
         if count < size:
             part = first_samples(given, count)
@@ -209,6 +219,7 @@ class Runner:
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
         limit: float = math.inf,
         behind: Collection[Site] = (),
+        few: int = 0,
     ) -> list[torch.Tensor]:
         """Run one forward; return the tensors of its result, detached, and its numbers as tensors.
 
@@ -224,15 +235,16 @@ class Runner:
             limit: stops a run that takes more operations.
             behind: the calls in which this run differs from others with the same mode and seed. The first of these
                 runs is whole; in the others only calls run that depend on these ones. `observe` sees only such calls.
+            few: run on so many of the first samples; on all of them if zero.
 
         Raises:
             CannotMeasure: forward raises, or exceeds the limit.
             Diverged: this run makes other calls than the first one. From now on all calls run: measure again.
         """
-        memoized = self._memoized_calls(modes, seed, behind) if behind and change is None else None
-        outputs = self._run(modes, seed, vary, replace, observe, change, limit, memoized)
+        memoized = self._memoized_calls(modes, seed, behind, few) if behind and change is None else None
+        outputs = self._run(modes, seed, vary, replace, observe, change, limit, few, memoized)
         if self._unsteady is None and any(each.source is not None for each in outputs):
-            again = self._run(modes, seed, vary, replace, None, change, limit)
+            again = self._run(modes, seed, vary, replace, None, change, limit, few)
             pairs = itertools.zip_longest(outputs, again)
             self._unsteady = {
                 one.name for one, other in pairs if one and one.source is not None and _differ(one, other)
@@ -251,12 +263,13 @@ class Runner:
         observe: Callable[[Site | None, str, Any, Any, Any], None] | None,
         change: Callable[[torch.Tensor], torch.Tensor] | None,
         limit: float,
+        few: int,
         memoized: MemoizedCalls | None = None,
     ) -> tuple[Output, ...]:
         if self._around is None:
             self._around = self._needed_around()
         self._set(modes)
-        args, kwargs = self._inputs()
+        args, kwargs = self._inputs(few)
         if change is not None:
             args, kwargs = mapped(args, change), mapped(kwargs, change)
         seed_everything(seed)
@@ -301,9 +314,9 @@ class Runner:
             raise self._diverged()
         return outputs
 
-    def _memoized_calls(self, modes: Modes, seed: int, behind: Collection[Site]) -> MemoizedCalls:
+    def _memoized_calls(self, modes: Modes, seed: int, behind: Collection[Site], few: int) -> MemoizedCalls:
         """The calls of the first of the runs that differ in these calls only."""
-        key = modes, seed, frozenset(behind)
+        key = modes, seed, frozenset(behind), few
         if self._memoized is None or self._memoized[0] != key:
             self._memoized = key, MemoizedCalls(behind)
             if key in self._diverging:
@@ -331,9 +344,11 @@ class Runner:
             self._state.restore()
         return nullcontext
 
-    def _inputs(self) -> tuple[Any, Any]:
+    def _inputs(self, few: int = 0) -> tuple[Any, Any]:
+        given = Inputs(self._args, self._kwargs)
+        given = first_samples(given, few) if few else given
         try:
-            return moved(self._args, self._at), moved(self._kwargs, self._at)
+            return moved(given.args, self._at), moved(dict(given.kwargs), self._at)
         except Exception as error:
             raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {format_error(error)}") from error
 

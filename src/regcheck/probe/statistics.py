@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -14,7 +15,11 @@ from .reductions import pieces, wide
 REPLAYS = 12
 """Runs on each side of the rank test: the least for which its false-alarm probability is below 1e-6."""
 
-FIRST, DOUBLED, ISOLATED = (9, 14, 12), (25, 25, 24), (13, 13, 12)
+STREAMS = (0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 0, 1, 0)
+"""The random stream of each run of a spread's early look: the fewest runs whose partition by streams has a chance
+below its share of α. A stream repeats as soon as it can, so that noise shows at once."""
+
+FIRST, DOUBLED, ISOLATED = (10, 14, 12), (25, 25, 24), (13, 13, 12)
 """Runs of a spread: replays, replays where these differ by themselves, and changed runs, at the first look and at the
 second one, which has more in all or takes other calls out. They are the least for which the looks keep below their
 shares of α; the changed ones are as many as elsewhere, for what a look may overlook rests on them."""
@@ -52,6 +57,17 @@ def coincidence(replays: int, changed: int) -> float:
     """
     q = replays / (replays + changed)
     return float(q**replays * (1 - q) ** changed)
+
+
+def partition_chance(streams: Sequence[int]) -> float:
+    """Probability that runs are equal exactly where their streams are, by chance alone.
+
+    Where the streams do not matter the runs are exchangeable: given which of them are equal, each assignment of the
+    streams to them is equally likely, and so is each partition into groups of these sizes.
+    """
+    sizes = Counter(streams).values()
+    same = math.prod(map(math.factorial, (*sizes, *Counter(sizes).values())))
+    return same / math.factorial(len(streams))
 
 
 def fewest_draws(rate: float, alpha: float) -> int:
@@ -164,6 +180,13 @@ def deviation(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
             equal = ((here == there) | (here.isnan() & there.isnan())).to(difference.device)
             worst = max(worst, float(torch.where(equal, 0.0, difference).nan_to_num(nan=math.inf).max()))
     return worst
+
+
+def are_identical(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    """Whether two runs' outputs are equal to the bit."""
+    return len(first) == len(second) and all(
+        torch.equal(one, other) or deviation([one], [other]) == 0 for one, other in zip(first, second, strict=True)
+    )
 
 
 def neighbour_fit(

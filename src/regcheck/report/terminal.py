@@ -35,7 +35,7 @@ class Pen:
 
     def styled(self, text: str, style: str) -> str:
         """The text between escape sequences, if there is colour; `style` names styles, separated by spaces."""
-        if not self.color or not style:
+        if not (self.color and text and style):
             return text
         return f"\x1b[{';'.join(str(CODES[each]) for each in style.split())}m{text}\x1b[0m"
 

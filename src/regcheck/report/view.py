@@ -31,6 +31,7 @@ class View:
         ignored: how many findings `--add-ignores` suppressed, None where it did not run.
         quiet: leave out what was looked at, and the counts.
         command: the command line that made the report, where there was one.
+        prefix: what the options begin with that apply fixes.
     """
 
     show_refuted: bool = False
@@ -42,6 +43,7 @@ class View:
     quiet: bool = False
     command: str = ""
     ignored: int | None = None
+    prefix: str = "--"
 
 
 def ending(report: Report, view: View) -> list[str]:
@@ -55,10 +57,11 @@ def ending(report: Report, view: View) -> list[str]:
         lines.append(f"{view.ignored} ignored by new comments")
     safe = sum(each.patch is not None and each.patch.safe for each in report.findings)
     unsafe = sum(each.patch is not None for each in report.findings) - safe
+    fix, also_unsafe = f"{view.prefix}fix", f"{view.prefix}unsafe-fixes"
     if safe:
-        lines.append(f"{safe} fixable with --fix" + (f" ({unsafe} more with --unsafe-fixes)" if unsafe else ""))
+        lines.append(f"{safe} fixable with {fix}" + (f" ({unsafe} more with {also_unsafe})" if unsafe else ""))
     elif unsafe:
-        lines.append(f"{unsafe} fixable with --fix --unsafe-fixes")
+        lines.append(f"{unsafe} fixable with {fix} {also_unsafe}")
     return lines
 
 
@@ -71,10 +74,15 @@ def headline(report: Report) -> str:
 
 
 def text_width(stream: TextIO) -> int | None:
-    """The columns for prose: those that `COLUMNS` states, or those of a terminal, at most 100; None for a file."""
+    """The columns for prose: those of a terminal, or that `COLUMNS` states for it, at most 100; None for a file.
+
+    Python's readline sets `COLUMNS` for the processes that a program starts, so that it alone shows no terminal.
+    """
+    if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
+        return None
     stated = os.environ.get("COLUMNS", "")
     columns = int(stated) if stated.isdecimal() else 0
-    if not columns and stream.isatty():
+    if not columns:
         with contextlib.suppress(OSError, ValueError):
             columns = os.get_terminal_size(stream.fileno()).columns
     return min(columns, WIDEST) if columns else None

@@ -14,6 +14,7 @@ from torch import nn
 
 from regcheck.core.coverage import Coverage
 from regcheck.keras_api.layer_tree import named_parts
+from regcheck.torch_api.mode_arguments import is_tied, tied
 
 from .models import bytes_of, is_training, parts, stored
 from .trained_parameters import Snapshot, snapshot
@@ -40,6 +41,8 @@ class Capture:
     """One call of a model: the live model, copies of its inputs, and the `training` flag of every module at the call.
 
     Attributes:
+        args: the positional inputs; a `ModeFlag` stands for a mode that agrees with the model's.
+        kwargs: the inputs by name, likewise.
         model_key: the fingerprint of the model's structure, equal for models that are built alike.
         whole: False where a method of a larger module made the call: the model is a part of that module.
         autocast: device type and dtype of each autocast context that was active.
@@ -94,7 +97,7 @@ class Captures:
         if self._input_bytes >= MOST_BYTES:
             raise CannotCopy(f"{MOST_BYTES >> 20} MB are captured already")
         grad = torch.is_grad_enabled()
-        inputs = copy_inputs(args, kwargs)
+        inputs = copy_inputs(*tied(model.forward, args, kwargs, model.training))
         self._input_bytes += sum(part.nbytes for each in _leaves(inputs) for part in stored(each))
         size = bytes_of(model)
         weak_only = bool(self._model_bytes) and self._model_bytes + size > MOST_BYTES
@@ -117,7 +120,8 @@ class Captures:
 
     def note_returned(self, index: int, inert: Coverage | None = None) -> None:
         """Note that a captured call returned, with its coverage if it does nothing that a rule starts from."""
-        self._returned[index] = inert
+        capture = self._entries[index][1]
+        self._returned[index] = None if is_tied(capture.args, capture.kwargs) else inert
 
     def has_raised(self, index: int | None) -> bool:
         """Whether a captured call has not returned: its inputs are useless for a measurement."""

@@ -59,6 +59,7 @@ from regcheck.runtime.weak_state import RevivableRef
 from regcheck.runtime.weight_ranges import Names, WeightRanges
 from regcheck.torch_api.layers import BATCH_NORM
 from regcheck.torch_api.losses import EMBEDDING_LOSSES
+from regcheck.torch_api.mode_arguments import contradictions
 
 __all__ = ["Capture", "EventRecorder", "Observation"]
 
@@ -109,6 +110,18 @@ class _ModuleInfo:
             self.dependents = tuple(map(weakref.ref, models.mode_dependent(module)))
         live = [reference() for reference in self.dependents]
         return bytes(each is not None and models.is_training(each) for each in live)
+
+    def structure(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The key of the structure that a call runs; empty for a module without learned layers.
+
+        A call whose arguments hold another mode than the module is in runs a structure of its own.
+        """
+        if not self.learned:
+            return ""
+        self.model_key = self.model_key or models.fingerprint(module)
+        if is_layer(module):
+            return self.model_key
+        return " ".join((self.model_key, *contradictions(module.forward, args, kwargs, module.training)))
 
 
 class EventRecorder:
@@ -290,7 +303,9 @@ class EventRecorder:
             record = self._record_call(call_key, module, info, args, kwargs, frame)
         else:
             if journal.captures.has_raised(record.event.capture):
-                self._capture_inputs(module, info, args, kwargs, site, record.event.capture)
+                self._capture_inputs(
+                    module, info.name, record.event.structure, args, kwargs, site, record.event.capture
+                )
             if grad:
                 journal.log.add(record.event)
         record.tracker.note_call(journal.steps, args, kwargs)
@@ -365,6 +380,7 @@ class EventRecorder:
             may_train_in_eval = grad and not training and bool(kinds) and not site.test_code
             own_inputs = suspect or in_question or may_train_in_eval or (grad and has_frozen_norm(module))
             set_by = self._train_mode_set_by(module) if training and grad else None
+            structure = info.structure(module, args, kwargs)
             call = Called(
                 site.shown,
                 site.function,
@@ -377,7 +393,9 @@ class EventRecorder:
                 result="discarded" if site.discarded else "used",
                 test_code=site.test_code,
                 under_test=suspect and self._sites.is_tested(module, frame, site),
-                capture=self._capture(module, info, args, kwargs, training, site, own_inputs, parts[True]),
+                capture=self._capture(
+                    module, info.name, structure, args, kwargs, training, site, own_inputs, parts[True]
+                ),
                 callers=callers,
                 loaded_in_eval=loaded_in_eval,
                 weights_loaded=training and self._loaded.has_weights(module),
@@ -385,7 +403,7 @@ class EventRecorder:
                 unpinned=parts[True],
                 undone=self._eval_pinned.undone_in(module, parts[True]),
                 train_set_at=set_by.site.place if set_by is not None and self._sites.is_own(set_by.site) else None,
-                structure=info.model_key,
+                structure=structure,
                 exporter=exporter,
             )
             event = cast(Called, journal.log.intern(call, lambda: call))
@@ -411,7 +429,8 @@ class EventRecorder:
     def _capture(
         self,
         module: nn.Module,
-        info: _ModuleInfo,
+        name: str,
+        structure: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         training: bool,
@@ -423,28 +442,29 @@ class EventRecorder:
 
         A call that finds other `unpinned` parts in train mode has a capture of its own: it runs in other modes.
         """
-        if not info.learned:
+        if not structure:
             return None
         journal, grad = self._journal, torch.is_grad_enabled()
-        info.model_key = info.model_key or models.fingerprint(module)
-        journal.note_structure(info.model_key, BLOCKS.get())
-        state = (info.model_key, training, grad, call_form(module, args, kwargs))
+        journal.note_structure(structure, BLOCKS.get())
+        state = (structure, training, grad, call_form(module, args, kwargs))
         # A call inside training reveals more than the same call in a smoke test, so it gets one capture as well.
-        is_captured = state in self._captured_states and (not grad or info.model_key in self._trained_structures)
+        is_captured = state in self._captured_states and (not grad or structure in self._trained_structures)
         key = (state, site.shown if own_inputs else None, unpinned)
         index = journal.capture_index.get(key)
         if key not in journal.capture_index or journal.captures.has_raised(index):
             journal.capture_index[key] = None
             if own_inputs or not is_captured or index is not None:
-                journal.capture_index[key] = self._capture_inputs(module, info, args, kwargs, site, index)
-                if journal.capture_index[key] is not None:
+                captured = self._capture_inputs(module, name, structure, args, kwargs, site, index)
+                journal.capture_index[key] = captured
+                if captured is not None:
                     self._captured_states.add(state)
         return journal.capture_index[key]
 
     def _capture_inputs(
         self,
         module: nn.Module,
-        info: _ModuleInfo,
+        name: str,
+        structure: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         site: CallSite,
@@ -453,10 +473,9 @@ class EventRecorder:
         """Capture a call, replacing the one at `index` that raised; None where the inputs cannot be copied."""
         whole = self._submissions.at(site) is None and not is_called_by_owner(module, sys._getframe(), site)
         try:
-            return self._journal.captures.add(module, args, kwargs, info.model_key, whole, index)
+            return self._journal.captures.add(module, args, kwargs, structure, whole, index)
         except CannotCopy as error:
-            entry = NotChecked(info.name, f"its inputs were not captured: {error}")
-            self._journal.uncaptured[info.model_key] = entry
+            self._journal.uncaptured[structure] = NotChecked(name, f"its inputs were not captured: {error}")
             return None
 
     def _note_related_mode_change(self, module: nn.Module, model: Model) -> None:

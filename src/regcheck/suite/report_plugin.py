@@ -15,13 +15,16 @@ from regcheck.core.errors import RegcheckError, UsageError
 from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report
 from regcheck.core.version import __version__
+from regcheck.files.escape import escape_unencodable
 from regcheck.files.text import overlay
 from regcheck.report.view import View, text_width
+from regcheck.session import last_run
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
 from regcheck.suite.exports import Cases, commands, in_github_actions, write_report
 from regcheck.suite.monitor import TestMonitor
+from regcheck.suite.progress_line import ProgressPlugin
 from regcheck.suite.settings import options_of, report_files_of
 from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
 from regcheck.suppression.apply import report_on
@@ -54,6 +57,7 @@ def begin(config: pytest.Config) -> None:
     manager.register(plugin, "regcheck-session")
     if config.getoption("dist", "no") == "no":
         manager.register(TestMonitor(config, plugin.receive), "regcheck-watching")
+        manager.register(ProgressPlugin(), "regcheck-progress")
     else:
         inbox = Inbox(options_of(config, watched=True), config.rootpath)
         manager.register(Workers(plugin, inbox), "regcheck-workers")
@@ -72,7 +76,7 @@ class ReportPlugin:
         self._ledger = Ledger(self._options, config.rootpath)
         self._declarations = Declarations(self._options)
         self._cases = Cases(config)
-        self._partial = False
+        self._partial, self._is_complete = False, False
         self._unwritten = ""
         self._fixes: FixResult | None = None
         if config.getoption("regcheck_unsafe_fixes") and not config.getoption("regcheck_fix"):
@@ -84,7 +88,7 @@ class ReportPlugin:
     @property
     def report(self) -> Report:
         """The report on the tests so far."""
-        return self._ledger.report()
+        return self._ledger.report(self._declarations.in_use, self._declarations.idle(self._is_complete))
 
     def receive(self, message: Message) -> None:
         """Add what a test showed. New findings are printed at once, and written for the case of a crash."""
@@ -116,11 +120,12 @@ class ReportPlugin:
         early = str(session.shouldfail or session.shouldstop or "")
         if not early and exitstatus not in _WHOLE:
             early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
-        whole = not early and not self._partial and self._is_whole()
-        self._ledger.add_report(report_on(self._declarations.unused(whole), (), self._options))
+        self._is_complete = not early and not self._partial and self._is_whole()
+        self._ledger.add_report(report_on(self._declarations.unused(self._is_complete), (), self._options))
         if self._config.getoption("regcheck_fix") and not early:
             self._fix()
         report = self._write(early)
+        last_run.store(report, self._config.rootpath, whole=self._is_complete)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):
@@ -138,14 +143,20 @@ class ReportPlugin:
         terminalreporter.section("regcheck")
         view = replace(
             self._view,
+            prefix="--regcheck-",
             color=terminalreporter.hasmarkup,
             width=text_width(sys.stdout),
             verbose=self._config.get_verbosity() > 0,
         )
         with inside(root), overlay(self._fixes.before if self._fixes else {}):
-            terminalreporter.write(summary(report, view))
+            if report.findings and self._fixes is None:
+                from regcheck.suite.session_fixes import fixes_of
+
+                report = fixes_of(self._config, self._options).offered(report)
+            # Pytest would write the whole section as one escaped line where the stream lacks one character.
+            terminalreporter.write(escape_unencodable(summary(report, view), sys.stdout.encoding))
         for line in fix_lines(self._fixes) if self._fixes else ():
-            terminalreporter.write_line(f"regcheck: {line}")
+            terminalreporter.write_line(escape_unencodable(f"regcheck: {line}", sys.stdout.encoding))
         if self._unwritten:
             terminalreporter.write_line(f"regcheck: {self._unwritten}", red=True)
         if in_github_actions():
@@ -173,6 +184,9 @@ class ReportPlugin:
         from regcheck.suite.session_fixes import fix_session
         from regcheck.suite.summary import inside
 
+        if self._terminal is not None:
+            self._terminal.line("")
+            self._terminal.write_line("regcheck: measuring fixes in a fresh process …")
         with inside(self._config.rootpath):
             fixes = fix_session(self._config, self._options, self._ledger)
             try:

@@ -44,9 +44,9 @@ class SecondSession:
             CannotCompare: one does not.
         """
         for test, before in self.outcomes.items():
-            after = again.outcomes.get(test, "not run")
-            if after == "not run" or (before == "passed" and after != before):
-                raise CannotCompare(f"with the fix {test} is {after}")
+            after = again.outcomes.get(test, "does not run")
+            if after == "does not run" or (before == "passed" and after != before):
+                raise CannotCompare(f"with the fix {test} {after}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
@@ -68,13 +68,17 @@ def run_session(folder: str, arguments: list[str]) -> SecondSession:
     return session
 
 
+def fixes_of(config: pytest.Config, options: Options) -> LiveFixes:
+    """The fixes that a session can apply. The working directory is the root of the session's paths."""
+    unsafe = bool(config.getoption("regcheck_unsafe_fixes"))
+    return LiveFixes(select.chosen(catalogue(), options), str(config.rootpath), time.time_ns(), unsafe)
+
+
 def fix_session(config: pytest.Config, options: Options, ledger: Ledger) -> FixResult:
     """Fix the findings of a session; writes nothing. The working directory is the root of the session's paths."""
-    unsafe = bool(config.getoption("regcheck_unsafe_fixes"))
-    rules = select.chosen(catalogue(), options)
-    fixes = LiveFixes(rules, str(config.rootpath), since=time.time_ns(), unsafe=unsafe)
+    fixes = fixes_of(config, options)
     offered = fixes.offered(ledger.report())
-    wanted = [each for each in offered.findings if each.patch and (each.patch.safe or unsafe)]
+    wanted = [each for each in offered.findings if each.patch and (each.patch.safe or fixes.unsafe)]
     if not wanted:
         return FixResult(offered)
     tests = {test: None for each in wanted for test in [*ledger.tests.get(each.key, ())][:MOST_TESTS]}

@@ -188,6 +188,11 @@ def rate_position(args: Sequence[Any]) -> int | None:
     return order["dropout"].position if order else None
 
 
+def stacked_switch(args: Sequence[Any]) -> Argument | None:
+    """The argument of a stacked recurrent call that turns its dropout on; None where its arguments are others."""
+    return _stacked_order(args).get("train")
+
+
 def _stacked_order(args: Sequence[Any]) -> Mapping[str, Argument]:
     """The arguments of a stacked recurrent call: the weights are a list, which packed sequences move by one place."""
     for order in (STACKED_ATEN_PACKED, STACKED_ATEN):

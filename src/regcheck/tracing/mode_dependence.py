@@ -1,4 +1,4 @@
-"""Derive the train-mode graph from an eval run where only torch's own dropout layers and batch norms read the mode."""
+"""Derive the train-mode graph from an eval run where only layers of torch read the mode, each for one argument."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from typing import ClassVar
 
 import torch
 from torch import fx, nn
-from torch.nn.modules import batchnorm, dropout
+from torch.nn.modules import batchnorm, dropout, instancenorm, rnn
 
 from regcheck.core.graph import Reach
 from regcheck.torch_api.arguments import Argument
-from regcheck.torch_api.functions import DROPPING
+from regcheck.torch_api.functions import DROPPING, STACKED
 
+from .call_interceptor import stacked_switch
 from .record import META, CallMetadata, Recording
 
 _FORWARDS: Mapping[CodeType, str] = {
     vars(each)["forward"].__code__: name
-    for name, each in vars(dropout).items()
+    for name, each in (*vars(dropout).items(), ("MultiheadAttention", nn.MultiheadAttention))
     if isinstance(each, type) and "forward" in vars(each)
 }
-"""The name of each dropout layer, by the code of its forward."""
+"""The name of each dropping layer, by the code of its forward."""
+
+_RECURRENT: Mapping[CodeType, str] = {
+    vars(each)["forward"].__code__: name for name, each in vars(rnn).items() if name in ("RNN", "LSTM", "GRU")
+}
+"""The name of each layer that stacks recurrent ones, by the code of its forward."""
 
 _NORMS = frozenset(
     name for name, each in vars(batchnorm).items() if getattr(each, "forward", None) is batchnorm._BatchNorm.forward
@@ -36,7 +42,7 @@ _NORM_SWITCH = Argument(5, "training", False)
 
 
 class ModeReads:
-    """Detects whether, in a `with` block, anything but torch's own dropout layers and batch norms depends on the mode.
+    """Detects whether, in a `with` block, code reads the mode for more than one argument of a layer of torch.
 
     Inside the block `nn.Module.training` is a property that notes who reads or sets it, in any thread; the flags stay
     in the modules' dictionaries.
@@ -71,8 +77,7 @@ class ModeReads:
 
 @torch.jit.unused  # a forward may script modules meanwhile, which compiles properties
 def _read(module: nn.Module) -> bool:
-    reader = sys._getframe(1).f_code
-    if not (_is_switched_by_argument(module, reader) and reader is getattr(type(module).forward, "__code__", None)):
+    if not _passes_the_mode_on(module, sys._getframe(1).f_code):
         ModeReads.note()
     try:
         mode: bool = vars(module)["training"]
@@ -92,12 +97,16 @@ def _delete(module: nn.Module) -> None:
         raise AttributeError("training", name="training", obj=module)
 
 
-def _is_switched_by_argument(module: nn.Module, reader: CodeType) -> bool:
-    """Whether the code of a layer's forward uses the mode for nothing but one argument of its call."""
+def _passes_the_mode_on(module: nn.Module, reader: CodeType) -> bool:
+    """Whether code that reads a layer's mode uses it for nothing but one argument of the layer's call."""
+    if reader is instancenorm._InstanceNorm._apply_instance_norm.__code__:
+        return not module.track_running_stats
+    if reader is not getattr(type(module).forward, "__code__", None):
+        return False
     if reader is batchnorm._BatchNorm.forward.__code__:
         passes_statistics = module.track_running_stats or module.running_mean is None
         return passes_statistics and module.momentum is not None
-    return reader in _FORWARDS
+    return reader in _FORWARDS or reader in _RECURRENT
 
 
 _TRAINING = property(_read, _set, _delete)
@@ -127,9 +136,11 @@ def determines_train_mode(recording: Recording) -> bool:
     if recording.returns_input:
         return False
     dependent = set[fx.Node]()
-    for node, _ in _switched(recording.graph):
+    for node, switch in _switched(recording.graph):
         dependent.add(node)
         seen: CallMetadata = node.meta[META]
+        if seen.name in STACKED and switch is None:
+            return False
         if seen.name == "batch_norm" and (seen.shape is None or math.prod(seen.shape) <= seen.shape[1]):
             return False
     if recording.read and dependent:
@@ -143,19 +154,21 @@ def as_train_mode(graph: fx.Graph) -> None:
     """Turn the graph of an eval run into that of a train run, where only such layers depend on the mode."""
     for node, switch in _switched(graph):
         seen: CallMetadata = node.meta[META]
-        seen.active = seen.rate != 0
+        seen.active = seen.rate != 0 and (seen.depth is None or seen.depth > 1)
         _set_switch(node, switch)
 
 
 def _switched(graph: fx.Graph) -> Iterator[tuple[fx.Node, Argument | None]]:
     """The calls of the registered layers that depend on the mode, each with the argument that switches it."""
-    dropouts = set(_FORWARDS.values())
+    dropouts, recurrent = set(_FORWARDS.values()), set(_RECURRENT.values())
     for node in graph.nodes:
         seen: CallMetadata | None = node.meta.get(META)
         if seen is None or seen.reach is not Reach.REGISTERED:
             continue
         if seen.name in DROPPING and seen.layer in dropouts:
             yield node, DROPPING[seen.name].training
+        elif seen.name in STACKED and seen.layer in recurrent:
+            yield node, stacked_switch(node.args)
         elif seen.name == "batch_norm" and seen.layer in _NORMS:
             yield node, _NORM_SWITCH
 

@@ -16,7 +16,6 @@ from regcheck.core.graph import Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.files.discarded_results import discards_at
 from regcheck.files.text import text_of
-from regcheck.keras_api.forward import run
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 from regcheck.torch_api.keep_probabilities import keep_name_at
 from regcheck.torch_api.reused_masks import PRODUCTS, Products, products_in
@@ -34,6 +33,7 @@ from .call_interceptor import (
 )
 from .copies.lazy import is_lazy
 from .cost import Meter, TooMuchWork
+from .forward_call import run
 from .identity import NewTensors, TensorIdentity, storage_of
 from .mode_switch import switch_mode
 from .nested_values import named_tensors, tensors_in
@@ -46,6 +46,9 @@ from .user_line import calling_place, functions_around, raising_place, runs_the_
 from .writes import versions_of, written
 
 META = "regcheck"
+
+ARGUMENTS, READ = "regcheck_arguments", "regcheck_read"
+"""Keys of a node's `meta`: the arguments of a scripted module that runs as it is; whether numbers are read from it."""
 
 SILENT = frozenset(
     "shape dtype device layout requires_grad is_leaf ndim dim size stride numel nelement len storage_offset grad_fn"
@@ -105,6 +108,7 @@ class Recording:
         covers_both_modes: the other mode would differ only in what dropout layers drop and batch norms normalize by.
         operations: the cost of the forward, see `cost`.
         unfollowed: the reason for each part of the result that could not be followed.
+        squares: the sum of the squared deviations of all outputs from their means.
     """
 
     graph: fx.Graph
@@ -116,6 +120,7 @@ class Recording:
     covers_both_modes: bool = False
     operations: int = 0
     unfollowed: tuple[str, ...] = ()
+    squares: float = 0.0
 
 
 class ForwardRaised(CannotTrace):
@@ -314,6 +319,8 @@ class Recorder(TorchCallInterceptor):
                 node = self._node("call_module", site.module, site.function, inputs, {})
                 kind, shape = Kind.RANDOM if drew else Kind.OPAQUE, shape_of(unknown[0]) if unknown else None
                 node.meta[META] = CallMetadata(site.function, site, kind=kind, active=drew, shape=shape)
+                if len(unknown) == 1 and unknown[0] is result:
+                    node.meta[ARGUMENTS] = self._argument(args)
                 for tensor in unknown:
                     self._identity.bind(tensor, node)
             else:
@@ -385,7 +392,8 @@ class Recorder(TorchCallInterceptor):
         if value is None or value is ... or isinstance(value, (int, float, str)):
             return value
         if isinstance(value, (tuple, list)):
-            return [self._argument(each) for each in value]
+            parts = [self._argument(each) for each in value]
+            return tuple(parts) if isinstance(value, tuple) else parts  # as an index they differ
         if isinstance(value, dict):
             return {str(key): self._argument(each) for key, each in value.items()}
         if isinstance(value, slice):
@@ -435,7 +443,7 @@ class Recorder(TorchCallInterceptor):
         return tuple(dict.fromkeys((*known, *self._escaped, *ends)))
 
     def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, given: tuple[fx.Node, ...]) -> fx.Node:
-        node = self._node("call_function", _unseen, name, given, {})
+        node = self._node("call_function", unrecorded, name, given, {})
         node.meta[META] = CallMetadata(name, self._site(name), kind=kind, shape=shape_of(tensor))
         return node
 
@@ -459,6 +467,8 @@ class Recorder(TorchCallInterceptor):
         outputs = tuple((name, node) for name, node in found if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
+        for node in self._left.nodes:
+            node.meta[READ] = True
         for node in self._dropped:
             place = node.meta[META].site.place
             if not node.users and place is not None:
@@ -474,6 +484,7 @@ class Recorder(TorchCallInterceptor):
             self._left.nodes,
             operations=operations,
             unfollowed=unfollowed,
+            squares=sum(squares(each.tensor) for each in result.values),
         )
 
     def _node_of_output(self, output: Output) -> fx.Node | None:
@@ -491,9 +502,19 @@ class Recorder(TorchCallInterceptor):
         return self._derived("left", kind, output.tensor, given) if given else None
 
 
-def _unseen(*tensors: Any) -> Any:
+def unrecorded(*tensors: Any) -> Any:
     """The target of nodes that stand for unrecorded work between recorded calls."""
-    raise NotImplementedError("a recorded graph is read, not run")
+    raise NotImplementedError("no recorded call computes this: run the graph by `regcheck.graph_module`")
+
+
+def squares(values: torch.Tensor) -> float:
+    """The sum of the squared deviations of an output's values from their mean; zero for one that has no such values."""
+    plain = type(values) in (torch.Tensor, nn.Parameter) and values.layout is torch.strided and not values.is_nested
+    if not plain or not values.is_floating_point() or values.is_meta or not values.numel():
+        return 0.0
+    values = values.detach()
+    single = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    return float(single.var(correction=0)) * values.numel()
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:

@@ -47,6 +47,7 @@ class TraceResult:
         ran: the paths of the modules that ran, by mode.
         unmeasurable: why nothing can be measured; empty where the model ran.
         work: the operations of a forward, by mode.
+        squares: the sum of the squared deviations of all outputs from their means, by mode.
         blocks: the declarations that `forward` makes around its calls.
     """
 
@@ -59,6 +60,7 @@ class TraceResult:
     unmeasurable: str = ""
     work: Mapping[Mode, int] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=dict)
+    squares: Mapping[Mode, float] = field(default_factory=dict)
 
 
 Outcomes = dict[Mode, Recording | CannotTrace]
@@ -126,7 +128,9 @@ def trace_model(
     recorded = {mode: each for mode, each in outcomes.items() if isinstance(each, Recording)}
     ran = {mode: each.ran for mode, each in recorded.items()}
     work = {mode: each.operations for mode, each in recorded.items()}
-    return TraceResult(graph, recordings[0].graph, inputs, tuple(missed), drew, ran, reason_not_run, work, blocks)
+    squares = {mode: each.squares for mode, each in recorded.items()}
+    shown = recordings[0].graph
+    return TraceResult(graph, shown, inputs, tuple(missed), drew, ran, reason_not_run, work, blocks, squares)
 
 
 def _tried(run: Run, tries: Iterable[Inputs], screen: Run | None) -> Iterator[tuple[Inputs, Outcomes]]:

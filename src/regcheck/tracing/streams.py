@@ -15,10 +15,10 @@ from torch import nn
 
 from regcheck.core.errors import stops
 from regcheck.files.place import Place
-from regcheck.keras_api.forward import run
 
 from .accelerators import in_use, states
 from .call_interceptor import TorchCallInterceptor, eager, is_placed, name_of
+from .forward_call import run
 from .running import Locate
 from .script_interpreter import is_opaque_script
 from .user_line import calling_place, is_user_code, runs_the_model

@@ -9,8 +9,8 @@ from regcheck.core.finding import Effect, Verdict
 
 from . import Figures, Measurement, is_undecided, percent
 
-FIRST_LOOK, SECOND_LOOK = 7e-7, 3e-7
-"""The false-alarm probabilities of a spread's two looks, together no more than α."""
+EARLY_LOOK, FIRST_LOOK, SECOND_LOOK = 3.8e-7, 3.7e-7, 2.4e-7
+"""The false-alarm probabilities of a spread's three looks, together no more than α."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,13 @@ class Spread(Measurement):
     that changing the suspect's stream does nothing: the probability that the largest of all deviations, as many as
     exceed every replay, are `changed` ones by chance. `relative` is the standard deviation over the changed runs
     relative to that over the output's values. `idle` is the probability that no run differs though the suspect drops
-    (0 where it is not known). The probe takes a second look at twice the runs where the first cannot decide, or with
-    `others` active dropouts replaced by identity where it shows nothing and they might hide the effect. The looks share
-    α; `look` is the part of it that this one may use.
+    (0 where it is not known).
+
+    The probe takes three looks, which share α; `look` is the part of it that this one may use. The early one confirms
+    an effect where runs are equal to the bit exactly where their streams are; each run may be compared with the first
+    one of its stream then, and has a `few` samples of the batch, or all (0). The second one has twice the runs, where
+    the first cannot decide, or has `others` active dropouts replaced by identity, where it shows nothing and they might
+    hide the effect.
     """
 
     measured_by: ClassVar = "regcheck.probe.measurements.spread"
@@ -36,6 +40,7 @@ class Spread(Measurement):
     idle: float = 0.0
     others: int = 0
     look: float = FIRST_LOOK
+    few: int = 0
 
     @property
     def runs(self) -> int:
@@ -47,7 +52,8 @@ class Spread(Measurement):
 
     @property
     def figures(self) -> Figures:
-        return Figures(self.relative, 0.0, "std over seeds relative to the output's; exact test", self.runs)
+        few = f", for {self.few} of its samples" if self.few else ""
+        return Figures(self.relative, 0.0, f"std over seeds relative to the output's{few}; exact test", self.runs)
 
     @property
     def floor(self) -> float:

@@ -13,6 +13,7 @@ from regcheck.probe import statistics
 from regcheck.probe.interventions import Replacement, nothing
 from regcheck.probe.probes import ModelProbe, measures
 from regcheck.probe.reductions import wide
+from regcheck.probe.runner import Enough
 from regcheck.reference.dropout import spatial_dropout
 from regcheck.torch_api.functions import KINDS
 
@@ -32,6 +33,8 @@ def measure(probe: ModelProbe, op: Op, material: float) -> MaskOnMaps:
             calls.append((args[0] if args else kwargs["input"], result))
         elif KINDS.get(name) in (Kind.CONV, Kind.POOL) and isinstance(result, torch.Tensor):
             ranks.add(result.dim())
+        if calls and calls[0][0].dim() in ranks:
+            raise Enough
 
     def inputs_and_result(replace: dict[Site, Replacement] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         calls.clear()

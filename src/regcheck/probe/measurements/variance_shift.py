@@ -14,7 +14,6 @@ from regcheck.core.measurements.variance_shift import VarianceShift
 from regcheck.probe import statistics
 from regcheck.probe.interventions import Replacement, identity
 from regcheck.probe.probes import ModelProbe, measures
-from regcheck.probe.reductions import wide
 from regcheck.probe.runner import Enough
 from regcheck.reference.dropout import inverted_dropout, spatial_dropout
 
@@ -45,13 +44,13 @@ def measure(probe: ModelProbe, op: Op, threshold: float) -> VarianceShift:
     ahead = {each.site for each in stopped}
 
     def variances(turn: int, how: Replacement | None = None, upto: int | None = None) -> list[Tensor]:
-        """The variances at the inputs of a run's batch norms, in call order, up to one of them."""
+        """The variances at the inputs of a run's batch norms, in call order, up to one of them or the last."""
         found: list[Tensor] = []
 
         def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
             if name == "batch_norm" and (site in ahead or not ahead):
                 found.append(channel_variance(args[0] if args else kwargs["input"]))
-                if len(found) - 1 == upto:
+                if len(found) - 1 == upto or len(found) == len(ahead):
                     raise Enough
 
         replace = {op.site: how} if how is not None else None
@@ -95,8 +94,14 @@ def measure(probe: ModelProbe, op: Op, threshold: float) -> VarianceShift:
 
 
 def channel_variance(values: Tensor) -> Tensor:
-    """The variance of every channel of (N, C, …) values, as batch norm computes it."""
-    return wide(values.detach().transpose(0, 1).flatten(1)).var(1, correction=0)
+    """The variance of every channel of (N, C, …) values, as batch norm computes it; zero where it may be rounding."""
+    values = values.detach()
+    values = values if values.dtype is torch.float64 else values.float()
+    axes = [axis for axis in range(values.dim()) if axis != 1]
+    mean = values.mean(axes, keepdim=True)
+    variance = (values - mean).square_().mean(axes)  # ten times as fast as `var`, which has one pass
+    rounding = (16 * torch.finfo(values.dtype).eps * mean.flatten()).square()
+    return torch.where(variance > rounding, variance, 0.0)
 
 
 def variance_ratio(noisy: Tensor, calm: Tensor) -> float:

@@ -15,8 +15,8 @@ from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.rule import Rule
 from regcheck.core.version import __version__
-from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import encode
+from regcheck.files.user_cache import UserCache
 
 from .files import Source
 
@@ -34,24 +34,9 @@ class Result(NamedTuple):
     complete: bool = True
 
 
-MOST_RESULTS = 200
-"""The number of entries in the cache; older ones are deleted."""
+CACHE = UserCache("scans")
 
 _PACKAGE = Path(__file__).parents[2]
-
-
-def folder() -> Path:
-    """The folder for results in the user's cache folder."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    if given:
-        base = Path(given)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "regcheck" / "scans"
 
 
 def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
@@ -82,7 +67,7 @@ def described(source: Source) -> str:
 
 def load(name: str) -> Result | None:
     """The result with a key; None if there is none, or its checksum does not match."""
-    text = read_entry(f"{name}.json")
+    text = CACHE.read(f"{name}.json")
     if text is None:
         return None
     try:
@@ -100,32 +85,7 @@ def load(name: str) -> Result | None:
 def store(name: str, result: Result) -> None:
     """Writes a result to the cache."""
     parts = (result.findings, result.undecided, result.not_checked, result.coverage)
-    write_entry(f"{name}.json", json.dumps([[each.to_dict() for each in part] for part in parts]).encode())
-
-
-def read_entry(name: str) -> bytes | None:
-    """The content of an entry of the cache; None if there is none, or its checksum does not match."""
-    try:
-        checksum, _, content = (folder() / name).read_bytes().partition(b"\n")
-    except (OSError, RuntimeError):
-        return None
-    return content if checksum == _checksum(name, content) else None
-
-
-def write_entry(name: str, content: bytes) -> None:
-    """Writes an entry, and deletes the oldest ones; a failure to write only costs time."""
-    with suppress(OSError, RuntimeError):
-        here = folder()
-        here.mkdir(parents=True, exist_ok=True)
-        write_atomically(here / name, _checksum(name, content) + b"\n" + content)
-        known = sorted(here.iterdir(), key=lambda each: each.stat().st_mtime)
-        for each in known[:-MOST_RESULTS]:
-            each.unlink()
-
-
-def _checksum(name: str, content: bytes) -> bytes:
-    """The checksum of an entry and its name."""
-    return hashlib.blake2b(name.encode() + content, digest_size=24).hexdigest().encode()
+    CACHE.write(f"{name}.json", json.dumps([[each.to_dict() for each in part] for part in parts]).encode())
 
 
 def _files_of_plugins(rules: Iterable[Rule]) -> Iterator[Path]:

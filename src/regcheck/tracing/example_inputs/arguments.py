@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from regcheck.torch_api.mode_arguments import FLAGS
+
 from . import layer_inputs, sizes
 from .argument_flow import FirstUse, ForwardReading, Root
 from .call_inputs import Inputs
@@ -129,6 +131,8 @@ def draws(model: nn.Module, argument: ForwardArgument, known: ForwardReading) ->
         return _mapping(model, parts, known)
     meeting = known.meetings.get(root)
     named = _plain(argument) or _by_name(model, argument.name, meeting)
+    if meeting is None and argument.name in FLAGS:
+        named = [Draw(lambda samples: FLAGS[argument.name], f"its name ({argument.name})")]
     return named or _by_layer(model, argument, meeting, known.ranks.get(root))
 
 

@@ -1,0 +1,1 @@
+"""`regcheck server`: findings in editors, by the Language Server Protocol."""

@@ -1,0 +1,16 @@
+"""Call a model on example or captured inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from regcheck.keras_api import forward
+from regcheck.torch_api.mode_arguments import in_mode
+
+
+def run(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a model in its mode, with the values that its arguments have in that mode."""
+    return forward.run(model, *in_mode(args, kwargs, model.training))
