@@ -26,7 +26,8 @@ class Case:
     Attributes:
         label: `fault`, `right` or `debatable`.
         files: the program's text by file name; `main.py` is the one that runs.
-        lines: where a report of the kind is a hit: any of them, as a fault has several ends, or a block or loop around one.
+        lines: where a report of the kind is a hit: any of them, as a fault has several ends, or the header of a block
+            or loop around one.
         besides: lines with another truth; reports there count neither way.
         akin: other kinds whose report of the same line says the same.
         sees: the ways that can see the fault: `source`, `model` (an audit of the model) or `run` (a run or a test).
