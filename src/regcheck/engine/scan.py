@@ -14,8 +14,9 @@ from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
+from regcheck.core.join import join
 from regcheck.core.progress import steps
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints, Trait
 from regcheck.core.usage import Model, Usage
@@ -96,11 +97,11 @@ def scan_with(
     result = about(result, {each.path for each in sources})
     findings = [*result.findings, *unused_ignores(rules, sources, (*result.findings, *result.undecided), options)]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two findings on one line the worse is reported
-    subjects = tuple(shown_path(each.path) or "" for each in sources)
+    subjects = tuple(shown_path(str(each)) or "" for each in files)
     undecided = entries(result.undecided, result.findings, options, ASK_A_RUN)
     missed = (*unread, *result.not_checked, *undecided)
     report = report_on(findings, missed, options, subjects=subjects, live=False)
-    report = gathered([replace(report, coverage=result.coverage, files=len(files))])
+    report = join([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
     from regcheck.static.fixes.patches import with_patches

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from regcheck.core.finding import NotChecked
+from .coverage import Coverage
+from .finding import NotChecked
 
 
 class Progress(IntEnum):
@@ -25,10 +26,11 @@ class Progress(IntEnum):
 
 @dataclass(frozen=True)
 class Inspection:
-    """One examination of a model's structure: how it ended, and what it leaves open."""
+    """One examination of a model's structure: how it ended, what it leaves open, and how much it looked at."""
 
     progress: Progress
     open: tuple[NotChecked, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -36,12 +38,17 @@ class Inspection:
         return self.progress is Progress.MEASURED and not self.open
 
     def to_dict(self) -> dict[str, Any]:
-        return {"progress": int(self.progress), "open": [each.to_dict() for each in self.open]}
+        return {
+            "progress": int(self.progress),
+            "open": [each.to_dict() for each in self.open],
+            "coverage": [each.to_dict() for each in self.coverage],
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Inspection:
         """Rebuild an inspection from `to_dict`."""
-        return cls(Progress(document["progress"]), tuple(NotChecked(**each) for each in document["open"]))
+        left_open = tuple(NotChecked(**each) for each in document["open"])
+        return cls(Progress(document["progress"]), left_open, tuple(map(Coverage.from_dict, document["coverage"])))
 
 
 Inspections = Mapping[str, Inspection]
@@ -49,12 +56,22 @@ Inspections = Mapping[str, Inspection]
 
 
 def keep_best(kept: dict[str, Inspection], inspections: Inspections) -> None:
-    """Add inspections; of each structure the one stays that came furthest and leaves least open."""
+    """Add inspections, in any order; of each structure the one stays that came furthest and leaves least open."""
     for structure, inspection in inspections.items():
-        known = kept.get(structure, inspection)
-        kept[structure] = min(known, inspection, key=lambda it: (it.progress, len(it.open)))
+        known = kept.get(structure)
+        kept[structure] = inspection if known is None else min(known, inspection, key=_order)
+
+
+def _order(inspection: Inspection) -> tuple[int, int, int, str]:
+    traced = sum(each.traced for each in inspection.coverage)
+    return inspection.progress, len(inspection.open), -traced, repr(inspection)
 
 
 def left_open(inspections: Inspections) -> tuple[NotChecked, ...]:
     """What the best inspection of each structure leaves open."""
     return tuple(dict.fromkeys(each for inspection in inspections.values() for each in inspection.open))
+
+
+def covered(inspections: Inspections) -> tuple[Coverage, ...]:
+    """The coverage of the best inspection of each structure."""
+    return tuple(dict.fromkeys(each for inspection in inspections.values() for each in inspection.coverage))
