@@ -14,6 +14,7 @@ from regcheck.static.interpreter import values
 from regcheck.static.interpreter.part import Part
 from regcheck.static.models.constructors import Builder
 from regcheck.static.programs.reader import ProgramReader
+from regcheck.static.programs.shared_imports import SharedImports
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
@@ -54,7 +55,8 @@ def test_parts_of_an_interpreter_are_connected() -> None:
     """Each part has the same other parts, and the state is shared."""
     source = Source("a.py", b"")
     project = Project([source])
-    for interpreter in (Builder(project).interpreter, ProgramReader(project, source).interpreter):
+    reader = ProgramReader(project, source, SharedImports(project))
+    for interpreter in (Builder(project).interpreter, reader.interpreter):
         parts = [each for each in vars(interpreter).values() if isinstance(each, Part)]
         assert len(parts) == 7
         for part in parts:

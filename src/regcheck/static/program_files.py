@@ -16,6 +16,7 @@ from .interpreter.values import Instance, Module, descendants
 from .lowered_models import ModelLowering, identities_of_parts
 from .models.unregistered import unregistered_modules
 from .programs.reader import TRAINING_STEP, Program, ProgramReader
+from .programs.shared_imports import SharedImports
 from .project.entry_points import program_functions
 from .project.files import Source
 from .project.names import Project
@@ -38,7 +39,8 @@ def read_programs(project: Project, known: Mapping[str, FilePrograms]) -> Progra
     """
     lowered: set[str] = set()
     has_trainings = any(TRAINING_STEP.encode() in each.content for each in project.sources)
-    files = {each.path: ProgramFile(project, each, known.get(each.path), lowered) for each in project.relevant}
+    shared = SharedImports(project)
+    files = {each.path: ProgramFile(project, each, known.get(each.path), lowered, shared) for each in project.relevant}
     read: list[ProgramReading] = []
     for file in steps(files.values(), lambda each: f"reading {each.source.path}"):
         read.append(file.top())
@@ -75,7 +77,15 @@ def _is_called(position: Position, source: Source, called: Mapping[str, set[Posi
 class ProgramFile:
     """The programs of one file; `lowered` are the likenesses of the models that earlier programs have lowered."""
 
-    def __init__(self, project: Project, source: Source, known: FilePrograms | None, lowered: set[str]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        source: Source,
+        known: FilePrograms | None,
+        lowered: set[str],
+        shared: SharedImports,
+    ) -> None:
+        self._shared = shared
         self.source = source
         self._whole = project
         self._lowered = lowered
@@ -121,7 +131,7 @@ class ProgramFile:
 
     def _follow(self) -> _FollowedFile:
         if self._followed is None:
-            self._followed = _FollowedFile(self._whole.afresh(), self.source, self._lowered)
+            self._followed = _FollowedFile(self._whole.afresh(), self.source, self._lowered, self._shared)
         return self._followed
 
     def _is_usable(self, program: ProgramReading) -> bool:
@@ -139,14 +149,14 @@ class ProgramFile:
 
 
 class _FollowedFile:
-    """A file whose programs are interpreted; nothing that is memoized for other files is used."""
+    """A file whose programs are interpreted; of what is memoized for other files it uses only `shared` imports."""
 
-    def __init__(self, project: Project, source: Source, lowered: set[str]) -> None:
+    def __init__(self, project: Project, source: Source, lowered: set[str], shared: SharedImports) -> None:
         self.project = project
         self.source = source
         self._attempts = Attempts(project)
         self._lowering = ModelLowering(project, self._attempts, lowered)
-        self._reader = ProgramReader(project, source)
+        self._reader = ProgramReader(project, source, shared)
         self._top: list[Program] = []
         self._top_usages = [*self._attempt(source.module, 1, self._reader.top, self._top)]
         self._top_failures = self._attempts.take()

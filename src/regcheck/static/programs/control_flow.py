@@ -11,6 +11,7 @@ from regcheck.core.usage import trains
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.evaluator import Condition, Evaluator
+from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
 from regcheck.static.interpreter.values import (
@@ -28,6 +29,7 @@ from regcheck.static.interpreter.values import (
     Weight,
 )
 from regcheck.static.project.entry_points import is_plain
+from regcheck.static.project.names import Project
 
 from .domain import GRADIENT_MODES, ProgramDomain
 
@@ -223,3 +225,14 @@ class ProgramCalls(Calls):
             self.program.log.set_gradients(False)
         elif not is_plain(decorator):
             self.program.unsettle(values)
+
+
+def program_interpreter(project: Project, domain: ProgramDomain) -> Interpreter:
+    """An interpreter of programs."""
+    return Interpreter(
+        project,
+        domain,
+        evaluator=ProgramEvaluator(domain),
+        calls=ProgramCalls(domain),
+        statements=ProgramStatements(domain),
+    )

@@ -6,29 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from regcheck.core.errors import CannotTrace
-from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import Cells, Constant, Module, reading_clock, reserve_time, tick
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
-from .control_flow import ProgramCalls, ProgramEvaluator, ProgramStatements
+from .control_flow import program_interpreter
 from .domain import ProgramDomain
+from .shared_imports import ImportCopy, SharedImports
 
 _TIMES = 2**110
 _TIMES_WITHIN = 2**22
 """An import gets so much fewer times than the program that runs it."""
-
-
-def program_interpreter(project: Project, domain: ProgramDomain) -> Interpreter:
-    """An interpreter of programs."""
-    return Interpreter(
-        project,
-        domain,
-        evaluator=ProgramEvaluator(domain),
-        calls=ProgramCalls(domain),
-        statements=ProgramStatements(domain),
-    )
 
 
 class Imports:
@@ -45,8 +34,9 @@ class Imports:
             of a file, whichever reaches it first, unless it `has_cycle`.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, shared: SharedImports) -> None:
         self.project = project
+        self._shared = shared
         self.domain = ProgramDomain(self.globals_of)
         self.globals: dict[str, Cells] = {}
         self.created: list[Module] = []
@@ -55,6 +45,9 @@ class Imports:
         self.has_cycle = False
         self._runnable = frozenset(project.relevant)
         self._running: dict[str, Cells] = {}
+        self._copies: dict[str, ImportCopy] = {}
+        self._own: set[str] = set()
+        """The paths of the files whose tops ran here, and may have left another state than elsewhere."""
         self._added: list[tuple[int, str, object]] = []
         self._forgotten: list[dict[str, Cells]] = []
         """Globals that no program reads anymore, which keep the ids of their objects in use."""
@@ -74,7 +67,7 @@ class Imports:
         if path not in self.globals:
             if source not in self._runnable:
                 self.globals[path] = Cells()
-            else:
+            elif not self._copy(source):
                 self._run(source)
         return self.globals[path]
 
@@ -82,6 +75,7 @@ class Imports:
     def running(self, source: Source, cells: Cells) -> Iterator[None]:
         """Runs the block, in which the top of a file runs and binds names in `cells`."""
         self._running[source.path] = cells
+        self._own.add(source.path)
         try:
             yield
         finally:
@@ -91,12 +85,27 @@ class Imports:
     def forget(self, known: frozenset[str]) -> None:
         """Forgets the files that are not `known`, by path."""
         self._forgotten.append({path: self.globals.pop(path) for path in self.globals.keys() - known})
+        self._own &= known
+        self._copies = {path: each for path, each in self._copies.items() if path in known}
 
     def add_facts(self) -> None:
         """Adds to the domain what tops have shown of objects that they constructed."""
         for index, name, fact in self._added:
             facts = getattr(self.domain.parts[index], name)
             facts.update(fact)
+
+    def _copy(self, source: Source) -> bool:
+        """Copies what the top of a file leaves wherever it runs; False where it must run here."""
+        top = self._shared.of(source)
+        if top is None or not self._own.isdisjoint(top.files):
+            return False
+        if not all(self._copies[each].is_unchanged() for each in top.files if each in self._copies):
+            return False
+        with reading_clock(self._clocks[-1]):
+            copy = self._copies[source.path] = top.copy(self.project)
+        self.globals[source.path] = copy.names
+        self.entered |= top.entered
+        return True
 
     def _run(self, source: Source) -> None:
         with reading_clock(self._clocks[-1]):

@@ -38,7 +38,9 @@ from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
 
 from .alternation import mark_alternating_calls
-from .imports import Imports, program_interpreter
+from .control_flow import program_interpreter
+from .imports import Imports
+from .shared_imports import SharedImports
 
 TRAINING_STEP = "training_step"
 OPTIMIZERS = "configure_optimizers"
@@ -96,9 +98,9 @@ class ProgramReader:
     What one function leaves behind, another one does not meet.
     """
 
-    def __init__(self, project: Project, source: Source) -> None:
+    def __init__(self, project: Project, source: Source, shared: SharedImports) -> None:
         self.source = source
-        self.imports = Imports(project)
+        self.imports = Imports(project, shared)
         self.domain = self.imports.domain
         self.interpreter = program_interpreter(project, self.domain)
         self.interpreter.state.globals = self.imports.globals
