@@ -46,6 +46,7 @@ EXAMPLES = {
     "DEVICES": "cpu,cuda",
     "FILE": "report.json",
     "FORMAT": "json",
+    "ADDRESS": "ray://head:10001",
     "GB": "16",
     "FORMAT:PATH": "json:report.json",
     "GLOBS": "third_party,*_pb2.py",

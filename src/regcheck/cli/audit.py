@@ -73,6 +73,11 @@ def argument_parser() -> Parser:
         help="the most memory of one such process (default: its share of the machine's; on Linux)",
     )
     parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="run these processes on a Ray cluster: ray://HOST:PORT, HOST:PORT, auto, or local for one on this machine",
+    )
+    parser.add_argument(
         "--resume",
         metavar="FILE",
         type=Path,
@@ -112,7 +117,7 @@ def run(argv: Sequence[str]) -> int:
     fixes = LiveFixes(rules, os.getcwd(), since=time.time_ns(), unsafe=arguments.unsafe_fixes)
     with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
         named = [*dict.fromkeys(each for target in targets for each in matches(target))]
-        if arguments.jobs or arguments.memory or arguments.resume:
+        if arguments.jobs or arguments.memory or arguments.cluster or arguments.resume:
             report = fixes.offered(apart(named, arguments, looking))
         else:
             report = fixes.offered(audited(named, arguments.inputs, looking))
@@ -132,8 +137,9 @@ def apart(targets: Sequence[str], arguments: argparse.Namespace, options: Option
     given: list[InputSpec] = arguments.inputs
     examine_one = partial(examined_to_send, given=given, options=options)
     memory = arguments.memory * 10**9 if arguments.memory else None
+    inputs = [*map(repr, given)]
     return audited_apart(
-        targets, examine_one, options, arguments.jobs or 1, memory, arguments.resume, [*map(repr, given)]
+        targets, examine_one, options, arguments.jobs or 1, memory, arguments.cluster, arguments.resume, inputs
     )
 
 

@@ -21,6 +21,7 @@ def audited_apart(
     options: Options,
     jobs: int,
     memory: int | None,
+    cluster: str | None,
     file: Path | None,
     inputs: Sequence[str],
 ) -> Report:
@@ -32,14 +33,16 @@ def audited_apart(
         targets: the targets.
         examine: returns the report on a target; it is pickled.
         options: the options of the run.
-        jobs: how many processes run at once.
+        jobs: how many processes run at once on this machine.
         memory: the most bytes of one process; by default its share of the machine's memory.
+        cluster: the address of the Ray cluster that runs the processes, if one does.
         file: where to write each report, and to read those of an earlier run from, if anywhere.
         inputs: the inputs as they are written on the command line.
     """
     import torch
 
     from regcheck.engine.isolated_calls import IsolatedCalls, Lost
+    from regcheck.engine.ray_calls import RayCalls
     from regcheck.engine.result_file import ResultFile
     from regcheck.engine.target_digest import digest
     from regcheck.suppression.apply import report_under
@@ -53,9 +56,13 @@ def audited_apart(
         known = results.reports
         reports = {each: known[each, of] for each, of in digests.items() if (each, of) in known}
     missing = [each for each in targets if each not in reports]
-    calls = IsolatedCalls(examine, missing, jobs, memory or memory_of_machine() // jobs)
+    calls: IsolatedCalls[str, Report] | RayCalls[str, Report]
+    if cluster is None:
+        calls = IsolatedCalls(examine, missing, jobs, memory or memory_of_machine() // jobs)
+    else:
+        calls = RayCalls(examine, missing, cluster, memory)
     with closing(calls.results()) as outcomes:
-        for _ in steps(missing, lambda _: f"auditing {', '.join(calls.running) or 'the first models'}"):
+        for _ in steps(missing, lambda _: f"auditing {', '.join(calls.running[:jobs]) or 'the first models'}"):
             target, outcome = next(outcomes)
             if isinstance(outcome, Lost):
                 todo = "audit it alone, or with fewer --jobs or more --memory"

@@ -13,9 +13,11 @@ import signal
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from regcheck.core.errors import RegcheckError, format_error
@@ -23,7 +25,7 @@ from regcheck.core.errors import RegcheckError, format_error
 T = TypeVar("T")
 R = TypeVar("R")
 
-IMPORTED_ONCE = ("torch", "regcheck.engine.audit")
+IMPORTED_ONCE = ("torch", "regcheck.engine.preloaded")
 """What the server imports before it forks. It runs no operator, so that no thread is lost in a fork."""
 
 
@@ -37,12 +39,21 @@ class IsolatedCalls(Generic[T, R]):
     Args:
         function: a function of a module; it and its items and results are pickled.
         items: the items.
-        jobs: how many processes run at once; each has its share of the cores.
+        jobs: how many processes run at once.
         memory: the most bytes that one process may allocate; None for no limit. It holds on Linux.
+        threads: the threads of one process; its share of the cores by default.
     """
 
-    def __init__(self, function: Callable[[T], R], items: Iterable[T], jobs: int, memory: int | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        jobs: int,
+        memory: int | None = None,
+        threads: int | None = None,
+    ) -> None:
         self._function, self._jobs, self._memory = function, jobs, memory
+        self._threads = threads or max(1, (os.cpu_count() or 1) // jobs)
         self._waiting = deque(items)
         self._context = context()
         self._running: dict[Connection, tuple[T, Any]] = {}
@@ -79,15 +90,25 @@ class IsolatedCalls(Generic[T, R]):
 
     def _start(self) -> None:
         """Start as many processes as there is room for."""
-        threads = max(1, (os.cpu_count() or 1) // self._jobs)
         while self._waiting and len(self._running) < self._jobs:
             item = self._waiting.popleft()
             mine, theirs = self._context.Pipe(duplex=False)
-            arguments = (theirs, self._function, item, self._memory, threads)
+            arguments = (theirs, self._function, item, self._memory, self._threads)
             process: Any = self._context.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
-            process.start()
+            with _another_main():
+                process.start()
             theirs.close()
             self._running[mine] = item, process
+
+
+@contextmanager
+def _another_main() -> Iterator[None]:
+    """Hide the program's main module, which multiprocessing would run again in each process."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def context() -> BaseContext:
