@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -55,13 +55,11 @@ Inspections = Mapping[str, Inspection]
 """The best inspection of each structure."""
 
 
-def best_of(inspections: Iterable[Inspections]) -> dict[str, Inspection]:
-    """The best inspection of each structure, in any order: the one that came furthest and leaves least open."""
-    best: dict[str, Inspection] = {}
-    for each in inspections:
-        for structure, inspection in each.items():
-            best[structure] = min(best.get(structure, inspection), inspection, key=_order)
-    return best
+def keep_best(kept: dict[str, Inspection], inspections: Inspections) -> None:
+    """Add inspections, in any order; of each structure the one stays that came furthest and leaves least open."""
+    for structure, inspection in inspections.items():
+        known = kept.get(structure)
+        kept[structure] = inspection if known is None else min(known, inspection, key=_order)
 
 
 def _order(inspection: Inspection) -> tuple[int, int, int, str]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from .coverage import Coverage
 from .finding import Finding, Key, NotChecked, Severity, Verdict
-from .inspections import best_of, covered, left_open
+from .inspections import Inspection, covered, keep_best, left_open
 from .report import Report
 from .suppressions import CodeSuppression
 
@@ -30,7 +30,9 @@ def join(reports: Iterable[Report]) -> Report:
     suppressed_by = _every(report.suppressed_by for report in reports)
     idle = _every(report.idle for report in reports)
     checked = {each for report in reports for each in report.subjects if each not in report.blocked}
-    inspections = best_of(report.inspections for report in reports)
+    inspections: dict[str, Inspection] = {}
+    for report in reports:
+        keep_best(inspections, report.inspections)
     in_use = idle & suppressed_by
     standing = {
         key: each

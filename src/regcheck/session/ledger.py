@@ -12,7 +12,7 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding, Key, NotChecked
-from regcheck.core.inspections import Inspection, best_of, covered, left_open
+from regcheck.core.inspections import Inspection, covered, keep_best, left_open
 from regcheck.core.join import better, join
 from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
@@ -111,7 +111,7 @@ class Ledger:
     def add_inspection(self, structure: str, inspection: Inspection) -> None:
         """Add an inspection of a structure; the best one stays."""
         still_open = tuple(replace(each, path=self._shown(each.path)) for each in inspection.open)
-        self.inspections = best_of([self.inspections, {structure: replace(inspection, open=still_open)}])
+        keep_best(self.inspections, {structure: replace(inspection, open=still_open)})
 
     def shows(self, finding: Finding) -> bool:
         """Whether a finding is in the ledger."""
@@ -207,7 +207,7 @@ class Ledger:
         self._devices.update(other._devices)
         self._coverage.update(other._coverage)
         self.structures.update(other.structures)
-        self.inspections = best_of([self.inspections, other.inspections])
+        keep_best(self.inspections, other.inspections)
         return new
 
     def _at_root(self, finding: Finding) -> Finding:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding, Key, Severity, Verdict
 from regcheck.core.graph import Graph, Wholeness
-from regcheck.core.inspections import Inspection, Progress, best_of
+from regcheck.core.inspections import Inspection, Progress, keep_best
 from regcheck.core.join import better
 from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
@@ -170,7 +170,7 @@ class Session:
             self._undecided.add(_size_of(capture, wholeness))
         if inspection.is_complete:
             self._complete |= {(structure, wholeness), (structure, Wholeness.UNKNOWN)}
-        self._inspections = best_of([self._inspections, {structure: inspection}])
+        keep_best(self._inspections, {structure: inspection})
         return inspection
 
     def _is_unseen(self, structure: str) -> bool:
