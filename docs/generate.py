@@ -46,6 +46,8 @@ EXAMPLES = {
     "DEVICES": "cpu,cuda",
     "FILE": "report.json",
     "FORMAT": "json",
+    "ADDRESS": "ray://head:10001",
+    "GB": "16",
     "FORMAT:PATH": "json:report.json",
     "GLOBS": "third_party,*_pb2.py",
     "INPUT": "1x3x224x224",
@@ -64,6 +66,7 @@ OWN_EXAMPLES = {
     "--baseline": "regcheck-baseline.json",
     "--config": "regcheck.toml",
     "--extend-select": "ALL",
+    "--resume": "results.jsonl",
     "--html": "report.html",
     "--ignore": "REG102",
     "--regcheck-baseline": "regcheck-baseline.json",
@@ -100,7 +103,7 @@ def region_texts() -> dict[str, str]:
     add_measurement_options(measuring)
     shared = [*options_of(common), *options_of(measuring)]
     own = {verb: options_of(parser_of(verb)) for verb in VERBS}
-    for verb in ("scan", "audit", "run"):
+    for verb in ("scan", "audit", "run", "merge"):
         own[verb] = [each for each in own[verb] if each.dest not in {option.dest for option in shared}]
     return {
         "rules": f"{rules_table()}\n{source_only()}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ FIELD = ROOT / "benchmarks" / "field"
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(ROOT)
+    from benchmarks.field import VERSION, page, results
     from benchmarks.field.cases import FOLDER, Case, cases, kinds, labels
     from benchmarks.field.score import Share, judge, precision, recall, together
+    from benchmarks.field.tools import regcheck_scan
 
 
 def case(label: str, kind: str = "leaks") -> Case:
@@ -114,3 +118,35 @@ def test_figures_count_cases() -> None:
 def test_intervals_are_those_of_clopper_and_pearson(share: Share, low: float, high: float) -> None:
     """The interval's ends are the published ones to four places."""
     assert share.interval == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_page_shows_the_stored_results() -> None:
+    """docs/field.md is what the results say, and these are of the current version of the cases."""
+    version, tools = results.load()
+    assert version == VERSION
+    assert page.PAGE.read_text(encoding="utf-8") == page.text(version, tools)
+
+
+def test_a_scan_of_a_sample_is_as_good_as_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every twelfth case, a scan gets none wrong that it got right when the results were stored."""
+    stored = results.load()[1]["regcheck_scan"]
+    sample = cases()[::12]
+    worse = []
+    for number, before in enumerate(stored.judged(sample)):
+        folder = tmp_path / str(number)
+        before.case.write(folder)
+        monkeypatch.chdir(folder)
+        task = {"advice": before.case.kind if before.case.advice else ""}
+        if before.agrees and not judge(before.case, regcheck_scan.examine(task)).agrees:
+            worse.append(before.case.id)
+    assert not worse
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_door_is_worse_than_stored() -> None:
+    """No door of regcheck gets a case wrong that it got right when the results were stored."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.field", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout

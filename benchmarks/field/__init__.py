@@ -1,7 +1,7 @@
 """A labelled benchmark of dropout, regularization and train/eval mistakes, for regcheck and for every other tool.
 
-    python -m benchmarks.field [--tool NAME]… [--kind NAME]…     run tools and write results.json and docs/field.md
-    python -m benchmarks.field --check                           fail where regcheck does worse than results.json says
+    python -m benchmarks.field [--tool NAME]… [--kind NAME]…     run tools and write results.jsonl and docs/field.md
+    python -m benchmarks.field --check                           fail where regcheck does worse than results.jsonl says
 
 `datasheet.md` says how the cases were chosen and labelled.
 """

@@ -5,23 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import VERSION, page
+from . import VERSION, page, results
 from .cases import Case, cases
-from .score import judge
+from .results import Results
 from .tools import tools
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / "build" / "field"
-RESULTS = Path(__file__).parent / "results.json"
 
 
 def python_of(name: str, tool: ModuleType) -> str:
@@ -36,7 +35,10 @@ def python_of(name: str, tool: ModuleType) -> str:
     python = folder / "bin" / "python"
     ready = folder / "ready"
     if not ready.exists():
-        venv.create(folder, clear=True, with_pip=True)
+        interpreter = shutil.which(getattr(tool, "PYTHON", sys.executable))
+        if interpreter is None:
+            raise RuntimeError(f"needs {tool.PYTHON}, which is not on PATH")
+        subprocess.run([interpreter, "-m", "venv", "--clear", str(folder)], check=True)
         command = [str(python), "-m", "pip", "install", "--quiet", *tool.REQUIREMENTS]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -45,8 +47,12 @@ def python_of(name: str, tool: ModuleType) -> str:
     return str(python)
 
 
-def results_of(name: str, tool: ModuleType, chosen: list[Case]) -> Iterator[dict[str, Any]]:
-    """The tool's result on each case, in order."""
+def answers(name: str, tool: ModuleType, chosen: list[Case]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The worker's answer about each case, in order.
+
+    Raises:
+        RuntimeError: the tool cannot be installed or started.
+    """
     python = python_of(name, tool)
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -64,76 +70,71 @@ def results_of(name: str, tool: ModuleType, chosen: list[Case]) -> Iterator[dict
         for number, case in enumerate(chosen):
             folder = Path(scratch) / f"case{number}"
             case.write(folder)
-            task = {
-                "id": case.id,
-                "folder": str(folder),
-                "model": case.model,
-                "advice": case.kind if case.advice else "",
-            }
-            print(json.dumps(task), file=worker.stdin, flush=True)
+            advice = case.kind if case.advice else ""
+            print(
+                json.dumps({"folder": str(folder), "model": case.model, "advice": advice}),
+                file=worker.stdin,
+                flush=True,
+            )
             answer = worker.stdout.readline()
             if not answer:
-                raise RuntimeError(f"{name} ended with {worker.wait()} at {case.id}")
-            yield json.loads(answer)
+                raise RuntimeError(f"the worker ended with {worker.wait()} at {case.id}")
+            yield case.id, json.loads(answer)
         worker.stdin.close()
 
 
-def run(names: list[str], chosen: list[Case]) -> dict[str, Any]:
-    """The results of each tool by case, or why there are none."""
-    table: dict[str, Any] = {}
-    known = tools()
-    for name in names:
-        try:
-            found = {result.pop("id"): result for result in results_of(name, known[name], chosen)}
-            table[name] = {"way": known[name].WAY, "requirements": known[name].REQUIREMENTS, "cases": found}
-        except RuntimeError as error:
-            table[name] = {"way": known[name].WAY, "requirements": known[name].REQUIREMENTS, "error": str(error)}
-        print(page.line(name, table[name], chosen), flush=True)
-    return table
+def run(name: str, tool: ModuleType, chosen: list[Case]) -> Results:
+    """What a tool says of the cases, or why it does not run."""
+    found = Results(tool.WAY, tuple(tool.REQUIREMENTS))
+    seconds = 0.0
+    try:
+        for case, answer in answers(name, tool, chosen):
+            found.note(case, answer)
+            seconds += answer["seconds"]
+    except RuntimeError as error:
+        found.failure = str(error)
+    found.seconds = round(seconds / len(chosen), 3)
+    return found
 
 
-def fallen(before: dict[str, Any], now: dict[str, Any], chosen: list[Case]) -> list[str]:
+def fallen(before: Mapping[str, Results], now: Mapping[str, Results], chosen: list[Case]) -> Iterator[str]:
     """The cases that a tool got right in the stored results and gets wrong now."""
-    worse = []
-    for name, table in now.items():
-        old = before.get(name, {}).get("cases", {})
-        for case in chosen:
-            if case.id not in old:
-                continue
-            result = judge(case, table.get("cases", {}).get(case.id, {}).get("messages", []))
-            if judge(case, old[case.id]["messages"]).agrees and not result.agrees:
-                worse.append(f"{name} {case.id}: {'missed' if not result.hit else result.wrong[0]}")
-    return worse
+    for name in before.keys() & now.keys():
+        for old, new in zip(before[name].judged(chosen), now[name].judged(chosen), strict=True):
+            if old.agrees and not new.agrees:
+                yield f"{name} {new.case.id}: {page.said(new) or 'missed'}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.field", description=__doc__)
-    parser.add_argument("--tool", action="append", choices=[*tools()], help="run this tool; all by default")
+    known = tools()
+    parser.add_argument("--tool", action="append", choices=[*known], help="run this tool; all by default")
     parser.add_argument("--kind", action="append", help="run the cases of this kind, and store nothing")
     parser.add_argument(
-        "--check", action="store_true", help="run regcheck's doors; exit 1 if a case is worse than stored"
+        "--check", action="store_true", help="run regcheck's doors; fail if a case is worse than stored"
     )
     parser.add_argument("--disagreements", action="store_true", help="print the cases that a tool gets wrong")
     parser.add_argument("--page", action="store_true", help="write docs/field.md from the stored results, and stop")
     options = parser.parse_args()
-    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"tools": {}}
     if options.page:
-        page.write(stored)
+        page.write(*results.load())
         return 0
     chosen = cases(options.kind)
-    names = options.tool or [name for name in tools() if not options.check or name.startswith("regcheck")]
-    now = run(names, chosen)
-    if options.disagreements:
-        print(*page.disagreements(now, chosen), sep="\n")
+    names = options.tool or [name for name in known if not options.check or name.startswith("regcheck")]
+    now: dict[str, Results] = {}
+    for name in names:
+        now[name] = run(name, known[name], chosen)
+        print(page.line(name, now[name], chosen), flush=True)
+        if options.disagreements:
+            print(*page.disagreements(name, now[name], chosen), sep="\n")
     if options.check:
-        worse = fallen(stored["tools"], now, chosen)
-        print(*worse, f"{len(worse)} cases are worse than in results.json", sep="\n")
+        worse = sorted(fallen(results.load()[1], now, chosen))
+        print(*worse, f"{len(worse)} cases are worse than in {results.FILE.name}", sep="\n")
         return int(bool(worse))
     if not options.kind:
-        merged = {name: now.get(name) or stored["tools"].get(name) for name in tools()}
-        stored = {"version": VERSION, "tools": {name: table for name, table in merged.items() if table}}
-        RESULTS.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
-        page.write(stored)
+        merged = results.load()[1] | now
+        results.store(VERSION, {name: merged[name] for name in known if name in merged})
+        page.write(*results.load())
     return 0
 
 

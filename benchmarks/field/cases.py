@@ -26,7 +26,8 @@ class Case:
     Attributes:
         label: `fault`, `right` or `debatable`.
         files: the program's text by file name; `main.py` is the one that runs.
-        lines: where a report of the kind is a hit: any of them, as a fault has several ends.
+        lines: where a report of the kind is a hit: any of them, as a fault has several ends, or the header of a block
+            or loop around one.
         besides: lines with another truth; reports there count neither way.
         akin: other kinds whose report of the same line says the same.
         sees: the ways that can see the fault: `source`, `model` (an audit of the model) or `run` (a run or a test).
@@ -107,7 +108,9 @@ def _case(entry: dict[str, Any], files: dict[str, str], besides: list[str], comm
     return Case(
         label=entry["label"],
         files=files,
-        lines=frozenset(_place(files, text) for text in entry.get("lines", [])),
+        lines=frozenset(
+            place for text in entry.get("lines", []) for place in _with_headers(files, _place(files, text))
+        ),
         besides=frozenset(place for text in besides for place in _places(files, text)),
         why=entry["why"],
         **common,
@@ -129,6 +132,24 @@ def _changed(files: dict[str, str], changes: list[list[str]]) -> dict[str, str]:
             raise ValueError(f"does not occur exactly once: {old}")
         files[found[0]] = files[found[0]].replace(old, new)
     return files
+
+
+def _with_headers(files: dict[str, str], place: Line) -> Iterator[Line]:
+    """A line and the headers of the blocks and loops that it stands in."""
+    name, number = place
+    yield place
+    lines = files[name].splitlines()
+    depth = _indentation(lines[number - 1])
+    for above in range(number - 1, 0, -1):
+        line = lines[above - 1]
+        if line.strip() and _indentation(line) < depth:
+            depth = _indentation(line)
+            if line.lstrip().startswith(("with ", "for ", "while ")):
+                yield name, above
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _place(files: dict[str, str], text: str) -> Line:

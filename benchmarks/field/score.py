@@ -52,14 +52,18 @@ class Share:
 
 
 def judge(case: Case, messages: Iterable[Message]) -> Judged:
-    """Hold messages against a label. In a debatable case nothing of the kind is wrong."""
+    """Hold messages against a label: whoever names a line must name the right one.
+
+    A symptom without a line is a hit if it is of the kind, neither in another faulty program, and wrong in a right
+    one. In a debatable case nothing of the kind is wrong.
+    """
     hit, wrong = False, []
     for message in messages:
         place = (message.get("file") or "main.py", message.get("line") or 0)
         of_kind = message.get("kind") in (None, case.kind, *case.akin)
         if case.label != "right" and of_kind and (not place[1] or place in case.lines):
             hit = True
-        elif place not in case.lines | case.besides:
+        elif (case.label == "right" or place[1]) and place not in case.lines | case.besides:
             wrong.append(message)
     return Judged(case, hit, tuple(wrong))
 

@@ -30,7 +30,7 @@ def examined(tool: ModuleType, task: dict[str, Any]) -> dict[str, Any]:
         text = pipe.read()
     _, status, usage = os.wait4(process, 0)
     result: dict[str, Any] = json.loads(text) if text else {"messages": [], "error": f"ended with status {status}"}
-    return {"id": task["id"], **result, "seconds": round(usage.ru_utime + usage.ru_stime, 2)}
+    return {**result, "seconds": round(usage.ru_utime + usage.ru_stime, 2)}
 
 
 def _examine(tool: ModuleType, task: dict[str, Any], pipe: int) -> None:
@@ -39,6 +39,7 @@ def _examine(tool: ModuleType, task: dict[str, Any], pipe: int) -> None:
     signal.alarm(SECONDS)
     os.chdir(task["folder"])
     sys.path.insert(0, task["folder"])
+    sys.argv[:] = ["main.py"]
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silence, stream)

@@ -22,8 +22,9 @@ from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Evidence, Finding, Suspicion, Verdict
 from regcheck.core.graph import Mode
+from regcheck.core.join import join
 from regcheck.core.ranks import Ranks
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report
 from regcheck.core.rule import FIX_HEADING, Example, Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Backward, Called, Stepped, WeightsTrained
@@ -121,7 +122,7 @@ def _run(rule: Rule, module: Any, seen: Observation, check: Check) -> Report:
         if rule.about == "graph":
             return check_model(check, subject_of(module.model), Inputs(module.inputs))
         usage = check_usage(check, seen.usage, seen.captures, seen.optimizers)
-        return gathered([usage, *check_uses(check, seen, {})])
+        return join([usage, *check_uses(check, seen, {})])
 
 
 def _wrongly_forced(verdicts: set[Verdict]) -> Iterator[str]:

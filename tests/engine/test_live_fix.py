@@ -15,8 +15,9 @@ import pytest
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, NotChecked, Verdict
+from regcheck.core.join import join
 from regcheck.core.patch import Patch
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report
 from regcheck.engine.fix import CannotCompare, FixResult
 from regcheck.engine.fresh_process import Died, call_afresh
 from regcheck.engine.live_fix import LiveFixes, refuse_incomparable
@@ -135,7 +136,7 @@ def test_a_file_with_which_the_program_fails_spares_the_others(program: Program)
 
     def both(contents: Mapping[str, bytes]) -> Report:
         reports = [Program(path, program.since).measured(contents) for path in (program.path, other)]
-        return replace(gathered(reports), live=True)
+        return replace(join(reports), live=True)
 
     result = program.fixes.applied(program.fixes.offered(both({})), examine)
     assert result.after == {str(program.path): FIXED.encode()}

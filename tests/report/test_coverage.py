@@ -9,7 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from regcheck.core.coverage import Coverage, coverage_lines
-from regcheck.core.report import Report, gathered
+from regcheck.core.join import join
+from regcheck.core.report import Report
 from regcheck.report import rendered
 from regcheck.report.json import schema
 
@@ -48,7 +49,7 @@ def test_the_texts_say_it_just_before_the_headline(format: str) -> None:
 
 def test_the_document_has_it_and_obeys_the_schema() -> None:
     """Coverage is written under the schema, survives the round trip, and is gathered once."""
-    report = gathered([Report(coverage=(NET, FILE)), Report(coverage=(NET,))])
+    report = join([Report(coverage=(NET, FILE)), Report(coverage=(NET,))])
     written = json.loads(rendered(report, "json"))
     Draft202012Validator(schema()).validate(written)
     assert tuple(map(Coverage.from_dict, written["coverage"])) == report.coverage == (NET, FILE)

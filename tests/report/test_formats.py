@@ -10,7 +10,8 @@ import pytest
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Severity
-from regcheck.core.report import Report, gathered
+from regcheck.core.join import join
+from regcheck.core.report import Report
 from regcheck.report import FORMATS, rendered
 
 
@@ -49,8 +50,8 @@ def test_of_two_reports_on_a_line_the_proof_stands(report: Report) -> None:
     doubt = replace(proven.findings[0], evidence=report.findings[1].evidence)
     open_still = replace(proven, findings=(doubt,))
     for pair in ((proven, open_still), (open_still, proven)):
-        assert gathered(pair).exit_code == 1 and gathered(pair).unproven == ()
-    assert gathered((open_still, open_still)).exit_code == 0
+        assert join(pair).exit_code == 1 and join(pair).unproven == ()
+    assert join((open_still, open_still)).exit_code == 0
 
 
 def test_programs_tell_unproven_findings_apart(report: Report) -> None:

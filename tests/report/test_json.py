@@ -31,7 +31,8 @@ def test_the_schema_is_sound_and_the_report_obeys_it(report: Report) -> None:
 def test_the_keys_are_those_that_others_build_on(report: Report) -> None:
     """The names of the report's keys are a promise: exactly these, at every level."""
     written = document(report)
-    parts = "findings unproven not_checked refuted coverage files devices seed version"
+    parts = "findings unproven not_checked refuted coverage files devices seed version known subjects blocked live"
+    parts += " fail_on strict fail_on_unproven suppressed_by idle seen inspections"
     assert set(written) == set(parts.split())
     finding = "code name severity message module path line column fix evidence docs cell patch"
     evidence = "verdict measured expected statistic alpha samples device seed because effect"
@@ -46,7 +47,7 @@ def test_the_keys_are_those_that_others_build_on(report: Report) -> None:
 def test_the_schema_closes_every_object() -> None:
     """No object of the schema lets an unknown key pass or leaves a known one optional."""
     parts = [schema(), *schema()["$defs"].values()]
-    assert len(parts) == 8
+    assert len(parts) == 12
     for part in parts:
         assert part["additionalProperties"] is False
         assert set(part["required"]) == set(part["properties"])
@@ -94,4 +95,7 @@ def test_json_lines_hold_the_entries_of_the_document(report: Report) -> None:
     assert [each.pop("type") for each in lines] == kinds
     assert lines[:2] == document["findings"]
     assert lines[1:4] == [*document["unproven"], *document["refuted"], *document["not_checked"]]
-    assert lines[4] == {"version": "1.2.3", "devices": ["cpu"], "seed": 0, "files": None, "exit_code": 1}
+    last = lines[4]
+    assert last.pop("exit_code") == 1
+    assert last.items() <= document.items()
+    assert document.keys() - last.keys() == {"findings", *kinds[1:4], "known", "coverage"}

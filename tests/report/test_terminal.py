@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Effect, Evidence, Finding, NotChecked, Severity, Verdict
-from regcheck.core.report import Report, gathered
+from regcheck.core.join import join
+from regcheck.core.report import Report
 from regcheck.report import rendered
 from regcheck.report.view import View, text_width
 
@@ -155,7 +156,7 @@ def test_findings_of_models_stand_under_their_names(report: Report) -> None:
     """Reports on several models are one, where each group of findings is headed by its model and names the others."""
     first, second = (replace(each, evidence=report.findings[0].evidence) for each in report.findings)
     reports = [Report((first,), subjects=(name,), live=True) for name in ("Net", "Wide")]
-    text = rendered(gathered([*reports, Report((second,), subjects=("Adam",), live=True)]))
+    text = rendered(join([*reports, Report((second,), subjects=("Adam",), live=True)]))
     order = [text.index(part) for part in ("Adam: 1 finding", "REG301", "Net: 1 finding", "REG202", "also in Wide")]
     assert order == sorted(order)
     assert "finding\n" not in rendered(reports[0])[: -len("1 finding\n")]

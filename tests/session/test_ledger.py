@@ -11,9 +11,9 @@ import pytest
 
 from regcheck.config.options import Options
 from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Verdict
+from regcheck.core.inspections import Inspection, Progress
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.files.place import Place
-from regcheck.session.inspections import Inspection, Progress
 from regcheck.session.ledger import Ledger
 
 FINDING = Finding(

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 import regcheck
 from regcheck.core.finding import Finding, Severity, Verdict
+from regcheck.core.inspections import Progress
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.runtime.recorder import EventRecorder, Observation
-from regcheck.session.inspections import Progress
 from regcheck.session.session import ATTEMPTS, Piece, Session
 
 OPTIONS = {"select": ["REG202"], "devices": ["cpu"]}

@@ -261,7 +261,7 @@ def test_a_file_that_takes_its_time_is_told_and_left(folder: Path, monkeypatch: 
     """A file has a time limit; when it is over, what is left of the file is not checked, and the next file is."""
     loop = "        for a in range(60):\n            for b in range(60):\n                x = x + a * b\n"
     (folder / "b.py").write_text(BAD.replace("        return", f"{loop}        return"))
-    monkeypatch.setattr("regcheck.static.analyze.SECONDS", 0.01)
+    monkeypatch.setattr("regcheck.static.attempts.SECONDS", 0.01)
     report = scan([folder / "b.py"])
     assert [each.reason for each in report.not_checked] == [
         f"following the file takes more than {state.SECONDS} seconds"

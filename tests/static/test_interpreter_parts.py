@@ -14,6 +14,7 @@ from regcheck.static.interpreter import values
 from regcheck.static.interpreter.part import Part
 from regcheck.static.models.constructors import Builder
 from regcheck.static.programs.reader import ProgramReader
+from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 
 ROOT = Path(regcheck.static.__file__).parent
@@ -51,8 +52,9 @@ def test_values_know_nothing_of_the_project() -> None:
 
 def test_parts_of_an_interpreter_are_connected() -> None:
     """Each part has the same other parts, and the state is shared."""
-    project = Project([])
-    for interpreter in (Builder(project).interpreter, ProgramReader(project).interpreter):
+    source = Source("a.py", b"")
+    project = Project([source])
+    for interpreter in (Builder(project).interpreter, ProgramReader(project, source).interpreter):
         parts = [each for each in vars(interpreter).values() if isinstance(each, Part)]
         assert len(parts) == 7
         for part in parts:

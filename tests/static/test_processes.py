@@ -72,11 +72,11 @@ if __name__ == "__main__":
     sys.stdout.write(scan.scan(["."], {{"select": ["ALL"], "ignore": ["REG207"]}}, jobs=int(sys.argv[1])).to_json())
 """
 DIES = """
-def classes(self, source, whole=analyze.Analysis.classes):
+def classes(self, source, whole=analyze.ClassReader.of):
     return __import__("os")._exit(9) if "nets" in source.path else whole(self, source)
 
 processes.LARGEST_PORTION = 1
-analyze.Analysis.classes = classes
+analyze.ClassReader.of = classes
 """
 
 

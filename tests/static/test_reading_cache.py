@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from regcheck.engine import scan as scan_module
 from regcheck.engine.scan import scan
 from regcheck.static import analyze
+from regcheck.static.programs.reader import Program, ProgramReader
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 from regcheck.static.project.result_cache import CACHE
@@ -92,7 +93,7 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     """An edit of a file that also undoes itself: the second time it puts the old text back."""
 
     def edit(folder: Path) -> None:
-        text = (folder / name).read_text() if (folder / name).exists() else FILES[name]
+        text = (folder / name).read_text() if (folder / name).exists() else {**FILES, **PROGRAMS}[name]
         (folder / name).write_text(text.replace(new, old) if new in text else text.replace(old, new))
 
     return edit
@@ -110,6 +111,9 @@ def toggle(name: str, text: str) -> Callable[[Path], None]:
 
     return edit
 
+
+OPTIONS = {"select": ["ALL"], "ignore": ["REG207"]}
+"""All rules that copy the readings of files."""
 
 EDITS = {
     "a constant": replace("pkg/rates.py", "0.9", "0.0"),
@@ -137,16 +141,176 @@ EDITS = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project, beside an empty cache that is used for any size."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(scan_module, "WORTH_A_PROCESS", 1)
-    folder = tmp_path / "code"
-    for name, text in FILES.items():
+PROGRAMS = {
+    "nets.py": """import torch
+from torch import nn
+from registry import NETS, register
+
+@register
+class Net(nn.Module):
+    def __init__(self, rate=0.5):
+        super().__init__()
+        self.fc, self.norm, self.drop = nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(rate)
+
+    def forward(self, x):
+        return self.norm(self.drop(self.fc(x)))
+
+class Other(Net):
+    pass
+""",
+    "registry.py": """NETS = {}
+
+def register(net):
+    NETS["net"] = net
+    return net
+""",
+    "shared.py": """import torch
+from nets import Net
+
+model = Net(0.2)
+model.eval()
+""",
+    "steps.py": """import torch
+import nets
+from registry import NETS
+
+@torch.no_grad()
+def predict(model, x):
+    return model(x).argmax(1)
+
+def build():
+    return NETS["net"](0.85)
+
+def run(x):
+    model = nets.Net(0.85)
+    return predict(model, x)
+""",
+    "main.py": """import torch
+import steps
+from nets import Net
+from shared import model
+
+def train(loader):
+    net = Net()
+    optimizer = torch.optim.Adam(net.parameters(), weight_decay=0.1)
+    for x, y in loader:
+        loss = torch.nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+    return steps.predict(net, x)
+
+@torch.no_grad()
+def check(x):
+    return model(x).argmax(1)
+""",
+    "task.py": """import torch
+from lightning import LightningModule
+from nets import Net
+
+class Base(LightningModule):
+    def training_step(self, batch):
+        self.net.eval()
+        return self.net(batch).mean()
+
+class Task(Base):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), weight_decay=0.1)
+""",
+    "limits.py": """import torch
+from nets import Net
+
+def limit(net):
+    net.fc.weight.data.clamp_(-1, 1)
+
+def fit(loader):
+    net = Net()
+    limit(net)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    for x, y in loader:
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+""",
+}
+"""Programs that call functions of other files, use a model that another file builds, and register and train models."""
+
+CHANGES = {
+    "a rate": replace("nets.py", "rate=0.5", "rate=0.9"),
+    "a name in the registry": replace("registry.py", '"net"', '"other"'),
+    "no registration": replace("nets.py", "@register\n", ""),
+    "another class registered": replace("nets.py", "class Other(Net):", "@register\nclass Other(Net):"),
+    "a mode of the shared model": replace("shared.py", "model.eval()", "model.train()"),
+    "a caller less": replace("main.py", "return steps.predict(net, x)", "return net"),
+    "a caller more": replace("main.py", "net = Net()", "net = steps.run(None)"),
+    "eval in a helper": replace("steps.py", "    return model(x)", "    model.eval()\n    return model(x)"),
+    "a function that another one calls": replace("steps.py", "model = nets.Net(0.85)", "model = build()"),
+    "a function moved": replace("steps.py", "import torch\n", "import torch\n\n"),
+    "a call at the top": replace("main.py", "import steps\n", "import steps\nsteps.run(None)\n"),
+    "a caller in another file": toggle("again.py", "import torch\nimport main\n\nmain.train([]).backward()\n"),
+    "a file that shadows": toggle("steps/__init__.py", "def predict(model, x):\n    return model.eval()(x)\n"),
+    "a file that shadows in part": toggle("lightning.py", "from torch.nn import Module as LightningModule\n"),
+    "a deleted file": toggle("shared.py", PROGRAMS["shared.py"]),
+    "a broken file": replace("registry.py", "NETS = {}", "NETS = {"),
+    "a step renamed": replace("task.py", "training_step", "other_step"),
+    "a step of its own": replace(
+        "task.py", "    def __init__", "    def training_step(self, batch): ...\n\n    def __init__"
+    ),
+    "a limit mentioned": toggle("hooks.py", "import torch\nfrom limits import limit\nloader.add_hook(limit)\n"),
+    "an import cycle": replace("registry.py", "NETS = {}", "import nets\nNETS = {}\nmodel = nets.Net(0.9)"),
+    "what matters to a rule": replace("registry.py", "NETS = {}", "import torch\nNETS = {'net': torch.nn.Dropout}"),
+    "an installed package": toggle("pyproject.toml", "[project]\nname = 'code'\n"),
+    "a setting": toggle("ruff.toml", ""),
+    "a package": toggle("__init__.py", ""),
+}
+"""Edits of these."""
+
+
+def rename(old: str, new: str) -> Callable[[Path], None]:
+    """An edit that renames a file; the second time it renames it back."""
+
+    def edit(folder: Path) -> None:
+        for one, other in ((old, new), (new, old)):
+            if (folder / one).exists():
+                (folder / one).rename(folder / other)
+                return
+
+    return edit
+
+
+CHANGES["a renamed file"] = rename("registry.py", "registry2.py")
+
+
+def written(folder: Path, files: Mapping[str, str]) -> Path:
+    """The folder, with these files in it."""
+    for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache that is used for any size."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(scan_module, "WORTH_A_PROCESS", 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, cache: None) -> Path:
+    """The package, beside an empty cache."""
+    folder = written(tmp_path / "code", FILES)
     (folder / "pkg" / "layers").mkdir()
+    return folder
+
+
+@pytest.fixture
+def programs(tmp_path: Path, cache: None) -> Path:
+    """The programs, beside an empty cache."""
+    folder = written(tmp_path / "code", PROGRAMS)
+    (folder / "steps").mkdir()
     return folder
 
 
@@ -204,6 +368,57 @@ def test_only_what_a_change_may_affect_is_followed_again(
     assert followed(folder, monkeypatch) >= {"alone", "layers", "base", "nets", "main"}
     EDITS[edit](folder)
     assert followed(folder, monkeypatch) == again
+
+
+def test_programs_after_any_edits_are_as_in_a_fresh_scan(programs: Path) -> None:
+    """After each edit of programs by itself, and after random ones on top of each other, the report is a fresh one."""
+    assert "REG201" in scan([programs], cached=True).to_json()
+    reports = set()
+    for edit in CHANGES.values():
+        edit(programs)
+        fresh = scan([programs], OPTIONS).to_json()
+        assert scan([programs], OPTIONS, cached=True).to_json() == fresh
+        reports.add(fresh)
+        edit(programs)
+    assert len(reports) > 0.4 * len(CHANGES)
+    for edit in random.Random(11).choices([*CHANGES.values()], k=30):
+        edit(programs)
+        assert scan([programs], OPTIONS, cached=True).to_json() == scan([programs], OPTIONS).to_json()
+
+
+@pytest.mark.parametrize(
+    ("edit", "undone", "again"),
+    [
+        ("a mode of the shared model", False, {"shared", "main"}),
+        ("a function moved", False, {"steps", "main"}),
+        ("a step of its own", False, {"task"}),
+        ("a caller less", False, {"main"}),
+        ("a caller more", False, {"main"}),
+        ("a caller more", True, {"main", "steps"}),
+        ("a limit mentioned", False, {"nets", "shared", "steps", "main", "task", "limits", "hooks"}),
+    ],
+)
+def test_only_programs_that_a_change_may_affect_are_read_again(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, edit: str, undone: bool, again: set[str]
+) -> None:
+    """A file's programs are read again if the file changes, or one that they reach, or if nothing calls one anymore.
+
+    A file that comes makes all be read again.
+    """
+    if undone:
+        CHANGES[edit](programs)
+    scan([programs], cached=True)
+    CHANGES[edit](programs)
+    names: set[str] = set()
+    first = ProgramReader.top
+
+    def top(self: ProgramReader) -> Program:
+        names.add(self.source.tail)
+        return first(self)
+
+    monkeypatch.setattr(ProgramReader, "top", top)
+    scan([programs], cached=True)
+    assert names == again
 
 
 def test_a_damaged_entry_is_not_read(folder: Path) -> None:

@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items):
 
 
 def test_findings_and_evidence_are_the_same(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Backwards, and spread over two workers, the same is found and proven with the same figures."""
+    """Backwards, and spread over two workers, the report is the same to the last figure, in the same order."""
     for name in RUN:
         shutil.copy(FIXTURES / f"{name}.py", project.folder)
     project.write("serving.py", SERVING)
@@ -59,6 +59,4 @@ def test_findings_and_evidence_are_the_same(project: Project, monkeypatch: pytes
     monkeypatch.setenv("REVERSED", "1")
     _, backwards = project.report()
     assert {each["code"] for each in alone["findings"]} >= {"REG103", "REG201", "REG202", "REG203", "REG205"}
-    assert alone["findings"] == workers["findings"]
-    assert alone["findings"] == backwards["findings"]
-    assert alone["not_checked"] == workers["not_checked"] == backwards["not_checked"]
+    assert alone == workers == backwards

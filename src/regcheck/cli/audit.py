@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from regcheck.cli.common_options import (
     Parser,
@@ -26,8 +27,9 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import CannotBuild, UsageError
 from regcheck.core.finding import Finding, NotChecked
+from regcheck.core.join import join
 from regcheck.core.progress import steps
-from regcheck.core.report import Report, asked_by_name, gathered
+from regcheck.core.report import Report, asked_by_name
 from regcheck.plugins import catalogue
 
 
@@ -58,9 +60,39 @@ def argument_parser() -> Parser:
         default=argparse.SUPPRESS,
         help="run the model on fake tensors only, and measure nothing",
     )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=positive,
+        help="audit each model in a process of its own, N at once: one that crashes is not checked, and the others are",
+    )
+    parser.add_argument(
+        "--memory",
+        metavar="GB",
+        type=positive,
+        help="the most memory of one such process (default: its share of the machine's; on Linux)",
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="run these processes on a Ray cluster: ray://HOST:PORT, HOST:PORT, auto, or local for one on this machine",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        type=Path,
+        help="write each model's report to this file as it comes, and skip the models that an earlier run wrote there",
+    )
     add_fix_options(parser)
     add_common_options(parser)
     return parser
+
+
+def positive(text: str) -> int:
+    """Parses a whole number from 1."""
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"--jobs and --memory take a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -85,7 +117,10 @@ def run(argv: Sequence[str]) -> int:
     fixes = LiveFixes(rules, os.getcwd(), since=time.time_ns(), unsafe=arguments.unsafe_fixes)
     with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
         named = [*dict.fromkeys(each for target in targets for each in matches(target))]
-        report = fixes.offered(audited(named, arguments.inputs, looking))
+        if arguments.jobs or arguments.memory or arguments.cluster or arguments.resume:
+            report = fixes.offered(apart(named, arguments, looking))
+        else:
+            report = fixes.offered(audited(named, arguments.inputs, looking))
         if wants_fixes:
             result = fixes.applied(report, partial(audited_afresh, named, arguments.inputs, looking))
     if not wants_fixes:
@@ -95,9 +130,27 @@ def run(argv: Sequence[str]) -> int:
     return publish_changes(result, arguments, options)
 
 
+def apart(targets: Sequence[str], arguments: argparse.Namespace, options: Options) -> Report:
+    """Returns one report on all targets, each audited in a process of its own."""
+    from regcheck.cli.audit_apart import audited_apart
+
+    given: list[InputSpec] = arguments.inputs
+    examine_one = partial(examined_to_send, given=given, options=options)
+    memory = arguments.memory * 10**9 if arguments.memory else None
+    inputs = [*map(repr, given)]
+    return audited_apart(
+        targets, examine_one, options, arguments.jobs or 1, memory, arguments.cluster, arguments.resume, inputs
+    )
+
+
+def examined_to_send(target: str, given: list[InputSpec], options: Options) -> Report:
+    """Returns the report on one target without the recorded graph, which other processes cannot have."""
+    return replace(examine(target, given, options), fx_graph=None)
+
+
 def audited(targets: Sequence[str], given: list[InputSpec], options: Options) -> Report:
     """Returns one report on all targets."""
-    return gathered(examine(each, given, options) for each in steps(targets, lambda target: f"auditing {target}"))
+    return join(examine(each, given, options) for each in steps(targets, lambda target: f"auditing {target}"))
 
 
 def audited_afresh(
@@ -156,7 +209,7 @@ def examine(target: str, given: list[InputSpec], options: Options) -> Report:
         return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)
     if is_artifact(target):
         report = replace(report, findings=tuple(_in_file(each, target) for each in report.findings))
-    return asked_by_name(report, target, ran=options.run)
+    return asked_by_name(replace(report, subjects=(target,)), target, ran=options.run)
 
 
 def _in_file(finding: Finding, artifact: str) -> Finding:

@@ -85,22 +85,7 @@ def add_common_options(parser: Parser, *, measures: bool = True) -> None:
         default=SUPPRESS,
         help=KEYS["strict"].effect,
     )
-    rules.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--output-format",
-        metavar="FORMAT",
-        type=known,
-        choices=tuple(FORMATS),
-        default="full",
-        help=f"one of {', '.join(FORMATS)} (default: full)",
-    )
-    output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report here instead of printing it")
-    output.add_argument("--html", metavar="FILE", type=Path, help="also write the report as an HTML page")
-    output.add_argument(
-        "-q", "--quiet", action="store_true", help="print findings and things not checked only: no summary, no notes"
-    )
-    output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
+    add_output_options(parser)
     baseline = parser.add_argument_group("baseline")
     baseline.add_argument(
         "--baseline",
@@ -120,15 +105,35 @@ def add_common_options(parser: Parser, *, measures: bool = True) -> None:
         type=Path,
         help="read this file, a regcheck.toml or one with [tool.regcheck] (default: the nearest one)",
     )
+    parser.set_defaults(show_refuted=False)
+    if measures:
+        add_measurement_options(parser)
+
+
+def add_output_options(parser: Parser) -> None:
+    """Add the options about the report's form, which every verb that writes a report has."""
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output-format",
+        metavar="FORMAT",
+        type=known,
+        choices=tuple(FORMATS),
+        default="full",
+        help=f"one of {', '.join(FORMATS)} (default: full)",
+    )
+    output.add_argument("--output-file", metavar="FILE", type=Path, help="write the report here instead of printing it")
+    output.add_argument("--html", metavar="FILE", type=Path, help="also write the report as an HTML page")
+    output.add_argument(
+        "-q", "--quiet", action="store_true", help="print findings and things not checked only: no summary, no notes"
+    )
+    output.add_argument("--statistics", action="store_true", help="count the findings of each rule")
     output.add_argument(
         "-v",
         "--verbose",
         action="store_true",
         help="show repetitions, figures behind verdicts, and without a terminal every 10 s what is being done",
     )
-    parser.set_defaults(show_refuted=False)
-    if measures:
-        add_measurement_options(parser)
+    output.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
 
 
 def add_measurement_options(parser: Parser) -> None:

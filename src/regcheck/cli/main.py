@@ -19,6 +19,7 @@ VERBS = {
     "scan": "check source files without importing them (needs no torch)",
     "audit": "build models, measure them, and prove each finding",
     "run": "run a program as Python does, and check all its models and optimizers",
+    "merge": "join the reports of shards, machines or ranks into one",
     "rule": "list the rules, or show one rule's page",
     "server": "show findings in an editor, by the Language Server Protocol on standard input and output",
     "selftest": "compare torch with the reference implementations, on every device present",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -12,6 +12,7 @@ from regcheck.files.escape import dump_json
 from .coverage import Coverage, coverage_lines
 from .errors import Failed
 from .finding import Finding, Key, NotChecked, Severity, Verdict
+from .inspections import Inspection
 from .suppressions import CodeSuppression
 
 
@@ -22,11 +23,13 @@ class Report:
     `coverage` says how much of each subject was looked at. `known` are the findings that the baseline knows; they never
     fail. `advice` are findings whose effect is not material and whose rule nobody selects: they are neither shown nor
     counted, but a suppression of one is in use. `suppressed_by` are the declarations in code that suppressed a
-    finding. `live` says that models were there to be measured: only what a
-    measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that could
-    not be built, traced or run. `files` is the number of source files that a scan looked at, `examined` the number of
-    models that a test session examined. `models` and `tests` name, by the key of a finding, the models that have it
-    and the tests that showed it. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there is one.
+    finding, `idle` those that a finding says suppress nothing. `live` says that models were there to be measured: only
+    what a measurement confirmed then fails, unless `fail_on_unproven`. `blocked` are the targets asked for by name that
+    could not be built, traced or run. `files` is the number of source files that a scan looked at, `examined` the
+    number of models that a test session examined. `models` and `tests` name, by the key of a finding, the models that
+    have it and the tests that showed it. `fx_graph` is the recorded `torch.fx.Graph` of the train-mode run, where there
+    is one. `subjects` are the targets, models, programs or files that were examined. `inspections` say of a watched run
+    how far the examination of each model structure came, so that another report can close what this one leaves open.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -46,6 +49,8 @@ class Report:
     known: tuple[Finding, ...] = ()
     advice: tuple[Finding, ...] = ()
     suppressed_by: tuple[CodeSuppression, ...] = ()
+    idle: tuple[CodeSuppression, ...] = ()
+    inspections: Mapping[str, Inspection] = field(default_factory=dict)
     examined: int | None = None
     models: Mapping[Key, tuple[str, ...]] = field(default_factory=dict, compare=False)
     tests: Mapping[Key, tuple[str, ...]] = field(default_factory=dict, compare=False)
@@ -113,7 +118,54 @@ class Report:
             "refuted": [each.to_dict() for each in self.refuted],
             "coverage": [each.to_dict() for each in self.coverage],
             "files": self.files,
+            "known": [each.to_dict() for each in self.known],
+            "subjects": list(self.subjects),
+            "blocked": list(self.blocked),
+            "live": self.live,
+            "fail_on": self.fail_on.value if self.fail_on else None,
+            "strict": self.strict,
+            "fail_on_unproven": self.fail_on_unproven,
+            "suppressed_by": [each.to_dict() for each in self.suppressed_by],
+            "idle": [each.to_dict() for each in self.idle],
+            "seen": [self._seen(key) for key in {**self.models, **self.tests}],
+            "inspections": {structure: each.to_dict() for structure, each in self.inspections.items()},
         }
+
+    def _seen(self, key: Key) -> dict[str, Any]:
+        code, path, line, within = key
+        models, tests = self.models.get(key, ()), self.tests.get(key, ())
+        return {"code": code, "path": path, "line": line, "within": within, "models": [*models], "tests": [*tests]}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Report:
+        """Rebuild a report from `to_dict`, without advice and graph."""
+        seen = {(each["code"], each["path"], each["line"], each["within"]): each for each in document["seen"]}
+
+        def findings(kind: str) -> tuple[Finding, ...]:
+            return tuple(map(Finding.from_dict, document[kind]))
+
+        return cls(
+            findings=findings("findings"),
+            not_checked=tuple(NotChecked(**each) for each in document["not_checked"]),
+            refuted=findings("refuted"),
+            devices=tuple(document["devices"]),
+            seed=document["seed"],
+            version=document["version"],
+            fail_on=Severity(document["fail_on"]) if document["fail_on"] else None,
+            strict=document["strict"],
+            live=document["live"],
+            fail_on_unproven=document["fail_on_unproven"],
+            blocked=tuple(document["blocked"]),
+            files=document["files"],
+            subjects=tuple(document["subjects"]),
+            coverage=tuple(map(Coverage.from_dict, document["coverage"])),
+            known=findings("known"),
+            suppressed_by=tuple(map(CodeSuppression.from_dict, document["suppressed_by"])),
+            idle=tuple(map(CodeSuppression.from_dict, document["idle"])),
+            models={key: tuple(each["models"]) for key, each in seen.items() if each["models"]},
+            tests={key: tuple(each["tests"]) for key, each in seen.items() if each["tests"]},
+            inspections={key: Inspection.from_dict(each) for key, each in document["inspections"].items()},
+        )
 
     def to_json(self) -> str:
         """The report as a JSON document."""
@@ -180,63 +232,3 @@ NOT_RUN = "it could not be run: no inputs that its forward accepts could be infe
 def counted(number: int, thing: str) -> str:
     """`1 finding`, `2 findings`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def rank(finding: Finding) -> tuple[bool, Severity]:
-    """The sort key that decides between two reports of one finding: the confirmed one, then the more severe one."""
-    return finding.evidence.verdict is Verdict.CONFIRMED, finding.severity
-
-
-def gathered(reports: Iterable[Report]) -> Report:
-    """One report of many: each finding once, as `rank` says, nearest the top of a file first."""
-    reports = list(reports)
-    findings: dict[Key, Finding] = {}
-    refuted: dict[object, Finding] = {}
-    advice: dict[object, Finding] = {}
-    for report in reports:
-        for each in report.findings:
-            known = findings.get(each.key)
-            if known is None or rank(each) > rank(known):
-                findings[each.key] = each
-        for each in report.refuted:
-            refuted.setdefault(each.key, each)
-        for each in report.advice:
-            advice.setdefault(each.key, each)
-    first = reports[0] if reports else Report()
-    graphs = [report.fx_graph for report in reports if report.fx_graph is not None]
-    ordered = sorted(findings.values(), key=lambda each: (each.path or "", each.line or 0, each.column or 0, each.code))
-    return Report(
-        findings=tuple(ordered),
-        not_checked=tuple(dict.fromkeys(each for report in reports for each in report.not_checked)),
-        refuted=tuple(each for key, each in refuted.items() if key not in findings),
-        advice=tuple(each for key, each in advice.items() if key not in findings),
-        known=tuple({each.key: each for report in reports for each in report.known}.values()),
-        suppressed_by=tuple(dict.fromkeys(each for report in reports for each in report.suppressed_by)),
-        devices=tuple(dict.fromkeys(each for report in reports for each in report.devices)),
-        seed=first.seed,
-        version=first.version,
-        fail_on=first.fail_on,
-        strict=any(report.strict for report in reports),
-        live=any(report.live for report in reports),
-        fail_on_unproven=first.fail_on_unproven,
-        blocked=tuple(dict.fromkeys(each for report in reports for each in report.blocked)),
-        files=sum(files) if (files := [each.files for each in reports if each.files is not None]) else None,
-        subjects=tuple(dict.fromkeys(each for report in reports for each in report.subjects)),
-        coverage=tuple(dict.fromkeys(each for report in reports for each in report.coverage)),
-        models=_names_of_all(report.models or _subject_of_each(report) for report in reports),
-        tests=_names_of_all(report.tests for report in reports),
-        fx_graph=graphs[0] if len(graphs) == 1 else None,
-    )
-
-
-def _subject_of_each(report: Report) -> Mapping[Key, tuple[str, ...]]:
-    """The model of each finding in a report about one model."""
-    return {each.key: report.subjects for each in report.findings} if len(report.subjects) == 1 else {}
-
-
-def _names_of_all(every: Iterable[Mapping[Key, tuple[str, ...]]]) -> dict[Key, tuple[str, ...]]:
-    names: dict[Key, dict[str, None]] = {}
-    for of_report in every:
-        for key, some in of_report.items():
-            names.setdefault(key, {}).update(dict.fromkeys(some))
-    return {key: tuple(some) for key, some in names.items()}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from regcheck.files.place import Place
 
@@ -39,6 +41,14 @@ class CodeSuppression:
     reason: str
     place: Place
     form: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> CodeSuppression:
+        """Rebuild a declaration from `to_dict`."""
+        return cls(**{**document, "place": Place(**document["place"])})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from regcheck.config.options import Options
 from regcheck.core.errors import CannotMeasure, CannotTrace, UsageError
 from regcheck.core.finding import Finding, NotChecked, Suspicion
 from regcheck.core.graph import Wholeness
-from regcheck.core.report import Report, gathered
+from regcheck.core.join import join
+from regcheck.core.report import Report
 from regcheck.core.rule import Rule
 from regcheck.core.starting_points import Trait
 from regcheck.core.suppressions import BLOCKS
@@ -100,7 +101,7 @@ def audit(
             optimizers = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
             steps = (Stepped(optimizer=optimizer_info(each, [subject.model])) for each in optimizers.values())
             reports.append(check_usage(check, Usage(subject.name, tuple(steps)), optimizers=optimizers))
-        return gathered(reports)
+        return join(reports)
 
     report = check.guarded(type(model).__name__, check_all)
     log_used(report.suppressed_by)

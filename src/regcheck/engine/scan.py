@@ -14,8 +14,9 @@ from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
 from regcheck.core.graph import Graph
+from regcheck.core.join import join
 from regcheck.core.progress import steps
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints, Trait
 from regcheck.core.usage import Model, Usage
@@ -31,7 +32,7 @@ from regcheck.suppression.comments import MARK
 from regcheck.suppression.unused import comment_uses
 
 if TYPE_CHECKING:
-    from regcheck.static.reading import FileReading, Reading
+    from regcheck.static.reading import Known, Reading
 
 ASK_A_RUN = "audit the model, which a scan does not run; or ignore the rule in these lines"
 NO_FILES = "no Python files found"
@@ -96,11 +97,11 @@ def scan_with(
     result = about(result, {each.path for each in sources})
     findings = [*result.findings, *unused_ignores(rules, sources, (*result.findings, *result.undecided), options)]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two findings on one line the worse is reported
-    subjects = tuple(shown_path(each.path) or "" for each in sources)
+    subjects = tuple(shown_path(str(each)) or "" for each in files)
     undecided = entries(result.undecided, result.findings, options, ASK_A_RUN)
     missed = (*unread, *result.not_checked, *undecided)
     report = report_on(findings, missed, options, subjects=subjects, live=False)
-    report = gathered([replace(report, coverage=result.coverage, files=len(files))])
+    report = join([replace(report, coverage=result.coverage, files=len(files))])
     if not report.findings:
         return report
     from regcheck.static.fixes.patches import with_patches
@@ -168,7 +169,7 @@ def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cach
     if Trait.UNCALLED in project.starts:  # any file may call a layer: each process would parse all of them
         jobs = 1
     size = sum(len(each.content) for each in project.relevant) if jobs > 1 or cached else 0
-    known: Mapping[str, FileReading] | None = None
+    known: Known | None = None
     if cached and size >= WORTH_A_PROCESS:
         from regcheck.static.reading_cache import ReadingCache
 
@@ -181,7 +182,7 @@ def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cach
     else:
         reading = analyze(project, known)
     if known is not None:
-        cache.store(known, reading.files)
+        cache.store(known, reading)
     return reading
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from regcheck.core.report import Report
@@ -15,17 +15,33 @@ def render(report: Report, view: View) -> str:
     return "".join(dump_json(each, indent=None) for each in _objects(report))
 
 
+LISTS = ("finding", "unproven", "refuted", "known", "not_checked", "coverage")
+"""The types of the lines before the last one; the JSON report has a list of each, `findings` of the first."""
+
+
 def _objects(report: Report) -> Iterator[dict[str, Any]]:
     """Yields each entry of the JSON report's lists with its `type`, and last the rest of the report."""
     document = report.to_dict()
-    for kind, entries in (
-        ("finding", report.standing),
-        ("unproven", report.unproven),
-        ("refuted", report.refuted),
-        ("not_checked", report.not_checked),
-        ("coverage", report.coverage),
-    ):
-        for each in entries:
-            yield {"type": kind, **each.to_dict()}
-    rest = {key: value for key, value in document.items() if key in ("version", "devices", "seed", "files")}
-    yield {"type": "report", **rest, "exit_code": report.exit_code}
+    entries = {kind: document.pop(key_of(kind)) for kind in LISTS}
+    entries["finding"] = [each for each in entries["finding"] if each not in entries["unproven"]]
+    for kind in LISTS:
+        for each in entries[kind]:
+            yield {"type": kind, **each}
+    yield {"type": "report", **document, "exit_code": report.exit_code}
+
+
+def key_of(kind: str) -> str:
+    """The name of the list in the JSON report that holds the entries of a type."""
+    return "findings" if kind == "finding" else kind
+
+
+def joined_lines(lines: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The JSON report that these objects were written from; None where the last one is missing, so that more may be."""
+    if not lines or lines[-1].get("type") != "report":
+        return None
+    *entries, rest = ({**each} for each in lines)
+    document: dict[str, Any] = {key_of(kind): [] for kind in LISTS}
+    for each in entries:
+        document.setdefault(key_of(str(each.pop("type", ""))), []).append(each)
+    document["findings"] += document["unproven"]
+    return {**document, **{key: value for key, value in rest.items() if key not in ("type", "exit_code")}}

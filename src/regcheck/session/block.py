@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,16 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError, UsageError, format_error, stops
 from regcheck.core.finding import Finding, NotChecked
-from regcheck.core.report import Report, gathered
+from regcheck.core.join import join
+from regcheck.core.report import Report
+from regcheck.core.suppressions import CodeSuppression
 from regcheck.core.usage import Event
 from regcheck.plugins import catalogue
 from regcheck.session.ledger import Ledger
 from regcheck.session.recording import DeferredRecorder
 from regcheck.session.session import Session, is_empty
 from regcheck.suppression.apply import report_on, report_under
+from regcheck.suppression.decide import has_reason
 from regcheck.suppression.declare import SuppressionLog, open_log
 from regcheck.suppression.unused import names_a_live_rule, unused_declaration
 
@@ -126,8 +129,11 @@ class WatchSession:
         if not self._is_reportable:
             raise UsageError("the block is still watched: its report is there when it is over")
         nothing = () if self._ran_anything or self._ledger else (self._nothing_ran,)
-        found = gathered([self._ledger.report(), report_under(self._options, not_checked=nothing)])
-        return gathered([found, report_on(self._unused(is_checked=not found.not_checked), (), self._options)])
+        found = join([self._ledger.report(), report_under(self._options, not_checked=nothing)])
+        idle = {each for each in self._log.entered if self._is_idle(each, is_checked=not found.not_checked)}
+        shown_idle = (each for each in idle - self._log.used.keys() if has_reason(each, self._options))
+        declared = self._ledger.report(self._log.used, shown_idle)
+        return join([found, declared, report_on(self._unused(idle), (), self._options)])
 
     def __repr__(self) -> str:
         return str(self.report) if self._is_reportable else "still watching"
@@ -157,16 +163,19 @@ class WatchSession:
             reason = f"judging it failed: {format_error(error)}"
             self._ledger.add_missed([NotChecked(self._subject, reason, "please report this")])
 
-    def _unused(self, is_checked: bool) -> Iterator[Finding]:
-        """Findings about the blocks that suppressed nothing; idle ones only in a whole program that `is_checked`."""
+    def _is_idle(self, declaration: CodeSuppression, is_checked: bool) -> bool:
+        """Whether a block suppressed nothing; only a whole program that `is_checked` can tell."""
+        return (
+            self._ran_to_end
+            and is_checked
+            and not self._ledger.has_kind(declaration)
+            and names_a_live_rule(declaration, catalogue(), self._options)
+        )
+
+    def _unused(self, idle_ones: Collection[CodeSuppression]) -> Iterator[Finding]:
+        """Findings about the blocks that suppressed nothing."""
         for each in self._log.entered:
-            is_idle = (
-                self._ran_to_end
-                and is_checked
-                and not self._ledger.has_kind(each)
-                and names_a_live_rule(each, catalogue(), self._options)
-            )
-            idle = "what was watched showed no such finding" if is_idle else ""
+            idle = "what was watched showed no such finding" if each in idle_ones else ""
             yield from unused_declaration(each, each in self._log.used, catalogue(), self._options, idle)
 
 

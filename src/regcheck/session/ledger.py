@@ -12,10 +12,11 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding, Key, NotChecked
-from regcheck.core.report import Report, gathered, rank
+from regcheck.core.inspections import Inspection, covered, keep_best, left_open
+from regcheck.core.join import better, join
+from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.plugins import catalogue
-from regcheck.session.inspections import Inspection, best_of, left_open
 from regcheck.suppression.apply import report_under, shown_path
 from regcheck.suppression.decide import Context, decide
 from regcheck.suppression.declare import log_used
@@ -68,11 +69,9 @@ class Ledger:
             return
         shown = self._at_root(finding)
         if is_advice:
-            self._advice.setdefault(shown.key, shown)
+            self._advice[shown.key] = better(self._advice.get(shown.key, shown), shown)
             return
-        known = self._findings.get(shown.key)
-        if known is None or rank(shown) > rank(known):
-            self._findings[shown.key] = shown
+        self._findings[shown.key] = better(self._findings.get(shown.key, shown), shown)
         by_usage = any(rule.code == finding.code and rule.about != "graph" for rule in catalogue())
         self.models.setdefault(shown.key, {}).update(dict.fromkeys([finding.module] if by_usage else models))
         self.tests.setdefault(shown.key, {}).update({test: None} if test else {})
@@ -90,18 +89,20 @@ class Ledger:
             self.add(finding, report.subjects, test, declared, is_advice=True)
         self.add_examined(report)
 
-    def add_examined(self, report: Report, *, missed: bool = True, but: Collection[Key] = ()) -> None:
-        """Add all of a report except its findings and advice; `but` are the keys of refuted findings to leave out."""
-        for finding in report.refuted:
-            if finding.key not in but:
-                self._refuted.setdefault(self._at_root(finding).key, self._at_root(finding))
-        for finding in report.known:
-            self._in_baseline.setdefault(self._at_root(finding).key, self._at_root(finding))
-        if missed:
+    def add_examined(self, report: Report, *, inspected: bool = False, but: Collection[Key] = ()) -> None:
+        """Add all of a report except its findings and advice; `but` are the keys of refuted findings to leave out.
+
+        Of a report that is `inspected`, an inspection says what it looked at and what it leaves open.
+        """
+        refuted = (each for each in report.refuted if each.key not in but)
+        for mine, theirs in ((self._refuted, refuted), (self._in_baseline, report.known)):
+            for each in map(self._at_root, theirs):
+                mine[each.key] = better(mine.get(each.key, each), each)
+        if not inspected:
             self.add_missed(report.not_checked)
+            self._coverage.update(dict.fromkeys(report.coverage))
         self._subjects.update(dict.fromkeys(report.subjects))
         self._devices.update(dict.fromkeys(report.devices))
-        self._coverage.update(dict.fromkeys(report.coverage))
 
     def add_missed(self, missed: Iterable[NotChecked]) -> None:
         """Add what could not be checked."""
@@ -110,7 +111,7 @@ class Ledger:
     def add_inspection(self, structure: str, inspection: Inspection) -> None:
         """Add an inspection of a structure; the best one stays."""
         still_open = tuple(replace(each, path=self._shown(each.path)) for each in inspection.open)
-        self.inspections = best_of([self.inspections, {structure: replace(inspection, open=still_open)}])
+        keep_best(self.inspections, {structure: replace(inspection, open=still_open)})
 
     def shows(self, finding: Finding) -> bool:
         """Whether a finding is in the ledger."""
@@ -126,36 +127,46 @@ class Ledger:
         """Whether there is nothing that could not be checked."""
         return not self._missed and not left_open(self.inspections)
 
-    def report(self) -> Report:
-        """Everything as one report."""
-        return self._report((*self._missed, *left_open(self.inspections)))
-
-    def _report(self, missed: tuple[NotChecked, ...]) -> Report:
+    def report(self, used: Iterable[CodeSuppression] = (), idle: Iterable[CodeSuppression] = ()) -> Report:
+        """Everything as one report; a finding is about each `idle` declaration, those `used` suppressed one."""
+        inspections = {structure: self._without_noted(each) for structure, each in self.inspections.items()}
         whole = report_under(
             self._options,
             findings=tuple(self._findings.values()),
-            not_checked=missed,
+            not_checked=(*self._missed, *left_open(inspections)),
             refuted=tuple(self._refuted.values()),
             devices=tuple(self._devices),
             subjects=tuple(self._subjects),
-            coverage=tuple(self._coverage),
+            coverage=(*self._coverage, *covered(inspections)),
             known=tuple(self._in_baseline.values()),
+            suppressed_by=tuple(map(self._declared_at_root, used)),
+            idle=tuple(map(self._declared_at_root, idle)),
+            inspections=inspections,
             models={key: tuple(names) for key, names in self.models.items()},
             tests={key: tuple(names) for key, names in self.tests.items()},
         )
-        return gathered([whole])
+        return join([whole])
+
+    def _without_noted(self, inspection: Inspection) -> Inspection:
+        """An inspection without what the ledger holds apart from it, which no other inspection closes."""
+        still_open = tuple(each for each in inspection.open if each not in self._missed)
+        coverage = tuple(each for each in inspection.coverage if each not in self._coverage)
+        return replace(inspection, open=still_open, coverage=coverage)
 
     def to_dict(self) -> dict[str, Any]:
         """The ledger as JSON values, for another process, without advice."""
-        report = self._report(tuple(self._missed))
         return {
-            **report.to_dict(),
-            "subjects": list(self._subjects),
+            "findings": [each.to_dict() for each in self._findings.values()],
+            "refuted": [each.to_dict() for each in self._refuted.values()],
             "known": [each.to_dict() for each in self._in_baseline.values()],
+            "not_checked": [each.to_dict() for each in self._missed],
+            "subjects": list(self._subjects),
+            "devices": list(self._devices),
+            "coverage": [each.to_dict() for each in self._coverage],
             "structures": list(self.structures),
             "inspections": {structure: each.to_dict() for structure, each in self.inspections.items()},
-            "tests": [list(self.tests.get(each.key, ())) for each in report.findings],
-            "models": [list(self.models.get(each.key, ())) for each in report.findings],
+            "tests": [list(self.tests.get(key, ())) for key in self._findings],
+            "models": [list(self.models.get(key, ())) for key in self._findings],
         }
 
     @classmethod
@@ -180,29 +191,30 @@ class Ledger:
     def merge(self, other: Ledger) -> tuple[Finding, ...]:
         """Add all of another ledger with the same root; return the findings that are new."""
         new = tuple(each for key, each in other._findings.items() if key not in self._findings)
-        for key, finding in other._findings.items():
-            known = self._findings.get(key)
-            if known is None or rank(finding) > rank(known):
-                self._findings[key] = finding
-            self.tests.setdefault(key, {}).update(other.tests.get(key, {}))
-            self.models.setdefault(key, {}).update(other.models.get(key, {}))
         for mine, theirs in (
+            (self._findings, other._findings),
             (self._refuted, other._refuted),
             (self._in_baseline, other._in_baseline),
             (self._advice, other._advice),
         ):
             for key, finding in theirs.items():
-                mine.setdefault(key, finding)
+                mine[key] = better(mine.get(key, finding), finding)
+        for key in other._findings:
+            self.tests.setdefault(key, {}).update(other.tests.get(key, {}))
+            self.models.setdefault(key, {}).update(other.models.get(key, {}))
         self._missed.update(other._missed)
         self._subjects.update(other._subjects)
         self._devices.update(other._devices)
         self._coverage.update(other._coverage)
         self.structures.update(other.structures)
-        self.inspections = best_of([self.inspections, other.inspections])
+        keep_best(self.inspections, other.inspections)
         return new
 
     def _at_root(self, finding: Finding) -> Finding:
         return finding.at(self._shown(finding.path))
+
+    def _declared_at_root(self, declaration: CodeSuppression) -> CodeSuppression:
+        return replace(declaration, place=replace(declaration.place, path=self._shown(declaration.place.path) or ""))
 
     def _shown(self, path: str | None) -> str | None:
         if path is None or self._root is None or path.startswith("<"):

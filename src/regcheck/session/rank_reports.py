@@ -16,8 +16,9 @@ from typing import Any
 
 from regcheck.core.errors import format_error
 from regcheck.core.finding import Finding, Key, NotChecked
+from regcheck.core.join import join
 from regcheck.core.ranks import listed
-from regcheck.core.report import Report, gathered
+from regcheck.core.report import Report
 from regcheck.probe.rank_agreement import wait_for
 
 PATIENCE = timedelta(minutes=10)
@@ -117,7 +118,7 @@ def joined(reports: Mapping[int, Report], size: int) -> Report:
         because = f"{finding.evidence.because}; on {named(ranks[finding.key])} of {size}"
         return replace(finding, evidence=replace(finding.evidence, because=because))
 
-    whole = gathered(reports.values())
+    whole = join(reports.values())
     silent = [rank for rank in range(size) if rank not in reports]
     missed = (NotChecked(named(silent), "sent no report", "see how it ended"),) if silent else ()
     return replace(whole, findings=tuple(map(naming_ranks, whole.findings)), not_checked=(*whole.not_checked, *missed))

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding, Key, Severity, Verdict
 from regcheck.core.graph import Graph, Wholeness
-from regcheck.core.report import Report, rank
+from regcheck.core.inspections import Inspection, Progress, keep_best
+from regcheck.core.join import better
+from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
-from regcheck.session.inspections import Inspection, Progress, best_of
 from regcheck.session.ledger import Ledger
 from regcheck.suppression.declare import log_used
 
@@ -111,7 +112,7 @@ class Session:
         measured = [finding for report in reports for finding in report.findings]
         keys = {each.key for each in measured}
         for number, report in enumerate(reports):
-            ledger.add_examined(report, missed=number < len(used), but=keys)
+            ledger.add_examined(report, inspected=number >= len(used), but=keys)
             log_used(report.suppressed_by)
         ledger.add_missed(observation.skipped)
         self._remember(examined, lower)
@@ -163,13 +164,13 @@ class Session:
         progress = Progress.NOT_REPLAYED
         if any(each.how in ("recorded", "assumed") for each in report.coverage):
             progress = Progress.UNPROVEN if any(map(self._is_unproven, report.findings)) else Progress.MEASURED
-        inspection = Inspection(progress, report.not_checked)
+        inspection = Inspection(progress, report.not_checked, report.coverage)
         self._attempts[structure, wholeness] += 1
         if progress is Progress.UNPROVEN and not inspection.open:
             self._undecided.add(_size_of(capture, wholeness))
         if inspection.is_complete:
             self._complete |= {(structure, wholeness), (structure, Wholeness.UNKNOWN)}
-        self._inspections = best_of([self._inspections, {structure: inspection}])
+        keep_best(self._inspections, {structure: inspection})
         return inspection
 
     def _is_unseen(self, structure: str) -> bool:
@@ -188,9 +189,7 @@ class Session:
         best: dict[Key, Finding] = {}
         for _, report in examined:
             for finding in report.findings:
-                known = best.get(finding.key)
-                if known is None or rank(finding) > rank(known):
-                    best[finding.key] = finding
+                best[finding.key] = better(best.get(finding.key, finding), finding)
         for structure, report in examined:
             model, shown = report.subjects[0], self._shown_by.setdefault(structure, {})
             shown.update({each.key: ShownFinding(lower(best[each.key]), model, False) for each in report.findings})

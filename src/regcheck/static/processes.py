@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -18,11 +18,12 @@ from multiprocessing.process import BaseProcess
 from regcheck.core.finding import NotChecked
 from regcheck.core.progress import steps
 
-from .analyze import Analysis, files_with_classes, note_unread, read_classes
+from .analyze import files_with_classes, note_unread, read_classes, read_keras_models
 from .keras_models.reader import KerasReading, sources_of
+from .program_files import read_programs
 from .project.files import Source
 from .project.names import Project
-from .reading import FileReading, ProgramReading, Reading
+from .reading import FilePrograms, FileReading, Known, ProgramsReading, Reading
 
 LARGEST_PORTION = 1_000_000
 """The bytes of source whose classes one process follows: it parses them, and the files that they look up names in."""
@@ -34,22 +35,28 @@ if sys.platform == "linux":
 else:
     CONTEXT = get_context("spawn")
 
-Part = ProgramReading | KerasReading | tuple[FileReading, ...]
+Part = ProgramsReading | KerasReading | tuple[FileReading, ...]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A part of an analysis; `sources` are the files that it follows, by their indices among the project's."""
+    """A part of an analysis.
+
+    Attributes:
+        sources: the files that it follows, by their indices among the project's.
+        known: the readings of programs from an earlier analysis, by path.
+    """
 
     subject: str
     sources: tuple[int, ...]
+    known: Mapping[str, FilePrograms] = field(default_factory=dict)
 
     def run(self, project: Project) -> Part:
         match self.subject:
             case "programs":
-                return Analysis(project).programs()
+                return read_programs(project, self.known)
             case "Keras models":
-                return Analysis(project).keras()
+                return read_keras_models(project)
         return tuple([read_classes(project, project.sources[each]) for each in self.sources])
 
 
@@ -61,12 +68,12 @@ class TaskResult:
     unread: dict[int, NotChecked]
 
 
-def analyze_in_processes(project: Project, jobs: int, known: Mapping[str, FileReading] | None = None) -> Reading:
+def analyze_in_processes(project: Project, jobs: int, known: Known | None = None) -> Reading:
     """The same as `analyze`, with up to `jobs` processes at a time.
 
     What a process that dies should have followed is listed as not checked.
     """
-    known = known or {}
+    known = known or Known()
     tasks = tasks_of(project, jobs, known)
     readings: dict[str, list[Part]] = {}
     died: list[NotChecked] = []
@@ -77,17 +84,17 @@ def analyze_in_processes(project: Project, jobs: int, known: Mapping[str, FileRe
         readings.setdefault(task.subject, []).append(result.part)
         for index, reason in result.unread.items():
             project.sources[index].unread = reason
-    programs, keras, files = ProgramReading(), KerasReading(), {**known}
+    programs, keras, files = ProgramsReading(), KerasReading(), {**known.classes}
     for parts in readings.values():
         for part in parts:
-            if isinstance(part, ProgramReading):
+            if isinstance(part, ProgramsReading):
                 programs = part
             elif isinstance(part, KerasReading):
                 keras = part
             else:
                 files.update((each.path, each) for each in part)
     found = [files[each.path] for each in files_with_classes(project) if each.path in files]
-    note_unread(project, found)
+    note_unread(project, [*programs.files, *found])
     reading = Reading.of(programs, found, keras)
     return replace(reading, not_checked=(*reading.not_checked, *died), complete=not died)
 
@@ -97,15 +104,15 @@ def _not_followed(task: Task, source: Source, reason: str) -> NotChecked:
     return NotChecked(source.path, f"the process that followed its {task.subject} {reason}", advice, source.path)
 
 
-def tasks_of(project: Project, jobs: int, known: Collection[str] = ()) -> list[Task]:
+def tasks_of(project: Project, jobs: int, known: Known) -> list[Task]:
     """The parts of an analysis, the longest first; the classes of `known` files are left out."""
     indices = {source: index for index, source in enumerate(project.sources)}
     files = files_with_classes(project)
-    tasks = [Task("programs", tuple([indices[each] for each in files]))]
+    tasks = [Task("programs", tuple([indices[each] for each in files]), known.programs)]
     keras = sources_of(project)
     if keras:
         tasks.append(Task("Keras models", tuple([indices[each] for each in keras])))
-    files = [each for each in files if each.path not in known]
+    files = [each for each in files if each.path not in known.classes]
     size = min(LARGEST_PORTION, sum(len(each.content) for each in files) // (PORTIONS * jobs))
     tasks += [Task("classes", tuple([indices[each] for each in some])) for some in portions(files, size)]
     return tasks

@@ -6,7 +6,7 @@ files, and all values can be pickled.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from regcheck.core.finding import NotChecked
@@ -15,6 +15,8 @@ from regcheck.core.usage import Usage
 from regcheck.files.place import Place
 
 from .keras_models.reader import KerasReading
+from .project.files import Source
+from .project.names import Project
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,10 @@ class LoweredModel:
     Attributes:
         likeness: the digest that models with the same graph share: the first of them has it.
         identity: the key of the model's class, or of the expression that constructs it.
-        graph: None where no rule can start in it, for the second of like models, and where the forward is not followed.
+        graph: None where no rule can start in it, where it is not lowered, and where the forward is not followed.
         scores_itself: whether the class has a method that scores the model's outputs.
         not_followed: the reason why the forward could not be followed.
+        is_lowered: False for the second of like models.
     """
 
     likeness: str
@@ -34,6 +37,7 @@ class LoweredModel:
     graph: Graph | None = None
     scores_itself: bool = False
     not_followed: NotChecked | None = None
+    is_lowered: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,24 @@ class CalledModel:
     name: str = ""
 
 
+Position = tuple[str, int, int]
+"""The place of a function's definition: the path of its file, line and column."""
+
+
 @dataclass(frozen=True)
 class ProgramReading:
-    """The usages of all programs of a project, and the models that they construct.
+    """The usages of one program, or of several, and the models that they construct or call.
 
     Attributes:
+        path: the file of the program; empty for several.
         called: the models that usages refer to by their keys.
         scored: the identities of the models whose results go into a loss, a score or a choice.
         parts: the identities of the modules that run in the `forward` of others.
         features: the identities of the models whose results another model reads, or a loss compares.
+        entered: the functions at the tops of files, and of classes there, that the programs enter.
     """
 
+    path: str = ""
     usages: tuple[Usage, ...] = ()
     models: tuple[LoweredModel, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
@@ -63,6 +74,22 @@ class ProgramReading:
     scored: frozenset[Hashable] = frozenset()
     parts: frozenset[Hashable] = frozenset()
     features: frozenset[Hashable] = frozenset()
+    entered: frozenset[Position] = frozenset()
+
+    @classmethod
+    def joined(cls, programs: Sequence[ProgramReading]) -> ProgramReading:
+        """The reading of several programs; which functions they enter is left out."""
+        none = frozenset[Hashable]()
+        return cls(
+            "",
+            tuple([each for one in programs for each in one.usages]),
+            tuple([each for one in programs for each in one.models]),
+            tuple([each for one in programs for each in one.not_checked]),
+            {key: each for one in programs for key, each in one.called.items()},
+            none.union(*(each.scored for each in programs)),
+            none.union(*(each.parts for each in programs)),
+            none.union(*(each.features for each in programs)),
+        )
 
 
 @dataclass(frozen=True)
@@ -83,21 +110,93 @@ class ClassReading:
 
 
 @dataclass(frozen=True)
-class FileReading:
-    """The model classes of a file, and all that following them depends on beside what all files of a project share.
+class Dependencies:
+    """What following the code of a file depends on beside that file and what all files of a project share.
 
     Attributes:
-        path: the path of the file.
         reached: the paths of the files in which names are looked up, and of those that call a class in `configured`.
         configured: the names of the classes whose calls, anywhere in the project, say which settings they change.
+        mentioned: the names of the functions that any file of the project may mention.
+        relevant: those of them in which a rule can start: their tops run.
         unread: the reasons why files that are reached could not be parsed, by their paths.
     """
 
+    reached: frozenset[str] = frozenset()
+    relevant: frozenset[str] = frozenset()
+    configured: frozenset[str] = frozenset()
+    mentioned: frozenset[str] = frozenset()
+    unread: Mapping[str, NotChecked] = field(default_factory=dict)
+
+    def joined(self, other: Dependencies) -> Dependencies:
+        """The dependencies of either."""
+        return Dependencies(
+            self.reached | other.reached,
+            self.relevant | other.relevant,
+            self.configured | other.configured,
+            self.mentioned | other.mentioned,
+            {**self.unread, **other.unread},
+        )
+
+    @classmethod
+    def of(cls, project: Project, source: Source) -> Dependencies:
+        """What `project` has been asked for, since it began afresh, for a file."""
+        reached = project.modules.reached
+        return cls(
+            frozenset([each.path for each in reached]),
+            frozenset([each.path for each in project.relevant if each in reached]),
+            frozenset([each.node.name for each in project.settings]),
+            frozenset(project.mentioned),
+            {each.path: each.unread for each in (source, *reached) if each.unread is not None},
+        )
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """The model classes of a file."""
+
     path: str
     classes: tuple[ClassReading, ...] = ()
-    reached: frozenset[str] = frozenset()
-    configured: frozenset[str] = frozenset()
-    unread: Mapping[str, NotChecked] = field(default_factory=dict)
+    dependencies: Dependencies = Dependencies()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A class at `place` whose training a library runs, and the position of its `training_step`."""
+
+    name: str
+    place: Position
+    step: Position
+
+
+@dataclass(frozen=True)
+class FilePrograms:
+    """The programs of a file that were read: its top, and some of its trainings and functions, by their positions.
+
+    Attributes:
+        trainings: all trainings of the file; None where nobody looked for them.
+    """
+
+    path: str
+    top: ProgramReading
+    trainings: tuple[Training, ...] | None
+    others: Mapping[Position, ProgramReading] = field(default_factory=dict)
+    dependencies: Dependencies = Dependencies()
+
+
+@dataclass(frozen=True)
+class ProgramsReading:
+    """All programs of a project, and their readings by file, from which the next analysis may copy."""
+
+    joined: ProgramReading = ProgramReading()
+    files: tuple[FilePrograms, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """The readings of files, by path, from an earlier analysis."""
+
+    classes: Mapping[str, FileReading] = field(default_factory=dict)
+    programs: Mapping[str, FilePrograms] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +219,7 @@ class Reading:
         classes: the places of the model classes by name.
         models: the models that usages refer to by their keys.
         files: the readings of the files that have classes, from which the next analysis may copy.
+        programs: those of the files that have programs.
         complete: False where a process died: another analysis may follow what this one did not.
     """
 
@@ -129,16 +229,17 @@ class Reading:
     classes: tuple[tuple[str, Place], ...] = ()
     models: Mapping[str, UsedModel] = field(default_factory=dict)
     files: tuple[FileReading, ...] = ()
+    programs: tuple[FilePrograms, ...] = ()
     complete: bool = True
 
     @classmethod
-    def of(cls, programs: ProgramReading, files: Iterable[FileReading], keras: KerasReading) -> Reading:
+    def of(cls, programs: ProgramsReading, files: Iterable[FileReading], keras: KerasReading) -> Reading:
         """The reading that parts make: one graph for all models that are alike, marked as that of a whole or a part."""
-        files = tuple(files)
+        files, read = tuple(files), programs.joined
         classes = [each for file in files for each in file.classes]
-        parts = programs.parts.union(*(each.parts for each in classes))
-        scored = programs.scored - parts - programs.features
-        unknown = (parts | programs.features).union(*(each.children for each in classes))
+        parts = read.parts.union(*(each.parts for each in classes))
+        scored = read.scored - parts - read.features
+        unknown = (parts | read.features).union(*(each.children for each in classes))
 
         def wholeness(model: LoweredModel) -> Wholeness:
             if model.identity in scored:
@@ -147,10 +248,10 @@ class Reading:
                 return Wholeness.UNKNOWN
             return Wholeness.SCORED if model.scores_itself else Wholeness.ALONE
 
-        not_checked = [*programs.not_checked]
+        not_checked = [*read.not_checked]
         graphs: list[Graph] = []
         indices: dict[str, int | None] = {}
-        for each in (*programs.models, *(outcome for one in classes for outcome in one.outcomes)):
+        for each in (*read.models, *(outcome for one in classes for outcome in one.outcomes)):
             if isinstance(each, NotChecked):
                 not_checked.append(each)
             elif each.likeness not in indices:
@@ -162,13 +263,12 @@ class Reading:
                     graphs.append(replace(each.graph, wholeness=wholeness(each)))
         return cls(
             graphs=(*graphs, *keras.graphs),
-            usages=(*programs.usages, *keras.usages),
+            usages=(*read.usages, *keras.usages),
             not_checked=(*not_checked, *keras.not_checked),
             classes=tuple([(each.name, each.place) for each in classes]),
-            models={
-                key: UsedModel(indices[each.likeness], each.path, each.name) for key, each in programs.called.items()
-            },
+            models={key: UsedModel(indices[each.likeness], each.path, each.name) for key, each in read.called.items()},
             files=files,
+            programs=programs.files,
         )
 
     def pairs(self) -> Iterator[tuple[Graph, Usage]]:

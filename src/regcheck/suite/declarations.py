@@ -11,6 +11,7 @@ from regcheck.config.options import Options
 from regcheck.core.finding import Finding
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.plugins import catalogue
+from regcheck.suppression.decide import has_reason
 from regcheck.suppression.unused import names_a_live_rule, unused_declaration
 
 
@@ -49,6 +50,23 @@ class Declarations:
             if each.in_test:
                 self._in_tests.add(each.declaration)
 
+    @property
+    def in_use(self) -> tuple[CodeSuppression, ...]:
+        """The declarations that suppress something, or may do so where a test could not be checked."""
+        return tuple(each for each, statuses in self._statuses.items() if set(statuses) != {DeclarationStatus.IDLE})
+
+    def idle(self, complete: bool) -> tuple[CodeSuppression, ...]:
+        """The declarations of which a finding says that no test showed what they suppress."""
+        return tuple(
+            each
+            for each, statuses in self._statuses.items()
+            if self._is_idle(each, statuses, complete) and has_reason(each, self._options)
+        )
+
+    def _is_idle(self, declaration: CodeSuppression, statuses: Counter[DeclarationStatus], complete: bool) -> bool:
+        is_idle = complete and set(statuses) == {DeclarationStatus.IDLE}
+        return is_idle and names_a_live_rule(declaration, catalogue(), self._options)
+
     def unused(self, complete: bool) -> Iterator[Finding]:
         """The findings about declarations that suppress nothing.
 
@@ -57,8 +75,7 @@ class Declarations:
         """
         for declaration, statuses in self._statuses.items():
             idle, tests = "", statuses.total()
-            is_idle = complete and set(statuses) == {DeclarationStatus.IDLE}
-            if is_idle and names_a_live_rule(declaration, catalogue(), self._options):
+            if self._is_idle(declaration, statuses, complete):
                 concerned = f"none of the {tests} tests concerned showed such a finding"
                 idle = concerned if tests > 1 else "its test showed no such finding"
             used, in_test = statuses[DeclarationStatus.USED] > 0, declaration in self._in_tests

@@ -76,7 +76,7 @@ class ReportPlugin:
         self._ledger = Ledger(self._options, config.rootpath)
         self._declarations = Declarations(self._options)
         self._cases = Cases(config)
-        self._partial = False
+        self._partial, self._is_complete = False, False
         self._unwritten = ""
         self._fixes: FixResult | None = None
         if config.getoption("regcheck_unsafe_fixes") and not config.getoption("regcheck_fix"):
@@ -88,7 +88,7 @@ class ReportPlugin:
     @property
     def report(self) -> Report:
         """The report on the tests so far."""
-        return self._ledger.report()
+        return self._ledger.report(self._declarations.in_use, self._declarations.idle(self._is_complete))
 
     def receive(self, message: Message) -> None:
         """Add what a test showed. New findings are printed at once, and written for the case of a crash."""
@@ -120,12 +120,12 @@ class ReportPlugin:
         early = str(session.shouldfail or session.shouldstop or "")
         if not early and exitstatus not in _WHOLE:
             early = _EARLY.get(exitstatus, f"it was ended with exit code {exitstatus:d}")
-        whole = not early and not self._partial and self._is_whole()
-        self._ledger.add_report(report_on(self._declarations.unused(whole), (), self._options))
+        self._is_complete = not early and not self._partial and self._is_whole()
+        self._ledger.add_report(report_on(self._declarations.unused(self._is_complete), (), self._options))
         if self._config.getoption("regcheck_fix") and not early:
             self._fix()
         report = self._write(early)
-        last_run.store(report, self._config.rootpath, whole=whole)
+        last_run.store(report, self._config.rootpath, whole=self._is_complete)
         self._cases.add(report, self._ledger)
         terminal = self._terminal
         if terminal is not None and exitstatus not in (*_WHOLE, *_SUMMED_UP):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,7 +16,6 @@ import pytest
 
 from regcheck.config.options import Options
 from regcheck.core.suppressions import CodeSuppression
-from regcheck.files.place import Place
 from regcheck.session.ledger import Ledger
 from regcheck.suite.declarations import DeclarationStatus, DeclarationUse
 
@@ -33,7 +32,7 @@ class Message:
     declarations: tuple[DeclarationUse, ...] = ()
 
     def to_json(self) -> str:
-        uses = [[asdict(each.declaration), each.status.value, each.in_test] for each in self.declarations]
+        uses = [[each.declaration.to_dict(), each.status.value, each.in_test] for each in self.declarations]
         return json.dumps([self.test, self.ledger.to_dict(), uses])
 
     @classmethod
@@ -41,9 +40,7 @@ class Message:
         """Rebuild a message from `to_json`; `options` and `root` are those of its ledger."""
         test, ledger, uses = json.loads(text)
         declarations = (
-            DeclarationUse(
-                CodeSuppression(**{**document, "place": Place(**document["place"])}), DeclarationStatus(status), in_test
-            )
+            DeclarationUse(CodeSuppression.from_dict(document), DeclarationStatus(status), in_test)
             for document, status, in_test in uses
         )
         return cls(test, Ledger.from_dict(ledger, options, root), tuple(declarations))

@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 
+from regcheck.static.project.files import Source
+
 from .part import Part
 from .values import (
     VARYING,
+    Cells,
     Constant,
     Instance,
     Module,
@@ -30,6 +33,10 @@ class Domain(Part):
 
     observes_uses = False
     """Whether it matters which values a program uses, even in an expression whose result is unknown."""
+
+    def globals_of(self, source: Source) -> Cells | None:
+        """The names that running a file binds, where the interpreter has not run it; None: what its text says."""
+        return None
 
     def opaque(self, values: Iterable[Value], node: ast.AST) -> Value:
         """The result of an operation that is not followed, on these values."""

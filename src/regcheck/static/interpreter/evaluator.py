@@ -139,6 +139,8 @@ class Evaluator(Part):
             cells = cells.get(OUTER)
         source = frame.source
         top = self.state.globals.get(source.path)
+        if top is None:
+            top = self.domain.globals_of(source)
         if top is not None and name in top:
             value: Value = top[name]
             return value

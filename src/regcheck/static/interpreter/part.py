@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from .attributes import Attributes
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 class Part:
     """One part of an interpreter. The others are its attributes, from the time that `connect` is called."""
+
+    lasting: ClassVar[tuple[str, ...]] = ()
+    """The attributes, sets and dicts, with facts about objects that outlive the program in which they come to be."""
 
     state: State
     domain: Domain

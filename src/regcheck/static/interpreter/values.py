@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import PurePath
@@ -186,7 +187,7 @@ class Super:
     after: ClassDefinition
 
 
-_clock = count()
+_clock: Iterator[int] = count()
 _NO_KEYS = frozenset[str]()
 
 
@@ -208,6 +209,25 @@ class Cells(dict[str, Any]):
 def tick() -> int:
     """Returns the next time of the clock that `Cells.born` is read from."""
     return next(_clock)
+
+
+def reserve_time(size: int) -> Iterator[int]:
+    """Returns a clock with so many times, all before those of the current clock from now on."""
+    global _clock
+    reserved = _clock
+    _clock = count(next(_clock) + size)
+    return reserved
+
+
+@contextmanager
+def reading_clock(clock: Iterator[int]) -> Iterator[None]:
+    """Runs the block with another clock."""
+    global _clock
+    current, _clock = _clock, clock
+    try:
+        yield
+    finally:
+        _clock = current
 
 
 @dataclass(eq=False)

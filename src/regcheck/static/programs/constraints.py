@@ -160,8 +160,11 @@ class Constraints(Part):
     def _mentions(self, source: Source, name: str) -> int:
         """How often a file and those that import it name a function of the file, its definition included."""
         word = re.compile(rb"\b%b\b" % re.escape(name.encode()))
+        self.state.project.mentioned.add(name)
         users = (each for each in self.state.project.sources if source.tail_bytes in each.imported_words)
-        return sum(len(word.findall(each.content)) for each in {source, *users})
+        mentions = {each: len(word.findall(each.content)) for each in {source, *users}}
+        self.state.project.modules.reached.update(each for each, count in mentions.items() if count)
+        return sum(mentions.values())
 
     def train(self, losses: Iterable[Value]) -> None:
         """The program back-propagates losses."""

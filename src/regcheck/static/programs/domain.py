@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regcheck.core.usage import DECIDING, Backward
 from regcheck.files.dotted_name import last_name
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
+from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     NONE,
     VARYING,
@@ -45,6 +46,7 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.models.inspection import LOSS_WORDS, is_function, is_loss, modes
 from regcheck.static.models.mode_switch import overriding
+from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import EMBEDDING_LOSSES, LOSS_FUNCTIONS, LOSSES
@@ -94,8 +96,9 @@ class ProgramDomain(Domain):
 
     observes_uses = True
 
-    def __init__(self) -> None:
-        self.log = EventLog()
+    def __init__(self, import_file: Callable[[Source], Cells], name: str = "") -> None:
+        self.import_file = import_file
+        self.log = EventLog(name)
         self._following = False
         self.restoration = ModeRestoration(self.log)
         self.uncalled_methods = UncalledMethods(self.log)
@@ -110,9 +113,25 @@ class ProgramDomain(Domain):
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
-        parts = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        for part in (*parts, self.backbones, self.unknown_models, self.optimizers, self.constraints, self.trainers):
+        for part in self.parts:
             part.connect(interpreter)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that record what a program does, one subject each."""
+        first = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
+        return (*first, self.backbones, self.unknown_models, self.optimizers, self.constraints, self.trainers)
+
+    def begin(self, name: str) -> None:
+        """A program begins, with a name that no other one of the same file has."""
+        self.unknown_models.begin()
+        self.log.begin(name)
+        self.freezing.begin()
+        self.optimizers.begin()
+        self.constraints.begin()
+
+    def globals_of(self, source: Source) -> Cells | None:
+        return self.import_file(source)
 
     def run_module(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         debts = self.restoration.debts_of(module)
@@ -135,7 +154,7 @@ class ProgramDomain(Domain):
         if not self.log.is_model(module):
             return self.opaque(given, node)
         result = self.log.add_call(module, given, node)
-        self.restoration.note_call(module, int(result.ids[0]))
+        self.restoration.note_call(module, self.log.origins((result,))[0])
         return result
 
     def unsettle(self, values: Iterable[Value]) -> None:
@@ -198,7 +217,7 @@ class ProgramDomain(Domain):
         return self.penalties.arithmetic(name, values, used, node)
 
     def join_tensors(self, values: Sequence[Value]) -> Value:
-        joined = TensorRef(tuple(dict.fromkeys(map(str, self.log.origins(values)))))
+        joined = TensorRef(self.log.ids(dict.fromkeys(self.log.origins(values))))
         return self.penalties.join_losses(values, joined)
 
     def join_parameters(self, values: Sequence[Value]) -> Value | None:

@@ -18,6 +18,8 @@ from regcheck.static.interpreter.values import (
     VARYING,
     Cells,
     Constant,
+    Container,
+    Instance,
     Module,
     TensorRef,
     Unknown,
@@ -37,9 +39,16 @@ class CallResult(TensorRef):
 
 
 class EventLog(Part):
-    """Records events. The id of a `TensorRef` is the index of the model call that the tensor comes from."""
+    """Records events.
 
-    def __init__(self) -> None:
+    The id of a `TensorRef` is the index of the model call that the tensor comes from, with the `name` of the log:
+    another file may hold a tensor that comes from a call in another log.
+    """
+
+    lasting = ("_modes_set_at", "_weights_loaded")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self.events: list[Event] = []
         self.gradients = Cells(enabled=Constant(True))
         """Whether gradients are recorded, under `enabled`."""
@@ -68,6 +77,9 @@ class EventLog(Part):
         self._weights_loaded: set[int] = set()
         self._owners: dict[int, Module] = {}
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
+        self._keys: dict[int, str] = {}
+        """The keys of models, by their ids."""
+        self._program, self._keys_given, self._start = "", 0, 0
 
     @property
     def has_gradients(self) -> bool | None:
@@ -78,11 +90,14 @@ class EventLog(Part):
     def set_gradients(self, enabled: bool | None) -> None:
         self.state.set(self.gradients, "enabled", Unknown() if enabled is None else Constant(enabled))
 
-    def begin(self) -> None:
-        """A program begins."""
+    def begin(self, name: str) -> None:
+        """A program with this name begins."""
+        self._program, self._keys_given, self._start = name, 0, len(self.events)
         self.frames_around.clear()
         self._repetitions.clear()
-        self._tried_out.clear()
+        self.training_loops.clear()
+        for identities in (self.scored, self.features, self._tried_out, self._compared):
+            identities.clear()
         self.steps = False
 
     def cut(self, end: int) -> None:
@@ -132,7 +147,7 @@ class EventLog(Part):
             self.events.append(self.events[index])  # as a loop, which is followed twice
         self.callees[index], self.frames_around[index] = module, tuple(frames)
         self._repetitions[index], self._fed_by[index] = repetition, fed_by
-        return CallResult((str(index),))
+        return CallResult(self.ids([index]))
 
     def add_mode(self, model: Module, training: bool, node: ast.AST) -> None:
         """Appends a change of a model's mode."""
@@ -150,8 +165,8 @@ class EventLog(Part):
     def add_score(self, loss: str, args: Args, kwargs: Kwargs) -> None:
         """Adds a loss function of torch to the model call whose result itself is the input of the loss."""
         given = argument(args, kwargs, 0, "input")
-        if loss and isinstance(given, CallResult):
-            index = int(given.ids[0])
+        if loss and isinstance(given, CallResult) and self.origins((given,)):
+            index = self.origins((given,))[0]
             event = self.events[index]
             assert isinstance(event, Called)
             if loss not in event.scored_by:
@@ -181,7 +196,20 @@ class EventLog(Part):
 
     def subject(self, model: Module) -> Subject:
         known = not isinstance(model, UnknownModel)
-        return Subject(str(id(model)), name_of(model), modes(model)[1], has_learned_layers(model), known)
+        return Subject(self.key_of(model), name_of(model), modes(model)[1], has_learned_layers(model), known)
+
+    def key_of(self, model: Module) -> str:
+        """The key of a model, which no model of another program has."""
+        key = self._keys.get(id(model))
+        if key is None:
+            key = self._keys[id(model)] = f"{self._program}#{self._keys_given}"
+            self._keys_given += 1
+        return key
+
+    def called(self) -> Iterator[Module]:
+        """The models that the current program calls, unless they are of unknown classes."""
+        models = (each for index, each in self.callees.items() if index >= self._start)
+        return (each for each in models if isinstance(each, (Container, Instance)) and each.is_module)
 
     @property
     def parts(self) -> frozenset[int]:
@@ -205,7 +233,12 @@ class EventLog(Part):
 
     def origins(self, values: Iterable[Value]) -> list[int]:
         """The model calls that values come from, by the indices of their events."""
-        return [int(index) for each in leaves(*values) if isinstance(each, TensorRef) for index in each.ids]
+        ids = (each for value in leaves(*values) if isinstance(value, TensorRef) for each in value.ids)
+        return [int(index) for index, _, name in (each.partition("@") for each in ids) if name == self.name]
+
+    def ids(self, calls: Iterable[int]) -> tuple[str, ...]:
+        """The ids of tensors that come from model calls, by the indices of their events."""
+        return tuple([f"{each}@{self.name}" for each in calls])
 
     def sources(self, values: Iterable[Value]) -> Iterator[int]:
         """The model calls that values come from, directly or through other models."""
@@ -228,7 +261,7 @@ class EventLog(Part):
             event = self.events[index]
             if isinstance(event, Called) and event.result == "discarded":
                 self.events[index] = replace(event, result="used")
-        return TensorRef(tuple(map(str, indices))) if indices else VARYING
+        return TensorRef(self.ids(indices)) if indices else VARYING
 
     def consume_in_loss(self, values: Iterable[Value]) -> Value:
         """The program computes a loss, or predicted classes, from values; the value computed."""

@@ -63,6 +63,8 @@ class _Program:
 class Freezing(Part):
     """Follows what is frozen, and notes on each training call the frozen norms that it moves."""
 
+    lasting = ("_copied_from",)
+
     def __init__(self, log: EventLog) -> None:
         self.log = log
         self._program = _Program()

@@ -126,7 +126,8 @@ class ModeRestoration(Part):
         for each in call.exits:
             key, module = each.key, str(id(each.module))
             if key not in call.restored:
-                if self._is_to_train(key, start) and self._is_used_in_eval(key, start):
+                used = self.log.key_of(call.models[key])
+                if self._is_to_train(used, start) and self._is_used_in_eval(used, start):
                     self.state.set(self._debts, module, Constant(len(events)))
                     event = ModeNotRestored(
                         each.place,

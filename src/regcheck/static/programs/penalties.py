@@ -166,7 +166,8 @@ class Penalties(Part):
         if not self.log.has_gradients:
             return
         where = self.state.place(node), self.state.frame.name
-        models = {id(each) for each in self.log.callees_of(values)}
+        callees = self.log.callees_of(values)
+        models, keys = {id(each) for each in callees}, {self.log.key_of(each) for each in callees}
         for each in values:
             if not isinstance(each, Penalty) or each.stage != _SUM:
                 continue
@@ -176,7 +177,7 @@ class Penalties(Part):
                     yield PenaltyWithoutGradient(*where, model=model, lost_by=each.lost_by)
             elif each.is_l2 and each.model and not self.state.doubts:
                 inside = {id(part) for _, part in descendants(each.owner)} if each.owner is not None else set()
-                if each.model.key in map(str, models) or not models.isdisjoint(inside):
+                if each.model.key in keys or not models.isdisjoint(inside):
                     yield Penalized(*where, model=each.model, by_default=each.by_default)
             elif each.is_l2 and each.layers and not self.state.doubts:
                 for callee in {id(model): model for model in self.log.callees_of(values)}.values():

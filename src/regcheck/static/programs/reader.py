@@ -1,16 +1,18 @@
-"""Reads programs: interprets the tops of files, and the functions that no scanned code calls."""
+"""Reads the programs of a file: interprets its top, and the functions that no scanned code calls."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.usage import Called, Event, Usage
 from regcheck.files.place import Place
-from regcheck.static.interpreter.interpreter import Interpreter
+from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
     OPEN,
@@ -29,15 +31,14 @@ from regcheck.static.interpreter.values import (
     UnknownObject,
     Value,
     descendants,
+    tick,
 )
-from regcheck.static.models.unregistered import unregistered_modules
-from regcheck.static.project.entry_points import is_factory, program_functions
+from regcheck.static.project.entry_points import is_factory
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
 
 from .alternation import mark_alternating_calls
-from .control_flow import ProgramCalls, ProgramEvaluator, ProgramStatements
-from .domain import ProgramDomain
+from .imports import Imports, program_interpreter
 
 TRAINING_STEP = "training_step"
 OPTIMIZERS = "configure_optimizers"
@@ -68,71 +69,114 @@ STEP_OF_LIBRARY = "optimizer_closure"
 BETWEEN_EPOCHS = ("on_train_epoch_end", "on_train_epoch_start", "on_train_batch_start")
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that was interpreted.
+
+    Attributes:
+        usage: its events; None where it could not be followed, because of `failure`.
+        models: by their keys, the models that it constructs, which are not parts of another one, and those of other
+            programs that it calls.
+        entered: the functions that it enters, by the ids of their nodes.
+        scored: the identities of the models whose results go into a loss, a score or a choice.
+        features: the identities of the models whose results another model reads, or a loss of torch compares.
+    """
+
+    usage: Usage | None
+    failure: Exception | None
+    models: dict[str, Module]
+    entered: frozenset[int]
+    scored: frozenset[object]
+    features: frozenset[object]
+
+
 class ProgramReader:
-    """Interprets the programs of a project one after the other; `models` are those that they construct."""
+    """Interprets the programs of a file: its top first, then functions, each in the state that the top leaves.
 
-    def __init__(self, project: Project) -> None:
-        self.domain = ProgramDomain()
-        self.interpreter = Interpreter(
-            project,
-            self.domain,
-            evaluator=ProgramEvaluator(self.domain),
-            calls=ProgramCalls(self.domain),
-            statements=ProgramStatements(self.domain),
-        )
-        self.models: list[Module] = []
-        self._entered: dict[str, set[int]] = {}
-        for source in project.sources:
-            self.interpreter.state.globals[source.path] = Cells(__name__=Constant("__main__"))
+    What one function leaves behind, another one does not meet.
+    """
 
-    @property
-    def entered(self) -> set[int]:
-        """The functions that were entered, by the ids of their nodes."""
-        return set[int]().union(*self._entered.values())
+    def __init__(self, project: Project, source: Source) -> None:
+        self.source = source
+        self.imports = Imports(project)
+        self.domain = self.imports.domain
+        self.interpreter = program_interpreter(project, self.domain)
+        self.interpreter.state.globals = self.imports.globals
 
-    def _is_called(self, function: Function) -> bool:
-        """Whether code has called a function: where it belongs to a library, code of that library.
+    def top(self) -> Program:
+        """The events of running the file."""
+        state = self.interpreter.state
+        self.imports.begin()
+        program = self._program(self.source.path, self._run_top)
+        state.created += self.imports.created
+        self.domain.unsettle(state.created)  # code that is called later may have changed the modes
+        state.trail.clear()
+        self._forget_created()
+        self.imports.keeps_effects = False
+        return program
 
-        Tests and examples use a library in their way, and others use it in theirs.
-        """
-        library = function.source.library
-        called = (each for user, each in self._entered.items() if not library or user == library)
-        return any(id(function.node) in each for each in called)
-
-    @property
-    def scored(self) -> set[object]:
-        """The identities of the models whose results go into a loss, a score or a choice."""
-        return self.domain.log.scored
-
-    @property
-    def features(self) -> set[object]:
-        """The identities of the models whose results another model reads, or a loss of torch compares."""
-        return self.domain.log.features
-
-    def top_of(self, source: Source) -> Usage:
-        """The events of running a file."""
-        start = self._begin(source)
-        globals_of_file = self.interpreter.state.globals[source.path]
-        with self.interpreter.state.within(Frame(None, source, globals_of_file)):
-            self.interpreter.statements.run(source.tree.body)
-        return self._usage(source.path, start)
-
-    def uncalled(self) -> Iterator[Function]:
-        """The functions that may have findings and that no code called so far; afterwards no model has a mode."""
-        self._leave_tops()
-        for function in program_functions(self.interpreter.state.project):
-            if not self._is_called(function):
-                yield function
-                self._collect_models()
-        hidden = frozenset[int]().union(*map(unregistered_modules, self.models))
-        for model in self.models:
-            for _, each in descendants(model):
-                if id(each) not in hidden:  # a hidden module keeps its mode: no call on its model sets it
-                    each.cells.pop("training", None)
-
-    def call_of(self, function: Function) -> Usage:
+    def call_of(self, function: Function) -> Program:
         """The events of a function that no scanned code calls; its arguments are unknown, or a factory's defaults."""
-        start = self._begin(function.source)
+        name = str(Place(self.source.path, function.node.lineno))
+        return self._undo_after(name, partial(self._run_function, function))
+
+    def training_of(self, definition: Definition) -> Program:
+        """The events of a training that a library runs: an epoch of two steps, a validation, and the next epoch's step.
+
+        A hook that cannot be followed ends the training after its first step.
+        """
+        name = str(Place(self.source.path, definition.node.lineno))
+        return self._undo_after(name, partial(self._run_training, definition))
+
+    def _undo_after(self, name: str, run: Callable[[], Usage]) -> Program:
+        """Runs a program, and undoes its effects on all but the objects that it created."""
+        imported = frozenset(self.imports.globals)
+        self.imports.has_cycle = False
+        facts = [(part, _containers_in(part)) for part in (self.domain, *self.domain.parts)]
+        self.imports.begin()
+        since = tick()
+        program = self._program(name, run)
+        self.interpreter.state.undo(0, since)
+        for part, before in facts:
+            vars(part).update(before)
+        self.imports.add_facts()
+        self._forget_created()
+        if self.imports.has_cycle:  # what these files leave depends on which of them runs first
+            self.imports.forget(imported)
+        return program
+
+    def _program(self, name: str, run: Callable[[], Usage]) -> Program:
+        state, log = self.interpreter.state, self.domain.log
+        state.steps, state.entered = 0, set()
+        self.domain.begin(name)
+        usage: Usage | None = None
+        failure: Exception | None = None
+        try:
+            usage = run()
+        except Exception as error:  # the objects that a program created before it failed count all the same
+            failure = error
+        built = [each for each in state.created if isinstance(each, (Container, Instance)) and each.is_module]
+        models: list[Module] = [each for each in built if id(each) not in log.parts]
+        others = log.called() if usage is not None else ()
+        models += {id(each): each for each in others if not any(each is one for one in models)}.values()
+        return Program(
+            usage,
+            failure,
+            {log.key_of(each): each for each in models},
+            frozenset(state.entered),
+            frozenset(log.scored),
+            frozenset(log.features),
+        )
+
+    def _run_top(self) -> Usage:
+        state, start = self.interpreter.state, len(self.domain.log.events)
+        cells = Cells(__name__=Constant("__main__"))
+        with self.imports.running(self.source, cells), state.within(Frame(None, self.source, cells)):
+            self.interpreter.statements.run(self.source.tree.body)
+        return self._usage(self.source.path, start)
+
+    def _run_function(self, function: Function) -> Usage:
+        start = len(self.domain.log.events)
         state, calls = self.interpreter.state, self.interpreter.calls
         with state.within(Frame(None, function.source, state.globals[function.source.path])):
             if function.owner is not None:
@@ -146,25 +190,10 @@ class ProgramReader:
             if function.node.args.kwarg is not None:
                 kwargs[OPEN] = Unknown()
             self.domain.log.consume([calls.call_function(function, (), kwargs, node)])
-        state.trail.clear()
         return self._usage(f"{function.source.path}::{function.name}", start)
 
-    def trainings(self) -> Iterator[Definition]:
-        """The classes whose training a library runs, step by step."""
-        self._leave_tops()
-        called = frozenset(self.entered)
-        for definition in self.interpreter.state.project.definitions:
-            if definition.source.analyzed and definition.is_module:
-                step = definition.method(TRAINING_STEP)
-                if step is not None and id(step.node) not in called:
-                    yield definition
-
-    def training_of(self, definition: Definition) -> Usage:
-        """The events of a training that a library runs: an epoch of two steps, a validation, and the next epoch's step.
-
-        A hook that cannot be followed ends the training after its first step.
-        """
-        start = self._begin(definition.source)
+    def _run_training(self, definition: Definition) -> Usage:
+        start = len(self.domain.log.events)
         state = self.interpreter.state
         with state.within(Frame(None, definition.source, state.globals[definition.source.path])):
             task = Instance(state.place(definition.node), definition=definition)
@@ -191,8 +220,6 @@ class ProgramReader:
                 self.domain.log.cut(end)
                 self.domain.freezing.cut(end)
         usage = self._usage(f"{definition.source.path}::{definition.name}", start)
-        self._collect_models()
-        state.trail.clear()
         return replace(usage, events=tuple([each for each in usage.events if not _may_be_a_sample(each)]))
 
     def _train(self, task: Instance) -> None:
@@ -234,21 +261,9 @@ class ProgramReader:
             self.domain.optimizers.configure(task, result)
         return result
 
-    def _leave_tops(self) -> None:
-        """The files have run: code that is called later may have changed the modes of their models."""
-        self.domain.unsettle(self.interpreter.state.created)
-        self._collect_models()
-
-    def _begin(self, source: Source) -> int:
-        """Starts a program of a file; the index of its first event."""
-        self.interpreter.state.steps = 0
-        self.interpreter.state.entered = self._entered.setdefault(source.library, set())
-        self.domain.unknown_models.begin()
-        self.domain.log.begin()
-        self.domain.freezing.begin()
-        self.domain.optimizers.begin()
-        self.domain.constraints.begin()
-        return len(self.domain.log.events)
+    def _forget_created(self) -> None:
+        self.interpreter.state.created.clear()
+        self.domain.log.forget_parts()
 
     def _usage(self, subject: str, start: int) -> Usage:
         """Ends a program whose events begin at this index."""
@@ -258,13 +273,14 @@ class ProgramReader:
         self.domain.log.end()
         return Usage(subject, mark_alternating_calls(self.domain.log.events[start:]))
 
-    def _collect_models(self) -> None:
-        """Keeps the models that were created and are not part of another one, and forgets the other modules."""
-        log, state = self.domain.log, self.interpreter.state
-        models = [each for each in state.created if isinstance(each, (Container, Instance)) and each.is_module]
-        self.models += [each for each in models if id(each) not in log.parts]
-        state.created.clear()
-        log.forget_parts()
+
+def _containers_in(part: Part) -> dict[str, object]:
+    """The attributes of a part, containers copied; the trail undoes what is written to cells."""
+    return {
+        name: copy(value) if type(value) in (list, dict, set) else value
+        for name, value in vars(part).items()
+        if name not in Part.__annotations__
+    }
 
 
 def constructor_arguments(definition: ClassDefinition) -> dict[str, Value]:

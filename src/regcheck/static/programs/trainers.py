@@ -41,6 +41,8 @@ class Trainers(Part):
     versions differ. transformers' `train` puts its model in train mode, and an evaluation puts it in eval mode.
     """
 
+    lasting = ("_callbacks", "_models")
+
     def __init__(self, log: EventLog) -> None:
         self.log = log
         self._callbacks: dict[UnknownObject, tuple[Value, ...]] = {}

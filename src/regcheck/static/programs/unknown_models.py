@@ -43,6 +43,8 @@ class UnknownModels(Part):
     code may switch is unknown: code that receives it, or that something was built from it.
     """
 
+    lasting = ("_of_transformers",)
+
     def __init__(self, log: EventLog) -> None:
         self.log = log
         self._models: list[UnknownObject] = []

@@ -186,6 +186,15 @@ class Source:
                 found.setdefault(last_name(node.func), []).append(node)
         return found
 
+    @cached_property
+    def functions(self) -> Sequence[ast.stmt]:
+        """The functions at the top of the file, and those of classes there."""
+        found: list[ast.stmt] = []
+        for each in file_scope(self.tree.body):
+            inside = file_scope(each.body) if isinstance(each, ast.ClassDef) else (each,)
+            found += (one for one in inside if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)))
+        return found
+
     def text_of(self, node: ast.stmt) -> bytes:
         """The lines of a statement, its decorators included."""
         decorators: list[ast.expr] = getattr(node, "decorator_list", [])

@@ -208,6 +208,8 @@ class Project:
         """Whether conditions mention the mode, memoized."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}
         """The configurations that parameters without a value expect, by function and name, memoized."""
+        self.mentioned: set[str] = set()
+        """The names of functions whose mentions in all files were counted."""
         self.settings: dict[Definition, Configuration] = {}
         """The configurations that classes describe, memoized."""
         self.deadline = inf
@@ -279,14 +281,17 @@ class Project:
 
     def functions(self) -> Iterator[Function]:
         """Every function at the top of a file and every method of a class at the top of a file."""
-        for source in self.relevant:
-            for each in file_scope(source.tree.body):
-                if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                    yield self.function(each, source)
-                elif isinstance(each, ast.ClassDef):
-                    definition = self.definition(each, source, each.name)
-                    for name, node in definition.methods.items():
-                        yield Function(node, source, f"{definition.name}.{name}", None, definition)
+        return (function for source in self.relevant for function in self.functions_in(source))
+
+    def functions_in(self, source: Source) -> Iterator[Function]:
+        """Every function at the top of a file and every method of a class at the top of the file."""
+        for each in file_scope(source.tree.body):
+            if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield self.function(each, source)
+            elif isinstance(each, ast.ClassDef):
+                definition = self.definition(each, source, each.name)
+                for name, node in definition.methods.items():
+                    yield Function(node, source, f"{definition.name}.{name}", None, definition)
 
     def definition(self, node: ast.ClassDef, source: Source, name: str, outer: Cells | None = None) -> Definition:
         return self._definitions.setdefault(id(node), Definition(node, source, name, self, outer))
