@@ -117,7 +117,7 @@ def test_a_plugin_builds_its_targets_and_hears_of_the_report(site: Path) -> None
     """A plugin can claim a prefix, give a model its inputs, and is told of the finished report."""
     done = regcheck(site, "audit", "acme:6", "--strict")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (site / "told.txt").read_text(encoding="utf-8") == "0 ('Linear',)"
+    assert (site / "told.txt").read_text(encoding="utf-8") == "0 ('Linear', 'acme:6')"
 
 
 @pytest.mark.parametrize(

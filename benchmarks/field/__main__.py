@@ -1,4 +1,4 @@
-"""Run tools on the cases: see `python -m benchmarks.field --help`."""
+"""Run tools on the cases, each in its own environment, and hold what they say against the labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from . import VERSION, page, results
-from .cases import Case, cases
+from .cases import Case, cases, kinds
 from .results import Results
 from .tools import tools
 
@@ -108,8 +108,16 @@ def fallen(before: Mapping[str, Results], now: Mapping[str, Results], chosen: li
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.field", description=__doc__)
     known = tools()
-    parser.add_argument("--tool", action="append", choices=[*known], help="run this tool; all by default")
-    parser.add_argument("--kind", action="append", help="run the cases of this kind, and store nothing")
+    parser.add_argument(
+        "--tool",
+        action="append",
+        choices=[*known],
+        metavar="NAME",
+        help=f"run this tool; all by default: {', '.join(known)}",
+    )
+    parser.add_argument(
+        "--kind", action="append", choices=kinds(), metavar="KIND", help="run the cases of this kind, and store nothing"
+    )
     parser.add_argument(
         "--check", action="store_true", help="run regcheck's doors; fail if a case is worse than stored"
     )

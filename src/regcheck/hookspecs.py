@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
+from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
 
@@ -62,6 +63,12 @@ def regcheck_inputs(model: nn.Module) -> Answer | None:
     inputs of their own, for detectors and graph networks. A plugin's answer comes before these; inputs guessed from the
     layers come last.
     """
+    raise NotImplementedError
+
+
+@hookspec
+def regcheck_finding(finding: Finding) -> None:
+    """Told of each finding of a `regcheck.watch()` as soon as it is known, once."""
     raise NotImplementedError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 
@@ -609,6 +609,64 @@ def test_gradients_reach_the_input():
 """
 
 
+LOOPS = {
+    "a choice by the number of the last": """
+        for i, layer in enumerate(self.layers):
+            last, y = i == self.last, layer(x)
+            h = torch.relu(y)
+            x = <self.drop(y if last else h)|y if last else self.drop(h)>
+    """,
+    "a choice of a result": """
+        for i, layer in enumerate(self.layers):
+            y = layer(x)
+            x = <self.drop(y if i == self.last else y.relu())|y if i == self.last else self.drop(y.relu())>
+    """,
+    "a branch": """
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if <i <= self.last:|i != self.last:>
+                x = self.drop(torch.relu(x))
+    """,
+    "the last one left out": """
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i == self.last:
+                <x = self.drop(x)|continue>
+            x = torch.relu(x)
+            if i < self.last:
+                x = self.drop(x)
+    """,
+    "by the number of layers": """
+        for i, layer in enumerate(self.layers):
+            x = <self.drop(layer(x))|layer(x) if i + 1 == len(self.layers) else self.drop(layer(x).relu())>
+    """,
+    "layers and rates side by side": """
+        for layer, drop in zip(self.layers, self.drops):
+            x = <drop(layer(x))|layer(drop(x))>
+    """,
+}
+
+LOOPING = """
+class Readings(nn.Module):
+    def __init__(self, widths=(12, 32, 32, 4)):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+        self.drops = nn.ModuleList(nn.Dropout(0.1) for _ in widths)
+        self.drop, self.last = nn.Dropout(0.2), len(widths) - 2
+
+    def forward(self, x):
+{body}
+        return x
+
+model = Readings()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in data:
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+"""
+
+
 def written(text: str, faulty: bool) -> str:
     """A source with the faulty or the sound form of what stands as `<faulty|sound>`, each fault marked."""
 
@@ -657,6 +715,16 @@ def test_what_a_program_says_that_trains_a_model(tmp_path: Path, faulty: bool) -
     files = {name: f"program_{index}.py" for index, name in enumerate(texts)}
     found = reported(tmp_path, {files[name]: text for name, text in texts.items()})
     assert {name: found[files[name]] for name in texts} == expected
+
+
+@pytest.mark.parametrize("faulty", [True, False], ids=["after the last", "between"])
+def test_loops_over_layers_that_end_with_scores(tmp_path: Path, faulty: bool) -> None:
+    """A loop over layers that a `zip` of widths builds runs as often as the shorter of both has items."""
+    programs = {name: LOOPING.replace("{body}", indent(dedent(body).strip(), " " * 8)) for name, body in LOOPS.items()}
+    texts = {name: written(text, faulty) for name, text in programs.items()}
+    files = {name: f"loop_{index}.py" for index, name in enumerate(texts)}
+    found = reported(tmp_path, {files[name]: text for name, text in texts.items()})
+    assert {name: bool(found[files[name]]) for name in texts} == dict.fromkeys(texts, faulty)
 
 
 def test_parts_of_larger_models_are_silent(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def examine(target: str, given: list[InputSpec], options: Options) -> Report:
         return asked_by_name(report_under(options, not_checked=(missed,), subjects=(target,)), target)
     if is_artifact(target):
         report = replace(report, findings=tuple(_in_file(each, target) for each in report.findings))
-    return asked_by_name(replace(report, subjects=(target,)), target, ran=options.run)
+    return asked_by_name(replace(report, subjects=(target, *report.subjects)), target, ran=options.run)
 
 
 def _in_file(finding: Finding, artifact: str) -> Finding:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from regcheck import plugins
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import RegcheckError, UsageError, format_error, stops
@@ -31,20 +33,38 @@ if TYPE_CHECKING:
 NOTHING_RAN = "no model ran"
 
 
-def watch(options: Options | Mapping[str, Any] | None = None) -> WatchSession:
+LOGGER = logging.getLogger("regcheck")
+LOGGER.addHandler(logging.NullHandler())  # a library prints nothing where the program configures no logging
+
+
+def watch(
+    options: Options | Mapping[str, Any] | None = None, on_finding: Callable[[Finding], object] | None = None
+) -> WatchSession:
     """Watch a block of code, and check at its end every model and optimizer that ran in it.
 
     `with regcheck.watch() as seen: …`, then `seen.report`, or `print(seen)`. What the block computes is not altered: it
     is examined when it is over, also when it raised, and measured on copies. A block may stand inside another one, and
     the same object may watch several blocks, one after the other; its report is then about all of them.
+    `seen.check()` examines what ran so far while the block goes on, as after the first epoch of a long training.
 
     Args:
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `fail_on`, `devices`, `seed`, …).
+        on_finding: called once for each finding as soon as it is known, at the end of a block and in `check()`. It is
+            also logged, as a warning of the logger `regcheck`, and plugins get it (`regcheck_finding`).
 
     Raises:
         UsageError: an unknown option or rule code, or, at the end of the block, an unusable device.
     """
-    return WatchSession(options)
+
+    def announce(finding: Finding) -> None:
+        evidence = finding.evidence
+        proof = f"{evidence.verdict.value}: {evidence.because}"
+        LOGGER.warning("%s %s: %s (%s)", finding.where, finding.title, finding.message, proof)
+        plugins.call("regcheck_finding", finding=finding)
+        if on_finding is not None:
+            on_finding(finding)
+
+    return WatchSession(options, on_finding=announce)
 
 
 class WatchSession:
@@ -54,6 +74,7 @@ class WatchSession:
         options: as `watch` takes them.
         subject: the name of the code in the report.
         read_as: returns an event as the rules should read it, or None to leave it out.
+        on_finding: called once for each finding, when it is known.
     """
 
     def __init__(
@@ -61,10 +82,11 @@ class WatchSession:
         options: Options | Mapping[str, Any] | None = None,
         subject: str = "the watched block",
         read_as: Callable[[Event], Event | None] = lambda event: event,
+        on_finding: Callable[[Finding], object] = lambda finding: None,
     ) -> None:
         self._options = Options.of(options)
         select.chosen(catalogue(), self._options)
-        self._subject, self._read_as = subject, read_as
+        self._subject, self._read_as, self._on_finding = subject, read_as, on_finding
         self._session, self._recording = Session(self._options), DeferredRecorder()
         self._ledger = Ledger(self._options)
         self._log, self._open_log = SuppressionLog(), contextlib.ExitStack()
@@ -106,10 +128,19 @@ class WatchSession:
             ending.enter_context(self._open_log.pop_all())
             self._recording.stop()
             self._ledger.add_missed(self._recording.missed(self._subject))
-            observation = self._recording.drain(self._subject)
-            if observation is not None and not is_empty(observation):
-                self._ran_anything = True
-                self._examine(observation)
+            self._examine_recorded()
+
+    def check(self) -> tuple[Finding, ...]:
+        """Examine what ran so far while the block goes on, and return the findings that are new.
+
+        Call it between steps, best after an epoch with its validation: a mistake that is in the order of calls is found
+        where these calls are all before it, or all after it. What the program computes is not altered.
+
+        Raises:
+            UsageError: an unusable device.
+        """
+        with self._lock:
+            return self._examine_recorded() if self._depth else ()
 
     def give_up(self) -> None:
         """Stop watching, however often it was begun, and forget what ran."""
@@ -150,10 +181,22 @@ class WatchSession:
     def _nothing_ran(self) -> NotChecked:
         return NotChecked(self._subject, NOTHING_RAN, "watch code that trains or predicts")
 
-    def _examine(self, observation: Observation) -> None:
+    def _examine_recorded(self) -> tuple[Finding, ...]:
+        """Examine what was recorded since the last time, and announce the findings that are new."""
+        observation = self._recording.drain(self._subject)
+        if observation is None or is_empty(observation):
+            return ()
+        self._ran_anything = True
+        new = self._examine(observation)
+        for each in new:
+            self._on_finding(each)
+        return new
+
+    def _examine(self, observation: Observation) -> tuple[Finding, ...]:
+        new: tuple[Finding, ...] = ()
         try:
             piece = self._session.examine(_read(observation, self._read_as))
-            self._ledger.merge(piece.ledger)
+            new = self._ledger.merge(piece.ledger)
             self._recording.capture_again(piece.due)
         except RegcheckError:
             raise
@@ -162,6 +205,7 @@ class WatchSession:
                 raise
             reason = f"judging it failed: {format_error(error)}"
             self._ledger.add_missed([NotChecked(self._subject, reason, "please report this")])
+        return new
 
     def _is_idle(self, declaration: CodeSuppression, is_checked: bool) -> bool:
         """Whether a block suppressed nothing; only a whole program that `is_checked` can tell."""

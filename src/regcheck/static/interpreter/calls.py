@@ -292,7 +292,7 @@ class Calls(Part):
         if name == "enumerate" and args:
             return containers.enumerate_items(containers.limited(containers.items_of(args[0])))
         if name == "zip" and args:
-            return containers.zip_columns([containers.items_of(each) for each in args])
+            return containers.zipped(args)
         if name == "dict":
             return containers.dictionary(args, kwargs)
         if name == "len" and args:

@@ -158,11 +158,17 @@ class Containers(Part):
             is_exact = is_exact and not isinstance(each, (Several, Maybe))
             state.set(entries, f"{'' if is_exact else '*'}{len(entries)}", each)
 
-    def zip_columns(self, columns: Sequence[tuple[Value, ...]]) -> Value:
-        """`zip(*columns)`."""
+    def zipped(self, values: Args) -> Value:
+        """`zip(*values)`: as many rows as the shortest value has items, of those whose number of items is certain."""
+        columns = [self.items_of(each) for each in values]
         are_open = [len(each) == 1 and isinstance(each[0], Several) for each in columns]
         lengths = [len(each) for each, is_open in zip(columns, are_open, strict=True) if not is_open]
-        length = max(lengths, default=1)
+        certain = [
+            len(each)
+            for value, each, is_open in zip(values, columns, are_open, strict=True)
+            if not is_open and is_of_certain_length(value)
+        ]
+        length = min(certain) if certain else max(lengths, default=1)
         self.state.steps += length
         rows = []
         for index in range(length):
@@ -274,3 +280,11 @@ class Containers(Part):
         if name == "copy":
             return Entries.of(dict(cells))
         return self.domain.opaque((*cells.values(), *args), node)
+
+
+def is_of_certain_length(value: Value) -> bool:
+    """Whether as many items are known of a sequence as it has."""
+    value = by_default(value)
+    if isinstance(value, Container):
+        return not any(name.startswith("*") for name in value.entries)
+    return isinstance(value, Constant) or (isinstance(value, Items) and value.exact)
