@@ -1,7 +1,8 @@
 """Runs one tool on cases, in the tool's own environment: a task per line of stdin, a result per line of stdout.
 
-Each case runs in a forked process, which shares the tool's imports and nothing else. A result has the tool's messages,
-its processor time without those imports, and the error of a tool that raised or ran out of time.
+Each case runs in a forked process, which shares the tool's imports and nothing else, and draws the same random numbers
+each time. A result has the tool's messages, its processor time without those imports, and the error of a tool that
+raised or ran out of time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import operator
 import os
+import random
 import signal
 import sys
 import traceback
@@ -40,6 +43,7 @@ def _examine(tool: ModuleType, task: dict[str, Any], pipe: int) -> None:
     os.chdir(task["folder"])
     sys.path.insert(0, task["folder"])
     sys.argv[:] = ["main.py"]
+    _seed()
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silence, stream)
@@ -51,6 +55,13 @@ def _examine(tool: ModuleType, task: dict[str, Any], pipe: int) -> None:
     with contextlib.suppress(OSError), os.fdopen(pipe, "w") as file:
         json.dump(result, file)
     os._exit(0)
+
+
+def _seed() -> None:
+    random.seed(0)
+    for module, function in (("numpy", "random.seed"), ("torch", "manual_seed")):
+        if module in sys.modules:
+            operator.attrgetter(function)(sys.modules[module])(0)
 
 
 def main() -> None:

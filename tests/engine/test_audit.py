@@ -19,6 +19,7 @@ import regcheck
 from regcheck import audit
 from regcheck.core.errors import Failed, UsageError
 from regcheck.core.finding import Severity, Verdict
+from regcheck.report.json import schema
 
 
 class Leaky(nn.Module):
@@ -84,7 +85,7 @@ def test_an_optimizer_is_checked_too() -> None:
 def test_the_json_report_has_the_published_keys() -> None:
     """Keys are those the contract names, no more and no fewer."""
     document = json.loads(audit(Leaky()).to_json())
-    assert set(document) == set("version devices seed findings unproven not_checked refuted coverage files".split())
+    assert set(document) == set(schema()["required"])
     (finding,) = document["findings"]
     assert list(finding) == "code name severity message module path line column fix evidence docs cell patch".split()
     keys = "verdict measured expected statistic alpha samples device seed because effect".split()
