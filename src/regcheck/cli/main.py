@@ -38,7 +38,7 @@ usage: regcheck VERB …
 
 Finds dropout, regularization and train/eval mistakes in PyTorch models, and proves each one by measuring the model.
 
-{chr(10).join(f"  regcheck {verb:<10} {does}" for verb, does in VERBS.items())}
+{chr(10).join(f"  regcheck {verb:<11} {does}" for verb, does in VERBS.items())}
 
 `regcheck VERB --help` lists the options of a verb; `regcheck --version` prints the version.
 exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage,

@@ -8,9 +8,11 @@ from typing import Any
 from torch import nn
 
 from regcheck.keras_api import forward
-from regcheck.torch_api.mode_arguments import in_mode
+from regcheck.torch_api.mode_arguments import in_mode, is_tied
 
 
 def run(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Call a model in its mode, with the values that its arguments have in that mode."""
-    return forward.run(model, *in_mode(args, kwargs, model.training))
+    if is_tied(args, kwargs):  # else nothing here depends on the mode, so it must not be read
+        args, kwargs = in_mode(args, kwargs, model.training)
+    return forward.run(model, args, kwargs)

@@ -28,7 +28,9 @@ _FORWARDS: Mapping[CodeType, str] = {
 """The name of each dropping layer, by the code of its forward."""
 
 _RECURRENT: Mapping[CodeType, str] = {
-    vars(each)["forward"].__code__: name for name, each in vars(rnn).items() if name in ("RNN", "LSTM", "GRU")
+    vars(each)["forward"].__code__: name
+    for name, each in vars(rnn).items()
+    if isinstance(each, type) and issubclass(each, rnn.RNNBase) and "forward" in vars(each)
 }
 """The name of each layer that stacks recurrent ones, by the code of its forward."""
 
