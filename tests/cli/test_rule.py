@@ -33,7 +33,7 @@ def test_the_first_letters_of_codes_list_a_family(capsys: pytest.CaptureFixture[
     assert [(each["code"], each["severity"]) for each in documents] == [(r.code, r.severity.value) for r in family]
     by_code = {each["code"]: each for each in documents}
     assert by_code["REG301"]["found_by"] == ["scan", "run"] and by_code["REG303"]["found_by"] == ["scan"]
-    assert by_code["REG301"]["since"] == "0.1"
+    assert by_code["REG301"]["since"] == "1.0"
     assert main(["rule", "REG301"]) == 0
     assert capsys.readouterr().out == next(each["page"] for each in documents if each["code"] == "REG301")
 

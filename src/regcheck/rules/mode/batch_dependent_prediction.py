@@ -51,7 +51,7 @@ from regcheck.torch_api.functions import INDEXING, STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.BATCH_STATISTICS,)
 
 

@@ -67,7 +67,7 @@ from regcheck.torch_api.functions import DROPPING, FOREIGN
 
 CODE = "REG202"
 SEVERITY = Severity.ERROR
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 ABOUT_MODE = re.compile(r"train|eval|infer|test|mc|monte|sampl|stoch|uncertain", re.IGNORECASE)
 

@@ -42,7 +42,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG204"
 SEVERITY = Severity.ERROR
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS, Trait.BATCH_STATISTICS)
 
 

@@ -58,7 +58,7 @@ from regcheck.core.usage import Backward, Called, ModeSet, Usage
 
 CODE = "REG209"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (ModeSet, Backward)
 MATERIAL = 0.1
 """The distance of the batch's statistics from the running ones, in running deviations, from which it is material."""

@@ -111,7 +111,7 @@ from regcheck.core.usage import ONNX, ONNX_BY_TRACING, Backward, Called, StepCom
 
 CODE = "REG201"
 SEVERITY = Severity.ERROR
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Backward)
 PREDICTS = re.compile(
     r"(?:^|[_.])(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I

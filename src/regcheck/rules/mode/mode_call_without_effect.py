@@ -45,7 +45,7 @@ from regcheck.core.usage import MethodNotCalled, Usage
 
 CODE = "REG210"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (MethodNotCalled,)
 
 

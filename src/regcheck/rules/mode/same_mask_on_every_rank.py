@@ -50,7 +50,7 @@ from regcheck.core.rule import Example, Probe
 
 CODE = "REG501"
 SEVERITY = Severity.ERROR
-SINCE = "0.1"
+SINCE = "1.0"
 
 
 def check(ranks: Ranks) -> Iterator[Suspicion]:

@@ -64,7 +64,7 @@ from regcheck.torch_api.losses import LOSS_FUNCTIONS
 
 CODE = "REG203"
 SEVERITY = Severity.ERROR
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Kind.RANDOM,)
 ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE

@@ -54,7 +54,7 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeNotRestored,
 
 CODE = "REG206"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (ModeSet, Backward)
 
 

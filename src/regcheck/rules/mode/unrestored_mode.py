@@ -53,7 +53,7 @@ from regcheck.files.place import Place
 
 CODE = "REG208"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (ModeSet,)
 
 

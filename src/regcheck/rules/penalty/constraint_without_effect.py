@@ -56,7 +56,7 @@ from regcheck.core.usage import ConstraintNotKept, Usage
 
 CODE = "REG306"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (ConstraintNotKept,)
 
 

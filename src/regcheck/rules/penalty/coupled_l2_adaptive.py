@@ -60,7 +60,7 @@ from regcheck.torch_api.optimizers import COUPLED, FLAG, OPTIMIZERS, UNLISTED
 
 CODE = "REG301"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DECAYS,)
 
 MATERIAL = 1e-4

@@ -51,7 +51,7 @@ from regcheck.core.usage import BIAS, NORM_SCALE, Usage
 
 CODE = "REG302"
 SEVERITY = Severity.INFO
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DECAYS,)
 
 

@@ -40,7 +40,7 @@ from regcheck.core.usage import Penalized, Usage
 
 CODE = "REG303"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DECAYS,)
 
 

@@ -38,7 +38,7 @@ from regcheck.core.usage import Usage
 
 CODE = "REG304"
 SEVERITY = Severity.INFO
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DECAYS,)
 
 _L1 = re.compile(r"l1(reg|norm|penalty|loss|decay|weight|coeff?|lambda|alpha|strength)?|lasso|sparsity")

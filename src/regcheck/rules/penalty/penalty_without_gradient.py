@@ -45,7 +45,7 @@ from regcheck.core.usage import PenaltyWithoutGradient, Usage
 
 CODE = "REG305"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (PenaltyWithoutGradient,)
 
 

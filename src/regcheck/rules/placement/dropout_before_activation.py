@@ -44,7 +44,7 @@ from regcheck.torch_api.functions import KINDS, NOT_ZERO_AT_ZERO
 
 CODE = "REG104"
 SEVERITY = Severity.INFO
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 LAYERS = (Kind.LINEAR, Kind.CONV, Kind.BATCH_NORM, Kind.NORM)

@@ -47,7 +47,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG103"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 0.25

@@ -64,7 +64,7 @@ from regcheck.torch_api.output_paths import CARRYING, OutputPaths
 
 CODE = "REG101"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 

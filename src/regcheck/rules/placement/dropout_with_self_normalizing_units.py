@@ -42,7 +42,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG107"
 SEVERITY = Severity.INFO
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 ACTIVATIONS = (Kind.ACTIVATION, Kind.SIGMOID, Kind.SOFTMAX)

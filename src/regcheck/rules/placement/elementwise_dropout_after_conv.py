@@ -57,7 +57,7 @@ from regcheck.torch_api.axes import AxesInFlow
 
 CODE = "REG102"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 MATERIAL = 0.05

@@ -46,7 +46,7 @@ from regcheck.torch_api.axes import AxesInFlow
 
 CODE = "REG105"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 RANKED = {"dropout1d": 1, "dropout2d": 2, "dropout3d": 3}

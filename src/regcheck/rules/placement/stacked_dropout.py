@@ -36,7 +36,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG106"
 SEVERITY = Severity.INFO
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 

@@ -39,7 +39,7 @@ from regcheck.core.rule import Example
 
 CODE = "REG905"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 
 
 def check(proofs: Proofs) -> Iterator[Suspicion]:

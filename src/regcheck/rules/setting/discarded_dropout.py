@@ -50,7 +50,7 @@ from regcheck.torch_api.functions import DROPPING
 
 CODE = "REG405"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 

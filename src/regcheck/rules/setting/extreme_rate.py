@@ -48,7 +48,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG401"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 EXTREME = 0.8

@@ -44,7 +44,7 @@ from regcheck.core.starting_points import Trait
 
 CODE = "REG207"
 SEVERITY = Severity.INFO
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS, Trait.UNCALLED)
 
 

@@ -65,7 +65,7 @@ from regcheck.torch_api.axes import AxesInFlow
 
 CODE = "REG407"
 SEVERITY = Severity.INFO
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 FAR = 0.5

@@ -52,7 +52,7 @@ from regcheck.torch_api.layers import layer_named
 
 CODE = "REG402"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Trait.DROPS,)
 
 

@@ -64,7 +64,7 @@ from regcheck.torch_api.number_draws import NUMBER_DRAWS
 
 CODE = "REG403"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 BEGINS_AT = (Kind.RANDOM, Trait.DROPS)
 
 MATERIAL = 0.02

@@ -49,7 +49,7 @@ from regcheck.core.usage import Event
 
 CODE = "REG900"
 SEVERITY = Severity.WARNING
-SINCE = "0.1"
+SINCE = "1.0"
 
 
 def check(ignores: Suppressions) -> Iterator[Suspicion]:
