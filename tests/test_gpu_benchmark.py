@@ -16,7 +16,9 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Any]:
-    """The names of the script, loaded as a module."""
+    """The names of the script, loaded as a module; a module `zoo` of another test is out of its way."""
+    for name in [each for each in sys.modules if each.partition(".")[0] == "zoo"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(FOLDER))
     return runpy.run_path(str(FOLDER / "gpu.py"))
 

@@ -16,7 +16,7 @@ import pytest
 from regcheck.cli.completion import FILES, SHELLS, VALUES, rule_codes, verbs
 from regcheck.cli.main import main
 
-FREE = {"N", "GLOBS", "REASON", "SECONDS", "SEED", "INPUT", "NAME"}
+FREE = {"N", "GB", "ADDRESS", "GLOBS", "REASON", "SECONDS", "SEED", "INPUT", "NAME"}
 """The metavars whose values no shell can list."""
 
 CASES = [

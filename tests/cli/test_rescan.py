@@ -115,7 +115,11 @@ def test_ctrl_c_ends_it_on_a_terminal(net: Path) -> None:
     terminal, own = pty.openpty()
     command = [sys.executable, "-m", "regcheck", "scan", "--watch", "net.py"]
     environment = {**os.environ, "TERM": "xterm"}
-    process = subprocess.Popen(command, stdout=own, stderr=own, env=environment)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is run in the background ignores Ctrl-C
+    try:
+        process = subprocess.Popen(command, stdout=own, stderr=own, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, before)
     shown, end = "", time.monotonic() + 60
     while "Ctrl-C ends" not in shown and time.monotonic() < end:
         if select.select([terminal], [], [], 0.1)[0]:

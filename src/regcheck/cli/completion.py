@@ -25,7 +25,7 @@ VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "DEVICES": lambda: ["auto", "cpu", "cuda"],
 }
 """The values of arguments without `choices`, by metavar."""
-FILES = ("FILE", "PATH", "TARGET")
+FILES = ("FILE", "PATH", "REPORT", "TARGET")
 """The metavars of arguments that are files or folders."""
 
 

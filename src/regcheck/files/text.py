@@ -60,7 +60,7 @@ def text_of(path: str) -> str:
     """Returns a file's source as Python reads it, with newlines at the end of lines; empty if it cannot be read."""
     try:
         if not is_overlaid(path) and not path.endswith(notebook.SUFFIX):
-            linecache.checkcache(path)
+            _check_cache(path)
             return _joined(path, linecache.getlines(path))
         content = content_of(path)
         if path.endswith(notebook.SUFFIX):
@@ -68,6 +68,14 @@ def text_of(path: str) -> str:
         return NEWLINE.sub("\n", content.decode(encoding_of(content)))
     except (OSError, ValueError, SyntaxError, LookupError):
         return ""
+
+
+def _check_cache(path: str) -> None:
+    """Drop the lines of a file that has changed, also those that came from a loader, whose time nothing states."""
+    cached = linecache.cache.get(path)
+    if cached is not None and (len(cached) == 1 or cached[1] is None) and os.path.isfile(path):
+        del linecache.cache[path]
+    linecache.checkcache(path)
 
 
 _last: dict[str, tuple[list[str], str]] = {}
