@@ -230,3 +230,26 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[int]]:
 def test_exactly_the_marked_lines_name_a_method_for_nothing(name: str, found: dict[str, set[int]]) -> None:
     """A mode method that is named and not called is reported where its value is discarded or a condition."""
     assert found[name] == set(Example(HEADER + {**WRONG, **SOUND}[name]).marked)
+
+
+ASSERTED = {
+    "not net.eval().training": False,
+    "net.eval()": False,
+    "net.eval() is net": False,
+    "not net.train(False).training and x.ndim == 2": False,
+    "isinstance(net, Net)": True,
+    "net(x).shape == (3, 2)": True,
+    "net.drop.p == 0.5": True,
+}
+"""Conditions of an assertion ahead of a prediction, and whether the model then predicts in train mode."""
+
+
+def test_an_assertion_that_calls_the_method_sets_the_mode(tmp_path: Path) -> None:
+    """A call of `eval` or `train` in an assertion counts; other calls in it are no predictions."""
+    for number, condition in enumerate(ASSERTED):
+        body = f"    assert {condition}\n    with torch.no_grad():\n        return net(x).argmax(1)\n"
+        program = f"def predict(path, x):\n    net = Net()\n    net.load_state_dict(torch.load(path))\n{body}"
+        (tmp_path / f"program_{number}.py").write_text(f"{HEADER}{program}", encoding="utf-8")
+    found = {Path(each.path or "").stem: each.code for each in scan([tmp_path]).findings}
+    faulty = {f"program_{number}" for number, is_faulty in enumerate(ASSERTED.values()) if is_faulty}
+    assert found == dict.fromkeys(faulty, "REG201")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from regcheck.core.usage import trains
+from regcheck.files.syntax import walk
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.evaluator import Condition, Evaluator
@@ -32,6 +33,8 @@ from regcheck.static.project.entry_points import is_plain
 from regcheck.static.project.names import Project
 
 from .domain import GRADIENT_MODES, ProgramDomain
+
+_MODE_SETTERS = frozenset(("eval", "train"))
 
 
 class ProgramStatements(Statements):
@@ -107,6 +110,10 @@ class ProgramStatements(Statements):
             self.program.uncalled_methods.discarded(node.value)
 
     def _assert(self, node: ast.Assert) -> None:
+        """Only calls that set a mode are run: other calls, as of a model, are there to be compared."""
+        for each in walk(node.test):
+            if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr in _MODE_SETTERS:
+                self.evaluator.evaluate(each)
         self.program.uncalled_methods.condition(node.test)
 
     def repeat(self, once: Callable[[], Next]) -> Next:
