@@ -54,6 +54,7 @@ def test_findings_and_evidence_are_the_same(project: Project, monkeypatch: pytes
     project.write("serving.py", SERVING)
     project.write("test_models.py", "import torch\n" + PREDICT + "".join(TEST.format(name=name) for name in RUN))
     project.write("conftest.py", ORDER)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process; more threads add in another order
     _, alone = project.report()
     _, workers = project.report("-n", "2", alone=True)
     monkeypatch.setenv("REVERSED", "1")
