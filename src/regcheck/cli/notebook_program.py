@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import linecache
 import os
 import sys
 import traceback
@@ -13,7 +12,7 @@ from typing import Any
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import NotChecked
 from regcheck.files.notebook import SUFFIX, BrokenNotebook, Notebook, parse_notebook
-from regcheck.files.text import content_of
+from regcheck.files.text import content_of, put_into_line_cache
 
 _MOST_SKIPPED = 5
 
@@ -44,7 +43,7 @@ def compiled(file: str) -> CodeType:
     Tracebacks and `inspect` find the source in the lines of `Notebook.text`.
     """
     notebook = notebook_at(file)
-    _put_into_line_cache(file, notebook.text)
+    put_into_line_cache(file, notebook.text)
     imports: list[ast.stmt] = []
     statements: list[ast.stmt] = []
     for cell in notebook.cells:
@@ -66,10 +65,6 @@ def _displayed(statement: ast.stmt) -> ast.stmt:
         ast.copy_location(each, statement.value)
     display.args.append(statement.value)
     return ast.copy_location(ast.Expr(display), statement)
-
-
-def _put_into_line_cache(name: str, text: str) -> None:
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
 
 
 def names_of_ipython() -> dict[str, Any]:
@@ -119,6 +114,6 @@ def _place_in_cells(shown: traceback.TracebackException | None, seen: set[int]) 
             if last:
                 frame.end_lineno = line + last - frame.lineno
             frame.filename, frame.lineno = f"{frame.filename}: cell {number}", line
-            _put_into_line_cache(frame.filename, cell.source if cell else "")
+            put_into_line_cache(frame.filename, cell.source if cell else "")
     for each in (shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or ())):
         _place_in_cells(each, seen)

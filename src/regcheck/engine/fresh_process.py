@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import pickle
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ParamSpec, TypeVar
 
-from regcheck.files.text import NEWLINE, content_of, encoding_of, is_overlaid, overlay
+from regcheck.files.text import NEWLINE, content_of, encoding_of, is_overlaid, overlay, put_into_line_cache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,6 +86,4 @@ def _import_overlays(contents: Mapping[str, bytes]) -> None:
     SourceFileLoader.get_data = get_data  # type: ignore[method-assign, assignment]
     SourceFileLoader.path_stats = path_stats  # type: ignore[method-assign]
     for path, content in contents.items():
-        text = NEWLINE.sub("\n", content.decode(encoding_of(content)))
-        file = os.path.abspath(path)
-        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+        put_into_line_cache(os.path.abspath(path), NEWLINE.sub("\n", content.decode(encoding_of(content))))

@@ -70,6 +70,11 @@ def text_of(path: str) -> str:
         return ""
 
 
+def put_into_line_cache(name: str, text: str) -> None:
+    """Let tracebacks and `inspect` show this text as the lines of a file of that name."""
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+
+
 def _check_cache(path: str) -> None:
     """Drop the lines of a file that has changed, also those that came from a loader, whose time nothing states."""
     cached = linecache.cache.get(path)
