@@ -55,9 +55,8 @@ class Checker:
         """Whether a file belongs to a library or an environment, not to the user's code."""
         if not set(INSTALLED).isdisjoint(path.parts):
             return True
-        around = [each for each in self.folders if each in path.parents]
-        below = path.relative_to(max(around, key=lambda each: len(each.parts))).parts[:-1] if around else ()
-        return not SKIPPED.isdisjoint(below)
+        workspace = self._workspace(path)
+        return workspace is not None and not SKIPPED.isdisjoint(path.relative_to(workspace).parts[:-1])
 
     def can_be_parsed(self, path: Path) -> bool:
         """Whether a file's text is Python, or a notebook of cells that are."""
@@ -90,11 +89,14 @@ class Checker:
 
     def _enter(self, path: Path) -> Options:
         """The options for a file; the working directory becomes the folder that a command line would run in."""
-        around = [each for each in self.folders if each in path.parents]
         folder = path.parent
-        workspace = max(around, key=lambda each: len(each.parts), default=folder)
-        os.chdir(configured_folder(folder) or workspace)
+        os.chdir(configured_folder(folder) or self._workspace(path) or folder)
         return load(folder)
+
+    def _workspace(self, path: Path) -> Path | None:
+        """The innermost workspace folder around a file."""
+        around = (each for each in self.folders if each in path.parents)
+        return max(around, key=lambda each: len(each.parts), default=None)
 
 
 def _named(path: Path) -> str:
