@@ -136,11 +136,11 @@ class ProgramFile:
 
     def _is_usable(self, program: ProgramReading) -> bool:
         """Whether each model of a program is lowered that no earlier one is like."""
-        earlier = {*self._lowered}
+        own: set[str] = set()
         for each in program.models:
-            if not each.is_lowered and each.likeness not in earlier:
+            if not each.is_lowered and each.likeness not in self._lowered and each.likeness not in own:
                 return False
-            earlier.add(each.likeness)
+            own.add(each.likeness)
         return True
 
     def _used(self, program: ProgramReading) -> ProgramReading:
