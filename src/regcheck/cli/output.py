@@ -15,7 +15,6 @@ from regcheck.cli.printing import note, show
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
-from regcheck.core.finding import Verdict
 from regcheck.core.report import Report, counted
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
@@ -116,7 +115,7 @@ def publish_changes(
     note_refused(result, done)
     result.write()
     for each in result.removed:
-        if each.evidence.verdict is Verdict.CONFIRMED:
+        if each.is_confirmed:
             note(fixed_line(each))
     with overlay(result.after):
         if piped:

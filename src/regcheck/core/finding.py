@@ -196,6 +196,11 @@ class Finding:
         return self.code, self.path, self.line, within
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether a measurement confirmed it."""
+        return self.evidence.verdict is Verdict.CONFIRMED
+
+    @property
     def module_path(self) -> str:
         """The path of the first module concerned, without the count of the others."""
         return self.module.split(" (")[0]

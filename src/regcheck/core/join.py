@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from .coverage import Coverage
-from .finding import Finding, Key, NotChecked, Severity, Verdict
+from .finding import Finding, Key, NotChecked, Severity
 from .inspections import Inspection, covered, keep_best, left_open
 from .report import Report
 from .suppressions import CodeSuppression
@@ -37,7 +37,7 @@ def join(reports: Iterable[Report]) -> Report:
     standing = {
         key: each
         for key, each in findings.items()
-        if (is_confirmed(each) or key not in refuted) and not any(_is_about(each, used) for used in in_use)
+        if (each.is_confirmed or key not in refuted) and not any(_is_about(each, used) for used in in_use)
     }
     levels = [report.fail_on for report in reports if report.fail_on is not None]
     graphs = [report.fx_graph for report in reports if report.fx_graph is not None]
@@ -75,12 +75,7 @@ def better(one: Finding, other: Finding) -> Finding:
 
 def rank(finding: Finding) -> tuple[bool, Severity]:
     """The sort key of the reports of one finding: whether it is confirmed, then its severity."""
-    return is_confirmed(finding), finding.severity
-
-
-def is_confirmed(finding: Finding) -> bool:
-    """Whether a measurement confirmed a finding."""
-    return finding.evidence.verdict is Verdict.CONFIRMED
+    return finding.is_confirmed, finding.severity
 
 
 def _by_key(findings: Iterable[Finding]) -> dict[Key, Finding]:

@@ -151,7 +151,7 @@ def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, byt
     done: dict[str, list[Finding]] = {}
     by_path: dict[str, list[Finding]] = {}
     for each in result.report.findings:
-        if each.path and each.patch and (each.patch.safe or unsafe):
+        if each.path and may_apply(each, unsafe):
             by_path.setdefault(each.path, []).append(each)
     for path, candidates in by_path.items():
         findings = trial.chosen(path, candidates)
@@ -170,6 +170,11 @@ def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, byt
             trial.useless |= {(path, each.patch) for each in candidates if each.patch}
             result.refused[path] = str(error)
     return changed, done
+
+
+def may_apply(finding: Finding, unsafe: bool) -> bool:
+    """Whether a finding has a patch that is safe, or any with `unsafe`."""
+    return finding.patch is not None and (finding.patch.safe or unsafe)
 
 
 def objection_to(finding: Finding, before: Report, options: Options) -> str:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Finding, Verdict
+from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
-from regcheck.engine.fix import CannotCompare, FixResult, fix_findings
+from regcheck.engine.fix import CannotCompare, FixResult, fix_findings, may_apply
 from regcheck.engine.fresh_process import Died
 from regcheck.files.text import content_of, overlay
 from regcheck.runtime.project_files import ProjectFiles
@@ -46,7 +46,7 @@ class LiveFixes:
         sources: dict[str | None, Source] = {}
         confirmed = set()
         for each in report.findings:
-            if each.path is None or each.evidence.verdict is not Verdict.CONFIRMED:
+            if each.path is None or not each.is_confirmed:
                 continue
             if each.path in files and os.path.isfile(each.path):
                 confirmed.add(each.key)
@@ -84,7 +84,7 @@ class LiveFixes:
         """The files that no patch may change, and why."""
         by_path: dict[str, list[Finding]] = {}
         for each in report.findings:
-            if each.path and each.patch and (each.patch.safe or self.unsafe):
+            if each.path and may_apply(each, self.unsafe):
                 by_path.setdefault(each.path, []).append(each)
         refused = {path: why for path, found in by_path.items() if (why := _conflicting(found))}
         changed = (path for path in by_path if os.stat(path).st_mtime_ns > self.since)

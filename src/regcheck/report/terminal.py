@@ -173,11 +173,12 @@ def table(report: Report, pen: Pen) -> Iterator[str]:
 
     A column that would hold zeros only is left out.
     """
+    unproven = {each.key for each in report.unproven}
     columns: dict[str, Callable[[Finding], bool]] = {
         "findings": lambda each: True,
         "fixable": lambda each: each.patch is not None,
-        "confirmed": lambda each: each.evidence.verdict is Verdict.CONFIRMED,
-        "unproven": lambda each: report.live and each.evidence.verdict is Verdict.UNMEASURED,
+        "confirmed": lambda each: each.is_confirmed,
+        "unproven": lambda each: each.key in unproven,
     }
     shown = {name: test for name, test in columns.items() if any(map(test, report.findings))}
     rules = [f"{code} {name}" for _, code, name in counts(report)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regcheck.core.finding import Finding, Verdict
+from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.core.version import __version__
 from regcheck.files.escape import encode
@@ -63,7 +63,7 @@ def store(report: Report, root: Path, *, whole: bool) -> None:
         root: the project's folder.
         whole: whether all tests ran; otherwise findings of earlier sessions remain.
     """
-    confirmed = [each for each in report.findings if each.evidence.verdict is Verdict.CONFIRMED]
+    confirmed = [each for each in report.findings if each.is_confirmed]
     found = {each.finding.key: each for each in _with_lines(confirmed, root)}
     if not whole:
         found = {**{each.finding.key: each for each in _stored(root)}, **found}

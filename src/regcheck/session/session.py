@@ -199,7 +199,7 @@ class Session:
         """Note the lines where measured findings, which somebody is shown, confirm a rule."""
         for each in findings:
             line = line_of(each)
-            if line is not None and each.evidence.verdict is Verdict.CONFIRMED and each.evidence.lowers_to is None:
+            if line is not None and each.is_confirmed and each.evidence.lowers_to is None:
                 self._confirmed[line] = max(self._confirmed.get(line, each.severity), each.severity)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regcheck.core.errors import RegcheckError, UsageError
-from regcheck.core.finding import Finding, NotChecked, Verdict
+from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
 from regcheck.core.version import __version__
 from regcheck.files.escape import escape_unencodable
@@ -174,7 +174,7 @@ class ReportPlugin:
         if terminal is None or self._config.getoption("verbose") < 1:
             return
         for each in findings:
-            verdict = "confirmed" if each.evidence.verdict is Verdict.CONFIRMED else "unproven"
+            verdict = "confirmed" if each.is_confirmed else "unproven"
             serious = self._options.fail_on is not None and each.severity >= self._options.fail_on
             line = f"regcheck: {each.code} {each.where} ({each.severity.value}, {verdict}) in {test}"
             terminal.write_line(line, yellow=serious)

@@ -17,7 +17,7 @@ from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
-from regcheck.engine.fix import CannotCompare, FixResult
+from regcheck.engine.fix import CannotCompare, FixResult, may_apply
 from regcheck.engine.fresh_process import Died, call_afresh
 from regcheck.engine.live_fix import LiveFixes
 from regcheck.plugins import catalogue
@@ -78,7 +78,7 @@ def fix_session(config: pytest.Config, options: Options, ledger: Ledger) -> FixR
     """Fix the findings of a session; writes nothing. The working directory is the root of the session's paths."""
     fixes = fixes_of(config, options)
     offered = fixes.offered(ledger.report())
-    wanted = [each for each in offered.findings if each.patch and (each.patch.safe or fixes.unsafe)]
+    wanted = [each for each in offered.findings if may_apply(each, fixes.unsafe)]
     if not wanted:
         return FixResult(offered)
     tests = {test: None for each in wanted for test in [*ledger.tests.get(each.key, ())][:MOST_TESTS]}
