@@ -296,7 +296,7 @@ CLASSES = {
                 self.deep = nn.Sequential(nn.Linear(10, 30), nn.ReLU(), nn.Linear(30, num_labels))
 
             def forward(self, x):
-                return <self.drop(torch.add(self.wide(x), self.deep(x)))|torch.add(self.wide(x), self.deep(self.drop(x)))>
+                return <self.drop(torch.add(self.wide(x), self.deep(x)))|self.deep(self.drop(x))>
         """,
     "a value and advantages": """
         class Moves(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +20,7 @@ from regcheck.core.report import Report
 from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.engine.undecided import open_question
+from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.communication import without_communication

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 from regcheck.core.coverage import Coverage
@@ -19,6 +19,7 @@ from regcheck.core.rule import Rule
 from regcheck.engine.fix import CannotCompare, FixResult, fix_findings, may_apply
 from regcheck.engine.fresh_process import Died
 from regcheck.files.text import content_of, overlay
+from regcheck.lazy_dataclass import dataclass
 from regcheck.runtime.project_files import ProjectFiles
 from regcheck.static.fixes.patches import conflict, with_patches
 from regcheck.static.project.files import Source
