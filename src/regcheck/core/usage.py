@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .suppressions import CodeSuppression
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import inf
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from regcheck.core.suppressions import CodeSuppression
 from regcheck.core.usage import Usage
 from regcheck.engine.fixed_lines import suspicions_again
 from regcheck.engine.undecided import open_question
+from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
 from regcheck.probe import devices
 from regcheck.probe.communication import without_communication

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from regcheck.config.options import Options
@@ -20,6 +20,7 @@ from regcheck.engine.scan import scan
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
 from regcheck.files.text import content_of, is_overlaid, overlay
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.fixes.patches import CannotFix, apply_patches
 
 PASSES = 50

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from regcheck.core.finding import Finding, Suspicion
 from regcheck.core.graph import Graph, Op
@@ -15,6 +15,7 @@ from regcheck.core.rule import Rule
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Called, Event, Stepped, Usage
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 from regcheck.core.coverage import Coverage
@@ -20,6 +20,7 @@ from regcheck.engine.fix import CannotCompare, Examine, FixResult, fix_findings,
 from regcheck.engine.fixed_lines import FixedLine
 from regcheck.engine.fresh_process import Died
 from regcheck.files.text import content_of, overlay
+from regcheck.lazy_dataclass import dataclass
 from regcheck.runtime.project_files import ProjectFiles
 from regcheck.static.fixes.patches import conflict, with_patches
 from regcheck.static.project.files import Source

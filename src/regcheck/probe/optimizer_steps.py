@@ -10,7 +10,7 @@ import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ from torch import Tensor, nn, optim
 from torch.overrides import TorchFunctionMode
 
 from regcheck.core.errors import CannotMeasure, format_error
+from regcheck.lazy_dataclass import dataclass
 from regcheck.runtime.optimizers import inner_optimizers, update_rule
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import CALL, ELEMENT

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from dataclasses import dataclass
 from typing import TextIO
 
 from regcheck.core.coverage import fraction
 from regcheck.core.finding import Effect, Evidence, Finding, Verdict
 from regcheck.core.measurements import percent
 from regcheck.core.report import Report, counted
+from regcheck.lazy_dataclass import dataclass
 
 WIDEST = 100
 """Longer lines of prose are hard to read."""

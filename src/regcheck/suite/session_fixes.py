@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pytest
 
@@ -21,6 +21,7 @@ from regcheck.engine.fix import CannotCompare, FixResult, may_apply
 from regcheck.engine.fixed_lines import FixedLine, measuring_again
 from regcheck.engine.fresh_process import Died, call_afresh
 from regcheck.engine.live_fix import LiveFixes
+from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
 from regcheck.session.ledger import Ledger
 from regcheck.suite.configured_models import PREFIX

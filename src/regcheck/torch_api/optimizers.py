@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from regcheck.lazy_dataclass import dataclass
 
 from .arguments import Argument, signature
 

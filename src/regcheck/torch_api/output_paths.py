@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 from regcheck.core.graph import Flow, Kind, Op
+from regcheck.lazy_dataclass import dataclass
 
 from .functions import CHOICES, COMPARISONS, FACTORIES, REDUCTIONS, RESAMPLING
 from .losses import is_loss

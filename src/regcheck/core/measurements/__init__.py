@@ -7,10 +7,10 @@ names. Nothing else lists it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from regcheck.core.finding import Effect
+from regcheck.lazy_dataclass import dataclass
 
 M = TypeVar("M", bound="Measurement")
 

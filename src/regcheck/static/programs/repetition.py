@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from regcheck.files.dotted_name import last_name
 from regcheck.files.syntax import children, walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.state import Frame
 
 _Loop = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from math import inf
 
@@ -17,6 +17,7 @@ from regcheck.files.discarded_results import FunctionBody
 from regcheck.files.dotted_name import SETTINGS
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.values import (
     Cells,
     ClassDefinition,
