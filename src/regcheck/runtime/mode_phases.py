@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .models import parts
 from .result_tracking import ResultTracker
