@@ -163,6 +163,19 @@ class Definition:
         return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
 
     @cached_property
+    def members(self) -> dict[str, list[tuple[ast.AST, Source]]]:
+        """The code of each method and class attribute, by name, own or inherited, overridden ones included.
+
+        Setters are left out: no name in code calls one.
+        """
+        found: dict[str, list[tuple[ast.AST, Source]]] = {}
+        for each in self.mro:
+            methods = ((name, code) for name, code in each.methods.items() if not _is_setter(code))
+            for name, code in (*methods, *each.constants.items()):
+                found.setdefault(name, []).append((code, each.source))
+        return found
+
+    @cached_property
     def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
         """The attributes that each of the class's own methods assigns, except `forward`."""
         found: list[tuple[ast.AST, frozenset[str]]] = []
@@ -408,6 +421,10 @@ class Project:
                 value = External(canonical(f"{module}.{alias.name}"))
             found[alias.asname or alias.name] = value
         return found
+
+
+def _is_setter(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(each, ast.Attribute) and each.attr == "setter" for each in method.decorator_list)
 
 
 def _module_in_table(key: ast.expr | None, value: ast.expr, name: str) -> str | None:
