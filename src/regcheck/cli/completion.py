@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from regcheck.cli.common_options import Parser
 from regcheck.cli.main import VERBS, parser_of
 from regcheck.cli.printing import show
 from regcheck.core.finding import Severity
+from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from regcheck.core.errors import CannotBuild, UsageError, nearest
+from regcheck.lazy_dataclass import dataclass
 
 FORMS = "`1x3x224x224`, `float32[4,3,32,32]`, `ids:int64[2,16]` or `file.py:make_inputs`"
 DTYPES = (

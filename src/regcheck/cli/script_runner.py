@@ -11,7 +11,6 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import thread as executors
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
@@ -19,6 +18,7 @@ from typing import Any
 
 from regcheck.cli import notebook_program
 from regcheck.core.errors import UsageError
+from regcheck.lazy_dataclass import dataclass
 
 _OURS = (__file__, str(Path(__file__).parent.parent / "runtime") + os.sep)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any
 
 from regcheck.core.errors import UsageError, unknown
 from regcheck.core.finding import Severity
+from regcheck.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from regcheck.files.escape import visible
+from regcheck.lazy_dataclass import dataclass
 
 MOST_NAMES = 3
 """The most names that a line lists; it counts the others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from regcheck.lazy_dataclass import dataclass
 
 from .finding import Evidence, Suspicion
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from enum import Enum
 from functools import total_ordering
 from importlib import import_module
@@ -11,6 +11,7 @@ from typing import Any
 
 from regcheck.files.escape import visible
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .graph import Op
 from .patch import Patch

@@ -6,13 +6,14 @@ Both front ends (a recorded run, a class body) produce these values; every graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from functools import cached_property
 from types import EllipsisType
 from typing import Any
 
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 
 class Mode(Enum):

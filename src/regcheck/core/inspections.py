@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+from regcheck.lazy_dataclass import dataclass
 
 from .coverage import Coverage
 from .finding import NotChecked

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from regcheck.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

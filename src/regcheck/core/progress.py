@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, TypeVar
+
+from regcheck.lazy_dataclass import dataclass
 
 T = TypeVar("T")
 

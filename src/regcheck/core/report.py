@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from importlib import import_module
 from typing import Any
 
 from regcheck.files.escape import dump_json
+from regcheck.lazy_dataclass import dataclass
 
 from .coverage import Coverage, coverage_lines
 from .errors import Failed

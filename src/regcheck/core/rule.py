@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast, get_args
+
+from regcheck.lazy_dataclass import dataclass
 
 from .errors import DOCS, BrokenRule
 from .finding import Evidence, Finding, Severity, Suspicion, Verdict

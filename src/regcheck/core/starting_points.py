@@ -6,9 +6,10 @@ A scan keeps the graphs, reads the files and searches the words that the chosen 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+
+from regcheck.lazy_dataclass import dataclass
 
 from .graph import Kind, Mode, Op
 from .usage import Event

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .suppressions import CodeSuppression
 
@@ -56,7 +57,8 @@ class Group:
     the group. `model` is set where source shows that the group holds all parameters of that model. `by_default` is a
     clause for messages where the decay is a default that the user of the program may change, else empty. `set_later`
     is True where source sets the decay after the construction of the optimizer. `penalty` is the argument of layers
-    whose penalty the gradient holds as that decay, where the optimizer itself has none.
+    whose penalty the gradient holds as that decay, where the optimizer itself has none. `key` is the name of the decay
+    in the group.
     """
 
     weight_decay: float | None
@@ -66,6 +68,7 @@ class Group:
     by_default: str = ""
     set_later: bool = False
     penalty: str = ""
+    key: str = "weight_decay"
 
     @property
     def is_mixed(self) -> bool:
@@ -100,7 +103,7 @@ class OptimizerInfo:
         if group.penalty:
             return f"`{self.name}` with `{group.penalty}`"
         when = " (set after its construction)" if group.set_later else group.by_default
-        return f"`{self.name}(weight_decay={group.weight_decay:g})`{when}"
+        return f"`{self.name}({group.key}={group.weight_decay:g})`{when}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,8 @@ class Called(Event):
         repeats_input: the program passed one input again and again.
         passes_again: from source: loops around the call that train nothing may pass each input again.
         single: from source: the input is one sample, as a batch of its own.
+        after_training: from source: loops that train have ended before the call, and none is around it; where only
+            norms depend on the mode, the input is not one that the model trains on.
         result_use: `decision` where the code computes a class, a score or a loss from the result, `value` where it only
             takes the result out of the graph, `shape` where it reads nothing but the shape, else empty.
         requested: the mode that the program last set before, None where it set none or has trained since.
@@ -200,6 +205,7 @@ class Called(Event):
     repeats_input: bool = field(default=False, kw_only=True)
     passes_again: bool = field(default=False, kw_only=True)
     single: bool = field(default=False, kw_only=True)
+    after_training: bool = field(default=False, kw_only=True)
     result_use: str = field(default="", kw_only=True)
     loaded_in_eval: tuple[Model, ...] = field(default=(), kw_only=True)
     pinned: tuple[str, ...] = field(default=(), kw_only=True)
@@ -213,6 +219,11 @@ class Called(Event):
     feeds_models: bool = field(default=False, kw_only=True)
     trained_beside: bool | None = field(default=None, kw_only=True)
     trained_in_pairs: bool | None = field(default=None, kw_only=True)
+
+    @property
+    def only_updates(self) -> bool:
+        """Whether the program passes data in train mode for the running statistics alone."""
+        return self.training is True and not self.grad and self.result == "discarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,6 +477,10 @@ class Usage:
                     return True
         return False
 
+    def trains_on_line_of(self, call: Called) -> bool:
+        """Whether the program trains the model of `call` through the same line, as a loop over phases does."""
+        return any(each.backpropagated and each.place == call.place for each in self.calls_of(call.model.key))
+
     def predicts_beside_training(self, call: Called) -> bool:
         """Whether the program trains through some calls at the place of `call`, but not through it and others."""
         if call.trained_after is not None:
@@ -490,7 +505,10 @@ class Usage:
         return {(True, False), (False, True)} <= roles
 
     def requested_mode(self, index: int) -> bool | None:
-        """The mode that the program last set before the call at event `index`; None where it has trained since."""
+        """The mode that the program last set before the call at event `index`.
+
+        None where it has trained since, or has passed data in train mode only to update running statistics.
+        """
         called = self.events[index]
         assert isinstance(called, Called)
         if called.trained_after is not None:
@@ -498,7 +516,9 @@ class Usage:
         for event in reversed(self.events[:index]):
             if isinstance(event, ModeSet) and event.model.key == called.model.key:
                 return event.training
-            if trains(event):
+            if trains(event) or (
+                isinstance(event, Called) and event.model.key == called.model.key and event.only_updates
+            ):
                 return None
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from regcheck.config.load import configured_folder, load
@@ -16,6 +16,7 @@ from regcheck.engine.fix import objection_to
 from regcheck.engine.scan import scan
 from regcheck.files.project_folders import SKIPPED
 from regcheck.files.text import line_in_file, overlay
+from regcheck.lazy_dataclass import dataclass
 from regcheck.session import last_run
 from regcheck.static.project.discovery import parse, read
 from regcheck.suppression.apply import context_of, shown_path

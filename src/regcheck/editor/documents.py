@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,6 +16,7 @@ from pygls.workspace import PositionCodec, TextDocument, Workspace
 from regcheck.core.patch import Edit
 from regcheck.files.notebook import SUFFIX
 from regcheck.files.text import NEWLINE, encoding_of
+from regcheck.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

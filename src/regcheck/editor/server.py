@@ -9,7 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import BinaryIO, TypeVar
 
@@ -22,6 +22,7 @@ from regcheck.editor import messages
 from regcheck.editor.actions import KIND, SELECT, CodeActions, selection
 from regcheck.editor.checking import Checker, EditorResult
 from regcheck.editor.documents import Document, document, documents, workspace_folders
+from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
 from regcheck.session import last_run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,7 @@ from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
 from regcheck.engine.check import NO_BLOCKS, Blocks, Check, Suspicions
 from regcheck.keras_api.layer_tree import named_parts
+from regcheck.lazy_dataclass import dataclass
 from regcheck.probe.audit_copy import workspace
 from regcheck.probe.factory import NO_RUN, ProbeOn, budget_of, locate, model_probes, no_probe, usage_probes
 from regcheck.probe.process_state import world_untouched

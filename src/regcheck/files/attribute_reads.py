@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, lru_cache
+
+from regcheck.lazy_dataclass import dataclass
 
 from .dotted_name import SETTINGS, last_name
 from .syntax import children, walk

@@ -8,9 +8,10 @@ import re
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
+
+from regcheck.lazy_dataclass import dataclass
 
 SUFFIX = ".ipynb"
 _SHELL = re.compile(r"\s*(?:[%!?]|\S.*\?\s*$)")

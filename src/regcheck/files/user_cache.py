@@ -6,8 +6,9 @@ import hashlib
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from regcheck.lazy_dataclass import dataclass
 
 from .atomic_write import write_atomically
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from regcheck.hookspecs import hookimpl
+from regcheck.lazy_dataclass import dataclass
 from regcheck.tracing.example_inputs import sizes
 from regcheck.tracing.example_inputs.argument_flow import ForwardReading
 from regcheck.tracing.example_inputs.arguments import Draw, ForwardArgument, arguments_of, combined_draws, draws, spec

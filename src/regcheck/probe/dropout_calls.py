@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.graph import Drops, Op, Site
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.functions import DROPPING
 
 from .runner import Enough, Runner

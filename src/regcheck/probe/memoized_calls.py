@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from types import NoneType
 from typing import Any, NoReturn
 
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regcheck.core.graph import Site
+from regcheck.lazy_dataclass import dataclass
 from regcheck.tracing.call_interceptor import arguments_by_name, draws
 from regcheck.tracing.cost import CALL, Meter
 from regcheck.tracing.identity import version_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from regcheck.core.measurements import M, Measurement
 from regcheck.core.measurements.batch_dependence import BatchDependence
 from regcheck.core.measurements.running_statistics import RunningStatistics
 from regcheck.core.measurements.spread import Spread
+from regcheck.lazy_dataclass import dataclass
 from regcheck.tracing.onnx_graph import DROPPING, MODE_AS_INPUT, OnnxGraph, OnnxNode
 
 from . import statistics

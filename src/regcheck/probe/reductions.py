@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
+
+from regcheck.lazy_dataclass import dataclass
 
 PIECE = {"cpu": 2**18}
 """The elements that one kernel reads at most, by device type: on a CPU what its caches hold,"""

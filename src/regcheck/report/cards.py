@@ -7,7 +7,6 @@ The files beside this module are its parts: `card.jinja`, the templates `html.ji
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from regcheck.core.finding import Finding
 from regcheck.files.escape import visible
 from regcheck.files.text import lines_of
+from regcheck.lazy_dataclass import dataclass
 from regcheck.report.plot import charts
 from regcheck.report.view import figures, proof
 from regcheck.static.fixes.patches import edited

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +14,7 @@ from regcheck.core.coverage import MOST_NAMES
 from regcheck.core.finding import Finding
 from regcheck.core.report import counted
 from regcheck.files.escape import visible
+from regcheck.lazy_dataclass import dataclass
 
 PITCH = 30
 """From one part to the next, in pixels."""

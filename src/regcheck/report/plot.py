@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 
 from regcheck.core.finding import Evidence
+from regcheck.lazy_dataclass import dataclass
 from regcheck.report.view import amount
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from regcheck.core.coverage import MOST_NAMES
 from regcheck.core.finding import Finding, Severity, Verdict
 from regcheck.core.report import UNPROVEN, Report, counted
 from regcheck.files.escape import visible
 from regcheck.files.text import lines_of
+from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
 from regcheck.report.concise import unchecked
 from regcheck.report.view import View, counts, ending, figures, headline, proof

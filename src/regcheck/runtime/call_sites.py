@@ -13,7 +13,7 @@ import os
 import sysconfig
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -22,6 +22,7 @@ from torch import nn
 
 from regcheck.files.place import Place
 from regcheck.files.position import end_position, position
+from regcheck.lazy_dataclass import dataclass
 
 from .models import parts
 from .project_files import ProjectFiles

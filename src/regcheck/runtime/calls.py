@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from regcheck.core.coverage import Coverage
+from regcheck.lazy_dataclass import dataclass
 
 from .thread_targets import ThreadState, caller_frame
 

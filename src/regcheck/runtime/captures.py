@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from regcheck.core.coverage import Coverage
 from regcheck.keras_api.layer_tree import named_parts
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.mode_arguments import is_tied, tied
 
 from .models import bytes_of, is_training, parts, stored

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +14,7 @@ import torch.jit._trace
 from torch import nn
 
 from regcheck.core.usage import ONNX, ONNX_BY_TRACING
+from regcheck.lazy_dataclass import dataclass
 
 from .calls import Patches
 from .thread_targets import caller_frame

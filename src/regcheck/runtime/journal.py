@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -14,6 +14,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.core.usage import Called, Event, Model, StepComposed
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .call_sites import CallSite
 from .captures import CallState, Capture, Captures

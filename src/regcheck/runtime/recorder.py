@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import FrameType
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped, Usage, WeightsTrained
 from regcheck.keras_api.layer_tree import is_layer, is_symbolic
+from regcheck.lazy_dataclass import dataclass
 from regcheck.runtime import models
 from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_called_by_owner, mode_request_frame, stack
 from regcheck.runtime.calls import (

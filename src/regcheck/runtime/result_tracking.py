@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
 from torch import nn
 
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .call_sites import CallSite, Stack
 

@@ -14,11 +14,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType, FunctionType, MethodType
 from typing import Any
 
 from torch import nn
+
+from regcheck.lazy_dataclass import dataclass
 
 from .call_sites import CallSite, Sites, Stack, is_transparent, is_within_regcheck, stack
 

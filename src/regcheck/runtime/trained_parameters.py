@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.frozen_norms import OwnedParameters, frozen_norms
+from regcheck.lazy_dataclass import dataclass
 
 from .models import is_norm, parts, updates_statistics
 from .optimizers import parameters_of

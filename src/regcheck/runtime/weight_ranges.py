@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.usage import Rows, WeightRange
+from regcheck.lazy_dataclass import dataclass
 
 from .optimizers import parameters_of
 from .trained_parameters import is_plain

@@ -9,12 +9,12 @@ is exact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.reference import alpha_dropout, inverted_dropout
 
 RATE = 0.2

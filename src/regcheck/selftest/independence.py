@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.probe.statistics import binomial_interval
 
 interval = cache(binomial_interval)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.reference import Statistics, batch_norm, batch_statistics, running_statistics
 
 from .execution_modes import describe_error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
 from torch import optim
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.probe.reductions import has_float64
 from regcheck.reference.optimizers import State, step
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import Enum
 from math import isfinite
 from typing import Any
 
 from regcheck.core.report import counted
+from regcheck.lazy_dataclass import dataclass
 
 MODES = ("eager", "compiled")
 

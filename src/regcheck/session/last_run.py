@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from regcheck.core.version import __version__
 from regcheck.files.escape import encode
 from regcheck.files.text import lines_of, text_of
 from regcheck.files.user_cache import UserCache
+from regcheck.lazy_dataclass import dataclass
 
 CACHE = UserCache("runs")
 

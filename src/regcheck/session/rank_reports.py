@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -19,6 +19,7 @@ from regcheck.core.finding import Finding, Key, NotChecked
 from regcheck.core.join import join
 from regcheck.core.ranks import listed
 from regcheck.core.report import Report
+from regcheck.lazy_dataclass import dataclass
 from regcheck.probe.rank_agreement import wait_for
 
 PATIENCE = timedelta(minutes=10)

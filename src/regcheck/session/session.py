@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from regcheck.core.inspections import Inspection, Progress, keep_best
 from regcheck.core.join import better
 from regcheck.core.report import Report
 from regcheck.core.suppressions import CodeSuppression
+from regcheck.lazy_dataclass import dataclass
 from regcheck.session.ledger import Ledger
 from regcheck.suppression.declare import log_used
 

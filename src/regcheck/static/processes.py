@@ -9,7 +9,7 @@ import gc
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 
 from regcheck.core.finding import NotChecked
 from regcheck.core.progress import steps
+from regcheck.lazy_dataclass import dataclass
 
 from .analyze import files_with_classes, note_unread, read_classes, read_keras_models
 from .keras_models.reader import KerasReading, sources_of

@@ -7,12 +7,13 @@ files, and all values can be pickled.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Graph, Wholeness
 from regcheck.core.usage import Usage
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .keras_models.reader import KerasReading
 from .project.files import Source

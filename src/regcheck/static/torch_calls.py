@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from regcheck.core.graph import Kind
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.functions import LEARNED, STACKED, kind_of
 from regcheck.torch_api.layers import UNKNOWN, layer_named
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding
 from regcheck.core.suppressions import CodeSuppression
+from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
 from regcheck.suppression.decide import has_reason
 from regcheck.suppression.unused import names_a_live_rule, unused_declaration

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from regcheck.config.options import Options
 from regcheck.core.suppressions import CodeSuppression
+from regcheck.lazy_dataclass import dataclass
 from regcheck.session.ledger import Ledger
 from regcheck.suite.declarations import DeclarationStatus, DeclarationUse
 

@@ -8,12 +8,13 @@ import re
 import tokenize
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from functools import lru_cache
 
 from regcheck.core.suppressions import CommentSuppression
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 _COMMENT = re.compile(r"#\s*regcheck:\s*ignore(?P<file>-file)?\s*\[(?P<codes>[^\]]*)\]\s*(?P<reason>[^#]*)")
 _ATTEMPT = re.compile(r"#\s*(?P<text>regcheck:\s*(?P<word>[A-Za-z][\w-]*)[^#]*)")

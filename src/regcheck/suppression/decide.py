@@ -7,13 +7,14 @@ a pure function of the finding and its context.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.finding import Finding, Severity, Verdict
 from regcheck.core.suppressions import CodeSuppression, CommentSuppression, ConfigSuppression
+from regcheck.lazy_dataclass import dataclass
 from regcheck.suppression.baseline import Entry
 from regcheck.suppression.comments import FileComments
 

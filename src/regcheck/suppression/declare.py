@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Token
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from regcheck.core.errors import UsageError
 from regcheck.core.finding import Finding
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 Class = TypeVar("Class", bound=type)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from regcheck.core.graph import Flow, Kind, Op
+from regcheck.lazy_dataclass import dataclass
 
 from .arguments import signature
 from .functions import CELLS, STACKED

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from regcheck.core.graph import Flow, Kind, Op, Operand
+from regcheck.lazy_dataclass import dataclass
 
 from .functions import FACTORIES, FORMING, PARTS
 

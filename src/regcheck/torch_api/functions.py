@@ -6,9 +6,9 @@ Names are bare (`conv2d` for `F.conv2d` and `torch.conv2d`): the front ends reso
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from regcheck.core.graph import Drops, Kind
+from regcheck.lazy_dataclass import dataclass
 
 from .arguments import Argument, signature
 

@@ -7,10 +7,11 @@ layer it reads an attribute, for a layer in source code an argument of the call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from regcheck.core.graph import Kind
+from regcheck.lazy_dataclass import dataclass
 
 from .arguments import Argument, signature
 from .functions import LEARNED, kind_of

@@ -10,7 +10,6 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +30,7 @@ from torch.utils._pytree import tree_map_only
 from regcheck.core.errors import CannotTrace, message_of
 from regcheck.core.graph import Mode
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .copies.objects import Copier
 from .copies.shared import CannotDuplicate

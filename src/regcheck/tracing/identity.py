@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import fx
 from torch.multiprocessing.reductions import StorageWeakRef
+
+from regcheck.lazy_dataclass import dataclass
 
 from .memory import uncollected
 

@@ -13,7 +13,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any
@@ -25,6 +25,7 @@ from regcheck.files.dotted_name import is_self
 from regcheck.files.place import Place
 from regcheck.files.text import text_of
 from regcheck.keras_api.layer_tree import has_generated_name, is_layer, named_parts
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.keras_names import LAYERS, layer_calls
 from regcheck.torch_api.layers import KERAS_LAYERS
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from onnx import helper, inliner, numpy_helper, shape_inference
 from regcheck.core.errors import CannotTrace, format_error
 from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Drops, Flow, Graph, Kind, Mode, Op, Site
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.functions import LEARNED, kind_of
 
 from .traced_code import frames_of

@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, ValuesView
 from collections.abc import Set as AbstractSet
 from concurrent import futures
 from contextlib import suppress
-from dataclasses import dataclass
 from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import fx, nn
+
+from regcheck.lazy_dataclass import dataclass
 
 from .nested_values import named_leaves
 from .user_line import runs_the_model

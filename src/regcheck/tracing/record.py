@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from regcheck.core.graph import Kind, Mode, Reach, Site
 from regcheck.core.suppressions import BLOCKS, CodeSuppression
 from regcheck.files.discarded_results import discards_at
 from regcheck.files.text import text_of
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.functions import DROPPING, KINDS, STACKED
 from regcheck.torch_api.keep_probabilities import keep_name_at
 from regcheck.torch_api.reused_masks import PRODUCTS, Products, products_in

@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 import torch
@@ -20,6 +20,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode, Wholeness
 from regcheck.files.place import Place
 from regcheck.keras_api.layer_tree import is_layer
+from regcheck.lazy_dataclass import dataclass
 
 from . import symbolic
 from .copies.lazy import is_lazy

@@ -6,7 +6,6 @@ import ctypes
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 
 from regcheck.core.errors import stops
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 
 from .accelerators import in_use, states
 from .call_interceptor import TorchCallInterceptor, eager, is_placed, name_of

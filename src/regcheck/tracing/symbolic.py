@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import fx, nn
 
 from regcheck.core.errors import CannotTrace, message_of, stops
 from regcheck.core.graph import Kind, Site
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.functions import DROPPING, KINDS, LEARNED
 from regcheck.torch_api.layers import layer_named
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 import torch
 from torch import fx, nn
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.functions import BATCH_NORM_TRAINING, DROPPING
 
 Function = TypeVar("Function")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed
 from torch import fx, nn
+
+from regcheck.lazy_dataclass import dataclass
 
 from .call_interceptor import script_name
 from .exported_programs import class_name

@@ -7,10 +7,10 @@ names. Nothing else lists it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from regcheck.core.finding import Effect
+from regcheck.lazy_dataclass import dataclass
 
 M = TypeVar("M", bound="Measurement")
 
@@ -72,5 +72,5 @@ def is_undecided(above: int, changed: int, floor: float) -> bool:
 
 def percent(share: float) -> str:
     """`85 %`, `0.31 %`: a share with two significant digits, or all digits before the decimal point."""
-    value = 100 * share
+    value = 100 * share + 0.0  # a negative zero loses its sign
     return f"{value:.0f} %" if abs(value) >= 9.95 or value == 0 else f"{value:.2g} %"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
 from typing import ClassVar
 
 from regcheck.core.finding import Effect, Verdict
+from regcheck.lazy_dataclass import dataclass
 
 from . import Figures, Measurement, is_undecided, percent
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from regcheck.core.finding import Effect, Verdict
+from regcheck.lazy_dataclass import dataclass
 
 from . import Figures, Measurement, percent
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import isclose
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.measurements.limit_excess import LimitExcess
 from regcheck.core.usage import ConstraintNotKept, Event, WeightRange, WeightsTrained
+from regcheck.lazy_dataclass import dataclass
 from regcheck.probe.probes import BaseProbe, measures
 
 _SAME_NORM = 1e-5

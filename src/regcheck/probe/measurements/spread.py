@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import Verdict
 from regcheck.core.graph import Drops, Graph, Kind, Mode, Op, Site
 from regcheck.core.measurements.spread import EARLY_LOOK, FIRST_LOOK, SECOND_LOOK, Spread
+from regcheck.lazy_dataclass import dataclass
 from regcheck.probe import statistics
 from regcheck.probe.interventions import Replacement, identity, regated
 from regcheck.probe.probes import ModelProbe, measures

@@ -46,9 +46,12 @@ A call stands below a function if that function makes it, directly or through ot
 A function trains if it back-propagates, steps an optimizer, or calls a model through whose result a loss is
 back-propagated. So does the innermost function around a call and its backward pass, or around the backward pass and the
 optimizer's step: a step may consist of helper functions, and `accelerator.backward(loss)` counts as `loss.backward()`.
-A decision is an argmax, a top k, a loss or a metric; `detach`, `numpy`, `item` and `tolist` take a result out of the
-graph, too. So the rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a
-validation at the end of the function that trains.
+A decision is an argmax, a top k, a loss or a metric, also one written by hand: the mean or sum of a result minus,
+times or equal to another value. `detach`, `numpy`, `item` and `tolist` take a result out of the graph, too. So the
+rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a validation at
+the end of the function that trains. In such a function, source shows a decision where equal calls come in a row,
+where the line trains as well (a loop over phases), or after the loops that train. A pass whose results are dropped,
+as in `update_bn`, uses up the `train()` before it.
 
 A `train()` stands for predictions alone if the program trains the model after another one. It may be meant: for
 Monte-Carlo dropout, which passes each input several times, or for the statistics of the test batch, of which a single
@@ -206,14 +209,15 @@ def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None
     within_training = trains_here or any(map(usage.trains_in, call.callers))
     followed = call.trained_after
     if followed is None:  # from source, which does not know either through which results a loss is propagated
-        validates = call.result_use == "decision" and usage.calls_in_a_row(index)
+        apart = usage.calls_in_a_row(index) or call.after_training or usage.trains_on_line_of(call)
+        validates = call.result_use == "decision" and apart
         followed = (trains_here and not validates) or any(map(trains, usage.events[index + 1 :]))
         within_training = within_training or computes_a_loss(usage, call)
     by_name = not trains_here and predicts_by_name(call)
     if followed and within_training:
         between = call.result_use == "decision" and not (call.repeats_input or call.alternating)
         return (Severity.ERROR if between else Severity.INFO) if by_name else None
-    if call.repeats_input or call.alternating:
+    if call.repeats_input or call.alternating or (trains_here and call.passes_again):
         return Severity.INFO
     by_name = says_so(call.callers[:2]) if passes_on(usage, call) else by_name
     certain = not within_training or call.result_use == "decision" or by_name

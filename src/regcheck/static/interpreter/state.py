@@ -6,13 +6,14 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from regcheck.core.errors import CannotTrace
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import count
 from pathlib import PurePath
 from typing import Any, Protocol
 
 from regcheck.core import usage
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.project.files import Source
 
 
@@ -30,6 +31,9 @@ class ClassDefinition(Protocol):
 
     @property
     def torch_base(self) -> str: ...
+
+    @property
+    def optimizer_base(self) -> str: ...
 
     @property
     def mro(self) -> Sequence[ClassDefinition]: ...
@@ -334,10 +338,14 @@ class Container(Module):
 
 @dataclass(eq=False)
 class Instance(Module):
-    """An object of a scanned class, a module or not; its attributes are its cells."""
+    """An object of a scanned class, a module or not; its attributes are its cells.
+
+    `optimizer_arguments` are those that the class of an optimizer passes to its base in torch.optim.
+    """
 
     definition: ClassDefinition = field(kw_only=True)
     base: Container | LayerValue | None = None
+    optimizer_arguments: tuple[tuple[Value, ...], Mapping[str, Value]] | None = None
 
     @property
     def is_module(self) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from regcheck.core.graph import Drops, Kind, Mode, Op, Site
 from regcheck.files.discarded_results import FunctionBody
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.values import (
     NONE,

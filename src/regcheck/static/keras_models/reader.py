@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Protocol
@@ -16,6 +16,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode, Op, Site, Wholeness
 from regcheck.core.usage import Usage
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (

@@ -6,9 +6,10 @@ import ast
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Domain, Kwargs
 from regcheck.static.interpreter.interpreter import Interpreter

@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, partial
 from itertools import chain
 
 from regcheck.core.graph import Mode, Op, Site
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import STEP_SHARES, Work

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
 from regcheck.files.dotted_name import is_self, last_name
 from regcheck.files.syntax import children, walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.values import ClassDefinition, Function
 from regcheck.static.project.names import Definition, parameters_of
 from regcheck.torch_api.arguments import Argument

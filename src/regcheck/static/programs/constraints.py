@@ -6,12 +6,12 @@ import ast
 import dataclasses
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from regcheck.core.usage import ConstraintNotKept
 from regcheck.files.dotted_name import last_name
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame

@@ -64,6 +64,8 @@ class ProgramStatements(Statements):
             log.loops.pop()
         if any(map(trains, log.events[start:])):
             log.training_loops.add(loop)
+            if log.trained_since is None:
+                log.trained_since = len(log.events)
 
     def __init__(self, domain: ProgramDomain) -> None:
         self.program = domain

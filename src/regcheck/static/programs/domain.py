@@ -85,6 +85,8 @@ _OBSERVERS = frozenset(
 
 _COMPARING = frozenset("cat concat stack matmul mm cosine_similarity cdist pairwise_distance".split())
 """Functions that put the results of several calls together, as losses of features do."""
+AVERAGING = "update_parameters"
+"""The method of torch's `AveragedModel` that moves its weights towards those of another model."""
 OF_TASKS = frozenset(
     "log log_dict optimizers lr_schedulers print clip_gradients all_gather toggle_optimizer untoggle_optimizer".split()
 )
@@ -183,7 +185,7 @@ class ProgramDomain(Domain):
         name = _callee(node)
         if _NAMES_LOSS.search(name):
             return self.log.consume_in_loss(values)
-        result = self.log.decide(values) if DECIDING.search(name) else self.log.consume(values)
+        result = self.log.decide(values) if DECIDING.search(name) else self.log.compute(name, values)
         if isinstance(node, ast.Call) and not isinstance(result, TensorRef):
             return self.unknown_models.result_of(values, node)
         return self.penalties.keep_terms(name, values, result, node)
@@ -213,7 +215,7 @@ class ProgramDomain(Domain):
         if name in ("sub", "matmul"):
             self.log.put_together(values)
         thresholds = isinstance(node, ast.Compare) and isinstance(node.ops[0], _THRESHOLDS)
-        used = self.log.decide(values) if thresholds else self.log.consume(values)
+        used = self.log.decide(values) if thresholds else self.log.combine(name, values)
         return self.penalties.arithmetic(name, values, used, node)
 
     def join_tensors(self, values: Sequence[Value]) -> Value:
@@ -373,6 +375,10 @@ class ProgramDomain(Domain):
             if last == "set_grad_enabled":
                 self.log.set_gradients(enabled)
             return _GRADIENTS_OPEN if enabled is None else _GRADIENTS_ON if enabled else _GRADIENTS_OFF
+        if name == "torch.optim.swa_utils.AveragedModel" and args:
+            return self.copy_of(args[0])
+        if name == "torch.optim.swa_utils.update_bn":
+            return self._update_statistics(argument(args, kwargs, 1, "model"), node)
         if package == "torch.optim" and last[:1].isupper():
             return self.optimizers.construct(last, args, kwargs, node)
         if name == "torch.autograd.grad":
@@ -386,6 +392,13 @@ class ProgramDomain(Domain):
             self.log.put_together(values)
         return self._computed(last, values, node)
 
+    def _update_statistics(self, model: Value, node: ast.AST) -> Value:
+        """A pass in train mode for running statistics; afterwards the model has the mode that it had before."""
+        module = model.model if isinstance(model, UnknownObject) else model
+        if isinstance(module, Module) and self.log.is_model(module):
+            self.log.add_statistics(module, node)
+        return NONE
+
     def _computed(self, name: str, values: Sequence[Value], node: ast.AST) -> Value:
         """The result of a function of torch; `max` along a dimension returns the index of the maximum as well."""
         if name == "argmax":
@@ -393,7 +406,7 @@ class ProgramDomain(Domain):
         if name in _LEAVING_THE_GRAPH:
             return self.log.take_out(values)
         decides = DECIDING.search(name) or (name == "max" and len(values) > 1)
-        result = self.log.decide(values) if decides else self.log.consume(values)
+        result = self.log.decide(values) if decides else self.log.compute(name, tuple(values))
         return self.penalties.keep_terms(name, values, result, node)
 
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
@@ -457,6 +470,8 @@ class ProgramDomain(Domain):
                 self.unknown_models.unsettle_all()
                 return owner
         if isinstance(owner, UnknownObject):
+            if name == AVERAGING:
+                return NONE
             if name in LEAVING_MODES or name in BESIDE_MODES:
                 self.unsettle(given[1:])
                 return self.log.consume(given)
@@ -502,6 +517,9 @@ class ProgramDomain(Domain):
         if name in OF_TASKS:
             self.unsettle((*args, *kwargs.values()))
             return self.log.consume((*args, *kwargs.values()))
+        if name == AVERAGING:
+            self.freezing.rewrite(module)
+            return NONE
         if name == "load_state_dict":
             self.log.load_weights(module)
             self.freezing.load(module, node)

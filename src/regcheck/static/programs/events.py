@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from regcheck.core.usage import Called, Event, ModeSet, StepComposed
 from regcheck.core.usage import Model as Subject
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
@@ -21,21 +22,35 @@ from regcheck.static.interpreter.values import (
     Container,
     Instance,
     Module,
+    ParameterOf,
+    Parameters,
+    Setting,
     TensorRef,
     Unknown,
     UnknownModel,
     Value,
+    Weight,
     argument,
     leaves,
 )
 from regcheck.static.models.inspection import has_learned_layers, identity, is_loss, modes, name_of, parts_of
 
-from .repetition import Repetition, repetition_of
+from .repetition import Repetition, is_of_one_input, repetition_of
+
+_SCORING = frozenset(("sub", "mul", "eq", "ne"))
+_FIXED = (Constant, Setting, Parameters, ParameterOf, Weight)
+"""The values that no result is scored against."""
+_REDUCING = frozenset(("mean", "sum", "median", "norm", "average"))
 
 
 @dataclass(frozen=True)
 class CallResult(TensorRef):
     """The result of a model call itself, not a value computed from it."""
+
+
+@dataclass(frozen=True)
+class Difference(TensorRef):
+    """A value computed from the results of model calls and from another value, element by element."""
 
 
 class EventLog(Part):
@@ -60,10 +75,16 @@ class EventLog(Part):
         """The calls whose results each call receives."""
         self._repetitions: dict[int, Repetition] = {}
         """How loops repeat each call without gradients in train mode of the current program."""
+        self._copied: list[int] = []
+        """The indices of the events of the current program that the next event repeats."""
         self.training_loops: set[ast.AST] = set()
         """The loops in which a program trains."""
         self.loops: list[ast.AST] = []
         """The loops that are running, of any function, the outermost first."""
+        self.trained_since: int | None = None
+        """The index of the event that follows the first loop that trains, once one has ended in the current program."""
+        self._calls: dict[int, tuple[ast.AST, tuple[ast.AST, ...]]] = {}
+        """The nodes of the calls of the current program, and the loops around them, by the index of their events."""
         self.scored: set[object] = set()
         """The identities of the models whose results go into a loss: each is a whole model."""
         self.steps = False
@@ -95,7 +116,10 @@ class EventLog(Part):
         self._program, self._keys_given, self._start = name, 0, len(self.events)
         self.frames_around.clear()
         self._repetitions.clear()
+        self._calls.clear()
+        self._copied.clear()
         self.training_loops.clear()
+        self.trained_since = None
         for identities in (self.scored, self.features, self._tried_out, self._compared):
             identities.clear()
         self.steps = False
@@ -104,17 +128,42 @@ class EventLog(Part):
         """Drops the events from an index on."""
         del self.events[end:]
         self._repetitions = {index: each for index, each in self._repetitions.items() if index < end}
+        self._calls = {index: each for index, each in self._calls.items() if index < end}
+        self._copied = [index for index in self._copied if index < end]
 
     def end(self) -> None:
-        """The program is over: notes on its calls whether an input comes again before anything is trained.
+        """The program is over: notes which calls follow its training, and where an input comes again untrained.
 
         What a test sends gradients through counts as scored if the test steps an optimizer.
         """
         self.scored |= self._tried_out if self.steps else set()
         for index, repetition in self._repetitions.items():
             event = self.events[index]
-            if isinstance(event, Called) and repetition.is_again(self.training_loops):
-                self.events[index] = replace(event, passes_again=True)
+            if isinstance(event, Called) and event.training is True and not event.grad:
+                passes_again = repetition.is_again(self.training_loops)
+                self.events[index] = replace(
+                    event, passes_again=passes_again, after_training=self._is_after_training(index)
+                )
+        for index in self._copied:
+            self.events[index + 1] = self.events[index]
+
+    def _is_after_training(self, index: int) -> bool:
+        """Whether a call follows the loops that train, and is none of the input that statistics are trained on."""
+        node, loops = self._calls[index]
+        if self.trained_since is None or index < self.trained_since or not self.training_loops.isdisjoint(loops):
+            return False
+        event, frame = self.events[index], self.frames_around[index][-1]
+        assert isinstance(event, Called)
+        if not all("norm" in kind for kind in event.model.mode_dependent) or not is_of_one_input(node, frame):
+            return True
+        alike = [each for each in self._calls if self.callees[each] is self.callees[index]]
+        alike = [each for each in alike if self.frames_around[each][-1].function is frame.function]
+        return not any(
+            getattr(self.events[each], "backpropagated", None)
+            and _arguments_of(self._calls[each][0]) == _arguments_of(node)
+            and is_of_one_input(self._calls[each][0], frame)
+            for each in alike
+        )
 
     def add(self, make: type[Event], node: ast.AST, **details: Any) -> int:
         """Appends an event at a node; its index."""
@@ -144,10 +193,16 @@ class EventLog(Part):
             callers=tuple([each.name for each in reversed(frames[:-1])]),
         )
         if repetition.at_once and repetition.of_inputs:
+            self._copied.append(index)
             self.events.append(self.events[index])  # as a loop, which is followed twice
         self.callees[index], self.frames_around[index] = module, tuple(frames)
+        self._calls[index] = node, tuple(self.loops)
         self._repetitions[index], self._fed_by[index] = repetition, fed_by
         return CallResult(self.ids([index]))
+
+    def add_statistics(self, module: Module, node: ast.AST) -> None:
+        """Appends a pass in train mode without gradients, which only updates the running statistics of a model."""
+        self.add(Called, node, model=self.subject(module), training=True, grad=False, result="discarded")
 
     def add_mode(self, model: Module, training: bool, node: ast.AST) -> None:
         """Appends a change of a model's mode."""
@@ -324,6 +379,25 @@ class EventLog(Part):
                 self.events[index] = replace(event, result_use="value")
         return self.consume(values)
 
+    def combine(self, name: str, values: Args) -> Value:
+        """The program computes a value from others by an operator."""
+        result = self.consume(values)
+        if not isinstance(result, TensorRef):
+            return result
+        by_model = [bool(self.origins((each,))) for each in values]
+        others = [each for each, known in zip(values, by_model, strict=True) if not known]
+        compares = name in _SCORING and not all(isinstance(each, _FIXED) for each in others)
+        return Difference(result.ids) if compares or _holds_difference(values) else result
+
+    def compute(self, name: str, values: Args) -> Value:
+        """The program computes a value by a function; one number from differences is a score."""
+        if not _holds_difference(values):
+            return self.consume(values)
+        if name in _REDUCING and len(values) == 1:
+            return self.decide(values)
+        result = self.consume(values)
+        return Difference(result.ids) if isinstance(result, TensorRef) else result
+
     def decide(self, values: Iterable[Value]) -> Value:
         """The program computes a score, a class or a loss from values, which need not be a whole model's."""
         values = tuple(values)
@@ -332,3 +406,12 @@ class EventLog(Part):
             if isinstance(event, Called) and event.result_use != "decision":
                 self.events[index] = replace(event, result_use="decision")
         return self.consume(values)
+
+
+def _holds_difference(values: Iterable[Value]) -> bool:
+    return any(isinstance(each, Difference) for each in values)
+
+
+def _arguments_of(call: ast.AST) -> str:
+    """The source of a call's arguments."""
+    return ", ".join(ast.unparse(each) for each in (*call.args, *call.keywords)) if isinstance(call, ast.Call) else ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from regcheck.core.frozen_norms import OwnedParameters, frozen_norms
 from regcheck.core.usage import Called
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (
     Constant,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from regcheck.core.usage import Backward, Called, ModeNotRestored, ModeSet, Stepped
 from regcheck.core.usage import Model as Subject
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import State
 from regcheck.static.interpreter.values import (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from regcheck.core.usage import Group, OptimizerInfo, Stepped
 from regcheck.files.syntax import walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.values import (

@@ -6,12 +6,13 @@ import ast
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from regcheck.core.errors import CannotTrace
 from regcheck.core.usage import Called, Event, Usage
 from regcheck.files.place import Place
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.part import Part
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from regcheck.files.dotted_name import last_name
 from regcheck.files.syntax import children, walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.state import Frame
 
 _Loop = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
@@ -18,11 +19,12 @@ _COPYING = frozenset(("repeat", "repeat_interleave", "expand", "tile"))
 _NEW_AXIS = frozenset(("unsqueeze", "unsqueeze_", "expand_dims"))
 _SHAPING = frozenset(("view", "reshape"))
 _JOINING = frozenset(("cat", "concat", "concatenate", "stack", "vstack", "pad_sequence"))
+_GROWING = frozenset(("append", "extend", "insert"))
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """How loops repeat a call.
+    """How loops repeat a call. A loop over several callees repeats none of them.
 
     Attributes:
         of_inputs: the innermost loop hands in another input at each pass.
@@ -48,18 +50,24 @@ class Repetition:
 def repetition_of(call: ast.AST, frames: Sequence[Frame]) -> Repetition:
     """How the loops of running functions repeat a call in the innermost one."""
     body = _body_of(frames[-1])
-    inner = _loops_around(body, call)
+    inner = [each for each in _loops_around(body, call) if _changing(each, call).isdisjoint(_names_in_callee(call))]
     around: list[ast.AST] = []
     for outer, called in pairwise(frames):
         calling = _loops_that_call(called.name.rpartition(".")[2], _body_of(outer))
-        around += [loop for loop, each in calling if inner or not _hands_in(loop, each)]
+        around += [loop for loop, each in calling if inner or not hands_in(loop, each)]
     copies = not _COPYING.isdisjoint(_names_called(body))
-    found = Repetition(loops=(*around, *inner[:-1]), copies=copies, single=not copies and _is_single(call, body))
+    around += [each for each in inner[:-1] if not hands_in(each, call)]
+    found = Repetition(loops=tuple(around), copies=copies, single=not copies and _is_single(call, body))
     if not inner:
         return found
-    hands_in = _hands_in(inner[-1], call)
+    of_inputs = hands_in(inner[-1], call)
     at_once = not isinstance(inner[-1], _LOOPS)
-    return replace(found, of_inputs=hands_in, of_one_input=not hands_in, at_once=at_once)
+    return replace(found, of_inputs=of_inputs, of_one_input=not of_inputs, at_once=at_once)
+
+
+def is_of_one_input(call: ast.AST, frame: Frame) -> bool:
+    """Whether every loop around a call, in its own function, hands in the same input at each pass."""
+    return not any(hands_in(each, call) for each in _loops_around(_body_of(frame), call))
 
 
 def _is_single(call: ast.AST, body: ast.AST) -> bool:
@@ -113,17 +121,40 @@ def _loops_around(body: ast.AST, call: ast.AST) -> tuple[_Loop, ...]:
     return ()
 
 
-def _hands_in(loop: _Loop, call: ast.AST) -> bool:
+def hands_in(loop: _Loop, call: ast.AST) -> bool:
     """Whether the arguments of a call depend on what the loop changes from pass to pass."""
-    changing = {each.id for target in _targets(loop) for each in walk(target) if isinstance(each, ast.Name)}
-    for _ in range(3):  # chains of assignments, whatever their order
-        for each in walk(loop):
-            if isinstance(each, (ast.Assign, ast.NamedExpr, ast.AnnAssign)) and each.value is not None:
-                targets = each.targets if isinstance(each, ast.Assign) else [each.target]
-                if isinstance(loop, ast.While) or not changing.isdisjoint(_names(each.value)):
-                    changing |= {name for target in targets for name in _names(target)}
+    changing = _changing(loop, call)
     given = [*call.args, *call.keywords] if isinstance(call, ast.Call) else []
     return any(not changing.isdisjoint(_names(each)) for each in given)
+
+
+def _changing(loop: _Loop, call: ast.AST) -> set[str]:
+    """The names whose values change from pass to pass: by the loop's targets, or by the results of a call in it."""
+    changing = {each.id for target in _targets(loop) for each in walk(target) if isinstance(each, ast.Name)}
+    changes = [*_changes(loop)]
+    for _ in range(3):  # chains of assignments, whatever their order
+        for changed, value in changes:
+            comes_back = isinstance(loop, ast.While) or any(each is call for each in walk(value))
+            if comes_back or not changing.isdisjoint(_names(value)):
+                changing |= changed
+    return changing
+
+
+def _changes(loop: _Loop) -> Iterator[tuple[set[str], ast.expr]]:
+    """The names that a loop's body assigns to, or whose lists it extends, with what they get."""
+    for each in walk(loop):
+        if isinstance(each, (ast.For, ast.AsyncFor, ast.comprehension)) and each is not loop:
+            yield _names(each.target), each.iter
+        elif isinstance(each, ast.Assign):
+            yield {name for target in each.targets for name in _names(target)}, each.value
+        elif isinstance(each, (ast.NamedExpr, ast.AnnAssign, ast.AugAssign)) and each.value is not None:
+            yield _names(each.target), each.value
+        elif isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr in _GROWING:
+            yield from ((_names(each.func.value), value) for value in each.args[-1:])
+
+
+def _names_in_callee(call: ast.AST) -> set[str]:
+    return _names(call.func) if isinstance(call, ast.Call) else set()
 
 
 def _targets(loop: _Loop) -> Iterator[ast.expr]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from regcheck.core.errors import CannotTrace
+from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
     Bound,

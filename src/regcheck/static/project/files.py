@@ -6,7 +6,6 @@ import ast
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from regcheck.files.escape import encode
 from regcheck.files.mentions import Mentions
 from regcheck.files.project_folders import INSTALLATION
 from regcheck.files.syntax import walk
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.keep_probabilities import KeepNames, keep_names_of, may_keep
 from regcheck.torch_api.reused_masks import Products, may_draw, products_of
 

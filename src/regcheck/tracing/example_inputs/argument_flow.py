@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
 from torch import nn
+
+from regcheck.lazy_dataclass import dataclass
 
 Root = tuple[str, ...]
 """An argument of forward, or a part of one: `("x",)`, `("batch", "image")`."""

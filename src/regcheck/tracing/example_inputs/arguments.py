@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.torch_api.mode_arguments import FLAGS
 
 from . import layer_inputs, sizes

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from regcheck.lazy_dataclass import dataclass
 from regcheck.tracing.copies.objects import Copier
 from regcheck.tracing.copies.shared import ATOMS
 from regcheck.tracing.copies.tensors import Clones

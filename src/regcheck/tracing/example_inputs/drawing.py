@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import torch
+
+from regcheck.lazy_dataclass import dataclass
 
 SAMPLES = 4
 LARGEST = 2**25
