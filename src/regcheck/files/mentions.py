@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from regcheck.files.dotted_name import is_self, last_name
 from regcheck.files.syntax import children
+from regcheck.lazy_dataclass import dataclass
 
 ATTENTION = "scaled_dot_product_attention"
 CONSTRUCTING = ("__init__", "__post_init__", "__attrs_post_init__")
