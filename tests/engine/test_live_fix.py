@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pkgutil
 import sysconfig
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,16 +15,20 @@ import pytest
 
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Evidence, NotChecked, Verdict
+from regcheck.core.finding import Effect, Evidence, NotChecked, Verdict
 from regcheck.core.join import join
-from regcheck.core.patch import Patch
+from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
-from regcheck.engine.fix import CannotCompare, FixResult
+from regcheck.engine.audit import audit
+from regcheck.engine.fix import CannotCompare, Examine, FixResult
+from regcheck.engine.fixed_lines import FixedLine, measuring_again
 from regcheck.engine.fresh_process import Died, call_afresh
 from regcheck.engine.live_fix import LiveFixes, refuse_incomparable
+from regcheck.engine.moved_lines import LineMap
 from regcheck.engine.scan import scan
 from regcheck.files.text import overlay
 from regcheck.plugins import catalogue
+from regcheck.report.view import fixed_line
 
 NET = """\
 import torch
@@ -58,13 +63,15 @@ class Program:
     def fixes(self) -> LiveFixes:
         return LiveFixes(catalogue(), str(self.path.parent), self.since, self.unsafe)
 
-    def measured(self, contents: Mapping[str, bytes], verdict: Verdict = Verdict.CONFIRMED) -> Report:
+    def measured(
+        self, contents: Mapping[str, bytes], lines: Sequence[FixedLine] = (), verdict: Verdict = Verdict.CONFIRMED
+    ) -> Report:
         with overlay(contents):
             report = scan([self.path], Options())
         found = (replace(each, patch=None, evidence=Evidence(verdict)) for each in report.findings)
         return replace(report, findings=tuple(found), live=True)
 
-    def fix(self, examine: Callable[[Mapping[str, bytes]], Report] | None = None) -> FixResult:
+    def fix(self, examine: Examine | None = None) -> FixResult:
         return self.fixes.applied(self.fixes.offered(self.measured({})), examine or self.measured)
 
 
@@ -86,6 +93,66 @@ def test_a_fix_is_kept_that_the_second_measurement_confirms(program: Program) ->
     assert program.path.read_text(encoding="utf-8") == FIXED
 
 
+def test_what_a_fix_removes_is_measured_again(program: Program) -> None:
+    """The line of the finding, where it stands with the fix, says how large the effect is then."""
+    lines: list[FixedLine] = []
+
+    def examine(contents: Mapping[str, bytes], fixed: Sequence[FixedLine]) -> Report:
+        lines.extend(fixed)
+        (before,) = program.measured({}).findings
+        refuted = replace(before, evidence=Evidence(Verdict.REFUTED, effect=Effect("change", 0.0, "of it")))
+        return replace(program.measured(contents), refuted=(refuted,))
+
+    result = program.fix(examine)
+    assert [(each.code, each.path, each.line) for each in lines] == [("REG202", str(program.path), 13)]
+    (fixed,) = result.removed
+    assert result.report.refuted == ()
+    before = replace(fixed, evidence=Evidence(Verdict.CONFIRMED, effect=Effect("change", 0.5, "of it")))
+    assert fixed_line(before, result.again[fixed.key]).endswith(" change: 50 % → 0 % of it")
+    assert fixed_line(before).endswith(" change: 50 % of it → not found when measured again")
+
+
+def test_an_audit_measures_in_lines_that_no_rule_suspects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line with a dropout is measured where it is named, and a line without one says nothing."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "net_with_a_gate.py"
+    path.write_text(GATED, encoding="utf-8")
+    model = importlib.import_module(path.stem).Net()
+    here, elsewhere = (FixedLine("REG202", str(path), line, "it drops", "") for line in (13, 14))
+    assert audit(model).refuted == ()
+    with measuring_again([elsewhere]):
+        assert audit(model).refuted == ()
+    with measuring_again([here]):
+        report = audit(model)
+    (again,) = report.refuted
+    assert here.is_of(again) and again.evidence.effect is not None and again.evidence.effect.value == 0
+    assert report.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("edit", "line"),
+    [
+        (Edit(3, 1, 3, 1, "one\ntwo\n"), 7),
+        (Edit(5, 1, 5, 1, "one\n"), 6),
+        (Edit(5, 9, 5, 12, "a,\n b"), 5),
+        (Edit(2, 1, 4, 1, ""), 3),
+        (Edit(6, 1, 6, 1, "one\n"), 5),
+    ],
+)
+def test_a_finding_moves_with_the_lines_above(program: Program, edit: Edit, line: int) -> None:
+    """Lines that a fix adds or removes above a finding move it, and those below do not."""
+    (found,) = program.measured({}).findings
+    moved = FixedLine.of(replace(found, line=5, column=9), [edit])
+    assert moved is not None
+    assert moved.line == line
+
+
+def test_lines_of_a_report_move_with_the_file() -> None:
+    """A line keeps its number above a change, moves below it, and stays within what replaces it."""
+    lines = LineMap(b"a\nb\nc\nd\n", b"a\nnew\nb\nC\nC2\nd\n")
+    assert [lines[number] for number in (1, 2, 3, 4)] == [1, 3, 4, 6]
+
+
 @pytest.mark.parametrize(
     ("again", "why"),
     [
@@ -104,7 +171,7 @@ def test_a_fix_is_taken_back_that_the_second_measurement_refuses(
     """Where the finding remains, or less is examined than before, nothing changes and a note says why."""
     before = replace(program.measured({}), coverage=(Coverage("Net", "recorded", modules=3, traced=3),))
 
-    def examine(contents: Mapping[str, bytes]) -> Report:
+    def examine(contents: Mapping[str, bytes], lines: Sequence[FixedLine]) -> Report:
         return again(replace(program.measured(contents), coverage=before.coverage), before)
 
     result = program.fixes.applied(program.fixes.offered(before), examine)
@@ -115,7 +182,7 @@ def test_a_fix_is_taken_back_that_the_second_measurement_refuses(
 def test_a_fix_is_taken_back_where_the_second_process_dies(program: Program) -> None:
     """A model that no longer runs with the fix keeps its source."""
 
-    def examine(contents: Mapping[str, bytes]) -> Report:
+    def examine(contents: Mapping[str, bytes], lines: Sequence[FixedLine]) -> Report:
         raise Died("SystemExit: 3")
 
     result = program.fix(examine)
@@ -129,7 +196,7 @@ def test_a_file_with_which_the_program_fails_spares_the_others(program: Program)
     other.write_text(NET, encoding="utf-8")
     os.utime(other, ns=(0, 10**18))
 
-    def examine(contents: Mapping[str, bytes]) -> Report:
+    def examine(contents: Mapping[str, bytes], lines: Sequence[FixedLine]) -> Report:
         if str(other) in contents:
             raise Died("RuntimeError: shapes differ")
         return both(contents)
@@ -145,7 +212,7 @@ def test_a_file_with_which_the_program_fails_spares_the_others(program: Program)
 
 def test_only_confirmed_findings_are_fixed(program: Program) -> None:
     """What no measurement confirmed has no patch."""
-    report = program.measured({}, Verdict.UNMEASURED)
+    report = program.measured({}, verdict=Verdict.UNMEASURED)
     assert [each.patch for each in program.fixes.offered(report).findings] == [None]
 
 

@@ -24,6 +24,7 @@ def test_safe_fixes_are_applied_and_measured_again(project: Project) -> None:
     assert [each["code"] for each in report["findings"]] == ["REG201"]
     assert done.returncode == 1
     assert "regcheck: fixed: models.py:14:26 REG202 dropout-ignores-mode: standard deviation" in done.stdout
+    assert " % → 0 % of the prediction's spread" in done.stdout
     assert "regcheck: 1 fixed, as some of its tests confirm: run the whole suite again" in done.stdout
 
 

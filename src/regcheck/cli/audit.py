@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regcheck.cli.common_options import (
     Parser,
@@ -31,6 +32,9 @@ from regcheck.core.join import join
 from regcheck.core.progress import steps
 from regcheck.core.report import Report, asked_by_name
 from regcheck.plugins import catalogue
+
+if TYPE_CHECKING:
+    from regcheck.engine.fixed_lines import FixedLine
 
 
 def argument_parser() -> Parser:
@@ -154,9 +158,13 @@ def audited(targets: Sequence[str], given: list[InputSpec], options: Options) ->
 
 
 def audited_afresh(
-    targets: Sequence[str], given: list[InputSpec], options: Options, contents: Mapping[str, bytes]
+    targets: Sequence[str],
+    given: list[InputSpec],
+    options: Options,
+    contents: Mapping[str, bytes],
+    lines: Sequence[FixedLine],
 ) -> Report:
-    """Returns the report of a fresh process in which files have these contents.
+    """Returns the report of a fresh process in which files have these contents, and measures in these lines of them.
 
     Raises:
         Died: the process ended without a report.
@@ -164,15 +172,20 @@ def audited_afresh(
     from regcheck.engine.fresh_process import call_afresh
 
     (report,) = (
-        call_afresh(each, audited_to_send, targets, given, options)
+        call_afresh(each, audited_to_send, targets, given, options, lines)
         for each in steps([contents], lambda _: "measuring the fixes in a fresh process")
     )
     return report
 
 
-def audited_to_send(targets: Sequence[str], given: list[InputSpec], options: Options) -> Report:
+def audited_to_send(
+    targets: Sequence[str], given: list[InputSpec], options: Options, lines: Sequence[FixedLine]
+) -> Report:
     """Returns one report on all targets without the recorded graph, which other processes cannot have."""
-    return replace(audited(targets, given, options), fx_graph=None)
+    from regcheck.engine.fixed_lines import measuring_again
+
+    with measuring_again(lines):
+        return replace(audited(targets, given, options), fx_graph=None)
 
 
 def matches(target: str) -> list[str]:

@@ -116,7 +116,7 @@ def publish_changes(
     result.write()
     for each in result.removed:
         if each.is_confirmed:
-            note(fixed_line(each))
+            note(fixed_line(each, result.again.get(each.key)))
     with overlay(result.after):
         if piped:
             sys.stdout.flush()

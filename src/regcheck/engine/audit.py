@@ -177,6 +177,7 @@ def _check_model(
             findings, missed = compare_ranks(check, *meeting, runs, whole)
         probe_on = model_probes(twin, traced, options.seed, partial(budget_of, options), note)
         findings = [*check.prove(name, pairs, probe_on, traced.blocks), *findings]
+        findings += check.prove_again("graph", traced.graph, probe_on)
         unexplained = unexplained_draws(twin, traced, options.seed)
     declared = partial(declarations_around, dict(named_parts(model)))
     undecided = entries(suspicions.undecided, findings, options, ASK_THE_USER, name, declared)

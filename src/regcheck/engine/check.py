@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -14,11 +15,13 @@ from regcheck.core.coverage import Coverage
 from regcheck.core.device_evidence import EvidenceByDevice, Proofs
 from regcheck.core.errors import BrokenRule, CannotMeasure, Failed, RegcheckError, UsageError, format_error, stops
 from regcheck.core.finding import Evidence, Finding, NotChecked, Severity, Suspicion, Verdict
-from regcheck.core.graph import Mode, Op
+from regcheck.core.graph import Graph, Mode, Op
 from regcheck.core.progress import steps
 from regcheck.core.report import Report
 from regcheck.core.rule import About, Rule, finding, merged
 from regcheck.core.suppressions import CodeSuppression
+from regcheck.core.usage import Usage
+from regcheck.engine.fixed_lines import suspicions_again
 from regcheck.engine.undecided import open_question
 from regcheck.lazy_dataclass import dataclass
 from regcheck.plugins import catalogue
@@ -146,6 +149,18 @@ class Check:
                     findings.append(finding(rule, each, each.evidence))
         return findings
 
+    def prove_again(self, about: About, value: Graph | Usage, probe_on: ProbeOn) -> Iterator[Finding]:
+        """Measure in the lines that fixes change: for each line the refuted finding with the largest effect.
+
+        A line of which a measurement says anything else yields nothing: its ops and events may have other purposes.
+        """
+        for rule in self.rules:
+            lines = suspicions_again(rule, value) if rule.about == about else ()
+            for suspicions in lines:
+                found = [finding(rule, each, combined(self._measure(rule, each, probe_on))) for each in suspicions]
+                if found and all(each.evidence.verdict is Verdict.REFUTED for each in found):
+                    yield max(found, key=lambda each: _size(each.evidence))
+
     def _measure(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:
         """The evidence of each device."""
         if not self.options.confirm or rule.confirm is None:
@@ -188,3 +203,8 @@ class Check:
             findings, not_checked, self.options, declared=declared, devices=self.devices, subjects=(subject,)
         )
         return replace(report, suppressed_by=tuple(dict.fromkeys((*suppressed_by, *report.suppressed_by))))
+
+
+def _size(evidence: Evidence) -> float:
+    value = evidence.effect.value if evidence.effect else None
+    return inf if value is None else value

@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
 from pathlib import Path
 
 from regcheck.config.options import Options
 from regcheck.core.errors import UsageError
-from regcheck.core.finding import Finding
+from regcheck.core.finding import Evidence, Finding, Key
 from regcheck.core.patch import Patch
 from regcheck.core.report import Report
+from regcheck.engine.fixed_lines import FixedLine
+from regcheck.engine.moved_lines import LineMap, in_moved_lines
 from regcheck.engine.scan import scan
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.escape import visible
@@ -29,13 +31,15 @@ PASSES = 50
 class FixResult:
     """The report on the remaining findings, and the contents of the files that change.
 
-    `removed` are the findings that the changes remove; `refused` maps a file in which one was not made to the reason.
+    `removed` are the findings that the changes remove; `again` holds by their keys what a second measurement in their
+    lines says, where one could be made; `refused` maps a file in which a change was not made to the reason.
     """
 
     report: Report
     before: dict[str, bytes] = field(default_factory=dict)
     after: dict[str, bytes] = field(default_factory=dict)
     removed: list[Finding] = field(default_factory=list)
+    again: dict[Key, Evidence] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -52,6 +56,11 @@ class FixResult:
                 end = "\r\n" if text.endswith("\r") else "\n"
                 shown = text[:1] + visible(text[1:].removesuffix("\r"), "\t\f") + end
                 yield shown if ended else f"{shown}\\ No newline at end of file\n"
+
+    def moved(self, report: Report) -> Report:
+        """A report on the files before the changes, with its lines where they stand after them."""
+        lines = {path: LineMap(self.before[path], content) for path, content in self.after.items()}
+        return in_moved_lines(report, lines)
 
     def write(self) -> None:
         """Write the files that change, each in one step.
@@ -72,15 +81,15 @@ class CannotCompare(Exception):
     """With the changes the subject could not be examined as it was without them; the message says why."""
 
 
-Examine = Callable[[Mapping[str, bytes]], Report]
-"""Examines the subject as if files had these contents; may raise `CannotCompare`."""
+Examine = Callable[[Mapping[str, bytes], Sequence[FixedLine]], Report]
+"""Examines the subject as if files had these contents, and measures in these lines; may raise `CannotCompare`."""
 
 
 def fix_paths(paths: Iterable[str | Path], options: Options, *, unsafe: bool = False) -> FixResult:
     """Scan, and apply safe patches (with `unsafe`, all) in as many passes as needed; writes nothing."""
     paths = list(paths)
 
-    def examine(contents: Mapping[str, bytes]) -> Report:
+    def examine(contents: Mapping[str, bytes], lines: Sequence[FixedLine]) -> Report:
         with overlay(contents):
             return scan(paths, options)
 
@@ -102,7 +111,8 @@ def fix_findings(report: Report, examine: Examine, *, unsafe: bool = False) -> F
         if not changed:
             break
         try:
-            report = examine({**result.after, **changed})
+            lines = _lines_after(done)
+            report = examine({**result.after, **changed}, [*lines.values()])
             every = ((path, _objection(path, done[path], result.report, report)) for path in changed)
             objections = {path: why for path, why in every if why}
         except CannotCompare as error:
@@ -119,7 +129,9 @@ def fix_findings(report: Report, examine: Examine, *, unsafe: bool = False) -> F
             continue
         result.after |= changed
         result.removed += (each for some in done.values() for each in some)
-        result.report = report
+        again = {key: each for key, line in lines.items() for each in report.refuted if line.is_of(each)}
+        result.again |= {key: each.evidence for key, each in again.items()}
+        result.report = replace(report, refuted=tuple(each for each in report.refuted if each not in again.values()))
     return result
 
 
@@ -171,6 +183,15 @@ def _pass(result: FixResult, trial: _Trial, unsafe: bool) -> tuple[dict[str, byt
             trial.useless |= {(path, each.patch) for each in candidates if each.patch}
             result.refused[path] = str(error)
     return changed, done
+
+
+def _lines_after(done: Mapping[str, Sequence[Finding]]) -> dict[Key, FixedLine]:
+    """The lines of findings by their keys, after the patches of all findings in their file."""
+    lines: dict[Key, FixedLine] = {}
+    for findings in done.values():
+        edits = [edit for each in findings if each.patch for edit in each.patch.edits]
+        lines |= {each.key: line for each in findings if (line := FixedLine.of(each, edits))}
+    return lines
 
 
 def may_apply(finding: Finding, unsafe: bool) -> bool:

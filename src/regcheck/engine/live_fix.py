@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -16,7 +16,8 @@ from regcheck.core.coverage import Coverage
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule
-from regcheck.engine.fix import CannotCompare, FixResult, fix_findings, may_apply
+from regcheck.engine.fix import CannotCompare, Examine, FixResult, fix_findings, may_apply
+from regcheck.engine.fixed_lines import FixedLine
 from regcheck.engine.fresh_process import Died
 from regcheck.files.text import content_of, overlay
 from regcheck.lazy_dataclass import dataclass
@@ -55,12 +56,12 @@ class LiveFixes:
         report = with_patches(report, self.rules, sources)
         return _without_patches(report, lambda each: each.key not in confirmed)
 
-    def applied(self, report: Report, examine: Callable[[Mapping[str, bytes]], Report]) -> FixResult:
+    def applied(self, report: Report, examine: Examine) -> FixResult:
         """Apply the patches that a report offers; writes nothing.
 
         Args:
             report: the findings with their patches.
-            examine: examines the same subject with changed files, in a fresh process; may raise `Died`.
+            examine: examines the same subject in a fresh process; may raise `Died`.
         """
         refused: dict[str, str] = {}
 
@@ -68,9 +69,9 @@ class LiveFixes:
             refused.update(self._refused(offered))
             return _without_patches(offered, lambda each: each.path in refused)
 
-        def examined(contents: Mapping[str, bytes]) -> Report:
+        def examined(contents: Mapping[str, bytes], lines: Sequence[FixedLine]) -> Report:
             try:
-                again = examine(contents)
+                again = examine(contents, lines)
             except Died as error:
                 raise CannotCompare(f"with the fix it could not be run: {error}") from None
             refuse_incomparable(report, again, contents)

@@ -10,6 +10,7 @@ from regcheck.core.finding import Finding, NotChecked, Verdict
 from regcheck.core.report import Report
 from regcheck.core.usage import Usage
 from regcheck.engine.check import Check
+from regcheck.engine.fixed_lines import FIXED
 from regcheck.engine.source_events import with_source_events
 from regcheck.probe.factory import ProbeOn, no_probe, usage_probes
 from regcheck.probe.process_state import world_untouched
@@ -34,7 +35,7 @@ def _check_usage(
     usage = with_source_events(usage, check.rules)
     suspicions, options = check.suspect("usage", usage), check.options
     used, missed = [*suspicions.suppressed_by], [*suspicions.failed]
-    if not suspicions.pairs:
+    if not suspicions.pairs and not FIXED.get():
         return check.report(usage.subject, (), missed, suppressed_by=used)
     probe_on: ProbeOn = usage_probes(captures, optimizers, options) if options.run else no_probe
     firm = [pair for pair in suspicions.pairs if not pair[1].tentative]
@@ -54,6 +55,7 @@ def _check_usage(
                 used += decision.by_code
                 if not decision.is_suppressed:
                     missed.append(unmeasured(each))
+        findings += check.prove_again("usage", usage, probe_on)
     return check.report(usage.subject, findings, missed, suppressed_by=used)
 
 

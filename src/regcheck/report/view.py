@@ -104,15 +104,22 @@ def effect_size(effect: Effect) -> str:
     return f"{effect.name}: {amount(effect, effect.value)} {effect.unit}{material}"
 
 
-def fixed_line(fixed: Finding) -> str:
-    """The line on a confirmed finding that a second measurement no longer finds: what the first one measured."""
-    size = effect_size(fixed.evidence.effect) if fixed.evidence.effect else ""
-    return f"fixed: {fixed.where} {fixed.title}: {size or fixed.evidence.because} → not found when measured again"
+def fixed_line(fixed: Finding, again: Evidence | None = None) -> str:
+    """The line on a confirmed finding that a fix removes: the effect before and, where it was measured `again`, after.
+
+    `… output units lost in train mode: 20 % → 0 % of the output units`.
+    """
+    before, after = fixed.evidence.effect, again.effect if again else None
+    label = f"fixed: {fixed.where} {fixed.title}"
+    if before and before.value is not None and after and after.value is not None:
+        return f"{label}: {before.name}: {amount(before, before.value)} → {amount(before, after.value)} {before.unit}"
+    size = effect_size(before) if before else ""
+    return f"{label}: {size or fixed.evidence.because} → not found when measured again"
 
 
 def amount(effect: Effect, value: float) -> str:
     """A figure in the effect's unit: `90 %` of a share, else three significant digits."""
-    return percent(value) if effect.unit.startswith("of ") else f"{value:.3g}"
+    return percent(value) if effect.unit.startswith("of ") else f"{value + 0.0:.3g}"
 
 
 def figures(evidence: Evidence) -> str:

@@ -16,7 +16,6 @@ from regcheck.core.finding import Finding, NotChecked
 from regcheck.core.report import Report
 from regcheck.core.version import __version__
 from regcheck.files.escape import escape_unencodable
-from regcheck.files.text import overlay
 from regcheck.report.view import View, text_width
 from regcheck.session import last_run
 from regcheck.session.ledger import Ledger
@@ -87,8 +86,9 @@ class ReportPlugin:
 
     @property
     def report(self) -> Report:
-        """The report on the tests so far."""
-        return self._ledger.report(self._declarations.in_use, self._declarations.idle(self._is_complete))
+        """The report on the tests so far; after fixes, on what remains, in the lines of the changed files."""
+        report = self._ledger.report(self._declarations.in_use, self._declarations.idle(self._is_complete))
+        return self._fixes.moved(report) if self._fixes else report
 
     def receive(self, message: Message) -> None:
         """Add what a test showed. New findings are printed at once, and written for the case of a crash."""
@@ -148,7 +148,7 @@ class ReportPlugin:
             width=text_width(sys.stdout),
             verbose=self._config.get_verbosity() > 0,
         )
-        with inside(root), overlay(self._fixes.before if self._fixes else {}):
+        with inside(root):
             if report.findings and self._fixes is None:
                 from regcheck.suite.session_fixes import fixes_of
 
@@ -180,7 +180,7 @@ class ReportPlugin:
             terminal.write_line(line, yellow=serious)
 
     def _fix(self) -> None:
-        """Apply fixes; the report is then on what remains, in the lines of the files before."""
+        """Apply fixes; the report is then on what remains."""
         from regcheck.suite.session_fixes import fix_session
         from regcheck.suite.summary import inside
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 import pytest
@@ -18,6 +18,7 @@ from regcheck.config.options import Options
 from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.engine.fix import CannotCompare, FixResult, may_apply
+from regcheck.engine.fixed_lines import FixedLine, measuring_again
 from regcheck.engine.fresh_process import Died, call_afresh
 from regcheck.engine.live_fix import LiveFixes
 from regcheck.lazy_dataclass import dataclass
@@ -60,12 +61,13 @@ class SecondSession:
             self.report = reporter.report
 
 
-def run_session(folder: str, arguments: list[str]) -> SecondSession:
-    """Run pytest in a folder of this process."""
+def run_session(folder: str, arguments: list[str], lines: Sequence[FixedLine]) -> SecondSession:
+    """Run pytest in a folder of this process, and measure in these lines too."""
     os.chdir(folder)
     os.environ.pop("PYTEST_ADDOPTS", None)
     session = SecondSession()
-    pytest.main(arguments, plugins=[session])
+    with measuring_again(lines):
+        pytest.main(arguments, plugins=[session])
     return session
 
 
@@ -89,16 +91,16 @@ def fix_session(config: pytest.Config, options: Options, ledger: Ledger) -> FixR
     arguments = arguments_of(config, [*tests])
     folder = str(config.invocation_params.dir)
 
-    def session(contents: Mapping[str, bytes]) -> SecondSession:
-        return call_afresh(contents, run_session, folder, arguments)
+    def session(contents: Mapping[str, bytes], lines: Sequence[FixedLine]) -> SecondSession:
+        return call_afresh(contents, run_session, folder, arguments, lines)
 
-    def examine(contents: Mapping[str, bytes]) -> Report:
-        again = session(contents)
+    def examine(contents: Mapping[str, bytes], lines: Sequence[FixedLine]) -> Report:
+        again = session(contents, lines)
         first.refuse_other_outcomes(again)
         return again.report
 
     try:
-        first = session({})
+        first = session({}, ())
     except Died as error:
         return FixResult(offered, refused={_path(each): f"its tests cannot run again: {error}" for each in wanted})
     result = fixes.applied(fixes.offered(first.report), examine)

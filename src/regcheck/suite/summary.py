@@ -24,7 +24,7 @@ def summary(report: Report, view: View) -> str:
 
 def fix_lines(fixes: FixResult) -> list[str]:
     """The lines on what `--regcheck-fix` changed, and what it did not."""
-    lines = [fixed_line(each) for each in fixes.removed]
+    lines = [fixed_line(each, fixes.again.get(each.key)) for each in fixes.removed]
     lines += [f"{visible(path)}: not fixed: {why}" for path, why in fixes.refused.items()]
     if fixes.removed:
         lines.append(f"{fixes.fixed} fixed, as some of its tests confirm: run the whole suite again")

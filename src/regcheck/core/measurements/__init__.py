@@ -72,5 +72,5 @@ def is_undecided(above: int, changed: int, floor: float) -> bool:
 
 def percent(share: float) -> str:
     """`85 %`, `0.31 %`: a share with two significant digits, or all digits before the decimal point."""
-    value = 100 * share
+    value = 100 * share + 0.0  # a negative zero loses its sign
     return f"{value:.0f} %" if abs(value) >= 9.95 or value == 0 else f"{value:.2g} %"
