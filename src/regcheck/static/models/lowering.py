@@ -17,6 +17,7 @@ from regcheck.static.interpreter.values import Cells, Container, Instance, Items
 from regcheck.static.project.names import Project
 
 from .both_modes import BothModesEvaluator, SideEffect
+from .defaulted_modes import argument_of_predictions
 from .domain import ModelDomain
 from .emit import Emitter, RegisteredModules
 from .forward_cache import ForwardCache, ForwardRunner, expanded
@@ -145,12 +146,16 @@ class ForwardRun:
             return (parts.domain.run_module(model, (self._input("input"),), {}, node),)
         spec = forward.node.args
         forward.instance = model
-        args = [self._input(each.arg) for each in (*spec.posonlyargs, *spec.args)[1:]]
+        args = [self._argument(each.arg) for each in (*spec.posonlyargs, *spec.args)[1:]]
         if spec.vararg:
             args.append(Several(self._input(spec.vararg.arg)))
-        kwargs = {each.arg: self._input(each.arg) for each in spec.kwonlyargs}
+        kwargs = {each.arg: self._argument(each.arg) for each in spec.kwonlyargs}
         result = parts.calls.call_function(forward, tuple(args), kwargs, node)
         return result.items if isinstance(result, Items) else ()
+
+    def _argument(self, name: str) -> Value:
+        known = argument_of_predictions(self.model, name) if isinstance(self.model, Instance) else None
+        return known or self._input(name)
 
     def _input(self, name: str) -> Value:
         return self.emitter.emit(Kind.INPUT, name, (), place=None)

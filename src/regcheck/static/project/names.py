@@ -25,6 +25,7 @@ from regcheck.static.interpreter.values import (
     Constant,
     External,
     Function,
+    OptionParser,
     Unknown,
     Value,
 )
@@ -240,6 +241,8 @@ class Project:
         """Whether conditions mention the mode, memoized."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}
         """The configurations that parameters without a value expect, by function and name, memoized."""
+        self.parsers: dict[tuple[str, str], OptionParser] = {}
+        """The parsers of command-line options that top-level names stand for, by path and name, memoized."""
         self.mentioned: set[str] = set()
         """The names of functions whose mentions in all files were counted."""
         self.settings: dict[Definition, Configuration] = {}
