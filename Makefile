@@ -97,6 +97,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/record.py
 	$(BIN)/python benchmarks/fake.py
 	$(BIN)/python benchmarks/watch.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/proof.py --quick
 
 field: $(READY)

@@ -181,6 +181,12 @@ def test_the_catalogue_loads_without_torch() -> None:
             "from regcheck import cli; from regcheck.cli.main import main; main(['scan', '--no-cache', cli.__file__])",
             "torch rich pluggy importlib.metadata tempfile",
         ),
+        (
+            "import io\nfrom regcheck.cli.main import main\n"
+            "sys.stdin = io.TextIOWrapper(io.BytesIO(b'from torch import nn\\nclass Net(nn.Module): pass'))\n"
+            "main(['scan', '--no-cache', '-'])",
+            "torch rich regcheck.static.keras_models.reader regcheck.static.fixes.patches secrets difflib",
+        ),
     ],
 )
 def test_light_things_stay_light(code: str, light: str) -> None:

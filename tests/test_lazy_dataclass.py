@@ -32,6 +32,17 @@ def point(dataclass: Callable[..., Any], **settings: bool) -> Any:
     return Point
 
 
+def pair(dataclass: Callable[..., Any], **settings: bool) -> Any:
+    """A class whose fields are not read as it is defined."""
+
+    @dataclass(**settings)
+    class Pair:
+        first: int
+        second: str = "b"
+
+    return Pair
+
+
 SETTINGS = [
     {"frozen": frozen, "slots": slots, "eq": eq}
     for frozen in (False, True)
@@ -71,6 +82,29 @@ def test_a_class_acts_as_one_of_the_standard_library(settings: dict[str, bool]) 
         ]
 
     assert behaviour(point(lazy_dataclass, **settings)) == behaviour(point(dataclasses.dataclass, **settings))
+
+
+@pytest.mark.parametrize("settings", [{"frozen": True}, {"frozen": True, "order": True}, {"slots": True}, {}], ids=str)
+@pytest.mark.parametrize(
+    "use",
+    [
+        dataclasses.is_dataclass,
+        lambda cls: [each.name for each in fields(cls)],
+        lambda cls: cls.__match_args__,
+        lambda cls: cls.__dataclass_params__.frozen,
+        lambda cls: (cls(1), cls(1) == cls(2), cls(1) == cls(1)),
+        lambda cls: (cls(1) < cls(2), cls(1) < cls(1, "a"), cls(2) >= cls(2)),
+        lambda cls: hash(cls(1)) == hash(cls(1)),
+        lambda cls: cls(1) < 1,
+        lambda cls: fields(dataclasses.dataclass(type("Sub", (cls,), {}), frozen=cls.__dataclass_params__.frozen)),
+        lambda cls: fields(type("Sub", (cls,), {})(3)),
+        lambda cls: replace(cls(1), second="c"),
+    ],
+)
+def test_the_first_use_may_be_any(use: Callable[[Any], object], settings: dict[str, bool]) -> None:
+    """Whatever first uses a class finds what the standard library would have put there."""
+    lazy, eager = pair(lazy_dataclass, **settings), pair(dataclasses.dataclass, **settings)
+    assert repr(outcome(lambda: use(lazy))) == repr(outcome(lambda: use(eager)))
 
 
 @dataclass(frozen=True)

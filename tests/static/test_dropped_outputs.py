@@ -268,6 +268,69 @@ CLASSES = {
                 small = <self.drop(self.last(h))|self.last(self.drop(h))>
                 return F.interpolate(small, size=image.shape[-2:], mode="bilinear")
         """,
+    "scores of two views added up": """
+        class Reefs(nn.Module):
+            def __init__(self, n_classes=4):
+                super().__init__()
+                self.light, self.sound = nn.Linear(10, n_classes), nn.Linear(6, n_classes)
+                self.drop = nn.Dropout(0.2)
+
+            def forward(self, x, y):
+                return <self.drop(self.light(x) + self.sound(y))|self.light(self.drop(x)) + self.sound(self.drop(y))>
+        """,
+    "scores of members added up by sum": """
+        class Crews(nn.Module):
+            def __init__(self, n_classes):
+                super().__init__()
+                self.members = nn.ModuleList(nn.Linear(10, n_classes) for _ in range(3))
+                self.drop = nn.Dropout(0.2)
+
+            def forward(self, x):
+                return <self.drop(sum(m(x) for m in self.members))|sum(m(self.drop(x)) for m in self.members)>
+        """,
+    "a wide and a deep part": """
+        class Clicks(nn.Module):
+            def __init__(self, num_labels):
+                super().__init__()
+                self.wide, self.drop = nn.Linear(10, num_labels), nn.Dropout(0.2)
+                self.deep = nn.Sequential(nn.Linear(10, 30), nn.ReLU(), nn.Linear(30, num_labels))
+
+            def forward(self, x):
+                return <self.drop(torch.add(self.wide(x), self.deep(x)))|self.deep(self.drop(x))>
+        """,
+    "a value and advantages": """
+        class Moves(nn.Module):
+            def __init__(self, n_classes):
+                super().__init__()
+                self.body, self.value, self.each = nn.Linear(10, 30), nn.Linear(30, 1), nn.Linear(30, n_classes)
+                self.drop = nn.Dropout(0.2)
+
+            def forward(self, x):
+                h = F.relu(self.body(x))
+                each = self.each(h)
+                return <self.drop(self.value(h) + each - each.mean(1, True))|self.value(self.drop(h)) + each>
+        """,
+    "a bias of its own": """
+        class Coins(nn.Module):
+            def __init__(self, num_classes):
+                super().__init__()
+                self.last, self.bias = nn.Linear(10, num_classes, bias=False), nn.Parameter(torch.zeros(num_classes))
+                self.drop = nn.Dropout(0.2)
+
+            def forward(self, x):
+                return <self.drop(self.last(x) + self.bias)|self.last(self.drop(x)) + self.bias>
+        """,
+    "two sides weighted, then a log-softmax": """
+        class Tracks(nn.Module):
+            def __init__(self, a, b):
+                super().__init__()
+                self.left, self.right = nn.Linear(a, b), nn.Linear(a, b)
+
+            def forward(self, x):
+                scores, on = self.left(x), self.training
+                scores += 0.5 * self.right(x.flip(1))
+                return F.log_softmax(<F.dropout(scores, 0.2, on)|F.dropout(scores, 0.0, on)>, -1)
+        """,
     "a loss inside": """
         class Reads(nn.Module):
             def __init__(self, a, b):
@@ -411,6 +474,14 @@ class Excited(nn.Module):
 
     def forward(self, x):
         return x * self.drop(self.cls(x)).sigmoid()
+
+class Added(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.left, self.right, self.drop = nn.Linear(width, width), nn.Linear(width, width), nn.Dropout(0.2)
+
+    def forward(self, x, y):
+        return self.drop(self.left(x) + self.right(y))
 
 class Residual(nn.Module):
     def __init__(self, width):

@@ -7,6 +7,7 @@ import shlex
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,14 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises `UsageError` and names the nearest option for an unknown one."""
 
     def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog, description=description, allow_abbrev=False)
+        # Without a width each formatter asks for the terminal's, by a module that imports three compressors.
+        narrow = partial(argparse.HelpFormatter, width=80)
+        super().__init__(prog, description=description, allow_abbrev=False, formatter_class=narrow)
+
+    def format_help(self) -> str:
+        """The help, as wide as the terminal."""
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_help()
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments; positional ones may stand between options. `command` is then the whole command line.

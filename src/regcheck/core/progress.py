@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from regcheck.lazy_dataclass import dataclass
 
 T = TypeVar("T")
 
 
-class ProgressStep(NamedTuple):
+@dataclass(frozen=True)
+class ProgressStep:
     """The beginning of a step: what it does, its number from 1, and how many steps of its kind there are."""
 
     doing: str

@@ -57,7 +57,8 @@ class Group:
     the group. `model` is set where source shows that the group holds all parameters of that model. `by_default` is a
     clause for messages where the decay is a default that the user of the program may change, else empty. `set_later`
     is True where source sets the decay after the construction of the optimizer. `penalty` is the argument of layers
-    whose penalty the gradient holds as that decay, where the optimizer itself has none.
+    whose penalty the gradient holds as that decay, where the optimizer itself has none. `key` is the name of the decay
+    in the group.
     """
 
     weight_decay: float | None
@@ -67,6 +68,7 @@ class Group:
     by_default: str = ""
     set_later: bool = False
     penalty: str = ""
+    key: str = "weight_decay"
 
     @property
     def is_mixed(self) -> bool:
@@ -101,7 +103,7 @@ class OptimizerInfo:
         if group.penalty:
             return f"`{self.name}` with `{group.penalty}`"
         when = " (set after its construction)" if group.set_later else group.by_default
-        return f"`{self.name}(weight_decay={group.weight_decay:g})`{when}"
+        return f"`{self.name}({group.key}={group.weight_decay:g})`{when}"
 
 
 @dataclass(frozen=True, slots=True)

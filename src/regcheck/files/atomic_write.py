@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
-import shutil
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_IMODE, S_ISREG
 
 _DEVICES = ("/dev/", "/proc/")
 _FIXED = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV)
@@ -27,13 +25,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         Path(path).write_bytes(content)
         return
     file = os.path.realpath(path)
-    unfinished = os.path.join(os.path.dirname(file), f".regcheck-{secrets.token_hex(8)}.new")
+    unfinished = os.path.join(os.path.dirname(file), f".regcheck-{os.urandom(8).hex()}.new")
     try:
         try:
             with open(unfinished, "xb") as new:
                 new.write(content)
             if there:
-                shutil.copymode(file, unfinished)
+                os.chmod(unfinished, S_IMODE(os.stat(file).st_mode))
             os.replace(unfinished, file)
         except BaseException:
             Path(unfinished).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -49,6 +50,9 @@ def graph_module(graph: fx.Graph, model: nn.Module, *args: Any, **kwargs: Any) -
             node.target = _first
         if node.op == "call_module":
             node.args = tuple(fx.map_arg(each, _by_name(executable)) for each in node.meta[ARGUMENTS])
+    for node in list(executable.nodes):
+        if node.op == "call_function" and _is_written_method(node.target):
+            _call_as_method(node)
     with world_untouched():
         _verify(executable, model, args, kwargs)
     return fx.GraphModule(model, executable)
@@ -62,6 +66,20 @@ def _by_name(graph: fx.Graph) -> Any:
 def _first(tensor: Tensor, *writers: Tensor) -> Tensor:
     """A tensor that others have written to, through its memory."""
     return tensor
+
+
+def _is_written_method(target: Any) -> bool:
+    """Whether a function is a method that `Tensor` defines in Python: generated code cannot name it."""
+    name = getattr(target, "__name__", "")
+    return isinstance(target, FunctionType) and vars(Tensor).get(name) is target
+
+
+def _call_as_method(node: fx.Node) -> None:
+    with node.graph.inserting_before(node):
+        call = node.graph.call_method(node.target.__name__, node.args, node.kwargs)  # type: ignore[union-attr]
+    call.meta = node.meta
+    node.replace_all_uses_with(call)
+    node.graph.erase_node(node)
 
 
 def _obstacle(node: fx.Node, model: nn.Module) -> str:

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from regcheck.core.errors import CannotMeasure, format_error
 from regcheck.lazy_dataclass import dataclass
 from regcheck.runtime.optimizers import inner_optimizers, update_rule
+from regcheck.torch_api.optimizers import decay_key
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import CALL, ELEMENT
 from regcheck.tracing.nested_values import tensors_in
@@ -105,7 +106,7 @@ class Sample:
 
     @property
     def decay(self) -> float:
-        return float(self.settings["weight_decay"])
+        return float(self.settings[decay_key(self.settings)])
 
     @property
     def flat(self) -> Tensor:
@@ -204,7 +205,7 @@ def _steps_of(
                 leaf.grad = leaf.grad + share * leaf.detach()
         if turn > last - without:
             for group in clone.param_groups:
-                group["weight_decay"] = 0.0
+                group[decay_key(group)] = 0.0
         clone.step()
     return before, row(leaves)
 

@@ -126,7 +126,7 @@ def _of_torch() -> Iterator[Setting]:
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
         _set_anomaly,
     )
-    yield _default_device, torch.set_default_device
+    yield _default_device, _set_default_device
     yield (
         lambda: [(torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in _AUTOCAST],
         _set_autocast,
@@ -209,6 +209,12 @@ def _default_device() -> Any:
     """The device passed to `torch.set_default_device`; None where it was not called."""
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     return None if context is None else context.device
+
+
+def _set_default_device(device: Any) -> None:
+    torch.set_default_device(device)
+    if device is None:  # torch 2.7 leaves a context without a device behind, and cannot say the default one then
+        vars(torch._GLOBAL_DEVICE_CONTEXT).pop("device_context", None)
 
 
 def _set_anomaly(both: tuple[bool, bool]) -> None:

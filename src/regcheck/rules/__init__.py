@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from functools import cache
+from pathlib import Path
 
 from regcheck.core.errors import BrokenRule
 from regcheck.core.rule import Rule, by_code
@@ -17,8 +17,8 @@ def load() -> tuple[Rule, ...]:
     Raises:
         BrokenRule: a rule file cannot be imported, lacks a part, or reuses a code or a name.
     """
-    modules = pkgutil.walk_packages(__path__, f"{__name__}.")
-    return by_code(_load_file(module.name) for module in modules if not module.ispkg)
+    files = sorted(Path(__path__[0]).glob("*/[!_]*.py"))
+    return by_code(_load_file(f"{__name__}.{file.parent.name}.{file.stem}") for file in files)
 
 
 def _load_file(name: str) -> Rule:

@@ -73,6 +73,7 @@ class ModePhases:
         """Forget all models."""
         self._phases: Any = WeakIdKeyDictionary()
         self._models: Any = WeakIdKeyDictionary()
+        self._has_pending = False
 
     def add_model(self, module: nn.Module) -> None:
         """Follow the mode of a model that the program calls."""
@@ -101,6 +102,7 @@ class ModePhases:
             phase.predicted = True
             tracker.mode_set_at = phase.place
         elif not phase.training:
+            self._has_pending = True
             results = phase.pending.setdefault(tracker, _Results())
             if phase.left_on is None:
                 results.calls += 1
@@ -109,6 +111,9 @@ class ModePhases:
 
     def note_training_step(self) -> None:
         """The program back-propagates a loss, or steps an optimizer."""
+        if not self._has_pending:
+            return
+        self._has_pending = False
         for phase in list(self._phases.values()):
             trained = {tracker: each for tracker, each in phase.pending.items() if tracker.backpropagated}
             phase.predicted = phase.predicted or len(trained) < len(phase.pending)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from regcheck.core.usage import Group, OptimizerInfo
-from regcheck.torch_api.optimizers import DECAY, FLAG
+from regcheck.torch_api.optimizers import FLAG, decay_key
 
 from .models import kinds_of_parameters
 
@@ -46,7 +46,7 @@ def decayed_groups(optimizer: Any) -> tuple[bool, ...]:
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         return ()
-    decays = [group.get(DECAY) for group in optimizer.param_groups]
+    decays = [group.get(decay_key(group)) for group in optimizer.param_groups]
     return tuple([each != 0 if isinstance(each, (int, float)) else each is not None for each in decays])
 
 
@@ -103,12 +103,13 @@ def update_rule(cls: type[torch.optim.Optimizer]) -> str | None:
 
 
 def _group(group: dict[str, Any], kinds: Mapping[int, str]) -> Group:
+    key = decay_key(group)
     try:
-        decay = float(group[DECAY])
+        decay = float(group[key])
     except (KeyError, TypeError, ValueError):
         decay = None
     holds = tuple(kinds.get(id(each), "") for each in group["params"])
-    return Group(decay, bool(group.get(FLAG, False)), holds)
+    return Group(decay, bool(group.get(FLAG, False)), holds, key=key)
 
 
 def wrap_apply(original: Callable[..., Any], note: Callable[[Any], None]) -> Callable[..., Any]:

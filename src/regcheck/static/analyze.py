@@ -11,13 +11,13 @@ from regcheck.core.progress import steps
 from regcheck.files.place import Place
 
 from .attempts import Attempts
-from .keras_models.reader import KerasReading, read_keras
+from .keras_models.keras_files import sources_of
 from .lowered_models import ModelLowering, identities_of_parts
 from .models.constructors import Builder, ConstructorCache
 from .program_files import read_programs
 from .project.files import Source
 from .project.names import Definition, Project
-from .reading import ClassReading, Dependencies, FilePrograms, FileReading, Known, LoweredModel, Reading
+from .reading import ClassReading, Dependencies, FilePrograms, FileReading, KerasReading, Known, LoweredModel, Reading
 
 
 def analyze(project: Project, known: Known | None = None) -> Reading:
@@ -62,8 +62,13 @@ def read_classes(project: Project, source: Source, lowered: frozenset[str] = fro
 
 def read_keras_models(project: Project) -> KerasReading:
     """Reads the models of Keras."""
+    sources = sources_of(project)
+    if not sources:
+        return KerasReading()
+    from .keras_models.reader import read_keras
+
     attempts = Attempts(project)
-    keras = read_keras(project, attempts.attempt)
+    keras = read_keras(project, sources, attempts.attempt)
     return replace(keras, not_checked=(*attempts.take(), *keras.not_checked))
 
 

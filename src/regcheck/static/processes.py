@@ -20,11 +20,11 @@ from regcheck.core.progress import steps
 from regcheck.lazy_dataclass import dataclass
 
 from .analyze import files_with_classes, note_unread, read_classes, read_keras_models
-from .keras_models.reader import KerasReading, sources_of
+from .keras_models.keras_files import sources_of
 from .program_files import read_programs
 from .project.files import Source
 from .project.names import Project
-from .reading import FilePrograms, FileReading, Known, ProgramsReading, Reading
+from .reading import FilePrograms, FileReading, KerasReading, Known, ProgramsReading, Reading
 
 LARGEST_PORTION = 1_000_000
 """The bytes of source whose classes one process follows: it parses them, and the files that they look up names in."""

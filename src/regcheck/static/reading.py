@@ -15,7 +15,6 @@ from regcheck.core.usage import Usage
 from regcheck.files.place import Place
 from regcheck.lazy_dataclass import dataclass
 
-from .keras_models.reader import KerasReading
 from .project.files import Source
 from .project.names import Project
 
@@ -167,6 +166,15 @@ class Training:
     name: str
     place: Position
     step: Position
+
+
+@dataclass(frozen=True)
+class KerasReading:
+    """The graphs and usages of a project's Keras models, and the files with layers that could not be followed."""
+
+    graphs: tuple[Graph, ...] = ()
+    usages: tuple[Usage, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import os
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from regcheck.core.finding import Finding
 from regcheck.core.report import Report
 from regcheck.files.atomic_write import write_atomically
 from regcheck.files.text import line_in_file, text_of
+from regcheck.lazy_dataclass import dataclass
 
 DEFAULT = "regcheck-baseline.json"
 VERSION = 1

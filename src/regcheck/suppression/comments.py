@@ -9,7 +9,6 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import field
-from difflib import get_close_matches
 from functools import lru_cache
 
 from regcheck.core.suppressions import CommentSuppression
@@ -82,6 +81,8 @@ def malformed_in(path: str, text: str) -> tuple[CommentSuppression, ...]:
     Such a comment begins with a word like `ignore`, or names a code behind another word; any other text behind the mark
     counts as prose.
     """
+    from difflib import get_close_matches
+
     malformed: list[CommentSuppression] = []
     for token, _ in _comments(text) if MARK in text else ():
         alone = not token.line[: token.start[1]].strip()

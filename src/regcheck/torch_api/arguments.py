@@ -34,5 +34,8 @@ def signature(text: str) -> Mapping[str, Argument]:
             continue
         name, given, default = word.partition("=")
         position = BY_KEYWORD if keyword_only else len(found)
-        found[name] = Argument(position, name, ast.literal_eval(default) if given else None)
+        found[name] = Argument(position, name, _literal(default) if given else None)
     return found
+
+
+_literal = cache(ast.literal_eval)

@@ -77,5 +77,15 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
 COUPLED = frozenset(name for name, each in OPTIMIZERS.items() if each.adaptive and each.couples and each.decay)
 """The adaptive optimizers that decay each parameter by a different amount unless their flag is set."""
 
+_OTHER_NAMES = ("decay", "wd", "l2", "l2_decay", "l2_reg", "lambda", "lam")
+"""The names under which optimizers of other authors keep their weight decay."""
+
+
+def decay_key(group: Mapping[str, object]) -> str:
+    """The key of a parameter group's weight decay; only a measurement shows that a number under another name is one."""
+    others = (name for name in _OTHER_NAMES if isinstance(group.get(name), (int, float)))
+    return DECAY if DECAY in group else next(others, DECAY)
+
+
 UNLISTED = Optimizer(signature("params"))
 """Stands for a class that the table does not list."""

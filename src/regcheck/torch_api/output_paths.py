@@ -16,6 +16,7 @@ CARRYING = frozenset((Kind.IDENTITY, Kind.RESHAPE, Kind.CONCAT, Kind.SCALE, Kind
 
 _DATA = frozenset(Kind) - {Kind.PARAMETER, Kind.RANDOM, Kind.DROPOUT, Kind.OPAQUE}
 _UNCHANGED = (Kind.INPUT, Kind.IDENTITY, Kind.RESHAPE)
+_LAYERS = (Kind.LINEAR, Kind.CONV)
 _JOINING = frozenset("add radd sub rsub".split())
 _MASKING = frozenset("mul rmul where masked_fill".split()) | _JOINING
 _SELECTING = frozenset("div truediv gather take_along_dim index_select".split())
@@ -37,6 +38,10 @@ class OutputPaths:
         """Whether an op hands dropped values on if they are known for scores: then an activation does, too."""
         pointwise = op.kind is Kind.ACTIVATION and not op.learned and op.site.function != "glu"
         return pointwise or self.carries(op)
+
+    def layers_behind(self, drop: Op, through: Callable[[Op], bool]) -> list[Op]:
+        """The nearest ops upstream that do not satisfy `through`: the summands where layers are summed up."""
+        return self.flow.behind(drop, lambda op: op.id in self._sums_of_layers or through(op))
 
     @cached_property
     def through(self) -> Callable[[Op], bool]:
@@ -86,6 +91,25 @@ class OutputPaths:
                     sums.add(op.id)
                 if adds or hands_on(op):
                     dropped.add(op.id)
+        return frozenset(sums)
+
+    @cached_property
+    def _sums_of_layers(self) -> frozenset[str]:
+        """The ids of sums of nothing but results of layers, and of parameters such as a bias."""
+        results: set[str] = set()
+        parameters: set[str] = set()
+        sums: set[str] = set()
+        for op in self.flow:
+            if op.kind in _LAYERS:
+                results.add(op.id)
+            elif op.kind is Kind.PARAMETER:
+                parameters.add(op.id)
+            elif op.inputs and (results | parameters).issuperset(op.inputs) and not results.isdisjoint(op.inputs):
+                adds = op.kind is Kind.COMBINE and op.site.function in _JOINING
+                if adds:
+                    sums.add(op.id)
+                if adds or hands_on(op):
+                    results.add(op.id)
         return frozenset(sums)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ def opened(program: torch.export.ExportedProgram) -> nn.Module:
     """
     if program.graph_signature.backward_signature is not None:
         raise CannotTrace("is the joint graph of a forward and its backward: a training step, which nobody deploys")
-    module = program.module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.7 warns of its own graphs
+        module = program.module()
     if program.example_inputs is not None:
         module.meta[EXAMPLE] = program.example_inputs
     return module

@@ -18,7 +18,7 @@ from regcheck.probe.optimizer_steps import ROUNDING, Sample, row, stepping
 from regcheck.probe.probes import OptimizerProbe, measures
 from regcheck.probe.work_plan import Budget
 from regcheck.reference import optimizers as reference
-from regcheck.torch_api.optimizers import OPTIMIZERS, UNLISTED
+from regcheck.torch_api.optimizers import OPTIMIZERS, UNLISTED, decay_key
 
 EXACT = 1e-9
 """The least tolerance: two kinds of decay differ by far more than this share of the decay's effect, and rounding alone,
@@ -98,7 +98,7 @@ def measure_decay(
 
 def _suspects(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
     """The groups with decay; those that declare it decoupled only where all do."""
-    decayed = [group for group in optimizer.param_groups if float(group.get("weight_decay") or 0.0) > 0]
+    decayed = [group for group in optimizer.param_groups if float(group.get(decay_key(group)) or 0.0) > 0]
     if not decayed:
         raise CannotMeasure("no parameter group has a weight decay")
     return [group for group in decayed if not group.get("decoupled_weight_decay", False)] or decayed

@@ -7,6 +7,7 @@ from regcheck.core.measurements.shrinkage import Shrinkage
 from regcheck.core.usage import BIAS, NORM_SCALE, Event, Stepped
 from regcheck.probe.optimizer_steps import ROUNDING, Sample, stepping
 from regcheck.probe.probes import OptimizerProbe, measures
+from regcheck.torch_api.optimizers import decay_key
 
 
 @measures(OptimizerProbe)
@@ -31,7 +32,7 @@ def measure(probe: OptimizerProbe, event: Event) -> Shrinkage:
                 for each in zip(group["params"], contents.parameter_kinds, strict=False)
                 if each[1] in (BIAS, NORM_SCALE)
             ]
-            if chosen and group.get("weight_decay") is not None:
+            if chosen and group.get(decay_key(group)) is not None:
                 apart = {**group, "params": [parameter for parameter, _ in chosen]}
                 samples.append(Sample.of(apart, turn, turn, device).at_rest())
                 kinds += [kind for _, kind in chosen]

@@ -8,6 +8,10 @@ hand-written or from a library, whose own steps prove it. The decay counts that 
 the program sets it later (`param_groups`, `add_param_group`). The rule ignores `AdamW`, the
 `decoupled_weight_decay=True` flag, zero decay and `SGD`. A decay below 1e-4 is advice (`info`).
 
+A subclass counts as the class of torch that it derives from if it inherits the step: if a `step` of its own calls the
+inherited one, and no method beside its constructor mentions the decay. A run also reads decays that an optimizer of
+another author keeps in its groups under another name, such as `decay`, `wd` or `l2`.
+
 In source of Keras: `kernel_regularizer=l2(…)` of a layer whose model is compiled with an adaptive optimizer, which
 divides the penalty's gradient as well. The rule ignores optimizers of Keras with a `weight_decay`, which Keras applies
 beside the step.

@@ -67,7 +67,7 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             yield Suspicion(
                 stepped,
                 f"{optimizer.with_decay(most)} decays {what} as well as weights{among(numbers, len(optimizer.groups))}",
-                fix=f"put {what} into their own parameter group with `weight_decay=0.0`",
+                fix=f"put {what} into their own parameter group with `{most.key}=0.0`",
                 tentative=optimizer.update_rule is None,
             )
 

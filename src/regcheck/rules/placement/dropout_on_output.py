@@ -4,7 +4,8 @@
 
 A dropout on the scores of a model: its result reaches a model output, or a loss inside `forward`, through passive ops
 only (reshape, softmax, sigmoid, scaling, pooling over an axis, masks, resizing, sums of dropped heads), and no learned
-layer reads it. Each output of a tuple or a dict is judged separately. Activations behind the last layer count as
+layer reads it. The scores may be a sum of several layers' results. Each output of a tuple or a dict is judged
+separately. Activations behind the last layer count as
 passive where the code says that its results are scores: the program trains the model or scores its outputs (a loss,
 `argmax`, a method such as `predict`), a loss or a log-softmax inside `forward` reads them, the layer is named for
 predictions (`classifier`, `logits`, `lm_head`), or the source names the layer's width as a number of classes
@@ -87,7 +88,7 @@ def output_dropped(graph: Graph, paths: OutputPaths, drop: Op) -> str:
         return ""
     scorers = paths.scorers(drop)
     are_scores = bool(scorers) or graph.wholeness is Wholeness.SCORED or is_after_a_head(paths, drop)
-    if not (is_of_scores(paths, drop) if are_scores else any(map(is_layer, flow.behind(drop, passive)))):
+    if not (is_of_scores(paths, drop) if are_scores else any(map(is_layer, paths.layers_behind(drop, passive)))):
         return ""
     if scorers:
         return f"the scores that `{scorers[0].call}` reads"
@@ -107,7 +108,7 @@ def passive(op: Op) -> bool:
 
 def is_of_scores(paths: OutputPaths, drop: Op) -> bool:
     """Whether what is dropped was computed from a layer's result, and is no softmax of products as in attention."""
-    layers = any(map(is_layer, paths.flow.behind(drop, paths.through_scores)))
+    layers = any(map(is_layer, paths.layers_behind(drop, paths.through_scores)))
     exact = paths.flow.behind(drop, lambda op: op.kind is not Kind.SOFTMAX and paths.through_scores(op))
     return layers or any(op.kind in (Kind.MATMUL, Kind.OPAQUE) for op in exact)
 
@@ -121,8 +122,8 @@ def is_after_a_head(paths: OutputPaths, drop: Op) -> bool:
 
     Where an activation follows the layer, the name of a `Sequential` around it may be that of its hidden layers.
     """
-    straight = any(op.of_classes or is_head(head_of(op)) for op in paths.flow.behind(drop, paths.through))
-    own = (op for op in paths.flow.behind(drop, paths.through_scores) if is_layer(op))
+    straight = any(op.of_classes or is_head(head_of(op)) for op in paths.layers_behind(drop, paths.through))
+    own = (op for op in paths.layers_behind(drop, paths.through_scores) if is_layer(op))
     return straight or any(op.of_classes or is_head(op.module.rpartition(".")[2]) for op in own)
 
 

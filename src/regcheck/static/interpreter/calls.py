@@ -68,6 +68,8 @@ _TRANSPARENT = frozenset(
 _UNDECIDED = frozenset("isinstance issubclass hasattr callable type any all print id repr".split())
 _MODE_METHODS = frozenset(("torch.nn.train", "torch.nn.eval"))
 """The canonical names of `nn.Module.train` and `nn.Module.eval`."""
+_OPTIMIZER_INIT = "torch.optim.__init__"
+"""The canonical name of the constructor of any class of torch.optim."""
 _COLLECTIONS = frozenset("list tuple sorted reversed set".split())
 SELF_RETURNING = frozenset(
     "to cuda cpu half float double bfloat16 type requires_grad_ apply share_memory to_empty compile xpu ipu".split()
@@ -194,10 +196,12 @@ class Calls(Part):
         return configurations[key] or value
 
     def construct(self, definition: Definition, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        """Creates an object of a scanned class."""
+        """Creates an object of a scanned class; an optimizer that inherits torch's step is one of torch's."""
         instance = Instance(self.state.place(node), definition=definition)
         self.state.created.append(instance)
         self.initialize(instance, args, kwargs, node)
+        if instance.optimizer_arguments is not None and isinstance(node, ast.expr):
+            return self._external(definition.optimizer_base, *instance.optimizer_arguments, node)
         return instance
 
     def initialize(self, instance: Instance, args: Args, kwargs: Kwargs, node: ast.AST) -> None:
@@ -207,6 +211,8 @@ class Calls(Part):
         if method is not None:
             method.instance = instance
             self.call_function(method, args, kwargs, node)
+        elif definition.optimizer_base:
+            instance.optimizer_arguments = args, kwargs
         elif definition.torch_base not in ("", "Module"):
             instance.base = self._layer(definition.torch_base, args, kwargs, node, instance.place)
         elif not definition.is_module:
@@ -247,6 +253,9 @@ class Calls(Part):
         if result is not None:
             return result
         package, _, last = name.rpartition(".")
+        if name == _OPTIMIZER_INIT and args and isinstance(args[0], Instance) and args[0].definition.optimizer_base:
+            args[0].optimizer_arguments = args[1:], kwargs
+            return NONE
         if name in _MODE_METHODS and args and isinstance(args[0], Module):
             return self.module_method(args[0], last, args[1:], kwargs, node)
         if package == "torch.nn" and last[:1].isupper() and name not in _TRANSPARENT:
@@ -384,6 +393,8 @@ class Calls(Part):
             base = instance.definition.torch_base
             if base not in ("", "Module") and instance.base is None:
                 instance.base = self._layer(base, args, kwargs, node, instance.place)
+            elif instance.definition.optimizer_base:
+                instance.optimizer_arguments = args, kwargs
             return NONE
         if name in ("forward", "__call__") and instance.base is not None:
             return self.domain.run_module(instance.base, args, kwargs, node)

@@ -33,6 +33,9 @@ class ClassDefinition(Protocol):
     def torch_base(self) -> str: ...
 
     @property
+    def optimizer_base(self) -> str: ...
+
+    @property
     def mro(self) -> Sequence[ClassDefinition]: ...
 
     @property
@@ -335,10 +338,14 @@ class Container(Module):
 
 @dataclass(eq=False)
 class Instance(Module):
-    """An object of a scanned class, a module or not; its attributes are its cells."""
+    """An object of a scanned class, a module or not; its attributes are its cells.
+
+    `optimizer_arguments` are those that the class of an optimizer passes to its base in torch.optim.
+    """
 
     definition: ClassDefinition = field(kw_only=True)
     base: Container | LayerValue | None = None
+    optimizer_arguments: tuple[tuple[Value, ...], Mapping[str, Value]] | None = None
 
     @property
     def is_module(self) -> bool:

@@ -16,7 +16,6 @@ from regcheck.core.finding import NotChecked
 from regcheck.core.graph import Flow, Graph, Mode, Op, Site, Wholeness
 from regcheck.core.usage import Usage
 from regcheck.files.place import Place
-from regcheck.lazy_dataclass import dataclass
 from regcheck.static.interpreter.interpreter import Interpreter
 from regcheck.static.interpreter.state import Frame
 from regcheck.static.interpreter.values import (
@@ -35,17 +34,14 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.static.models.outputs import named_outputs
 from regcheck.static.programs.reader import constructor_arguments, unknown_parameters
-from regcheck.static.project.discovery import KERAS
 from regcheck.static.project.files import Source, file_scope
 from regcheck.static.project.names import Definition, Project
+from regcheck.static.reading import KerasReading
 from regcheck.torch_api.keras_names import LAYERS, layer_calls
 
 from .domain import FunctionalModel, KerasDomain, TapeEntry, derives_from_keras
 from .regularizers import stepped
 
-_IMPORTED = re.compile(rb"^[ \t]*(?:from|import)[ \t]+[^\n]*\b(?:tensorflow|keras|tf_keras)\b", re.MULTILINE)
-_STAR = b"import *"
-"""What a file says that may take names of Keras from another file."""
 _BUILDING = re.compile(rb"\b(?:Sequential|Model|Functional|compile)\b")
 """What a function says that builds or trains a model."""
 
@@ -59,26 +55,8 @@ class Attempt(Protocol):
     def __call__(self, subject: str, path: str, line: int, work: Callable[[], None]) -> Iterator[None]: ...
 
 
-@dataclass(frozen=True)
-class KerasReading:
-    """The graphs and usages of a project's Keras models, and the files with layers that could not be followed."""
-
-    graphs: tuple[Graph, ...] = ()
-    usages: tuple[Usage, ...] = ()
-    not_checked: tuple[NotChecked, ...] = ()
-
-
-def sources_of(project: Project) -> tuple[Source, ...]:
-    """The files that may build Keras models."""
-    named = (each for each in project.sources if each.analyzed and KERAS in each.content)
-    return tuple([each for each in named if _STAR in each.content or _IMPORTED.search(each.content)])
-
-
-def read_keras(project: Project, attempt: Attempt) -> KerasReading:
-    """Interprets each file that builds Keras models: its top, the functions that nothing calls, and its classes."""
-    sources = sources_of(project)
-    if not sources:
-        return KerasReading()
+def read_keras(project: Project, sources: Sequence[Source], attempt: Attempt) -> KerasReading:
+    """Interprets files that build Keras models: their tops, the functions that nothing calls, and their classes."""
     reader = KerasReader(project)
     for source in sources:
         for _ in attempt(source.module, source.path, 1, partial(reader.run_top, source)):

@@ -30,6 +30,7 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.torch_api.keras_names import is_public
 from regcheck.torch_api.layers import CONTAINERS, layer_named
+from regcheck.torch_api.optimizers import DECAY, OPTIMIZERS
 
 from .files import Source, bindings_of, file_scope
 from .modules import Modules
@@ -118,6 +119,23 @@ class Definition:
                     if name.endswith(_FOREIGN_MODULES) and not package.startswith("torch."):
                         return "Module"
         return "Module" if any(each.is_module_by_use for each in self.mro) else ""
+
+    @cached_property
+    def optimizer_base(self) -> str:
+        """The torch.optim class whose step and decay this class inherits (`torch.optim.Adam`), or an empty string.
+
+        Outside of its constructor the class mentions no decay, and a `step` of its own calls the inherited one.
+        """
+        bases = (base.name for each in self.mro for base in each.bases if isinstance(base, External))
+        base = next((name for name in bases if name.startswith("torch.optim.")), "")
+        if not base or base.rpartition(".")[2] not in OPTIMIZERS:
+            return ""
+        methods = [(name, node) for each in self.mro for name, node in each.methods.items()]
+        changes_decay = any(
+            "param_groups" in _words(node) if name == "__init__" else DECAY in _words(node) for name, node in methods
+        )
+        steps_alone = any(name == "step" and not _calls_super(node, name) for name, node in methods)
+        return "" if changes_decay or steps_alone else base
 
     @cached_property
     def is_module_by_use(self) -> bool:
@@ -445,3 +463,26 @@ def parameters_of(spec: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
     none: list[ast.expr | None] = [None] * (len(named) - len(spec.defaults))
     defaults = [*none, *spec.defaults, *spec.kw_defaults]
     return [*zip([*named, *spec.kwonlyargs], defaults, strict=True)]
+
+
+def _words(node: ast.AST) -> set[object]:
+    """The names, attributes, keywords and constants in a piece of code."""
+    return {
+        getattr(each, name)
+        for each in walk(node)
+        for kind, name in ((ast.Name, "id"), (ast.Attribute, "attr"), (ast.keyword, "arg"), (ast.Constant, "value"))
+        if isinstance(each, kind)
+    }
+
+
+def _calls_super(node: ast.AST, method: str) -> bool:
+    """Whether code calls `super().method(…)`."""
+    calls = (each.func for each in walk(node) if isinstance(each, ast.Call))
+    return any(
+        isinstance(call, ast.Attribute)
+        and call.attr == method
+        and isinstance(call.value, ast.Call)
+        and isinstance(call.value.func, ast.Name)
+        and call.value.func.id == "super"
+        for call in calls
+    )
