@@ -14,6 +14,7 @@ from regcheck.core.finding import NotChecked
 from regcheck.files.attribute_reads import FileReads, attribute_reads
 from regcheck.files.dotted_name import last_name
 from regcheck.files.escape import encode
+from regcheck.files.mentions import Mentions
 from regcheck.files.project_folders import INSTALLATION
 from regcheck.files.syntax import walk
 from regcheck.lazy_dataclass import dataclass
@@ -77,6 +78,11 @@ class Source:
     def keep_names(self) -> KeepNames:
         """The names of keep probabilities that dropouts take as their rates."""
         return keep_names_of(self.tree) if may_keep(self.content) else {}
+
+    @cached_property
+    def mentions(self) -> dict[ast.AST, Mentions]:
+        """What pieces of the file's code mention, memoized."""
+        return {}
 
     @cached_property
     def attribute_reads(self) -> FileReads:

@@ -25,6 +25,7 @@ from regcheck.static.interpreter.values import (
     Constant,
     External,
     Function,
+    OptionParser,
     Unknown,
     Value,
 )
@@ -182,6 +183,19 @@ class Definition:
         return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
 
     @cached_property
+    def members(self) -> dict[str, list[tuple[ast.AST, Source]]]:
+        """The code of each method and class attribute, by name, own or inherited, overridden ones included.
+
+        Setters are left out: no name in code calls one.
+        """
+        found: dict[str, list[tuple[ast.AST, Source]]] = {}
+        for each in self.mro:
+            methods = ((name, code) for name, code in each.methods.items() if not _is_setter(code))
+            for name, code in (*methods, *each.constants.items()):
+                found.setdefault(name, []).append((code, each.source))
+        return found
+
+    @cached_property
     def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
         """The attributes that each of the class's own methods assigns, except `forward`."""
         found: list[tuple[ast.AST, frozenset[str]]] = []
@@ -227,6 +241,8 @@ class Project:
         """Whether conditions mention the mode, memoized."""
         self.configurations: dict[tuple[int, str], Configuration | None] = {}
         """The configurations that parameters without a value expect, by function and name, memoized."""
+        self.parsers: dict[tuple[str, str], OptionParser] = {}
+        """The parsers of command-line options that top-level names stand for, by path and name, memoized."""
         self.mentioned: set[str] = set()
         """The names of functions whose mentions in all files were counted."""
         self.settings: dict[Definition, Configuration] = {}
@@ -427,6 +443,10 @@ class Project:
                 value = External(canonical(f"{module}.{alias.name}"))
             found[alias.asname or alias.name] = value
         return found
+
+
+def _is_setter(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(each, ast.Attribute) and each.attr == "setter" for each in method.decorator_list)
 
 
 def _module_in_table(key: ast.expr | None, value: ast.expr, name: str) -> str | None:
