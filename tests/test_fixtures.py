@@ -72,7 +72,6 @@ REASONS = {
     ("trainer_with_uncalled_modes", "REG210"): _UNCALLED,
     ("validation_that_gives_up_early", "REG208"): "this run does not take the path that leaves without restoring",
     ("topics_of_as_many_words", "REG101"): _NO_LOSS,
-    ("layer_switched_back_on_by_forward", "REG204"): "a scan makes no claim about a mode that `forward` itself sets",
     ("noise_from_distributions", "REG203"): _DISTRIBUTION,
     ("stochastic_policy", "REG203"): _DISTRIBUTION,
     ("standardized_by_the_batch", "REG205"): _BY_BATCH,

@@ -44,7 +44,7 @@ def dropouts(found: Graph, mode: Mode = Mode.TRAIN) -> list[Op]:
         ("if flag:\n    x = F.dropout(x, 0.1)\nreturn x", Gate.UNKNOWN, "F.dropout(p=0.1)"),
         ("if self.training:\n    x = F.dropout(x, 0.1)\nreturn x", Gate.MODE, "F.dropout(p=0.1)"),
         ("return nn.Dropout(0.3)(x)", Gate.ALWAYS, "nn.Dropout(p=0.3)"),
-        ("return nn.Dropout(0.3).train(self.training)(x)", Gate.UNKNOWN, "nn.Dropout(p=0.3)"),
+        ("return nn.Dropout(0.3).train(self.training)(x)", Gate.MODE, "nn.Dropout(p=0.3)"),
         ("return nn.Dropout(0.3).eval()(x)", Gate.NEVER, "nn.Dropout(p=0.3)"),
         ("return self.attend(x, x, x)[0]", Gate.MODE, "nn.MultiheadAttention(dropout=0.2)"),
         (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from regcheck.engine.scan import scan
-
-from ..faulty_and_right import marked, marked_form
+from ..faulty_and_right import found_and_marked
 
 HEADER = """\
 import argparse
@@ -707,20 +705,6 @@ print(evaluate(Net(), read("tasks")))
 
 def test_a_prediction_beside_its_training_is_found(tmp_path: Path) -> None:
     """Each faulty program is reported at its predictions; twins that set eval mode and deliberate ones are not."""
-    expected: set[tuple[str, int]] = set()
-    titles: dict[str, str] = {}
-
-    def write(title: str, source: str) -> None:
-        path = tmp_path / f"program{len(titles)}.py"
-        path.write_text(source)
-        titles[str(path)] = title
-
-    for title, text in (SCORES | PHASES | AVERAGES | COMMITTEES | GENERATED).items():
-        faulty = marked_form(HEADER + text, faulty=True)
-        write(title, faulty)
-        expected |= {(title, line) for line in marked(faulty)}
-        write(f"{title}, with eval()", marked_form(HEADER + text, faulty=False))
-    for title, text in SOUND.items():
-        write(title, HEADER + text)
-    findings = [each for each in scan([tmp_path]).findings if each.code == "REG201"]
-    assert {(titles[str(each.path)], each.line) for each in findings} == expected
+    programs = SCORES | PHASES | AVERAGES | COMMITTEES | GENERATED
+    found, expected = found_and_marked(tmp_path, "REG201", HEADER, programs, SOUND)
+    assert found == expected

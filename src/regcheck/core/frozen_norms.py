@@ -54,6 +54,11 @@ def frozen_norms(owners: Sequence[OwnedParameters]) -> tuple[str, ...]:
     return tuple(frozen)
 
 
+def norms_of_frozen_model(owners: Sequence[OwnedParameters]) -> tuple[str, ...]:
+    """The paths of norms that move in a model of which nothing is trained, and of which more than norms is known."""
+    return tuple([each.path for each in owners if each.moves]) if _is_frozen(owners) else ()
+
+
 def _is_frozen(owners: Sequence[OwnedParameters]) -> bool:
     """Whether these are frozen, and are more than norms."""
     return all(each.is_frozen for each in owners) and not all(each.is_norm for each in owners)

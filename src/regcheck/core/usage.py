@@ -179,6 +179,7 @@ class Called(Event):
         scored_by: torch's losses, by their names in `torch.nn.functional`, that take the very result as their input: a
             single tensor, and no value computed from it.
         feeds_models: the program hands the very result to another model.
+        feeds_training: the program trains another model on the results.
         trained_beside: one training step sends gradients through calls of this model and of another one (None: the
             order of the events tells).
         trained_in_pairs: one training step sends gradients through several calls of this model (None: as above).
@@ -217,6 +218,7 @@ class Called(Event):
     exporter: str = field(default="", kw_only=True)
     scored_by: tuple[str, ...] = field(default=(), kw_only=True)
     feeds_models: bool = field(default=False, kw_only=True)
+    feeds_training: bool = field(default=False, kw_only=True)
     trained_beside: bool | None = field(default=None, kw_only=True)
     trained_in_pairs: bool | None = field(default=None, kw_only=True)
 

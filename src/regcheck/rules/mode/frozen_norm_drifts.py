@@ -6,6 +6,8 @@ A model of which a part is frozen and the rest is trained, while the batch norms
 `requires_grad = False` stops the gradients and not the running statistics. A part is frozen if no optimizer ever trains
 a parameter of it in the whole program: it needs no gradients, or no optimizer holds it. The norm must belong to the
 part: nothing in the norm's top-level part of the model is trained, or nothing that the model registers before the norm.
+The same holds for a model of its own that nobody trains and whose results, with or without gradients, are what another
+model is trained on, as an encoder that no optimizer holds.
 
 It also finds batch norms that the program itself froze, with an `eval()` on each of them or on the part around them,
 where a later `train()` of the whole model puts them back in train mode before anything ran.
@@ -17,7 +19,8 @@ The rule ignores:
 - norms in eval mode at the call, as where `train()` is overridden to keep them there;
 - norms whose scale and shift are trained, and those behind a layer that is trained, whose statistics have to follow it;
 - norms without running statistics, and without a momentum, which is how programs recalibrate;
-- passes without gradients, and parts that are frozen for some steps only, as the discriminator of a GAN is;
+- results that only go into a loss, as those of teachers;
+- parts that are frozen for some steps only, as the discriminator of a GAN is;
 - parts whose weights change by other means: teachers, momentum encoders and other moving averages;
 - norms that the program puts in train mode by a `train()` of their own;
 - an `eval()` of a part that the program then predicts with, that its constructor calls, or that follows the loading of
@@ -66,7 +69,7 @@ MATERIAL = 0.1
 
 def check(usage: Usage) -> Iterator[Suspicion]:
     for _, call in usage.calls():
-        if call.test_code or not is_trained(usage, call):
+        if call.test_code or not (call.feeds_training or is_trained(usage, call)):
             continue
         at = replace(call, place=call.train_set_at or call.place)
         if call.undone:
@@ -78,9 +81,10 @@ def check(usage: Usage) -> Iterator[Suspicion]:
             )
         elif call.frozen_norms:
             parts = named(call.frozen_norms)
+            does = "computes the input of a model that trains," if call.feeds_training else "trains"
             yield Suspicion(
                 at,
-                f"`{call.model.name}` trains with frozen norms in train mode: the running statistics of {parts} move",
+                f"`{call.model.name}` {does} with frozen norms in train mode: the running statistics of {parts} move",
                 fix="put the frozen part in eval mode after each `train()`, or override `train()` to keep it there",
             )
 

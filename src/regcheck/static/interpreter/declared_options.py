@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
+from regcheck.static.project.files import Source, file_scope
 from regcheck.static.project.names import parameters_of
 
 from .constant_folding import BUILTINS
@@ -28,6 +29,7 @@ from .setting_apis import (
     SHARING,
     attribute_of,
 )
+from .state import Frame
 from .values import (
     NONE,
     OPEN,
@@ -119,6 +121,23 @@ class DeclaredOptions(Part):
         if name in PARSING:
             return self._parsed(options, args, kwargs, PARSING[name])
         return VARYING
+
+    def at_top(self, source: Source, name: str, parser: OptionParser) -> OptionParser:
+        """The parser that a top-level name stands for, with the options that the file's top adds to it."""
+        parsers = self.state.project.parsers
+        if any(each is parser for each in parsers.values()):  # a group of a parser
+            return parser
+        if (source.path, name) not in parsers:
+            parsers[source.path, name] = parser
+            parser.options[OPEN] = VARYING
+            with self.state.within(Frame(None, source, Cells())):
+                for each in file_scope(source.tree.body):
+                    call = each.value if isinstance(each, ast.Expr) else None
+                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ADDING:
+                        self.evaluator.evaluate(call)
+            for option in parser.options.keys() & self.state.project.assigned_elsewhere:
+                parser.options[option] = VARYING
+        return parsers[source.path, name]
 
     def saved_parameters(self, module: Module, args: Args) -> Namespace:
         """The arguments of the constructor of the module that is running, or those with the names in `args`."""

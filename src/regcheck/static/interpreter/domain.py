@@ -78,6 +78,10 @@ class Domain(Part):
         """`owner.name`."""
         return None
 
+    def are_same(self, left: Module, right: Module) -> bool | None:
+        """Whether two modules are one object; None where a module may stand for several."""
+        return None
+
     def class_of(self, module: Module) -> Value | None:
         """`module.__class__`."""
         return None

@@ -41,6 +41,8 @@ from .values import (
     Function,
     Items,
     Maybe,
+    Module,
+    OptionParser,
     ParameterOf,
     Setting,
     Several,
@@ -146,7 +148,8 @@ class Evaluator(Part):
             return value
         constant = self.state.project.lookup(source, name)
         if isinstance(constant, ast.expr):
-            return self.attributes.constant(constant, Frame(None, source, Cells()))
+            found = self.attributes.constant(constant, Frame(None, source, Cells()))
+            return self.options.at_top(source, name, found) if isinstance(found, OptionParser) else found
         if isinstance(constant, Unknown) and name not in source.bindings:
             return _builtin(name) or constant
         return constant
@@ -373,6 +376,8 @@ class Evaluator(Part):
                 right = Constant(tuple(items)) if len(items) == len(right.items) else right
             if isinstance(op, (ast.Is, ast.IsNot)):
                 is_same = identical(left, right)
+                if isinstance(left, Module) and isinstance(right, Module):
+                    is_same = self.domain.are_same(left, right)
                 if is_same is not None:
                     return computed_from(values, Constant(is_same is isinstance(op, ast.Is)))
             elif isinstance(left, Constant) and isinstance(right, Constant):

@@ -31,6 +31,7 @@ from regcheck.static.interpreter.values import (
     Weight,
     argument,
     by_default,
+    descendants,
     leaves,
     modules_in,
     options_of,
@@ -64,7 +65,7 @@ from regcheck.torch_api.functions import (
     kind_of,
 )
 from regcheck.torch_api.layers import layer_named
-from regcheck.torch_api.number_draws import NUMBER_DRAWS, SEEDING
+from regcheck.torch_api.number_draws import GENERATORS, NUMBER_DRAWS, SEEDING
 from regcheck.torch_api.reused_masks import PRODUCTS
 
 from .axis_arguments import axis_arguments_of, axis_arguments_of_layer, index_of
@@ -97,6 +98,8 @@ class ModelDomain(Domain):
         self.build_functions = build_functions
         self.switch = switch
         self.model = emitter.modules.model
+        self._set_by_forward: dict[int, Value] = {}
+        """The train mode that the forward itself sets, whatever the arguments are, by the ids of the modules."""
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
@@ -154,6 +157,10 @@ class ModelDomain(Domain):
         kind = kind_of(SOURCE_ALIASES[name]) if name in SOURCE_ALIASES else Kind.OPAQUE
         return self.emit(kind, SOURCE_ALIASES.get(name, name), (owner,), place=None)
 
+    def are_same(self, left: Module, right: Module) -> bool | None:
+        paths = [self.emitter.modules.paths.get(id(each), "*") for each in (left, right)]
+        return None if any("*" in each for each in paths) else left is right
+
     def setting(self, owner: Instance, name: str, value: Value) -> Value:
         """A setting that other code than the constructor assigns may differ from call to call."""
         project = self.state.project
@@ -181,6 +188,8 @@ class ModelDomain(Domain):
             self.switch.set_training(module, training, node)
         else:
             super().set_training(module, training, node)
+            if not self.state.doubts and in_mode(training, self.emitter.mode) == Constant(True):
+                self._set_by_forward.update({id(each): training for _, each in descendants(module)})
 
     def assign_training(self, owner: Value, training: Value, node: ast.AST) -> None:
         if self.switch.running and isinstance(owner, Module):
@@ -191,7 +200,9 @@ class ModelDomain(Domain):
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "builtins.sum" and args:
             return self._sum(args[0], argument(args, kwargs, 1, "start", 0), node)
-        if name in NUMBER_DRAWS:
+        if name in GENERATORS and any(each != NONE for each in (*args, *kwargs.values())):
+            return VARYING  # seeded by each call, it draws the same numbers each time
+        if name in NUMBER_DRAWS and not any(modules_in(each) for each in args):
             return self._draw(name, args, kwargs, node, NUMBER_DRAWS[name])
         if name in SEEDING:
             self.emitter.seeded = True
@@ -441,6 +452,8 @@ class ModelDomain(Domain):
             return switched
         if "training" in module.cells:
             mode: Value = module.cells["training"]
+            if self._set_by_forward.get(id(module)) is mode:
+                return mode
             if id(module) in modules.preset:
                 return self.by_mode(VARYING, Constant(False))
             return VARYING if mode == Constant(True) else mode

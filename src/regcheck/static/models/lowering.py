@@ -17,11 +17,13 @@ from regcheck.static.interpreter.values import Cells, Container, Instance, Items
 from regcheck.static.project.names import Project
 
 from .both_modes import BothModesEvaluator, SideEffect
+from .defaulted_modes import argument_of_predictions
 from .domain import ModelDomain
 from .emit import Emitter, RegisteredModules
 from .forward_cache import ForwardCache, ForwardRunner, expanded
 from .mode_switch import ModeSwitch, overrides_of
 from .outputs import named_outputs
+from .reachable_starts import can_start
 from .uncalled_layers import uncalled_dropouts
 
 
@@ -30,15 +32,18 @@ def graph_of(
 ) -> Graph | None:
     """The graph of a constructed model; None if `forward` returns nothing, or no rule can start in the graph.
 
-    `build_functions` are the functions that constructing the model entered, by the ids of their nodes.
+    A forward in which none can start does not run. `build_functions` are the functions that constructing the model
+    entered, by the ids of their nodes.
     """
     modules = RegisteredModules(model)
+    uncalled = uncalled_dropouts(project, model) if Trait.UNCALLED in project.starts else ()
+    if not (uncalled or can_start(project, modules)):
+        return None
     train = _run(project, modules, Mode.TRAIN, build_functions, cache)
     evaluation = _run_switched(project, modules, build_functions, cache)
     if evaluation is None:
         observed = train.emitter.tracker.observed
         evaluation = _run(project, modules, Mode.EVAL, build_functions, cache) if observed else train
-    uncalled = uncalled_dropouts(project, model) if Trait.UNCALLED in project.starts else ()
     if not (train.emitter.matters or evaluation.emitter.matters or uncalled):
         return None
     flow = train.flow(Mode.TRAIN)
@@ -141,12 +146,16 @@ class ForwardRun:
             return (parts.domain.run_module(model, (self._input("input"),), {}, node),)
         spec = forward.node.args
         forward.instance = model
-        args = [self._input(each.arg) for each in (*spec.posonlyargs, *spec.args)[1:]]
+        args = [self._argument(each.arg) for each in (*spec.posonlyargs, *spec.args)[1:]]
         if spec.vararg:
             args.append(Several(self._input(spec.vararg.arg)))
-        kwargs = {each.arg: self._input(each.arg) for each in spec.kwonlyargs}
+        kwargs = {each.arg: self._argument(each.arg) for each in spec.kwonlyargs}
         result = parts.calls.call_function(forward, tuple(args), kwargs, node)
         return result.items if isinstance(result, Items) else ()
+
+    def _argument(self, name: str) -> Value:
+        known = argument_of_predictions(self.model, name) if isinstance(self.model, Instance) else None
+        return known or self._input(name)
 
     def _input(self, name: str) -> Value:
         return self.emitter.emit(Kind.INPUT, name, (), place=None)

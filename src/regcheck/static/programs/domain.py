@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from regcheck.core.usage import DECIDING, Backward
 from regcheck.files.dotted_name import last_name
@@ -44,6 +44,7 @@ from regcheck.static.interpreter.values import (
     options_of,
     truth,
 )
+from regcheck.static.models.defaulted_modes import note_prediction
 from regcheck.static.models.inspection import LOSS_WORDS, is_function, is_loss, modes
 from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.files import Source
@@ -59,6 +60,7 @@ from .mode_restoration import ModeRestoration
 from .optimizers import Optimizers
 from .part_loops import PartLoops
 from .penalties import LayerWeight, PenalizedLoss, Penalties, Zero
+from .repetition import repetition_of
 from .trainers import Trainers
 from .uncalled_methods import UncalledMethods
 from .unknown_models import BESIDE_MODES, LEAVING_MODES, UnknownModels
@@ -155,9 +157,16 @@ class ProgramDomain(Domain):
             self.log.consume_in_loss(given)
         if not self.log.is_model(module):
             return self.opaque(given, node)
+        if isinstance(module, Instance) and self._is_single_prediction(module, node):
+            note_prediction(self.state, module, args, kwargs)
         result = self.log.add_call(module, given, node)
         self.restoration.note_call(module, self.log.origins((result,))[0])
         return result
+
+    def _is_single_prediction(self, module: Module, node: ast.expr) -> bool:
+        """Whether a call in eval mode without gradients is no draw of several for one input."""
+        predicts = self.log.has_gradients is False and modes(module)[0] is False
+        return predicts and not repetition_of(node, self.state.frames).of_one_input
 
     def unsettle(self, values: Iterable[Value]) -> None:
         """Unknown code receives values: the modes of the models among them are no longer known."""
@@ -412,6 +421,15 @@ class ProgramDomain(Domain):
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "backward":
             self.restoration.propagate(owner)
+        if (
+            name in ("train", "eval")
+            and isinstance(owner, Module)
+            and not self._following
+            and owner in overriding(owner)
+        ):
+            mode = truth(Constant(False) if name == "eval" else argument(args, kwargs, 0, "mode", True))
+            self.set_training(owner, VARYING if mode is None else Constant(mode), node)
+            return owner
         trained = self.trainers.method(owner, name, args, kwargs, node)
         if trained is not None:
             return trained
@@ -481,6 +499,13 @@ class ProgramDomain(Domain):
         if name in METADATA:
             return VARYING
         return self._computed(name, given, node)
+
+    def _overrides_mode(self, owner: Value, name: str) -> TypeGuard[Instance]:
+        """Whether `owner.name()` sets a mode by the `train()` of the owner's class, which is to be followed."""
+        if not (name in ("train", "eval") and isinstance(owner, Instance) and owner.is_module) or self._following:
+            return False
+        own_eval = name == "eval" and owner.definition.method("eval") is not None
+        return not own_eval and any(each is owner for each in overriding(owner))
 
     def _loaded(self, definition: Definition, node: ast.expr) -> Value:
         """The model that Lightning constructs and loads weights into: it is in train mode."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import field, replace
 from functools import partial
 
-from regcheck.core.frozen_norms import OwnedParameters, frozen_norms
+from regcheck.core.frozen_norms import OwnedParameters, frozen_norms, norms_of_frozen_model
 from regcheck.core.usage import Called
 from regcheck.files.place import Place
 from regcheck.lazy_dataclass import dataclass
@@ -39,12 +39,14 @@ from .mode_restoration import is_generator
 class _Program:
     """What one program freezes and trains. Modules are keyed by their ids.
 
-    `held` are the modules whose parameters its optimizers hold, None where that is unknown. `perhaps` and `surely` are
-    the modules whose parameters need gradients at a backward pass. `rewritten` are those whose parameters it changes by
-    other means. `moving` holds the modules in train mode of each call that trains, by the index of its event,
-    `train_set_at` the last `train()` of each module. `pins` counts the `eval()` calls of parts, `unused` are the pinned
-    parts that it has not called since, `pinned_by_choice` those that it pins in a branch that its defaults do not take,
-    `undone` those that a `train()` around them put back, `on_purpose` the norms in train mode by a call of their own.
+    `held` are the modules whose parameters its optimizers hold, None where that is unknown. `perhaps` and `surely`
+    are the modules whose parameters need gradients at a backward pass. `rewritten` are those whose parameters it
+    changes by other means. `moving` holds the modules in train mode of each call that trains, by the index of its
+    event, and of each call in `feeding`, whose result only goes into other models that are trained; `train_set_at`
+    is the last `train()` of each module. `pins` counts the `eval()` calls of parts, `unused` are the pinned parts
+    that it has not called since, `pinned_by_choice` those that it pins in a branch that its defaults do not take,
+    `undone` those that a `train()` around them put back, `on_purpose` the norms in train mode by a call of their
+    own.
     """
 
     held: set[int] | None = field(default_factory=set)
@@ -53,6 +55,7 @@ class _Program:
     surely: set[int] = field(default_factory=set)
     rewritten: set[int] = field(default_factory=set)
     moving: dict[int, frozenset[int]] = field(default_factory=dict)
+    feeding: set[int] = field(default_factory=set)
     train_set_at: dict[int, Place] = field(default_factory=dict)
     pins: dict[int, int] = field(default_factory=dict)
     unused: set[int] = field(default_factory=set)
@@ -157,17 +160,20 @@ class Freezing(Part):
 
     def train(self, losses: Iterable[Value]) -> None:
         """The program back-propagates losses, through the models that compute them and through what feeds these."""
-        program = self._program
+        program, losses = self._program, tuple(losses)
+        scored = {*self.log.origins(losses)}
         for index in self.log.sources(losses):
             event = self.log.events[index]
-            if not isinstance(event, Called) or not event.grad:
+            if not isinstance(event, Called):
                 continue
             within = [each for _, each in descendants(self.log.callees[index])]
-            for each in within:
+            program.feeding.update({index} - scored)
+            program.feeding -= scored
+            for each in within if event.grad else ():
                 switches = {_switch(each, name) for name in parameter_names(each)}
                 program.surely.update({id(each)} if True in switches else ())
                 program.perhaps.update({id(each)} if switches - {False} else ())
-            if index not in program.moving:
+            if index not in program.moving and (event.grad or index not in scored):
                 program.moving[index] = frozenset(
                     id(each) for each in within if each.cells.get("training", Constant(True)) == Constant(True)
                 )
@@ -186,11 +192,19 @@ class Freezing(Part):
                 for path, each in descendants(module)
                 if id(each) in self._program.undone & training and self._program.pins.get(id(each)) == 1
             )
-            frozen = frozen_norms([*self._owners(module, training)])
-            if frozen or pinned:
+            owners = [*self._owners(module, training)]
+            feeds = index in self._program.feeding and id(module) not in self._copied_from
+            frozen = norms_of_frozen_model(owners) if feeds else ()
+            frozen = frozen or (frozen_norms(owners) if event.grad else ())
+            if frozen or (pinned and event.grad):
                 place = self._program.train_set_at.get(id(module))
                 self.log.events[index] = replace(
-                    event, frozen_norms=frozen, undone=pinned, train_set_at=place, backpropagated=True
+                    event,
+                    frozen_norms=frozen,
+                    undone=pinned if event.grad else (),
+                    train_set_at=place,
+                    backpropagated=event.grad,
+                    feeds_training=feeds,
                 )
 
     def _owners(self, model: Module, training: frozenset[int]) -> Iterator[OwnedParameters]:
@@ -233,9 +247,8 @@ def _moves(module: Module) -> bool:
 
 
 def _sets_own_mode(module: Module) -> bool:
-    """Whether a module has a `train()` of its own, which may keep parts of it in eval mode."""
-    is_replaced = "train" in module.cells
-    return is_replaced or (isinstance(module, Instance) and module.definition.method("train") is not None)
+    """Whether a module has a `train()` that is not followed, and may keep parts of it in eval mode."""
+    return "train" in module.cells
 
 
 def _owners_in(parameters: Value) -> list[Module] | None:

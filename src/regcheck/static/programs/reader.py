@@ -34,9 +34,10 @@ from regcheck.static.interpreter.values import (
     descendants,
     tick,
 )
-from regcheck.static.project.entry_points import is_factory
+from regcheck.static.models.mode_switch import overriding
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
+from regcheck.static.project.outlines import is_factory
 
 from .alternation import mark_alternating_calls
 from .control_flow import program_interpreter
@@ -202,6 +203,8 @@ class ProgramReader:
             task = Instance(state.place(definition.node), definition=definition)
             state.created.append(task)
             self.interpreter.calls.initialize(task, (), {}, definition.node)
+            if any(overriding(task)):  # releases of Lightning before 2.2 call `train()` first
+                self.domain.library_sets_training(task, Constant(True))
             self._call_methods(task, BEFORE_STEPS)
             try:
                 self._train(task)
