@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from copy import copy
@@ -14,7 +13,6 @@ from math import inf
 from regcheck.core.starting_points import StartingPoints
 from regcheck.files.attribute_reads import AttributeReaders
 from regcheck.files.discarded_results import FunctionBody
-from regcheck.files.dotted_name import SETTINGS
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
 from regcheck.lazy_dataclass import dataclass
@@ -39,9 +37,6 @@ from .prefilter import Prefilter
 
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
-_OWN = re.compile(rb"(?:^|[^\w.])self\Z")
-_ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
-_SETTINGS = re.compile(SETTINGS.encode(), re.I)
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
 
 
@@ -278,12 +273,8 @@ class Project:
         """The attributes that code assigns on other objects than `self`; True: only on settings."""
         found: dict[str, bool] = {}
         for source in self.sources:
-            for match in _ATTRIBUTE_SET.finditer(source.content):
-                start = match.start()
-                if not _OWN.search(source.content, max(0, start - 6), start):
-                    on_settings = _SETTINGS.search(source.content, max(0, start - 16), start) is not None
-                    name = match[1].decode()
-                    found[name] = found.get(name, True) and on_settings
+            for name, on_settings in source.attribute_assignments.items():
+                found[name] = found.get(name, True) and on_settings
         return found
 
     @cached_property
