@@ -14,6 +14,7 @@ from .faulty_and_right import marked, marked_form
 
 IMPORTS = """\
 import argparse
+import os
 import random
 from random import gauss
 import numpy as np
@@ -122,9 +123,91 @@ class Rain(nn.Module):
         noise = torch.full((1,), float(np.random.uniform(-1.0, 1.0)))  # <-
         return self.head(self.body(x) + noise)
 """,
+    "a level that is chosen": """
+class Gull(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+    def forward(self, x):
+        h = self.body(x)
+        &return self.head(h * float(np.random.choice([0.8, 1.0, 1.2])))  # <-
+        #return self.head(h * float(np.random.choice([0.8, 1.0, 1.2]) if self.training else 1.0))
+""",
+    "whole numbers of a new generator": """
+class Heron(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+    def shift(self, h):
+        &return torch.from_numpy(np.random.default_rng().integers(0, 3, size=h.shape)).float()  # <-
+        #return torch.from_numpy(np.random.default_rng(3).integers(0, 3, size=h.shape)).float()
+    def forward(self, x):
+        h = self.body(x)
+        return self.head(h + self.shift(h))
+""",
+    "a generator of the module": """
+class Stork(nn.Module):
+    def __init__(self, seed=0):
+        super().__init__()
+        self.body, self.head, self.rng = nn.Linear(8, 16), nn.Linear(16, 3), np.random.RandomState(seed)
+    def forward(self, x):
+        h = torch.relu(self.body(x))
+        &noise = self.rng.randn(16)  # <-
+        #noise = self.rng.randn(16) if self.training else np.zeros(16)
+        return self.head(h + torch.as_tensor(noise, dtype=h.dtype))
+if __name__ == "__main__":
+    Stork()(torch.randn(2, 8))
+""",
+    "an order of features": """
+class Crane(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+        #self.order = random.sample(range(16), 16)
+    def forward(self, x):
+        h = self.body(x)
+        &order = random.sample(range(16), 16)  # <-
+        #order = self.order
+        return self.head(h[:, order])
+""",
+    "a closure over a generator of Python": """
+def rattle(seed):
+    stream = random.Random(seed)
+    &return lambda h: h * stream.uniform(0.9, 1.1)  # <-
+    #return lambda h: h * stream.uniform(1.0, 1.0)
+class Swift(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.rattle = nn.Linear(8, 16), nn.Linear(16, 3), rattle(5)
+    def forward(self, x):
+        return self.head(self.rattle(self.body(x)))
+""",
+    "bytes of the operating system": """
+class Rook(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+    def forward(self, x):
+        &gain = os.urandom(1)[0] / 255  # <-
+        #gain = os.urandom(1)[0] / 255 if self.training else 0.5
+        return self.head(self.body(x) * gain)
+""",
 }
 
 BRANCHES = {
+    "one of several names": """
+class Finch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+    def forward(self, x):
+        h = self.body(x)
+        &kind = random.choice(["tanh", "relu"])  # <-
+        #kind = "tanh"
+        if kind == "tanh":
+            return self.head(h.tanh())
+        return self.head(h.relu())
+""",
     "a layer that is skipped": """
 class Moss(nn.Module):
     def __init__(self):
@@ -197,6 +280,7 @@ class Net(nn.Module):
             nn.init.zeros_(self.inner.bias)
     def forward(self, x):
         seen = np.random.rand()
+        layer = random.choice([self.inner])
         size = torch.zeros(int(8 * random.random()))
         return self.outer(self.inner(x) * self.scale + self.shift)
 class Turned(nn.Module):

@@ -79,6 +79,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if given:
             config.pluginmanager.register(Idle(config, given), "regcheck-idle")
         return
+    from regcheck.suite import plain_imports
+
+    plain_imports.begin(config)
     from regcheck.suite.configured_models import Models
 
     config.pluginmanager.register(Models(config), "regcheck-models")

@@ -385,3 +385,17 @@ def test_without_a_compiler_that_mode_is_not_run(folder: Path) -> None:
     assert done.returncode == 3
     assert done.stdout.count("not run: ") == 1 and "torch.compile" in done.stdout
     assert "1 check of torch" in done.stdout
+
+
+def test_an_interrupt_ends_without_a_trace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C during a verb says in one line that there is no report, and Python still ends as interrupted."""
+
+    def interrupted(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("regcheck.cli.main.dispatch", interrupted)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        main(["scan"])
+    sys.excepthook(type(stopped.value), stopped.value, None)
+    assert capsys.readouterr() == ("", "regcheck: interrupted: there is no report\n")

@@ -39,6 +39,9 @@ def predict(net):
 """A model, and a prediction that forgets `eval()`."""
 
 
+RAISED = ("ValueError", "SyntaxError", "KeyboardInterrupt", "ZeroDivisionError", "UsageError")
+
+
 def python(folder: Path, *words: str, **options: str) -> subprocess.CompletedProcess[str]:
     return started([sys.executable, *words], folder, **options)
 
@@ -104,6 +107,8 @@ def test_a_program_ends_as_under_python(tmp_path: Path, text: str) -> None:
     if "_exit" not in text:
         said = found.stderr.removeprefix(expected.stderr)
         assert said.startswith("not checked: program.py: no model ran"), found.stderr
+        raised = any(each in expected.stdout + expected.stderr for each in RAISED)
+        assert ("what it would have run after that is missing" in said) == raised
 
 
 def test_what_never_imports_torch_stays_light(tmp_path: Path) -> None:
@@ -289,7 +294,8 @@ def test_a_notebook_names_positions_in_its_cells(tmp_path: Path) -> None:
     write(tmp_path / "test_tides.ipynb", notebook(*cells))
     done = run(tmp_path, "--output-format", "json", "--output-file", "report.json", "test_tides.ipynb")
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    (found,), (missed,) = report["findings"], report["not_checked"]
+    (found,), (missed, cut_short) = report["findings"], report["not_checked"]
+    assert cut_short["reason"].startswith("it raised ZeroDivisionError")
     line = FAULTY.split("\n").index("        return net(torch.ones(4, 8))") + 1
     assert (found["code"], found["path"], found["cell"], found["line"]) == ("REG201", "test_tides.ipynb", 2, line)
     assert found["evidence"]["verdict"] == "confirmed"

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from regcheck.engine import scan as scan_module
-from regcheck.engine.scan import scan
+from regcheck.config import select
+from regcheck.config.options import Options
+from regcheck.engine.scan import cached_result, scan
+from regcheck.plugins import catalogue
 from regcheck.static import analyze
 from regcheck.static.programs.reader import Program, ProgramReader
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Project
 from regcheck.static.project.result_cache import CACHE
-from regcheck.static.reading import FileReading
+from regcheck.static.reading import FileReading, ProgramsReading, ReadingParts
+from regcheck.static.reading_cache import ReadingCache
 
 FILES = {
     "pkg/__init__.py": "from .nets import *\n",
@@ -134,6 +137,7 @@ EDITS = {
     "a missing file": toggle("pkg/base.py", FILES["pkg/base.py"]),
     "another line": replace("alone.py", "from torch import nn\n", "\nfrom torch import nn\n"),
     "a comment": replace("alone.py", "class Alone", "class  Alone"),
+    "an ignore": replace("alone.py", "nn.Dropout(0.95))", "nn.Dropout(0.95))  # regcheck: ignore[REG401] meant"),
     "the program": replace("main.py", "model = Small(0.3)", "model = Small(0.3).eval()"),
     "a program that trains": toggle(
         "train.py", "import torch\nfrom pkg import Small\nfor x in loader:\n    Small()(x).sum().backward()\n"
@@ -239,6 +243,10 @@ def fit(loader):
 
 CHANGES = {
     "a rate": replace("nets.py", "rate=0.5", "rate=0.9"),
+    "no models": replace("nets.py", "class Net(nn.Module)", "class Net"),
+    "another name of a model": replace("nets.py", "class Net(nn.Module)", "class Net2(nn.Module)"),
+    "a factory": replace("steps.py", "def build():", "def build(rate):"),
+    "a decorator": replace("steps.py", "def run(x):", "@registry.register\ndef run(x):"),
     "a name in the registry": replace("registry.py", '"net"', '"other"'),
     "no registration": replace("nets.py", "@register\n", ""),
     "another class registered": replace("nets.py", "class Other(Net):", "@register\nclass Other(Net):"),
@@ -293,9 +301,8 @@ def written(folder: Path, files: Mapping[str, str]) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty cache that is used for any size."""
+    """An empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(scan_module, "WORTH_A_PROCESS", 1)
 
 
 @pytest.fixture
@@ -421,9 +428,93 @@ def test_only_programs_that_a_change_may_affect_are_read_again(
     assert names == again
 
 
+def test_a_new_name_of_a_model_counts_where_it_is_mentioned(programs: Path) -> None:
+    """A function that mentions a class becomes a program when that class becomes a model, and ends to be one."""
+    for edit in (CHANGES["no models"], CHANGES["another name of a model"]):
+        for _ in range(2):
+            edit(programs)
+            assert scan([programs], cached=True).to_json() == scan([programs]).to_json()
+
+
+@pytest.mark.parametrize(
+    ("edit", "parsed"),
+    [
+        ("another line", {"alone"}),
+        ("a configuration", {"config", "nets", "base", "rates", "layers"}),
+        ("the program", {"main", "pkg", "nets", "base", "rates", "layers"}),
+    ],
+)
+def test_only_files_that_are_followed_again_and_what_they_reach_are_parsed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, edit: str, parsed: set[str]
+) -> None:
+    """A file is parsed if it changes, or is followed again, or if code that is followed looks up a name in it."""
+    rules = select.chosen(catalogue(), Options())
+
+    def parsed_in_scan() -> set[str]:
+        sources = [Source(str(path), path.read_bytes()) for path in sorted(folder.rglob("*.py"))]
+        cached_result(sources, rules)
+        return {each.tail for each in sources if "tree" in vars(each)}
+
+    assert parsed_in_scan() >= {"alone", *parsed}
+    EDITS[edit](folder)
+    assert parsed_in_scan() == parsed
+
+
+def entry_of(folder: Path) -> tuple[str, bytes]:
+    """The name and the content of the entry with the readings of a folder, which is scanned."""
+    scan([folder], cached=True)
+    (file,) = (each for each in CACHE.folder.iterdir() if each.suffix == ".readings")
+    content = CACHE.read(file.name)
+    assert content is not None
+    return file.name, content
+
+
 def test_a_damaged_entry_is_not_read(folder: Path) -> None:
-    """An entry whose checksum does not match is neither unpickled nor believed."""
+    """An entry whose checksum does not match is not believed."""
     first = scan([folder], cached=True).to_json()
     for file in CACHE.folder.iterdir():
         file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert scan([folder], cached=True).to_json() == first
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        lambda lines: [],
+        lambda lines: [b"\x80\x04."],
+        lambda lines: [b"[]", *lines[1:]],
+        lambda lines: lines[:-1],
+        lambda lines: [*lines, lines[-1]],
+        lambda lines: [lines[0], *(b"[]" for _ in lines[1:])],
+        lambda lines: [lines[0], *(b"[[],{},[[],[],[],[]],[3],null,[]]" for _ in lines[1:])],
+        lambda lines: [lines[0], *(b"[" * 100_000 for _ in lines[1:])],
+        lambda lines: [lines[0], *(each.replace(b"scored", b"whole") for each in lines[1:])],
+    ],
+    ids="empty pickle header short long emptied typed deep renamed".split(),
+)
+def test_an_entry_that_holds_something_else_is_not_read(
+    folder: Path, foreign: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    """An entry with a checksum that another program wrote is not believed where it says something else."""
+    name, content = entry_of(folder)
+    CACHE.write(name, b"\n".join(foreign(content.split(b"\n"))))
+    EDITS["another line"](folder)
+    assert scan([folder], cached=True).to_json() == scan([folder]).to_json()
+    assert len(entry_of(folder)[1]) > 1000
+
+
+def test_scans_at_the_same_time_leave_an_entry_of_one_of_them(folder: Path) -> None:
+    """Of two scans that load one entry, the entry of the last to store it is whole, and holds for its files alone."""
+    rules = select.chosen(catalogue(), Options())
+    entry_of(folder)
+    EDITS["a constant"](folder)
+    texts = [(each, each.read_bytes()) for each in sorted(folder.rglob("*.py"))]
+    before = ReadingCache(Project([Source(str(path), text) for path, text in texts]), rules)
+    before.load()
+    EDITS["a base class"](folder)
+    fresh = scan([folder], cached=True).to_json()
+    before.store(ReadingParts(ProgramsReading()))
+    EDITS["another line"](folder)
+    scan([folder], cached=True)
+    EDITS["another line"](folder)
+    assert scan([folder], cached=True).to_json() == fresh == scan([folder]).to_json()

@@ -67,7 +67,7 @@ def test_findings_are_grouped_by_model(project: Project) -> None:
     ]
     assert order == sorted(order)
     assert "seen in test_models.py::test_leaky, test_shared.py::test_outer" in shown
-    assert "2 findings fail the run (fail-on: warning" in shown
+    assert "2 findings fail the run (`--regcheck-fail-on=warning`" in shown
 
 
 def test_every_format_can_be_kept_at_once(project: Project) -> None:

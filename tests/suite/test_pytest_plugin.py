@@ -221,6 +221,29 @@ def test_without_the_flag_nothing_is_imported(project: Project) -> None:
         assert "loaded: []" in project.run("-s", *options, alone=True).stdout
 
 
+WATCHED = """
+import sys
+
+def pytest_unconfigure(config):
+    ours = {name: module for name, module in sys.modules.items() if name.startswith("regcheck.")}
+    print("parts:", sorted({name.split(".")[1] for name in ours} & {"engine", "probe", "rules", "static", "tracing"}))
+    rewritten = [name for name, module in ours.items() if "Rewrit" in type(module.__loader__).__name__]
+    print("rewritten:", [name for name in rewritten if name.startswith(("regcheck.session", "regcheck.runtime"))])
+"""
+
+
+def test_a_session_that_calls_no_model_starts_fast(project: Project) -> None:
+    """It imports nothing that examines a model, and pytest rewrites none of the modules that `--regcheck` imports."""
+    project.write("conftest.py", WATCHED)
+    project.write("test_models.py", "import torch\n\ndef test_nothing():\n    pass\n")
+    printed = project.run("-s", "--regcheck", alone=True).stdout
+    assert "parts: ['rules']" in printed
+    assert "rewritten: []" in printed
+    finders = [*sys.meta_path]
+    project.run("--regcheck")
+    assert sys.meta_path == finders
+
+
 def test_without_the_flag_nothing_is_patched(project: Project) -> None:
     """Installed and not asked for, the plugin leaves torch as it is; `--collect-only` does, too."""
     project.write(

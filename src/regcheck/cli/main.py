@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from regcheck.cli.printing import note, show
-from regcheck.core.errors import RegcheckError, unknown
+from regcheck.core.errors import ProgramInterrupted, RegcheckError, unknown
 from regcheck.core.version import __version__
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (`| head`) closed the pipe; Python must not flush to it at exit either.
         sys.stdout = None
         return FOUND
+    except KeyboardInterrupt as interrupt:
+        if not isinstance(interrupt, ProgramInterrupted):
+            note("regcheck: interrupted: there is no report")
+        sys.excepthook = lambda *error: None
+        raise KeyboardInterrupt from None  # Python ends as interrupted by this very type
     except SystemExit as stop:  # argparse, after printing the help
         return stop.code if isinstance(stop.code, int) else USAGE
 

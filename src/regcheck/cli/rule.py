@@ -9,6 +9,7 @@ from pathlib import Path
 
 from regcheck.cli import printing, rule_skeleton
 from regcheck.cli.common_options import Parser
+from regcheck.cli.output import wants_color
 from regcheck.config.select import unknown_rule
 from regcheck.core.rule import Rule
 from regcheck.files.escape import visible
@@ -88,4 +89,5 @@ def show(markdown: str) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    Console().print(Markdown(markdown))
+    # By itself rich keeps bold type where NO_COLOR is set.
+    Console(color_system="auto" if wants_color(sys.stdout) else None).print(Markdown(markdown))

@@ -15,9 +15,9 @@ from regcheck.cli.common_options import Parser, add_common_options, options_from
 from regcheck.cli.output import publish
 from regcheck.cli.printing import show
 from regcheck.cli.progress import shown_progress
-from regcheck.cli.script_runner import Script, run_to_its_end
+from regcheck.cli.script_runner import Ended, Script, run_to_its_end
 from regcheck.config.options import Options
-from regcheck.core.errors import RegcheckError
+from regcheck.core.errors import ProgramInterrupted, RegcheckError
 from regcheck.core.finding import NotChecked
 from regcheck.core.usage import Called, Event
 from regcheck.files.escape import visible_lines
@@ -52,17 +52,24 @@ def run(argv: Sequence[str]) -> int:
     code = 0
     if os.getpid() == process:  # a forked process reports nothing: its parent goes on
         with inside(folder):
+            missed = [*([skipped] if skipped else []), *cut_short(program, ended)]
             failed = ended.status != 0
-            code = report_exit(watch, skipped, launch, arguments, options, stream, failed=failed)
+            code = report_exit(watch, missed, launch, arguments, options, stream, failed=failed)
     if ended.interrupted:
-        sys.excepthook = lambda *error: None  # it has been shown, and Python is still to end as interrupted
-        raise KeyboardInterrupt
+        raise ProgramInterrupted
     return ended.status or code
+
+
+def cut_short(program: Script, ended: Ended) -> Iterator[NotChecked]:
+    """The entry for what a program did not come to, because it raised or was interrupted."""
+    if ended.raised:
+        reason = "it was interrupted" if ended.interrupted else f"it raised {ended.raised}"
+        yield NotChecked(program.name, f"{reason}; what it would have run after that is missing")
 
 
 def report_exit(
     watch: WatchSession,
-    skipped: NotChecked | None,
+    missed: Sequence[NotChecked],
     launch: Launch | None,
     arguments: Namespace,
     options: Options,
@@ -76,7 +83,7 @@ def report_exit(
 
     Args:
         watch: the watched run.
-        skipped: what `regcheck run` did not execute of the program.
+        missed: what did not run of the program.
         launch: this process among the ranks of one launch, if it is one.
         arguments: the command line.
         options: the options of the command line and the configuration together.
@@ -92,8 +99,7 @@ def report_exit(
         with shown_progress(verbose=arguments.verbose, quiet=arguments.quiet):
             watch.stop(whole=not failed)
             own = watch.report
-        if skipped:
-            own = replace(own, not_checked=(*own.not_checked, skipped))
+        own = replace(own, not_checked=(*own.not_checked, *missed))
         with report_of_all_ranks(launch, own) as report:
             return publish(report, arguments, options, stream=stream) if report is not None else 0
     except RegcheckError as error:

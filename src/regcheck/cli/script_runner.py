@@ -25,9 +25,10 @@ _OURS = (__file__, str(Path(__file__).parent.parent / "runtime") + os.sep)
 
 @dataclass(frozen=True)
 class Ended:
-    """The exit status of a program, and whether an interrupt ended it."""
+    """The exit status of a program, the type of the exception that ended it, and whether that was an interrupt."""
 
     status: int = 0
+    raised: str = ""
     interrupted: bool = False
 
 
@@ -139,7 +140,7 @@ def _ended(act: Callable[[], None]) -> Ended:
             sys.excepthook(type(error), error, error.__traceback__)
         except BaseException:
             traceback.print_exc()
-        return Ended(1, isinstance(error, KeyboardInterrupt))
+        return Ended(1, type(error).__name__, isinstance(error, KeyboardInterrupt))
     return Ended()
 
 

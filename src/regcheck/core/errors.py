@@ -101,6 +101,10 @@ def message_of(error: BaseException) -> str:
         return "(it cannot be shown)"
 
 
+class ProgramInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a program that `regcheck run` watched, which shows its traceback and the report."""
+
+
 def stops(error: BaseException) -> bool:
     """Whether an exception ends the program or the running test, so that no handler may swallow it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, field, replace
 from enum import Enum
 from functools import total_ordering
@@ -238,6 +239,18 @@ class Finding:
     def at(self, path: str | None) -> Finding:
         """The same finding with its path written as `path`."""
         return replace(self, path=path)
+
+
+@dataclass(frozen=True)
+class RuleFindings:
+    """What one rule finds in a graph or a usage: findings, and questions that it leaves undecided."""
+
+    findings: tuple[Finding, ...] = ()
+    undecided: tuple[Finding, ...] = ()
+
+
+FindingsByRule = Mapping[str, RuleFindings]
+"""What the rules find in a graph or a usage, by code; rules that find nothing are left out."""
 
 
 @dataclass(frozen=True)

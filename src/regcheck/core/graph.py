@@ -266,7 +266,9 @@ class Graph:
 
     `model` is the key of the model in the usage that a rule is given along with the graph (see `usage.Model`).
     `uncalled` are the dropout layers with a rate above zero that the model registers, that neither flow calls and no
-    code reads, as ops at the places that construct them; it is filled in where a rule starts from them.
+    code reads, as ops at the places that construct them; it is filled in where a rule starts from them. `unseen` are
+    the lines that draw from streams of Python and NumPy in eval mode, where predictions differ by draws that no flow
+    shows.
     """
 
     subject: str
@@ -276,6 +278,7 @@ class Graph:
     assumed: bool = False
     model: str = ""
     uncalled: tuple[Op, ...] = ()
+    unseen: tuple[Op, ...] = ()
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _calls_by_place: dict[Mode, dict[Site, list[bool | None]]] = field(
         init=False, repr=False, compare=False, default_factory=dict

@@ -49,6 +49,7 @@ from regcheck.tracing.exported_programs import opened
 from regcheck.tracing.fake import reason_not_run
 from regcheck.tracing.memory import uncollected
 from regcheck.tracing.strategies import TraceResult, trace_model
+from regcheck.tracing.streams import NumberStreams
 from regcheck.tracing.uncalled_layers import uncalled_dropouts
 from regcheck.tracing.unsharding import followable, with_arbitrary_values
 from regcheck.tracing.unwrap import Subject, subject_of
@@ -145,7 +146,7 @@ def _check_model(
     except CannotMeasure as error:
         return not_traced(NotChecked(name, str(error), "audit the model before it is wrapped, in one process"))
     not_run = spread or reason_not_run(model) if options.run else NO_RUN
-    with workspace(model) as fresh, ExitStack() as until_measured:
+    with NumberStreams(model).generators_untouched(), workspace(model) as fresh, ExitStack() as until_measured:
         if given is not None:
             until_measured.enter_context(uncollected())
         seed_everything(options.seed)
@@ -164,9 +165,11 @@ def _check_model(
         if any(Trait.UNCALLED in rule.begins_at for rule in check.rules):
             uncalled = uncalled_dropouts(model, whole, coverage, files_around)
             whole = replace(whole, graph=replace(whole.graph, uncalled=uncalled))
+        twin = cache(fresh)
+        unseen, unexplained = unexplained_draws(twin, whole, options.seed)
+        whole = replace(whole, graph=replace(whole.graph, unseen=unseen))
         suspicions = check.suspect("graph", whole.graph, blocks=whole.blocks)
         traced, pairs, note = _on_affordable_batch(check, model, whole, suspicions, fresh)
-        twin = cache(fresh)
         if pairs or meeting is not None:
             until_measured.close()
         findings: list[Finding] = []
@@ -178,7 +181,6 @@ def _check_model(
         probe_on = model_probes(twin, traced, options.seed, partial(budget_of, options), note)
         findings = [*check.prove(name, pairs, probe_on, traced.blocks), *findings]
         findings += check.prove_again("graph", traced.graph, probe_on)
-        unexplained = unexplained_draws(twin, traced, options.seed)
     declared = partial(declarations_around, dict(named_parts(model)))
     undecided = entries(suspicions.undecided, findings, options, ASK_THE_USER, name, declared)
     unfollowed = module_coverage.unfollowed(model, whole, coverage, apart)
@@ -213,7 +215,7 @@ def _on_affordable_batch(
         part = trace_model(fresh(), traced.graph.subject, few, locate, traced.graph.wholeness)
     except CannotTrace:
         return traced, pairs, ""
-    part = replace(part, graph=replace(part.graph, uncalled=traced.graph.uncalled))
+    part = replace(part, graph=replace(part.graph, uncalled=traced.graph.uncalled, unseen=traced.graph.unseen))
     again = check.suspect("graph", part.graph, blocks=part.blocks).pairs
     same = [(rule.code, each.place) for rule, each in again] == [(rule.code, each.place) for rule, each in pairs]
     if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):

@@ -144,6 +144,7 @@ def ending(code: int) -> str:
 
 def _serve(connection: Connection, function: Callable[[T], R], item: T, memory: int | None, threads: int) -> None:
     """The process: call the function, and send what it returns or which of regcheck's errors it raises."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     os.dup2(2, 1)  # standard output is the report's
     import torch
 

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from regcheck.config import select
 from regcheck.config.options import Options
 from regcheck.core.coverage import Coverage
-from regcheck.core.finding import Evidence, Finding, NotChecked, Verdict
+from regcheck.core.finding import Finding, NotChecked, RuleFindings
 from regcheck.core.graph import Graph
 from regcheck.core.join import join
 from regcheck.core.progress import steps
 from regcheck.core.report import Report
 from regcheck.core.rule import Rule, finding, merged
 from regcheck.core.starting_points import StartingPoints, Trait
-from regcheck.core.usage import Model, Usage
-from regcheck.engine.undecided import entries, open_question
+from regcheck.core.usage import Usage
+from regcheck.engine.rule_findings import READ, findings_in
+from regcheck.engine.undecided import entries
 from regcheck.files.text import text_of
 from regcheck.plugins import catalogue
 from regcheck.static.project import result_cache
@@ -38,8 +39,6 @@ ASK_A_RUN = "audit the model, which a scan does not run; or ignore the rule in t
 NO_FILES = "no Python files found"
 WORTH_A_PROCESS = 400_000
 """The bytes of source for which a process is started: analyzing as much takes about a second."""
-READ = Evidence(Verdict.UNMEASURED, because="read from the source, not run")
-UNKNOWN_MODEL = Evidence(Verdict.UNMEASURED, because="read from the source, where the model is not known")
 
 
 def scan(
@@ -158,32 +157,37 @@ def fresh_result(
 
 
 def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cached: bool) -> Reading:
-    """The models and programs of the sources, read by up to `jobs` processes, or from the cache.
+    """The models and programs of the sources, read by up to `jobs` processes, or what the cache says that is in them.
 
-    Few files are read in one process and without a cache: each costs more than it saves.
+    Few files are read in one process: each costs more than it saves. From one file alone nothing could be copied.
     """
-    from regcheck.static.analyze import analyze
+    from regcheck.static.analyze import read_parts
     from regcheck.static.project.names import Project
+    from regcheck.static.reading import Reading
 
     project = Project(sources, StartingPoints.of(rule.begins_at for rule in rules))
-    if Trait.UNCALLED in project.starts:  # any file may call a layer: each process would parse all of them
-        jobs = 1
-    size = sum(len(each.content) for each in project.relevant) if jobs > 1 or cached else 0
     known: Known | None = None
-    if cached and size >= WORTH_A_PROCESS:
+    if cached and len(sources) > 1 and not any(rule.reads_use for rule in rules):
         from regcheck.static.reading_cache import ReadingCache
 
         cache = ReadingCache(project, rules)
         known = cache.load()
+    if Trait.UNCALLED in project.starts:  # any file may call a layer: each process would parse all of them
+        jobs = 1
+    copied = known.classes if known is not None else {}
+    size = sum(len(each.content) for each in project.relevant if each.path not in copied) if jobs > 1 else 0
     if min(jobs, size // WORTH_A_PROCESS) > 1:
-        from regcheck.static.processes import analyze_in_processes
+        from regcheck.static.processes import read_parts_in_processes
 
-        reading = analyze_in_processes(project, min(jobs, size // WORTH_A_PROCESS), known)
+        parts = read_parts_in_processes(project, min(jobs, size // WORTH_A_PROCESS), known)
     else:
-        reading = analyze(project, known)
+        parts = read_parts(project, known)
     if known is not None:
-        cache.store(known, reading)
-    return reading
+        from regcheck.engine.check_readings import check_parts
+
+        parts = check_parts(parts, rules)
+        cache.store(parts)
+    return Reading.of(parts)
 
 
 @contextmanager
@@ -207,17 +211,12 @@ def collection_paused() -> Iterator[None]:
 
 def findings_of(rules: Iterable[Rule], reading: Reading) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """The findings of the rules about models and programs, and the questions that they leave undecided."""
-    findings, undecided = [], []
+    found: list[RuleFindings] = []
     for rule in steps(rules, lambda rule: f"checking {rule.code}"):
-        for subject in subjects_of(rule, reading):
-            for suspicion in merged(rule.check(*subject)):
-                if suspicion.undecided is not None:
-                    undecided.append(open_question(rule, suspicion))
-                    continue
-                model = getattr(suspicion.at, "model", None)
-                is_known = not isinstance(model, Model) or model.known
-                findings.append(finding(rule, suspicion, READ if is_known else UNKNOWN_MODEL))
-    return tuple(findings), tuple(undecided)
+        found += [each[rule.code] for each in reading.findings if rule.code in each]
+        found += [findings_in(rule, *subject) for subject in subjects_of(rule, reading)]
+    findings = tuple([each for one in found for each in one.findings])
+    return findings, tuple([each for one in found for each in one.undecided])
 
 
 def subjects_of(rule: Rule, reading: Reading) -> Iterable[tuple[Graph | Usage, ...]]:

@@ -8,18 +8,29 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Kind, Mode, Op
+from regcheck.core.graph import Kind, Mode, Op, Site
 from regcheck.probe.factory import locate
 from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
+from regcheck.probe.statistics import deviation
+from regcheck.torch_api.number_draws import STREAMS
 from regcheck.tracing.example_inputs import home_of, moved
 from regcheck.tracing.mode_switch import switch_mode
 from regcheck.tracing.strategies import TraceResult
-from regcheck.tracing.streams import hidden_draws
+from regcheck.tracing.streams import HiddenDraw, hidden_draws, unseeded_line
+
+ROUNDING = 1e-5
+"""The largest deviation of two runs, relative to the largest value, that rounding may explain."""
 
 
-def unexplained_draws(twin: Callable[[], nn.Module], traced: TraceResult, seed: int) -> tuple[NotChecked, ...]:
-    """An entry for each draw, if eval runs differ though the graph carries no draw to an output."""
+def unexplained_draws(
+    twin: Callable[[], nn.Module], traced: TraceResult, seed: int
+) -> tuple[tuple[Op, ...], tuple[NotChecked, ...]]:
+    """The draws, if eval runs differ though the graph carries no draw to an output.
+
+    Returns:
+        The lines that draw from streams of Python and NumPy as ops, and an entry for each other draw.
+    """
 
     def is_visible(op: Op) -> bool:
         return op.kind is not Kind.OPAQUE
@@ -27,22 +38,27 @@ def unexplained_draws(twin: Callable[[], nn.Module], traced: TraceResult, seed: 
     flow = traced.graph.eval
     draws = [op for op in flow if op.active and (op.drops or op.kind is Kind.RANDOM)]
     explained = any(flow.outputs_reached(op, is_visible) for op in draws)
-    if traced.inputs is None or traced.unmeasurable or explained or not (draws or traced.drew_elsewhere):
-        return ()
+    if traced.inputs is None or traced.unmeasurable or explained:
+        return (), ()
+    if not (draws or traced.drew_elsewhere):
+        return (), _unseeded(twin, traced, seed)
     try:
         runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
         repeats = ModelProbe(runner, traced.graph, seed).repeats()
     except CannotMeasure:
-        return ()
+        return (), ()
     if repeats:
-        return ()
+        return (), ()
     model = twin()
     switch_mode(model, Mode.EVAL)
     hidden = hidden_draws(model, moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
-    lines = [(each.module, each.place, f"{each.source} random numbers are drawn here") for each in hidden]
+    seeded = [each for each in hidden if each.source in STREAMS and each.place]
+    ops = {(each.place.path, each.place.line): _op(each) for each in seeded if each.place}
+    others = [each for each in hidden if each not in seeded]
+    lines = [(each.module, each.place, f"`{each.source}` draws random numbers here") for each in others]
     lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
     differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"
-    return tuple(
+    missed = tuple(
         NotChecked(
             f"{traced.graph.subject}.{module}".rstrip("."),
             f"{differ}, and {how}",
@@ -51,4 +67,38 @@ def unexplained_draws(twin: Callable[[], nn.Module], traced: TraceResult, seed: 
             place.line if place else None,
         )
         for module, place, how in dict.fromkeys(lines)
-    ) or (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
+    )
+    if not (missed or ops):
+        missed = (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
+    return tuple(ops.values()), missed
+
+
+def _unseeded(twin: Callable[[], nn.Module], traced: TraceResult, seed: int) -> tuple[NotChecked, ...]:
+    """An entry, if eval runs differ by more than rounding though all streams begin alike."""
+    place = unseeded_line(twin())
+    if place is None or traced.inputs is None:
+        return ()
+    try:
+        runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
+        one, other = (runner.run(Mode.EVAL, seed) for _ in range(2))
+    except CannotMeasure:
+        return ()
+    largest = max((float(each.abs().max()) for each in one if each.numel()), default=0.0)
+    if not one or deviation(one, other) <= ROUNDING * largest:
+        return ()
+    because = "predictions in eval mode differ between runs with the same seeds: a clock, the operating system or a new"
+    what = "guard it with `if self.training:`, or seed the generator"
+    return (NotChecked(traced.graph.subject, f"{because} generator, as here, decides", what, place.path, place.line),)
+
+
+def _op(draw: HiddenDraw) -> Op:
+    """A line that draws from a stream of Python or NumPy as an op that no flow holds."""
+    return Op(
+        id=f"unseen {draw.place}",
+        kind=Kind.RANDOM,
+        site=Site(draw.module, draw.source, draw.place),
+        call=draw.source,
+        active=True,
+        mode=Mode.EVAL,
+        within=draw.within,
+    )

@@ -14,6 +14,7 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure, format_error, stops
 from regcheck.core.graph import Mode, Site
+from regcheck.files.place import Place
 from regcheck.keras_api.layer_tree import named_parts
 from regcheck.tracing.call_interceptor import eager
 from regcheck.tracing.cost import Meter, overhead_of
@@ -23,6 +24,7 @@ from regcheck.tracing.mode_switch import switch_mode
 from regcheck.tracing.nested_values import named_tensors, tensors_in
 from regcheck.tracing.outputs import Output, outputs_of
 from regcheck.tracing.running import Locate
+from regcheck.tracing.streams import NumberStreams
 from regcheck.tracing.user_line import runs_the_model
 
 from .audit_copy import copied
@@ -79,6 +81,7 @@ class Runner:
         self._at = None if at_home else device
         self._args, self._kwargs = tuple(args), dict(kwargs)
         self._state = RunState(self.model)
+        self._number_streams = NumberStreams(self.model)
         self._locate = locate
         self._under = around
         self.budget = budget or Budget()
@@ -220,6 +223,7 @@ class Runner:
         limit: float = math.inf,
         behind: Collection[Site] = (),
         few: int = 0,
+        lines: Mapping[Place, int] | None = None,
     ) -> list[torch.Tensor]:
         """Run one forward; return the tensors of its result, detached, and its numbers as tensors.
 
@@ -236,13 +240,14 @@ class Runner:
             behind: the calls in which this run differs from others with the same mode and seed. The first of these
                 runs is whole; in the others only calls run that depend on these ones. `observe` sees only such calls.
             few: run on so many of the first samples; on all of them if zero.
+            lines: seeds by line, for lines that draw other numbers outside of torch; all lines then draw apart.
 
         Raises:
             CannotMeasure: forward raises, or exceeds the limit.
             Diverged: this run makes other calls than the first one. From now on all calls run: measure again.
         """
         memoized = self._memoized_calls(modes, seed, behind, few) if behind and change is None else None
-        outputs = self._run(modes, seed, vary, replace, observe, change, limit, few, memoized)
+        outputs = self._run(modes, seed, vary, replace, observe, change, limit, few, memoized, lines)
         if self._unsteady is None and any(each.source is not None for each in outputs):
             again = self._run(modes, seed, vary, replace, None, change, limit, few)
             pairs = itertools.zip_longest(outputs, again)
@@ -265,6 +270,7 @@ class Runner:
         limit: float,
         few: int,
         memoized: MemoizedCalls | None = None,
+        lines: Mapping[Place, int] | None = None,
     ) -> tuple[Output, ...]:
         if self._around is None:
             self._around = self._needed_around()
@@ -273,6 +279,7 @@ class Runner:
         if change is not None:
             args, kwargs = mapped(args, change), mapped(kwargs, change)
         seed_everything(seed)
+        self._number_streams.seed(seed)
         meter = Meter(limit)
         intervention = Intervention(
             self.model,
@@ -289,8 +296,10 @@ class Runner:
             memoized.begin((each for _, each in named_tensors((args, kwargs), "")), meter)
         outputs: tuple[Output, ...] = ()
         try:
-            around = self._around(), self._under()
-            with self.budget.watch_over(), eager(), torch.no_grad(), intervention.watching(), around[0], around[1]:
+            apart = nullcontext() if lines is None else self._number_streams.drawing_apart(lines)
+            around = self._around(), self._under(), apart
+            watched = intervention.watching()
+            with self.budget.watch_over(), eager(), torch.no_grad(), watched, around[0], around[1], around[2]:
                 outputs = outputs_of(run(self.model, args, kwargs)).values
         except Enough:
             pass

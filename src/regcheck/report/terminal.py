@@ -66,7 +66,8 @@ def render(report: Report, view: View) -> str:
     last = ending(report, view)
     if last and not report.live and any(each.evidence.verdict is Verdict.UNMEASURED for each in report.standing):
         last.insert(0, READ)
-    blocks.append([pen.styled(each, headline_style(report)) if each == headline(report) else each for each in last])
+    styles = {headline(report): headline_style(report)}
+    blocks.append([line for each in last for line in pen.prose(each, styles.get(each, ""), indent="")])
     return "".join(f"{line}\n" for line in "\n\n".join("\n".join(lines) for lines in blocks if lines).splitlines())
 
 

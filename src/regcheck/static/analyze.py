@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -17,30 +17,50 @@ from .models.constructors import Builder, ConstructorCache
 from .program_files import read_programs
 from .project.files import Source
 from .project.names import Definition, Project
-from .reading import ClassReading, Dependencies, FilePrograms, FileReading, KerasReading, Known, LoweredModel, Reading
+from .reading import (
+    ClassReading,
+    Dependencies,
+    FileReading,
+    KerasReading,
+    Known,
+    LoweredModel,
+    Reading,
+    ReadingParts,
+)
 
 
-def analyze(project: Project, known: Known | None = None) -> Reading:
+def analyze(project: Project) -> Reading:
     """Reads every program of a project, each of its model classes, and each model that a program constructs.
 
-    A piece that cannot be followed is listed as not checked. Graphs in which no rule can start are left out. `known`
-    are readings from an earlier analysis; without it, models like those that programs construct are not lowered again,
-    and the readings of files cannot be copied.
+    A piece that cannot be followed is listed as not checked. Graphs in which no rule can start are left out.
     """
-    programs = read_programs(project, known.programs if known is not None else {})
-    like_programs = (
-        frozenset[str]() if known is not None else frozenset(each.likeness for each in programs.joined.models)
-    )
+    return Reading.of(read_parts(project))
+
+
+def read_parts(project: Project, known: Known | None = None) -> ReadingParts:
+    """The parts of an analysis. What is `known` from an earlier one is copied.
+
+    Without it, models like those that programs construct are not lowered again, and the next analysis cannot copy.
+    """
+    programs = read_programs(project, known or Known())
+    constructed = (each.likeness for program in programs.programs for each in program.models)
+    like_programs = frozenset[str]() if known is not None else frozenset(constructed)
     classes = known.classes if known is not None else {}
     to_read = steps(files_with_classes(project), lambda each: f"reading the models of {each.path}")
-    files = [classes.get(each.path) or read_classes(project, each, like_programs) for each in to_read]
-    note_unread(project, [*programs.files, *files])
-    return Reading.of(programs, files, read_keras_models(project))
+    files = tuple([classes.get(each.path) or read_classes(project, each, like_programs) for each in to_read])
+    parts = ReadingParts(programs, files, read_keras_models(project))
+    note_unread(project, parts)
+    return parts
 
 
-def note_unread(project: Project, files: Iterable[FileReading | FilePrograms]) -> None:
+def note_unread(project: Project, parts: ReadingParts) -> None:
     """Notes which files could not be parsed, according to readings that this process has not made."""
-    unread = {path: reason for each in files for path, reason in each.dependencies.unread.items()}
+    programs = parts.programs
+    unread: dict[str, NotChecked] = {}
+    for each in (*(file.dependencies.unread for file in programs.files), *(file.unread for file in programs.outlines)):
+        unread.update(each)
+    for file in parts.files:
+        unread.update(file.dependencies.unread)
     for source in project.sources if unread else ():
         source.unread = source.unread or unread.get(source.path)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import field
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -24,7 +24,7 @@ from .keras_models.keras_files import sources_of
 from .program_files import read_programs
 from .project.files import Source
 from .project.names import Project
-from .reading import FilePrograms, FileReading, KerasReading, Known, ProgramsReading, Reading
+from .reading import FileReading, KerasReading, Known, ProgramsReading, ReadingParts
 
 LARGEST_PORTION = 1_000_000
 """The bytes of source whose classes one process follows: it parses them, and the files that they look up names in."""
@@ -45,12 +45,12 @@ class Task:
 
     Attributes:
         sources: the files that it follows, by their indices among the project's.
-        known: the readings of programs from an earlier analysis, by path.
+        known: what it may copy.
     """
 
     subject: str
     sources: tuple[int, ...]
-    known: Mapping[str, FilePrograms] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
     def run(self, project: Project) -> Part:
         match self.subject:
@@ -69,8 +69,8 @@ class TaskResult:
     unread: dict[int, NotChecked]
 
 
-def analyze_in_processes(project: Project, jobs: int, known: Known | None = None) -> Reading:
-    """The same as `analyze`, with up to `jobs` processes at a time.
+def read_parts_in_processes(project: Project, jobs: int, known: Known | None = None) -> ReadingParts:
+    """The same as `read_parts`, with up to `jobs` processes at a time.
 
     What a process that dies should have followed is listed as not checked.
     """
@@ -94,10 +94,10 @@ def analyze_in_processes(project: Project, jobs: int, known: Known | None = None
                 keras = part
             else:
                 files.update((each.path, each) for each in part)
-    found = [files[each.path] for each in files_with_classes(project) if each.path in files]
-    note_unread(project, [*programs.files, *found])
-    reading = Reading.of(programs, found, keras)
-    return replace(reading, not_checked=(*reading.not_checked, *died), complete=not died)
+    found = tuple([files[each.path] for each in files_with_classes(project) if each.path in files])
+    together = ReadingParts(programs, found, keras, tuple(died))
+    note_unread(project, together)
+    return together
 
 
 def _not_followed(task: Task, source: Source, reason: str) -> NotChecked:
@@ -109,7 +109,7 @@ def tasks_of(project: Project, jobs: int, known: Known) -> list[Task]:
     """The parts of an analysis, the longest first; the classes of `known` files are left out."""
     indices = {source: index for index, source in enumerate(project.sources)}
     files = files_with_classes(project)
-    tasks = [Task("programs", tuple([indices[each] for each in files]), known.programs)]
+    tasks = [Task("programs", tuple([indices[each] for each in files]), known)]
     keras = sources_of(project)
     if keras:
         tasks.append(Task("Keras models", tuple([indices[each] for each in keras])))

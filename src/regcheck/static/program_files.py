@@ -20,10 +20,12 @@ from .programs.shared_imports import SharedImports
 from .project.entry_points import program_functions
 from .project.files import Source
 from .project.names import Project
+from .project.outlines import outlines_of
 from .reading import (
     CalledModel,
     Dependencies,
     FilePrograms,
+    Known,
     LoweredModel,
     Position,
     ProgramReading,
@@ -32,15 +34,18 @@ from .reading import (
 )
 
 
-def read_programs(project: Project, known: Mapping[str, FilePrograms]) -> ProgramsReading:
+def read_programs(project: Project, known: Known) -> ProgramsReading:
     """All programs of a project, and the readings of each file: tops, then trainings and functions that none enters.
 
-    Of like models that programs construct the first is lowered. What is `known` is copied, by path.
+    Of like models that programs construct the first is lowered. What is `known` is copied.
     """
     lowered: set[str] = set()
     has_trainings = any(TRAINING_STEP.encode() in each.content for each in project.sources)
     shared = SharedImports(project)
-    files = {each.path: ProgramFile(project, each, known.get(each.path), lowered, shared) for each in project.relevant}
+    files = {
+        each.path: ProgramFile(project, each, known.programs.get(each.path), lowered, shared)
+        for each in project.relevant
+    }
     read: list[ProgramReading] = []
     for file in steps(files.values(), lambda each: f"reading {each.source.path}"):
         read.append(file.top())
@@ -52,13 +57,13 @@ def read_programs(project: Project, known: Mapping[str, FilePrograms]) -> Progra
     called: dict[str, set[Position]] = {}
     for one in read:
         _note_calls(called, files, one)
-    for function in program_functions(project):
-        file = files[function.source.path]
-        position = position_of(function.source, function.node)
-        if not _is_called(position, file.source, called):
-            read.append(one := file.function(position))
+    outlines = outlines_of(project, known.outlines, known.models)
+    for source, function in program_functions(project, outlines):
+        position = source.path, function.line, function.column
+        if not _is_called(position, source, called):
+            read.append(one := files[source.path].function(position))
             _note_calls(called, files, one)
-    return ProgramsReading(ProgramReading.joined(read), tuple([each.reading() for each in files.values()]))
+    return ProgramsReading(tuple(read), tuple([each.reading() for each in files.values()]), tuple(outlines))
 
 
 def _note_calls(called: dict[str, set[Position]], files: Mapping[str, ProgramFile], program: ProgramReading) -> None:

@@ -6,10 +6,10 @@ files, and all values can be pickled.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
-from regcheck.core.finding import NotChecked
+from regcheck.core.finding import FindingsByRule, NotChecked
 from regcheck.core.graph import Graph, Wholeness
 from regcheck.core.usage import Usage
 from regcheck.files.place import Place
@@ -17,6 +17,10 @@ from regcheck.lazy_dataclass import dataclass
 
 from .project.files import Source
 from .project.names import Project
+from .project.outlines import FileOutline
+
+IN_SOURCE = (Wholeness.SCORED, Wholeness.ALONE, Wholeness.UNKNOWN)
+"""What the graph of a model in source may be."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class LoweredModel:
     Attributes:
         likeness: the digest that models with the same graph share: the first of them has it.
         identity: the key of the model's class, or of the expression that constructs it.
-        graph: None where no rule can start in it, where it is not lowered, and where the forward is not followed.
+        graph: None where no rule can start in it, where it is not lowered, and where the forward is not followed; also
+            once rules have checked it.
+        findings: what they found in it, were it the graph of a whole model or of a part; empty where they did not run.
         scores_itself: whether the class has a method that scores the model's outputs.
         not_followed: the reason why the forward could not be followed.
         is_lowered: False for the second of like models.
@@ -38,6 +44,7 @@ class LoweredModel:
     scores_itself: bool = False
     not_followed: NotChecked | None = None
     is_lowered: bool = True
+    findings: Mapping[Wholeness, FindingsByRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class ProgramReading:
 
     Attributes:
         path: the file of the program; empty for several.
+        usages: those that rules have not checked.
+        findings: what rules have found in the others.
         called: the models that usages refer to by their keys.
         scored: the identities of the models whose results go into a loss, a score or a choice.
         parts: the identities of the modules that run in the `forward` of others.
@@ -75,6 +84,7 @@ class ProgramReading:
     parts: frozenset[Hashable] = frozenset()
     features: frozenset[Hashable] = frozenset()
     entered: frozenset[Position] = frozenset()
+    findings: tuple[FindingsByRule, ...] = ()
 
     @classmethod
     def joined(cls, programs: Sequence[ProgramReading]) -> ProgramReading:
@@ -89,6 +99,7 @@ class ProgramReading:
             none.union(*(each.scored for each in programs)),
             none.union(*(each.parts for each in programs)),
             none.union(*(each.features for each in programs)),
+            findings=tuple([each for one in programs for each in one.findings]),
         )
 
 
@@ -194,18 +205,29 @@ class FilePrograms:
 
 @dataclass(frozen=True)
 class ProgramsReading:
-    """All programs of a project, and their readings by file, from which the next analysis may copy."""
+    """All programs of a project in the order in which they were read, and by file.
 
-    joined: ProgramReading = ProgramReading()
+    Attributes:
+        outlines: those of the files in which a rule can start.
+    """
+
+    programs: tuple[ProgramReading, ...] = ()
     files: tuple[FilePrograms, ...] = ()
+    outlines: tuple[FileOutline, ...] = ()
 
 
 @dataclass(frozen=True)
 class Known:
-    """The readings of files, by path, from an earlier analysis."""
+    """What an earlier analysis said of files, by path, and still holds.
+
+    Attributes:
+        models: the names of the model classes that its project had.
+    """
 
     classes: Mapping[str, FileReading] = field(default_factory=dict)
     programs: Mapping[str, FilePrograms] = field(default_factory=dict)
+    outlines: Mapping[str, FileOutline] = field(default_factory=dict)
+    models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -221,14 +243,30 @@ class UsedModel:
 
 
 @dataclass(frozen=True)
+class ReadingParts:
+    """The parts of an analysis, from which the next one may copy, and what died with a process that followed it.
+
+    Attributes:
+        files: the classes of the files in which a rule can start.
+        died: what the process should have followed: another analysis may follow it.
+    """
+
+    programs: ProgramsReading
+    files: tuple[FileReading, ...] = ()
+    keras: KerasReading = field(default_factory=KerasReading)
+    died: tuple[NotChecked, ...] = ()
+
+
+@dataclass(frozen=True)
 class Reading:
     """The graphs and usages of a project, and what could not be followed.
 
     Attributes:
+        graphs: those that rules have not checked.
+        usages: likewise.
+        findings: what rules have found in each of the others.
         classes: the places of the model classes by name.
         models: the models that usages refer to by their keys.
-        files: the readings of the files that have classes, from which the next analysis may copy.
-        programs: those of the files that have programs.
         complete: False where a process died: another analysis may follow what this one did not.
     """
 
@@ -237,18 +275,17 @@ class Reading:
     not_checked: tuple[NotChecked, ...] = ()
     classes: tuple[tuple[str, Place], ...] = ()
     models: Mapping[str, UsedModel] = field(default_factory=dict)
-    files: tuple[FileReading, ...] = ()
-    programs: tuple[FilePrograms, ...] = ()
+    findings: tuple[FindingsByRule, ...] = ()
     complete: bool = True
 
     @classmethod
-    def of(cls, programs: ProgramsReading, files: Iterable[FileReading], keras: KerasReading) -> Reading:
+    def of(cls, parts: ReadingParts) -> Reading:
         """The reading that parts make: one graph for all models that are alike, marked as that of a whole or a part."""
-        files, read = tuple(files), programs.joined
-        classes = [each for file in files for each in file.classes]
-        parts = read.parts.union(*(each.parts for each in classes))
-        scored = read.scored - parts - read.features
-        unknown = (parts | read.features).union(*(each.children for each in classes))
+        read, keras = ProgramReading.joined(parts.programs.programs), parts.keras
+        classes = [each for file in parts.files for each in file.classes]
+        inside = read.parts.union(*(each.parts for each in classes))
+        scored = read.scored - inside - read.features
+        unknown = (inside | read.features).union(*(each.children for each in classes))
 
         def wholeness(model: LoweredModel) -> Wholeness:
             if model.identity in scored:
@@ -259,6 +296,7 @@ class Reading:
 
         not_checked = [*read.not_checked]
         graphs: list[Graph] = []
+        findings: list[FindingsByRule] = []
         indices: dict[str, int | None] = {}
         for each in (*read.models, *(outcome for one in classes for outcome in one.outcomes)):
             if isinstance(each, NotChecked):
@@ -270,14 +308,16 @@ class Reading:
                 if each.graph is not None:
                     indices[each.likeness] = len(graphs)
                     graphs.append(replace(each.graph, wholeness=wholeness(each)))
+                elif each.findings:
+                    findings.append(each.findings[wholeness(each)])
         return cls(
             graphs=(*graphs, *keras.graphs),
             usages=(*read.usages, *keras.usages),
-            not_checked=(*not_checked, *keras.not_checked),
+            not_checked=(*not_checked, *keras.not_checked, *parts.died),
             classes=tuple([(each.name, each.place) for each in classes]),
             models={key: UsedModel(indices[each.likeness], each.path, each.name) for key, each in read.called.items()},
-            files=files,
-            programs=programs.files,
+            findings=(*findings, *read.findings),
+            complete=not parts.died,
         )
 
     def pairs(self) -> Iterator[tuple[Graph, Usage]]:

@@ -1,20 +1,22 @@
-"""A cache of the readings of files: after a change, what it cannot affect is not followed again."""
+"""A cache of the readings of files: after a change, what it cannot affect is neither parsed nor followed again."""
 
 from __future__ import annotations
 
-import hashlib
-import pickle
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from regcheck.core.rule import Rule
 from regcheck.core.starting_points import Trait
 from regcheck.files.escape import encode
 
+from .file_records import Decoder, Encoder, FileRecord
 from .project.files import Source
 from .project.names import Project
 from .project.result_cache import CACHE, described, environment
-from .reading import FilePrograms, FileReading, Known, Reading
+from .reading import FilePrograms, FileReading, Known, ReadingParts
 
 _CALLED = re.compile(rb"\b(\w+)\s*\(")
 
@@ -22,7 +24,8 @@ _CALLED = re.compile(rb"\b(\w+)\s*\(")
 class ReadingCache:
     """The readings of files from the last analysis of the same files by the same rules, whatever is in the files.
 
-    Where files come, go or move, or the attributes that code assigns on other objects change, all are read again.
+    Where files come, go or move, or the attributes that code assigns on other objects change, all are read again. The
+    entry has a line about the whole project, and one for each file: what its text says, and its readings.
     """
 
     def __init__(self, project: Project, rules: Sequence[Rule]) -> None:
@@ -30,31 +33,76 @@ class ReadingCache:
         found = environment(rules)
         for source in project.sources:
             found.update(encode(described(source)))
-        found.update(repr(sorted(project.attribute_assignments.items())).encode())
         self._name = f"{found.hexdigest()}.readings"
-        self._contents = {each.path: hashlib.blake2b(each.content, digest_size=16).digest() for each in project.sources}
         self._is_used = Trait.UNCALLED not in project.starts  # any line of the project may call a layer
+        self._entry: list[bytes] = []
+        self._records: dict[str, FileRecord] = {}
+        """The records of unchanged files, by path."""
 
     def load(self) -> Known:
-        """The readings that no change since affects."""
+        """The readings that no change since affects. Unchanged files get what their text says."""
         entry = CACHE.read(self._name) if self._is_used else None
-        if entry is None:
+        try:
+            return self._known(entry.split(b"\n")) if entry is not None else Known()
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # another wrote it
             return Known()
-        contents, classes, programs = pickle.loads(entry)  # its checksum says that regcheck wrote it
-        changed = [each for each in self.project.sources if self._contents[each.path] != contents[each.path]]
+
+    def _known(self, lines: list[bytes]) -> Known:
+        sources = self.project.sources
+        paths = [each.path for each in sources]
+        digests, assigned, models = json.loads(lines[0])
+        rows = zip(sources, digests, lines[1:], strict=True)
+        unchanged = [(source, json.loads(line)) for source, digest, line in rows if source.digest == digest]
+        self._records = {source.path: Decoder(source.path, paths).record(parts) for source, (_, _, *parts) in unchanged}
+        self._entry = lines
+        for source, (words, assignments, *_) in unchanged:
+            source.imported_words, source.attribute_assignments = frozenset(words), assignments
+        changed = [each for each in sources if each.path not in self._records]
         change = _Change(changed, frozenset([each.path for each in self.project.relevant]))
-        return Known(
-            {each.path: each for each in classes if not change.affects(each)},
-            {each.path: each for each in programs if not change.affects(each)},
+        records = self._records.values()
+        outlines = [each.outline for each in records if each.outline and not change.reaches(each.outline.reached)]
+        known = Known(outlines={each.path: each for each in outlines}, models=frozenset(models))
+        if assigned != self._assigned:
+            return known
+        classes = [each.classes for each in records if each.classes and not change.affects(each.classes)]
+        programs = [each.programs for each in records if each.programs and not change.affects(each.programs)]
+        return replace(
+            known, classes={each.path: each for each in classes}, programs={each.path: each for each in programs}
         )
 
-    def store(self, known: Known, reading: Reading) -> None:
-        """Writes the readings of files, if some are not among those that are `known`."""
-        is_new = any(each is not known.classes.get(each.path) for each in reading.files) or any(
-            each is not known.programs.get(each.path) for each in reading.programs
-        )
-        if self._is_used and is_new:
-            CACHE.write(self._name, pickle.dumps((self._contents, reading.files, reading.programs)))
+    @property
+    def _assigned(self) -> list[list[str | bool]]:
+        return [[*each] for each in sorted(self.project.attribute_assignments.items())]
+
+    def store(self, parts: ReadingParts) -> None:
+        """Writes the readings of files, in which rules have checked all graphs and usages."""
+        if self._is_used:
+            entry = self._new_entry(parts)
+            if entry != self._entry:
+                CACHE.write(self._name, b"\n".join(entry))
+
+    def _new_entry(self, parts: ReadingParts) -> list[bytes]:
+        sources = self.project.sources
+        numbers = {each.path: number for number, each in enumerate(sources)}
+        outlines = {each.path: each for each in parts.programs.outlines}
+        classes = {each.path: each for each in parts.files}
+        programs = {each.path: each for each in parts.programs.files}
+        models = sorted({name for each in outlines.values() for name in each.models})
+        entry = [_line([[each.digest for each in sources], self._assigned, models])]
+        for number, source in enumerate(sources, 1):
+            path = source.path
+            record = FileRecord(outlines.get(path), classes.get(path), programs.get(path))
+            known = self._records.get(path)
+            if known is not None and all(one is other for one, other in zip(record, known, strict=True)):
+                entry.append(self._entry[number])
+            else:
+                words, assignments = sorted(source.imported_words), source.attribute_assignments
+                entry.append(_line([words, assignments, *Encoder(numbers).record(record)]))
+        return entry
+
+
+def _line(document: list[Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 class _Change:
@@ -66,12 +114,15 @@ class _Change:
         self._words = frozenset([name for each in files for name in each.words])
         self._relevant = relevant
 
+    def reaches(self, paths: frozenset[str]) -> bool:
+        """Whether one of these files changed."""
+        return not paths.isdisjoint(self._paths)
+
     def affects(self, reading: FileReading | FilePrograms) -> bool:
-        """Whether a reading depends on what changed."""
+        """Whether a reading of an unchanged file depends on what changed."""
         found = reading.dependencies
         return not (
-            reading.path not in self._paths
-            and found.reached.isdisjoint(self._paths)
+            found.reached.isdisjoint(self._paths)
             and found.configured.isdisjoint(self._called)
             and found.mentioned.isdisjoint(self._words)
             and found.reached & self._relevant == found.relevant

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from regcheck.core.report import Report, counted
 from regcheck.files.escape import visible
 from regcheck.report import rendered
+from regcheck.report.terminal import Pen
 from regcheck.report.view import View, fixed_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 def summary(report: Report, view: View) -> str:
     """The text of the section. The working directory is the root of its paths."""
-    return rendered(report, view=view) + verdict(report)
+    lines = Pen(width=view.width).prose(verdict(report), indent="")
+    return rendered(report, view=view) + "".join(f"{line}\n" for line in lines if line)
 
 
 def fix_lines(fixes: FixResult) -> list[str]:
@@ -36,11 +38,11 @@ def verdict(report: Report) -> str:
     if report.failures and report.fail_on is not None:
         number = len(report.failures)
         fail = f"{counted(number, 'finding')} {'fails' if number == 1 else 'fail'} the run"
-        return f"{fail} (fail-on: {report.fail_on.value}; `--regcheck-fail-on never` only shows them)\n"
+        return f"{fail} (`--regcheck-fail-on={report.fail_on.value}`; `=never` only shows them)"
     if report.ok:
         return ""
     causes = [name for name, there in (("not checked", report.not_checked), ("unproven", report.doubts)) if there]
-    return f"what is {' or '.join(causes)} fails the run (strict)\n"
+    return f"what is {' or '.join(causes)} fails the run (strict)"
 
 
 @contextlib.contextmanager

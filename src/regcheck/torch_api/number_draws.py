@@ -1,4 +1,4 @@
-"""Draws of numbers outside of torch: from the global streams of Python and NumPy."""
+"""Draws of numbers outside of torch: from the streams of Python and NumPy, and from generators."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ _SCALED = {
 }
 _BOUNDED = {"random": {"uniform": "a b"}, "numpy.random": {"uniform": "low=0.0 high=1.0"}}
 _UNSCALED = {
-    "random": "random betavariate expovariate gammavariate triangular vonmisesvariate weibullvariate",
+    "random": (
+        "random betavariate expovariate gammavariate triangular vonmisesvariate weibullvariate randint randrange choice"
+        " choices sample getrandbits"
+    ),
+    "os": "urandom",
+    "secrets": "choice randbelow randbits token_bytes",
     "numpy.random": (
         "rand randn random random_sample ranf sample standard_normal beta gamma dirichlet binomial poisson"
         " multivariate_normal standard_cauchy standard_exponential standard_gamma standard_t triangular vonmises"
+        " randint random_integers integers choice permutation bytes"
     ),
 }
 
@@ -37,9 +43,21 @@ NUMBER_DRAWS: Mapping[str, tuple[Argument, ...]] = {
     **{f"{package}.{name}": _last(each, 2) for package, by in _BOUNDED.items() for name, each in by.items()},
     **{f"{package}.{name}": () for package, names in _UNSCALED.items() for name in names.split()},
 }
-"""The functions that draw numbers from the global streams of Python and NumPy, and nothing random if their arguments
-here are equal: the two bounds, or zero and the scale.
+"""The functions that draw numbers from the global streams of Python and NumPy or from the operating system, and nothing
+random if their arguments here are equal: the two bounds, or zero and the scale.
 """
+
+GENERATORS: Mapping[str, str] = {
+    "random.Random": "random",
+    "random.SystemRandom": "random",
+    "numpy.random.default_rng": "numpy.random",
+    "numpy.random.RandomState": "numpy.random",
+    "numpy.random.Generator": "numpy.random",
+}
+"""The functions and classes that make a generator, and the package whose functions are its methods."""
+
+STREAMS = frozenset(("random", "numpy.random"))
+"""The packages of Python and NumPy that have a global stream."""
 
 SEEDING = frozenset(("torch.manual_seed", "random.seed", "numpy.random.seed"))
 """The functions that seed a global stream."""

@@ -30,7 +30,7 @@ from .copies.lazy import is_lazy
 from .mode_dependence import ModeReads
 from .module_coverage import coverage_of_calls
 from .running import layer_of
-from .streams import TorchStream, numpy_state, python_state
+from .streams import NumberStreams, TorchStream
 from .unwrap import subject_of
 
 _AUTOGRAD: Any = torch._C._autograd
@@ -77,7 +77,8 @@ class CallProfiler:
         return None if profiler is None or profiler._reads.any else profiler
 
     def __enter__(self) -> CallProfiler:
-        self._stream, self._others = TorchStream(), (python_state(), numpy_state())
+        self._stream, self._others = TorchStream(), NumberStreams(self._model)
+        self._states = self._others.states()
         with self._lock:
             if not self._active:
                 self._starters.update({name: vars(program_profiler)[name] for name in _STARTERS})
@@ -133,7 +134,7 @@ class CallProfiler:
         """The coverage of the call with this result, if no rule can start from anything in it, in either mode."""
         if self._functions is None or self._reads.any or not _holds_tensors_alone(result):
             return None
-        if self._stream.moved() or self._others != (python_state(), numpy_state()):
+        if self._stream.moved() or self._others.states() != self._states:
             return None
         modules = dict(named_parts(self._model))
         paths = {id(module): path for path, module in reversed(modules.items())}

@@ -41,7 +41,7 @@ from .nested_values import named_tensors, tensors_in
 from .outputs import ExtractedNumbers, Output, Outputs, outputs_of
 from .running import Locate
 from .script_interpreter import is_opaque_script
-from .streams import TorchStream, numpy_state, python_state
+from .streams import NumberStreams, TorchStream
 from .traced_code import tracer_of
 from .user_line import calling_place, functions_around, raising_place, runs_the_model
 from .writes import versions_of, written
@@ -178,7 +178,8 @@ def record(
 def _record(
     model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], locate: Locate | None, limit: float
 ) -> Recording:
-    before = python_state(), numpy_state()
+    streams = NumberStreams(model)
+    before = streams.states()
     recorder = Recorder(model, locate, Meter(limit))
     recorder.bind_inputs(args, kwargs)
     with eager(), recorder.newborns:
@@ -191,7 +192,7 @@ def _record(
             if recorder.meter.exceeded:
                 raise TooMuchWork(limit) from error
             raise ForwardRaised(error, recorder.meter.operations) from error
-        return recorder.finish(result, (python_state(), numpy_state()) != before)
+        return recorder.finish(result, streams.states() != before)
 
 
 class Recorder(TorchCallInterceptor):

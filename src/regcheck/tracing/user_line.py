@@ -55,6 +55,16 @@ def calling_place(frame: FrameType | None = None) -> Place | None:
     return None
 
 
+def user_functions(frame: FrameType | None) -> tuple[str, ...]:
+    """The names of the functions of the model's own code from `frame` outwards, outermost first."""
+    names: list[str] = []
+    while frame is not None and id(frame.f_code) not in _runs:
+        if is_user_code(frame.f_code.co_filename):
+            names.insert(0, frame.f_code.co_name)
+        frame = frame.f_back
+    return tuple(names)
+
+
 def place_in(frames: Iterable[TracedFrame]) -> Place | None:
     """The line of the first of these frames that is of the model's own code."""
     return next((Place(each.path, each.line) for each in frames if _is_user_frame(each)), None)

@@ -60,8 +60,13 @@ class ModelRuns:
 
     @property
     def behind(self) -> list[Site]:
-        """The calls in which the runs differ."""
-        return [op.site for op in (*self.ops, *self.without)]
+        """The calls in which the runs differ; none where that is not known."""
+        return [] if self.is_unseen else [op.site for op in (*self.ops, *self.without)]
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether the ops are lines that draw outside of torch."""
+        return any(op in self.probe.graph.unseen for op in self.ops)
 
     def plan(self, runs: int) -> None:
         self.probe.runner.plan(runs, mode=self.mode, behind=self.behind, few=self.few)
@@ -71,8 +76,9 @@ class ModelRuns:
         if silent:
             instead |= {op.site: regated for op in self.ops if is_switched(op)}
         vary = dict.fromkeys((op.site for op in self.ops), seed)
+        lines = {op.place: seed for op in self.ops if op.place} if self.is_unseen else None
         runner, seed = self.probe.runner, self.probe.seed
-        outputs = runner.run(self.mode, seed, vary=vary, replace=instead, behind=self.behind, few=self.few)
+        outputs = runner.run(self.mode, seed, vary=vary, replace=instead, behind=self.behind, few=self.few, lines=lines)
         if self.few and any(each.shape[:1] != (self.few,) for each in outputs):
             raise CannotMeasure("an output of fewer samples has no row for each")
         return outputs

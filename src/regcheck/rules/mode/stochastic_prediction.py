@@ -3,9 +3,10 @@
 ## What it finds
 
 Any random draw other than dropout that happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
-`gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth. In source also numbers from the
-global streams of Python and NumPy, such as `random.uniform` and `np.random.randn`. A draw that only decides a branch
-(`if random.random() < 0.5:`) is listed as not checked.
+`gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth. Also numbers of Python and NumPy,
+such as `random.uniform` and `np.random.choice`, from their global streams and from generators that the model or its
+file holds. In source, a draw that only decides a branch (`if random.random() < 0.5:`) is listed as not checked; so are,
+in a run, predictions that depend on a clock, on the operating system's numbers or on a new generator without a seed.
 
 `torch.export` and `torch.jit.trace` write down the draws of the mode that they trace: a model traced in train mode
 draws for ever. Traced code does not show whether a draw is intended, so what counts for source counts here, too: a draw
@@ -38,6 +39,10 @@ As for dropout-ignores-mode: in eval mode only the suspect's random stream chang
 Runs with a changed stream must lie above the replays' noise floor (an exact test). The figure is the standard deviation
 over the runs relative to that of the outputs.
 
+No tensor carries the numbers of Python and NumPy, so what is measured there is the line that draws: it gets another
+stream in each run, while every other line draws the same numbers. Such a line is advice where its function is named
+after sampling, where a tensor made of numbers is all that a layer reads, and where `forward` returns a loss.
+
 ## When to keep the code
 
 If sampling is the purpose: variational autoencoders, diffusion, text generation, Monte-Carlo prediction. Declare it on
@@ -59,8 +64,9 @@ from regcheck.core.graph import Flow, Graph, Kind, Mode, Op
 from regcheck.core.measurements.spread import Spread
 from regcheck.core.rule import Example, Probe
 from regcheck.torch_api.drawn_masks import DrawnMask
-from regcheck.torch_api.functions import BRANCH
+from regcheck.torch_api.functions import BRANCH, CONVERSIONS, FACTORIES
 from regcheck.torch_api.losses import LOSS_FUNCTIONS
+from regcheck.torch_api.number_draws import STREAMS
 
 CODE = "REG203"
 SEVERITY = Severity.ERROR
@@ -77,6 +83,7 @@ DECLARE = "if the randomness is intended, declare it with an ignore; else draw o
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
+    yield from unseen_draws(graph)
     for draw in graph.randoms(active_in=Mode.EVAL):
         if not graph.eval.outputs_reached(draw, followed):
             branch = branch_of(graph.eval, draw)
@@ -96,6 +103,27 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             yield Suspicion(draw, message, DECLARE, (), Severity.INFO)
         else:
             yield Suspicion(draw, message, guard, (), Severity.WARNING)
+
+
+def unseen_draws(graph: Graph) -> Iterator[Suspicion]:
+    """The lines that draw outside of torch: what depends on their numbers, no flow shows."""
+    meant = starts_from_numbers(graph.eval) or not any(reaches_a_prediction(graph.eval))
+    for draw in graph.unseen:
+        severity = Severity.INFO if meant or is_named_sampling(draw) else None
+        message = f"this line draws from `{draw.call}` in eval mode, so predictions are random"
+        yield Suspicion(draw, message, GUARD if severity is None else DECLARE, severity=severity)
+
+
+def reaches_a_prediction(flow: Flow) -> Iterator[bool]:
+    """For each input, whether it reaches an output otherwise than by a loss."""
+    return (bool(flow.outputs_reached(op, is_before_loss)) for op in flow if op.kind is Kind.INPUT)
+
+
+def starts_from_numbers(flow: Flow) -> bool:
+    """Whether a tensor that was made of numbers is the input of layers, as the noise of a generator is."""
+    made = (op for op in flow if op.kind is Kind.OPAQUE or not (op.inputs or op.kind in (Kind.INPUT, Kind.PARAMETER)))
+    constant = FACTORIES - CONVERSIONS.keys()
+    return any(op.site.function not in constant and feeds_layers_alone(flow, op) for op in made)
 
 
 def branch_of(flow: Flow, draw: Op) -> Op | None:
@@ -147,8 +175,13 @@ def starts_network(flow: Flow, draw: Op) -> bool:
         return False
     if draw.site.function.endswith("_like") and flow.behind(draw, lambda op: not op.learned):
         return False
-    passed, stopped = flow.ahead(draw, lambda op: passive(op) or op.kind in (Kind.CONCAT, Kind.JOIN))
-    ids = {draw.id, *(op.id for op in passed)}
+    return feeds_layers_alone(flow, draw)
+
+
+def feeds_layers_alone(flow: Flow, source: Op) -> bool:
+    """Whether a layer reads nothing but an op's result, by itself or beside other values."""
+    passed, stopped = flow.ahead(source, lambda op: passive(op) or op.kind in (Kind.CONCAT, Kind.JOIN))
+    ids = {source.id, *(op.id for op in passed)}
     for op in stopped:
         given = [each for each in flow.inputs_of(op) if each.kind not in (Kind.PARAMETER, Kind.CONSTANT)]
         if op.kind in LAYERS and op.learned and given and all(each.id in ids for each in given):
@@ -215,9 +248,10 @@ def followed(op: Op) -> bool:
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     spread = probe.measure(Spread, suspicion.ops, Mode.EVAL)
-    because = spread.describe("this call")
+    what = "line" if suspicion.op.site.function in STREAMS else "call"
+    because = spread.describe(f"this {what}")
     if spread.verdict is Verdict.CONFIRMED:
-        because += f"; with this call's random numbers fixed they are {spread.agreement}"
+        because += f"; with this {what}'s random numbers fixed they are {spread.agreement}"
     return probe.evidence(spread.verdict, because, spread)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from regcheck.files.place import Place
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.layers import CONTAINERS
+from regcheck.torch_api.number_draws import GENERATORS
 
 from .config_defaults import configuration
 from .constant_folding import BUILTINS, MATH, METHODS
@@ -258,6 +259,8 @@ class Calls(Part):
             return NONE
         if name in _MODE_METHODS and args and isinstance(args[0], Module):
             return self.module_method(args[0], last, args[1:], kwargs, node)
+        if name in GENERATORS:
+            return External(GENERATORS[name])
         if package == "torch.nn" and last[:1].isupper() and name not in _TRANSPARENT:
             if last == "Parameter":
                 return Weight(False if argument(args, kwargs, 1, "requires_grad") == Constant(False) else None)

@@ -65,7 +65,7 @@ from regcheck.torch_api.functions import (
     kind_of,
 )
 from regcheck.torch_api.layers import layer_named
-from regcheck.torch_api.number_draws import NUMBER_DRAWS, SEEDING
+from regcheck.torch_api.number_draws import GENERATORS, NUMBER_DRAWS, SEEDING
 from regcheck.torch_api.reused_masks import PRODUCTS
 
 from .axis_arguments import axis_arguments_of, axis_arguments_of_layer, index_of
@@ -200,7 +200,9 @@ class ModelDomain(Domain):
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "builtins.sum" and args:
             return self._sum(args[0], argument(args, kwargs, 1, "start", 0), node)
-        if name in NUMBER_DRAWS:
+        if name in GENERATORS and any(each != NONE for each in (*args, *kwargs.values())):
+            return VARYING  # seeded by each call, it draws the same numbers each time
+        if name in NUMBER_DRAWS and not any(modules_in(each) for each in args):
             return self._draw(name, args, kwargs, node, NUMBER_DRAWS[name])
         if name in SEEDING:
             self.emitter.seeded = True

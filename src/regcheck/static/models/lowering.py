@@ -23,6 +23,7 @@ from .emit import Emitter, RegisteredModules
 from .forward_cache import ForwardCache, ForwardRunner, expanded
 from .mode_switch import ModeSwitch, overrides_of
 from .outputs import named_outputs
+from .reachable_starts import can_start
 from .uncalled_layers import uncalled_dropouts
 
 
@@ -31,15 +32,18 @@ def graph_of(
 ) -> Graph | None:
     """The graph of a constructed model; None if `forward` returns nothing, or no rule can start in the graph.
 
-    `build_functions` are the functions that constructing the model entered, by the ids of their nodes.
+    A forward in which none can start does not run. `build_functions` are the functions that constructing the model
+    entered, by the ids of their nodes.
     """
     modules = RegisteredModules(model)
+    uncalled = uncalled_dropouts(project, model) if Trait.UNCALLED in project.starts else ()
+    if not (uncalled or can_start(project, modules)):
+        return None
     train = _run(project, modules, Mode.TRAIN, build_functions, cache)
     evaluation = _run_switched(project, modules, build_functions, cache)
     if evaluation is None:
         observed = train.emitter.tracker.observed
         evaluation = _run(project, modules, Mode.EVAL, build_functions, cache) if observed else train
-    uncalled = uncalled_dropouts(project, model) if Trait.UNCALLED in project.starts else ()
     if not (train.emitter.matters or evaluation.emitter.matters or uncalled):
         return None
     flow = train.flow(Mode.TRAIN)

@@ -161,7 +161,7 @@ class Constraints(Part):
         """How often a file and those that import it name a function of the file, its definition included."""
         word = re.compile(rb"\b%b\b" % re.escape(name.encode()))
         self.state.project.mentioned.add(name)
-        users = (each for each in self.state.project.sources if source.tail_bytes in each.imported_words)
+        users = (each for each in self.state.project.sources if source.tail in each.imported_words)
         mentions = {each: len(word.findall(each.content)) for each in {source, *users}}
         self.state.project.modules.reached.update(each for each, count in mentions.items() if count)
         return sum(mentions.values())

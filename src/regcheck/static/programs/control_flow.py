@@ -30,8 +30,8 @@ from regcheck.static.interpreter.values import (
     Weight,
     tick,
 )
-from regcheck.static.project.entry_points import is_plain
 from regcheck.static.project.names import Project
+from regcheck.static.project.outlines import is_plain
 
 from .domain import GRADIENT_MODES, ProgramDomain
 

@@ -35,9 +35,9 @@ from regcheck.static.interpreter.values import (
     tick,
 )
 from regcheck.static.models.mode_switch import overriding
-from regcheck.static.project.entry_points import is_factory
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project, parameters_of
+from regcheck.static.project.outlines import is_factory
 
 from .alternation import mark_alternating_calls
 from .control_flow import program_interpreter

@@ -2,173 +2,104 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from itertools import count
 
-from regcheck.static.interpreter.values import External, Function, Value
-
 from .files import Source
-from .names import Project, parameters_of
-
-_GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
-_GRADIENT_WORDS = (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward")
-_BUILDING_WORDS = (b"Sequential", b"Transformer", b"MultiheadAttention")
-_SETS_TRAIN_MODE = re.compile(rb"\.train\(\s*(?:mode\s*=\s*)?(?:True\s*)?\)")
-_DECAY = re.compile(rb"\bweight_decay\b")
-_BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
-_CALLED = re.compile(rb"\b(?<!def )(?<!class )(\w+)[ \t]*\(")
-_WORD = re.compile(rb"\b[A-Za-z_]\w*")
-_PLAIN_DECORATORS = (
-    "torch.",
-    "functools.",
-    "contextlib.",
-    "typing.",
-    "pytest.",
-    "hydra.",
-    "click.",
-    "typer.",
-    "builtins.",
-)
+from .names import Project
+from .outlines import FileOutline, FunctionOutline
 
 
 class _Candidate:
-    """A function with the words in its text and the names that it calls."""
+    """A function with the file that it is in."""
 
-    def __init__(self, function: Function) -> None:
-        assert not isinstance(function.node, ast.Lambda)
-        self.function = function
-        self.source = function.source
-        self.name = function.node.name.encode()
-        self.owner = function.owner.node.name.encode() if function.owner is not None else b""
-        self.text = self.source.text_of(function.node)
-
-    @property
-    def is_of_module(self) -> bool:
-        """Whether this is a method of a model."""
-        return self.function.owner is not None and self.function.owner.is_module
-
-    @cached_property
-    def called(self) -> frozenset[bytes]:
-        return frozenset(_CALLED.findall(self.text)) - {self.name}
-
-    @cached_property
-    def words(self) -> frozenset[bytes]:
-        return frozenset(_WORD.findall(self.text))
+    def __init__(self, source: Source, outline: FunctionOutline) -> None:
+        self.source = source
+        self.outline = outline
+        self.names = [each for each in (outline.name, outline.owner) if each]
+        """The names by which others call it."""
 
 
-def program_functions(project: Project) -> Iterator[Function]:
+def program_functions(project: Project, outlines: Iterable[FileOutline]) -> Iterator[tuple[Source, FunctionOutline]]:
     """The functions that build models or optimizers and use them, themselves or through scanned functions they call.
 
     So does a function that needs no arguments and returns what it builds: it gives a model class the rates and parts
     that the project uses. A method counts only if it builds an optimizer, or names a method without calling it: the
     earlier state of its object is not known. A function with an unknown decorator (a registry of model factories, say)
-    counts only for its own code.
+    counts only for its own code. `outlines` are those of all files in which a rule can start.
     """
-    functions = [_Candidate(each) for each in project.functions()]
-    models: dict[bytes, list[Source]] = {}
-    for each in project.definitions:
-        if each.is_module:
-            models.setdefault(each.node.name.encode(), []).append(each.source)
-    decaying = _matching(functions, _DECAY, b"weight_decay")
-    own = set(functions) if project.prefilter.any_call else _matching(functions, _GRADIENTS, *_GRADIENT_WORDS)
-    using = _calling(functions, own)
-    built = _matching(functions, _BUILDING, *_BUILDING_WORDS)
-    building = _calling(functions, {each for each in functions if each in built or _names_model(each, models)})
+    models: dict[str, list[Source]] = {}
+    functions: list[_Candidate] = []
+    sources = {each.path: each for each in project.relevant}
+    for file in outlines:
+        source = sources[file.path]
+        functions += [_Candidate(source, each) for each in file.functions]
+        for name in file.models:
+            models.setdefault(name, []).append(source)
+    calls = _Calls(functions)
+    any_call = project.prefilter.any_call
+    using = calls.reaching({each for each in functions if any_call or each.outline.has_gradients})
+    building = calls.reaching({each for each in functions if each.outline.builds or _names_model(each, models)})
     for one in functions:
+        it = one.outline
         if not one.source.analyzed:
             continue
-        calls = one in using and one in building and (one in own or not _has_unknown_decorator(project, one.function))
-        alone = one in built and project.prefilter.names_an_op(one.text)
-        builds = not one.owner and (calls or alone or (one in building and is_factory(one.function)))
-        if one in decaying or project.prefilter.names_a_method(one.text) or builds:
-            yield one.function
-    setting = _mode_setting(functions, using)
-    chosen = [each for each in functions if each in setting and not _has_unknown_decorator(project, each.function)]
-    yield from _from_callers_on(chosen)
+        uses = one in using and one in building and (any_call or it.has_gradients or it.is_plain)
+        builds = not it.owner and (uses or it.names_an_op or (one in building and it.is_factory))
+        if it.decays or it.names_a_method or builds:
+            yield one.source, it
+    possible = [each for each in functions if each in using and not (each.source.is_test or each.outline.is_of_module)]
+    setting = _Calls(possible).reaching({each for each in possible if each.outline.sets_train_mode}, depth=3)
+    yield from _from_callers_on([each for each in possible if each in setting and each.outline.is_plain])
 
 
-def is_factory(function: Function) -> bool:
-    """Whether a function needs no arguments and returns the result of a call."""
-    node = function.node
-    if isinstance(node, ast.Lambda) or node.args.vararg or node.args.kwarg:
-        return False
-    if any(default is None for _, default in parameters_of(node.args)):
-        return False
-    last = node.body[-1]
-    return isinstance(last, ast.Return) and isinstance(last.value, (ast.Call, ast.Name))
-
-
-def is_plain(decorator: Value) -> bool:
-    """Whether a decorator does not change what a function does to its arguments."""
-    return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
-
-
-def _mode_setting(functions: list[_Candidate], using: set[_Candidate]) -> set[_Candidate]:
-    """The functions that put a model in train mode and use it, themselves or through few scanned functions they call.
-
-    The models may be unknown: handed in, or built by other packages.
-    """
-    possible = [each for each in functions if each in using and not (each.source.is_test or each.is_of_module)]
-    return _calling(possible, _matching(possible, _SETS_TRAIN_MODE, b".train("), depth=3)
-
-
-def _from_callers_on(functions: list[_Candidate]) -> Iterator[Function]:
+def _from_callers_on(functions: list[_Candidate]) -> Iterator[tuple[Source, FunctionOutline]]:
     """The functions, those first that none of the others calls: they show what they call with its arguments."""
-    names = {name for each in functions for name in each.called}
-    for each in sorted(functions, key=lambda each: each.name in names or each.owner in names):
-        yield each.function
+    called = {name for each in functions for name in each.outline.called}
+    for each in sorted(functions, key=lambda each: not called.isdisjoint(each.names)):
+        yield each.source, each.outline
 
 
-def _matching(functions: list[_Candidate], pattern: re.Pattern[bytes], *words: bytes) -> set[_Candidate]:
-    """The functions whose text matches a pattern; a match contains one of the words, and most files have none."""
-    files = {each for each in {one.source for one in functions} if any(word in each.content for word in words)}
-    return {each for each in functions if each.source in files and pattern.search(each.text)}
+class _Calls:
+    """Which functions call a function of some name."""
 
+    def __init__(self, functions: Iterable[_Candidate]) -> None:
+        self._callers: dict[str, list[_Candidate]] = {}
+        for each in functions:
+            for name in each.outline.called:
+                self._callers.setdefault(name, []).append(each)
 
-def _calling(functions: list[_Candidate], known: set[_Candidate], depth: int | None = None) -> set[_Candidate]:
-    """The known functions, and all that call one of them, or the class of one, directly or through up to `depth`."""
-    reached, latest = set(known), set(known)
-    for _ in count() if depth is None else range(depth):
-        if not latest:
-            break
-        targets: dict[bytes, list[_Candidate]] = {}
-        for each in latest:
-            for name in filter(None, (each.name, each.owner)):
-                targets.setdefault(name, []).append(each)
-        latest = {
-            each
-            for each in functions
-            if each not in reached
-            and any(_is_visible(each, target) for name in each.called & targets.keys() for target in targets[name])
+    def reaching(self, known: set[_Candidate], depth: int | None = None) -> set[_Candidate]:
+        """The known functions, and all that call one of them, or its class, directly or through up to `depth`."""
+        reached, latest = set(known), set(known)
+        for _ in count() if depth is None else range(depth):
+            if not latest:
+                break
+            latest = self._callers_of(latest) - reached
+            reached |= latest
+        return reached
+
+    def _callers_of(self, targets: Iterable[_Candidate]) -> set[_Candidate]:
+        """The functions that call one of the targets: their file defines it, or imports it, its class or its file."""
+        files: dict[str, set[Source]] = {}
+        words: dict[str, set[str]] = {}
+        for each in targets:
+            for name in each.names:
+                files.setdefault(name, set()).add(each.source)
+                if not each.source.is_torch:
+                    words.setdefault(name, set()).update((*each.names, each.source.tail))
+        return {
+            caller
+            for name, defining in files.items()
+            for caller in self._callers.get(name, ())
+            if caller.source in defining or not caller.source.imported_words.isdisjoint(words.get(name, ()))
         }
-        reached |= latest
-    return reached
 
 
-def _is_visible(caller: _Candidate, target: _Candidate) -> bool:
-    """Whether a caller's file defines a function, or imports it, its class or its file."""
-    if caller.source is target.source:
-        return True
-    if target.source.is_torch:
-        return False
-    names = {target.name, target.owner, target.source.tail_bytes}
-    return not names.isdisjoint(caller.source.imported_words)
-
-
-def _names_model(each: _Candidate, models: dict[bytes, list[Source]]) -> bool:
-    """Whether a function mentions a model class."""
+def _names_model(each: _Candidate, models: dict[str, list[Source]]) -> bool:
+    """Whether a function mentions a model class that its file defines, or imports with its file or by its name."""
     return any(
-        source is each.source
-        or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail_bytes)))
-        for name in each.words & models.keys()
-        for source in models[name]
+        source is each.source or not (source.is_torch or each.source.imported_words.isdisjoint((name, source.tail)))
+        for name in each.outline.models
+        for source in models.get(name, ())
     )
-
-
-def _has_unknown_decorator(project: Project, function: Function) -> bool:
-    decorators = [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
-    heads = [each.func if isinstance(each, ast.Call) else each for each in decorators]
-    return not all(is_plain(project.resolve(function.source, each)) for each in heads)

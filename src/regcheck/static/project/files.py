@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +13,8 @@ from typing import NamedTuple
 
 from regcheck.core.finding import NotChecked
 from regcheck.files.attribute_reads import FileReads, attribute_reads
-from regcheck.files.dotted_name import last_name
-from regcheck.files.escape import encode
+from regcheck.files.dotted_name import SETTINGS, last_name
+from regcheck.files.mentions import Mentions
 from regcheck.files.project_folders import INSTALLATION
 from regcheck.files.syntax import walk
 from regcheck.lazy_dataclass import dataclass
@@ -28,6 +29,9 @@ _WORD = re.compile(rb"\w+")
 _ATTRIBUTE = re.compile(rb"\.[ \t]*(\w+)")
 _DEFINED = re.compile(rb"^[ \t]*(?:class|def|async[ \t]+def)[ \t]+(\w+)|^(\w+)[ \t]*[:=,]", re.MULTILINE)
 _COMMENT = re.compile(rb"#.*|\\\\\n")
+_OWN = re.compile(rb"(?:^|[^\w.])self\Z")
+_ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
+_SETTINGS = re.compile(SETTINGS.encode(), re.I)
 
 Binding = ast.stmt | ast.expr | None
 
@@ -65,8 +69,17 @@ class Source:
         return found
 
     @cached_property
+    def digest(self) -> str:
+        """A digest of the content."""
+        return hashlib.blake2b(self.content, digest_size=20).hexdigest()
+
+    @cached_property
     def file(self) -> Path:
         return Path(os.path.realpath(self.path))
+
+    @cached_property
+    def folder(self) -> str:
+        return os.path.dirname(self.file)
 
     @cached_property
     def products(self) -> Products:
@@ -77,6 +90,11 @@ class Source:
     def keep_names(self) -> KeepNames:
         """The names of keep probabilities that dropouts take as their rates."""
         return keep_names_of(self.tree) if may_keep(self.content) else {}
+
+    @cached_property
+    def mentions(self) -> dict[ast.AST, Mentions]:
+        """What pieces of the file's code mention, memoized."""
+        return {}
 
     @cached_property
     def attribute_reads(self) -> FileReads:
@@ -107,11 +125,6 @@ class Source:
         """The last part of the dotted name under which others import the file."""
         return self.file.parent.name if self.is_package else self.file.stem
 
-    @property
-    def tail_bytes(self) -> bytes:
-        """`tail` as bytes, as an import statement has it; a file name need not be text."""
-        return encode(self.tail)
-
     @cached_property
     def is_test(self) -> bool:
         name = os.path.basename(self.path)
@@ -139,20 +152,33 @@ class Source:
         return tuple(found)
 
     @cached_property
-    def imported_words(self) -> frozenset[bytes]:
+    def imported_words(self) -> frozenset[str]:
         """Every word of the file's import statements, except imports of torch; the folder's name for `from . import`.
 
         A package that imports on demand may import whatever it mentions.
         """
         if self.is_package and b"__getattr__" in self.content:
-            return frozenset(_WORD.findall(self.content))
+            return self.words
         found: set[bytes] = set()
+        folders: set[str] = set()
         for package, names in _IMPORT.findall(self.content):
             if package.partition(b".")[0] != b"torch":
                 found.update(_WORD.findall(package), _WORD.findall(names))
             if package and not package.strip(b"."):
-                found.add(encode(self.file.parents[min(len(package), len(self.file.parents)) - 1].name))
-        return frozenset(found)
+                folders.add(self.file.parents[min(len(package), len(self.file.parents)) - 1].name)
+        return frozenset(folders.union([each.decode() for each in found]))
+
+    @cached_property
+    def attribute_assignments(self) -> Mapping[str, bool]:
+        """The attributes that the file assigns on other objects than `self`; True: only on settings."""
+        found: dict[str, bool] = {}
+        for match in _ATTRIBUTE_SET.finditer(self.content):
+            start = match.start()
+            if not _OWN.search(self.content, max(0, start - 6), start):
+                on_settings = _SETTINGS.search(self.content, max(0, start - 16), start) is not None
+                name = match[1].decode()
+                found[name] = found.get(name, True) and on_settings
+        return found
 
     @cached_property
     def words(self) -> frozenset[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from copy import copy
@@ -14,7 +13,6 @@ from math import inf
 from regcheck.core.starting_points import StartingPoints
 from regcheck.files.attribute_reads import AttributeReaders
 from regcheck.files.discarded_results import FunctionBody
-from regcheck.files.dotted_name import SETTINGS
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
 from regcheck.lazy_dataclass import dataclass
@@ -39,9 +37,6 @@ from .prefilter import Prefilter
 
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
-_OWN = re.compile(rb"(?:^|[^\w.])self\Z")
-_ATTRIBUTE_SET = re.compile(rb"\.(\w+) *(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)")
-_SETTINGS = re.compile(SETTINGS.encode(), re.I)
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
 
 
@@ -183,6 +178,19 @@ class Definition:
         return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
 
     @cached_property
+    def members(self) -> dict[str, list[tuple[ast.AST, Source]]]:
+        """The code of each method and class attribute, by name, own or inherited, overridden ones included.
+
+        Setters are left out: no name in code calls one.
+        """
+        found: dict[str, list[tuple[ast.AST, Source]]] = {}
+        for each in self.mro:
+            methods = ((name, code) for name, code in each.methods.items() if not _is_setter(code))
+            for name, code in (*methods, *each.constants.items()):
+                found.setdefault(name, []).append((code, each.source))
+        return found
+
+    @cached_property
     def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
         """The attributes that each of the class's own methods assigns, except `forward`."""
         found: list[tuple[ast.AST, frozenset[str]]] = []
@@ -265,12 +273,8 @@ class Project:
         """The attributes that code assigns on other objects than `self`; True: only on settings."""
         found: dict[str, bool] = {}
         for source in self.sources:
-            for match in _ATTRIBUTE_SET.finditer(source.content):
-                start = match.start()
-                if not _OWN.search(source.content, max(0, start - 6), start):
-                    on_settings = _SETTINGS.search(source.content, max(0, start - 16), start) is not None
-                    name = match[1].decode()
-                    found[name] = found.get(name, True) and on_settings
+            for name, on_settings in source.attribute_assignments.items():
+                found[name] = found.get(name, True) and on_settings
         return found
 
     @cached_property
@@ -430,6 +434,10 @@ class Project:
                 value = External(canonical(f"{module}.{alias.name}"))
             found[alias.asname or alias.name] = value
         return found
+
+
+def _is_setter(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(each, ast.Attribute) and each.attr == "setter" for each in method.decorator_list)
 
 
 def _module_in_table(key: ast.expr | None, value: ast.expr, name: str) -> str | None:

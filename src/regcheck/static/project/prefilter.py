@@ -106,7 +106,7 @@ class Prefilter:
         rest = [source for source in sources if source not in chosen and not source.is_torch]
         latest: Iterable[Source] = chosen
         while rest:
-            tails = {source.tail_bytes for source in latest if not source.is_torch}
+            tails = {source.tail for source in latest if not source.is_torch}
             latest = [source for source in rest if not tails.isdisjoint(source.imported_words)]
             if not latest:
                 break

@@ -43,8 +43,7 @@ def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     """The cache key of a scan: a digest of the files and their paths, the rules, regcheck itself and this Python."""
     found = environment(rules)
     for source in sources:
-        found.update(encode(f"{described(source)[:-1]}:{len(source.content)}\n"))
-        found.update(source.content)
+        found.update(encode(f"{described(source)[:-1]}:{source.digest}\n"))
     return found.hexdigest()
 
 
