@@ -19,6 +19,8 @@ MOST_BYTES = 400_000
 """The limit on the text of the users that are analyzed: analyzing as much takes about a second."""
 MOST_BYTES_OF_TESTS = 100_000
 """The limit on the text of the users that are tests."""
+MOST_SEARCHES = 16
+"""For the users of so many files, the others are searched for the file's name; then each is asked what it uses."""
 
 
 class ImportGraph:
@@ -29,6 +31,9 @@ class ImportGraph:
         self._modules = Modules(self.sources)
         self._uses: dict[Source, tuple[frozenset[Source], frozenset[Source]]] = {}
         self._users: dict[Source, list[Source]] = {}
+        self._inverted: dict[Source, list[Source]] = {}
+        """The users of each file among those that were asked what they use."""
+        self._not_asked = dict.fromkeys(self.sources)
 
     def used_by(self, source: Source) -> frozenset[Source]:
         """The files whose own names a file imports, through packages or not."""
@@ -55,14 +60,22 @@ class ImportGraph:
     def users(self, source: Source) -> Sequence[Source]:
         """The files that use a file directly, or through a package."""
         if source not in self._users:
-            hints = [encode(each) for each in (source.tail, *source.module.split("."))]
-            named = [each for each in self.sources if any(hint in each.content for hint in hints)]
-            self._users[source] = [each for each in named if each is not source and source in self.used_by(each)]
+            hints = [encode(each) for each in dict.fromkeys((*source.module.split("."), source.tail))]
+
+            def names(each: Source) -> bool:
+                return each is not source and any(hint in each.content for hint in hints)
+
+            few = len(self._users) < MOST_SEARCHES
+            for user in [*filter(names, self._not_asked)] if few else [*self._not_asked]:
+                del self._not_asked[user]
+                for each in self.used_by(user):
+                    self._inverted.setdefault(each, []).append(user)
+            self._users[source] = [*filter(names, self._inverted.get(source, ()))]
         return self._users[source]
 
     def has_subjects(self, source: Source) -> bool:
         """Whether a file can have findings: it names torch or Keras, or looks up names in a file that does."""
-        return any(MARK in each.content or KERAS in each.content for each in (source, *self.looked_up_by(source)))
+        return _names_a_library(source) or any(map(_names_a_library, self.looked_up_by(source)))
 
     def _targets(self, source: Source, statement: Import) -> Iterator[Source]:
         """The files that an import statement itself names."""
@@ -94,6 +107,10 @@ class ImportGraph:
             if each.is_package or each.tail in wanted or not wanted.isdisjoint(each.offered):
                 found |= self._through(each, wanted, passed)
         return found
+
+
+def _names_a_library(source: Source) -> bool:
+    return MARK in source.content or KERAS in source.content
 
 
 def _is_of_tests(user: Source, examined: Iterable[Source]) -> bool:
