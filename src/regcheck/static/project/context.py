@@ -29,6 +29,10 @@ class ImportGraph:
         self._modules = Modules(self.sources)
         self._uses: dict[Source, tuple[frozenset[Source], frozenset[Source]]] = {}
         self._users: dict[Source, list[Source]] = {}
+        self._named: dict[str, frozenset[Source]] = {}
+        self._inverted: dict[Source, set[Source]] = {}
+        """The users of each file among those that were asked what they use."""
+        self._not_inverted = set(self.sources)
 
     def used_by(self, source: Source) -> frozenset[Source]:
         """The files whose own names a file imports, through packages or not."""
@@ -55,14 +59,27 @@ class ImportGraph:
     def users(self, source: Source) -> Sequence[Source]:
         """The files that use a file directly, or through a package."""
         if source not in self._users:
-            hints = [encode(each) for each in (source.tail, *source.module.split("."))]
-            named = [each for each in self.sources if any(hint in each.content for hint in hints)]
-            self._users[source] = [each for each in named if each is not source and source in self.used_by(each)]
+            tail = encode(source.tail)
+            around = frozenset[Source]().union(*map(self._naming, source.module.split(".")[:-1]))
+            named = [each for each in self.sources if each in around or tail in each.content]
+            for user in self._not_inverted.intersection(named):
+                for each in self.used_by(user):
+                    self._inverted.setdefault(each, set()).add(user)
+            self._not_inverted.difference_update(named)
+            using = self._inverted.get(source, set()) - {source}
+            self._users[source] = [each for each in named if each in using] if using else []
         return self._users[source]
+
+    def _naming(self, package: str) -> frozenset[Source]:
+        """The files that hold the name of a package, in any word."""
+        if package not in self._named:
+            word = encode(package)
+            self._named[package] = frozenset([each for each in self.sources if word in each.content])
+        return self._named[package]
 
     def has_subjects(self, source: Source) -> bool:
         """Whether a file can have findings: it names torch or Keras, or looks up names in a file that does."""
-        return any(MARK in each.content or KERAS in each.content for each in (source, *self.looked_up_by(source)))
+        return _names_a_library(source) or any(map(_names_a_library, self.looked_up_by(source)))
 
     def _targets(self, source: Source, statement: Import) -> Iterator[Source]:
         """The files that an import statement itself names."""
@@ -94,6 +111,10 @@ class ImportGraph:
             if each.is_package or each.tail in wanted or not wanted.isdisjoint(each.offered):
                 found |= self._through(each, wanted, passed)
         return found
+
+
+def _names_a_library(source: Source) -> bool:
+    return MARK in source.content or KERAS in source.content
 
 
 def _is_of_tests(user: Source, examined: Iterable[Source]) -> bool:

@@ -78,6 +78,10 @@ class Source:
         return Path(os.path.realpath(self.path))
 
     @cached_property
+    def folder(self) -> str:
+        return os.path.dirname(self.file)
+
+    @cached_property
     def products(self) -> Products:
         """The products with a random mask that is drawn once."""
         return products_of(self.tree) if may_draw(self.content) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from copy import copy
 from pathlib import Path
@@ -17,6 +18,8 @@ class Modules:
         self._by_file: dict[str, Source] = {}
         self._by_tail: dict[str, list[Source]] = {}
         self._by_folder: dict[Path, list[Source]] = {}
+        self._relative: dict[tuple[str, int, str], Source | str] = {}
+        """What relative imports name, memoized by the folder of the file, the dots and the name."""
         self._named: dict[tuple[str, Source | None], Source | None] = {}
         for source in sources:
             self._by_file[str(source.file)] = source
@@ -61,18 +64,26 @@ class Modules:
         """The file that `from … import` names in a file, or else its dotted name; `level` counts the leading dots."""
         if not level:
             return self.named(module, source) or module
+        key = source.folder, level, module
+        if key not in self._relative:
+            self._relative[key] = self._find_relative(source, level, module)
+        found = self._relative[key]
+        if isinstance(found, Source):
+            self.reached.add(found)
+        return found
+
+    def _find_relative(self, source: Source, level: int, module: str) -> Source | str:
         package = source.module.split(".") if source.is_package else source.module.split(".")[:-1]
         package = package[: len(package) - level + 1]
         dotted = ".".join((*package, *filter(None, [module])))
         if dotted.split(".")[0] == "torch":
             return dotted
-        folder = source.file.parents[level - 1]
-        target = folder.joinpath(*module.split(".")) if module else folder
-        found = self._by_file.get(f"{target}.py") or self._by_file.get(str(target / "__init__.py"))
-        if found is None:
-            return dotted
-        self.reached.add(found)
-        return found
+        folder = source.folder
+        for _ in range(level - 1):
+            folder = os.path.dirname(folder)
+        target = os.path.join(folder, *module.split(".")) if module else folder
+        found = self._by_file.get(f"{target}.py") or self._by_file.get(os.path.join(target, "__init__.py"))
+        return dotted if found is None else found
 
 
 def _common(near: Source | None, source: Source) -> int:
