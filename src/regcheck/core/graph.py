@@ -188,6 +188,12 @@ class Op:
         return self.site.module
 
     @property
+    def reduces_first_axis(self) -> bool:
+        """Whether the code names the first axis among those that the call reduces, as that of samples often is."""
+        axes = dict(self.axis_arguments).get("dim") if "keepdim" in dict(self.axis_arguments) else None
+        return axes == 0 or (isinstance(axes, (tuple, list)) and 0 in axes)
+
+    @property
     def extent(self) -> tuple[int, ...] | None:
         """The spatial sizes of an (N, C, …) map; None where the shape is unknown, empty without spatial dimensions."""
         return None if self.shape is None else self.shape[2:]
