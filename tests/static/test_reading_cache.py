@@ -496,7 +496,7 @@ def test_a_damaged_entry_is_not_read(folder: Path) -> None:
         lambda lines: lines[:-1],
         lambda lines: [*lines, lines[-1]],
         lambda lines: [lines[0], *(b"[]" for _ in lines[1:])],
-        lambda lines: [lines[0], *(b"[[],{},[[],[],[],[]],[3],null,[]]" for _ in lines[1:])],
+        lambda lines: [lines[0], *(b"[[[],{},true],[[],[],[],[]],[3],null,[]]" for _ in lines[1:])],
         lambda lines: [lines[0], *(b"[" * 100_000 for _ in lines[1:])],
         lambda lines: [lines[0], *(each.replace(b"scored", b"whole") for each in lines[1:])],
     ],

@@ -53,19 +53,21 @@ class ReadingCache:
         digests, assigned, models = json.loads(lines[0])
         rows = zip(sources, digests, lines[1:], strict=True)
         unchanged = [(source, json.loads(line)) for source, digest, line in rows if source.digest == digest]
-        self._records = {source.path: Decoder(source.path, paths).record(parts) for source, (_, _, *parts) in unchanged}
-        self._entry = lines
-        for source, (words, assignments, *_) in unchanged:
-            source.imported_words, source.attribute_assignments = frozenset(words), assignments
-        changed = [each for each in sources if each.path not in self._records]
+        facts = [(source, frozenset(words), *more) for source, ((words, *more), *_) in unchanged]
+        records = {source.path: Decoder(source.path, paths).record(parts) for source, (_, *parts) in unchanged}
+        for source, words, assignments, holds_start in facts:
+            source.imported_words, source.attribute_assignments = words, assignments
+            self.project.prefilter.holds_start[source] = holds_start
+        self._records, self._entry = records, lines
+        changed = [each for each in sources if each.path not in records]
         change = _Change(changed, frozenset([each.path for each in self.project.relevant]))
-        records = self._records.values()
-        outlines = [each.outline for each in records if each.outline and not change.reaches(each.outline.reached)]
+        readings = records.values()
+        outlines = [each.outline for each in readings if each.outline and not change.reaches(each.outline.reached)]
         known = Known(outlines={each.path: each for each in outlines}, models=frozenset(models))
         if assigned != self._assigned:
             return known
-        classes = [each.classes for each in records if each.classes and not change.affects(each.classes)]
-        programs = [each.programs for each in records if each.programs and not change.affects(each.programs)]
+        classes = [each.classes for each in readings if each.classes and not change.affects(each.classes)]
+        programs = [each.programs for each in readings if each.programs and not change.affects(each.programs)]
         return replace(
             known, classes={each.path: each for each in classes}, programs={each.path: each for each in programs}
         )
@@ -87,6 +89,7 @@ class ReadingCache:
         outlines = {each.path: each for each in parts.programs.outlines}
         classes = {each.path: each for each in parts.files}
         programs = {each.path: each for each in parts.programs.files}
+        holds_start = self.project.prefilter.holds_start
         models = sorted({name for each in outlines.values() for name in each.models})
         entry = [_line([[each.digest for each in sources], self._assigned, models])]
         for number, source in enumerate(sources, 1):
@@ -96,8 +99,8 @@ class ReadingCache:
             if known is not None and all(one is other for one, other in zip(record, known, strict=True)):
                 entry.append(self._entry[number])
             else:
-                words, assignments = sorted(source.imported_words), source.attribute_assignments
-                entry.append(_line([words, assignments, *Encoder(numbers).record(record)]))
+                facts = sorted(source.imported_words), source.attribute_assignments, holds_start.get(source, True)
+                entry.append(_line([facts, *Encoder(numbers).record(record)]))
         return entry
 
 

@@ -104,17 +104,21 @@ class Source:
     @cached_property
     def module(self) -> str:
         """The dotted name, according to the `__init__.py` files around it."""
-        parts = [*_package(self.file.parent), *([] if self.is_package else [self.file.stem])]
+        parts = [*_package(self.folder), *([] if self.is_package else [self.file.stem])]
         return ".".join(parts)
 
     @cached_property
     def library(self) -> str:
         """The outermost package around the file, if the folder around that one says how to install it; else empty."""
-        package = [*_package(self.file.parent)]
-        around = self.file.parents[len(package)]
-        homes = (around, around.parent) if around.name == "src" else (around,)
-        published = any((home / name).exists() for home in homes for name in INSTALLATION)
-        return package[0] if package and published else ""
+        package = _package(self.folder)
+        if not package:
+            return ""
+        around = self.folder
+        for _ in package:
+            around = os.path.dirname(around)
+        homes = (around, os.path.dirname(around)) if os.path.basename(around) == "src" else (around,)
+        published = any(os.path.exists(os.path.join(home, name)) for home in homes for name in INSTALLATION)
+        return package[0] if published else ""
 
     @cached_property
     def is_package(self) -> bool:
@@ -249,11 +253,12 @@ class Source:
         ]
 
 
-def _package(folder: Path) -> tuple[str, ...]:
+def _package(folder: str) -> tuple[str, ...]:
     """The dotted name of a folder's package, in parts; empty if it is no package."""
-    if folder == folder.parent or not (folder / "__init__.py").exists():
+    around, name = os.path.split(folder)
+    if not name or not os.path.exists(os.path.join(folder, "__init__.py")):
         return ()
-    return (*_package(folder.parent), folder.name)
+    return (*_package(around), name)
 
 
 def file_scope(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:

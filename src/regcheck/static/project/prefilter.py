@@ -75,10 +75,15 @@ NOT_CALLED = re.compile(rb"\.(?:eval|train)\b(?!\s*\()")
 
 
 class Prefilter:
-    """Tells files, and functions, in which a rule can start from their text alone."""
+    """Tells files, and functions, in which a rule can start from their text alone.
+
+    Attributes:
+        holds_start: whether the text of a file itself holds such a word, memoized by file.
+    """
 
     def __init__(self, starts: StartingPoints) -> None:
         self._starts = starts
+        self.holds_start: dict[Source, bool] = {}
 
     @cached_property
     def _op_words(self) -> tuple[bytes, ...] | None:
@@ -102,7 +107,10 @@ class Prefilter:
         """The files to parse, in the order given."""
         if self._starts.starts is None:
             return iter(sources)
-        chosen = {source for source in sources if self._matters(source)}
+        for each in sources:
+            if each not in self.holds_start:
+                self.holds_start[each] = self._matters(each)
+        chosen = {source for source in sources if self.holds_start[source]}
         rest = [source for source in sources if source not in chosen and not source.is_torch]
         latest: Iterable[Source] = chosen
         while rest:
