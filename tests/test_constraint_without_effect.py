@@ -444,3 +444,15 @@ def test_a_run_measures_limits_without_effect(name: str, tmp_path: Path) -> None
         report = Session({"select": ["REG306"]}).examine(recorder.drain()).ledger.report()
         found = {(each.line, each.evidence.verdict) for each in (*report.findings, *report.refuted)}
         assert found == {(line, RUNS[name]) for line in marked(source)}
+
+
+def test_a_program_run_by_a_relative_path_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run finds the source of a program that a test runs by its name in the working directory."""
+    source = SOURCES["a function applied to each part (faulty)"]
+    (tmp_path / "program.py").write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng(), EventRecorder(str(tmp_path)) as recorder:
+        torch.manual_seed(0)
+        runpy.run_path("program.py")
+    report = Session({"select": ["REG306"]}).examine(recorder.drain()).ledger.report()
+    assert {each.line for each in report.findings} == marked(source)

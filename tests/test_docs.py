@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -92,3 +93,14 @@ def test_every_decision_is_in_the_index_under_its_title() -> None:
     ]
     index = (DOCS / "decisions" / "index.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in index if line.startswith("- ")] == lines
+
+
+def test_marked_lines_of_examples_are_highlighted() -> None:
+    """The docs set off each line that an example marks, and leave other blocks as they are."""
+    spec = importlib.util.spec_from_file_location("mkdocs_hooks", DOCS / "mkdocs_hooks.py")
+    assert spec is not None and spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    plain = "```python\na\n```\n\n"
+    shown = hooks.on_page_markdown(plain + "```python\na  # <-\nb\nc  # <- (scan)\n```\n", page=None)
+    assert shown == plain + '```python hl_lines="1 3"\na  # <-\nb\nc  # <- (scan)\n```\n'

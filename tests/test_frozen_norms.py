@@ -52,6 +52,34 @@ batches = [(2 + torch.randn(4, 3, 6, 6), torch.tensor([0, 1, 2, 0])) for _ in ra
 """
 
 LOOPS = {
+    "an encoder that no optimizer holds": """
+encoder = nn.Sequential(Stage(3, 6), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+head = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+optimizer = torch.optim.Adam(head.parameters())
+&encoder.train()  # <-
+#encoder.eval()
+for x, y in batches:
+    with torch.no_grad():
+        features = encoder(x)
+    optimizer.zero_grad()
+    F.cross_entropy(head(features), y).backward()
+    optimizer.step()
+""",
+    "a frozen encoder with gradients on, below a function train()": """
+encoder = nn.Sequential(Stage(3, 6), nn.AdaptiveAvgPool2d(1), nn.Flatten()).requires_grad_(False)
+head = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+def train(encoder, head):
+    optimizer = torch.optim.Adam(head.parameters())
+    &encoder.train()  # <-
+    #encoder.eval()
+    for x, y in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(head(encoder(x)), y).backward()
+        optimizer.step()
+
+train(encoder, head)
+""",
     "a script that freezes by name": """
 net = Birds()
 for name, parameter in net.named_parameters():

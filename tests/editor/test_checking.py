@@ -54,7 +54,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def check(file: Path, source: str = SOURCE) -> EditorResult:
-    return Checker({str(file): source.encode()}, (file.parent,)).check(file, cached=False)
+    return Checker({str(file): source.encode()}, (file.parent,)).check(file, stored=False)
 
 
 def test_a_session_adds_findings_and_evidence(file: Path) -> None:

@@ -21,7 +21,7 @@ from regcheck.core.finding import Effect, Evidence, NotChecked, Severity, Verdic
 from regcheck.core.patch import Edit, Patch
 from regcheck.core.report import Report
 from regcheck.report import rendered
-from regcheck.report.cards import part, patched_lines
+from regcheck.report.cards import excerpt, part, patched_lines
 from regcheck.report.plot import charts
 from regcheck.report.view import View
 
@@ -97,9 +97,8 @@ def test_the_page_shows_findings_with_source_evidence_and_fix(full: Report) -> N
     assert "confirmed on cpu: the prediction varies by 3.1 % of its spread" in page.text
     assert "measured: 3.1 % of the prediction's spread" in page.text and "material from 1 %" in page.text
     assert "-6    y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate)" in page.text
-    assert (
-        "+6    y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate if self.training else 0.0)" in page.text
-    )
+    gated = "y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.rate if self.training else 0.0)"
+    assert f"+6    {gated}" in page.text
     assert "takes arguments: width" in page.text
     assert len(page_of(full).all("article")) == len(full.findings)
 
@@ -189,8 +188,8 @@ def test_any_text_stays_text(report: Report, message: str, module: str, path: st
     )
     odd = Report(findings=(finding,), not_checked=(NotChecked(path, reason),))
     plain = Report(findings=(replace(finding, message="m", module="m", path=None),), not_checked=odd.not_checked)
-    tags = [tag for tag, _ in page_of(odd).elements]
-    assert tags == [tag for tag, _ in page_of(plain).elements]
+    tags, expected = ([tag for tag, _ in page_of(each).elements if tag != "code"] for each in (odd, plain))
+    assert tags == expected
     assert len(Page(odd._repr_html_() or "").all("article")) == 1
 
 
@@ -304,6 +303,24 @@ def test_any_figures_fit_the_chart(measured: float | None, expected: float | Non
 def test_an_effect_without_a_size_is_not_drawn() -> None:
     """An output that changes its shape has an effect that no number gives: no chart shows one."""
     assert charts(evidence(None, None, Effect("change", float("nan"), "of the output"))) == []
+
+
+def test_code_in_prose_is_set_as_code(report: Report) -> None:
+    """What stands between backticks is code, whatever it holds; a backtick without a pair stays as it is."""
+    first, second = (replace(report.findings[0], message=each) for each in ("`<i>` and `b` fail", "a ` fails"))
+    page = page_of(replace(report, findings=(first,)))
+    assert "<i> and b fail" in page.text
+    assert "a ` fails" in page_of(replace(report, findings=(second,))).text
+
+
+def test_an_excerpt_has_no_shared_indentation(report: Report, tmp_path: Path) -> None:
+    """Code deep inside a class begins at the margin, and its inner indentation stays; a tab is no four spaces."""
+    path = tmp_path / "deep.py"
+    path.write_text("        if a:\n\n            b()\n", encoding="utf-8")
+    found = replace(report.findings[0], path=str(path), line=1)
+    assert [row.text for row in excerpt(found)] == ["if a:", "", "    b()"]
+    path.write_text("\tif a:\n        b()\n", encoding="utf-8")
+    assert [row.text for row in excerpt(found)] == ["\tif a:", "        b()"]
 
 
 def test_a_patch_is_shown_between_the_lines_around_it(report: Report, tmp_path: Path) -> None:

@@ -73,6 +73,20 @@ REPORTED |= {
     ),
 }
 
+ZEROS = "starts = [torch.zeros_like(p) for p in net.parameters()]\n"
+TO_ZERO = "0.1 * sum((p - s).pow(2).sum() for p, s in zip(net.parameters(), starts))"
+REPORTED |= {
+    "the distance from zeros": added(TO_ZERO, more=ZEROS, mark=MARK),
+    "the distance from zeros, in a loop": added(
+        "0.1 * reg",
+        more=f"reg = 0.0\n{ZEROS}for p, s in zip(net.parameters(), starts):\n    reg = reg + (p - s).pow(2).sum()\n",
+        mark=MARK,
+    ),
+    "the distance from new zeros": added(
+        "0.1 * sum(torch.norm(p - torch.zeros_like(p)) for p in net.parameters())", mark=MARK
+    ),
+}
+
 TASK = """
 import lightning as L
 import torch
@@ -131,6 +145,19 @@ REPORTED |= {
 }
 
 SILENT = {
+    "the distance from the start": added(TO_ZERO, more="starts = [p.detach().clone() for p in net.parameters()]\n"),
+    "the distance from ones": added(TO_ZERO, more=ZEROS.replace("zeros", "ones")),
+    "zeros that a copy fills": added(
+        TO_ZERO, more=f"{ZEROS}for s, p in zip(starts, net.parameters()):\n    s.copy_(p.detach())\n"
+    ),
+    "zeros that become an average": added(
+        TO_ZERO, more=f"{ZEROS}for s, p in zip(starts, net.parameters()):\n    s += 0.1 * p.detach()\n"
+    ),
+    "zeros that are replaced by name": added(
+        "0.1 * sum(((p - zeros[n]) ** 2).sum() for n, p in net.named_parameters())",
+        more="zeros = {n: torch.zeros_like(p) for n, p in net.named_parameters()}\n"
+        "for n, p in net.named_parameters():\n    zeros[n] = p.detach().clone()\n",
+    ),
     "one of two layers, by its name": looped(
         "for name, p in net.named_parameters():\n    if '2.' in name:\n        reg += p.pow(2).sum()\n"
     ),

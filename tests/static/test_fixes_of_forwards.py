@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -645,3 +646,34 @@ def test_the_dropout_stays_where_the_code_is_not_plain(tmp_path: Path) -> None:
     """REG101 has no fix that would hide inputs, drop what other code reads, or part a comment from its line."""
     sources = scores(AFTER_THE_HEAD)
     assert fixes(tmp_path / "nets", sources, "REG101", unsafe=True) == sources
+
+
+SEQUENCE = "from torch import nn\n\n\ndef build(blocks=()):\n    return nn.Sequential({})\n"
+MOVED = {
+    "drop, linear, norm, linear": "linear, norm, drop, linear",
+    "linear, relu, drop, linear, norm, relu": "linear, relu, linear, norm, relu, drop",
+    "drop, linear, norm, linear, norm, relu, linear": "linear, norm, linear, norm, relu, drop, linear",
+    "drop, linear, *blocks, norm, tanh, linear": "linear, *blocks, norm, tanh, drop, linear",
+}
+STAYING = [
+    "drop, linear, norm",
+    "drop,  # on purpose\n        linear, norm, linear",
+]
+LAYERS = {
+    "drop": "nn.Dropout(0.5)",
+    "linear": "nn.Linear(\n        8, 8\n    )",
+    "norm": "nn.BatchNorm1d(8)",
+    "relu": "nn.ReLU()",
+    "tanh": "nn.Tanh()",
+}
+
+
+def test_a_dropout_moves_behind_the_norms_of_its_sequence(tmp_path: Path) -> None:
+    """It stands behind the last norm and its activation; comments and a norm at the end leave it in its place."""
+
+    def source(items: str) -> str:
+        return SEQUENCE.format(re.sub(r"\b(?:drop|linear|norm|relu|tanh)\b", lambda word: LAYERS[word[0]], items))
+
+    every = [*MOVED, *STAYING]
+    after = fixes(tmp_path / "moved", {each: source(each) for each in every}, "REG103", unsafe=True)
+    assert after == {each: source(MOVED.get(each, each)) for each in every}

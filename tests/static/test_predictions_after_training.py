@@ -143,6 +143,22 @@ def folds(rows):
 
 print(folds(read("folds")))
 """,
+    "one batch of each fold, whose model is a new one": """
+scores = []
+for train_rows, test_rows in read("folds"):
+    net, loss_of = Net(), nn.MSELoss()
+    optimizer = optim.Adam(net.parameters(), lr=0.01)
+    for epoch in range(10):
+        #net.train()
+        optimizer.zero_grad()
+        loss_of(net(train_rows.x), train_rows.y).backward()
+        optimizer.step()
+    #net.eval()
+    with torch.no_grad():
+        guesses = net(test_rows.x)  # <-
+        scores.append(((guesses - test_rows.y) ** 2).mean().item())
+print(scores)
+""",
     "the average of the weights has the mode": """
 def main():
     net = Net()
@@ -682,6 +698,22 @@ def distil(teacher, student):
         optimizer.step()
 
 distil(Net(), Net())
+""",
+    "a copy that is adapted to each task, with the statistics of the task": """
+def evaluate(net, tasks):
+    hits = 0
+    for support, query in tasks:
+        learner = copy.deepcopy(net)
+        optimizer = optim.SGD(learner.parameters(), lr=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            F.cross_entropy(learner(support), read("classes")).backward()
+            optimizer.step()
+        with torch.no_grad():
+            hits += (learner(query).argmax(1) == read("classes")).sum()
+    return hits
+
+print(evaluate(Net(), read("tasks")))
 """,
     "adapted to each task, and tested on it": """
 def evaluate(net, tasks):

@@ -321,7 +321,7 @@ def programs(tmp_path: Path, cache: None) -> Path:
     return folder
 
 
-def followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def followed(folder: Path, monkeypatch: pytest.MonkeyPatch, stored: bool = True) -> set[str]:
     """Scans with the cache; the names of the files whose classes are followed."""
     names: set[str] = set()
 
@@ -332,7 +332,7 @@ def followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     with monkeypatch.context() as patch:
         whole = analyze.read_classes
         patch.setattr(analyze, "read_classes", read_classes)
-        scan([folder], cached=True)
+        scan([folder], cached=True, stored=stored)
     return names
 
 
@@ -375,6 +375,16 @@ def test_only_what_a_change_may_affect_is_followed_again(
     assert followed(folder, monkeypatch) >= {"alone", "layers", "base", "nets", "main"}
     EDITS[edit](folder)
     assert followed(folder, monkeypatch) == again
+
+
+def test_a_scan_that_does_not_store_copies_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan of a text that is being typed follows what the change affects, and leaves the cache as it was."""
+    name, before = entry_of(folder)
+    files = {each.name for each in CACHE.folder.iterdir()}
+    EDITS["a configuration"](folder)
+    assert followed(folder, monkeypatch, stored=False) == {"nets"}
+    assert {each.name for each in CACHE.folder.iterdir()} == files
+    assert CACHE.read(name) == before
 
 
 def test_programs_after_any_edits_are_as_in_a_fresh_scan(programs: Path) -> None:

@@ -18,7 +18,9 @@ Project = Any  # what the fixture `project` of conftest.py is
 def test_safe_fixes_are_applied_and_measured_again(project: Project) -> None:
     """The safe fix is written once its tests no longer show the finding; the others stay, and fail the run."""
     models = project.folder / "models.py"
-    assert "\n1 fixable with --regcheck-fix (1 more with --regcheck-unsafe-fixes)\n" in project.run("--regcheck").stdout
+    done, report = project.report()
+    assert "\n1 fixable with --regcheck-fix (1 more with --regcheck-unsafe-fixes)\n" in done.stdout
+    assert [each["patch"]["safe"] for each in report["findings"]] == [True, False]
     done, report = project.report("--regcheck-fix")
     assert models.read_text(encoding="utf-8") == project.models.replace("0.5))\n", "0.5, training=self.training))\n", 1)
     assert [each["code"] for each in report["findings"]] == ["REG201"]

@@ -19,7 +19,7 @@ class Trait(Enum):
     """What narrows an op's kind, or an event's type, down to the few that a rule can find something in."""
 
     DROPS = "an op that drops at a rate above zero, or would at another rate"
-    BATCH_STATISTICS = "a batch norm that may normalize by its batch after `eval()`"
+    BATCH_STATISTICS = "a batch norm that may normalize by its batch after `eval()`, or a reduction of the first axis"
     REUSES_MASK = "a product with a random mask that is drawn once"
     UNCALLED = "a dropout layer that a model registers and never calls"
     NO_GRADIENTS = "a model call without gradients"
@@ -72,7 +72,9 @@ class StartingPoints:
             return True
         if op.reused_mask and Trait.REUSES_MASK in self:
             return True
-        return op.kind is Kind.BATCH_NORM and Trait.BATCH_STATISTICS in self and _in_eval(op, other).active is not False
+        if Trait.BATCH_STATISTICS not in self:
+            return False
+        return op.reduces_first_axis or (op.kind is Kind.BATCH_NORM and _in_eval(op, other).active is not False)
 
 
 def _drops(op: Op, other: Op | None) -> bool:

@@ -158,6 +158,7 @@ class Called(Event):
             takes the result out of the graph, `shape` where it reads nothing but the shape, else empty.
         requested: the mode that the program last set before, None where it set none or has trained since.
         also_predicts: no loss was back-propagated through some of the results, of calls that came in a row.
+        in_a_row: the last of these calls came in a row without training between, with another input each.
         inputs: the number of different inputs, counted for calls in train mode without gradients.
         mode_set_at: where the program set the train mode of a prediction, or the eval mode that it trained in on
             purpose.
@@ -172,7 +173,8 @@ class Called(Event):
             that they belong to is never trained while the rest is.
         undone: paths of parts in train mode that one `eval()` of their own had put in eval mode, and that a `train()`
             of a module around them put back before anything used them.
-        train_set_at: where the program set the train mode of a training call, in a file of its own.
+        train_set_at: where the program set the train mode of the call, in a file of its own; of a call without
+            gradients only where it names that mode, as `train()` does and `train(mode)` does not.
         structure: a key that models built alike share, empty where it is unknown.
         exporter: the function of torch that called the model to write down what it does (`torch.export.export`), else
             empty.
@@ -199,6 +201,7 @@ class Called(Event):
     alternating: bool = field(default=False, kw_only=True)
     requested: bool | None = field(default=None, kw_only=True)
     also_predicts: bool = field(default=False, kw_only=True)
+    in_a_row: bool = field(default=False, kw_only=True)
     inputs: int = field(default=0, kw_only=True)
     mode_set_at: Place | None = field(default=None, kw_only=True)
     weights_loaded: bool = field(default=False, kw_only=True)
@@ -471,6 +474,8 @@ class Usage:
     def calls_in_a_row(self, index: int) -> bool:
         """Whether the call at `index` is made again, just before or after, and nothing is trained between."""
         call = self.events[index]
+        if isinstance(call, Called) and call.trained_after is not None:
+            return call.in_a_row
         for following in (self.events[index + 1 :], reversed(self.events[:index])):
             for event in following:
                 if trains(event):
@@ -492,10 +497,12 @@ class Usage:
         return call in unused and len(unused) > 1 and any(other.backpropagated for other in alike)
 
     def sets_train_for_predictions(self, call: Called) -> bool:
-        """Whether the program trains the model of `call`, in a mode that another line sets. From source alone."""
+        """Whether the program trains the model of `call`, in a mode that another line sets."""
         trained = [each for each in self.calls_of(call.model.key) if each.backpropagated]
-        apart = call.mode_set_at is not None and all(each.mode_set_at != call.mode_set_at for each in trained)
-        return call.trained_after is None and bool(trained) and apart
+        at, *places = [
+            each.mode_set_at if call.trained_after is None else each.train_set_at for each in (call, *trained)
+        ]
+        return bool(trained) and at is not None and at not in places
 
     def inverts_modes(self, call: Called) -> bool:
         """Whether one line sets eval mode for training and train mode for predictions, and `call` is one of these."""

@@ -67,17 +67,18 @@ class Checker:
                 content if isinstance(content, NotChecked) else parse(str(path), content), NotChecked
             )
 
-    def check(self, path: Path, *, cached: bool) -> EditorResult:
+    def check(self, path: Path, *, stored: bool) -> EditorResult:
         """The findings in a file: those of a scan, and the confirmed ones of the project's test sessions.
 
-        `cached`: copy and store the results of scans. Changes the working directory to the folder of the configuration.
+        `stored`: store for later scans what this one reads and finds. Changes the working directory to the folder of
+        the configuration.
         """
         if self.is_installed(path):
             return EditorResult()
         with overlay({**self.contents}):
             try:
                 options = self._enter(path)
-                report = scan([_named(path)], options, cached=cached)
+                report = scan([_named(path)], options, cached=True, stored=stored)
                 return EditorResult(tuple(_merged(report, path, options)), report.not_checked)
             except RegcheckError as error:
                 return EditorResult(not_checked=(NotChecked(path.name, str(error)),))

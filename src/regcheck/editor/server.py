@@ -293,7 +293,7 @@ def _checked(checker: Checker, subject: Document, typed: bool) -> EditorResult |
     try:
         if typed and not checker.can_be_parsed(subject.path):
             return None
-        return checker.check(subject.path, cached=subject.is_saved)
+        return checker.check(subject.path, stored=subject.is_saved)
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"

@@ -46,6 +46,7 @@ def scan(
     options: Options | Mapping[str, Any] | None = None,
     *,
     cached: bool = False,
+    stored: bool = True,
     jobs: int = 1,
 ) -> Report:
     """Check Python source without importing it, and without torch.
@@ -53,7 +54,8 @@ def scan(
     Args:
         paths: files and folders.
         options: an `Options` or a mapping with its fields (`select`, `ignore`, `exclude`, `fail_on`, …).
-        cached: reuse the result of an earlier scan of the same files, or store this one's.
+        cached: reuse what earlier scans have read and found in these files.
+        stored: with `cached`, also store it for later scans.
         jobs: the limit on the number of processes. Few files are scanned in one.
 
     Raises:
@@ -61,7 +63,7 @@ def scan(
     """
     chosen = Options.of(options)
     paths = [paths] if isinstance(paths, (str, Path)) else paths
-    return scan_with(paths, chosen, select.chosen(catalogue(), chosen), cached, jobs)
+    return scan_with(paths, chosen, select.chosen(catalogue(), chosen), cached, stored, jobs)
 
 
 def files_to_scan(paths: Iterable[str | Path], options: Options) -> list[Path]:
@@ -74,7 +76,12 @@ def files_to_scan(paths: Iterable[str | Path], options: Options) -> list[Path]:
 
 
 def scan_with(
-    paths: Iterable[str | Path], options: Options, rules: Sequence[Rule], cached: bool = False, jobs: int = 1
+    paths: Iterable[str | Path],
+    options: Options,
+    rules: Sequence[Rule],
+    cached: bool = False,
+    stored: bool = True,
+    jobs: int = 1,
 ) -> Report:
     """Scan the source at `paths` with the given rules."""
     wanted = dict.fromkeys(map(Path, paths))
@@ -92,7 +99,7 @@ def scan_with(
             sources.append(Source(str(path), content, path in wanted))
     project, not_followed = in_project(sources)
     unread += not_followed
-    result = cached_result(project, rules, jobs) if cached else fresh_result(project, rules, jobs)
+    result = cached_result(project, rules, jobs, stored) if cached else fresh_result(project, rules, jobs)
     result = about(result, {each.path for each in sources})
     findings = [*result.findings, *unused_ignores(rules, sources, (*result.findings, *result.undecided), options)]
     findings.sort(key=lambda each: each.severity, reverse=True)  # of two findings on one line the worse is reported
@@ -133,30 +140,34 @@ def about(result: result_cache.Result, paths: Collection[str]) -> result_cache.R
     )
 
 
-def cached_result(sources: Sequence[Source], rules: Sequence[Rule], jobs: int = 1) -> result_cache.Result:
-    """The result of an earlier scan of the same files with the same rules, or else a fresh one, which is stored."""
+def cached_result(
+    sources: Sequence[Source], rules: Sequence[Rule], jobs: int = 1, stored: bool = True
+) -> result_cache.Result:
+    """The result of an earlier scan of the same files with the same rules, or else a fresh one, which may be stored."""
     name = result_cache.digest(sources, rules)
     result = result_cache.load(name)
     if result is None:
-        result = fresh_result(sources, rules, jobs, cached=True)
-        if result.complete:
+        result = fresh_result(sources, rules, jobs, cached=True, stored=stored)
+        if stored and result.complete:
             result_cache.store(name, result)
     return result
 
 
 def fresh_result(
-    sources: Sequence[Source], rules: Sequence[Rule], jobs: int = 1, cached: bool = False
+    sources: Sequence[Source], rules: Sequence[Rule], jobs: int = 1, cached: bool = False, stored: bool = True
 ) -> result_cache.Result:
     """Lower the sources, and run the rules on their models and programs; `cached`: copy the readings of files."""
     with collection_paused():
-        reading = reading_of(sources, rules, jobs, cached)
+        reading = reading_of(sources, rules, jobs, cached, stored)
         findings, undecided = findings_of(rules, reading)
     unread = tuple(each.unread for each in sources if each.unread)
     not_checked = (*unread, *reading.not_checked)
     return result_cache.Result(findings, undecided, not_checked, tuple(coverage_of(reading)), reading.complete)
 
 
-def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cached: bool) -> Reading:
+def reading_of(
+    sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cached: bool, stored: bool = True
+) -> Reading:
     """The models and programs of the sources, read by up to `jobs` processes, or what the cache says that is in them.
 
     Few files are read in one process: each costs more than it saves. From one file alone nothing could be copied.
@@ -186,7 +197,8 @@ def reading_of(sources: Sequence[Source], rules: Sequence[Rule], jobs: int, cach
         from regcheck.engine.check_readings import check_parts
 
         parts = check_parts(parts, rules)
-        cache.store(parts)
+        if stored:
+            cache.store(parts)
     return Reading.of(parts)
 
 

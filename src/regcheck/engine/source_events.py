@@ -45,7 +45,7 @@ def with_source_events(usage: Usage, rules: Iterable[Rule]) -> Usage:
 def _with_penalties(events: Iterable[Event]) -> Iterator[Event]:
     for event in events:
         if isinstance(event, Backward) and event.constants and event.place:
-            terms = _penalties_in(event.place.path).get(event.place.line, ())
+            terms = _penalties_in(os.path.abspath(event.place.path)).get(event.place.line, ())
             yield from (replace(each, constants=event.constants, intended=event.intended) for each in terms)
         yield event
 
@@ -60,7 +60,7 @@ def _penalties_in(path: str) -> Mapping[int, tuple[PenaltyWithoutGradient, ...]]
             if isinstance(event, PenaltyWithoutGradient) and event.place is not None:
                 terms.append(replace(event, place=_absolute(event.place)))
             elif isinstance(event, Backward):
-                if event.place is not None and event.place.path == path:
+                if event.place is not None and _absolute(event.place).path == path:
                     found.setdefault(event.place.line, {}).update(dict.fromkeys(terms))
                 terms = []
     return {line: tuple(each) for line, each in found.items()}
@@ -73,14 +73,14 @@ def _limits_in(events: Sequence[Event]) -> Iterator[ConstraintNotKept]:
     """
     weights = [each for event in events if isinstance(event, WeightsTrained) for each in event.weights]
     steps = [event for event in events if isinstance(event, Stepped) and event.place is not None]
-    ran = {event.place for event in events if isinstance(event, (Backward, Stepped)) and event.place is not None}
+    ran = {_absolute(each.place) for each in events if isinstance(each, (Backward, Stepped)) and each.place is not None}
     if not weights:
         return
     found: dict[ConstraintNotKept, None] = {}
     for path in sorted({each.path for each in ran}):
         for training, limits in _unkept_limits_in(path):
             if not ran.isdisjoint(training):
-                around = [each.intended for each in steps if each.place in training]
+                around = [each.intended for each in steps if each.place and _absolute(each.place) in training]
                 intended = tuple(each for each in dict.fromkeys(sum(around, ())) if all(each in one for one in around))
                 found |= dict.fromkeys(replace(each, intended=intended) for each in limits)
     for limit in found:

@@ -7,8 +7,10 @@ The files beside this module are its parts: `card.jinja`, the templates `html.ji
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import SequenceMatcher
 from importlib.resources import files
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from regcheck.core.finding import Finding
@@ -51,7 +53,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
         loader=FunctionLoader(part),
     )
-    shared = (charts, excerpt, figures, patched_lines, path_of, proof)
+    shared = (charts, excerpt, figures, patched_lines, path_of, proof, spans)
     found.globals.update({each.__name__: each for each in shared}, style=part("html.css"))
     return found
 
@@ -66,6 +68,12 @@ def path_of(finding: Finding) -> str:
     return visible(finding.path or "")
 
 
+def spans(text: str) -> list[str]:
+    """A text in pieces: prose and the code between backticks in turns; the whole text where a backtick has no pair."""
+    pieces = text.split("`")
+    return pieces if len(pieces) % 2 else [text]
+
+
 def excerpt(finding: Finding) -> list[Row]:
     """The lines around a finding; empty where they cannot be read."""
     if not finding.path or not finding.line:
@@ -75,7 +83,7 @@ def excerpt(finding: Finding) -> list[Row]:
         _row(lines, number, *(("here", "▸") if number == finding.line else ()))
         for number in range(max(finding.line - AROUND, 1), min(finding.line + AROUND, len(lines)) + 1)
     ]
-    return _without_blank_end(shown)
+    return _trimmed(shown)
 
 
 def patched_lines(finding: Finding) -> list[Row]:
@@ -90,7 +98,7 @@ def patched_lines(finding: Finding) -> list[Row]:
     # Only the lines around the edits are compared: a comparison of whole files takes quadratic time.
     start = max(min(each.line for each in finding.patch.edits) - 2, 0)
     behind = max(len(before) - max(each.end_line for each in finding.patch.edits) - 1, 0)
-    return _without_blank_end([*_difference(before[: len(before) - behind], after[: len(after) - behind], start)])
+    return _trimmed([*_difference(before[: len(before) - behind], after[: len(after) - behind], start)])
 
 
 def _difference(before: list[str], after: list[str], start: int) -> Iterator[Row]:
@@ -106,10 +114,12 @@ def _difference(before: list[str], after: list[str], start: int) -> Iterator[Row
                 yield from (_row(after, number + 1, "plus", "+") for number in range(new_first, new_last))
 
 
-def _without_blank_end(rows: list[Row]) -> list[Row]:
+def _trimmed(rows: list[Row]) -> list[Row]:
+    """The rows without blank ones at their end, and without the indentation that all share."""
     while rows and not (rows[-1].text or rows[-1].role):
         rows.pop()
-    return rows
+    texts = dedent("\n".join(each.text for each in rows)).split("\n")
+    return [replace(row, text=text) for row, text in zip(rows, texts, strict=False)]
 
 
 def _row(lines: list[str], number: int, role: str = "", mark: str = "") -> Row:

@@ -289,12 +289,26 @@ _FILLERS = {"CACHE", "NOP", "EXTENDED_ARG", "NOT_TAKEN"}
 
 def mode_request_frame(frame: FrameType | None, module: nn.Module) -> FrameType | None:
     """The frame that requests a mode change: past the `train` and `eval` methods of the module itself."""
-    while frame is not None and frame.f_code.co_name in ("train", "eval"):
-        names = frame.f_code.co_varnames[:1]
-        if not names or frame.f_locals.get(names[0]) is not module:
-            break
+    while frame is not None and frame.f_code.co_name in ("train", "eval") and _is_method_of(frame, module):
         frame = frame.f_back
     return frame
+
+
+def _is_method_of(frame: FrameType, module: nn.Module) -> bool:
+    """Whether a frame runs a method of a module's class on the module, and no function that gets it as an argument."""
+    code, names = frame.f_code, frame.f_code.co_varnames[:1]
+    defined = (vars(each).get(code.co_name) for each in type(module).__mro__)
+    methods = (getattr(inspect.unwrap(each), "__code__", None) for each in defined if callable(each))
+    return bool(names) and frame.f_locals.get(names[0]) is module and any(each is code for each in methods)
+
+
+def is_recalibrating(frame: FrameType | None) -> bool:
+    """Whether torch's `update_bn` runs at or above a frame, below the program's own code."""
+    while frame is not None and frame.f_code.co_filename.startswith(_TORCH):
+        if frame.f_code.co_name == "update_bn":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_called_by_owner(module: nn.Module, frame: FrameType, site: CallSite) -> bool:

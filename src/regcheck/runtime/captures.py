@@ -97,7 +97,6 @@ class Captures:
             raise CannotCopy(f"those of {MOST_CALLS} calls are captured already")
         if self._input_bytes >= MOST_BYTES:
             raise CannotCopy(f"{MOST_BYTES >> 20} MB are captured already")
-        grad = torch.is_grad_enabled()
         inputs = copy_inputs(*tied(model.forward, args, kwargs, model.training))
         self._input_bytes += sum(part.nbytes for each in _leaves(inputs) for part in stored(each))
         size = bytes_of(model)
@@ -107,7 +106,7 @@ class Captures:
         index = len(self._entries) if index is None else index
         autocast = active_autocast()
         with _copying():
-            before = snapshot(model) if grad else None
+            before = snapshot(model)
         form = call_form(model, args, kwargs)
         capture = Capture(_PLACEHOLDER, *inputs, flags, model_key, whole, autocast, before, form)
         self._entries[index : index + 1] = [(RevivableRef(model, weak_only), capture)]

@@ -57,6 +57,8 @@ class UsageLog:
             self._end_step()
         if isinstance(event, ModeSet):
             self._modes[event.model.key] = event.training, self._count
+        elif isinstance(event, Called) and event.only_updates:
+            self._modes.pop(event.model.key, None)
         elif isinstance(event, (Backward, Stepped)):
             self._modes.clear()
             self._latest.clear()

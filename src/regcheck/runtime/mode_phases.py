@@ -79,14 +79,19 @@ class ModePhases:
         """Follow the mode of a model that the program calls."""
         self._models[module] = None
 
-    def note_mode(self, module: nn.Module, training: bool, place: Place | None, by_test: bool) -> None:
+    def note_mode(
+        self, module: nn.Module, training: bool, place: Place | None, by_test: bool, by_value: bool = False
+    ) -> None:
         """The program sets the mode of a module, and with it that of every model in it.
 
-        What a test sets is not taken for a mistake of the code under test.
+        What a test sets is not taken for a mistake of the code under test. A mode `by_value`, as in `train(before)`,
+        that changes nothing is no request for it.
         """
         inner = {id(each) for each in parts(module)} if any(each is not module for each in self._models) else set()
         for model in {module: None} | {each: None for each in self._models if id(each) in inner}:
             phase: _Phase | None = self._phases.get(model)
+            if by_value and phase is not None and phase.training is training:
+                continue
             if training or phase is None or phase.training or phase.left_on is not False:
                 self._phases[model] = _Phase(training, place, left_on=False if by_test and not training else None)
 

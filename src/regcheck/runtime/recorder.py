@@ -26,7 +26,15 @@ from regcheck.core.usage import Backward, Called, Event, Model, ModeSet, Stepped
 from regcheck.keras_api.layer_tree import is_layer, is_symbolic
 from regcheck.lazy_dataclass import dataclass
 from regcheck.runtime import models
-from regcheck.runtime.call_sites import CallSite, Sites, is_being_built, is_called_by_owner, mode_request_frame, stack
+from regcheck.runtime.call_sites import (
+    CallSite,
+    Sites,
+    is_being_built,
+    is_called_by_owner,
+    is_recalibrating,
+    mode_request_frame,
+    stack,
+)
 from regcheck.runtime.calls import (
     Following,
     Patches,
@@ -53,7 +61,7 @@ from regcheck.runtime.optimizers import (
     wrap_apply,
 )
 from regcheck.runtime.result_tracking import ResultTracker
-from regcheck.runtime.result_use import loss_of
+from regcheck.runtime.result_use import loss_of, passes_mode
 from regcheck.runtime.thread_targets import Submissions
 from regcheck.runtime.trained_parameters import TrainedParameters, has_frozen_norm
 from regcheck.runtime.weak_state import RevivableRef
@@ -226,13 +234,16 @@ class EventRecorder:
         )
 
     def _with_frozen_norms(self, event: Event, captures: Sequence[Capture]) -> Event:
-        """A training call, with the norms that it moved although their part of the model is never trained."""
-        if not isinstance(event, Called) or event.capture is None or not event.backpropagated:
+        """A call of a training step, with the norms that it moved although their part of the model is never trained."""
+        if not isinstance(event, Called) or event.capture is None:
+            return event
+        if not (event.backpropagated or event.feeds_training):
             return event
         capture = captures[event.capture]
         if capture.before is None or event.test_code:
             return event
-        frozen = self._trained.frozen_norms(capture.model, capture.before)
+        of_model = event.feeds_training and self._trained.norms_of_frozen_model(capture.model, capture.before)
+        frozen = of_model or self._trained.frozen_norms(capture.model, capture.before)
         on_purpose = self._eval_pinned.is_in_train_mode_on_purpose
         kept = tuple(path for path in frozen if not on_purpose(capture.model.get_submodule(path)))
         return replace(event, frozen_norms=kept)
@@ -287,10 +298,12 @@ class EventRecorder:
         info = self._info_of(module)
         if not info.is_model or torch._C._get_tracing_state() is not None:
             return None
+        sources: list[ResultTracker] = []
         for each in (*args, *kwargs.values()) if info.learned else ():
             source, _ = self._results.get(each, (None, False)) if type(each) is torch.Tensor else (None, False)
             if source is not None:
                 source.feeds_models = True
+                sources.append(source)
         if is_layer(module):
             if is_symbolic(args, kwargs):
                 return None
@@ -310,10 +323,17 @@ class EventRecorder:
             if grad:
                 journal.log.add(record.event)
         record.tracker.note_call(journal.steps, args, kwargs)
+        for each in sources if grad else ():
+            each.consumers[record.tracker] = None
+        if record.tracker.compares and {BATCH_NORM}.issuperset(record.event.model.mode_dependent):
+            # A network that is fitted to one image normalizes it by its own statistics.
+            trained = [each.tracker for (key, _, grads, *_), each in journal.calls.items() if grads and key == info.key]
+            record.tracker.repeats_input |= any(map(record.tracker.has_input_of, trained))
         has_mode = bool(record.event.model.mode_dependent)
         witness = self._phases.note_call(module, record.tracker, grad) if has_mode else None
         begun = journal.captures.pop_begun()
-        if begun is None and witness is None and (not grad or not record.tracker.follows):
+        moves_norms = record.tracker.compares and BATCH_NORM in record.event.model.mode_dependent
+        if begun is None and witness is None and not moves_norms and (not grad or not record.tracker.follows):
             return None
 
         profiler: Profiler | None = None
@@ -326,10 +346,10 @@ class EventRecorder:
                 journal.captures.note_returned(begun, inert)
             if grad:
                 record.tracker.follow(result, witness)
-                if not torch._C._len_torch_dispatch_stack():
-                    for each in result if type(result) is tuple else (result,):
-                        if type(each) is torch.Tensor:
-                            self._results[each] = record.tracker, each is result
+            if (grad or moves_norms) and not torch._C._len_torch_dispatch_stack():
+                for each in result if type(result) is tuple else (result,):
+                    if type(each) is torch.Tensor:
+                        self._results[each] = record.tracker, each is result
 
         return Following(self._guarded(follow), profiler)
 
@@ -380,7 +400,11 @@ class EventRecorder:
             # What a rule may say of this very line is measured on its own inputs, whatever ran before.
             may_train_in_eval = grad and not training and bool(kinds) and not site.test_code
             own_inputs = suspect or in_question or may_train_in_eval or (grad and has_frozen_norm(module))
-            set_by = self._train_mode_set_by(module) if training and grad else None
+            set_by = self._train_mode_set_by(module) if training else None
+            if (
+                set_by is not None and not grad and passes_mode(set_by.site)
+            ):  # the caller's mode, for no prediction alone
+                set_by = None
             structure = info.structure(module, args, kwargs)
             call = Called(
                 site.shown,
@@ -410,7 +434,7 @@ class EventRecorder:
             event = cast(Called, journal.log.intern(call, lambda: call))
             around = submission.around if submission is not None else stack(frame) if grad else ()
             tracker = ResultTracker(site, around, journal.step_scopes.reached)
-            tracker.compares = in_question and not grad
+            tracker.compares, tracker.compares_in_a_row = in_question and not grad, in_question
             record = journal.calls[call_key] = CallRecord(event, journal.trackers.setdefault(event, tracker), 0, 0)
         self._eval_pinned.note_call(module)
         record.steps, record.mode_changes = journal.steps, journal.mode_change_count
@@ -511,8 +535,9 @@ class EventRecorder:
         return self._journal.log.intern((model, site, training, intended), make)
 
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
-        site = self._sites.of(mode_request_frame(frame, module))
-        if site is None:
+        request = mode_request_frame(frame, module)
+        site = self._sites.of(request)
+        if site is None or is_recalibrating(request):
             return
         journal = self._journal
         self._eval_pinned.note(module, training, site, self._loaded.has_weights(module))
@@ -520,7 +545,8 @@ class EventRecorder:
             journal.loaded_in_eval.pop(self._info_of(each).key, None)
         if site.code.co_name == "__init__":
             return
-        self._phases.note_mode(module, training, site.place, by_test=site.test_code)
+        by_value = request is not None and request.f_code is site.code and passes_mode(site)
+        self._phases.note_mode(module, training, site.place, by_test=site.test_code, by_value=by_value)
         info = self._info_of(module)
         model = Model(info.key, info.name, (), info.learned)
         change = ModeChange(weakref.ref(module), training, site, BLOCKS.get())

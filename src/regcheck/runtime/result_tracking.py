@@ -42,11 +42,13 @@ class ResultTracker:
         input_repeats: how many calls in a row had the same input.
         repeats_input: such a run has reached `SAMPLES` calls, or the first input came back.
         compares: each input is compared with the first one.
+        compares_in_a_row: so are the inputs of calls in a row, until a loss is back-propagated through a result.
         inputs: the number of inputs that differ from the first one, and that one; counted where `compares` is set.
         eval_left_on: where the program called `eval()` for a prediction, if one of these calls trained in that mode.
         mode_set_at: where the program set the mode of a prediction, or the eval mode that it trained in on purpose.
         scored_by: torch's losses that were called, as modules, on a result.
         feeds_models: a model was called on a result.
+        consumers: those of these calls that had gradients.
     """
 
     site: CallSite
@@ -59,6 +61,7 @@ class ResultTracker:
     input_repeats: int = 0
     repeats_input: bool = False
     compares: bool = False
+    compares_in_a_row: bool = False
     inputs: int = 0
     eval_left_on: Place | None = None
     mode_set_at: Place | None = None
@@ -69,6 +72,7 @@ class ResultTracker:
     _predicts: bool = False
     scored_by: dict[str, None] = field(default_factory=dict)
     feeds_models: bool = False
+    consumers: dict[ResultTracker, None] = field(default_factory=dict)
     _input: weakref.ref[torch.Tensor] | None = None
 
     def note_call(self, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -79,7 +83,8 @@ class ResultTracker:
         self.input_repeats = self.input_repeats + 1 if repeated else 1
         self.repeats_input = self.repeats_input or self.input_repeats >= SAMPLES
         self._input = None if tensor is None else weakref.ref(tensor)
-        if self.compares and type(tensor) is torch.Tensor and not _is_intercepted():
+        in_a_row = self.compares_in_a_row and step == self.last_step and not self.backpropagated
+        if (self.compares or in_a_row) and type(tensor) is torch.Tensor and not _is_intercepted():
             self._compare(tensor, trained=step != self.last_step)
         if step != self.last_step:
             self._single_steps += self._in_a_row == 1
@@ -89,6 +94,21 @@ class ResultTracker:
             self.rounds += 1
             self.last_step = step
         self._in_a_row += 1
+
+    def has_input_of(self, other: ResultTracker) -> bool:
+        """Whether the latest call had the very input of the latest one of other calls."""
+        mine = None if self._input is None else self._input()
+        return mine is not None and other._input is not None and mine is other._input()
+
+    @property
+    def ends_in_a_row(self) -> bool:
+        """Whether the last calls came in a row, with another input each."""
+        return self._in_a_row > 1 and self.input_repeats == 1 and not self.repeats_input
+
+    @property
+    def feeds_training(self) -> bool:
+        """Whether the program trains another model on a result."""
+        return any(each.backpropagated for each in self.consumers)
 
     @property
     def also_predicts(self) -> bool:

@@ -12,7 +12,7 @@ from types import ModuleType
 from torch.nn import functional
 
 from regcheck.core.usage import DECIDING
-from regcheck.files.dotted_name import last_name
+from regcheck.files.dotted_name import is_self, last_name
 from regcheck.files.notebook import SUFFIX
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
@@ -22,6 +22,10 @@ from .call_sites import CallSite
 DECISION, VALUE, SHAPE = "decision", "value", "shape"
 
 _GRAPH_EXITS = frozenset(("detach", "numpy", "item", "tolist", "cpu"))
+_SCORING = (ast.Sub, ast.Mult, ast.Eq, ast.NotEq)
+_THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
+_REDUCING = frozenset(("mean", "sum", "median", "norm", "average"))
+"""Functions and methods that compute one number from a tensor, if they get nothing else."""
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
@@ -30,10 +34,20 @@ def classify_use(site: CallSite) -> str:
     call = _call_at(site)
     if call is None:
         return ""
-    uses = {*_uses(call, _parents(site.place.path), set())}
+    uses = {*_uses(call, _parents(site.place.path), set(), False)}
     if uses == {SHAPE}:
         return SHAPE
     return DECISION if DECISION in uses else VALUE if VALUE in uses else ""
+
+
+@lru_cache(maxsize=1024)
+def passes_mode(site: CallSite) -> bool:
+    """Whether a site calls `train(mode)` with a mode that the code computes, as `eval()` and `train(False)` do not."""
+    call = _call_at(site)
+    if call is None or last_name(call.func) != "train":
+        return False
+    given = [*call.args, *(each.value for each in call.keywords)]
+    return len(given) == 1 and not isinstance(given[0], ast.Constant)
 
 
 def loss_of(module: object) -> str:
@@ -144,15 +158,18 @@ def _parents(path: str) -> Mapping[ast.AST, ast.AST]:
     return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)} if tree else {}
 
 
-def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) -> Iterator[str]:
-    """The uses of an expression's value, also through the names that it is assigned to."""
+def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str], scored: bool) -> Iterator[str]:
+    """The uses of an expression's value, also through the names that it is assigned to.
+
+    `scored`: the value is a difference, a product or a comparison with another value, of which one number is a score.
+    """
     while node in parents:
         child, node = node, parents[node]
         if isinstance(node, ast.Attribute):
             if node.attr in METADATA:
                 yield SHAPE
                 return
-            if DECIDING.search(node.attr) or _is_maximum(node, parents):
+            if DECIDING.search(node.attr) or _is_maximum(node, parents) or (scored and _reduces(node, parents)):
                 yield DECISION
                 return
             if node.attr in _GRAPH_EXITS:
@@ -162,22 +179,27 @@ def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) ->
             if name == "len":
                 yield SHAPE
                 return
-            if DECIDING.search(name.lower()):
+            is_score = scored and name in _REDUCING and not (node.args[1:] or node.keywords)
+            if DECIDING.search(name.lower()) or is_score or (name == "max" and child is not node.args[-1]):
                 yield DECISION
                 return
             yield ""
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                yield from _bound(target, node, parents, names)
+                yield from _bound(target, node, parents, names, scored)
             if not isinstance(node, ast.NamedExpr):
                 return
+        elif isinstance(node, (ast.BinOp, ast.Compare)):
+            scored = scored or _scores(node, child, names)
         elif isinstance(node, (ast.stmt, *_FUNCTIONS)):
             yield ""
             return
 
 
-def _bound(target: ast.AST, node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str]) -> Iterator[str]:
+def _bound(
+    target: ast.AST, node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str], scored: bool
+) -> Iterator[str]:
     """The uses of the names that an assignment binds."""
     for each in ast.walk(target):
         if isinstance(each, (ast.Attribute, ast.Subscript)):
@@ -187,9 +209,51 @@ def _bound(target: ast.AST, node: ast.AST, parents: Mapping[ast.AST, ast.AST], n
             scope = node
             while scope in parents and not isinstance(scope, _FUNCTIONS):
                 scope = parents[scope]
-            for use in ast.walk(scope):
-                if isinstance(use, ast.Name) and use.id == each.id and isinstance(use.ctx, ast.Load):
-                    yield from _uses(use, parents, names)
+            mentions = [use for use in ast.walk(scope) if isinstance(use, ast.Name) and use.id == each.id]
+            stores = [use for use in mentions if isinstance(use.ctx, ast.Store) and use is not each]
+            for use in mentions:
+                if isinstance(use.ctx, ast.Load) and not any(_hides(other, each, use, parents) for other in stores):
+                    yield from _uses(use, parents, names, scored)
+
+
+def _hides(other: ast.Name, store: ast.Name, use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether another assignment to a name always runs between an assignment and a use of the name."""
+    statement: ast.AST = other
+    while not isinstance(statement, ast.stmt):
+        statement = parents[statement]
+    block, around = parents[statement], use
+    if isinstance(statement, ast.AugAssign) or not _begins_before(other, use):
+        return False
+    while around in parents and around is not block:
+        around = parents[around]  # type: ignore[assignment]
+    is_between = _begins_before(store, other) or _begins_before(use, store)
+    return around is block and not isinstance(block, ast.If) and is_between
+
+
+def _begins_before(one: ast.expr, other: ast.expr) -> bool:
+    return (one.lineno, one.col_offset) < (other.lineno, other.col_offset)
+
+
+def _scores(node: ast.BinOp | ast.Compare, child: ast.AST, names: set[str]) -> bool:
+    """Whether an operator compares a result with a threshold, or with a variable's value.
+
+    That value comes neither from the result nor from another model.
+    """
+    if isinstance(node, ast.Compare) and isinstance(node.ops[0], _THRESHOLDS):
+        return True
+    operator, operands = (node.op, [node.left, node.right]) if isinstance(node, ast.BinOp) else (node.ops[0], [])
+    operands = operands or [node.left, *getattr(node, "comparators", ())]
+    others = [part for each in operands if each is not child for part in ast.walk(each)]
+    variables = {part.id for part in others if isinstance(part, ast.Name)}
+    calls = [part.func for part in others if isinstance(part, ast.Call)]
+    models = [each for each in calls if isinstance(each, ast.Name) or is_self(getattr(each, "value", each))]
+    return isinstance(operator, _SCORING) and bool(variables) and names.isdisjoint(variables) and not models
+
+
+def _reduces(node: ast.Attribute, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether this is the method in a call that computes one number, as `.mean()`."""
+    call = parents.get(node)
+    return node.attr in _REDUCING and isinstance(call, ast.Call) and not (call.args or call.keywords)
 
 
 def _is_maximum(node: ast.Attribute, parents: Mapping[ast.AST, ast.AST]) -> bool:

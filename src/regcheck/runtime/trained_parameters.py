@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from regcheck.core.frozen_norms import OwnedParameters, frozen_norms
+from regcheck.core.frozen_norms import OwnedParameters, frozen_norms, norms_of_frozen_model
 from regcheck.lazy_dataclass import dataclass
 
 from .models import is_norm, parts, updates_statistics
@@ -34,7 +34,8 @@ class Snapshot:
 
 def snapshot(model: nn.Module) -> Snapshot | None:
     """A snapshot before a call; None where the call moves no running statistics."""
-    moving = {path: norm for path, norm in model.named_modules() if norm.training and updates_statistics(norm)}
+    norms = ((path, each) for path, each in model.named_modules() if updates_statistics(each))
+    moving = {path: norm for path, norm in norms if norm.training}
     if not moving:
         return None
     statistics = {path: (_copy(norm.running_mean), _copy(norm.running_var)) for path, norm in moving.items()}
@@ -77,6 +78,10 @@ class TrainedParameters:
         if all(each in self._trained for norm in moved for each in norm.parameters(recurse=False) or (None,)):
             return ()
         return frozen_norms([*self._owners(modules, before)])
+
+    def norms_of_frozen_model(self, model: nn.Module, before: Snapshot) -> tuple[str, ...]:
+        """The paths of norms that a call moved after this snapshot, in a model of which nothing is trained so far."""
+        return norms_of_frozen_model([*self._owners(dict(model.named_modules()), before)])
 
     def _owners(self, modules: Mapping[str, nn.Module], before: Snapshot) -> Iterator[OwnedParameters]:
         named = modules[""].named_parameters()

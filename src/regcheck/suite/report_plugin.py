@@ -138,7 +138,7 @@ class ReportPlugin:
             return
         from regcheck.suite.summary import fix_lines, inside, summary
 
-        report = replace(self.report, examined=len(self._ledger.structures))
+        report = replace(self._with_patches(), examined=len(self._ledger.structures))
         root = self._config.rootpath
         terminalreporter.section("regcheck")
         view = replace(
@@ -149,10 +149,6 @@ class ReportPlugin:
             verbose=self._config.get_verbosity() > 0,
         )
         with inside(root):
-            if report.findings and self._fixes is None:
-                from regcheck.suite.session_fixes import fixes_of
-
-                report = fixes_of(self._config, self._options).offered(report)
             # Pytest would write the whole section as one escaped line where the stream lacks one character.
             terminalreporter.write(escape_unencodable(summary(report, view), sys.stdout.encoding))
         for line in fix_lines(self._fixes) if self._fixes else ():
@@ -197,9 +193,20 @@ class ReportPlugin:
         self._fixes = fixes
         self._ledger.discard(fixes.removed)
 
+    def _with_patches(self) -> Report:
+        """The report, with the patches of its findings unless fixes were applied."""
+        report = self.report
+        if not report.findings or self._fixes is not None:
+            return report
+        from regcheck.suite.session_fixes import fixes_of
+        from regcheck.suite.summary import inside
+
+        with inside(self._config.rootpath):
+            return fixes_of(self._config, self._options).offered(report)
+
     def _write(self, early: str) -> Report:
         """Write every report file; `early` says how the session ended before all tests ran, if it did."""
-        report = self.report
+        report = self.report if early == _CUT_OFF else self._with_patches()
         if early:
             cut = NotChecked("the test session", f"{early}; what the remaining tests would have shown is missing")
             report = replace(report, not_checked=(*report.not_checked, cut))

@@ -180,6 +180,9 @@ INDEXING = frozenset("index_select scatter scatter_add scatter_reduce index_add 
 STATISTICS = frozenset("mean var std var_mean std_mean".split())
 """Reductions to the statistics that a normalization uses."""
 
+SPREADS = STATISTICS - {"mean"}
+"""Those that say how far values are apart."""
+
 REDUCTIONS = frozenset(
     "mean sum amax max logsumexp adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d"
     " adaptive_max_pool2d adaptive_max_pool3d".split()

@@ -6,8 +6,9 @@ In eval mode, a normalization by the statistics of the current batch: batch norm
 (`track_running_stats=False`), `F.batch_norm(…, training=True)`, or a hand-written mean, variance or standard deviation
 over the samples of the batch that enters each sample's prediction. The rule ignores normalization of weights, instance,
 layer and group norm, and outputs that are one number for the batch or a table of pairs of samples (losses, contrastive
-scores). It finds hand-written statistics in a run only, and only where rows are samples: not where an input links rows,
-as the edges of a graph do.
+scores). It finds hand-written statistics only where rows are samples: not where an input links rows, as the edges of a
+graph do. A scan, which knows no shapes, finds standardizations alone: in a model that the program scores, of the only
+input that linear layers read, or of maps over all axes but that of channels.
 
 If `torch.export` or `torch.jit.trace` traces a model in train mode, its batch norms normalize by the batch for ever,
 whatever running statistics they hold: `eval()` no longer reaches them.
@@ -42,12 +43,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion
-from regcheck.core.graph import Flow, Graph, Kind, Op, Reach
+from regcheck.core.graph import Flow, Graph, Kind, Op, Reach, Wholeness
 from regcheck.core.measurements.batch_dependence import BatchDependence
 from regcheck.core.measurements.running_statistics import RunningStatistics
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
-from regcheck.torch_api.functions import INDEXING, STATISTICS
+from regcheck.torch_api.functions import INDEXING, SPREADS, STATISTICS
 
 CODE = "REG205"
 SEVERITY = Severity.WARNING
@@ -69,7 +70,8 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             )
             continue
         by_batch = normalizes_by_batch(flow, op, size)
-        by_hand = not linked and reduces_the_batch(flow, op, size)
+        by_hand = not linked and (standardizes_rows(flow, op) if graph.assumed else reduces_the_batch(flow, op, size))
+        by_hand = by_hand and (not graph.assumed or graph.wholeness is Wholeness.SCORED)
         if not (by_batch or by_hand) or not enters_predictions(flow, op, size):
             continue
         if by_batch:
@@ -141,6 +143,57 @@ def reduces_the_batch(flow: Flow, op: Op, size: int | None) -> bool:
     given = [each.shape for each in flow.inputs_of(op)[:1]]
     rows = any(shape is not None and shape[:1] == (size,) and shape[1:2] != (size,) for shape in given)
     return rows and op.shape[:1] != (size,)
+
+
+def standardizes_rows(flow: Flow, op: Op) -> bool:
+    """Whether source standardizes the samples of a batch by a statistic over them, without knowing shapes.
+
+    The samples are the rows of the only input, which linear layers alone read, or the first axis of maps where other
+    axes but the second one are reduced as well, as a batch norm does.
+    """
+    if op.site.function not in STATISTICS or not op.reduces_first_axis or not joins_its_input(flow, op):
+        return False
+    inputs = [each for each in flow if each.kind is Kind.INPUT]
+    axes = dict(op.axis_arguments)["dim"]
+    over_maps = axes != 0 and len(axes) > 1 and 1 not in axes
+    layers = {each.kind for each in flow if each.learned} - {Kind.LINEAR, Kind.NORM, Kind.BATCH_NORM}
+    behind = flow.behind(op, keeps_samples)
+    if len(inputs) != 1 or behind != inputs or (layers if not over_maps else layers - {Kind.CONV}):
+        return False
+    spreads = (each for each in flow if each.site.function in SPREADS and each.reduces_first_axis)
+    return any(joins_its_input(flow, each) for each in spreads) and any(
+        over_maps or flow.outputs_reached(each, keeps_samples) for each in flow.users_of(op)
+    )
+
+
+def joins_its_input(flow: Flow, op: Op) -> bool:
+    """Whether a statistic and what it is taken of meet in a sum or a product, as in a standardization."""
+    sources = {each.id for each in flow.inputs_of(op)}
+    _, stopped = flow.ahead(op, lambda each: each.kind in (Kind.IDENTITY, Kind.SCALE, Kind.RESHAPE) or is_root(each))
+    return any(
+        each.kind is Kind.COMBINE
+        and any(given.id in sources or not sources.isdisjoint(given.inputs) for given in flow.inputs_of(each))
+        for each in stopped
+    )
+
+
+def is_root(op: Op) -> bool:
+    return op.site.function in ("sqrt", "rsqrt")
+
+
+def keeps_samples(op: Op) -> bool:
+    """Whether an op computes each row of its result from the same row of its input, or from a statistic."""
+    kept = (
+        Kind.LINEAR,
+        Kind.ACTIVATION,
+        Kind.SIGMOID,
+        Kind.IDENTITY,
+        Kind.SCALE,
+        Kind.DROPOUT,
+        Kind.COMBINE,
+        Kind.NORM,
+    )
+    return op.kind in (*kept, Kind.BATCH_NORM, Kind.CONV, Kind.SOFTMAX, Kind.PARAMETER) or is_root(op)
 
 
 def enters_predictions(flow: Flow, op: Op, size: int | None) -> bool:

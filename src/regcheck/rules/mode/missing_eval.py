@@ -16,7 +16,7 @@ A call stands below a function if that function makes it, directly or through ot
 | any, in a run | any other export | nothing is trained later; nobody asked for `train()` since the last step | error |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
-| off, in source | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
+| off | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
 | any | where one line sets train mode for predictions and eval mode for training | any | error |
 | any | anywhere | `train()` was asked for, and nothing was trained since | nothing |
 | any | in a test's own code | | nothing |
@@ -37,8 +37,9 @@ A call stands below a function if that function makes it, directly or through ot
 | on | anywhere, in a program that loads weights and trains nothing | taken out of the graph | error |
 | on | below a name that predicts or evaluates | taken out of the graph; an optimizer stepped the model | error |
 | on | below a name that predicts or evaluates | taken out of the graph; never stepped, or trained on later | info |
+| on | in a loop without training, never trained on later | a decision; trained elsewhere | error |
 | on | in a function that trains, never trained on later | a decision | info |
-| on, in source | below a name that predicts, or in a loop without training | a decision; trained elsewhere | error |
+| on, in source | below a name that predicts | a decision; trained elsewhere | error |
 | on | anywhere else | | nothing |
 | any | any of these, in source | the class of the model is not known | warning at most |
 | any | any of these | `eval()` was asked for before, and something trains again | info at most |
@@ -246,8 +247,12 @@ def with_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
             if usage.is_stepped(call.model) and not (call.trained_after or call.repeats_input)
             else Severity.INFO
         )
-    late_decision = call.result_use == "decision" and call.trained_after is False
-    return Severity.INFO if late_decision and usage.is_stepped(call.model) and usage.trains_in(call.function) else None
+    late = call.trained_after is False and usage.is_stepped(call.model)
+    if call.result_use != "decision" or not late:
+        return None
+    if usage.calls_in_a_row(index):
+        return Severity.ERROR
+    return Severity.INFO if usage.trains_in(call.function) else None
 
 
 def scores_a_trained_model(usage: Usage, index: int, call: Called) -> bool:

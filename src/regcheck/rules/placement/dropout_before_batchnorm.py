@@ -23,6 +23,13 @@ exceed it. The false-alarm probability of both looks together is below 10⁻⁶.
 fluctuates by that much by itself (a relative standard deviation of √(2/31) = 25 %), and networks are known to train
 well with that. If as many stay below, the suspicion is refuted; otherwise it is advice.
 
+## How it is fixed
+
+In an `nn.Sequential` without comments the dropout moves behind the last batch norm, and behind the activation that
+follows that. It is unsafe: predictions stay as they are, but training changes, and the layers between get other names,
+under which saved weights do not have them. There is no fix where `forward` calls the layers one by one, or where the
+norm ends the sequence, because its result may be the model's output.
+
 ## When to keep the code
 
 If predictions were found to be as good as without the dropout, or batch statistics are estimated again after training
@@ -36,14 +43,17 @@ Ioffe and Szegedy, "Batch normalization", ICML 2015.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from regcheck.core.finding import Evidence, Severity, Suspicion, Verdict
 from regcheck.core.graph import Graph, Kind, Mode, Op
 from regcheck.core.measurements import percent
 from regcheck.core.measurements.variance_shift import VarianceShift
+from regcheck.core.patch import Code, Patch
 from regcheck.core.rule import Example, Probe
 from regcheck.core.starting_points import Trait
+from regcheck.torch_api.layers import LAYERS
 
 CODE = "REG103"
 SEVERITY = Severity.WARNING
@@ -85,6 +95,33 @@ def carries_noise(op: Op) -> bool:
     return op.kind in CARRIES_NOISE or (op.kind is Kind.DROPOUT and not op.active)
 
 
+def fix(code: Code) -> Patch | None:
+    """Move the dropout behind the last batch norm of its sequence, and the activation that follows that norm."""
+    if len(code.calls) != 1 or not code.around or not isinstance(code.around[0], ast.Call):
+        return None
+    drop, sequence = code.calls[0], code.around[0]
+    if code.name_of(sequence.func) != "torch.nn.Sequential" or sequence.keywords or "#" in code.text_of(sequence):
+        return None
+    items = sequence.args
+    begin = next((index for index, each in enumerate(items) if each is drop), None)
+    kinds = [kind_of(code, each) for each in items]
+    if begin is None or kinds[begin] is not Kind.DROPOUT or Kind.BATCH_NORM not in kinds[begin:]:
+        return None
+    end = len(kinds) - 1 - kinds[::-1].index(Kind.BATCH_NORM)
+    end += kinds[end + 1 : end + 2] == [Kind.ACTIVATION]
+    if kinds[end] is Kind.BATCH_NORM and end == len(items) - 1:
+        return None  # the norm's result may be the model's output
+    moved = [*items[begin + 1 : end + 1], drop]
+    edits = (code.replaced(old, code.text_of(new)) for old, new in zip(items[begin : end + 1], moved, strict=True))
+    return Patch("drop after the last batch norm; train again, layers get other names", False, tuple(edits))
+
+
+def kind_of(code: Code, item: ast.expr) -> Kind | None:
+    """The kind of the layer of torch that an item of a sequence builds; None of anything else."""
+    package, _, name = code.name_of(item.func).rpartition(".") if isinstance(item, ast.Call) else ("", "", "")
+    return LAYERS[name].kind if package == "torch.nn" and name in LAYERS else None
+
+
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
     shift = probe.measure(VarianceShift, suspicion.op, 1 + MATERIAL)
     because = f"this dropout adds {percent(shift.median - 1)} to the variance of the batch norm's input"
@@ -100,7 +137,8 @@ def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
 
 
 BAD = (
-    Example("""\
+    Example(
+        """\
 import torch
 from torch import nn
 
@@ -124,7 +162,8 @@ class Classifier(nn.Module):
 
 model = Classifier()
 inputs = (torch.randn(64, 16),)
-"""),
+""",
+    ),
     Example("""\
 import torch
 import torch.nn.functional as F
@@ -149,6 +188,44 @@ class Net(nn.Module):
 model = Net()
 inputs = (torch.randn(16, 3, 12, 12),)
 """),
+    Example(
+        """\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU())  # <-
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+model = Classifier()
+inputs = (torch.randn(64, 8),)
+""",
+        fixed="""\
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+model = Classifier()
+inputs = (torch.randn(64, 8),)
+""",
+    ),
 )
 
 GOOD = (

@@ -24,7 +24,8 @@ random numbers: none may call it.
 
 ## When to keep the code
 
-If the rate documents a former setting, or a flag that is off today switches it on.
+If the rate documents a former setting, or a flag that is off today switches it on. A layer that nothing calls may also
+be a remnant beside another call that drops at the same rate, as in the attentions of many libraries: it is advice.
 
 ## References
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import field
 from functools import cached_property, partial
 from itertools import chain
 
@@ -127,7 +127,7 @@ def expanded(track: Iterable[tuple[Op, Op | None] | CacheHit], mode: Mode) -> It
             yield from each.ops_in(mode)
         else:
             op = each[0] if each[1] is None or each[0].mode is mode else each[1]
-            yield op if op.mode is mode else replace(op, mode=mode)
+            yield op if op.mode is mode else op.moved(op.site, mode)
 
 
 @dataclass

@@ -127,8 +127,9 @@ class ForwardRun:
         occurrences: defaultdict[Site, Iterator[int]] = defaultdict(count)
         ops: dict[str, Op] = {}
         for op in expanded(self.emitter.track, mode):
-            occurrence = next(occurrences[op.site])
-            ops[op.id] = replace(op, site=replace(op.site, occurrence=occurrence)) if occurrence else op
+            site = op.site
+            occurrence = next(occurrences[site])
+            ops[op.id] = op.moved(Site(site.module, site.function, site.place, occurrence), mode) if occurrence else op
         if not any(op.learned for op in ops.values()):
             # An augmentation, a loss or a sampler is random on purpose; only a model's predictions are checked.
             for name, op in ops.items():

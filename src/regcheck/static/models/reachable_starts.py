@@ -40,7 +40,7 @@ from regcheck.static.interpreter.values import (
 from regcheck.static.project.files import Source
 from regcheck.static.project.names import Definition, Project
 from regcheck.static.torch_calls import Rate, layer_acts, stacking
-from regcheck.torch_api.functions import COIN_TOSSES, DROPPING, KINDS, STACKED
+from regcheck.torch_api.functions import COIN_TOSSES, DROPPING, KINDS, SPREADS, STACKED
 from regcheck.torch_api.layers import LAYERS, layer_named
 from regcheck.torch_api.number_draws import NUMBER_DRAWS
 
@@ -48,7 +48,7 @@ from .emit import RegisteredModules
 from .mode_switch import overrides_of
 
 _DRAWS = frozenset(each.rpartition(".")[2] for each in NUMBER_DRAWS)
-_PACKAGES_OF_DRAWS = frozenset(("random", "numpy", "numpy.random"))
+_PACKAGES_OF_DRAWS = frozenset((*(each.rpartition(".")[0] for each in NUMBER_DRAWS), "numpy"))
 _SETTING_MODES = frozenset(("train", "eval", "setattr"))
 _SHORTEST = 3
 """A fragment of a computed name with fewer letters tells nothing."""
@@ -69,7 +69,7 @@ def _start_words(starts: StartingPoints) -> frozenset[str] | None:
     if Kind.RANDOM in starts:
         functions |= {name for name, kind in KINDS.items() if kind is Kind.RANDOM} | COIN_TOSSES.keys()
     if Trait.BATCH_STATISTICS in starts:
-        functions |= {name for name, kind in KINDS.items() if kind is Kind.BATCH_NORM}
+        functions |= {name for name, kind in KINDS.items() if kind is Kind.BATCH_NORM} | SPREADS
     stacked = frozenset[str]()
     if Trait.DROPS in starts:
         functions |= DROPPING.keys()

@@ -28,6 +28,7 @@ from regcheck.static.interpreter.values import (
     UnknownObject,
     Value,
     Weight,
+    tick,
 )
 from regcheck.static.project.names import Project
 from regcheck.static.project.outlines import is_plain
@@ -58,10 +59,12 @@ class ProgramStatements(Statements):
         log = self.program.log
         start = len(log.events)
         log.loops.append(loop)
+        log.loops_began.append(tick())
         try:
             yield
         finally:
             log.loops.pop()
+            log.loops_began.pop()
         if any(map(trains, log.events[start:])):
             log.training_loops.add(loop)
             if log.trained_since is None:

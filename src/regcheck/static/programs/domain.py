@@ -341,6 +341,7 @@ class ProgramDomain(Domain):
         else:
             copy = replace(value, cells=self._copy_cells(value.cells))
         self.freezing.copy(value, copy)
+        self.log.copies.add(id(copy))
         self.state.created.append(copy)
         return copy
 

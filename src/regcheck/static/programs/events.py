@@ -81,10 +81,13 @@ class EventLog(Part):
         """The loops in which a program trains."""
         self.loops: list[ast.AST] = []
         """The loops that are running, of any function, the outermost first."""
+        self.loops_began: list[int] = []
+        """When each of them began, by the clock of `Cells`."""
         self.trained_since: int | None = None
         """The index of the event that follows the first loop that trains, once one has ended in the current program."""
         self._calls: dict[int, tuple[ast.AST, tuple[ast.AST, ...]]] = {}
-        """The nodes of the calls of the current program, and the loops around them, by the index of their events."""
+        """The nodes of the current program's calls, and the loops around them that began after their models were
+        constructed; by the indices of their events."""
         self.scored: set[object] = set()
         """The identities of the models whose results go into a loss: each is a whole model."""
         self.steps = False
@@ -98,6 +101,8 @@ class EventLog(Part):
         self._weights_loaded: set[int] = set()
         self._owners: dict[int, Module] = {}
         self._parts: tuple[int, frozenset[int]] = (-1, frozenset())
+        self.copies: set[int] = set()
+        """The ids of the models that the program copies from other ones."""
         self._keys: dict[int, str] = {}
         """The keys of models, by their ids."""
         self._program, self._keys_given, self._start = "", 0, 0
@@ -196,9 +201,14 @@ class EventLog(Part):
             self._copied.append(index)
             self.events.append(self.events[index])  # as a loop, which is followed twice
         self.callees[index], self.frames_around[index] = module, tuple(frames)
-        self._calls[index] = node, tuple(self.loops)
+        around = zip(self.loops, self.loops_began, strict=True)
+        self._calls[index] = node, tuple([loop for loop, began in around if self._is_older(module, began)])
         self._repetitions[index], self._fed_by[index] = repetition, fed_by
         return CallResult(self.ids([index]))
+
+    def _is_older(self, module: Module, time: int) -> bool:
+        """Whether a model was constructed before a time; a copy goes on with the training of its original."""
+        return module.cells.born < time or id(module) in self.copies
 
     def add_statistics(self, module: Module, node: ast.AST) -> None:
         """Appends a pass in train mode without gradients, which only updates the running statistics of a model."""

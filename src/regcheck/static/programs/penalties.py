@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field, replace
 
@@ -38,6 +39,12 @@ from regcheck.torch_api.layers import layer_named
 from .events import EventLog
 from .freezing import Freezing
 
+_IN_PLACE = re.compile(
+    rb"\.(?:copy|add|sub|mul|div|lerp|addcmul|addcdiv|set|fill|normal|uniform)_\(|\.data\s*=|\]\s*[-+*/]?=[^=]"
+)
+"""What a file says that may write into a tensor or an item of a container."""
+_LOOPED = re.compile(rb"\bfor ([\w\s,()]+?) in\b")
+_AUGMENTED = re.compile(rb"^[ \t]*(\w+)\s*[-+*/]=", re.MULTILINE)
 _WEIGHT, _MAGNITUDE, _SUM = "weight", "magnitude", "sum"
 _SUMS = ("sum", "mean")
 _TWO = (Constant(2), Constant(2.0))
@@ -151,11 +158,20 @@ class Penalties(Part):
     def arithmetic(self, name: str, values: Sequence[Value], result: Value, node: ast.AST) -> Value:
         """The result of an operator, which is `result` unless there are penalties among the values."""
         if not isinstance(result, TensorRef):
+            if name == "sub" and any(isinstance(each, Zero) for each in values) and self._rewrites_tensors:
+                return result
             return self._computed(_combined(name, [_penalty(each) or each for each in values])) or result
         if name not in ("add", "mul", "div"):
             return result
         terms = (*self._terms(values), *(self._added(values, node) if name == "add" else ()))
         return _with_terms(result, terms)
+
+    @property
+    def _rewrites_tensors(self) -> bool:
+        """Whether the file may write into tensors that it keeps, so that zeros need not stay zero."""
+        content = self.state.frame.source.content
+        looped = {name for each in _LOOPED.findall(content) for name in re.findall(rb"\w+", each)}
+        return _IN_PLACE.search(content) is not None or not looped.isdisjoint(_AUGMENTED.findall(content))
 
     def _terms(self, values: Iterable[Value]) -> Iterator[Penalized | PenaltyWithoutGradient]:
         for each in values:
@@ -236,7 +252,7 @@ class Penalties(Part):
     def torch_function(self, name: str, args: Args, kwargs: Kwargs) -> Value | None:
         """The result of a torch function, if that is a penalty, or zero."""
         last = name.rpartition(".")[2]
-        if last == "zeros" or (last == "tensor" and number_of(argument(args, kwargs, 0, "data")) == 0):
+        if last in ("zeros", "zeros_like") or (last == "tensor" and number_of(argument(args, kwargs, 0, "data")) == 0):
             return Zero(True)
         if last == "parameters_to_vector" and args and isinstance(args[0], Parameters):
             return self._computed(Penalty(True, args[0].owner, model=args[0].model, module=args[0].owner))
@@ -386,6 +402,8 @@ def _combined(name: str, values: Sequence[Value]) -> Penalty | None:
     other = right if left is first else left
     if name == "pow" and left is first and other in _TWO:
         return first if first.is_l2 and first.stage == _SUM else _changed(first, name, (Constant(2),), {})
+    if name == "sub" and left is first and isinstance(other, Zero):
+        return first  # the distance of weights from zero
     if name == "add":
         return first if first.stage == _SUM or (first.lost_by and isinstance(other, Constant)) else None
     if not (name == "mul" or (name == "div" and left is first)) or isinstance(other, (Weight, TensorRef)):

@@ -86,6 +86,7 @@ class UnknownModels(Part):
     def copy_of(self, value: UnknownObject) -> UnknownObject:
         """A copy with a mode of its own."""
         copy = UnknownObject(value.varies, UnknownModel(None, Cells(value.model.cells), value.model.name))
+        self.log.copies.add(id(copy.model))
         if self.is_model(copy):
             self._models.append(copy)
         return copy

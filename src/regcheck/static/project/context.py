@@ -19,6 +19,8 @@ MOST_BYTES = 400_000
 """The limit on the text of the users that are analyzed: analyzing as much takes about a second."""
 MOST_BYTES_OF_TESTS = 100_000
 """The limit on the text of the users that are tests."""
+MOST_SEARCHES = 16
+"""For the users of so many files, the others are searched for the file's name; then each is asked what it uses."""
 
 
 class ImportGraph:
@@ -29,10 +31,9 @@ class ImportGraph:
         self._modules = Modules(self.sources)
         self._uses: dict[Source, tuple[frozenset[Source], frozenset[Source]]] = {}
         self._users: dict[Source, list[Source]] = {}
-        self._named: dict[str, frozenset[Source]] = {}
-        self._inverted: dict[Source, set[Source]] = {}
+        self._inverted: dict[Source, list[Source]] = {}
         """The users of each file among those that were asked what they use."""
-        self._not_inverted = set(self.sources)
+        self._not_asked = dict.fromkeys(self.sources)
 
     def used_by(self, source: Source) -> frozenset[Source]:
         """The files whose own names a file imports, through packages or not."""
@@ -59,23 +60,18 @@ class ImportGraph:
     def users(self, source: Source) -> Sequence[Source]:
         """The files that use a file directly, or through a package."""
         if source not in self._users:
-            tail = encode(source.tail)
-            around = frozenset[Source]().union(*map(self._naming, source.module.split(".")[:-1]))
-            named = [each for each in self.sources if each in around or tail in each.content]
-            for user in self._not_inverted.intersection(named):
-                for each in self.used_by(user):
-                    self._inverted.setdefault(each, set()).add(user)
-            self._not_inverted.difference_update(named)
-            using = self._inverted.get(source, set()) - {source}
-            self._users[source] = [each for each in named if each in using] if using else []
-        return self._users[source]
+            hints = [encode(each) for each in dict.fromkeys((*source.module.split("."), source.tail))]
 
-    def _naming(self, package: str) -> frozenset[Source]:
-        """The files that hold the name of a package, in any word."""
-        if package not in self._named:
-            word = encode(package)
-            self._named[package] = frozenset([each for each in self.sources if word in each.content])
-        return self._named[package]
+            def names(each: Source) -> bool:
+                return each is not source and any(hint in each.content for hint in hints)
+
+            few = len(self._users) < MOST_SEARCHES
+            for user in [*filter(names, self._not_asked)] if few else [*self._not_asked]:
+                del self._not_asked[user]
+                for each in self.used_by(user):
+                    self._inverted.setdefault(each, []).append(user)
+            self._users[source] = [*filter(names, self._inverted.get(source, ()))]
+        return self._users[source]
 
     def has_subjects(self, source: Source) -> bool:
         """Whether a file can have findings: it names torch or Keras, or looks up names in a file that does."""

@@ -53,7 +53,7 @@ SPELLED = frozenset(
 """The kinds of op that are always written as a call by name; others have an operator, or no call at all."""
 
 WORDS: Mapping[Start, tuple[bytes, ...]] = {
-    Trait.BATCH_STATISTICS: (b"atch_norm", b"atchNorm", b"running_stats"),
+    Trait.BATCH_STATISTICS: (b"atch_norm", b"atchNorm", b"running_stats", b"std(", b"var(", b"std_mean", b"var_mean"),
     Trait.REUSES_MASK: (b"ernoulli", b"binomial", b"rand", b"uniform", b"ropout"),
     Trait.UNCALLED: (b"ropout",),
     Trait.NO_GRADIENTS: (b"no_grad", b"inference_mode", b"set_grad_enabled", b"enable_grad"),

@@ -1,4 +1,4 @@
-"""A hook of MkDocs: the pages of folders in the navigation, and edit links only where the repository is known."""
+"""Hooks of MkDocs: pages of folders in the navigation, edit links where the repository is known, marked lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 
 LINK = re.compile(r"\]\(([\w-]+\.md)\)")
 """A link to a page in the same folder."""
+
+CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+MARK = re.compile(r"# <-( |$)")
+"""The end of a line that a rule reports, see `regcheck.core.rule.MARK`."""
 
 
 def on_config(config: Any) -> None:
@@ -31,3 +35,14 @@ def pages(folder: str, docs: Path) -> list[str]:
     index = docs / folder / "index.md"
     linked = dict.fromkeys(LINK.findall(index.read_text(encoding="utf-8")))
     return [f"{folder}index.md", *(f"{folder}{name}" for name in linked)]
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Highlight the lines of code that an example marks."""
+    return CODE.sub(highlighted, markdown)
+
+
+def highlighted(block: re.Match[str]) -> str:
+    """Returns a block of code, with the numbers of its marked lines for the highlighter."""
+    marked = [str(number) for number, line in enumerate(block[1].splitlines(), 1) if MARK.search(line)]
+    return f'```python hl_lines="{" ".join(marked)}"\n{block[1]}```' if marked else block[0]
