@@ -19,6 +19,8 @@ _OWN = frozenset(("_torch_params", "_functional"))
 def layer_class() -> type | None:
     """`keras.layers.Layer` where the program imported Keras on torch, else None."""
     layer = getattr(sys.modules.get("keras.src.layers.layer"), "Layer", None)
+    if layer is None:  # asked for each module of each model that a program calls
+        return None
     module = getattr(sys.modules.get("torch.nn"), "Module", None)
     return layer if isinstance(layer, type) and module is not None and issubclass(layer, module) else None
 

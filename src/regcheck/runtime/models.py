@@ -107,6 +107,8 @@ def _reads_mode(layer: ScriptModule) -> bool:
 def _kind_by_code(layer: nn.Module) -> str:
     """What a layer of the user's own class does in a function that reads the mode, or an empty string."""
     readers = _mode_readers(type(layer))
+    if not readers:
+        return ""
     if _has_rate(layer):
         if any(not _DROPPING.isdisjoint(each) for each in readers):
             return DROPOUT
