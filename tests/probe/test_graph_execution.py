@@ -95,7 +95,6 @@ def test_it_shares_the_parameters_of_the_model() -> None:
     assert model.first.weight.grad is not None
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # they are what is tested
 def test_a_script_is_called_whole() -> None:
     """A scripted module that runs as it is, as this one that forks, is one call of the graph."""
 

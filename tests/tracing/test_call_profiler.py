@@ -26,8 +26,6 @@ from regcheck.tracing.call_profiler import MOST_CALLS, CallProfiler
 from regcheck.tracing.example_inputs import Inputs
 from regcheck.tracing.unwrap import subject_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-
 Forward = Callable[[Any, torch.Tensor], Any]
 
 

@@ -438,7 +438,6 @@ def test_a_forward_that_collects_garbage_hides_nothing() -> None:
     assert kinds(forward, X) >= LEARNED | {Kind.OPAQUE}
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # users still have scripted code
 def test_scripted_functions_and_traced_modules_are_opaque() -> None:
     """No call is seen inside of them; what they return is fed by what they were given."""
     traced = torch.jit.trace(nn.Linear(8, 8), X)

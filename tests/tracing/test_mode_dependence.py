@@ -241,14 +241,12 @@ def test_what_may_depend_on_the_mode_otherwise_is_run_in_both(forward: Any, laye
     assert runs == 2 and {*traced.ran} == {*Mode}
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # they are what is tested
 def test_a_script_is_run_in_both_modes() -> None:
     """Nobody is told when a script asks for its mode."""
     model = Calling(lambda self, x: self.drop(x), torch.jit.script(nn.Linear(8, 8)))
     assert traced_and_run(model)[1] == 2
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # they are what is tested
 def test_a_forward_may_script_modules_meanwhile() -> None:
     """Compiling a module, which looks at its properties, goes as ever."""
     model = Calling(lambda self, x: torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1)))(x))

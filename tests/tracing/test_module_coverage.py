@@ -124,7 +124,6 @@ class Forked(nn.Module):
         return torch.jit.wait(future)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_opaque_parts_are_listed_and_those_that_drop_are_not_checked(rate: float) -> None:
     """A script with an unknown node is opaque; if it holds a dropout with a rate, the report says what to do."""
@@ -138,7 +137,6 @@ def test_opaque_parts_are_listed_and_those_that_drop_are_not_checked(rate: float
     assert said == ([("Sequential.1", reason, "audit it before it is scripted or traced")] if rate else [])
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
 @pytest.mark.parametrize(
     "made_by", [lambda model: torch.jit.trace(model, X), torch.jit.script], ids=["trace", "script"]
 )
@@ -149,7 +147,6 @@ def test_a_traced_or_scripted_model_is_covered_with_its_parts(made_by: Callable[
     assert not report.not_checked
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
 def test_a_model_that_is_opaque_as_a_whole_is_not_checked() -> None:
     """A script with an unknown node shows nothing of itself, so a report without findings does not call it clean."""
     report = audit(torch.jit.script(Forked(nn.Linear(8, 8))), X, options={"strict": True})
@@ -158,7 +155,6 @@ def test_a_model_that_is_opaque_as_a_whole_is_not_checked() -> None:
     assert report.exit_code == 3
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
 def test_scripted_code_that_takes_statistics_is_not_checked() -> None:
     """A batch norm inside an opaque script acts by the mode out of sight."""
     inner = Forked(nn.BatchNorm1d(8))
@@ -173,7 +169,6 @@ class DropsByHand(nn.Module):
         return x * torch.empty_like(x).bernoulli_(0.5) if self.training else x
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what is asserted is how scripts are treated
 def test_scripted_code_that_draws_in_place_is_not_checked() -> None:
     """A function that draws into a tensor is known by its name without the underscore."""
     model = nn.Sequential(nn.Linear(8, 8), torch.jit.script(Forked(DropsByHand()).eval())).eval()

@@ -277,7 +277,6 @@ def test_a_fault_of_a_lazy_model_is_measured() -> None:
     assert (finding.code, finding.evidence.verdict) == ("REG202", Verdict.CONFIRMED)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # users still have scripted modules
 def test_a_scripted_submodule_is_one_opaque_op() -> None:
     """What torch does not show is kept as an op that proves nothing, and the flow around it stays connected."""
     scripted = torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.ReLU()))

@@ -77,9 +77,6 @@ def twice(x: torch.Tensor) -> torch.Tensor:
     return x * 2
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # users still have scripted code
-
-
 def test_an_opaque_script_that_draws_is_proven_by_its_line(scripted: nn.Module) -> None:
     """It is one random op at the line that calls it; varying what it draws changes the predictions."""
 

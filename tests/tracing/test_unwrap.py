@@ -274,7 +274,6 @@ def test_inputs_on_another_device_are_said_to_be() -> None:
     assert "the inputs are on meta, the model is on cpu" in missed.what_to_do
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # users still have scripted models
 def test_a_scripted_model_has_the_name_that_its_author_gave_it() -> None:
     """Not that of the class which torch makes of it."""
     assert subject_of(torch.jit.script(Head())).name == "Head"

@@ -133,8 +133,15 @@ def check_model(
 
 @world_untouched()
 def _check_model(
-    check: Check, subject: Subject, given: Inputs | None, wholeness: Wholeness, limit: float, apart: Collection[int]
+    check: Check,
+    subject: Subject,
+    given: Inputs | None,
+    wholeness: Wholeness,
+    limit: float,
+    apart: Collection[int],
+    is_built: bool = False,
 ) -> Report:
+    """As `check_model`; a model whose forward builds layers is checked with these (`is_built`), as later calls run."""
     model, name, options = subject.model, subject.name, check.options
 
     def not_traced(*missed: NotChecked) -> Report:
@@ -151,9 +158,8 @@ def _check_model(
             until_measured.enter_context(uncollected())
         seed_everything(options.seed)
         try:  # where nothing is run only fake copies are made
-            whole = trace_model(
-                model if not_run else fresh(), name, given, locate, wholeness, not_run, limit, example_inputs
-            )
+            run = model if not_run else fresh()
+            whole = trace_model(run, name, given, locate, wholeness, not_run, limit, example_inputs)
         except TooMuchWork:
             budget = budget_of(options)
             return check.report(name, (), (NotChecked(name, budget.too_large, budget.advice),))
@@ -161,6 +167,10 @@ def _check_model(
             return not_traced(NotChecked(name, str(error), "keep what cannot be copied outside of the model"))
         except CannotTrace as error:
             return not_traced(untraceable(name, error, elsewhere(model, given)))
+        if not (not_run or is_built) and has_built_layers(model, run):
+            own = dict(run.named_modules())
+            apart = {id(own[path]) for path, each in model.named_modules() if id(each) in apart}
+            return _check_model(check, replace(subject, model=run), given, wholeness, limit, apart, is_built=True)
         coverage = module_coverage.coverage_of(model, whole)
         if any(Trait.UNCALLED in rule.begins_at for rule in check.rules):
             uncalled = uncalled_dropouts(model, whole, coverage, files_around)
@@ -192,6 +202,12 @@ def _check_model(
         suspicions.suppressed_by,
     )
     return replace(report, coverage=(coverage,), fx_graph=whole.fx_graph)
+
+
+def has_built_layers(model: nn.Module, twin: nn.Module) -> bool:
+    """Whether a copy of a model has more modules than the model, since its forward builds and registers them."""
+    before = {path for path, _ in model.named_modules()}
+    return any(path not in before for path, _ in twin.named_modules())
 
 
 def _on_affordable_batch(

@@ -7,9 +7,10 @@ does on average. The mask may be drawn by `rand`, `bernoulli`, `randperm`, a dis
 multiplied, chosen with `where`, filled in or assigned. The scale that makes up for it, 1 / (1 - p) in train mode or
 1 - p in eval mode, may stand on the mask, the activations or the product. It is missing, or it is another number.
 
-The rule ignores masked inputs and embeddings (augmentation, masked modelling, word dropout), values that something else
-replaces, and masks of whole samples or positions anywhere but on a residual branch: there they usually drop a condition
-or a token on purpose. A scan reports only what the numbers in the source prove: where a rate is not known, any scale
+The rule ignores masked inputs and embeddings (augmentation, masked modelling, word dropout), masks that the model
+returns (its loss is about what is masked), values that something else replaces, random numbers of codebooks, and masks
+of whole samples or positions anywhere but on a residual branch: there they usually drop a condition or a token on
+purpose. A scan reports only what the numbers in the source prove: where a rate is not known, any scale
 counts as the right one.
 
 A drawn number by which a module skips its only residual branch is such a mask, too. Layers of several branches that are
@@ -87,7 +88,7 @@ def check(graph: Graph) -> Iterator[Suspicion]:
         if graph.gate(draw) is not Gate.MODE or draw.site.function in NUMBER_DRAWS:  # a run records no such draw
             continue
         mask = DrawnMask(flow, draw)
-        if not mask.is_fair:
+        if not mask.is_fair or is_returned(flow, mask):
             continue
         balanced = [is_balanced(graph, mask, drop) for drop in mask.drops() if drops_activations(flow, mask, drop)]
         if False in balanced or (None in balanced and not graph.assumed):
@@ -102,6 +103,13 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 f"`{draw.call}` skips a residual branch in train mode, and nothing scales the branch by 1 / (1 - p)",
                 fix="divide the branch by the probability that it runs, or multiply it by that in eval mode",
             )
+
+
+def is_returned(flow: Flow, mask: DrawnMask) -> bool:
+    """Whether the mask is an output: a loss on what is masked tells what the mask is for."""
+    return any(
+        flow.outputs_reached(op, lambda each: unchanged(each) or each.kind is Kind.JOIN) for op in mask.masks.values()
+    )
 
 
 def skips_branch(graph: Graph, mask: DrawnMask) -> bool:
@@ -160,7 +168,8 @@ def drops_activations(flow: Flow, mask: DrawnMask, drop: Drop) -> bool:
     others = [op for each in sums for op in flow.behind(each, unchanged) if op is not drop.op]
     if any(op.id in mask.masks or not mask.masks.keys().isdisjoint(op.inputs) for op in others):
         return False  # what is dropped is replaced
-    return bool(sums) or is_by_feature(flow, mask, drop)
+    of_branch = bool(sums) and mask.draw.site.function not in INTEGERS  # a random number of branches, as codebooks
+    return of_branch or is_by_feature(flow, mask, drop)
 
 
 def is_hidden(flow: Flow, values: Op) -> bool:

@@ -457,9 +457,10 @@ class ModelDomain(Domain):
             if id(module) in modules.preset:
                 return self.by_mode(VARYING, Constant(False))
             return VARYING if mode == Constant(True) else mode
-        if id(module) in modules.paths:
+        reach = self.emitter.reach(module)
+        if reach is Reach.REGISTERED:
             return self.by_mode(Constant(True), Constant(False))
-        return Constant(True) if self.emitter.reach(module) in (Reach.HIDDEN, Reach.NEW) else VARYING
+        return Constant(True) if reach in (Reach.HIDDEN, Reach.NEW) else VARYING
 
     def by_mode(self, train: Value, evaluation: Value) -> Value:
         """A value that depends on the mode."""

@@ -28,6 +28,7 @@ from regcheck.static.interpreter.values import (
 )
 from regcheck.torch_api.functions import MASKING, PARTS, call_text
 
+from .built_once import is_built_once
 from .class_counts import width_counts_classes
 from .unregistered import unregistered_modules
 
@@ -72,6 +73,8 @@ class Emitter(Part):
         self.modules = modules
         self.mode = mode
         self.tracker = ModeTracker(mode)
+        self.maybe_cached: set[int] = set()
+        """The ids of the modules that functions with a decorator of the project built: an earlier call may have."""
         self.track: list[tuple[Op, Op | None] | CacheHit] = []
         self.count = 0
         """The number of ops, those of cached forwards included."""
@@ -201,7 +204,9 @@ class Emitter(Part):
             return Reach.REGISTERED
         if id(module) in self.modules.hidden:
             return Reach.HIDDEN
-        return Reach.NEW if any(module is each for each in self.state.created) else None
+        if id(module) in self.maybe_cached or not any(module is each for each in self.state.created):
+            return None
+        return Reach.REGISTERED if is_built_once(self.modules.model, module, self.modules.paths) else Reach.NEW
 
 
 def _operands(values: Iterable[Value]) -> Iterator[Operand]:

@@ -17,6 +17,7 @@ from regcheck.static.interpreter.values import Cells, Container, Instance, Items
 from regcheck.static.project.names import Project
 
 from .both_modes import BothModesEvaluator, SideEffect
+from .built_once import ModelCalls
 from .defaulted_modes import argument_of_predictions
 from .domain import ModelDomain
 from .emit import Emitter, RegisteredModules
@@ -93,7 +94,7 @@ class ForwardRun:
         self._build_functions = build_functions
         runner = ForwardRunner(cache, emitter, build_functions)
         domain = ModelDomain(emitter, runner, build_functions, self._switch)
-        self.interpreter = Interpreter(project, domain, evaluator=evaluator)
+        self.interpreter = Interpreter(project, domain, evaluator=evaluator, calls=ModelCalls(emitter))
         self.outputs: tuple[tuple[str, str], ...] = ()
         self._began = tick()
 

@@ -35,6 +35,7 @@ from .files import Source, bindings_of, file_scope
 from .modules import Modules
 from .prefilter import Prefilter
 
+_OF_MODULE = frozenset(("train", "eval"))
 _FOREIGN_MODULES = ("LightningModule", "PreTrainedModel", "MessagePassing", "BaseModule", "ModelMixin")
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign)
 _KEPT = ("functional", "init", "utils", "parallel", "attention", "lr_scheduler", "swa_utils", "quantized", "intrinsic")
@@ -108,12 +109,8 @@ class Definition:
         """The torch.nn class this class derives from (`Module`, `Sequential`, `Dropout`), or an empty string."""
         for each in self.mro:
             for base in each.bases:
-                if isinstance(base, External):
-                    package, _, name = base.name.rpartition(".")
-                    if package == "torch.nn":
-                        return name
-                    if name.endswith(_FOREIGN_MODULES) and not package.startswith("torch."):
-                        return "Module"
+                if isinstance(base, External) and (name := _module_class(base)):
+                    return name
         return "Module" if any(each.is_module_by_use for each in self.mro) else ""
 
     @cached_property
@@ -168,11 +165,27 @@ class Definition:
     def method(self, name: str, after: ClassDefinition | None = None) -> Function | None:
         """The method with a name; with `after`, the one that `super()` in that class finds."""
         order: tuple[ClassDefinition, ...] = self.mro
+        hidden = self._behind_module if name in _OF_MODULE else ()
         for each in order[order.index(after) + 1 if after in order else 0 :]:
-            if name in each.methods:
+            if name in each.methods and each not in hidden:
                 node = each.methods[name]
                 return Function(node, each.source, f"{each.name}.{name}", each.outer, each)
         return None
+
+    @cached_property
+    def _behind_module(self) -> frozenset[ClassDefinition]:
+        """The scanned classes whose methods torch's `Module` hides: bases that are no modules, listed after one."""
+        hidden: set[ClassDefinition] = set()
+        for each in self.mro:
+            after_module = False
+            for base in each.bases:
+                if isinstance(base, Definition):
+                    if after_module and not base.is_module:
+                        hidden.update(base.mro)
+                    after_module = after_module or base.is_module
+                elif isinstance(base, External):
+                    after_module = after_module or bool(_module_class(base))
+        return frozenset(hidden)
 
     def constant(self, name: str) -> tuple[Definition, ast.expr] | None:
         return next(((each, each.constants[name]) for each in self.mro if name in each.constants), None)
@@ -434,6 +447,14 @@ class Project:
                 value = External(canonical(f"{module}.{alias.name}"))
             found[alias.asname or alias.name] = value
         return found
+
+
+def _module_class(base: External) -> str:
+    """The torch.nn class that a class of a library is or derives from, or an empty string."""
+    package, _, name = base.name.rpartition(".")
+    if package == "torch.nn":
+        return name
+    return "Module" if name.endswith(_FOREIGN_MODULES) and not package.startswith("torch.") else ""
 
 
 def _is_setter(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
