@@ -103,6 +103,14 @@ def test_the_page_shows_findings_with_source_evidence_and_fix(full: Report) -> N
     assert len(page_of(full).all("article")) == len(full.findings)
 
 
+@pytest.mark.parametrize(("number", "unfolded"), [(20, True), (21, False)])
+def test_long_contents_are_folded(report: Report, number: int, unfolded: bool) -> None:
+    """Contents of more than 20 links show the rules alone, so that the first card is near the top of the page."""
+    contents, *cards = page_of(many(report, number)).all("details")
+    assert ("open" in contents) is unfolded
+    assert len(cards) == number and all("open" in card for card in cards)
+
+
 def test_the_page_says_where_it_comes_from(full: Report) -> None:
     """The command, the date, the versions, the devices and the coverage stand at its top; the counts add up."""
     page = page_of(full, command="regcheck audit 'a <b>.py:Net'")

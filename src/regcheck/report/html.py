@@ -22,6 +22,9 @@ from regcheck.report.view import View, counts
 Entries = list[tuple[Finding, str]]
 """Findings with the identifiers of their cards."""
 
+LINKS_SHOWN = 20
+"""The contents show the links of up to so many findings; of more they show the rules, and fold the links."""
+
 
 def render(report: Report, view: View) -> str:
     """The page; `view` gives the command line, and whether the page lists refuted suspicions.
@@ -41,6 +44,7 @@ def render(report: Report, view: View) -> str:
         severities=[(severities[each], each.value) for each in reversed(Severity)],
         origin=[*_origin(report, view)],
         rules=[*_by_rule(report, listed)],
+        unfolded=len(listed) <= LINKS_SHOWN,
         sections=sections,
         drawing=None if report.fx_graph is None else drawing(report.fx_graph, listed),
         script=part("html.js"),
