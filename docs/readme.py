@@ -85,6 +85,7 @@ def picture() -> str:
         project = Path(shutil.copytree(PAGES[ROOT / "README.md"], Path(folder, "project")))
         text = Text.from_ansi(output(PICTURE_SHOWS, project, COLUMNS=str(WIDE), PY_COLORS="1"))
         console.print(Text("\n").join(line for line in text.split("\n") if " passed" not in line.plain))
+    console.print()  # the clip path of Rich cuts the descenders of the last line
     form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     return console.export_svg(title="regcheck", code_format=form, unique_id="terminal")
 
