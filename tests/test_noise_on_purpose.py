@@ -89,6 +89,19 @@ class Net(nn.Module):
             x = x + 0.05 * torch.randn(x.shape)  # <-
         return x
 """,
+    "an action of a policy": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.policy = nn.Linear(16, 8), nn.Linear(8, 8)
+    def forward(self, x):
+        x = torch.relu(self.body(x))
+        chances = F.softmax(x, dim=-1)
+        #action = torch.multinomial(chances, num_samples=1)[:, 0]
+        #return F.one_hot(action, 8), self.policy(x)
+        &units = torch.multinomial(chances, num_samples=4)  # <-
+        &return self.policy(x * torch.zeros_like(x).scatter(1, units, 1.0))
+""",
 }
 END = "\nmodel, inputs = Net(), (torch.randn(8, 16),)\n"
 SELECT = {"select": ["REG203"], "devices": ("cpu",)}

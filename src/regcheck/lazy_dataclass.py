@@ -37,10 +37,10 @@ def lazy_dataclass(
     def collect(cls: Class) -> Class:
         cls.__doc__ = cls.__doc__ or cls.__name__  # else `dataclasses` computes a signature
         with frozen_bases_hidden(cls):
-            made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
-        parameters = getattr(made, PARAMS)
+            collected = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
+        parameters = getattr(collected, PARAMS)
         parameters.eq, parameters.order, parameters.frozen = eq, order, frozen
-        return made
+        return collected
 
     def decorate(cls: Class) -> Class:
         if slots or any(isinstance(each, dataclasses.Field) for each in vars(cls).values()):
@@ -48,15 +48,13 @@ def lazy_dataclass(
         else:
             for name in COLLECTED:
                 setattr(cls, name, CollectedLater(cls, name, collect))
-        methods: dict[str, Method | None] = {"__init__": made_when_called(cls, compiled_init), "__repr__": represent}
+        methods: dict[str, Method | None] = {"__init__": lazy_method(cls, compiled_init), "__repr__": represent}
         if eq:
-            methods["__eq__"] = made_when_called(cls, equality)
+            methods["__eq__"] = lazy_method(cls, equality)
             if vars(cls).get("__hash__") is None:
-                setattr(cls, "__hash__", made_when_called(cls, hashing) if frozen else None)  # noqa: B010 (for mypy)
+                setattr(cls, "__hash__", lazy_method(cls, hashing) if frozen else None)  # noqa: B010 (for mypy)
         if order:
-            methods |= {
-                f"__{each}__": made_when_called(cls, partial(ordering, each)) for each in ("lt", "le", "gt", "ge")
-            }
+            methods |= {f"__{each}__": lazy_method(cls, partial(ordering, each)) for each in ORDERS}
         if frozen:
             methods |= {"__setattr__": refuse, "__delattr__": refuse}
         if frozen and slots:
@@ -104,13 +102,13 @@ def frozen_bases_hidden(cls: Class) -> Iterator[None]:
             each.frozen = True
 
 
-def made_when_called(cls: Class, make: Callable[[Class], Method]) -> Method:
+def lazy_method(cls: Class, make: Callable[[Class], Method]) -> Method:
     """A method that replaces itself, when it is called first, by the one that `make` returns."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        made = make(cls)
-        setattr(cls, made.__name__, made)
-        return made(self, *args, **kwargs)
+        compiled = make(cls)
+        setattr(cls, compiled.__name__, compiled)
+        return compiled(self, *args, **kwargs)
 
     return method
 

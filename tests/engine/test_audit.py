@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import sys
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -300,6 +301,23 @@ def test_a_draw_that_no_tensor_carries_is_not_clean(draw: Callable[[], float]) -
     assert len(found) == 1
     assert found[0].startswith("predictions in eval mode differ from run to run") or "`random`" in found[0]
     assert not audit(Skips(lambda: 1.0), torch.ones(4, 16)).not_checked
+
+
+@pytest.mark.parametrize(("clock", "missed"), [(time.time, 1), (lambda: 1.0, 0)], ids=["a clock", "a constant"])
+def test_runs_that_cannot_be_compared_are_not_clean(clock: Callable[[], float], missed: int) -> None:
+    """Where the only number that a forward returns depends on a clock, the report says that nothing was compared."""
+
+    class Elapsed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 1)
+            self.clock = SimpleNamespace(time=clock)
+
+        def forward(self, x: torch.Tensor) -> float:
+            return float(self.linear(x).sum()) + self.clock.time()
+
+    reasons = [each.reason for each in audit(Elapsed(), torch.ones(2, 4)).not_checked]
+    assert len([each for each in reasons if "whether predictions in eval mode repeat" in each]) == missed
 
 
 def test_a_function_kept_on_the_model_runs_the_model_that_is_measured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
@@ -45,8 +46,8 @@ def unexplained_draws(
     try:
         runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
         repeats = ModelProbe(runner, traced.graph, seed).repeats()
-    except CannotMeasure:
-        return (), ()
+    except CannotMeasure as error:
+        return (), (_not_compared(traced, error),)
     if repeats:
         return (), ()
     model = twin()
@@ -74,21 +75,27 @@ def unexplained_draws(
 
 
 def _unseeded(twin: Callable[[], nn.Module], traced: TraceResult, seed: int) -> tuple[NotChecked, ...]:
-    """An entry, if eval runs differ by more than rounding though all streams begin alike."""
+    """An entry, if eval runs differ by more than rounding though all streams begin alike, or cannot be compared."""
     place = unseeded_line(twin())
     if place is None or traced.inputs is None:
         return ()
     try:
         runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
         one, other = (runner.run(Mode.EVAL, seed) for _ in range(2))
-    except CannotMeasure:
-        return ()
+    except CannotMeasure as error:
+        return (replace(_not_compared(traced, error), path=place.path, line=place.line),)
     largest = max((float(each.abs().max()) for each in one if each.numel()), default=0.0)
     if not one or deviation(one, other) <= ROUNDING * largest:
         return ()
     because = "predictions in eval mode differ between runs with the same seeds: a clock, the operating system or a new"
     what = "guard it with `if self.training:`, or seed the generator"
     return (NotChecked(traced.graph.subject, f"{because} generator, as here, decides", what, place.path, place.line),)
+
+
+def _not_compared(traced: TraceResult, error: CannotMeasure) -> NotChecked:
+    """The entry for eval runs that may differ, and that could not be compared."""
+    reason = f"it is unknown whether predictions in eval mode repeat: {error}"
+    return NotChecked(traced.graph.subject, reason, "guard random numbers with `if self.training:`")
 
 
 def _op(draw: HiddenDraw) -> Op:

@@ -122,11 +122,6 @@ class Ledger:
         every = (*self._findings.values(), *self._in_baseline.values(), *self._advice.values())
         return any(select.ignores(each.code, (declaration.pattern,), each.name) for each in every)
 
-    @property
-    def is_all_checked(self) -> bool:
-        """Whether there is nothing that could not be checked."""
-        return not self._missed and not left_open(self.inspections)
-
     def report(self, used: Iterable[CodeSuppression] = (), idle: Iterable[CodeSuppression] = ()) -> Report:
         """Everything as one report; a finding is about each `idle` declaration, those `used` suppressed one."""
         inspections = {structure: self._without_noted(each) for structure, each in self.inspections.items()}

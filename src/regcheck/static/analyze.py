@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,9 @@ from .reading import (
     Reading,
     ReadingParts,
 )
+
+_MOST_YOUNG = 8_000_000
+"""The most new objects while collection is paused: the interpreters of a file's models are cycles."""
 
 
 def analyze(project: Project) -> Reading:
@@ -77,6 +81,8 @@ def read_classes(project: Project, source: Source, lowered: frozenset[str] = fro
     """
     alone = project.afresh()
     classes = tuple(ClassReader(alone, lowered).of(source))
+    if gc.get_count()[0] > _MOST_YOUNG:
+        gc.collect(0)
     return FileReading(source.path, classes, Dependencies.of(alone, source))
 
 

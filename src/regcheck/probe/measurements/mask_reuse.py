@@ -74,16 +74,3 @@ def is_mask(factor: Tensor) -> bool:
     """Whether a tensor consists of zeros and one other value."""
     rest = factor[factor != 0]
     return 0 < rest.numel() < factor.numel() and bool((rest == rest[0]).all())
-
-
-class ProductObserver:
-    """An observer that copies the tensors which the product at a site multiplies, for each time that it runs."""
-
-    def __init__(self, site: Site) -> None:
-        self.factors: list[list[Tensor]] = []
-        self._site = site
-
-    def __call__(self, site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
-        if name == self._site.function and isinstance(result, Tensor) and calling_place() == self._site.place:
-            with torch._C.DisableTorchFunction():
-                self.factors.append([each.detach().clone() for each in tensors_in((args, kwargs))])

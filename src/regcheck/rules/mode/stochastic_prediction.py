@@ -14,8 +14,8 @@ in a function named after sampling, or scaled by an exponential, is advice.
 
 Some draws are advice (`info`) and fail nothing, because the forward shows what they are for:
 
-- a draw from a `torch.distributions` distribution that the model computes from its input, such as a policy's action:
-  the sample is the prediction;
+- a draw from a distribution that the model computes from its input, such as a policy's action: the sample is the
+  prediction; by `torch.distributions`, or by a function such as `multinomial` whose result the model returns;
 - noise that enters the network by its own layers or beside a condition, and every draw behind it: generators, vocoders,
   diffusion samplers start from noise;
 - a draw that reaches outputs by way of a loss alone: masks of pretraining, samples of a posterior, noise to predict;
@@ -76,6 +76,8 @@ ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
 )
 NOISE = {"rand", "randn", "normal", "uniform", "rand_like", "randn_like", "standard_normal", "random", "gauss"}
+DISTRIBUTIONS = {"multinomial", "bernoulli", "poisson", "normal", "binomial"}
+"""The functions that sample a distribution whose parameters are tensors."""
 LAYERS = {Kind.LINEAR, Kind.CONV, Kind.RECURRENT}
 GUARD = "draw only in training (`if self.training:`), or declare the randomness with an ignore"
 TRACED = "call `eval()` before it is traced, and draw only in training (`if self.training:`)"
@@ -192,12 +194,19 @@ def feeds_layers_alone(flow: Flow, source: Op) -> bool:
 def is_predicted(flow: Flow, draw: Op) -> bool:
     """Whether a distribution is sampled that the model computes from its input.
 
-    Either the draw is made from the distribution's parameters, or `rsample` scales standard noise by one of them.
+    Either the draw is made from the distribution's parameters, or `rsample` scales standard noise by one of them. The
+    result of a function such as `multinomial` must be what the model returns: a hidden layer may draw as well.
     """
-    sampled = [draw] if any(name.startswith("torch.distributions.") for name in draw.within) else []
+    is_output = flow.outputs_reached(draw, followed) == flow.outputs_reached(draw, is_handed_on)
+    by_function = draw.site.function in DISTRIBUTIONS and is_output
+    sampled = [draw] if by_function or any(name.startswith("torch.distributions.") for name in draw.within) else []
     if "torch.distributions.rsample" in draw.within:
         sampled += [op for op in flow.ahead(draw, passive)[1] if op.site.function in ("mul", "matmul")]
     return any(computed(flow, given) for op in sampled for given in flow.inputs_of(op))
+
+
+def is_handed_on(op: Op) -> bool:
+    return passive(op) or op.site.function == "one_hot"
 
 
 def computed(flow: Flow, op: Op) -> bool:

@@ -116,6 +116,7 @@ class CacheHit:
             reused_mask=op.reused_mask,
             keep_name=op.keep_name,
             axis_arguments=op.axis_arguments,
+            of_classes=op.of_classes,
             operands=tuple([self.names[each] if isinstance(each, str) else each for each in op.operands]),
         )
 

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from regcheck.core.usage import DECIDING, Backward
 from regcheck.files.dotted_name import last_name
@@ -500,13 +500,6 @@ class ProgramDomain(Domain):
         if name in METADATA:
             return VARYING
         return self._computed(name, given, node)
-
-    def _overrides_mode(self, owner: Value, name: str) -> TypeGuard[Instance]:
-        """Whether `owner.name()` sets a mode by the `train()` of the owner's class, which is to be followed."""
-        if not (name in ("train", "eval") and isinstance(owner, Instance) and owner.is_module) or self._following:
-            return False
-        own_eval = name == "eval" and owner.definition.method("eval") is not None
-        return not own_eval and any(each is owner for each in overriding(owner))
 
     def _loaded(self, definition: Definition, node: ast.expr) -> Value:
         """The model that Lightning constructs and loads weights into: it is in train mode."""

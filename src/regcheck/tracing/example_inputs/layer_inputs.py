@@ -12,8 +12,6 @@ from . import sizes
 from .argument_flow import FirstUse
 from .drawing import Spec
 
-Dims = tuple[int | None, ...]
-
 
 def specs_of(model: nn.Module, meeting: FirstUse, rank: int | None = None) -> list[Spec]:
     """Specs of an argument, from its first use in a layer and the reshapings before it."""
