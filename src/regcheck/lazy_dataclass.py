@@ -48,6 +48,8 @@ def lazy_dataclass(
         else:
             for name in COLLECTED:
                 setattr(cls, name, CollectedLater(cls, name, collect))
+        if "__init__" not in vars(cls):
+            setattr(cls, "__signature__", SignatureLater(cls))  # noqa: B010 (for mypy)
         methods: dict[str, Method | None] = {"__init__": lazy_method(cls, compiled_init), "__repr__": represent}
         if eq:
             methods["__eq__"] = lazy_method(cls, equality)
@@ -86,6 +88,21 @@ class CollectedLater:
                     delattr(self._cls, name)
                 self._collect(self._cls)
         return getattr(self._cls, self._name)
+
+
+class SignatureLater:
+    """The parameters of a class, for `inspect.signature`, which its `__init__` shows after a call."""
+
+    def __init__(self, cls: Class) -> None:
+        self._cls = cls
+
+    def __get__(self, instance: object, owner: Class) -> Any:
+        if owner is not self._cls:
+            raise AttributeError("__signature__")
+        from inspect import signature
+
+        of_init = signature(compiled_init(owner))
+        return of_init.replace(parameters=[*of_init.parameters.values()][1:])
 
 
 @contextmanager

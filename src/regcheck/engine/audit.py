@@ -171,6 +171,7 @@ def _check_model(
             own = dict(run.named_modules())
             apart = {id(own[path]) for path, each in model.named_modules() if id(each) in apart}
             return _check_model(check, replace(subject, model=run), given, wholeness, limit, apart, is_built=True)
+        del run  # measurements make copies of their own
         coverage = module_coverage.coverage_of(model, whole)
         if any(Trait.UNCALLED in rule.begins_at for rule in check.rules):
             uncalled = uncalled_dropouts(model, whole, coverage, files_around)
