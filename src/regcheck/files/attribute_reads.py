@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 
 from regcheck.lazy_dataclass import dataclass
 
-from .dotted_name import SETTINGS, last_name
+from .dotted_name import SETTINGS, is_super, last_name
 from .syntax import children, walk
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -232,7 +232,7 @@ class _AttributeReader:
     def _attribute(self, node: ast.Attribute, owner: ClassReads | None, own: str) -> None:
         if not isinstance(node.ctx, ast.Load) or node in self._harmless:
             return
-        if owner is not None and (_is_name(node.value, own) or _is_super(node.value)):
+        if owner is not None and (_is_name(node.value, own) or is_super(node.value)):
             owner.reads.add(node.attr)
             owner.reads_any = owner.reads_any or node.attr in _TABLES
         elif self._may_be_model(node.value):
@@ -383,10 +383,6 @@ def calls_in(value: ast.expr) -> Iterator[ast.Call]:
 
 def _is_name(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Name) and bool(name) and node.id == name
-
-
-def _is_super(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and last_name(node.func) == "super"
 
 
 def _only_looks(node: ast.AST, names: Collection[str]) -> bool:

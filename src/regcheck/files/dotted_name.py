@@ -18,3 +18,13 @@ def last_name(node: ast.AST) -> str:
 def is_self(node: ast.AST) -> bool:
     """Whether an expression is the name `self`."""
     return isinstance(node, ast.Name) and node.id == "self"
+
+
+def is_super(node: ast.AST) -> bool:
+    """Whether an expression is a call of `super`."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+
+
+def decorator_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The decorators of a function that are single names."""
+    return {each.id for each in function.decorator_list if isinstance(each, ast.Name)}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import field
 
-from regcheck.files.dotted_name import is_self, last_name
+from regcheck.files.dotted_name import decorator_names, is_self, last_name
 from regcheck.files.syntax import children
 from regcheck.lazy_dataclass import dataclass
 
@@ -118,9 +118,8 @@ def _is_method(code: ast.AST) -> bool:
     """Whether the first parameter of a function is an object of the class around it, under its usual name."""
     if not isinstance(code, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return False
-    decorators = {each.id for each in code.decorator_list if isinstance(each, ast.Name)}
     first = [*code.args.posonlyargs, *code.args.args][:1]
-    return bool(first) and first[0].arg == "self" and decorators.isdisjoint(("staticmethod", "classmethod"))
+    return bool(first) and first[0].arg == "self" and decorator_names(code).isdisjoint(("staticmethod", "classmethod"))
 
 
 def _evaluated(node: ast.AST) -> list[ast.AST]:

@@ -55,6 +55,7 @@ class CallSite:
     Attributes:
         end: the line and column of its end, from 1 (None: Python does not record them).
         project: for a call in a library, the innermost call in the user's project that leads to it, if there is one.
+        recalibrates: whether it leads to torch's `update_bn`, which calls the model or sets its mode.
     """
 
     place: Place
@@ -64,6 +65,7 @@ class CallSite:
     code: CodeType
     end: tuple[int, int] | None
     project: CallSite | None = None
+    recalibrates: bool = False
 
     @property
     def shown(self) -> Place:
@@ -192,7 +194,8 @@ class Sites:
         place = Place(code.co_filename, *position(code, frame.f_lasti, frame.f_lineno))
         discarded = recalibrates or _discards(code, frame.f_lasti)
         test_code = self.is_test_file(code.co_filename)
-        return CallSite(place, _function(frame), discarded, test_code, code, end_position(code, frame.f_lasti))
+        end = end_position(code, frame.f_lasti)
+        return CallSite(place, _function(frame), discarded, test_code, code, end, recalibrates=recalibrates)
 
     def is_test_file(self, path: str) -> bool:
         """Whether a file contains tests or their fixtures."""
@@ -300,15 +303,6 @@ def _is_method_of(frame: FrameType, module: nn.Module) -> bool:
     defined = (vars(each).get(code.co_name) for each in type(module).__mro__)
     methods = (getattr(inspect.unwrap(each), "__code__", None) for each in defined if callable(each))
     return bool(names) and frame.f_locals.get(names[0]) is module and any(each is code for each in methods)
-
-
-def is_recalibrating(frame: FrameType | None) -> bool:
-    """Whether torch's `update_bn` runs at or above a frame, below the program's own code."""
-    while frame is not None and frame.f_code.co_filename.startswith(_TORCH):
-        if frame.f_code.co_name == "update_bn":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def is_called_by_owner(module: nn.Module, frame: FrameType, site: CallSite) -> bool:

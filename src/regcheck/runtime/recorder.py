@@ -31,7 +31,6 @@ from regcheck.runtime.call_sites import (
     Sites,
     is_being_built,
     is_called_by_owner,
-    is_recalibrating,
     mode_request_frame,
     stack,
 )
@@ -537,7 +536,7 @@ class EventRecorder:
     def _on_mode(self, module: nn.Module, training: bool, frame: FrameType) -> None:
         request = mode_request_frame(frame, module)
         site = self._sites.of(request)
-        if site is None or is_recalibrating(request):
+        if site is None or site.recalibrates:
             return
         journal = self._journal
         self._eval_pinned.note(module, training, site, self._loaded.has_weights(module))

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, TypeGuard, TypeVar
 
 from regcheck.core.patch import Edit
+from regcheck.files.dotted_name import decorator_names
 from regcheck.files.syntax import children, walk
 from regcheck.files.text import NEWLINE
 from regcheck.static.interpreter.values import External
@@ -218,6 +219,4 @@ def _end(node: ast.AST) -> tuple[int, int]:
 
 
 def _is_unbound(function: ast.FunctionDef) -> bool:
-    return any(
-        isinstance(each, ast.Name) and each.id in ("staticmethod", "classmethod") for each in function.decorator_list
-    )
+    return not decorator_names(function).isdisjoint(("staticmethod", "classmethod"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from regcheck.files.dotted_name import decorator_names
 from regcheck.static.project.names import Definition
 from regcheck.torch_api.layers import layer_named
 
@@ -121,7 +122,7 @@ class Attributes(Part):
         method = owner.definition.method(name)
         if method is not None:
             assert not isinstance(method.node, ast.Lambda)
-            decorators = {each.id for each in method.node.decorator_list if isinstance(each, ast.Name)}
+            decorators = decorator_names(method.node)
             if "staticmethod" in decorators:
                 return method
             method.instance = owner

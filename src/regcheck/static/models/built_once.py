@@ -10,7 +10,7 @@ from regcheck.files.syntax import walk
 from regcheck.static.interpreter.calls import Calls
 from regcheck.static.interpreter.domain import Args, Kwargs
 from regcheck.static.interpreter.values import Function, Instance, Module, Value, descendants
-from regcheck.static.project.outlines import is_plain
+from regcheck.static.project.outlines import has_plain_decorators
 
 if TYPE_CHECKING:
     from .emit import Emitter
@@ -27,16 +27,9 @@ class ModelCalls(Calls):
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         before = len(self.state.created)
         result = super().call_function(function, args, kwargs, node)
-        if len(self.state.created) > before and self._has_own_decorator(function):
+        if len(self.state.created) > before and not has_plain_decorators(self.state.project, function):
             self._emitter.maybe_cached.update(id(each) for each in self.state.created[before:])
         return result
-
-    def _has_own_decorator(self, function: Function) -> bool:
-        for each in getattr(function.node, "decorator_list", ()):
-            name = each.func if isinstance(each, ast.Call) else each
-            if not is_plain(self.state.project.resolve(function.source, name, function.outer)):
-                return True
-        return False
 
 
 def is_built_once(model: Module, module: Module, registered: Mapping[int, str]) -> bool:

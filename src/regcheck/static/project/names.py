@@ -13,6 +13,7 @@ from math import inf
 from regcheck.core.starting_points import StartingPoints
 from regcheck.files.attribute_reads import AttributeReaders
 from regcheck.files.discarded_results import FunctionBody
+from regcheck.files.dotted_name import is_super
 from regcheck.files.place import Place
 from regcheck.files.syntax import walk
 from regcheck.lazy_dataclass import dataclass
@@ -510,11 +511,4 @@ def _words(node: ast.AST) -> set[object]:
 def _calls_super(node: ast.AST, method: str) -> bool:
     """Whether code calls `super().method(…)`."""
     calls = (each.func for each in walk(node) if isinstance(each, ast.Call))
-    return any(
-        isinstance(call, ast.Attribute)
-        and call.attr == method
-        and isinstance(call.value, ast.Call)
-        and isinstance(call.value.func, ast.Name)
-        and call.value.func.id == "super"
-        for call in calls
-    )
+    return any(isinstance(call, ast.Attribute) and call.attr == method and is_super(call.value) for call in calls)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import NamedTuple
 
@@ -147,7 +147,7 @@ class _Outliner:
             owner.node.name if owner is not None else "",
             is_of_module=owner is not None and owner.is_module,
             is_factory=is_factory(function),
-            is_plain=all(is_plain(each) for each in self._decorators(function)),
+            is_plain=has_plain_decorators(self._project, function),
             has_gradients=_GRADIENTS in matching,
             builds=_BUILDING in matching,
             names_an_op=_BUILDING in matching and prefilter.names_an_op(text),
@@ -157,12 +157,6 @@ class _Outliner:
             called=tuple({each.decode() for each in _CALLED.findall(text)} - {node.name}),
             models=tuple(models.intersection([each.decode() for each in _WORD.findall(text)])),
         )
-
-    def _decorators(self, function: Function) -> Iterator[Value]:
-        """The decorators, without the arguments that some are called with."""
-        assert not isinstance(function.node, ast.Lambda)
-        for each in function.node.decorator_list:
-            yield self._project.resolve(self._source, each.func if isinstance(each, ast.Call) else each)
 
 
 def is_factory(function: Function) -> bool:
@@ -179,3 +173,11 @@ def is_factory(function: Function) -> bool:
 def is_plain(decorator: Value) -> bool:
     """Whether a decorator does not change what a function does to its arguments."""
     return isinstance(decorator, External) and decorator.name.startswith(_PLAIN_DECORATORS)
+
+
+def has_plain_decorators(project: Project, function: Function) -> bool:
+    """Whether no decorator of a function changes what it does to its arguments, or what it returns."""
+    return isinstance(function.node, ast.Lambda) or all(
+        is_plain(project.resolve(function.source, each.func if isinstance(each, ast.Call) else each, function.outer))
+        for each in function.node.decorator_list
+    )
