@@ -6,7 +6,7 @@ import ast
 import linecache
 import sys
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import ModuleType
 
 from torch.nn import functional
@@ -34,7 +34,7 @@ def classify_use(site: CallSite) -> str:
     call = _call_at(site)
     if call is None:
         return ""
-    uses = {*_uses(call, _parents(site.place.path), set(), False)}
+    uses = {*_uses(call, _syntax(site.place.path).parents, set(), False)}
     if uses == {SHAPE}:
         return SHAPE
     return DECISION if DECISION in uses else VALUE if VALUE in uses else ""
@@ -61,7 +61,7 @@ def functional_losses(site: CallSite) -> tuple[str, ...]:
     """The losses of `torch.nn.functional` that the function at hand calls on the very result of a call."""
     if not any(name in "".join(linecache.getlines(site.place.path)) for name in LOSS_FUNCTIONS):
         return ()
-    call, parents = _call_at(site), _parents(site.place.path)
+    call, parents = _call_at(site), _syntax(site.place.path).parents
     if call is None:
         return ()
     values: list[ast.expr] = [call, *_only_reads(call, parents)]
@@ -119,21 +119,10 @@ def _module_at(path: str) -> ModuleType | None:
 
 def _call_at(site: CallSite) -> ast.Call | None:
     """The call of a site, where the source tells which one it is."""
-    calls = [each for each in _calls(site.place.path).get(site.place.line, ()) if _is_at(each, site)]
+    calls = [each for each in _syntax(site.place.path).calls.get(site.place.line, ()) if _is_at(each, site)]
     if site.end is None:
         calls = [each for each in calls if not any(isinstance(node, ast.Call) for node in [*ast.walk(each)][1:])]
     return calls[0] if len(calls) == 1 else None
-
-
-@lru_cache(maxsize=8)
-def _calls(path: str) -> Mapping[int, list[ast.Call]]:
-    """The calls of a file by the line that they begin on."""
-    found: dict[int, list[ast.Call]] = {}
-    tree = _tree(path)
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Call):
-            found.setdefault(node.lineno, []).append(node)
-    return found
 
 
 def _is_at(call: ast.Call, site: CallSite) -> bool:
@@ -144,18 +133,33 @@ def _is_at(call: ast.Call, site: CallSite) -> bool:
     return call.col_offset + 1 == site.place.column and end == site.end
 
 
+class _Syntax:
+    """The syntax tree of a file; its calls and parents are nodes of the same tree."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._tree = tree
+
+    @cached_property
+    def calls(self) -> Mapping[int, list[ast.Call]]:
+        """The calls by the line that they begin on."""
+        found: dict[int, list[ast.Call]] = {}
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Call):
+                found.setdefault(node.lineno, []).append(node)
+        return found
+
+    @cached_property
+    def parents(self) -> Mapping[ast.AST, ast.AST]:
+        """The node around each node."""
+        return {child: node for node in ast.walk(self._tree) for child in ast.iter_child_nodes(node)}
+
+
 @lru_cache(maxsize=8)
-def _tree(path: str) -> ast.Module | None:
+def _syntax(path: str) -> _Syntax:
     try:
-        return ast.parse("".join(linecache.getlines(path)))
+        return _Syntax(ast.parse("".join(linecache.getlines(path))))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-@lru_cache(maxsize=8)
-def _parents(path: str) -> Mapping[ast.AST, ast.AST]:
-    tree = _tree(path)
-    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)} if tree else {}
+        return _Syntax(ast.Module([], []))
 
 
 def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str], scored: bool) -> Iterator[str]:
