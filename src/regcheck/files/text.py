@@ -60,6 +60,8 @@ def text_of(path: str) -> str:
     """Returns a file's source as Python reads it, with newlines at the end of lines; empty if it cannot be read."""
     try:
         if not is_overlaid(path) and not path.endswith(notebook.SUFFIX):
+            if os.path.isfile(path):
+                path = os.path.abspath(path)  # linecache looks for a relative path in all of `sys.path`, and keeps it
             _check_cache(path)
             return _joined(path, linecache.getlines(path))
         content = content_of(path)
