@@ -47,12 +47,12 @@ A call stands below a function if that function makes it, directly or through ot
 A function trains if it back-propagates, steps an optimizer, or calls a model through whose result a loss is
 back-propagated. So does the innermost function around a call and its backward pass, or around the backward pass and the
 optimizer's step: a step may consist of helper functions, and `accelerator.backward(loss)` counts as `loss.backward()`.
-A decision is an argmax, a top k, a loss or a metric, also one written by hand: the mean or sum of a result minus,
-times or equal to another value. `detach`, `numpy`, `item` and `tolist` take a result out of the graph, too. So the
-rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a validation at
-the end of the function that trains. In such a function, source shows a decision where equal calls come in a row,
-where the line trains as well (a loop over phases), or after the loops that train. A pass whose results are dropped,
-as in `update_bn`, uses up the `train()` before it.
+A decision is an argmax, a top k, a loss or a metric, also one written by hand: the mean or sum of a result minus, times
+or equal to another value. `detach`, `data`, `numpy`, `item` and `tolist` take a result out of the graph, too. So the
+rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a validation at the
+end of the function that trains. In such a function, source shows a decision where equal calls come in a row, where the
+line trains as well (a loop over phases), or after the loops that train. A pass whose results are dropped, as in
+`update_bn`, uses up the `train()` before it.
 
 A `train()` stands for predictions alone if the program trains the model after another one. It may be meant: for
 Monte-Carlo dropout, which passes each input several times, or for the statistics of the test batch, of which a single

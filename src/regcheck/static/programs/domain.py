@@ -245,6 +245,8 @@ class ProgramDomain(Domain):
     def attribute(self, owner: Value, name: str) -> Value | None:
         if isinstance(owner, ParameterOf) and name == "data":
             self.freezing.rewrite(owner.owner)
+        if isinstance(owner, TensorRef) and name == "data":
+            self.log.take_out((owner,))
         if name == "param_groups" and isinstance(owner, OptimizerValue):
             return owner.groups
         if name == "__name__" and isinstance(owner, Definition):
@@ -415,6 +417,8 @@ class ProgramDomain(Domain):
             return self.log.consume_in_loss(values)
         if name in _LEAVING_THE_GRAPH:
             return self.log.take_out(values)
+        if name == "detach":
+            self.log.take_out(values)
         decides = DECIDING.search(name) or (name == "max" and len(values) > 1)
         result = self.log.decide(values) if decides else self.log.compute(name, tuple(values))
         return self.penalties.keep_terms(name, values, result, node)
