@@ -54,15 +54,19 @@ end of the function that trains. In such a function, source shows a decision whe
 line trains as well (a loop over phases), or after the loops that train. A pass whose results are dropped, as in
 `update_bn`, uses up the `train()` before it.
 
-A `train()` stands for predictions alone if the program trains the model after another one. It may be meant: for
-Monte-Carlo dropout, which passes each input several times, or for the statistics of the test batch, of which a single
-sample has none. A function whose name says so (`evaluate_with_dropout`, `mc_predict`, `adapt`) is believed.
+A `train()` stands for predictions alone if the program trains the model after another one; one for a line that trains
+with gradients and predicts without them is no request either. It may be meant: for Monte-Carlo dropout, which passes
+each input several times, or for the statistics of the test batch, of which a single sample has none. A function whose
+name says so (`evaluate_with_dropout`, `mc_predict`, `adapt`) is believed.
 
 An export in train mode writes dropout and batch statistics into the program for ever; who goes on training may
 have exported it for that. `torch.onnx.export` writes batch norms in eval mode, whatever their mode is; with
 `dynamo=False` it exports in the mode that its argument `training` names, by default eval mode, and leaves batch norms
 in train mode only if asked to. Runtimes remove most dropouts when they load an ONNX file. `torch.jit.script` keeps the
 mode as a switch, and is no prediction.
+
+Code that calls a part of a model, such as an encoder, predicts with that part. In source this counts without gradients,
+where the program trains the whole model or loads its weights.
 
 In source a model may be unknown: handed in, built by name, by a registry or by another package. The rule finds a
 prediction with it in the train mode that the program itself has set by `train()`, if the model was trained since and
@@ -208,7 +212,8 @@ def after_train(usage: Usage, index: int, call: Called) -> Severity | None:
         if decides and call.inputs > 1 and not by_statistics:
             return Severity.ERROR
         return found if call.single and call.result_use in ("decision", "value") else None
-    validates = decides and usage.sets_train_for_predictions(call)
+    of_both = usage.trains_on_line_of(call) and usage.calls_in_a_row(index)
+    validates = decides and (usage.sets_train_for_predictions(call) or of_both)
     return found if validates and without_gradients(usage, index, call) is Severity.ERROR else None
 
 

@@ -53,6 +53,7 @@ from .values import (
     as_default,
     by_default,
     computed_from,
+    element,
     is_mode_setter,
     modules_in,
     options_of,
@@ -306,6 +307,8 @@ class Calls(Part):
             return containers.enumerate_items(containers.limited(containers.items_of(args[0])))
         if name == "zip" and args:
             return containers.zipped(args)
+        if name == "map" and len(args) == 2 and isinstance(args[0], (Function, Module, Partial, Bound)):
+            return self._map(args[0], args[1], node)
         if name == "dict":
             return containers.dictionary(args, kwargs)
         if name == "len" and args:
@@ -325,6 +328,14 @@ class Calls(Part):
         if name in _UNDECIDED:
             return FIXED
         return self.domain.opaque((*args, *kwargs.values()), node)
+
+    def _map(self, function: Value, over: Value, node: ast.expr) -> Value:
+        """`map(function, over)`, as a list comprehension."""
+        items: list[Value] = []
+        for each in self.containers.limited(self.containers.items_of(over)):
+            result = self.call(function, (element(each),), {}, node)
+            items.append(result if element(each) is each else Several(result))
+        return Items.of(tuple(items))
 
     def _getattr(self, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         """`getattr(owner, name[, default])`."""

@@ -284,7 +284,10 @@ OPEN = "**"
 
 @dataclass(eq=False)
 class Function:
-    """A function or lambda of the scanned files; `outer` holds the locals of the function that defines it."""
+    """A function or lambda of the scanned files; `outer` holds the locals of the function that defines it.
+
+    `bare` is the function that its decorators receive.
+    """
 
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     source: Source
@@ -292,6 +295,7 @@ class Function:
     outer: Cells | None = None
     owner: ClassDefinition | None = None
     instance: Value | None = None
+    bare: bool = False
 
 
 @dataclass(eq=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from regcheck.core.usage import trains
@@ -17,7 +18,9 @@ from regcheck.static.interpreter.state import OUTER, Frame, Next
 from regcheck.static.interpreter.statements import Statements
 from regcheck.static.interpreter.values import (
     NONE,
+    VARYING,
     Cells,
+    Constant,
     Either,
     External,
     Function,
@@ -25,12 +28,13 @@ from regcheck.static.interpreter.values import (
     Module,
     ParameterGroup,
     ParameterOf,
+    Partial,
     UnknownObject,
     Value,
     Weight,
     tick,
 )
-from regcheck.static.project.names import Project
+from regcheck.static.project.names import Definition, Project
 from regcheck.static.project.outlines import is_plain
 
 from .domain import GRADIENT_MODES, ProgramDomain
@@ -72,6 +76,8 @@ class ProgramStatements(Statements):
 
     def __init__(self, domain: ProgramDomain) -> None:
         self.program = domain
+        self._repeating = 0
+        """The number of loops around that run an unknown number of times."""
 
     def assign(self, target: ast.expr, value: Value) -> None:
         log = self.program.log
@@ -124,10 +130,22 @@ class ProgramStatements(Statements):
 
     def repeat(self, once: Callable[[], Next]) -> Next:
         """Runs the body twice, so that the start of a pass follows the end of another one."""
-        end = once()
-        if end is Next.GO or end is Next.CONTINUE:
-            return once()
-        return Next.GO if end is Next.BREAK else end
+        self._repeating += 1
+        try:
+            end = once()
+            if end is Next.GO or end is Next.CONTINUE:
+                return once()
+            return Next.GO if end is Next.BREAK else end
+        finally:
+            self._repeating -= 1
+
+    def _augassign(self, node: ast.AugAssign) -> None:
+        """A counter in a loop that runs an unknown number of times has any value."""
+        super()._augassign(node)
+        if self._repeating and isinstance(node.target, (ast.Name, ast.Attribute)):
+            counted = self.evaluator.evaluate(node.target)
+            if isinstance(counted, Constant) and isinstance(counted.value, (int, float)):
+                super().assign(node.target, VARYING)
 
     def _break(self, node: ast.Break) -> Next:
         self.program.restoration.break_loop()
@@ -215,29 +233,59 @@ class ProgramCalls(Calls):
 
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
         log, restoration = self.program.log, self.program.restoration
+        bound = () if function.instance is None else (function.instance,)
+        decorators = [] if isinstance(function.node, ast.Lambda) else function.node.decorator_list
+        if decorators and not function.bare:
+            decorated = self._decorated(function, decorators)
+            if isinstance(decorated, Function) and decorated.node is function.node:
+                function = replace(decorated, instance=function.instance)
+            elif isinstance(decorated, (Function, Instance, Partial)):
+                return self.call(decorated, (*bound, *args), kwargs, _as_expression(node))
         start, returns = restoration.begin_call(function), False
         try:
             enabled = log.gradients["enabled"]
-            if not isinstance(function.node, ast.Lambda):
-                bound = () if function.instance is None else (function.instance,)
-                for each in function.node.decorator_list:
-                    self._decorate(function, each, (*bound, *args, *kwargs.values()))
+            for each in decorators:
+                self._decorate(function, each, (*bound, *args, *kwargs.values()))
+            switched = log.gradients["enabled"] is not enabled
             result = super().call_function(function, args, kwargs, node)
-            self.state.set(log.gradients, "enabled", enabled)
+            if switched:
+                self.state.set(log.gradients, "enabled", enabled)
             returns = True
         finally:
             restoration.end_call(function, node, start, returns)
         return result
 
+    def _decorated(self, function: Function, decorators: Sequence[ast.expr]) -> Value | None:
+        """What the program's own decorators make of a function; None where it has none."""
+        own = [each for each in decorators if _is_followed(self._decorator(function, each))]
+        decorated: Value = replace(function, instance=None, bare=True)
+        for each in reversed(own):
+            with self.state.within(Frame(None, function.source, Cells({OUTER: function.outer}))):
+                decorated = self.call(self.evaluator.evaluate(each), (decorated,), {}, each)
+        return decorated if own else None
+
+    def _decorator(self, function: Function, node: ast.expr) -> Value:
+        with self.state.within(Frame(None, function.source, Cells({OUTER: function.outer}))):
+            return self.evaluator.evaluate(node.func if isinstance(node, ast.Call) else node)
+
     def _decorate(self, function: Function, node: ast.expr, values: Args) -> None:
         """A decorator may switch off gradients, or be unknown code that receives the arguments."""
-        with self.state.within(Frame(None, function.source, Cells({OUTER: function.outer}))):
-            decorator = self.evaluator.evaluate(node.func if isinstance(node, ast.Call) else node)
+        decorator = self._decorator(function, node)
         name = decorator.name if isinstance(decorator, External) else ""
         if name in ("torch.no_grad", "torch.inference_mode") or name.endswith(".no_grad"):
             self.program.log.set_gradients(False)
-        elif not is_plain(decorator):
+        elif not (is_plain(decorator) or (function.bare and _is_followed(decorator))):
             self.program.unsettle(values)
+
+
+def _is_followed(decorator: Value) -> bool:
+    """Whether a decorator is code of the program."""
+    return isinstance(decorator, (Function, Partial, Instance, Definition))
+
+
+def _as_expression(node: ast.AST) -> ast.expr:
+    """The call of a function; a property and a hook have none."""
+    return node if isinstance(node, ast.expr) else ast.copy_location(ast.Name("", ast.Load()), node)
 
 
 def program_interpreter(project: Project, domain: ProgramDomain) -> Interpreter:

@@ -167,6 +167,7 @@ class ProgramDomain(Domain):
         elif is_loss(module) or _NAMES_LOSS.search(_callee(node)):
             self.log.consume_in_loss(given)
         if not self.log.is_model(module):
+            self.log.add_part_call(module, node)
             return self.opaque(given, node)
         if isinstance(module, Instance) and self._is_single_prediction(module, node):
             note_prediction(self.state, module, args, kwargs)

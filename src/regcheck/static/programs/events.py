@@ -105,6 +105,8 @@ class EventLog(Part):
         """The ids of the models that the program copies from other ones."""
         self._keys: dict[int, str] = {}
         """The keys of models, by their ids."""
+        self._trained: set[str] = set()
+        """The keys of the models that the current program back-propagates through."""
         self._program, self._keys_given, self._start = "", 0, 0
 
     @property
@@ -125,6 +127,7 @@ class EventLog(Part):
         self._copied.clear()
         self.training_loops.clear()
         self.trained_since = None
+        self._trained.clear()
         for identities in (self.scored, self.features, self._tried_out, self._compared):
             identities.clear()
         self.steps = False
@@ -214,6 +217,43 @@ class EventLog(Part):
         """Appends a pass in train mode without gradients, which only updates the running statistics of a model."""
         self.add(Called, node, model=self.subject(module), training=True, grad=False, result="discarded")
 
+    def add_part_call(self, part: Module, node: ast.AST) -> None:
+        """Appends a prediction by a part of a model, as a call of the model, which it shares requests of modes with.
+
+        That it is a prediction, source shows only without gradients, and where the program trains the whole model or
+        loads its weights.
+        """
+        training, kinds = modes(part)
+        if self.has_gradients is not False or training is None or not kinds or not has_learned_layers(part):
+            return
+        model = self._model_around(part)
+        if not (self.has_weights(model) or self.key_of(model) in self._trained):
+            return
+        frames = self.state.frames
+        repetition = repetition_of(node, frames)
+        self.add(
+            Called,
+            node,
+            model=replace(self.subject(part), key=self.key_of(model)),
+            training=training,
+            grad=False,
+            result="used",
+            repeats_input=repetition.of_one_input,
+            mode_set_at=self._modes_set_at.get(id(model)),
+            weights_loaded=self.has_weights(model),
+            test_code=frames[-1].source.is_test,
+            callers=tuple([each.name for each in reversed(frames[:-1])]),
+        )
+
+    def _model_around(self, part: Module) -> Module:
+        """The whole model that a module is a part of."""
+        owners = {id(child): each for each in self.state.created for child in parts_of(each)}
+        seen: set[int] = set()
+        while id(part) in owners and id(part) not in seen:
+            seen.add(id(part))
+            part = owners[id(part)]
+        return part
+
     def add_export(self, module: Module, exporter: str, node: ast.AST) -> None:
         """Appends the call in which an exporter writes a model down."""
         self.add(
@@ -271,6 +311,7 @@ class EventLog(Part):
         event = self.events[index]
         if isinstance(event, Called) and event.grad and not event.backpropagated:
             self.events[index] = replace(event, backpropagated=True)
+            self._trained.add(event.model.key)
             for each in () if event.model.learned else self._fed_by[index]:
                 self._backpropagate(each)
 

@@ -64,21 +64,27 @@ class _FunctionCall:
 
 @dataclass(eq=False)
 class _GeneratorModes:
-    """The modes that a generator, called as a context manager, sets: those at its `yield` hold within the block.
+    """What a generator, called as a context manager, sets: the modes and the switch of gradients at its `yield`.
 
-    The interpreter runs the whole generator at its call. `start` is where the trail began there.
+    These hold within the block. The interpreter runs the whole generator at its call. `start` is where the trail began
+    there, and `gradients` is the switch.
     """
 
     state: State
     start: int
+    gradients: Cells
     at_yield: list[tuple[Cells, Value]] = field(default_factory=list)
+    enabled_at_yield: Value | None = None
 
     def note_yield(self) -> None:
         written = [cells for cells, key, _ in self.state.trail[self.start :] if key == _MODE]
         self.at_yield = [(cells, cells[_MODE]) for cells in written if _MODE in cells]
+        self.enabled_at_yield = self.gradients["enabled"]
 
     def enter(self) -> Callable[[], None]:
-        """Sets the modes within the block; the result sets those after it."""
+        """Sets the modes and the switch within the block; the result sets the modes after it."""
+        if self.enabled_at_yield is not None:
+            self.state.set(self.gradients, "enabled", self.enabled_at_yield)
         after = [(cells, cells[_MODE]) for cells, _ in self.at_yield if _MODE in cells]
         self._set(self.at_yield)
         return partial(self._set, after)
@@ -252,7 +258,7 @@ class ModeRestoration(Part):
     @contextmanager
     def generator_around(self) -> Iterator[_GeneratorModes]:
         """Runs the block, which calls a context manager; the modes at the `yield` of a generator are noted."""
-        modes = _GeneratorModes(self.state, len(self.state.trail))
+        modes = _GeneratorModes(self.state, len(self.state.trail), self.log.gradients)
         self._generators.append(modes)
         try:
             yield modes
