@@ -308,7 +308,7 @@ def test_a_configuration_counts_with_its_defaults(tmp_path: Path, name: str, use
     assert found == set()
 
 
-@pytest.mark.parametrize("call", ["Config(rate=0.1)", "Config(**{'rate': 0.1})", "Config(**settings)", "Config (0, 0.1)"])
+@pytest.mark.parametrize("call", ["Config(rate=0.1)", "Config(**{'rate': 0})", "Config(**settings)", "Config (0, .1)"])
 def test_a_configuration_with_another_value_is_not_the_default(tmp_path: Path, call: str) -> None:
     """Where the program gives a configuration a value, its default is not what happens."""
     source = HEADER + CONFIGS["dataclass"] + NET_OF_CONFIG + f"settings = sys.argv\nNet({call})\n"
