@@ -307,7 +307,7 @@ class Calls(Part):
             return containers.enumerate_items(containers.limited(containers.items_of(args[0])))
         if name == "zip" and args:
             return containers.zipped(args)
-        if name == "map" and len(args) == 2 and isinstance(args[0], (Function, Module, Partial, Bound)):
+        if name == "map" and len(args) == 2 and _is_short(args[0]):
             return self._map(args[0], args[1], node)
         if name == "dict":
             return containers.dictionary(args, kwargs)
@@ -447,6 +447,12 @@ class Calls(Part):
             self.state.set(cells, key, value if args[1] != NONE else args[1])
             return NONE
         return self.domain.opaque((module, *args, *kwargs.values()), node)
+
+
+def _is_short(function: Value) -> bool:
+    """Whether a function is one call of a model, or one expression: others may take all steps if `map` calls them."""
+    is_lambda = isinstance(function, Function) and isinstance(function.node, ast.Lambda)
+    return is_lambda or (isinstance(function, Module) and function.is_module)
 
 
 def _positional(args: Args, index: int) -> Value | None:
