@@ -38,7 +38,7 @@ def test_the_first_letters_of_codes_list_a_family(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == next(each["page"] for each in documents if each["code"] == "REG301")
 
 
-@pytest.mark.parametrize("place", ["", "rules", "rules/loud_labels.py"])
+@pytest.mark.parametrize("place", ["", "rules", "rules/loud_labels.py", "new/rules"])
 def test_a_skeleton_is_a_rule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
@@ -64,7 +64,7 @@ def test_a_skeleton_is_a_rule(
         ("Loud Labels", ".", "'Loud Labels' names no rule"),
         ("../loud", ".", "'../loud' names no rule"),
         ("loud-labels", "quiet.py", "must be called loud_labels.py"),
-        ("loud-labels", "nowhere", "cannot be written: No such file or directory"),
+        ("loud-labels", "kept.py/rules", "cannot be written: Not a directory"),
     ],
 )
 def test_nothing_is_overwritten_or_misnamed(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -351,44 +349,3 @@ def test_a_patch_that_no_longer_fits_is_not_drawn(full: Report) -> None:
     late = replace(PATCH, edits=(Edit(60, 1, 60, 2, ""),))
     page = page_of(replace(full, findings=(replace(full.findings[2], patch=late),)))
     assert "gate it" in page.text and "-60" not in page.text
-
-
-DRIVER = """
-const form = document.querySelector("form"), said = [];
-const cards = () => [...document.querySelectorAll("article")].filter((each) => each.checkVisibility());
-const choose = (name, value) => {
-  form.elements[name].value = value;
-  form.elements[name].dispatchEvent(new Event("change", { bubbles: true }));
-};
-said.push(cards().length);
-choose("severity", "=error");
-said.push(cards().length, form.elements.shown.value);
-choose("group", "severity");
-said.push([...document.querySelectorAll(".group")].filter((each) => each.checkVisibility()).length);
-choose("severity", "");
-said.push([...document.querySelectorAll(".group > summary")].map((each) => each.textContent).join());
-form.elements.collapse.click();
-said.push(document.querySelectorAll(".cards article details[open]").length);
-choose("severity", "=info");
-const target = document.querySelector("article.error");
-location.hash = target.id;
-setTimeout(() => {
-  said.push(target.checkVisibility(), target.querySelector("details").open);
-  said.push(document.documentElement.scrollWidth <= innerWidth);
-  document.title = said.join("|");
-}, 100);
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium-headless-shell") is None, reason="needs Chromium's headless shell")
-def test_the_controls_work_in_a_browser(report: Report, tmp_path: Path) -> None:
-    """In a window of 400 pixels the controls filter, group and collapse; a link reveals a card that a filter hides."""
-    document = rendered(many(report, 9), "html")
-    document = re.sub("<meta http-equiv=.*>", "", document).replace("</body>", f"<script>{DRIVER}</script></body>")
-    (tmp_path / "page.html").write_text(document, encoding="utf-8")
-    browser = ("chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--window-size=400,800")
-    asked = ("--virtual-time-budget=2000", "--dump-dom", (tmp_path / "page.html").as_uri())
-    done = subprocess.run([*browser, *asked], capture_output=True, text=True, timeout=60)
-    (title,) = re.findall("<title>(.*?)</title>", done.stdout)
-    assert title == "9|3|3 of 9 shown|1|error (3),warning (3),info (3)|0|true|true|true"

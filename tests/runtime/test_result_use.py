@@ -6,7 +6,7 @@ from pathlib import Path
 
 from regcheck.files.place import Place
 from regcheck.runtime.call_sites import CallSite
-from regcheck.runtime.result_use import DECISION, classify_use, passes_mode
+from regcheck.runtime.result_use import DECISION, SHAPE, VALUE, classify_use, passes_mode
 
 SOURCE = """\
 def predict(net, x, mode):
@@ -29,3 +29,18 @@ def test_one_file_is_asked_about_between_many_others(tmp_path: Path) -> None:
         assert passes_mode(site(paths[0], 2))
         assert classify_use(site(each, 3)) == DECISION
     assert classify_use(site(paths[0], 3)) == DECISION
+
+
+def test_ways_out_of_the_graph(tmp_path: Path) -> None:
+    """A result of which code takes the data is a value; one that code only measures or hands on is not."""
+    uses = {
+        "net(x).data": VALUE,
+        "net(x).cpu().data": VALUE,
+        "net(x).detach()": VALUE,
+        "net(x).ndim": SHAPE,
+        "net(x).T": "",
+    }
+    paths = {text: tmp_path / f"use_{number}.py" for number, text in enumerate(uses)}
+    for text, path in paths.items():
+        path.write_text(f"def predict(net, x):\n    return {text}\n", encoding="utf-8")
+    assert {text: classify_use(site(path, 2)) for text, path in paths.items()} == uses

@@ -144,6 +144,43 @@ CLASSES = {
                     total += <self.drop(head(x))|head(self.drop(x))>
                 return total / len(self.heads)
         """,
+    "heads of two widths, in a loop of unknown length": """
+        class Molecules(nn.Module):
+            def __init__(self, depth, atoms, width, num_classes, rate):
+                super().__init__()
+                self.rate, self.layers, self.heads = rate, nn.ModuleList(), nn.ModuleList()
+                for level in range(depth):
+                    if level == 0:
+                        self.layers.append(nn.Linear(atoms, width))
+                        self.heads.append(nn.Linear(atoms, num_classes))
+                    else:
+                        self.layers.append(nn.Linear(width, width))
+                        self.heads.append(nn.Linear(width, num_classes))
+
+            def forward(self, x):
+                on, total, levels = self.training, 0, [x]
+                for layer in self.layers:
+                    x = F.relu(layer(x))
+                    levels.append(x)
+                for h, head in zip(levels, self.heads):
+                    total += <F.dropout(head(h), self.rate, on)|head(F.dropout(h, self.rate, on))>
+                return total
+        """,
+    "one of two heads": """
+        class Terrain(nn.Module):
+            def __init__(self, bands, n_classes, by_region):
+                super().__init__()
+                self.by_region, self.drop, self.body = by_region, nn.Dropout(0.3), nn.Linear(bands, 32)
+                self.near, self.far = nn.Linear(32, n_classes), nn.Linear(32, n_classes)
+
+            def forward(self, x, region):
+                x = F.relu(self.body(x))
+                if self.by_region and region > 4:
+                    head = self.near
+                else:
+                    head = self.far
+                return <self.drop(head(x))|head(self.drop(x))>
+        """,
     "heads averaged": """
         class Jury(nn.Module):
             def __init__(self, width, num_classes, members=4):

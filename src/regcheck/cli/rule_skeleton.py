@@ -89,6 +89,8 @@ inputs = (torch.randn(4, 8),)
 def write(name: str, path: Path, rules: Iterable[Rule]) -> Path:
     """Write the skeleton of a rule into a folder, or as the file that `path` names, and return where it stands.
 
+    A folder that does not exist is created.
+
     Raises:
         UsageError: the name is not in kebab-case, or some rule's already; the file exists, is not named after the rule,
             or cannot be written.
@@ -102,6 +104,8 @@ def write(name: str, path: Path, rules: Iterable[Rule]) -> Path:
     if file.stem != name.replace("-", "_"):
         raise UsageError(f"{file}: the file of the rule {name} must be called {name.replace('-', '_')}.py")
     try:
+        if not file.parent.is_dir():
+            file.parent.mkdir(parents=True)
         with file.open("x", encoding="utf-8") as new:
             new.write(SKELETON)
     except FileExistsError:

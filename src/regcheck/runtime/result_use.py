@@ -21,7 +21,7 @@ from .call_sites import CallSite
 
 DECISION, VALUE, SHAPE = "decision", "value", "shape"
 
-_GRAPH_EXITS = frozenset(("detach", "numpy", "item", "tolist", "cpu"))
+_GRAPH_EXITS = frozenset(("detach", "data", "numpy", "item", "tolist", "cpu"))
 _SCORING = (ast.Sub, ast.Mult, ast.Eq, ast.NotEq)
 _THRESHOLDS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _REDUCING = frozenset(("mean", "sum", "median", "norm", "average"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any
+from collections.abc import Generator
+from contextlib import nullcontext
+from typing import Any, Protocol
 
 import pytest
 
@@ -22,21 +22,47 @@ BELOW = "\x1b7\n\r\x1b[K"
 BACK = "\x1b8"
 
 
-class ProgressPlugin:
-    """The hooks around each test. Without a terminal, and without `-v`, nothing is shown, and never with `-q`.
+class Display(Protocol):
+    """Where steps are shown, or leave the process for; nothing is announced to one that `is_shown` denies."""
 
-    It starts no thread, and leaves standard output to pytest.
+    is_shown: bool
+
+    def show(self, begun: tuple[ProgressStep, ...]) -> None: ...
+    def clear(self) -> None: ...
+
+
+class StepAnnouncer:
+    """The hook around each test, in the process that runs it."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
+        with listening(self._display.show, self._display.clear) if self._display.is_shown else nullcontext():
+            return (yield)
+
+
+class ProgressLine:
+    """The latest step of those that run now, here or in workers of pytest-xdist.
+
+    Without a terminal, and without `-v`, nothing is shown, and never with `-q`. It starts no thread, and leaves
+    standard output to pytest. Steps of workers arrive on execnet's threads, while pytest's own may wait.
     """
 
-    def __init__(self) -> None:
-        self._listening: Callable[[], AbstractContextManager[None]] = nullcontext
+    is_shown = False
 
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[ProgressStep, ...]] = {}
+        self._turn = threading.Lock()
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Choose what to show: the terminal, and its streams, are known from here on."""
         config = session.config
-        moves = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._moves = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         verbosity = config.get_verbosity()
-        if not config.pluginmanager.has_plugin("terminalreporter") or verbosity < 0 or not (moves or verbosity):
+        if not config.pluginmanager.has_plugin("terminalreporter") or verbosity < 0 or not (self._moves or verbosity):
             return
         self._pytest = config.get_terminal_writer()
         self._column_counts = sys.stdout.isatty()
@@ -44,35 +70,47 @@ class ProgressPlugin:
         # An audit replaces the stream's `write` to drop what the model prints.
         self._put, self._flush, self._encoding = sys.stderr.write, sys.stderr.flush, sys.stderr.encoding
         self._due = time.monotonic() + SECONDS
-        self._listening = partial(listening, self._move, self._clear) if moves else partial(listening, self._log)
+        self.is_shown = True
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
-        with self._listening():
-            return (yield)
+    def show(self, begun: tuple[ProgressStep, ...], worker: str = "") -> None:
+        """Show a step, behind the steps that it is a part of; `worker` names the process that it is in."""
+        with self._turn:
+            self._begun.pop(worker, None)
+            self._begun[worker] = begun
+            if self._moves:
+                self._move()
+            else:
+                self._log()
 
-    def _move(self, begun: tuple[ProgressStep, ...]) -> None:
+    def clear(self, worker: str = "") -> None:
+        """Erase the steps of a process, which has none left; those of another one reappear."""
+        with self._turn:
+            if self._begun.pop(worker, None) is None or not self._moves:
+                return
+            if self._begun:
+                self._move()
+            else:
+                self._write(f"{BELOW}{BACK}")
+
+    def _move(self) -> None:
         """Show the step below pytest's line, for which the terminal may have to scroll, and return to that line."""
         column = self._pytest.width_of_current_line if self._column_counts else 0
         forward = f"\x1b[{column}C" if column else ""
-        self._write(f"\n\x1b[A{forward}{BELOW}{_line(begun)[: self._pytest.fullwidth - 1]}{BACK}")
+        self._write(f"\n\x1b[A{forward}{BELOW}{self._text()[: self._pytest.fullwidth - 1]}{BACK}")
 
-    def _clear(self) -> None:
-        self._write(f"{BELOW}{BACK}")
-
-    def _log(self, begun: tuple[ProgressStep, ...]) -> None:
+    def _log(self) -> None:
         """Print the step, if the last line is long enough ago."""
         if time.monotonic() >= self._due:
-            self._write(("\n" if self._pytest.width_of_current_line else "") + _line(begun) + "\n")
+            self._write(("\n" if self._pytest.width_of_current_line else "") + self._text() + "\n")
             self._due = time.monotonic() + SECONDS
+
+    def _text(self) -> str:
+        """`regcheck: measuring REG202 in Net (1 of 3)`, in a worker `regcheck: [gw0] measuring …`."""
+        worker, begun = next(reversed(self._begun.items()))
+        return visible(f"regcheck: {f'[{worker}] ' if worker else ''}{': '.join(map(str, begun))}")
 
     def _write(self, text: str) -> None:
         self._pytest.flush()
         with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
             self._put(escape_unencodable(text, self._encoding))
             self._flush()
-
-
-def _line(begun: tuple[ProgressStep, ...]) -> str:
-    """`regcheck: measuring REG202 in Net (1 of 3)`."""
-    return visible(f"regcheck: {': '.join(map(str, begun))}")

@@ -23,9 +23,9 @@ from regcheck.suite.configured_models import PREFIX
 from regcheck.suite.declarations import Declarations
 from regcheck.suite.exports import Cases, commands, in_github_actions, write_report
 from regcheck.suite.monitor import TestMonitor
-from regcheck.suite.progress_line import ProgressPlugin
+from regcheck.suite.progress_line import ProgressLine, StepAnnouncer
 from regcheck.suite.settings import options_of, report_files_of
-from regcheck.suite.worker_transfer import Inbox, Message, is_worker, sender
+from regcheck.suite.worker_transfer import Inbox, Message, StepChannel, is_worker, sender
 from regcheck.suppression.apply import report_on
 
 if TYPE_CHECKING:
@@ -51,14 +51,17 @@ def begin(config: pytest.Config) -> None:
     manager = config.pluginmanager
     if is_worker(config):
         manager.register(TestMonitor(config, sender(config)), "regcheck-watching")
+        manager.register(StepAnnouncer(StepChannel(config)), "regcheck-steps")
         return
     plugin = ReportPlugin(config)
     manager.register(plugin, "regcheck-session")
+    line = ProgressLine()
+    manager.register(line, "regcheck-progress")
     if config.getoption("dist", "no") == "no":
         manager.register(TestMonitor(config, plugin.receive), "regcheck-watching")
-        manager.register(ProgressPlugin(), "regcheck-progress")
+        manager.register(StepAnnouncer(line), "regcheck-steps")
     else:
-        inbox = Inbox(options_of(config, watched=True), config.rootpath)
+        inbox = Inbox(options_of(config, watched=True), config.rootpath, line)
         manager.register(Workers(plugin, inbox), "regcheck-workers")
 
 
@@ -252,7 +255,8 @@ class Workers:
         self._inbox.open_for(node)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self) -> None:
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._inbox.close_for(node)
         self._receive_all()
 
     @pytest.hookimpl(optionalhook=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -14,13 +16,17 @@ from typing import Any
 import pytest
 
 from regcheck.config.options import Options
+from regcheck.core.progress import ProgressStep
 from regcheck.core.suppressions import CodeSuppression
 from regcheck.lazy_dataclass import dataclass
 from regcheck.session.ledger import Ledger
 from regcheck.suite.declarations import DeclarationStatus, DeclarationUse
+from regcheck.suite.progress_line import ProgressLine
 
 KEY = "regcheck"
 """The name under which a worker finds its channel."""
+SHOWS_STEPS = "regcheck_shows_steps"
+"""The name under which it finds whether the controller shows steps."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +53,37 @@ class Message:
 
 
 class Inbox:
-    """The controller's end: a channel of its own for each worker, beside the one that pytest-xdist uses."""
+    """The controller's end: a channel of its own for each worker, beside the one that pytest-xdist uses.
 
-    def __init__(self, options: Options, root: Path) -> None:
-        self._options, self._root = options, root
+    A string is a message, a list the steps that the worker is in.
+    """
+
+    def __init__(self, options: Options, root: Path, line: ProgressLine) -> None:
+        self._options, self._root, self._line = options, root, line
         self._arrived: SimpleQueue[str] = SimpleQueue()
         self._channels: list[Any] = []
 
     def open_for(self, node: Any) -> None:
         """Give a worker that is about to start its channel. What it sends arrives on execnet's own thread."""
         channel = node.gateway.newchannel()
-        channel.setcallback(self._arrived.put)
+        channel.setcallback(partial(self._take, node.gateway.id))
         self._channels.append(channel)
         node.workerinput[KEY] = channel
+        node.workerinput[SHOWS_STEPS] = self._line.is_shown
+
+    def close_for(self, node: Any) -> None:
+        """Forget the steps of a worker that is down."""
+        self._line.clear(node.gateway.id)
+
+    def _take(self, worker: str, item: str | list[list[Any]]) -> None:
+        if isinstance(item, str):
+            self._arrived.put(item)
+            return
+        with suppress(OSError, ValueError):  # the terminal is gone: execnet would close the channel, and lose messages
+            if item:
+                self._line.show(tuple(ProgressStep(*each) for each in item), worker)
+            else:
+                self._line.clear(worker)
 
     def messages(self) -> Iterator[Message]:
         """The messages that arrived since the last time."""
@@ -76,6 +100,26 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def sender(config: pytest.Config) -> Callable[[Message], None]:
-    """The worker's end."""
-    channel = getattr(config, "workerinput")[KEY]  # noqa: B009, pytest knows no such attribute
+    """The worker's end for messages."""
+    channel = _input(config)[KEY]
     return lambda message: channel.send(message.to_json())
+
+
+class StepChannel:
+    """The worker's end for steps."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.is_shown: bool = _input(config)[SHOWS_STEPS]
+        self._channel = _input(config)[KEY]
+
+    def show(self, begun: tuple[ProgressStep, ...]) -> None:
+        self._channel.send([[each.doing, each.number, each.total] for each in begun])
+
+    def clear(self) -> None:
+        self._channel.send([])
+
+
+def _input(config: pytest.Config) -> dict[str, Any]:
+    """What the controller passed to this worker."""
+    passed: dict[str, Any] = getattr(config, "workerinput")  # noqa: B009, pytest knows no such attribute
+    return passed

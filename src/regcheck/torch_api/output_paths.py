@@ -40,7 +40,7 @@ class OutputPaths:
         return pointwise or self.carries(op)
 
     def layers_behind(self, drop: Op, through: Callable[[Op], bool]) -> list[Op]:
-        """The nearest ops upstream that do not satisfy `through`: the summands where layers are summed up."""
+        """The nearest ops upstream that do not satisfy `through`: each layer of a sum, or of branches that join."""
         return self.flow.behind(drop, lambda op: op.id in self._sums_of_layers or through(op))
 
     @cached_property
@@ -81,21 +81,20 @@ class OutputPaths:
         dropped: set[str] = set()
         sums: set[str] = set()
         for op in self.flow:
-            adds = op.kind is Kind.JOIN or (op.kind is Kind.COMBINE and op.site.function in _JOINING)
             if op.kind is Kind.DROPOUT and op.active:
                 dropped.add(op.id)
             elif op.id in self._masked:
                 dropped |= {op.id} if self._masked[op.id] in dropped else set()
             elif op.inputs and dropped.issuperset(op.inputs):
-                if adds:
+                if joins(op):
                     sums.add(op.id)
-                if adds or hands_on(op):
+                if joins(op) or hands_on(op):
                     dropped.add(op.id)
         return frozenset(sums)
 
     @cached_property
     def _sums_of_layers(self) -> frozenset[str]:
-        """The ids of sums of nothing but results of layers, and of parameters such as a bias."""
+        """The ids of sums and joins of nothing but results of layers, and of parameters such as a bias."""
         results: set[str] = set()
         parameters: set[str] = set()
         sums: set[str] = set()
@@ -105,10 +104,9 @@ class OutputPaths:
             elif op.kind is Kind.PARAMETER:
                 parameters.add(op.id)
             elif op.inputs and (results | parameters).issuperset(op.inputs) and not results.isdisjoint(op.inputs):
-                adds = op.kind is Kind.COMBINE and op.site.function in _JOINING
-                if adds:
+                if joins(op):
                     sums.add(op.id)
-                if adds or hands_on(op):
+                if joins(op) or hands_on(op):
                     results.add(op.id)
         return frozenset(sums)
 
@@ -154,6 +152,11 @@ class OutputPaths:
 def hands_on(op: Op) -> bool:
     """Whether an op hands on the values of its input, each by itself, mixed with neighbours, or reduced."""
     return op.kind in CARRYING or is_reduction(op) or op.site.function in RESAMPLING
+
+
+def joins(op: Op) -> bool:
+    """Whether an op adds values up, or is one of several values, depending on the branch that ran."""
+    return op.kind is Kind.JOIN or (op.kind is Kind.COMBINE and op.site.function in _JOINING)
 
 
 def is_reduction(op: Op) -> bool:

@@ -10,10 +10,10 @@ A call stands below a function if that function makes it, directly or through ot
 | gradients | the call stands | what else is seen | reported as |
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
-| any, in a run | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
-| any, in a run | an export to ONNX, without `dynamo=False` | only batch norm depends on the mode | nothing |
-| any, in a run | an export to ONNX | `dynamo=False` and no batch norm, or without `dynamo=False` | info |
-| any, in a run | any other export | nothing is trained later; nobody asked for `train()` since the last step | error |
+| any | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
+| any | an export to ONNX, without `dynamo=False` | only batch norm depends on the mode | nothing |
+| any | an export to ONNX | `dynamo=False` and no batch norm, or without `dynamo=False` | info |
+| any | any other export | nothing is trained later; nobody asked for `train()` since the last step | error |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
 | off | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
@@ -47,12 +47,12 @@ A call stands below a function if that function makes it, directly or through ot
 A function trains if it back-propagates, steps an optimizer, or calls a model through whose result a loss is
 back-propagated. So does the innermost function around a call and its backward pass, or around the backward pass and the
 optimizer's step: a step may consist of helper functions, and `accelerator.backward(loss)` counts as `loss.backward()`.
-A decision is an argmax, a top k, a loss or a metric, also one written by hand: the mean or sum of a result minus,
-times or equal to another value. `detach`, `numpy`, `item` and `tolist` take a result out of the graph, too. So the
-rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a validation at
-the end of the function that trains. In such a function, source shows a decision where equal calls come in a row,
-where the line trains as well (a loop over phases), or after the loops that train. A pass whose results are dropped,
-as in `update_bn`, uses up the `train()` before it.
+A decision is an argmax, a top k, a loss or a metric, also one written by hand: the mean or sum of a result minus, times
+or equal to another value. `detach`, `data`, `numpy`, `item` and `tolist` take a result out of the graph, too. So the
+rule ignores teachers, generators, pseudo-labels and target networks in a training step, and finds a validation at the
+end of the function that trains. In such a function, source shows a decision where equal calls come in a row, where the
+line trains as well (a loop over phases), or after the loops that train. A pass whose results are dropped, as in
+`update_bn`, uses up the `train()` before it.
 
 A `train()` stands for predictions alone if the program trains the model after another one. It may be meant: for
 Monte-Carlo dropout, which passes each input several times, or for the statistics of the test batch, of which a single
@@ -116,7 +116,7 @@ from regcheck.core.usage import ONNX, ONNX_BY_TRACING, Backward, Called, StepCom
 CODE = "REG201"
 SEVERITY = Severity.ERROR
 SINCE = "1.0"
-BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Backward)
+BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Trait.EXPORTED, Backward)
 PREDICTS = re.compile(
     r"(?:^|[_.])(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
 )
@@ -156,11 +156,7 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     """How certain it is that a prediction was meant; None where train mode may be wanted."""
     asked = usage.requested_mode(index)
     if call.exporter:
-        of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
-        meant = asked or (call.exporter == ONNX and normalizes(call, alone=True))
-        return (
-            None if meant else Severity.INFO if call.trained_after or of_a_test or drops_only(call) else Severity.ERROR
-        )
+        return None if asked else of_export(usage, index, call)
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
@@ -169,6 +165,18 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)
     return found
+
+
+def of_export(usage: Usage, index: int, call: Called) -> Severity | None:
+    """The grade of an export in a train mode that nobody asked for."""
+    if call.exporter == ONNX and normalizes(call, alone=True):
+        return None
+    of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
+    followed = call.trained_after
+    if followed is None:  # from source
+        followed = any(map(trains, usage.events[index + 1 :]))
+    certain = not (followed or of_a_test or drops_only(call))
+    return Severity.INFO if not certain else Severity.ERROR if call.model.known else Severity.WARNING
 
 
 def normalizes(call: Called, *, alone: bool = False) -> bool:
