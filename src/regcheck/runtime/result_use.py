@@ -228,13 +228,14 @@ def _hides(other: ast.Name, store: ast.Name, use: ast.Name, parents: Mapping[ast
     statement: ast.AST = other
     while not isinstance(statement, ast.stmt):
         statement = parents[statement]
-    block, around = parents[statement], use
+    around: ast.AST = use
+    block = parents[statement]
     if isinstance(statement, ast.AugAssign) or not _begins_before(other, use):
         return False
     while around in parents and around is not block:
         if around is statement and isinstance(statement, (ast.Assign, ast.AnnAssign)):
             return False
-        around = parents[around]  # type: ignore[assignment]
+        around = parents[around]
     is_between = _begins_before(store, other) or _begins_before(use, store)
     return around is block and not isinstance(block, ast.If) and is_between
 
