@@ -51,6 +51,22 @@ def test_noise_that_no_batch_norm_sees_shifts_nothing() -> None:
         shift(bare, "cpu")
 
 
+class Joined(nn.Module):
+    """A batch norm of its input beside a dropped layer of it, as in a dense block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.drop, self.norm = nn.Linear(16, 8), nn.Dropout(0.5), nn.BatchNorm1d(24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(torch.cat([x, self.drop(self.layer(x))], 1)))
+
+
+def test_channels_that_the_noise_does_not_reach_are_left_out() -> None:
+    """Where a third of a norm's channels is dropped, the shift is that of these: 1 + p/(1-p) E[x²]/Var, about 2."""
+    assert 1.9 < shift(Joined(), "cpu").expected < 2.3
+
+
 @pytest.mark.parametrize("weights", range(8))
 def test_few_samples_decide_as_many_do(weights: int) -> None:
     """With four samples some masks fall short of a large effect; whatever the weights are, their means show it."""

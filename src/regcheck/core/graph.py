@@ -289,7 +289,8 @@ class Graph:
     `uncalled` are the dropout layers with a rate above zero that the model registers, that neither flow calls and no
     code reads, as ops at the places that construct them; it is filled in where a rule starts from them. `unseen` are
     the lines that draw from streams of Python and NumPy in eval mode, where predictions differ by draws that no flow
-    shows.
+    shows. `steering` are the draws of the eval flow that reach no output there, though predictions differ: a branch or
+    a number may depend on them.
     """
 
     subject: str
@@ -300,6 +301,7 @@ class Graph:
     model: str = ""
     uncalled: tuple[Op, ...] = ()
     unseen: tuple[Op, ...] = ()
+    steering: tuple[Op, ...] = ()
     _by_site: dict[Mode, dict[Site, Op]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _calls_by_place: dict[Mode, dict[Site, list[bool | None]]] = field(
         init=False, repr=False, compare=False, default_factory=dict

@@ -24,6 +24,7 @@ class Trait(Enum):
     UNCALLED = "a dropout layer that a model registers and never calls"
     NO_GRADIENTS = "a model call without gradients"
     WEIGHTS_LOADED = "a call of a model whose weights the program has loaded"
+    EXPORTED = "an export of a model"
     DECAYS = "an optimizer that decays weights"
 
     @property

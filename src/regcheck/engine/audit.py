@@ -177,8 +177,8 @@ def _check_model(
             uncalled = uncalled_dropouts(model, whole, coverage, files_around)
             whole = replace(whole, graph=replace(whole.graph, uncalled=uncalled))
         twin = cache(fresh)
-        unseen, unexplained = unexplained_draws(twin, whole, options.seed)
-        whole = replace(whole, graph=replace(whole.graph, unseen=unseen))
+        graph, unexplained = unexplained_draws(twin, whole, options.seed)
+        whole = replace(whole, graph=graph)
         suspicions = check.suspect("graph", whole.graph, blocks=whole.blocks)
         traced, pairs, note = _on_affordable_batch(check, model, whole, suspicions, fresh)
         if pairs or meeting is not None:
@@ -232,7 +232,9 @@ def _on_affordable_batch(
         part = trace_model(fresh(), traced.graph.subject, few, locate, traced.graph.wholeness)
     except CannotTrace:
         return traced, pairs, ""
-    part = replace(part, graph=replace(part.graph, uncalled=traced.graph.uncalled, unseen=traced.graph.unseen))
+    seen = traced.graph
+    graph = replace(part.graph, uncalled=seen.uncalled, unseen=seen.unseen, steering=seen.steering)
+    part = replace(part, graph=graph)
     again = check.suspect("graph", part.graph, blocks=part.blocks).pairs
     same = [(rule.code, each.place) for rule, each in again] == [(rule.code, each.place) for rule, each in pairs]
     if not same or not differ_in_batch_only(traced.graph, part.graph, size, count):

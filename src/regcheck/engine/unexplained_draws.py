@@ -9,7 +9,7 @@ from torch import nn
 
 from regcheck.core.errors import CannotMeasure
 from regcheck.core.finding import NotChecked
-from regcheck.core.graph import Kind, Mode, Op, Site
+from regcheck.core.graph import Graph, Kind, Mode, Op, Site
 from regcheck.probe.factory import locate
 from regcheck.probe.probes import ModelProbe
 from regcheck.probe.runner import Runner
@@ -26,30 +26,32 @@ ROUNDING = 1e-5
 
 def unexplained_draws(
     twin: Callable[[], nn.Module], traced: TraceResult, seed: int
-) -> tuple[tuple[Op, ...], tuple[NotChecked, ...]]:
-    """The draws, if eval runs differ though the graph carries no draw to an output.
+) -> tuple[Graph, tuple[NotChecked, ...]]:
+    """The graph with the draws that it carries to no output, if eval runs differ, and an entry for each other draw.
 
-    Returns:
-        The lines that draw from streams of Python and NumPy as ops, and an entry for each other draw.
+    Lines that draw from streams of Python and NumPy are searched for where no draw of torch reaches an output.
     """
 
     def is_visible(op: Op) -> bool:
         return op.kind is not Kind.OPAQUE
 
-    flow = traced.graph.eval
+    graph, flow = traced.graph, traced.graph.eval
     draws = [op for op in flow if op.active and (op.drops or op.kind is Kind.RANDOM)]
-    explained = any(flow.outputs_reached(op, is_visible) for op in draws)
-    if traced.inputs is None or traced.unmeasurable or explained:
-        return (), ()
+    unexplained = [op for op in draws if not flow.outputs_reached(op, is_visible)]
+    steering = tuple([op for op in unexplained if op.kind is Kind.RANDOM])
+    if traced.inputs is None or traced.unmeasurable:
+        return graph, ()
+    if len(unexplained) < len(draws):
+        return replace(graph, steering=steering), ()
     if not (draws or traced.drew_elsewhere):
-        return (), _unseeded(twin, traced, seed)
+        return graph, _unseeded(twin, traced, seed)
     try:
         runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
         repeats = ModelProbe(runner, traced.graph, seed).repeats()
     except CannotMeasure as error:
-        return (), (_not_compared(traced, error),)
+        return graph, (_not_compared(traced, error),)
     if repeats:
-        return (), ()
+        return graph, ()
     model = twin()
     switch_mode(model, Mode.EVAL)
     hidden = hidden_draws(model, moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
@@ -57,7 +59,7 @@ def unexplained_draws(
     ops = {(each.place.path, each.place.line): _op(each) for each in seeded if each.place}
     others = [each for each in hidden if each not in seeded]
     lines = [(each.module, each.place, f"`{each.source}` draws random numbers here") for each in others]
-    lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws]
+    lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws if op not in steering]
     differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"
     missed = tuple(
         NotChecked(
@@ -69,9 +71,9 @@ def unexplained_draws(
         )
         for module, place, how in dict.fromkeys(lines)
     )
-    if not (missed or ops):
+    if not (missed or ops or steering):
         missed = (NotChecked(traced.graph.subject, f"{differ}, by draws that no line of this thread makes", what),)
-    return tuple(ops.values()), missed
+    return replace(graph, unseen=tuple(ops.values()), steering=steering), missed
 
 
 def _unseeded(twin: Callable[[], nn.Module], traced: TraceResult, seed: int) -> tuple[NotChecked, ...]:

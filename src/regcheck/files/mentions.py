@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from dataclasses import field
 
 from regcheck.files.dotted_name import decorator_names, is_self, last_name
-from regcheck.files.syntax import children
+from regcheck.files.syntax import children, walk
 from regcheck.lazy_dataclass import dataclass
 
 ATTENTION = "scaled_dot_product_attention"
 CONSTRUCTING = ("__init__", "__post_init__", "__attrs_post_init__")
 _CLASS_TESTS = frozenset(("isinstance", "issubclass"))
-_NOT_EVALUATED = (ast.Raise, ast.Assert)
 _WORD = re.compile(r"\w+")
 
 
 @dataclass
 class Mentions:
-    """What code mentions where the interpreter evaluates it: not in annotations, decorators, assertions or class tests.
+    """What code mentions where the interpreter evaluates it.
+
+    It does not evaluate annotations, decorators, class tests, nor assertions, except where these assign a name.
 
     Attributes:
         names: the variables that it reads or sets.
@@ -124,8 +125,10 @@ def _is_method(code: ast.AST) -> bool:
 
 def _evaluated(node: ast.AST) -> list[ast.AST]:
     """The nodes directly inside a node that the interpreter evaluates."""
-    if isinstance(node, _NOT_EVALUATED):
+    if isinstance(node, ast.Raise):
         return []
+    if isinstance(node, ast.Assert):
+        return [each for each in walk(node.test) if isinstance(each, ast.NamedExpr)]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return [*_defaults(node.args), *node.body]
     if isinstance(node, ast.Lambda):

@@ -19,10 +19,11 @@ STREAMS = (0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 0, 1, 0)
 """The random stream of each run of a spread's early look: the fewest runs whose partition by streams has a chance
 below its share of α. A stream repeats as soon as it can, so that noise shows at once."""
 
-FIRST, DOUBLED, ISOLATED = (10, 14, 12), (25, 25, 24), (13, 13, 12)
+FIRST, DOUBLED, ISOLATED = (10, 14, 12), (60, 60, 60), (13, 13, 12)
 """Runs of a spread: replays, replays where these differ by themselves, and changed runs, at the first look and at the
-second one, which has more in all or takes other calls out. They are the least for which the looks keep below their
-shares of α; the changed ones are as many as elsewhere, for what a look may overlook rests on them."""
+second one, which has more in all or takes other calls out. Those of the first and the isolated look are the least for
+which the looks keep below their shares of α; the changed ones are as many as elsewhere, for what a look may overlook
+rests on them. The second look has as many as prove a draw of few values, where a third of the changed runs differ."""
 
 SIGNS = 20
 """Runs of the sign test: the least for which its false-alarm probability, 2 to the minus of them, is below 1e-6."""

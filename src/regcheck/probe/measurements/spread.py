@@ -60,8 +60,9 @@ class ModelRuns:
 
     @property
     def behind(self) -> list[Site]:
-        """The calls in which the runs differ; none where that is not known."""
-        return [] if self.is_unseen else [op.site for op in (*self.ops, *self.without)]
+        """The calls in which the runs differ; none where the graph does not show what depends on them."""
+        shown = not self.is_unseen and not any(op in self.probe.graph.steering for op in self.ops)
+        return [op.site for op in (*self.ops, *self.without)] if shown else []
 
     @property
     def is_unseen(self) -> bool:

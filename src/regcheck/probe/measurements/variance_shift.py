@@ -23,6 +23,9 @@ REFERENCES = 5
 TOGETHER = 5
 """Masks of which the second look takes the mean."""
 
+UNREACHED = 1e-5
+"""The relative difference of a channel's variance that rounding may explain."""
+
 FAR = 1.2
 """How far from the threshold a median is, as a factor, for which a second look pays."""
 
@@ -35,7 +38,8 @@ def measure(probe: ModelProbe, op: Op, threshold: float) -> VarianceShift:
     look compares the means of several masks, as a running variance has the mean of several batches.
 
     A batch norm behind another one, by the graph, is not the first. Runs distinguish them too where values repeat to
-    the bit, and do not where a device adds in any order.
+    the bit, and do not where a device adds in any order. Of the norm's channels those count that the noise reaches: it
+    may have other inputs beside.
     """
     if op.kind is not Kind.DROPOUT or op.rate is None:
         raise CannotMeasure("this op is not a dropout whose rate is a number")
@@ -69,9 +73,13 @@ def measure(probe: ModelProbe, op: Op, threshold: float) -> VarianceShift:
     if reached is None:
         return VarianceShift((1.0,) * statistics.SIGNS, 1.0, is_above=False)
 
+    calm = without[reached]
+    channels = ~torch.isclose(noisy[reached], calm, rtol=UNREACHED, atol=0.0)
+    calm = calm[channels] if bool(channels.any()) else calm
+
     def ratio(turns: Iterable[int], how: Replacement | None = None) -> float:
-        noise = torch.stack([variances(turn, how, reached)[reached] for turn in turns])
-        return variance_ratio(noise.mean(0), without[reached])
+        noise = torch.stack([variances(turn, how, reached)[reached] for turn in turns]).mean(0)
+        return variance_ratio(noise[channels] if bool(channels.any()) else noise, calm)
 
     def plan(runs: int) -> None:
         runner.plan(runs, work=runner.operations)  # a run ends at the batch norm

@@ -10,10 +10,10 @@ A call stands below a function if that function makes it, directly or through ot
 | gradients | the call stands | what else is seen | reported as |
 | --- | --- | --- | --- |
 | any | anywhere | the result is dropped, or only its shape is read; `update_bn` | nothing |
-| any, in a run | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
-| any, in a run | an export to ONNX, without `dynamo=False` | only batch norm depends on the mode | nothing |
-| any, in a run | an export to ONNX | `dynamo=False` and no batch norm, or without `dynamo=False` | info |
-| any, in a run | any other export | nothing is trained later; nobody asked for `train()` since the last step | error |
+| any | an export (`torch.export.export`, `torch.jit.trace`) | trained on later, or below a test | info |
+| any | an export to ONNX, without `dynamo=False` | only batch norm depends on the mode | nothing |
+| any | an export to ONNX | `dynamo=False` and no batch norm, or without `dynamo=False` | info |
+| any | any other export | nothing is trained later; nobody asked for `train()` since the last step | error |
 | off | right after `train()`, of loaded weights without batch norm, nothing trains | one pass for each input | error |
 | off, in source | there, with or without batch norm | one pass of a single sample | error; with batch norm warning |
 | off | after a `train()` for predictions alone | a decision, one pass; a row below says error | likewise |
@@ -116,7 +116,7 @@ from regcheck.core.usage import ONNX, ONNX_BY_TRACING, Backward, Called, StepCom
 CODE = "REG201"
 SEVERITY = Severity.ERROR
 SINCE = "1.0"
-BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Backward)
+BEGINS_AT = (Trait.NO_GRADIENTS, Trait.WEIGHTS_LOADED, Trait.EXPORTED, Backward)
 PREDICTS = re.compile(
     r"(?:^|[_.])(?:predict\w*|infer|inference|evaluat\w*|eval|validat\w*|valid|val|test|classify|forecast)(?:_|$)", re.I
 )
@@ -156,11 +156,7 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     """How certain it is that a prediction was meant; None where train mode may be wanted."""
     asked = usage.requested_mode(index)
     if call.exporter:
-        of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
-        meant = asked or (call.exporter == ONNX and normalizes(call, alone=True))
-        return (
-            None if meant else Severity.INFO if call.trained_after or of_a_test or drops_only(call) else Severity.ERROR
-        )
+        return None if asked else of_export(usage, index, call)
     if asked:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
@@ -169,6 +165,18 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
     if found and (asked is False or not call.model.known):
         return Severity.INFO if asked is False else min(found, Severity.WARNING)
     return found
+
+
+def of_export(usage: Usage, index: int, call: Called) -> Severity | None:
+    """The grade of an export in a train mode that nobody asked for."""
+    if call.exporter == ONNX and normalizes(call, alone=True):
+        return None
+    of_a_test = any(bare_name(each).startswith("test_") for each in call.callers)
+    followed = call.trained_after
+    if followed is None:  # from source
+        followed = any(map(trains, usage.events[index + 1 :]))
+    certain = not (followed or of_a_test or drops_only(call))
+    return Severity.INFO if not certain else Severity.ERROR if call.model.known else Severity.WARNING
 
 
 def normalizes(call: Called, *, alone: bool = False) -> bool:

@@ -5,8 +5,9 @@
 Any random draw other than dropout that happens in eval mode and reaches an output: `torch.rand*`, `bernoulli`,
 `gumbel_softmax`, `FractionalMaxPool2d`, sampling, ungated noise or stochastic depth. Also numbers of Python and NumPy,
 such as `random.uniform` and `np.random.choice`, from their global streams and from generators that the model or its
-file holds. In source, a draw that only decides a branch (`if random.random() < 0.5:`) is listed as not checked; so are,
-in a run, predictions that depend on a clock, on the operating system's numbers or on a new generator without a seed.
+file holds. A draw may also decide a branch (`if torch.rand(()) < 0.2: continue`): a scan lists it as not checked, and
+an audit or a run measures it. These list as not checked predictions that depend on a clock, on the operating system's
+numbers or on a new generator without a seed.
 
 `torch.export` and `torch.jit.trace` write down the draws of the mode that they trace: a model traced in train mode
 draws for ever. Traced code does not show whether a draw is intended, so what counts for source counts here, too: a draw
@@ -76,6 +77,8 @@ ABOUT_SAMPLING = re.compile(
     r"(?<!down)(?<!down_)(?<!up)(?<!up_)sampl|reparam|generat|masking|random_mask", re.IGNORECASE
 )
 NOISE = {"rand", "randn", "normal", "uniform", "rand_like", "randn_like", "standard_normal", "random", "gauss"}
+STANDARD_NOISE = NOISE | {"cauchy"}
+"""The draws that `rsample` of a distribution scales; others have the distribution's parameters as arguments."""
 DISTRIBUTIONS = {"multinomial", "bernoulli", "poisson", "normal", "binomial"}
 """The functions that sample a distribution whose parameters are tensors."""
 LAYERS = {Kind.LINEAR, Kind.CONV, Kind.RECURRENT}
@@ -87,6 +90,8 @@ DECLARE = "if the randomness is intended, declare it with an ignore; else draw o
 def check(graph: Graph) -> Iterator[Suspicion]:
     yield from unseen_draws(graph)
     for draw in graph.randoms(active_in=Mode.EVAL):
+        if draw in graph.steering:
+            continue
         if not graph.eval.outputs_reached(draw, followed):
             branch = branch_of(graph.eval, draw)
             if branch is not None and not is_named_sampling(draw):
@@ -108,11 +113,12 @@ def check(graph: Graph) -> Iterator[Suspicion]:
 
 
 def unseen_draws(graph: Graph) -> Iterator[Suspicion]:
-    """The lines that draw outside of torch: what depends on their numbers, no flow shows."""
+    """The draws of which no flow shows what depends on their numbers: outside of torch, or decisions of its forward."""
     meant = starts_from_numbers(graph.eval) or not any(reaches_a_prediction(graph.eval))
-    for draw in graph.unseen:
+    for draw in (*graph.unseen, *graph.steering):
         severity = Severity.INFO if meant or is_named_sampling(draw) else None
-        message = f"this line draws from `{draw.call}` in eval mode, so predictions are random"
+        how = f"this line draws from `{draw.call}`" if draw in graph.unseen else f"`{draw.call}` draws random numbers"
+        message = f"{how} in eval mode, so predictions are random"
         yield Suspicion(draw, message, GUARD if severity is None else DECLARE, severity=severity)
 
 
@@ -200,7 +206,7 @@ def is_predicted(flow: Flow, draw: Op) -> bool:
     is_output = flow.outputs_reached(draw, followed) == flow.outputs_reached(draw, is_handed_on)
     by_function = draw.site.function in DISTRIBUTIONS and is_output
     sampled = [draw] if by_function or any(name.startswith("torch.distributions.") for name in draw.within) else []
-    if "torch.distributions.rsample" in draw.within:
+    if "torch.distributions.rsample" in draw.within and draw.site.function in STANDARD_NOISE:
         sampled += [op for op in flow.ahead(draw, passive)[1] if op.site.function in ("mul", "matmul")]
     return any(computed(flow, given) for op in sampled for given in flow.inputs_of(op))
 

@@ -53,6 +53,7 @@ from .values import (
     as_default,
     by_default,
     computed_from,
+    is_mode_setter,
     modules_in,
     options_of,
     tick,
@@ -337,7 +338,7 @@ class Calls(Part):
             setting = self.containers.setting_of(owner, name, args[2], node)
             if setting is not None:
                 return setting
-        if isinstance(value, UnknownObject) and len(args) == 2:
+        if (isinstance(value, UnknownObject) and len(args) == 2) or is_mode_setter(value):
             return value
         if isinstance(value, (Bound, Unknown)):
             return Unknown(varies=len(args) > 2)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from regcheck.files.syntax import walk
+
 from .part import Part
 from .state import Choice, Next
 from .values import (
@@ -86,6 +88,12 @@ class Statements(Part):
         self.state.frame.returns.append(self.evaluator.evaluate(node.value) if node.value else NONE)
         self.domain.leave_function(node)
         return Next.RETURN
+
+    def _assert(self, node: ast.Assert) -> None:
+        """Only what a test names is run: other calls are there to be compared."""
+        for each in walk(node.test):
+            if isinstance(each, ast.NamedExpr):
+                self.evaluator.evaluate(each)
 
     def _raise(self, node: ast.Raise) -> Next:
         return Next.RAISE

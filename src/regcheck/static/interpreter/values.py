@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import field, replace
 from itertools import count
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from regcheck.core import usage
 from regcheck.files.place import Place
@@ -578,9 +578,16 @@ def truth(value: Value) -> bool | None:
         return bool(value.cells) if OPEN not in value.cells else None
     if isinstance(value, Container) and not value.entries:
         return False
-    if isinstance(value, (Unknown, TensorRef, Weight, Several, Maybe, Bound)):
+    if isinstance(value, Bound):
+        return is_mode_setter(value) or None
+    if isinstance(value, (Unknown, TensorRef, Weight, Several, Maybe)):
         return None
     return True
+
+
+def is_mode_setter(value: Value) -> TypeGuard[Bound]:
+    """Whether a value is the method `train` or `eval` of a module, which the program has not called."""
+    return isinstance(value, Bound) and isinstance(value.receiver, Module) and value.name in ("train", "eval")
 
 
 def options_of(value: Either) -> list[Value]:

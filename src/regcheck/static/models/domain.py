@@ -82,7 +82,9 @@ _OF_NUMBERS = {
     "numpy": frozenset("array asarray float32 float64 abs exp log sqrt square sign tanh sin cos clip where".split()),
 }
 """Functions of Python and NumPy that compute numbers as the function of torch with this name does."""
-_TORCH = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor")
+_TORCH = frozenset(
+    ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor", "torch.ops.aten")
+)
 
 
 class ModelDomain(Domain):
@@ -161,6 +163,9 @@ class ModelDomain(Domain):
         paths = [self.emitter.modules.paths.get(id(each), "*") for each in (left, right)]
         return None if any("*" in each for each in paths) else left is right
 
+    def class_of(self, module: Module) -> Value | None:
+        return module.definition if isinstance(module, Instance) else None
+
     def setting(self, owner: Instance, name: str, value: Value) -> Value:
         """A setting that other code than the constructor assigns may differ from call to call."""
         project = self.state.project
@@ -200,6 +205,8 @@ class ModelDomain(Domain):
     def external(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "builtins.sum" and args:
             return self._sum(args[0], argument(args, kwargs, 1, "start", 0), node)
+        if name == "builtins.type" and len(args) == 1 and isinstance(args[0], Instance):
+            return self.class_of(args[0])
         if name in GENERATORS and any(each != NONE for each in (*args, *kwargs.values())):
             return VARYING  # seeded by each call, it draws the same numbers each time
         if name in NUMBER_DRAWS and not any(modules_in(each) for each in args):

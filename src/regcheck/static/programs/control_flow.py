@@ -115,7 +115,8 @@ class ProgramStatements(Statements):
             self.program.uncalled_methods.discarded(node.value)
 
     def _assert(self, node: ast.Assert) -> None:
-        """Only calls that set a mode are run: other calls, as of a model, are there to be compared."""
+        """Calls that set a mode are run, too."""
+        super()._assert(node)
         for each in walk(node.test):
             if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr in _MODE_SETTERS:
                 self.evaluator.evaluate(each)

@@ -39,6 +39,7 @@ from regcheck.static.interpreter.values import (
     by_default,
     computed_from,
     descendants,
+    is_mode_setter,
     leaves,
     modules_in,
     options_of,
@@ -55,6 +56,7 @@ from regcheck.torch_api.losses import EMBEDDING_LOSSES, LOSS_FUNCTIONS, LOSSES
 from .backbones import Backbones
 from .constraints import Constraints
 from .events import EventLog
+from .exported_models import Exports
 from .freezing import Freezing
 from .mode_restoration import ModeRestoration
 from .optimizers import Optimizers
@@ -114,6 +116,7 @@ class ProgramDomain(Domain):
         self.penalties = Penalties(self.log, self.freezing)
         self.constraints = Constraints(self.log)
         self.trainers = Trainers(self.log)
+        self.exports = Exports(self.log)
 
     def connect(self, interpreter: Interpreter) -> None:
         super().connect(interpreter)
@@ -124,7 +127,15 @@ class ProgramDomain(Domain):
     def parts(self) -> tuple[Part, ...]:
         """The parts that record what a program does, one subject each."""
         first = self.log, self.penalties, self.restoration, self.uncalled_methods, self.part_loops, self.freezing
-        return (*first, self.backbones, self.unknown_models, self.optimizers, self.constraints, self.trainers)
+        return (
+            *first,
+            self.backbones,
+            self.unknown_models,
+            self.optimizers,
+            self.constraints,
+            self.trainers,
+            self.exports,
+        )
 
     def begin(self, name: str) -> None:
         """A program begins, with a name that no other one of the same file has."""
@@ -173,6 +184,8 @@ class ProgramDomain(Domain):
         for value in values:
             if type(value) in _WITHOUT_MODES:
                 continue
+            if is_mode_setter(value):
+                value = value.receiver
             contents = value.cells.values() if isinstance(value, (Entries, Instance)) else ()
             for each in leaves(value, *contents, dicts=False):
                 if isinstance(each, UnknownObject):
@@ -375,6 +388,9 @@ class ProgramDomain(Domain):
         return limited or self.penalties.torch_function(name, args, kwargs) or result
 
     def _torch_function(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
+        exported = self.exports.export(name, args, kwargs, node)
+        if exported is not None:
+            return exported
         package, _, last = name.rpartition(".")
         values = (*args, *kwargs.values())
         if name in ("torch.no_grad", "torch.autograd.no_grad", "torch.autograd.grad_mode.no_grad"):

@@ -214,6 +214,21 @@ class EventLog(Part):
         """Appends a pass in train mode without gradients, which only updates the running statistics of a model."""
         self.add(Called, node, model=self.subject(module), training=True, grad=False, result="discarded")
 
+    def add_export(self, module: Module, exporter: str, node: ast.AST) -> None:
+        """Appends the call in which an exporter writes a model down."""
+        self.add(
+            Called,
+            node,
+            model=self.subject(module),
+            training=modes(module)[0],
+            grad=self.has_gradients is not False,
+            result="used",
+            exporter=exporter,
+            mode_set_at=self._modes_set_at.get(id(module)),
+            test_code=self.state.frames[-1].source.is_test,
+            callers=tuple([each.name for each in reversed(self.state.frames[:-1])]),
+        )
+
     def add_mode(self, model: Module, training: bool, node: ast.AST) -> None:
         """Appends a change of a model's mode."""
         self.add(ModeSet, node, model=self.subject(model), training=training)

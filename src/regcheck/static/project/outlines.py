@@ -19,13 +19,16 @@ from regcheck.static.interpreter.values import External, Function, Value
 
 from .files import Source
 from .names import Project, parameters_of
+from .prefilter import EXPORTS
 
-_GRADIENTS = re.compile(rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b")
+_GRADIENTS = re.compile(
+    rb"\b(?:no_grad|inference_mode|set_grad_enabled|backward)\b|" + b"|".join(map(re.escape, EXPORTS))
+)
 _BUILDING = re.compile(rb"\b(?:Sequential|Transformer\w*|MultiheadAttention)\b")
 _DECAY = re.compile(rb"\bweight_decay\b")
 _SETS_TRAIN_MODE = re.compile(rb"\.train\(\s*(?:mode\s*=\s*)?(?:True\s*)?\)")
 _WORDS = {
-    _GRADIENTS: (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward"),
+    _GRADIENTS: (b"no_grad", b"inference_mode", b"set_grad_enabled", b"backward", *EXPORTS),
     _BUILDING: (b"Sequential", b"Transformer", b"MultiheadAttention"),
     _DECAY: (b"weight_decay",),
     _SETS_TRAIN_MODE: (b".train(",),
@@ -53,7 +56,7 @@ class FunctionOutline(NamedTuple):
         is_of_module: whether it is a method of a model.
         is_factory: see `is_factory`.
         is_plain: whether its decorators do not change what it does to its arguments.
-        has_gradients: whether it names a switch of gradients, or a backward pass.
+        has_gradients: whether it names a switch of gradients, or a backward pass, or exports a model.
         builds: whether it names a container or block of torch that holds other layers.
         names_an_op: whether it names a call that a rule about models starts from.
         decays: whether it names weight decay.

@@ -52,12 +52,16 @@ SPELLED = frozenset(
 )
 """The kinds of op that are always written as a call by name; others have an operator, or no call at all."""
 
+EXPORTS = (b"jit.trace(", b"export.export(", b"onnx.export(")
+"""The calls with which a program exports a model."""
+
 WORDS: Mapping[Start, tuple[bytes, ...]] = {
     Trait.BATCH_STATISTICS: (b"atch_norm", b"atchNorm", b"running_stats", b"std(", b"var(", b"std_mean", b"var_mean"),
     Trait.REUSES_MASK: (b"ernoulli", b"binomial", b"rand", b"uniform", b"ropout"),
     Trait.UNCALLED: (b"ropout",),
     Trait.NO_GRADIENTS: (b"no_grad", b"inference_mode", b"set_grad_enabled", b"enable_grad"),
     Trait.WEIGHTS_LOADED: (b"load_state_dict",),
+    Trait.EXPORTED: EXPORTS,
     Trait.DECAYS: (b"weight_decay",),
     ModeSet: (b".eval", b".train("),
     ModeNotRestored: (b".eval", b".train("),
@@ -69,6 +73,12 @@ WORDS: Mapping[Start, tuple[bytes, ...]] = {
     Stepped: (b"optim",),
 }
 """What a file says that holds such a start, where the table of torch does not tell it."""
+
+FUNCTIONAL = re.compile(
+    rb"\b(?:functional|F|torch|nn|aten)\.(?:\w*dropout\w*|scaled_dot_product_attention)\("
+    rb"|functional import [^\n]*dropout"
+)
+"""A call of a dropout that is no layer: models of other files may call the function that it stands in."""
 
 NOT_CALLED = re.compile(rb"\.(?:eval|train)\b(?!\s*\()")
 """A method that sets the mode, named without a call."""
@@ -138,6 +148,8 @@ class Prefilter:
             return True
         used = _says(content, self._program_words) or self.names_a_method(content)
         if used and not source.is_torch:
+            return True
+        if not source.is_torch and Trait.DROPS in self._starts and FUNCTIONAL.search(content) is not None:
             return True
         model = _says(content, MODEL) or (b"Module" in content and MODEL_CLASS.search(content) is not None)
         return model and (used or self.any_call or self.names_an_op(content))
