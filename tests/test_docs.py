@@ -79,6 +79,16 @@ def test_the_examples_of_options_are_valid() -> None:
             parser.parse(words)
 
 
+def test_messages_that_the_page_on_trouble_quotes_exist() -> None:
+    """Each reason and message in the tables is in the source, but for what stands for a value."""
+    page = (DOCS / "how-to" / "troubleshoot.md").read_text(encoding="utf-8")
+    quoted = [text for row in re.findall(r"^\| (`.*?) \| ", page, re.MULTILINE) for text in re.findall("`(.*?)`", row)]
+    assert len(quoted) >= 12
+    source = "\n".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py"))
+    pieces = {piece.strip(" ,:") for text in quoted for piece in text.split("…")}
+    assert {piece for piece in pieces if piece not in source} == set()
+
+
 @pytest.mark.parametrize("page", [ARCHITECTURE, *DECISIONS], ids=lambda page: page.stem)
 def test_modules_that_a_page_names_exist(page: Path) -> None:
     """Each path (with a folder) of a Python file in a page for contributors is in the package or in the repository."""

@@ -40,7 +40,7 @@ RUN_BY_README = ("README.md", "docs/tutorial.md")
 
 NOT_RUN = {
     r"(.* && )?(pip|uv|pipx) .*": "needs a package index; tests/test_wheel.py installs the wheel",
-    r"python -m venv .*|\. .*/activate|export .*": "prepares a shell",
+    r"python -m venv .*|\. .*/activate|export .*|mkdir .*": "prepares a shell",
     r"make test": "runs this test",
     r"torchrun --nproc-per-node 8 .*": "needs eight processes; tests/cli/test_run_ranks.py starts some",
     r"regcheck audit 'timm:.*": "needs timm and torchvision, and hours",
@@ -110,7 +110,7 @@ CODES: dict[str, dict[str, int]] = {
 
 QUICK = re.compile(r"regcheck (scan|rule|completion|merge|--version)\b")
 FENCE = re.compile(r"^( *)```(console|bash|python)\b[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^[\w-]*\$ (.*?)(?: {2,}#.*)?$\n?((?:(?![\w-]*\$ ).*\n?)*)", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (.*?)(?: {2,}#.*)?$\n?((?:(?!\$ ).*\n?)*)", re.MULTILINE)
 
 NET = """\
 import torch

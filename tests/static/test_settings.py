@@ -308,11 +308,21 @@ def test_a_configuration_counts_with_its_defaults(tmp_path: Path, name: str, use
     assert found == set()
 
 
-@pytest.mark.parametrize("given", ["rate=0.1", "**{'rate': 0.1}", "**settings"])
-def test_a_configuration_with_another_value_is_not_the_default(tmp_path: Path, given: str) -> None:
+@pytest.mark.parametrize("call", ["Config(rate=0.1)", "Config(**{'rate': 0})", "Config(**settings)", "Config (0, .1)"])
+def test_a_configuration_with_another_value_is_not_the_default(tmp_path: Path, call: str) -> None:
     """Where the program gives a configuration a value, its default is not what happens."""
-    source = HEADER + CONFIGS["dataclass"] + NET_OF_CONFIG + f"settings = sys.argv\nNet(Config({given}))\n"
+    source = HEADER + CONFIGS["dataclass"] + NET_OF_CONFIG + f"settings = sys.argv\nNet({call})\n"
     found, _, _ = found_in(tmp_path, source)
+    assert found == set()
+
+
+@pytest.mark.parametrize("name", ["Config", "Größe"])
+def test_any_file_may_give_a_configuration_a_value(tmp_path: Path, name: str) -> None:
+    """A call in a file that the model's does not know changes a default, whatever the alphabet of the class's name."""
+    net = HEADER + (CONFIGS["dataclass"] + NET_OF_CONFIG.replace("TWIN", "<- REG401")).replace("Config", name)
+    found, marked, _ = found_in(tmp_path, net, f"print('{name}')\n")
+    assert found == marked
+    found, _, _ = found_in(tmp_path, net, f"import program\nprogram.{name} (\n    rate=0.1)\n")
     assert found == set()
 
 

@@ -76,6 +76,7 @@ def read_parts_in_processes(project: Project, jobs: int, known: Known | None = N
     """
     known = known or Known()
     tasks = tasks_of(project, jobs, known)
+    project.note_texts()
     readings: dict[str, list[Part]] = {}
     died: list[NotChecked] = []
     for task, result in zip(tasks, run_tasks(project, tasks, jobs), strict=True):

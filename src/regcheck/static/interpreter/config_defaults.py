@@ -93,14 +93,10 @@ def _initialized(definition: Definition) -> Mapping[str, Setting | None]:
 def _passed(project: Project, definition: Definition, fields: list[str]) -> set[str]:
     """The settings that a scanned call of the class, or of a function that copies its objects, may give a value."""
     name = definition.node.name
-    word = name.encode()
-    called = re.compile(rb"\b%s\s*\(" % word)
     build = definition.method("__init__")
     order = [each.arg for each, _ in parameters_of(build.node.args)][1:] if build is not None else fields
     passed: set[str] = set()
-    for source in project.sources:
-        if word not in source.content or called.search(source.content) is None:
-            continue
+    for source in project.callers.of(name):
         project.modules.reached.add(source)
         for callee in (name, *COPYING):
             for call in source.calls.get(callee, ()):

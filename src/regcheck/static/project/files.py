@@ -26,6 +26,7 @@ from .discovery import parse
 _FILE_SCOPE = (ast.If, ast.Try, ast.With)
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]{0,4000}\)|.*)", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
+_CALLED = re.compile(rb"\b([\w\x80-\xff]+)\s*\(")
 _ATTRIBUTE = re.compile(rb"\.[ \t]*(\w+)")
 _DEFINED = re.compile(rb"^[ \t]*(?:class|def|async[ \t]+def)[ \t]+(\w+)|^(\w+)[ \t]*[:=,]", re.MULTILINE)
 _COMMENT = re.compile(rb"#.*|\\\\\n")
@@ -188,6 +189,11 @@ class Source:
     def words(self) -> frozenset[str]:
         """Every word of the file."""
         return frozenset(each.decode(errors="replace") for each in _WORD.findall(self.content))
+
+    @property
+    def called(self) -> frozenset[bytes]:
+        """Every word of the file that stands before a parenthesis, in UTF-8."""
+        return frozenset(_CALLED.findall(self.content))
 
     @cached_property
     def attributes(self) -> frozenset[str]:

@@ -32,6 +32,7 @@ from regcheck.torch_api.keras_names import is_public
 from regcheck.torch_api.layers import CONTAINERS, layer_named
 from regcheck.torch_api.optimizers import DECAY, OPTIMIZERS
 
+from .callers import Callers
 from .files import Source, bindings_of, file_scope
 from .modules import Modules
 from .prefilter import Prefilter
@@ -237,6 +238,7 @@ class Project:
         self.starts = starts or StartingPoints()
         self.prefilter = Prefilter(self.starts)
         self.modules = Modules(self.sources)
+        self.callers = Callers(self.sources)
         self._forget()
 
     def _forget(self) -> None:
@@ -262,10 +264,15 @@ class Project:
         self._functions: dict[int, Function] = {}
         self._found: dict[tuple[str, str], Value | ast.expr] = {}
 
+    def note_texts(self) -> None:
+        """Computes what the texts of all files say together, so that copies and forks of the process share it."""
+        for fact in ("relevant", "assigned_elsewhere", "assigned_on_models", "_by_path"):
+            getattr(self, fact)
+        self.callers.of("")
+
     def afresh(self) -> Project:
         """The same files, and what their text says, with no other result memoized and no file reached."""
-        for fact in ("relevant", "assigned_elsewhere", "assigned_on_models", "_by_path"):
-            getattr(self, fact)  # computed here, and not by each copy
+        self.note_texts()
         other = copy(self)
         vars(other).pop("definitions", None)
         other.modules = self.modules.recording()
