@@ -302,7 +302,7 @@ def test_a_dict_is_filled_with_what_forward_asks_of_it() -> None:
     assert not batch["caption"].is_floating_point()
 
 
-@pytest.mark.parametrize(("model", "widths"), [(Views(), [5, 9]), (Levels(), [4, 8, 16])], ids=["loop", "comprehension"])
+@pytest.mark.parametrize(("model", "widths"), [(Views(), [5, 9]), (Levels(), [4, 8, 16])], ids=["loop", "items"])
 def test_an_argument_zipped_with_layers_is_a_list(model: nn.Module, widths: list[int]) -> None:
     """Where forward takes items of an argument with one layer each, the argument has an item for each layer."""
     (items,) = first(model).args
