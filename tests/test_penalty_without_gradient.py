@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from regcheck.core.finding import Verdict
+from regcheck.engine import source_events
 from regcheck.session.block import watch
 
 from .faulty_and_right import marked as marked_lines
@@ -431,3 +432,22 @@ def test_a_run_confirms_penalties_that_are_numbers(name: str, folder: Path, monk
         exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__", "__file__": str(path)})
     found = [(each.line, each.evidence.verdict) for each in watched.report.findings]
     assert found == [(line, Verdict.CONFIRMED) for line in marked(name)]
+
+
+def test_only_a_file_with_a_backward_pass_is_read_for_penalties(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test whose library sends gradients back costs no analysis of its project."""
+    read = list[str]()
+
+    def analyzed(path: str, content: bytes, start: object) -> tuple[()]:
+        read.append(path)
+        return ()
+
+    monkeypatch.setattr(source_events, "_programs_in", analyzed)
+    checks, trains = tmp_path / "test_gradients.py", tmp_path / "test_training.py"
+    checks.write_text("import torch\n\n\ndef test_gradients():\n    assert torch.autograd.gradcheck(net, x)\n")
+    trains.write_text("def test_training():\n    loss(net(x)).backward()\n")
+    for each in (checks, trains):
+        assert source_events._penalties_in(str(each)) == {}
+    assert read == [str(trains)]

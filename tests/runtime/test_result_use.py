@@ -44,3 +44,19 @@ def test_ways_out_of_the_graph(tmp_path: Path) -> None:
     for text, path in paths.items():
         path.write_text(f"def predict(net, x):\n    return {text}\n", encoding="utf-8")
     assert {text: classify_use(site(path, 2)) for text, path in paths.items()} == uses
+
+
+def test_a_name_that_is_assigned_again(tmp_path: Path) -> None:
+    """A value computed from a result is followed under the result's own name, as under another one."""
+    bodies = {
+        "y = net(x); y = y.sigmoid(); return (y > 0.5).sum()": DECISION,
+        "y = net(x); y = y.view(-1, 4); c = y.data.max(1)[1]; return (c == x).sum()": DECISION,
+        "y = net(x)[0]; y = (y.sigmoid() > 0.5).float(); return (y * x).sum()": DECISION,
+        "y = net(x); y = y.view(-1); y = y.numpy(); return y": VALUE,
+        "y = net(x); y = y.view(-1, 4); return y": "",
+        "y = net(x); y = x; return (y > 0.5).sum()": "",
+    }
+    paths = {text: tmp_path / f"again_{number}.py" for number, text in enumerate(bodies)}
+    for text, path in paths.items():
+        path.write_text("def predict(net, x):\n    " + text.replace("; ", "\n    ") + "\n", encoding="utf-8")
+    assert {text: classify_use(site(path, 2)) for text, path in paths.items()} == bodies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from torch import nn
 from regcheck import audit
 from regcheck.core.graph import Kind, Mode
 from regcheck.tracing.example_inputs import Inputs
-from regcheck.tracing.script_interpreter import interpreting, is_interpretable, is_opaque_script
+from regcheck.tracing.script_interpreter import _programs, interpreting, is_interpretable, is_opaque_script
 from regcheck.tracing.strategies import trace_model
 
 X = torch.randn(4, 3, 8)
@@ -116,6 +117,15 @@ def test_an_interpreted_script_computes_what_the_script_does(
             found = script(X)
         assert is_opaque_script(script)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_copies_of_a_script_share_its_program() -> None:
+    """An audit that copies a script many times compiles its graph for the interpreter once."""
+    script, other = scripted(Containers()), scripted(Calm())
+    program = _programs.of(script)
+    assert program is not None
+    assert _programs.of(copy.deepcopy(script)) is program
+    assert _programs.of(other) is not program
 
 
 class Switched(nn.Module):

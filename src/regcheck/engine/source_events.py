@@ -26,6 +26,9 @@ from regcheck.core.usage import (
 )
 from regcheck.files.place import Place
 
+_PASSES = (b"backward", b"training_step")
+"""The words of a file that holds a backward pass: the method's name, or a step whose library makes it."""
+
 
 def with_source_events(usage: Usage, rules: Iterable[Rule]) -> Usage:
     """The usage of a watched program, with the events that its source alone shows, as far as a rule starts from them.
@@ -54,7 +57,10 @@ def _with_penalties(events: Iterable[Event]) -> Iterator[Event]:
 def _penalties_in(path: str) -> Mapping[int, tuple[PenaltyWithoutGradient, ...]]:
     """The penalties without a gradient in the losses that a file back-propagates, by the line of the backward pass."""
     found: dict[int, dict[PenaltyWithoutGradient, None]] = {}
-    for usage in _programs_in(path, PenaltyWithoutGradient):
+    content = _content_of(path)
+    if not any(word in content for word in _PASSES):
+        return {}
+    for usage in _programs_in(path, content, PenaltyWithoutGradient):
         terms: list[PenaltyWithoutGradient] = []
         for event in usage.events:
             if isinstance(event, PenaltyWithoutGradient) and event.place is not None:
@@ -102,7 +108,7 @@ def _is_limited(weight: WeightRange, layers: tuple[str, ...]) -> bool:
 def _unkept_limits_in(path: str) -> Sequence[tuple[frozenset[Place], tuple[ConstraintNotKept, ...]]]:
     """For each program in a file that limits weights without effect: the lines where it trains, and these limits."""
     found = []
-    for usage in _programs_in(path, ConstraintNotKept):
+    for usage in _programs_in(path, _content_of(path), ConstraintNotKept):
         limits = [event for event in usage.events if isinstance(event, ConstraintNotKept) and not event.uncalled]
         trains = (event.place for event in usage.events if isinstance(event, (Backward, Stepped)))
         if limits:
@@ -111,17 +117,23 @@ def _unkept_limits_in(path: str) -> Sequence[tuple[frozenset[Place], tuple[Const
     return found
 
 
-def _programs_in(path: str, start: type[Event]) -> Sequence[Usage]:
+def _content_of(path: str) -> bytes:
+    """The text of a Python file; empty for any other, and for one that cannot be read."""
+    from regcheck.static.project.discovery import read
+
+    content = read(Path(path)) if path.endswith(".py") else None
+    return content if isinstance(content, bytes) else b""
+
+
+def _programs_in(path: str, content: bytes, start: type[Event]) -> Sequence[Usage]:
     """The programs that a scan of a file reads for a kind of event."""
+    if not content:
+        return ()
     from regcheck.engine.scan import in_project
     from regcheck.static.analyze import analyze
-    from regcheck.static.project.discovery import read
     from regcheck.static.project.files import Source
     from regcheck.static.project.names import Project
 
-    content = read(Path(path)) if path.endswith(".py") else None
-    if not isinstance(content, bytes):
-        return ()
     sources, _ = in_project([Source(path, content, True)])
     return analyze(Project(sources, StartingPoints.of([(start,)]))).usages
 

@@ -162,8 +162,8 @@ def _syntax(path: str) -> _Syntax:
         return _Syntax(ast.Module([], []))
 
 
-def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str], scored: bool) -> Iterator[str]:
-    """The uses of an expression's value, also through the names that it is assigned to.
+def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], bound: set[ast.Name], scored: bool) -> Iterator[str]:
+    """The uses of an expression's value, also through the names that it is assigned to: `bound`, where it is.
 
     `scored`: the value is a difference, a product or a comparison with another value, of which one number is a score.
     """
@@ -191,25 +191,25 @@ def _uses(node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str], sc
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                yield from _bound(target, node, parents, names, scored)
+                yield from _bound(target, node, parents, bound, scored)
             if not isinstance(node, ast.NamedExpr):
                 return
         elif isinstance(node, (ast.BinOp, ast.Compare)):
-            scored = scored or _scores(node, child, names)
+            scored = scored or _scores(node, child, {each.id for each in bound})
         elif isinstance(node, (ast.stmt, *_FUNCTIONS)):
             yield ""
             return
 
 
 def _bound(
-    target: ast.AST, node: ast.AST, parents: Mapping[ast.AST, ast.AST], names: set[str], scored: bool
+    target: ast.AST, node: ast.AST, parents: Mapping[ast.AST, ast.AST], bound: set[ast.Name], scored: bool
 ) -> Iterator[str]:
     """The uses of the names that an assignment binds."""
     for each in ast.walk(target):
         if isinstance(each, (ast.Attribute, ast.Subscript)):
             yield ""
-        elif isinstance(each, ast.Name) and each.id not in names:
-            names.add(each.id)
+        elif isinstance(each, ast.Name) and each not in bound:
+            bound.add(each)
             scope = node
             while scope in parents and not isinstance(scope, _FUNCTIONS):
                 scope = parents[scope]
@@ -217,19 +217,25 @@ def _bound(
             stores = [use for use in mentions if isinstance(use.ctx, ast.Store) and use is not each]
             for use in mentions:
                 if isinstance(use.ctx, ast.Load) and not any(_hides(other, each, use, parents) for other in stores):
-                    yield from _uses(use, parents, names, scored)
+                    yield from _uses(use, parents, bound, scored)
 
 
 def _hides(other: ast.Name, store: ast.Name, use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Whether another assignment to a name always runs between an assignment and a use of the name."""
+    """Whether another assignment to a name always runs between an assignment and a use of the name.
+
+    The value of an assignment is computed first: `x = f(x)` uses what `x` was before.
+    """
     statement: ast.AST = other
     while not isinstance(statement, ast.stmt):
         statement = parents[statement]
-    block, around = parents[statement], use
+    around: ast.AST = use
+    block = parents[statement]
     if isinstance(statement, ast.AugAssign) or not _begins_before(other, use):
         return False
     while around in parents and around is not block:
-        around = parents[around]  # type: ignore[assignment]
+        if around is statement and isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            return False
+        around = parents[around]
     is_between = _begins_before(store, other) or _begins_before(use, store)
     return around is block and not isinstance(block, ast.If) and is_between
 

@@ -105,8 +105,8 @@ def unfollowed(
 
 def _is_opaque(path: str, modules: Mapping[str, nn.Module]) -> bool:
     """Whether the module at a path is a script that cannot be run op by op, neither alone nor inside of another."""
-    within = (modules[each] for each in (path, *_above(path)) if each in modules)
-    return isinstance(modules[path], torch.jit.ScriptModule) and not any(map(is_interpretable, within))
+    within = [modules[each] for each in (path, *_above(path)) if each in modules]
+    return isinstance(modules[path], torch.jit.ScriptModule) and not any(map(is_interpretable, reversed(within)))
 
 
 def _judged(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -60,12 +60,22 @@ class _Programs:
     def of(self, module: torch.jit.ScriptModule) -> Block | None:
         if module not in self.known:
             try:
-                graph: Any = module.inlined_graph  # torch's stubs lack most of its methods
-                self.known[module] = _block(graph)
-            except (_Unsupported, AttributeError, RuntimeError):
+                self.known[module] = _program(module._c._get_method("forward").graph)
+            except (AttributeError, RuntimeError):
                 self.known[module] = None
         program: Block | None = self.known[module]
         return program
+
+
+@lru_cache(maxsize=512)
+def _program(graph: Any) -> Block | None:
+    """The compiled graph, which a module shares with its copies; None where it cannot be interpreted."""
+    inlined = graph.copy()
+    torch._C._jit_pass_inline(inlined)
+    try:
+        return _block(inlined)
+    except (_Unsupported, AttributeError, RuntimeError):
+        return None
 
 
 _programs = _Programs()
