@@ -59,7 +59,11 @@ def unexplained_draws(
     ops = {(each.place.path, each.place.line): _op(each) for each in seeded if each.place}
     others = [each for each in hidden if each not in seeded]
     lines = [(each.module, each.place, f"`{each.source}` draws random numbers here") for each in others]
-    lines += [(op.module, op.place, f"what `{op.call}` draws here could not be followed") for op in draws if op not in steering]
+    lines += [
+        (op.module, op.place, f"what `{op.call}` draws here could not be followed")
+        for op in draws
+        if op not in steering
+    ]
     differ, what = "predictions in eval mode differ from run to run", "guard the draw with `if self.training:`"
     missed = tuple(
         NotChecked(

@@ -40,6 +40,9 @@ _TRANSPARENT = {
     *(str(path) for each in (asyncio, concurrent.futures) for path in Path(each.__path__[0]).glob("*.py")),
 }
 _RUNNERS = tuple(f"{os.sep}{each}{os.sep}" for each in ("_pytest", "pluggy"))
+_VALIDATION_LOOPS = tuple(
+    os.path.join(*each, "loops", "evaluation_loop.py") for each in (("lightning", "pytorch"), ("pytorch_lightning",))
+)
 _MOST_CALLERS = 32
 _MOST_SITES = 20_000
 _COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
@@ -295,6 +298,11 @@ def mode_request_frame(frame: FrameType | None, module: nn.Module) -> FrameType 
     while frame is not None and frame.f_code.co_name in ("train", "eval") and _is_method_of(frame, module):
         frame = frame.f_back
     return frame
+
+
+def is_in_validation_loop(frame: FrameType | None) -> bool:
+    """Whether a frame runs below Lightning's validation, which restores the modes of all modules at its end."""
+    return any(each.f_code.co_filename.endswith(_VALIDATION_LOOPS) for each in _running(frame))
 
 
 def _is_method_of(frame: FrameType, module: nn.Module) -> bool:

@@ -31,12 +31,16 @@ the suppressions of the blocks around the call."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModeChange:
-    """The last `train()` or `eval()` of one module since the last training step."""
+    """The last `train()` or `eval()` of one module since the last training step.
+
+    One that is `restored` holds until the end of a trainer's validation only.
+    """
 
     module: weakref.ref[nn.Module]
     training: bool
     site: CallSite
     intended: tuple[CodeSuppression, ...] = ()
+    restored: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -31,6 +31,7 @@ from regcheck.runtime.call_sites import (
     Sites,
     is_being_built,
     is_called_by_owner,
+    is_in_validation_loop,
     mode_request_frame,
     stack,
 )
@@ -399,7 +400,7 @@ class EventRecorder:
             # What a rule may say of this very line is measured on its own inputs, whatever ran before.
             may_train_in_eval = grad and not training and bool(kinds) and not site.test_code
             own_inputs = suspect or in_question or may_train_in_eval or (grad and has_frozen_norm(module))
-            set_by = self._train_mode_set_by(module) if training else None
+            set_by = self._train_mode_set_by(module, grad) if training else None
             if (
                 set_by is not None and not grad and passes_mode(set_by.site)
             ):  # the caller's mode, for no prediction alone
@@ -514,11 +515,12 @@ class EventRecorder:
                     self._journal.log.add(self._mode_set(model, change))
                 return
 
-    def _train_mode_set_by(self, module: nn.Module) -> ModeChange | None:
-        """The last `train()` of a module, or of one around it, since the program trained."""
+    def _train_mode_set_by(self, module: nn.Module, grad: bool) -> ModeChange | None:
+        """The last `train()` of a module, or of one around it, since the program trained, that a call may rest on."""
         for change in reversed(self._journal.mode_changes.values()):
             target = change.module()
-            if change.training and target is not None and any(each is module for each in models.parts(target)):
+            holds = change.training and not (grad and change.restored)
+            if holds and target is not None and any(each is module for each in models.parts(target)):
                 return change
         return None
 
@@ -548,7 +550,8 @@ class EventRecorder:
         self._phases.note_mode(module, training, site.place, by_test=site.test_code, by_value=by_value)
         info = self._info_of(module)
         model = Model(info.key, info.name, (), info.learned)
-        change = ModeChange(weakref.ref(module), training, site, BLOCKS.get())
+        restored = training and not torch.is_grad_enabled() and is_in_validation_loop(frame)
+        change = ModeChange(weakref.ref(module), training, site, BLOCKS.get(), restored)
         journal.note_mode_change(model, change)
         journal.log.add(self._mode_set(model, change))
 
