@@ -105,6 +105,8 @@ def main() -> int:
     parser.add_argument("--findings", type=Path)
     parser.add_argument("--suites", action="store_true", help="FOLDER holds the suites of suites.toml")
     given = parser.parse_args()
+    if given.suites and given.folder == QUICKSTART:
+        parser.error("--suites needs a folder")
     plain, added = inner_call()
     print(f"one inner module call: {plain:.2f} µs, watched {added:+.2f} µs", flush=True)
     if not given.suites:
