@@ -20,6 +20,7 @@ import regcheck
 from regcheck import audit
 from regcheck.core.errors import Failed, UsageError
 from regcheck.core.finding import Severity, Verdict
+from regcheck.probe import audit_copy
 from regcheck.report.json import schema
 
 
@@ -60,6 +61,20 @@ def test_a_sound_model_is_clean() -> None:
     assert report.ok and not report.findings and not report.not_checked
     assert isinstance(report.fx_graph, torch.fx.Graph)
     report.raise_if_failed()
+
+
+def test_a_model_without_noise_is_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is measured, an audit takes the memory and the time of one copy."""
+    models, copied = list[nn.Module](), audit_copy.copied
+
+    def counted(model: nn.Module, device: str = "") -> nn.Module:
+        models.append(model)
+        return copied(model, device)
+
+    monkeypatch.setattr(audit_copy, "copied", counted)
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    assert audit(model, torch.randn(4, 8)).ok
+    assert models == [model]
 
 
 def test_inputs_are_passed_on_as_to_the_model() -> None:

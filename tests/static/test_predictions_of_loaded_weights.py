@@ -79,6 +79,32 @@ PROGRAMS = {
             <nn.functional.cross_entropy(scores, y).backward()|print(scores)>
             <optimizer.step()|>
         """,
+    "as soon as a list is full": """
+        encoder, frames = Encoder(), []
+        encoder.load_state_dict(torch.load("birds.pt"))
+        <encoder.eval()|>
+        while True:
+            frames.append(torch.randn(20))
+            if len(frames) == 16:
+                print(encoder(torch.stack(frames))[0].argmax(1))  # <-
+                frames.pop(0)
+        """,
+    "in a function, of a list that grows by pairs": """
+        @torch.no_grad()
+        def label(rows):
+            encoder, waiting, labels = Encoder(), list(), list()
+            encoder.load_state_dict(torch.load("birds.pt"))
+            encoder.<eval|cuda>()
+            for left, right in rows:
+                waiting.extend([left, right])
+                if len(waiting) < 8:
+                    continue
+                labels += encoder(torch.stack(waiting))[0].argmax(1).tolist()  # <-
+                waiting.clear()
+            return labels
+
+        label(torch.load("rows.pt"))
+        """,
     "argparse, with gradients needed": """
         import argparse
 

@@ -62,6 +62,16 @@ WRONG = {
 
         main()
         """,
+    "forward called by its name": """
+        net = Net()
+        optimizer = optim.SGD(net.parameters(), lr=0.1)
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(net.forward(x), y).backward()
+            optimizer.step()
+        for x, y in held_out:
+            report((net.forward(x).argmax(1) == y).sum().item())  # <-
+        """,
     "threshold of a probability": """
         def eval_net(net, pairs):
             total = 0
@@ -222,6 +232,12 @@ step = Step()
 for x, y in held_out:
     step.forward(x, y)
     step.backward()
+""",
+    "forward called by its name in eval mode": LOOP
+    + """
+net.eval()
+for x, y in held_out:
+    report((net.forward(x).argmax(1) == y).sum().item())
 """,
     "a loss back-propagated by a library": LOOP
     + """

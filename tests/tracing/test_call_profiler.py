@@ -7,6 +7,7 @@ import importlib
 import random
 import sys
 import threading
+import types
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -192,6 +193,26 @@ def test_a_mask_that_is_drawn_once_is_not_inert(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(tmp_path)
     (capture,) = watched(importlib.import_module("masked_net").Masked(), torch.rand(4, 6)).captures
     assert capture.inert is None
+
+
+class Lazy(types.ModuleType):
+    """A module that imports what it stands for when an attribute of it is asked for."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ImportError(f"{self.__name__} needs a package that is not installed")
+
+
+def test_a_lazy_module_beside_the_model_stays_unimported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of the model's packages are read where these hold modules that only an attribute imports."""
+    package = tmp_path / "lazy_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(MASKED.replace("self.layer(x) * self.mask", "self.layer(x)"))
+    monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module("lazy_package").Masked()
+    monkeypatch.setitem(sys.modules, "lazy_package.extra", Lazy("lazy_package.extra"))
+    observation = watched(model, torch.rand(4, 6))
+    assert not observation.skipped
+    assert observation.captures[0].inert is not None
 
 
 class Through(autograd.Function):

@@ -132,6 +132,25 @@ class Keyed(Forward):
         return self.image(batch["image"]).mean((2, 3)) + self.table(batch["caption"]).mean(1)
 
 
+class Views(Forward):
+    def __init__(self) -> None:
+        super().__init__(parts=nn.ModuleList([nn.Linear(5, 8), nn.Linear(9, 8)]), out=nn.Linear(16, 2))
+
+    def forward(self, views: Any) -> Tensor:
+        found = []
+        for part, view in zip(self.parts, views, strict=True):
+            found.append(part(view))
+        return self.out(torch.cat(found, -1))
+
+
+class Levels(Forward):
+    def __init__(self) -> None:
+        super().__init__(heads=nn.ModuleList(nn.Conv2d(width, 3, 1) for width in (4, 8, 16)))
+
+    def forward(self, maps: Any) -> list[Tensor]:
+        return [head(each) for each, head in zip(maps, self.heads, strict=True)]
+
+
 class KeywordOnly(Forward):
     def __init__(self) -> None:
         super().__init__(table=nn.Embedding(30, 8))
@@ -281,6 +300,13 @@ def test_a_dict_is_filled_with_what_forward_asks_of_it() -> None:
     (batch,) = first(Keyed()).args
     assert {key: tuple(each.shape) for key, each in batch.items()} == {"image": (4, 3, 224, 224), "caption": (4, 16)}
     assert not batch["caption"].is_floating_point()
+
+
+@pytest.mark.parametrize(("model", "widths"), [(Views(), [5, 9]), (Levels(), [4, 8, 16])], ids=["loop", "items"])
+def test_an_argument_zipped_with_layers_is_a_list(model: nn.Module, widths: list[int]) -> None:
+    """Where forward takes items of an argument with one layer each, the argument has an item for each layer."""
+    (items,) = first(model).args
+    assert [each.shape[1] for each in items] == widths
 
 
 def test_two_id_arguments_keep_their_own_vocabularies() -> None:

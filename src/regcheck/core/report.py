@@ -223,11 +223,12 @@ def asked_by_name(report: Report, target: str, *, ran: bool = True) -> Report:
     told_of = {target, *(each.subject for each in report.coverage)}
     missed = report.not_checked
     if not any(each.subject in told_of for each in missed):
-        missed += (NotChecked(target, NOT_RUN, "pass inputs that its forward accepts, or a function that makes them"),)
+        missed += (NotChecked(target, NOT_RUN, PASS_INPUTS),)
     return replace(report, not_checked=missed, blocked=(target,))
 
 
 NOT_RUN = "it could not be run: no inputs that its forward accepts could be inferred, and nothing was measured"
+PASS_INPUTS = "pass inputs: `--input 8x3x32x32` for each tensor, or `--input file.py:make_inputs` for other arguments"
 
 
 def counted(number: int, thing: str) -> str:

@@ -177,7 +177,7 @@ def _check_model(
             uncalled = uncalled_dropouts(model, whole, coverage, files_around)
             whole = replace(whole, graph=replace(whole.graph, uncalled=uncalled))
         twin = cache(fresh)
-        graph, unexplained = unexplained_draws(twin, whole, options.seed)
+        graph, unexplained = unexplained_draws(model, twin, whole, options.seed)
         whole = replace(whole, graph=graph)
         suspicions = check.suspect("graph", whole.graph, blocks=whole.blocks)
         traced, pairs, note = _on_affordable_batch(check, model, whole, suspicions, fresh)

@@ -21,6 +21,7 @@ from regcheck.core.rule import Probe, Rule
 from regcheck.core.starting_points import StartingPoints
 from regcheck.core.usage import Usage
 from regcheck.engine.check import NO_BLOCKS, Blocks, Check, Suspicions
+from regcheck.files.loaded_modules import file_of
 from regcheck.keras_api.layer_tree import named_parts
 from regcheck.lazy_dataclass import dataclass
 from regcheck.probe.audit_copy import workspace
@@ -73,7 +74,7 @@ def uses_in_source(model: nn.Module, rules: Iterable[Rule]) -> list[ModelUse]:
         return []
     modules: list[Any] = [*sys.modules.values()]
     holders = [each for each in modules if isinstance(each, ModuleType) and vars(each).get(kind.__name__) is kind]
-    files = dict.fromkeys(filter(None, (own, *(getattr(each, "__file__", None) for each in holders))))
+    files = dict.fromkeys(filter(None, (own, *map(file_of, holders))))
     contents = {file: read(Path(file)) for file in files if file.endswith(".py")}
     sources = [Source(file, content, True) for file, content in contents.items() if isinstance(content, bytes)]
     reading = analyze(Project(sources, StartingPoints.of(rule.begins_at for rule in rules)))

@@ -7,6 +7,7 @@ show that they left a limit, and not who meant it to hold.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ from regcheck.core.usage import (
     WeightRange,
     WeightsTrained,
 )
+from regcheck.files.loaded_modules import file_of
 from regcheck.files.place import Place
 
 _PASSES = (b"backward", b"training_step")
@@ -126,15 +128,20 @@ def _content_of(path: str) -> bytes:
 
 
 def _programs_in(path: str, content: bytes, start: type[Event]) -> Sequence[Usage]:
-    """The programs that a scan of a file reads for a kind of event."""
+    """The programs that a scan of a file reads for a kind of event; none where no loaded file of them holds one."""
     if not content:
         return ()
     from regcheck.engine.scan import in_project
     from regcheck.static.analyze import analyze
     from regcheck.static.project.files import Source
     from regcheck.static.project.names import Project
+    from regcheck.static.project.prefilter import WORDS
 
     sources, _ = in_project([Source(path, content, True)])
+    loaded = {path, *(os.path.abspath(file) for file in map(file_of, [*sys.modules.values()]) if file)}
+    texts = [each.content for each in sources if os.path.abspath(each.path) in loaded]
+    if not any(word in text for word in WORDS[start] for text in texts):
+        return ()
     return analyze(Project(sources, StartingPoints.of([(start,)]))).usages
 
 

@@ -25,11 +25,12 @@ ROUNDING = 1e-5
 
 
 def unexplained_draws(
-    twin: Callable[[], nn.Module], traced: TraceResult, seed: int
+    model: nn.Module, twin: Callable[[], nn.Module], traced: TraceResult, seed: int
 ) -> tuple[Graph, tuple[NotChecked, ...]]:
     """The graph with the draws that it carries to no output, if eval runs differ, and an entry for each other draw.
 
-    Lines that draw from streams of Python and NumPy are searched for where no draw of torch reaches an output.
+    Lines that draw from streams of Python and NumPy are searched for where no draw of torch reaches an output. Only the
+    copies that `twin` makes run.
     """
 
     def is_visible(op: Op) -> bool:
@@ -44,7 +45,7 @@ def unexplained_draws(
     if len(unexplained) < len(draws):
         return replace(graph, steering=steering), ()
     if not (draws or traced.drew_elsewhere):
-        return graph, _unseeded(twin, traced, seed)
+        return graph, _unseeded(model, twin, traced, seed)
     try:
         runner = Runner(twin(), traced.inputs.args, traced.inputs.kwargs, home_of(twin()).type, locate)
         repeats = ModelProbe(runner, traced.graph, seed).repeats()
@@ -52,9 +53,8 @@ def unexplained_draws(
         return graph, (_not_compared(traced, error),)
     if repeats:
         return graph, ()
-    model = twin()
-    switch_mode(model, Mode.EVAL)
-    hidden = hidden_draws(model, moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
+    switch_mode(twin(), Mode.EVAL)
+    hidden = hidden_draws(twin(), moved(traced.inputs.args), moved(traced.inputs.kwargs), locate)
     seeded = [each for each in hidden if each.source in STREAMS and each.place]
     ops = {(each.place.path, each.place.line): _op(each) for each in seeded if each.place}
     others = [each for each in hidden if each not in seeded]
@@ -80,9 +80,11 @@ def unexplained_draws(
     return replace(graph, unseen=tuple(ops.values()), steering=steering), missed
 
 
-def _unseeded(twin: Callable[[], nn.Module], traced: TraceResult, seed: int) -> tuple[NotChecked, ...]:
+def _unseeded(
+    model: nn.Module, twin: Callable[[], nn.Module], traced: TraceResult, seed: int
+) -> tuple[NotChecked, ...]:
     """An entry, if eval runs differ by more than rounding though all streams begin alike, or cannot be compared."""
-    place = unseeded_line(twin())
+    place = unseeded_line(model)
     if place is None or traced.inputs is None:
         return ()
     try:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from regcheck.core.usage import DECIDING
 from regcheck.files.dotted_name import is_self, last_name
+from regcheck.files.loaded_modules import file_of
 from regcheck.files.notebook import SUFFIX
 from regcheck.torch_api.functions import METADATA
 from regcheck.torch_api.losses import LOSS_FUNCTIONS, LOSSES
@@ -114,7 +115,7 @@ def _module_at(path: str) -> ModuleType | None:
     """The imported module whose file that is; a notebook is the program, whose module has no file."""
     if path.endswith(SUFFIX):
         return sys.modules.get("__main__")
-    return next((each for each in [*sys.modules.values()] if getattr(each, "__file__", None) == path), None)
+    return next((each for each in [*sys.modules.values()] if file_of(each) == path), None)
 
 
 def _call_at(site: CallSite) -> ast.Call | None:

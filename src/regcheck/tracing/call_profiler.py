@@ -20,6 +20,7 @@ from torch.autograd import profiler as program_profiler
 
 from regcheck.core.coverage import Coverage
 from regcheck.core.graph import Kind
+from regcheck.files.loaded_modules import file_of
 from regcheck.files.text import text_of
 from regcheck.keras_api.layer_tree import is_layer, named_parts
 from regcheck.torch_api.functions import CALL_ALIASES, DROPPING, KINDS, STACKED, STATISTICS
@@ -275,8 +276,8 @@ def _packages_of(model: nn.Module) -> frozenset[str]:
 def _reuse_masks(packages: frozenset[str], loaded: int) -> bool:
     """Whether a file of some packages multiplies with a mask that it draws once; `loaded` counts all loaded modules."""
     modules = [module for name, module in [*sys.modules.items()] if name.partition(".")[0] in packages]
-    files = {str(getattr(each, "__file__", None)) for each in modules}
-    return any(_reuses_mask(each) for each in sorted(files) if each.endswith(".py"))
+    files = {file for file in map(file_of, modules) if file is not None and file.endswith(".py")}
+    return any(map(_reuses_mask, sorted(files)))
 
 
 @cache

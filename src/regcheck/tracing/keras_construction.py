@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from regcheck.files.dotted_name import is_self
+from regcheck.files.loaded_modules import file_of
 from regcheck.files.place import Place
 from regcheck.files.text import text_of
 from regcheck.keras_api.layer_tree import has_generated_name, is_layer, named_parts
@@ -93,8 +94,8 @@ def places_of(model: nn.Module) -> Mapping[int, Place]:
 
 def _files() -> Iterator[str]:
     """The files of imported modules that are no libraries', and the cells of a running notebook."""
-    paths = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
-    yield from dict.fromkeys(path for path in paths if isinstance(path, str) and is_project_code(path))
+    paths = map(file_of, [*sys.modules.values()])
+    yield from dict.fromkeys(path for path in paths if path is not None and is_project_code(path))
     yield from (path for path in [*linecache.cache] if path.startswith("<ipython-input") or "ipykernel_" in path)
 
 

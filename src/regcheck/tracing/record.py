@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
@@ -211,6 +212,7 @@ class Recorder(TorchCallInterceptor):
         self._escaped: dict[fx.Node, None] = {}
         self._left = ExtractedNumbers()
         self._differentiated: list[fx.Node] = []
+        self._generators: list[tuple[fx.Node, weakref.ref[torch.Generator]]] = []
         self._opaque_scripts: list[Site] = []
         self._stream = TorchStream()
         self._drew_unseen = False
@@ -274,6 +276,8 @@ class Recorder(TorchCallInterceptor):
                 node.meta[META].traced_by = tracer_of(self.running.innermost, func, name)
             if drawing:
                 node.meta[META].within = functions_around()
+                generators = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Generator)]
+                self._generators += [(node, weakref.ref(each)) for each in generators]
             if drew and "::" in name:
                 node.meta[META].active = True
             for tensor in changed:
@@ -471,6 +475,9 @@ class Recorder(TorchCallInterceptor):
         self.graph.output(tuple(node for _, node in outputs))
         for node in self._left.nodes:
             node.meta[READ] = True
+        for node, generator in self._generators:
+            if generator() is None:  # forward made it, from a seed: it draws the same numbers at each call
+                node.meta[META].active = None
         for node in self._dropped:
             place = node.meta[META].site.place
             if not node.users and place is not None:

@@ -92,6 +92,8 @@ def check(graph: Graph) -> Iterator[Suspicion]:
             continue
         balanced = [is_balanced(graph, mask, drop) for drop in mask.drops() if drops_activations(flow, mask, drop)]
         if False in balanced or (None in balanced and not graph.assumed):
+            if chooses_elsewhere(flow, draw):
+                continue
             yield Suspicion(
                 draw,
                 f"`{draw.call}` drops activations in train mode without scaling the rest by 1 / (1 - p)",
@@ -103,6 +105,24 @@ def check(graph: Graph) -> Iterator[Suspicion]:
                 f"`{draw.call}` skips a residual branch in train mode, and nothing scales the branch by 1 / (1 - p)",
                 fix="divide the branch by the probability that it runs, or multiply it by that in eval mode",
             )
+
+
+def chooses_elsewhere(flow: Flow, draw: Op) -> bool:
+    """Whether the line that draws chooses between two activations at another step: zero is a state's first value."""
+    others = [op for op in flow if op.module == draw.module and op.place == draw.place and op is not draw]
+    return any(chooses(flow, DrawnMask(flow, each)) for each in others if each.site.function == draw.site.function)
+
+
+def chooses(flow: Flow, mask: DrawnMask) -> bool:
+    dropping = {drop.op.id for drop in mask.drops()}
+    return any(
+        op.site.function == "where"
+        and op.operands[0] in mask.masks
+        and op.id not in dropping
+        and all(isinstance(each, str) for each in op.operands[1:])
+        for op in flow
+        if len(op.operands) == 3
+    )
 
 
 def is_returned(flow: Flow, mask: DrawnMask) -> bool:

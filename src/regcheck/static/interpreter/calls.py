@@ -312,8 +312,11 @@ class Calls(Part):
         if name == "dict":
             return containers.dictionary(args, kwargs)
         if name == "len" and args:
-            is_exact = (isinstance(args[0], Items) and args[0].exact) or isinstance(args[0], Container)
-            return Constant(len(containers.items_of(args[0]))) if is_exact else VARYING
+            measured = args[0]
+            is_exact = measured.exact if isinstance(measured, Items) else isinstance(measured, Container)
+            if isinstance(measured, Items) and self.state.changes_in_loop(measured.cells):
+                return VARYING  # it may grow at each pass
+            return Constant(len(containers.items_of(measured))) if is_exact else VARYING
         if name == "getattr" and len(args) > 1:
             return self._getattr(args, kwargs, node)
         if name == "setattr" and len(args) == 3 and isinstance(args[0], (Instance, Namespace)):

@@ -35,8 +35,8 @@ def configuration(project: Project, function: Function, parameter: str) -> Confi
         for node in walk(function.node)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == parameter
     }
-    fitting = [each for each in _candidates(project, function) if read <= each.settings.keys()] if read else []
-    return fitting[0] if len(fitting) == 1 else None
+    fitting = [each for each in _candidates(project, function) if read <= _defaults(each).keys()] if read else []
+    return _settings(project, fitting[0]) if len(fitting) == 1 else None
 
 
 def configuration_of(project: Project, instance: Instance) -> Configuration:
@@ -49,28 +49,34 @@ def configuration_of(project: Project, instance: Instance) -> Configuration:
     return Configuration(settings=settings)
 
 
-def _candidates(project: Project, function: Function) -> Iterator[Configuration]:
-    """The configurations that the function's file defines or imports."""
+def _candidates(project: Project, function: Function) -> Iterator[Definition]:
+    """The classes of configurations that the function's file defines or imports."""
     for name in function.source.bindings:
         found = project.lookup(function.source, name) if _NAMED.search(name) else None
         if isinstance(found, Definition) and not found.is_module:
-            yield _settings(project, found)
+            yield found
 
 
 def _settings(project: Project, definition: Definition) -> Configuration:
     """The settings of a configuration's class."""
     if definition not in project.settings:
-        defaults: dict[str, Setting | None] = {}
-        for each in reversed(definition.mro):
-            defaults |= dict.fromkeys(each.methods, None)
-            defaults |= {name: _setting(each, name, value) for name, value in each.constants.items()}
-            defaults |= {name: _setting(each, name, value) for name, value in each.fields}
-            defaults |= _initialized(each)
+        defaults = _defaults(definition)
         changed = {name for node, names in definition.reassigned if _name(node) != "__init__" for name in names}
         changed |= project.assigned_elsewhere | _passed(project, definition, [*defaults])
         settings = {name: FIXED if name in changed else each or FIXED for name, each in defaults.items()}
         project.settings[definition] = Configuration(settings=settings)
     return project.settings[definition]
+
+
+def _defaults(definition: Definition) -> dict[str, Setting | None]:
+    """The attributes of a configuration's class with their defaults; None for one that is no setting."""
+    defaults: dict[str, Setting | None] = {}
+    for each in reversed(definition.mro):
+        defaults |= dict.fromkeys(each.methods, None)
+        defaults |= {name: _setting(each, name, value) for name, value in each.constants.items()}
+        defaults |= {name: _setting(each, name, value) for name, value in each.fields}
+        defaults |= _initialized(each)
+    return defaults
 
 
 def _initialized(definition: Definition) -> Mapping[str, Setting | None]:

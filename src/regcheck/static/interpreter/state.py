@@ -147,6 +147,8 @@ class State:
         self.cuts = 0
         """The number of calls that were not followed because of a limit."""
         self.trail: list[tuple[Cells, str, object]] = []
+        self.repeats: list[tuple[int, int]] = []
+        """For each running loop of an unknown number of passes, the trail's length and the time when it began."""
         self.entered: set[int] = set()
         """The functions that were entered, by the ids of their nodes."""
         self.deepest = 0
@@ -238,6 +240,13 @@ class State:
     def set(self, cells: Cells, key: str, value: object) -> None:
         self.trail.append((cells, key, cells.get(key, ABSENT)))
         cells[key] = value
+
+    def changes_in_loop(self, cells: Cells) -> bool:
+        """Whether a running loop of an unknown number of passes has changed cells that are older than the loop."""
+        return any(
+            cells.born <= began and any(each is cells for each, _, _ in self.trail[mark:])
+            for mark, began in self.repeats
+        )
 
     def set_requires_grad(self, module: Module, value: bool | None) -> None:
         """Switch the training of all parameters of a module on or off; None: nobody knows which."""

@@ -31,6 +31,7 @@ from .values import (
     by_default,
     element,
     modules_in,
+    tick,
     truth,
 )
 
@@ -205,6 +206,14 @@ class Statements(Part):
 
     def repeat(self, once: Callable[[], Next]) -> Next:
         """Runs a loop's body an unknown number of times."""
+        self.state.repeats.append((len(self.state.trail), tick()))
+        try:
+            return self.passes(once)
+        finally:
+            self.state.repeats.pop()
+
+    def passes(self, once: Callable[[], Next]) -> Next:
+        """Runs a loop's body once or not at all."""
         doubts = len(self.state.doubts)
         end = self.state.branch([once, lambda: Next.GO], doubt=False)
         del self.state.doubts[doubts:]

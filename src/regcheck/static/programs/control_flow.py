@@ -128,7 +128,7 @@ class ProgramStatements(Statements):
                 self.evaluator.evaluate(each)
         self.program.uncalled_methods.condition(node.test)
 
-    def repeat(self, once: Callable[[], Next]) -> Next:
+    def passes(self, once: Callable[[], Next]) -> Next:
         """Runs the body twice, so that the start of a pass follows the end of another one."""
         self._repeating += 1
         try:

@@ -443,6 +443,8 @@ class ProgramDomain(Domain):
     def method(self, owner: Value, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> Value | None:
         if name == "backward":
             self.restoration.propagate(owner)
+        if name == "forward" and isinstance(owner, Module) and self.log.is_model(owner):
+            return self.calls.call(owner, args, kwargs, node)
         if (
             name in ("train", "eval")
             and isinstance(owner, Module)

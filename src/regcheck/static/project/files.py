@@ -97,6 +97,18 @@ class Source:
         """What pieces of the file's code mention, memoized."""
         return {}
 
+    def assigned_in(self, function: ast.AST) -> frozenset[str]:
+        """The names of the attributes that a function of the file assigns, of any object."""
+        found = self._assigned.get(function)
+        if found is None:
+            stored = (n.attr for n in walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+            found = self._assigned[function] = frozenset(stored)
+        return found
+
+    @cached_property
+    def _assigned(self) -> dict[ast.AST, frozenset[str]]:
+        return {}
+
     @cached_property
     def attribute_reads(self) -> FileReads:
         """What the file's code reads of objects' attributes."""

@@ -208,12 +208,7 @@ class Definition:
     @cached_property
     def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
         """The attributes that each of the class's own methods assigns, except `forward`."""
-        found: list[tuple[ast.AST, frozenset[str]]] = []
-        for name, node in self.methods.items():
-            if name != "forward":
-                stored = (n.attr for n in walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
-                found.append((node, frozenset(stored)))
-        return found
+        return [(node, self.source.assigned_in(node)) for name, node in self.methods.items() if name != "forward"]
 
     @cached_property
     def reassigned(self) -> list[tuple[ast.AST, frozenset[str]]]:

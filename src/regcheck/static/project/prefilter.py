@@ -69,7 +69,7 @@ WORDS: Mapping[Start, tuple[bytes, ...]] = {
     StepComposed: (b".backward(",),
     Penalized: (b".backward(",),
     PenaltyWithoutGradient: (b".backward(", b"def training_step"),
-    ConstraintNotKept: (b"clamp", b"clip", b"renorm"),
+    ConstraintNotKept: (b"clamp", b"clip(", b"clip_(", b"renorm"),
     Stepped: (b"optim",),
 }
 """What a file says that holds such a start, where the table of torch does not tell it."""

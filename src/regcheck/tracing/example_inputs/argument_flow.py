@@ -33,12 +33,16 @@ class FirstUse:
 
 @dataclass
 class ForwardReading:
-    """The result of reading a forward: the first use and the rank of each root, and the parts that it reads."""
+    """The result of reading a forward: the first use and the rank of each root, and the parts that it reads.
+
+    `items` are those of an argument that a loop takes together with a list of layers, one for each.
+    """
 
     meetings: dict[Root, FirstUse] = field(default_factory=dict)
     ranks: dict[Root, int] = field(default_factory=dict)
     keys: dict[Root, None] = field(default_factory=dict)
     attributes: dict[Root, None] = field(default_factory=dict)
+    items: dict[Root, None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,9 @@ def draws(model: nn.Module, argument: ForwardArgument, known: ForwardReading) ->
     parts = [each for each in known.keys if each[0] == argument.name]
     if parts:
         return _mapping(model, parts, known)
+    items = [each for each in known.items if each[0] == argument.name]
+    if items:
+        return _sequence(model, items, known)
     meeting = known.meetings.get(root)
     named = _plain(argument) or _by_name(model, argument.name, meeting)
     if meeting is None and argument.name in FLAGS:
@@ -167,6 +170,17 @@ def _mapping(model: nn.Module, parts: Iterable[Root], known: ForwardReading) -> 
         }
 
     return [Draw(made(way), f"a dict with {', '.join(map(repr, entries))}") for way in range(most)]
+
+
+def _sequence(model: nn.Module, items: Iterable[Root], known: ForwardReading) -> list[Draw]:
+    """A list of tensors, one for each layer that forward zips it with."""
+    entries = [_by_layer(model, ForwardArgument(root[0]), known.meetings.get(root), None) for root in items]
+    most = max(map(len, entries)) if all(entries) else 0
+
+    def made(way: int) -> Callable[[int], Any]:
+        return lambda samples: [found[min(way, len(found) - 1)].make(samples) for found in entries]
+
+    return [Draw(made(way), f"a list of {len(entries)} tensors") for way in range(most)]
 
 
 def _entry(model: nn.Module, root: Root, known: ForwardReading) -> list[Draw]:

@@ -16,6 +16,7 @@ from regcheck.torch_api.functions import FACTORIES, METADATA
 from .argument_flow import ArgumentFlow, Available, ForwardReading, Root, Shape, first_of, joined, plain, reshaped
 
 HOLDERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential, dict, list)
+ITERATORS = {each.__name__: each for each in (enumerate, zip, reversed, list, tuple)}
 WAYS = frozenset("transpose permute unsqueeze squeeze flatten view reshape".split())
 VALUELESS = METADATA | FACTORIES
 
@@ -73,8 +74,12 @@ class Body:
                     self._scope[name] = value
             return one if one is not None else other
         elif isinstance(node, (ast.For, ast.AsyncFor)):
-            self._bind(node.target, first_of(self._value(node.iter)))
-            return self.run(node.body)
+            result = None
+            for turn in self._turns(node.iter):
+                self._bind(node.target, turn)
+                done = self.run(node.body)
+                result = done if result is None else result
+            return result
         elif isinstance(node, (ast.With, ast.While, ast.Try)):
             return self.run(node.body)
         return None
@@ -99,7 +104,9 @@ class Body:
         if isinstance(node, ast.Name):
             if node.id in self._scope:
                 return self._scope[node.id]
-            return Available(self._globals[node.id]) if node.id in self._globals else None
+            if node.id in self._globals:
+                return Available(self._globals[node.id])
+            return Available(ITERATORS[node.id]) if node.id in ITERATORS else None
         if isinstance(node, ast.Attribute):
             return self._attribute(self._value(node.value), node.attr)
         if isinstance(node, ast.Subscript):
@@ -125,10 +132,21 @@ class Body:
                 return Available(-value.value)
             return value if isinstance(value, ArgumentFlow) else None
         if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
-            for each in node.generators:
+            *outer, inner = node.generators
+            for each in outer:
                 self._bind(each.target, first_of(self._value(each.iter)))
-            return [self._value(node.elt)]
+            results = []
+            for turn in self._turns(inner.iter):
+                self._bind(inner.target, turn)
+                results.append(self._value(node.elt))
+            return results
         return None
+
+    def _turns(self, node: ast.expr) -> list[Any]:
+        """The values of a loop's target that are read: all where layers are zipped with an argument, else the first."""
+        value = self._value(node)
+        zipped = isinstance(node, ast.Call) and ast.unparse(node.func) == "zip"
+        return value if zipped and isinstance(value, list) else [first_of(value)]
 
     def _attribute(self, owner: Any, name: str) -> Any:
         if isinstance(owner, ArgumentFlow):
@@ -196,11 +214,24 @@ class Body:
             if function.value is enumerate and args:
                 return [[None, first_of(args[0])]]
             if function.value is zip and args:
-                return [[first_of(each) for each in args]]
+                return self._zipped(args)
             if function.value in (reversed, list, tuple) and args:
                 return args[0]
             return self._reader.call(function.value, args, named)
         return None
+
+    def _zipped(self, args: Sequence[Any]) -> list[list[Any]]:
+        """The items of a `zip`, one for each layer where an argument is zipped with layers; else the first ones."""
+        layers = [each.value for each in args if isinstance(each, Available) and isinstance(each.value, nn.ModuleList)]
+        if not layers or not any(isinstance(each, ArgumentFlow) for each in args):
+            return [[first_of(each) for each in args]]
+
+        def item(value: Any, index: int) -> Any:
+            if isinstance(value, ArgumentFlow):
+                return self._part(value, str(index), self._found.items)
+            return Available(value.value[index]) if isinstance(value, Available) and value.value in layers else None
+
+        return [[item(each, index) for each in args] for index in range(min(map(len, layers)))]
 
     def _method(self, owner: ArgumentFlow, name: str, args: list[Any]) -> Any:
         if name in ("size", "shape"):
